@@ -133,7 +133,7 @@ class _Writer:
     def _begin(self, event: RunStarting) -> None:
         view, style = self._watching.watched.view, self._console.out_style
         self._report = Report()
-        self._names.update(event.names)
+        self._names.update({one.tool.module: one.tool.name for one in event.plan.steps})
         self._renderer = RunRenderer(
             event.plan,
             style,

@@ -22,6 +22,7 @@ from discover_orch.execution.events import (
     ToolRetried,
 )
 from discover_orch.execution.step_queue import WRITES, OneByOne, SideBySide, StepQueue
+from discover_orch.model.graph import reachable, reverse
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
@@ -188,8 +189,15 @@ class Run:
         later = [one for one in self._modules if one not in self.finished and one not in running]
         unsure = [one for one in later if self._may_depend_unseen(one)]
         below = self._registry.downstream((event.module, *unsure)).union(unsure)
+        guessed = self._find_guessed(event.module, later)
+        unknown = (f"it is not known what {self._registry.display(event.module)} writes",)
         blocked = [
-            ToolFinished(module=one, status="blocked", blocked_by=event.module)
+            ToolFinished(
+                module=one,
+                status="blocked",
+                blocked_by=event.module,
+                notes=unknown if one in guessed else (),
+            )
             for one in later
             if one in below
         ]
@@ -202,6 +210,19 @@ class Run:
         tool = self._registry.tools[module]
         is_declared = tool.has_after or tool.has_inputs or tool.has_outputs
         return not is_declared and not self._has_known_flow(tool)
+
+    def _find_guessed(self, failed: str, later: list[str]) -> set[str]:
+        """Those of the later tools whose reads are known, and that depend on the failed one only because its writes
+        are not known."""
+        flows = self._registry.flows
+        if failed not in flows or flows[failed].has_writes:
+            return set()
+        edges = {
+            one: (*self._registry.before.get(one, ()), *self._registry.flow.get(one, ()))
+            for one in flows
+        }
+        known = reachable([failed], reverse(edges))
+        return {one for one in later if one not in known and one in flows and flows[one].has_reads}
 
     def unstarted(self) -> list[ToolFinished]:
         """An end for each tool that did not start and is not blocked. One that was to be tried again has failed."""

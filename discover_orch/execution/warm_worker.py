@@ -1,6 +1,6 @@
 """A warm worker: one that waits with its imports done. It is used once.
 
-Whatever is wrong with it costs a cold start and never holds up a run.
+Whatever is wrong with it costs the preloaded imports and never holds up a run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.tree import build_signature
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.worker_shutdown import WorkerDied
-from discover_orch.worker.protocol import Preload, Preloaded
+from discover_orch.worker.protocol import NOT_PRELOADED, Preload, Preloaded
 
 #: Seconds to wait for the end of a worker that is no longer needed.
 EXIT_TIMEOUT = 1.0
@@ -30,7 +30,8 @@ class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
 
 
 class ClaimedWorker(Struct, frozen=True, kw_only=True):
-    """`worker` is None for a cold start. `sentence` says why, or what could not be imported, once for each reason.
+    """`worker` is None where the run has to import everything itself. `sentence` says why, or what could not be
+    imported, once for each reason.
 
     `modules` are (module, seconds, what went wrong) of what was preloaded.
     """
@@ -84,7 +85,7 @@ class WarmWorker:
                 report = event
             elif isinstance(event, WorkerDied):
                 self.mark_fatal(spec)
-                return self._cold(f"the warm worker {event.sentence}")
+                return self._cold(f"the process that preloads them {event.sentence}")
         if report is None:
             return ClaimedWorker(worker=worker, is_importing=True)
         if report.shadowed:
@@ -104,7 +105,7 @@ class WarmWorker:
             discard_worker(worker)
 
     def _cold(self, why: str) -> ClaimedWorker:
-        return ClaimedWorker(sentence=self.unless_said(f"cold start: {why}"))
+        return ClaimedWorker(sentence=self.unless_said(f"{NOT_PRELOADED}: {why}"))
 
     def unless_said(self, sentence: str) -> str:
         """The sentence the first time, then ""."""

@@ -279,31 +279,32 @@ class RunRenderer:
             if number:
                 text = f"{number:,} {status.replace('_', ' ')}"
                 parts.append(style.paint(text, colour) if colour else text)
-        if report.status in ("interrupted", "cancelled") and report.status not in report.counts:
-            word = "stopped" if report.status == "cancelled" else report.status  # between two tools
-            parts.insert(0, style.paint(word, "yellow"))
+        if report.status == "interrupted" and report.status not in report.counts:
+            parts.insert(0, style.paint(report.status, "yellow"))  # between two tools
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
         reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
         line = f"{', '.join(parts)} in {duration(report.duration)}{reason}"
+        if report.status == "cancelled":  # the reason why it ran is of no more interest
+            cancelled = style.paint(f"run cancelled after {duration(report.duration)}", "yellow")
+            line = f"{cancelled}: {', '.join(parts)}"
         lines.append(wrap_prose(line, style, "  "))
         return "\n".join(lines) + "\n"
 
     def _blocked_lines(self, report: Report) -> list[str]:
-        """For each failed tool, the tools that did not run because of it."""
-        blocked: dict[str, list[str]] = {}
+        """For each failed tool, the tools that did not run because of it, and why where that is a guess."""
+        blocked: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for one in report.finished:
             if one.blocked_by:
                 name = self._steps[one.module].tool.name
-                blocked.setdefault(one.blocked_by, []).append(name)
-        return [
-            wrap(
-                f"  blocked by {one_line(self._steps[by].tool.name)}: {names_text(names, MOST_BLOCKED)}",
-                self._style,
-                "    ",
-            )
-            for by, names in blocked.items()
-        ]
+                blocked.setdefault((one.blocked_by, one.notes), []).append(name)
+        lines = []
+        for (by, notes), names in blocked.items():
+            name = one_line(self._steps[by].tool.name)
+            why = f" ({one_line('; '.join(notes))})" if notes else ""
+            line = f"  blocked by {name}: {names_text(names, MOST_BLOCKED)}{why}"
+            lines.append(wrap(line, self._style, "    "))
+        return lines
 
     def _failed_line(self, one: ToolFinished) -> str:
         """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it."""

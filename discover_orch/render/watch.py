@@ -227,7 +227,7 @@ def _changed(event: ChangesFound, style: Style) -> str:
         return f"{what} {to} the current run will use it{gone}"
     left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
     if event.stays_stale:
-        left += f"; stale after it: {names_text(event.stays_stale, MOST)}"
+        left += f"; still stale afterwards: {names_text(event.stays_stale, MOST)}"
     if not event.tools:
         nothing = "waiting for a fix" if event.action == "wait" else "nothing to run"
         if not event.left and event.action != "wait":
@@ -236,7 +236,7 @@ def _changed(event: ChangesFound, style: Style) -> str:
     by_name = event.scope == "tool" or not event.stages
     names = names_text(event.tools if by_name else event.stages, MOST)
     ends = {
-        "restart": "; the current run is cancelled",
+        "restart": "; cancelling the current run",
         "after": "; runs after the current run",
         "hold": "; runs when the current tool has ended",
     }

@@ -132,9 +132,9 @@ class LiveStatus(Status):
                     found[key.partition(":")[2]] = None
         return [*found]
 
-    def written(self, module: str) -> list[str]:
-        """The files that the tool wrote or removed at last."""
-        return [key[5:] for key in self._result(module).writes if key.startswith("file:")]
+    def is_written(self, path: str) -> bool:
+        """Whether a tool wrote or removed the file at last."""
+        return f"file:{path}" in self._writers
 
     # What has changed.
 
@@ -203,7 +203,12 @@ class LiveStatus(Status):
             self._baseline.setdefault(module, now)
             was_stale = module in were and not were[module].is_fresh
             if one.reasons and (keys or not was_stale):
-                touched[module] = one.reasons[-1 if keys else 0]
+                is_new = module not in were
+                touched[module] = (
+                    f"{registry.tools[module].path} is new"
+                    if is_new
+                    else one.reasons[-1 if keys else 0]
+                )
                 causes[module] = keys or (f"code:{registry.tools[module].path}",)
                 self._baseline[module] = now
         return Change(touched=touched, causes=causes, is_structural=True)

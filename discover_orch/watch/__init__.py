@@ -1,7 +1,7 @@
 """A watch: keeps the results of a project up to date while its files change.
 
-A request goes in; events of the watch and of its runs come out. `event_sources` waits for signals, keys and file
-events, `project` has the status of the tools judged anew, `changes` says what is done about it, `schedule` what runs
-next, and `loop` drives them all. Other packages import `loop` (a watch), `request` (what to watch), `events` (what
-comes out), and `project` and `self_check` (how watching works on this machine).
+A request goes in; events of the watch and of its runs come out. `bursts` says which files have changed, `project` has
+the status of the tools judged anew, `changes` decides what is done about it, `schedule` what runs next, and `loop`
+drives them all. Other packages import `loop` (a watch), `request` (what to watch), `events` (what comes out), and
+`project` and `self_check` (how watching works on this machine).
 """

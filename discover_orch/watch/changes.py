@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.change import Change
-from discover_orch.watch.event_sources import read_head
+from discover_orch.watch.bursts import read_head
+from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
 from discover_orch.watch.schedule import Affected, Schedule
@@ -26,8 +27,7 @@ REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
 class ChangeHandler:
-    """Schedules on the `schedule` of a watch; `others` are runs of other commands. `postpone` is called with the paths
-    that cannot be judged now."""
+    """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
 
     def __init__(
         self,
@@ -35,22 +35,20 @@ class ChangeHandler:
         schedule: Schedule,
         outbox: Outbox,
         others: OtherRuns,
-        postpone: Callable[[Iterable[str]], None],
     ) -> None:
         self._watched, self._schedule = watched, schedule
-        self._outbox, self._others, self._postpone = outbox, others, postpone
+        self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
 
-    def handle(self, paths: Collection[str], *, is_rescan: bool = False) -> list[str]:
-        """A burst of events for these paths is over; with `is_rescan` others may have changed too. Returns requests to
-        the run in progress.
+    def handle(self, burst: Batch) -> list[str]:
+        """A burst of events is over. Returns requests to the run in progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
         watched = self._watched
-        found = watched.files.resolve(paths, is_rescan=is_rescan)
-        if not self._schedule.is_running:
-            found = self._without_data_of_others(found)
+        found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
+        if self._others.have_run():
+            found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
         before, broken = watched.view, {*watched.status.modules.broken}
         change = watched.refresh(found)
         if change.is_structural:
@@ -61,19 +59,19 @@ class ChangeHandler:
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
         run in progress."""
-        watched, schedule = self._watched, self._schedule
-        self.report_problems()
-        if fixed and schedule.must_run(watched.status, watched.registry):
+        schedule = self._schedule
+        has_new_problems = self.report_problems()
+        if fixed and schedule.must_run():
             # What waited for them runs, also where they are as they were before.
             change = replace(change, paths=tuple(dict.fromkeys((*change.paths, *fixed))), saved=())
         if not change.paths and not change.touched:
             self._outbox.add_saved(change.saved, time.monotonic())
             return self._hold_if_broken()
         self._count_loops(change)
-        affected = schedule.affected(change, watched.status, watched.registry)
+        affected = schedule.affected(change)
         if change.touched and not affected.hit and self._is_muted(change):
             return []
-        action = schedule.decide(affected, watched.registry)
+        action = schedule.decide(affected)
         causes = {key for module in affected.hit for key in change.causes.get(module, ())}
         if action == "restart" and schedule.loops.must_not_cancel(causes):
             action = "after"
@@ -81,52 +79,21 @@ class ChangeHandler:
         if requests:
             schedule.restarts = True
         if action != "none":
-            schedule.enqueue_affected(affected, watched.status)
-        self._report(change, affected, action)
+            schedule.enqueue_affected(affected)
+        self._report(change, affected, action, has_new_problems=has_new_problems)
         return requests or self._hold_if_broken()
 
-    def report_problems(self) -> None:
-        """Report what is wrong and was not before; from now on only what can run does."""
-        watched, schedule = self._watched, self._schedule
-        schedule.targets = watched.targets
-        schedule.is_blocked = bool(watched.problems)
-        self._outbox.add_problems(watched.all_problems, self.waiting)
-
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The names of the watched tools that wait for a file to be fixed."""
-        watched = self._watched
-        held = self._schedule.held(watched.status, watched.registry)
-        return tuple(
-            watched.registry.display(module)
-            for module in watched.targets
-            if module in held or watched.status.is_held(module)
-        )
+    def report_problems(self) -> bool:
+        """Report what is wrong and was not before. Returns whether there was anything to report."""
+        return self._outbox.add_problems(self._watched.all_problems, self._schedule.waiting)
 
     def key_of(self, path: str) -> str:
         return f"{'code' if self._watched.is_code(path) else 'file'}:{path}"
 
-    def _without_data_of_others(self, paths: list[str]) -> list[str]:
-        """While another command runs tools, data waits for its end. What it has run is known then."""
-        code = [path for path in paths if self._watched.is_code(path)]
-        if len(code) == len(paths):
-            return paths
-        have_run = self._others.have_run()
-        if have_run is None:
-            self._postpone(set(paths).difference(code))
-            return code
-        if have_run:
-            paths = [*dict.fromkeys((*paths, *self._watched.note_run(of_others=True)))]
-        return paths
-
     def _count_loops(self, change: Change) -> None:
         """Mute files that start one run after another, each written during the run before."""
-        causes = {
-            key
-            for module, keys in change.causes.items()
-            if module in self._schedule.targets
-            for key in keys
-        }
+        targets = change.causes.keys() & {*self._watched.targets}
+        causes = {key for module in targets for key in change.causes[module]}
         saved = {*map(self.key_of, change.paths), *causes}
         loops, is_running = self._schedule.loops, self._schedule.is_running
         for key, times in loops.count(causes, saved, is_running=is_running):
@@ -137,15 +104,17 @@ class ChangeHandler:
         return all(map(self._schedule.loops.is_muted, change.causes.values()))
 
     def _hold_if_broken(self) -> list[str]:
-        if not self._schedule.must_hold(self._watched.status, self._watched.registry):
+        if not self._schedule.must_hold():
             return []
         self._schedule.restarts = True
         return ["hold"]
 
-    def _report(self, change: Change, affected: Affected, action: Action) -> None:
+    def _report(
+        self, change: Change, affected: Affected, action: Action, *, has_new_problems: bool
+    ) -> None:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
-        held = schedule.held(watched.status, watched.registry)
+        held = schedule.held()
         wanted = affected.runs
         if not schedule.is_running:  # also what waited for a fix
             wanted = tuple(module for module in watched.targets if module in schedule.queue)
@@ -158,6 +127,8 @@ class ChangeHandler:
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = "wait" if held or watched.status.modules.broken or watched.problems else "none"
+        if action == "wait" and has_new_problems:
+            return  # the problems say all that there is to say
         self._outbox.add(
             ChangesFound(
                 paths=change.paths,

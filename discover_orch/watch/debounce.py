@@ -6,6 +6,7 @@ no batch waits forever: each has a cap. All numbers are seconds.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from msgspec import Struct
@@ -100,6 +101,10 @@ class Debouncer:
             self._new.add(event.path)
         at, _ = self._paths.get(event.path, (event.at, 0.0))
         self._paths[event.path] = (max(at, event.at), self._window(event, check))
+
+    @property
+    def paths(self) -> Collection[str]:
+        return self._paths.keys()
 
     def note_git(self, now: float, *, is_busy: bool) -> None:
         """Whether git is in the middle of something; to be called before each `due`."""

@@ -32,7 +32,6 @@ class WatchWaiting(Struct, frozen=True, kw_only=True):
 
     tools: int
     files: int
-    folders: int
     mode: str
     scope: Scope
     is_paused: bool = False
@@ -85,7 +84,6 @@ class RunStarting(Struct, frozen=True, kw_only=True):
     """
 
     plan: Plan
-    names: Mapping[str, str]
     is_first: bool
     reason: str = ""
     imported: tuple[tuple[str, float, str], ...] = ()
@@ -124,6 +122,8 @@ class Outbox:
         self._reported: set[Problem] = set()  # and not fixed
         self._saved: dict[str, None] = {}
         self._saved_at = 0.0
+        #: All problems that were reported are fixed. Whoever tells the user sets it back.
+        self.is_all_fixed = False
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -145,13 +145,15 @@ class Outbox:
     def add_note(self, problem: Problem) -> None:
         self.add(WatchNote(problem=problem))
 
-    def add_problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> None:
-        """All problems that there are now; the new ones are reported."""
+    def add_problems(self, problems: Collection[Problem], waiting: tuple[str, ...] = ()) -> bool:
+        """All problems that there are now; the new ones are reported. Returns whether there are any."""
         current = _one_per_place(problems)
         new = [problem for problem in current if problem not in self._reported]
+        self.is_all_fixed = not current and (bool(self._reported) or self.is_all_fixed)
         self._reported = set(current)
         if new:
             self.add(CannotRun(problems=tuple(new), waiting=waiting))
+        return bool(new)
 
     def add_saved(self, paths: Collection[str], now: float) -> None:
         """Files that were saved without a change: a formatter saves many, one after another."""

@@ -78,9 +78,11 @@ class Watcher:
         `deep` with everything below, `flat` alone. Missing folders are subscribed to when they appear. If a
         later call subscribes to more, a `lost` event follows: there may have been changes before it.
         """
-        is_first = not self._requested
+        is_first, before = not self._requested, self._requested
         self._requested = {_clean(name): False for name in flat}
         self._requested |= {_clean(name): True for name in deep}
+        if self._requested == before:
+            return
         plan = build_plan(self._root, self._requested)
         if plan.folders == self._plan.folders:
             self._plan = plan

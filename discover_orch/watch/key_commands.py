@@ -5,27 +5,29 @@ Reads no keys itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 
-from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.events import KeyAnswered, Outbox
+from discover_orch.watch.events import KeyAnswered, Outbox, Scope
 from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.schedule import Schedule
 
+SCOPE_MEANINGS: Mapping[Scope, str] = {
+    "affected": "runs the stale tools of the affected stages",
+    "stage": "runs all tools of the affected stages",
+    "tool": "runs only the tools whose own code or inputs changed",
+}
+
 
 class KeyCommands:
-    """`compare` finds what changed during a pause, and returns the requests to the run in progress."""
+    """What a key does, it does at once; what changed during a pause is judged after it."""
 
     def __init__(
         self,
         watched: WatchedProject,
         schedule: Schedule,
         outbox: Outbox,
-        changes: ChangeHandler,
-        compare: Callable[[], list[str]],
     ) -> None:
-        self._watched, self._schedule, self._changes = watched, schedule, changes
-        self._outbox, self._compare = outbox, compare
+        self._watched, self._schedule, self._outbox = watched, schedule, outbox
 
     def press(self, key: str) -> list[str]:
         """Do it, and answer. Returns the requests to the run in progress."""
@@ -45,11 +47,11 @@ class KeyCommands:
             case "c":
                 return self._answer(key, "nothing is running")
             case "s":
-                return self._answer(key, f"scope: {schedule.next_scope()}")
+                scope = schedule.next_scope()
+                return self._answer(key, f"scope: {scope} ({SCOPE_MEANINGS[scope]})")
             case "p" if schedule.is_paused:
                 schedule.is_paused = False
-                self._answer(key, "watching again")
-                return self._compare()
+                return self._answer(key, "watching again")
             case "p":
                 schedule.is_paused = True
                 return self._answer(key, "paused: changes wait (p resumes)")
@@ -70,10 +72,9 @@ class KeyCommands:
         if not wanted:
             return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
         schedule.enqueue(wanted, f"requested: {what}", forced=True)
-        held = schedule.held(watched.status, watched.registry)
-        names = ", ".join(self._changes.waiting)
+        names = ", ".join(schedule.waiting)
         waits = f"; waiting for a fix: {names}" if names else ""
-        if held.issuperset(wanted):
+        if schedule.held().issuperset(wanted):
             return self._answer(key, f"nothing can run now{waits}")
         schedule.request_run()
         if not schedule.is_running:

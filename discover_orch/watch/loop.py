@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gc
 import math
+import select
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -28,17 +30,9 @@ from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
+from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.changes import ChangeHandler
 from discover_orch.watch.debounce import Debouncer
-from discover_orch.watch.event_sources import (
-    AFTER_START,
-    EventSources,
-    FilesChanged,
-    KeyPressed,
-    KeySource,
-    SourceEvent,
-    WatchProblem,
-)
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
@@ -57,6 +51,14 @@ from discover_orch.worker.protocol import Preload
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25
+
+
+class KeySource(Protocol):
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Begin to read, and call `notify` when a line has come."""
+
+    def drain(self) -> list[str]:
+        """The lines typed since the last call, without their newlines."""
 
 
 class WatchOptions(Struct, frozen=True, kw_only=True):
@@ -86,8 +88,7 @@ class WatchLoop:
         self.watched = WatchedProject(request, environ)
         self._options, self._environ = options, environ
         self._outbox = Outbox()
-        self._schedule = Schedule(options.scope, queues=options.queues)
-        self._schedule.targets = self.watched.targets
+        self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
         self._lock = ProjectLock(self._root)
         self._others = OtherRuns(self._root, self._lock)
         self._changes = ChangeHandler(
@@ -95,14 +96,12 @@ class WatchLoop:
             self._schedule,
             self._outbox,
             self._others,
-            lambda paths: self._sources.postponed.update(paths),
         )
-        self._keys = KeyCommands(
-            self.watched, self._schedule, self._outbox, self._changes, self._rescan
-        )
+        self._key_commands = KeyCommands(self.watched, self._schedule, self._outbox)
         self._packages = PackageDetector()
         self._warm_worker = WarmWorker()
         self._run_started_at = 0.0
+        self._reported_holder: LockHolder | None = None
 
     @property
     def _root(self) -> str:
@@ -112,15 +111,15 @@ class WatchLoop:
 
     def events(self, keys: KeySource | None = None) -> Generator[WatchEvent | Event, None, int]:
         """Returns the exit code, when the user quits or a signal arrives; leaves no process behind."""
-        self._signals = SignalHandlers()
+        self._signals, self._keys = SignalHandlers(), keys
         if keys is not None:
             keys.listen(self._signals.wake_up)
         with self._signals:
             watcher = Watcher(self._root, self._signals.wake_up, must_poll=self._options.must_poll)
             try:
-                yield from self._start(watcher, keys)
+                yield from self._start(watcher)
                 while not self._schedule.is_over:
-                    if self._must_run:
+                    if self._schedule.must_run():
                         yield from self._run()
                     else:
                         yield from self._wait()
@@ -131,25 +130,23 @@ class WatchLoop:
                 self._signals.close()
         return 128 + self._signals.signal if self._signals.signal else 0
 
-    def _start(self, watcher: Watcher, keys: KeySource | None) -> Iterator[WatchEvent]:
+    def _start(self, watcher: Watcher) -> Iterator[WatchEvent]:
         """Subscribe first, and compare then, so that no save from now on is missed."""
         self._watcher = watcher
         watched, options = self.watched, self._options
-        self._folders = watched.files.folders()
-        watcher.watch(*self._folders)
-        self._sources = EventSources(
-            self._signals,
+        watcher.watch(*watched.files.folders())
+        self._bursts = Bursts(
             watcher,
             Debouncer(
                 announces_end=watcher.mode == "events" and sys.platform == "linux",
                 shortest=options.debounce,
             ),
             watched.files,
-            keys=keys,
+            self._must_wait,
             root=self._root,
             clock=time.monotonic,
         )
-        self._sources.add_changed([*watched.files.find_changed(), *watched.unjudged])
+        self._bursts.add_changed([*watched.files.find_changed(), *watched.unjudged])
         for problem in watcher.drain_problems():
             yield WatchNote(problem=problem)
         if options.runs_at_start:
@@ -164,32 +161,26 @@ class WatchLoop:
         yield self._waiting()
         gc.collect()
         gc.freeze()
-        while not self._schedule.is_over and not self._must_run:
-            waits = LOCK_INTERVAL if self._others.is_waiting else math.inf
-            self._sources.wait(SAVED_PAUSE if self._outbox.has_saved else waits)
-            if self._others.have_ended():
-                self._rescan()
-            for event in self._sources.drain():
-                self._handle(event)
+        while not self._schedule.is_over and not self._schedule.must_run():
+            self._handle_arrivals(SAVED_PAUSE if self._outbox.has_saved else math.inf)
             self._outbox.report_saved(time.monotonic())
             if self._packages.has_changed():
                 self._changes.act(self.watched.note_installation())
+            is_fixed = self._outbox.is_all_fixed and not self._schedule.must_run()
+            if is_fixed:
+                self._outbox.flush_saved()
             yield from self._outbox.drain()
+            if is_fixed:
+                yield self._waiting()
 
     def _run(self) -> Iterator[WatchEvent | Event]:
         """Lock the project for one run; wait while another command's run holds the lock."""
-        is_reported = False
-        while (holder := self._lock.acquire()) is not None and not self._schedule.is_over:
-            if not is_reported:
-                is_reported = True
-                self._outbox.add_note(_locked_problem(holder))
+        if (holder := self._lock.acquire()) is not None:
+            self._report_holder(holder)
             yield from self._outbox.drain()
-            self._sources.wait(LOCK_INTERVAL)
-            for event in self._sources.drain():
-                self._handle(event)
-        if self._schedule.is_over or not self._must_run:
-            self._lock.release()
+            self._handle_arrivals(LOCK_INTERVAL)
             return
+        self._reported_holder = None
         for problem in self._lock.new_warnings():
             self._outbox.add_note(problem)
         try:
@@ -199,17 +190,16 @@ class WatchLoop:
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
         watched, schedule = self.watched, self._schedule
-        reasons = schedule.start(watched.status, watched.registry)
+        is_first = not schedule.latest
+        reasons = schedule.start()
         plan = watched.plan_of(reasons)
         if not plan.steps:
             return
         order = tuple(step.tool.module for step in plan.steps)
         claimed = self._warm_worker.claim(self._spec())
-        names = {module: watched.registry.display(module) for module in order}
         yield RunStarting(
             plan=plan,
-            names=names,
-            is_first=not schedule.latest,
+            is_first=is_first,
             reason=_shortened(schedule.causes),
             imported=claimed.modules,
             cold=claimed.sentence,
@@ -217,7 +207,7 @@ class WatchLoop:
         schedule.begin(order)
         self._run_started_at = time.monotonic()
         watched.files.skips_data = True
-        self._sources.compare_soon()
+        self._bursts.compare_soon()
         events = session.run_watched(
             plan,
             watched.registry,
@@ -233,8 +223,8 @@ class WatchLoop:
             for event in events:
                 self._follow(event)
                 match event:
-                    case RunNote(problem=Problem(code="cold-start", message=message) as problem):
-                        if self._warm_worker.unless_said(message):
+                    case RunNote(problem=Problem(code="cold-start" | "preload-died") as problem):
+                        if self._warm_worker.unless_said(problem.message):
                             yield WatchNote(problem=problem)
                     case Resumed():
                         pass
@@ -253,9 +243,8 @@ class WatchLoop:
         """Record how far the run is, and how its tools ended."""
         self._schedule.follow(event)
         match event:
-            case RunNote(problem=Problem(code="cold-start", message=message)):
-                if "the warm worker" in message:
-                    self._warm_worker.mark_fatal(self._spec())
+            case RunNote(problem=Problem(code="preload-died")):
+                self._warm_worker.mark_fatal(self._spec())
             case RunStarted(run=run):
                 self._others.note_own(run)
             case ToolFinished(module=module, status=status):
@@ -268,91 +257,84 @@ class WatchLoop:
     def _finish_run(self, end: RunFinished) -> None:
         """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""
         watched, schedule = self.watched, self._schedule
-        self._sources.note_run_end(was_cancelled=schedule.restarts)
+        self._bursts.note_run_end(was_cancelled=schedule.restarts)
         schedule.end(end.status)
         if end.status == "interrupted":
             return
         watched.files.skips_data = False
         found = [*watched.note_run(), *watched.files.find_changed()]
-        written = watched.find_outputs(schedule.latest)
-        key_of = self._changes.key_of
-        schedule.loops.note_end(map(key_of, written), map(key_of, found))
+        schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()
-        self._subscribe()
-        self._sources.add_changed(found)
+        self._watcher.watch(*self.watched.files.folders())
+        self._bursts.add_changed(found)
 
-    # What interrupts a run.
+    # What arrives. A run in progress asks for it too, and is interrupted by it.
 
     @property
     def wake(self) -> int:
-        return self._sources.wake
+        return self._signals.wake
 
     @property
     def signal(self) -> int:
-        return self._sources.signal
+        return self._signals.signal
 
     @property
     def poll_interval(self) -> float:
-        return self._sources.poll_interval
+        return self._bursts.poll_interval
 
     def pause(self) -> None:
         self._signals.pause()
 
     def drain(self) -> list[str]:
         """Requests to the run in progress."""
-        requests = []
-        for event in self._sources.drain():
-            requests += self._handle(event)
+        requests = self._handle_arrivals()
         if time.monotonic() > self._run_started_at + AFTER_START:
             self._prepare_worker()
         if self._outbox:
             requests.append("wake")
         return requests
 
-    def _handle(self, event: SourceEvent) -> list[str]:
-        """Handle one event; returns requests to the run in progress."""
-        match event:
-            case FilesChanged(paths=paths) if self._schedule.is_paused:
-                self._sources.postponed.update(paths)
-                return []
-            case FilesChanged(paths=paths, is_rescan=is_rescan):
-                return self._handle_changes(paths, is_rescan=is_rescan)
-            case KeyPressed(key=key):
-                return self._keys.press(key)
-            case WatchProblem(problem=problem):
-                self._outbox.add_note(problem)
-                return []
-            case _ if event.request == "suspend" and not self._schedule.is_running:
+    def _handle_arrivals(self, wait: float = 0.0) -> list[str]:
+        """Handle signals, keys and changed files, and wait up to so many seconds for the first of them. Returns
+        requests to the run in progress."""
+        if wait:
+            poll = select.poll()
+            poll.register(self.wake, select.POLLIN)
+            poll.poll(min(self.poll_interval, wait) * 1000 + 0.3)
+        requests: list[str] = []
+        for request in self._signals.drain():
+            if request == "suspend" and not self._schedule.is_running:
                 self._signals.pause()
-                return []
-            case _:
-                self._schedule.is_over |= event.request != "suspend"
-                return [event.request]
-
-    def _handle_changes(self, paths: tuple[str, ...], *, is_rescan: bool = False) -> list[str]:
-        """Handle changed files, and subscribe to the folders that count now."""
-        requests = self._changes.handle(paths, is_rescan=is_rescan)
-        self._subscribe()
+                continue
+            self._schedule.is_over |= request != "suspend"
+            requests.append(request)
+        for key in self._keys.drain() if self._keys is not None else ():
+            requests += self._key_commands.press(key)
+        burst = self._bursts.drain()
+        for problem in self._watcher.drain_problems():
+            self._outbox.add_note(problem)
+        if burst is not None:
+            requests += self._changes.handle(burst)
+            self._watcher.watch(*self.watched.files.folders())
         return requests
 
-    def _rescan(self) -> list[str]:
-        """Compare everything: something was left for later."""
-        self._sources.postponed.clear()
-        return self._handle_changes((), is_rescan=True)
+    def _must_wait(self, paths: Collection[str]) -> bool:
+        """Whether these are judged later: in a pause, and while another command runs tools, which write files."""
+        if self._schedule.is_paused or self._schedule.is_running:
+            return self._schedule.is_paused
+        holder = self._others.find_holder()
+        if holder is not None and any(map(self.watched.is_code, paths)):
+            self._report_holder(holder)
+        return holder is not None
 
-    def _subscribe(self) -> None:
-        """Subscribe to the folders that count now."""
-        folders = self.watched.files.folders()
-        if folders != self._folders:
-            self._folders = folders
-            self._watcher.watch(*folders)
+    def _report_holder(self, holder: LockHolder) -> None:
+        """Report once that another command's run has to end first."""
+        if holder != self._reported_holder:
+            self._reported_holder = holder
+            self._outbox.add_note(_locked_problem(holder))
 
     # The parts.
-
-    @property
-    def _must_run(self) -> bool:
-        return self._schedule.must_run(self.watched.status, self.watched.registry)
 
     def _spec(self) -> WarmWorkerSpec:
         """What the warm worker has to import: what the tools do, or what the user names."""
@@ -371,11 +353,10 @@ class WatchLoop:
         self._warm_worker.prepare(self._spec())
 
     def _waiting(self) -> WatchWaiting:
-        watched = self.watched
+        watched, self._outbox.is_all_fixed = self.watched, False
         return WatchWaiting(
             tools=len(watched.targets),
             files=len(watched.files),
-            folders=len(watched.files.folders()[0]),
             mode=self._watcher.mode,
             scope=self._schedule.scope,
             is_paused=self._schedule.is_paused,

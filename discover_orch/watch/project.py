@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.config.file import OWN_FILE, SHARED_FILE
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
@@ -22,34 +21,34 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.change import Change, merge
+from discover_orch.staleness.change import Change, Paths, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_status import LiveStatus
-from discover_orch.staleness.versions import find_data
+from discover_orch.staleness.versions import meets_input
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
-from discover_orch.state.lock import ProjectLock
+from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
 from discover_orch.watch.request import WatchPlan, WatchRequest
-from discover_orch.watch.watched_files import WatchedFiles, WatchedPaths
-
-CONFIG_FILES = (OWN_FILE, SHARED_FILE)
+from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
 
 
 class WatchedProject:
-    """Making it raises ProjectError and UsageError; later such errors are problems of a `Change`."""
+    """`plan` is that of everything that is watched, and `targets` are its tools, in order. `problems` say why there is
+    no plan of the project as it is now: then it is an earlier one."""
 
     def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
+        """Raises ProjectError and UsageError; later such errors are `problems`."""
         self._request, self._environ = request, environ
         self.view = request.read_project(environ)
-        self._planned = request.plan(self.view)
+        self._use(request.plan(self.view))
         self._known: KnownFacts | None = None  # what the index says of each module
         self._is_config_broken = False
         project = self.view.project
         sources = ImportGraph(project)
         self.files = WatchedFiles(project.root, sources)
-        self.files.configure(self._scanned_paths())  # before the status reads them
+        self.files.configure(project, Paths())  # before the status reads them
         self.status = LiveStatus(
             project, self.registry, self._params_of, sources, environ, self._defaults_of
         )
@@ -63,28 +62,13 @@ class WatchedProject:
         return self.view.registry
 
     @property
-    def plan(self) -> Plan:
-        """The plan of everything that is watched."""
-        return self._planned.plan
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Why there is no plan."""
-        return self._planned.problems
-
-    @property
     def all_problems(self) -> tuple[Problem, ...]:
         return (
             *self.problems,
-            *self._planned.strays,
+            *self._strays,
             *self.view.errors,
             *self.status.modules.broken.values(),
         )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The watched tools, in the order in which they run."""
-        return tuple(step.tool.module for step in self.plan.steps)
 
     @property
     def failing(self) -> tuple[str, ...]:
@@ -136,13 +120,10 @@ class WatchedProject:
         """Packages were installed or removed."""
         return self._renew(self.status.modules.sources)
 
-    def find_outputs(self, modules: Collection[str]) -> set[str]:
-        """The files that these tools were seen to write or declare as outputs."""
-        tools = [self.registry.tools[module] for module in modules if module in self.registry.tools]
-        found = {path for tool in tools for path in self.status.written(tool.module)}
-        return found.union(
-            *(find_data(self.view.project.root, one) for tool in tools for one in tool.outputs)
-        )
+    def is_output(self, path: str) -> bool:
+        """Whether a tool wrote or removed the file at last, or declares it as an output."""
+        tools = self.registry.tools.values()
+        return self.status.is_written(path) or any(meets_input(path, one.outputs) for one in tools)
 
     def note_run(self, *, of_others: bool = False) -> list[str]:
         """A run has ended, perhaps `of_others`. Returns paths that may have changed since its tools read them."""
@@ -151,9 +132,13 @@ class WatchedProject:
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self._is_config_broken:
             self.view = replace(self.view, registry=registry)
-            self._planned = self._request.plan(self.view, self.plan)
+            self._use(self._request.plan(self.view, self.plan))
             self.status.set_order(registry)
         return self._configure()
+
+    def _use(self, planned: WatchPlan) -> None:
+        self.plan, self.problems, self._strays = planned.plan, planned.problems, planned.strays
+        self.targets = tuple(step.tool.module for step in planned.plan.steps)
 
     def _note_written(self, paths: Collection[str]) -> None:
         self.files.note([path for path in paths if not self.is_code(path)])
@@ -163,14 +148,14 @@ class WatchedProject:
 
     def _read_again(self, paths: Collection[str]) -> Change:
         """The whole project."""
-        old, plan = self.view, self.plan
+        old = self.view
         config = tuple(path for path in paths if path in CONFIG_FILES)
         try:
             self.view = self._request.read_project(self._environ)
-            self._planned = self._request.plan(self.view, plan)
+            self._use(self._request.plan(self.view, self.plan))
         except OrchError as error:
             self.view, self._is_config_broken = old, True
-            self._planned = WatchPlan(plan=plan, problems=error.problems)
+            self._use(WatchPlan(plan=self.plan, problems=error.problems))
             return Change(paths=config, is_structural=True)
         self._known, self._is_config_broken = None, False
         change = Change(paths=config, is_structural=True)
@@ -233,66 +218,37 @@ class WatchedProject:
 
     # What is watched.
 
-    def _scanned_paths(self) -> WatchedPaths:
-        project = self.view.project
-        ignored = project.watch.get("ignore")
-        return WatchedPaths(
-            scanned=tuple(scanned_folders(project)),
-            entries=project.pythonpath,
-            code=frozenset((CONF_FILE, *CONFIG_FILES)),
-            excluded=project.exclude,
-            ignored=tuple(map(str, ignored)) if isinstance(ignored, tuple | list) else (),
-        )
-
     def _configure(self) -> list[str]:
         """Watch what counts now. Returns what is new and has changed since it was judged."""
-        paths, scanned = self.status.paths(), self._scanned_paths()
-        new = self.files.configure(
-            replace(
-                scanned,
-                code=scanned.code | paths.code,
-                data=paths.data,
-                listed=paths.listed,
-                globs=paths.globs,
-            )
-        )
+        new = self.files.configure(self.view.project, self.status.paths())
         return self.status.find_differing(new) if new else []
 
 
 class OtherRuns:
-    """Runs of other commands while the project is watched. `is_waiting`: one of them was found to be in progress."""
+    """Runs of other commands while the project is watched."""
 
     def __init__(self, root: str, lock: ProjectLock) -> None:
         self._root, self._lock = root, lock
         self._known = max(map(int, find_runs(root)), default=0)
         self._own: set[str] = set()
-        self.is_waiting = False
 
     def note_own(self, run: str) -> None:
         """A run of the watch itself started."""
         self._own.add(run)
 
-    def have_ended(self) -> bool:
-        """Whether the run that was found in progress has ended; true once."""
-        if not self.is_waiting or self._is_locked():
-            return False
-        self.is_waiting = False
-        return True
-
-    def have_run(self) -> bool | None:
-        """Whether others have run tools since the last call; None while such a run is in progress. Not to be called
-        while the watch holds the lock."""
-        runs = [run for run in find_runs(self._root) if int(run) > self._known]
-        others = [run for run in runs if run not in self._own]
-        if others and self._is_locked():
-            self.is_waiting = True
-            return None
-        self._known = max(map(int, runs), default=self._known)
-        self._own.clear()
-        return bool(others)
-
-    def _is_locked(self) -> bool:
-        if self._lock.acquire() is not None:
-            return True
+    def find_holder(self) -> LockHolder | None:
+        """Who runs tools now. Not to be asked while the watch holds the lock."""
+        holder = self._lock.acquire() if self._find_new() - self._own else None
         self._lock.release()
-        return False
+        return holder
+
+    def have_run(self) -> bool:
+        """Whether others have run tools since the last call."""
+        new = self._find_new()
+        have_run = bool(new - self._own)
+        self._known = max(map(int, new), default=self._known)
+        self._own.clear()
+        return have_run
+
+    def _find_new(self) -> set[str]:
+        return {run for run in find_runs(self._root) if int(run) > self._known}

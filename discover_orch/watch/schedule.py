@@ -6,13 +6,11 @@ nothing and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
@@ -22,24 +20,14 @@ from discover_orch.execution.events import (
     TransactionEnded,
 )
 from discover_orch.staleness.change import Change
-from discover_orch.staleness.reasons import Freshness
 from discover_orch.watch.events import SCOPES, Action, Scope
+from discover_orch.watch.project import WatchedProject
 
 #: After so many runs in a row that a file started by being written during the run before, it is muted.
 MOST_RUNS = 3
 #: The same for a module that no tool was seen to write: the user may save it at each keystroke. It is not muted,
 #: only reported, and no longer cancels runs.
 MOST_UNSEEN_RUNS = 10
-
-
-class StatusNow(Protocol):
-    """What is asked of a `LiveStatus`."""
-
-    def freshness(self) -> Mapping[str, Freshness]: ...
-
-    def spread(self, seeds: Iterable[str]) -> Mapping[str, str]: ...
-
-    def is_held(self, module: str) -> bool: ...
 
 
 class Affected(Struct, frozen=True, kw_only=True):
@@ -113,35 +101,39 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 class Schedule:
-    """`targets` are the watched tools; `latest` are the tools of the run that started last.
+    """`restarts`: the run in progress is stopped for a change or a key, and its unfinished tools run again."""
 
-    `is_blocked`: nothing can run, as while the configuration cannot be read. `restarts`: the run in progress is
-    stopped for a change or a key, and its unfinished tools run again.
-    """
-
-    def __init__(self, scope: Scope, *, queues: bool = False) -> None:
+    def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
         """`queues`: no run is cancelled for a change."""
-        self._queues = queues
+        self._watched, self._queues = watched, queues
         self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self._blocked: Mapping[str, str] = {}  # tools that a failed tool blocked
         self.scope = scope
-        self.loops = FeedbackLoops()
-        self.targets: tuple[str, ...] = ()
+        self.loops = FeedbackLoops(watched.is_output)
         self.queue: dict[str, Queued] = {}
         self.run: Running | None = None
-        self.latest: tuple[str, ...] = ()
-        self.restarts = self.is_paused = self.is_over = self.is_blocked = False
+        self.restarts = self.is_paused = self.is_over = False
 
     @property
     def is_running(self) -> bool:
         return self.run is not None
 
+    @property
+    def latest(self) -> tuple[str, ...]:
+        """The tools of the run that started last."""
+        return tuple(self._started)
+
     # A change.
 
-    def affected(self, change: Change, status: StatusNow, registry: Registry) -> Affected:
+    def affected(self, change: Change) -> Affected:
         """What the change makes stale, and what of it runs, by the scope and within the targets."""
-        targets, freshness = frozenset(self.targets), status.freshness()
+        status, registry, order = (
+            self._watched.status,
+            self._watched.registry,
+            self._watched.targets,
+        )
+        targets, freshness = frozenset(order), status.freshness()
         hit = {
             module: why
             for module, why in change.touched.items()
@@ -158,21 +150,22 @@ class Schedule:
             case "stage":
                 wanted = {*inside}
             case "affected":
-                wanted = self._must_run(stale, below, status) & inside
+                wanted = self._find_wanted(stale, below) & inside
         wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
         return Affected(
             hit=hit,
             below=below,
-            runs=tuple(module for module in self.targets if module in wanted),
-            left=tuple(module for module in self.targets if module in stale - wanted),
-            stays_stale=self._find_staying(wanted, status),
-            fresh=tuple(module for module in self.targets if module in inside - stale),
+            runs=tuple(module for module in order if module in wanted),
+            left=tuple(module for module in order if module in stale - wanted),
+            stays_stale=self._find_staying(wanted),
+            fresh=tuple(module for module in order if module in inside - stale),
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
         )
 
-    def _must_run(self, stale: set[str], below: Iterable[str], status: StatusNow) -> set[str]:
+    def _find_wanted(self, stale: set[str], below: Iterable[str]) -> set[str]:
         """Those of these stale targets that are stale because of something in the targets that starts a run."""
+        status = self._watched.status
         roots = [
             module
             for module, one in status.freshness().items()
@@ -180,8 +173,9 @@ class Schedule:
         ]
         return stale & (status.spread(roots).keys() | {*below})
 
-    def _find_staying(self, wanted: Collection[str], status: StatusNow) -> frozenset[str]:
+    def _find_staying(self, wanted: Collection[str]) -> frozenset[str]:
         """Those of these tools that are stale after their run because of something that does not run."""
+        status = self._watched.status
         roots = [
             module
             for module, one in status.freshness().items()
@@ -189,7 +183,7 @@ class Schedule:
         ]
         return frozenset(status.spread(roots).keys() & wanted) if roots and wanted else frozenset()
 
-    def decide(self, affected: Affected, registry: Registry) -> Action:
+    def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
         run = self.run
         if run is None:
@@ -201,13 +195,13 @@ class Schedule:
             return "none" if wanted.issubset(run.waiting) else "after"
         if self._queues or (run.current is None and not run.waiting):
             return "after"
-        tool = registry.tools.get(run.current or "")
+        tool = self._watched.registry.tools.get(run.current or "")
         can_cancel = tool is None or tool.is_cancellable
         return "restart" if can_cancel and not run.is_debugged else "hold"
 
-    def enqueue_affected(self, affected: Affected, status: StatusNow) -> None:
+    def enqueue_affected(self, affected: Affected) -> None:
         """The tools of the change run next. The newest reason counts."""
-        freshness = status.freshness()
+        freshness = self._watched.status.freshness()
         for module in affected.runs:
             known = self.queue.get(module, Queued(why=""))
             why = affected.hit.get(module) or affected.below.get(module)
@@ -232,42 +226,56 @@ class Schedule:
 
     # What waits.
 
-    def held(self, status: StatusNow, registry: Registry) -> frozenset[str]:
+    def held(self) -> frozenset[str]:
         """The queued tools that wait for a file to be fixed: they import it, they are downstream of a tool that is
         none because of it, or they are downstream of a queued tool that waits and were not changed themselves."""
-        if self.is_blocked:
+        if self._watched.problems:  # as while the configuration cannot be read
             return frozenset(self.queue)
-        left_out = _left_out(registry)
-        own = {module for module in self.queue if module in left_out or status.is_held(module)}
-        below = registry.downstream(own) if own else frozenset()
+        own = self._cannot_run(self.queue)
+        below = self._watched.registry.downstream(own) if own else frozenset()
         return frozenset(
             module
             for module, queued in self.queue.items()
             if module in own or (module in below and not queued.is_hit)
         )
 
-    def must_run(self, status: StatusNow, registry: Registry) -> bool:
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The names of the watched tools that wait for a file to be fixed."""
+        watched, held = self._watched, self.held()
+        return tuple(
+            watched.registry.display(module)
+            for module in watched.targets
+            if module in held or watched.status.is_held(module)
+        )
+
+    def must_run(self) -> bool:
         """Whether there is a tool to run now."""
         if not self.queue or (self.is_paused and not self._is_requested):
             return False
-        return not self.held(status, registry).issuperset(self.queue)
+        return not self.held().issuperset(self.queue)
 
-    def must_hold(self, status: StatusNow, registry: Registry) -> bool:
+    def must_hold(self) -> bool:
         """Whether a tool that waits in the run in progress cannot run now: then the run goes no further."""
-        if self.run is None:
-            return False
-        left_out = _left_out(registry)
-        return any(module in left_out or status.is_held(module) for module in self.run.waiting)
+        return self.run is not None and bool(self._cannot_run(self.run.waiting))
+
+    def _cannot_run(self, modules: Iterable[str]) -> set[str]:
+        """Those that have code which cannot be read now, or that need a tool which is none now."""
+        status, registry = self._watched.status, self._watched.registry
+        if any(one.concerns_all for one in registry.broken):
+            return {*modules}
+        below = registry.downstream(registry.below_broken) if registry.below_broken else ()
+        return {module for module in modules if module in below or status.is_held(module)}
 
     # One run.
 
-    def start(self, status: StatusNow, registry: Registry) -> dict[str, str]:
+    def start(self) -> dict[str, str]:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
         self._is_requested = False
-        self._add_what_was_disturbed(status)
-        held, freshness = self.held(status, registry), status.freshness()
-        self._started = {
+        self._add_what_was_disturbed()
+        held, freshness = self.held(), self._watched.status.freshness()
+        started = {
             module: queued
             for module, queued in self.queue.items()
             if module not in held
@@ -275,17 +283,19 @@ class Schedule:
             and (queued.is_forced or not freshness[module].is_fresh)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
-        self._blocked = {one: by for one, by in self._blocked.items() if one not in self._started}
-        return {module: queued.why for module, queued in self._started.items()}
+        self._blocked = {one: by for one, by in self._blocked.items() if one not in started}
+        self._started = started or self._started
+        return {module: queued.why for module, queued in started.items()}
 
-    def _add_what_was_disturbed(self, status: StatusNow) -> None:
+    def _add_what_was_disturbed(self) -> None:
         """A tool that was stopped may have changed what it needs from others: they run again, too."""
         if self.scope == "tool" or not self.queue:
             return
+        status, targets = self._watched.status, frozenset(self._watched.targets)
         freshness = status.freshness()
         stale = [one for one in self.queue if one in freshness and not freshness[one].is_fresh]
         for module, why in status.spread(stale).items():
-            if why and module in self.targets and module not in self.queue:
+            if why and module in targets and module not in self.queue:
                 self.queue[module] = Queued(why=why)
 
     @property
@@ -296,7 +306,6 @@ class Schedule:
 
     def begin(self, order: tuple[str, ...]) -> None:
         """The run starts with these tools, in this order."""
-        self.latest = order
         self.run = Running(waiting=order)
         self.restarts = False
 
@@ -311,9 +320,8 @@ class Schedule:
         if status == "interrupted":
             self.is_over = True  # by a signal or by q
         if status == "cancelled" and self.restarts and run is not None:
-            for module in self.latest:
-                known = self._started.get(module)
-                if known is not None and module not in run.passed:
+            for module, known in self._started.items():
+                if module not in run.passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
         elif status == "failed" and run is not None:
@@ -330,18 +338,18 @@ class FeedbackLoops:
 
     Files are known by their keys: `code:src/a.py`, `file:data/x.csv`."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_output: Callable[[str], bool]) -> None:
+        """`is_output`: whether a tool writes the file of this path."""
+        self._is_output = is_output
         self.muted: set[str] = set()
         self._runs: dict[str, int] = {}
-        self._written: set[str] = set()
         self._during_run: set[str] = set()  # found changed during the latest run or after it
 
     def is_muted(self, causes: Collection[str]) -> bool:
         return bool(causes) and self.muted.issuperset(causes)
 
-    def note_end(self, written: Iterable[str], found: Iterable[str]) -> None:
-        """A run ended. Its tools were seen to write `written`; `found` changed during it in other ways."""
-        self._written.update(written)
+    def note_end(self, found: Iterable[str]) -> None:
+        """A run ended, and these changed during it otherwise than its tools left them."""
         self._during_run = {*found}
 
     def note_quiet(self) -> None:
@@ -365,7 +373,8 @@ class FeedbackLoops:
         for key in sorted(suspects - self.muted):
             runs = self._runs[key] = self._runs.get(key, 0) + 1
             # Nobody saves data many times a second.
-            is_generated = key in self._written or not key.startswith("code:")
+            kind, _, path = key.partition(":")
+            is_generated = kind != "code" or self._is_output(path)
             if is_generated and runs > MOST_RUNS:
                 self.muted.add(key)
             if runs == (MOST_RUNS if is_generated else MOST_UNSEEN_RUNS) + 1:
@@ -375,13 +384,6 @@ class FeedbackLoops:
     def must_not_cancel(self, causes: Collection[str]) -> bool:
         """Whether each of these has cancelled so many runs that the next one may finish."""
         return bool(causes) and all(self._runs.get(key, 0) > MOST_UNSEEN_RUNS for key in causes)
-
-
-def _left_out(registry: Registry) -> frozenset[str]:
-    """The tools that cannot run because a tool before them is none now: its file has an error."""
-    if any(one.concerns_all for one in registry.broken):
-        return frozenset(registry.tools)
-    return registry.downstream(registry.below_broken) if registry.below_broken else frozenset()
 
 
 def _without(modules: tuple[str, ...], module: str) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ def _warning(message: str) -> Problem:
     return Problem(
         code="cold-start",
         message=message,
-        hint="every run is then a cold start; set preload in [tool.orch.watch] to the "
+        hint="every run then starts without preloaded imports; set preload in [tool.orch.watch] to the "
         "modules to preload, or to false",
         severity="warning",
     )

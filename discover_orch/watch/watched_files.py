@@ -10,21 +10,25 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from msgspec import Struct
+from msgspec.structs import replace
 
+from discover_orch.config.file import OWN_FILE, SHARED_FILE
+from discover_orch.config.project import Project
+from discover_orch.discovery.scanner import scanned_folders
 from discover_orch.discovery.tree import (
     ABSENT,
-    build_signature,
     is_racy,
     read_tree,
     signature_of,
 )
-from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS
 from discover_orch.model.digest import content_hash
+from discover_orch.staleness.change import Paths
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.versions import find_data, meets_input
 from discover_orch.watch.debounce import FileCheck
 
+CONFIG_FILES = (OWN_FILE, SHARED_FILE)
 #: In place of a signature: a folder, or anything else that is no regular file.
 EXISTS = "+"
 #: Data files with more bytes are not read to find out whether they changed within one tick of the clock.
@@ -33,37 +37,21 @@ MOST_READ = 1 << 26
 MANY_FOLDERS = 16
 
 
-class WatchedPaths(Struct, frozen=True, kw_only=True):
-    """What counts: all modules below the `scanned` folders; `code`, which are other modules, there or not (one that
-    ends in `/` is a folder); `data` files, there or not; the names in the `listed` folders; what the `globs` match.
-
-    `entries` are folders in which a module may appear. `excluded` and `ignored` are gitignore patterns: of what is not
-    searched for modules, and of what never counts."""
-
-    scanned: tuple[str, ...] = ()
-    code: frozenset[str] = frozenset()
-    data: frozenset[str] = frozenset()
-    listed: frozenset[str] = frozenset()
-    globs: tuple[str, ...] = ()
-    entries: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-
 class WatchedFiles:
     """Watches nothing until `configure`. Paths are relative to the root, with `/`."""
 
     def __init__(self, root: str, sources: ImportGraph) -> None:
         self._root, self.sources = root, sources
-        self.paths = WatchedPaths()
-        self._is_excluded: Callable[[str], bool] | None = None
-        self._is_ignored: Callable[[str], bool] | None = None
+        self._configured: tuple[Project, Paths] | None = None
+        self.paths = Paths()
+        self._scanned: tuple[str, ...] = ()  # folders in which every module counts
+        self._entries: tuple[str, ...] = ()  # folders in which a module may appear
+        self._is_excluded = self._is_ignored = _matcher(())
         self._excluded: set[str] = set()
         self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._seen: dict[str, str] = {}  # path → signature
         self._data: set[str] = set()
         self._names: dict[str, frozenset[str]] = {}  # listed folder → the names in it
-        self._folder_signatures: dict[str, str] = {}
         #: What may change again without a new signature, with a hash of what it had.
         self._racy: dict[str, str] = {}
         self.skips_data = False  # during a run: what it does to data counts when it has ended
@@ -71,21 +59,21 @@ class WatchedFiles:
     def __len__(self) -> int:
         return sum(signature != ABSENT for signature in self._seen.values())
 
-    def configure(self, paths: WatchedPaths) -> list[str]:
-        """Watch these from now on. Returns those that are new here: they may have changed since they were judged."""
-        if paths == self.paths:
+    def configure(self, project: Project, paths: Paths) -> list[str]:
+        """Watch the project and what its status depends on from now on. Returns what is new here: it may have changed
+        since it was judged."""
+        if (project, paths) == self._configured:
             return []
-        was_scanned = self.paths.scanned if self._seen else None
-        if paths.excluded != self.paths.excluded:
-            self._is_excluded = _matcher(paths.excluded)
-        if paths.ignored != self.paths.ignored:
-            self._is_ignored = _matcher(paths.ignored)
-        self.paths, self._folders = paths, None
-        self._excluded = set()
+        was_scanned = self._scanned if self._seen else None
+        self._configured, self._folders = (project, paths), None
+        self.paths = replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES})
+        self._scanned, self._entries = tuple(scanned_folders(project)), project.pythonpath
+        ignored = project.watch.get("ignore")
+        self._is_ignored = _matcher(ignored if isinstance(ignored, tuple | list) else ())
+        self._is_excluded, self._excluded = _matcher(project.exclude), set()
         now = self._read_signatures()
         for folder in [folder for folder in self._names if folder not in paths.listed]:
             del self._names[folder]
-            self._folder_signatures.pop(folder, None)
         new_folders = [folder for folder in sorted(paths.listed) if folder not in self._names]
         for folder in new_folders:
             self._names[folder] = frozenset(self._list(folder))
@@ -94,7 +82,7 @@ class WatchedFiles:
             path
             for path in now
             if path not in self._seen
-            and not (was_scanned == paths.scanned and self._is_in_scanned(path))
+            and not (was_scanned == self._scanned and self._is_in_scanned(path))
         ]
         self._note(new, now)
         for path in self._seen.keys() - now.keys():
@@ -163,7 +151,7 @@ class WatchedFiles:
             if below in self._seen or any(one.startswith(below) for one in self._seen):
                 return True
             starts = [start for one in self.paths.globs if (start := fixed_part(one))]
-            return any(is_below(path, folder) for folder in (*self.paths.scanned, *starts))
+            return any(is_below(path, folder) for folder in (*self._scanned, *starts))
         if path.endswith(".py") and self._is_in_scanned(path):
             return True
         return not self.skips_data and meets_input(path, self.paths.globs)
@@ -201,9 +189,9 @@ class WatchedFiles:
 
     def _find_folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         paths = self.paths
-        deep = [*paths.scanned]
+        deep = [*self._scanned]
         deep += [path.split("/", 1)[0] for path in paths.code if "/" in path.rstrip("/")]
-        flat = ["", *(os.path.normpath(entry) for entry in paths.entries)]
+        flat = ["", *(os.path.normpath(entry) for entry in self._entries)]
         by_top: dict[str, set[str]] = {}
         for folder in {path.rpartition("/")[0] for path in paths.data} | paths.listed:
             by_top.setdefault(folder.split("/", 1)[0], set()).add(folder)
@@ -231,7 +219,7 @@ class WatchedFiles:
         plain = [path for path in self.paths.code if path[-1:] != "/"]
         tree = read_tree(
             self._root,
-            self.paths.scanned,
+            self._scanned,
             excluded=self._excluded,
             is_excluded=self._is_excluded,
             extras=[path for path in plain if path not in self._data],
@@ -268,18 +256,10 @@ class WatchedFiles:
             return ""
 
     def _find_names(self) -> dict[str, str]:
-        """The names that appeared in or disappeared from listed folders. A folder is listed only where its own
-        signature has changed."""
+        """The names that appeared in or disappeared from listed folders."""
         found = {}
         for folder, known in self._names.items():
-            started = time.time_ns()
-            signature = _sign_folder(os.path.join(self._root, folder))
-            if signature == self._folder_signatures.get(folder):
-                continue
-            is_sure = signature == ABSENT or not is_racy(signature, started)
             names = frozenset(self._list(folder))
-            if is_sure and names == known:
-                self._folder_signatures[folder] = signature
             for name in names ^ known:
                 path = name if folder == "." else f"{folder}/{name}"
                 if path not in self._seen:
@@ -311,7 +291,7 @@ class WatchedFiles:
         return path.endswith(".py") and self._is_in_scanned(path)
 
     def _is_in_scanned(self, path: str) -> bool:
-        return any(is_below(path, folder) for folder in self.paths.scanned)
+        return any(is_below(path, folder) for folder in self._scanned)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -336,16 +316,10 @@ def is_below(path: str, folder: str) -> bool:
     return not folder or path == folder or path.startswith(folder + "/")
 
 
-def _sign_folder(full: str) -> str:
-    try:
-        return build_signature(os.stat(full))
-    except OSError:
-        return ABSENT
-
-
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
+def _matcher(patterns: Iterable[object]) -> Callable[[str], bool] | None:
+    """Whether a path matches one of these gitignore patterns; None where there are none."""
     if not patterns:
         return None
     import pathspec  # only where there are patterns: it takes as long as a small scan
 
-    return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
+    return pathspec.GitIgnoreSpec.from_lines(map(str, patterns)).match_file

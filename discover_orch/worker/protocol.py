@@ -187,6 +187,10 @@ class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     is_locked: bool = False
 
 
+#: How the reason begins why a run has no use of what was preloaded.
+NOT_PRELOADED = "this run starts without preloaded imports"
+
+
 class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What a warm worker has imported: (module, seconds, error or "").
 
@@ -202,9 +206,7 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
         """The problem as a sentence, or "". A module that is not installed is no problem: it may be optional."""
         if self.shadowed:
             names = ", ".join(self.shadowed)
-            return (
-                f"cold start: modules of the project have the names of installed modules: {names}"
-            )
+            return f"{NOT_PRELOADED}: modules of the project have the names of installed modules: {names}"
         failed = [
             f"{name} ({wrong})"
             for name, _, wrong in self.modules

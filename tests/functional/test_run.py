@@ -90,6 +90,25 @@ MAY_FAIL = """
 """
 
 
+def test_what_a_failed_tool_blocks_on_a_guess_is_shown_with_the_reason(
+    project: Project, orch: Orch
+) -> None:
+    """Its reads are known, but nothing is known of what the new tool would have written."""
+    root = project(
+        {
+            "orch.toml": 'stages = ["s", "t"]',
+            "src/a.py": 'STAGE = "s"\ndef run(conn):\n    conn.execute("create table if not exists a (x)")\n',
+            "src/b.py": 'STAGE = "t"\ndef run(conn):\n    conn.execute("select * from a")\n',
+        }
+    )
+    assert orch("run").code == 0
+    (root / "src/new.py").write_text('STAGE = "s"\ndef run():\n    raise ValueError("no")\n')
+    answer = orch("run", "--changed")
+    assert "  blocked by new: b (it is not known what new writes)\n" in answer.out, answer.text
+    (root / "src/b.py").write_text('STAGE = "t"\nAFTER = "new"\ndef run():\n    pass\n')
+    assert "  blocked by new: b\n" in orch("run", "--changed").out
+
+
 def test_a_tool_is_blocked_by_any_failure_until_it_has_been_observed(
     project: Project, orch: Orch
 ) -> None:

@@ -35,6 +35,7 @@ from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
+    NOT_PRELOADED,
     Closed,
     CommitRun,
     DebugStarted,
@@ -275,8 +276,8 @@ class LocalExecutor:
         sentence = event.sentence
         hint = ""
         if number is None and self._is_importing and not self._is_interrupted:
-            message = f"cold start: the warm worker {sentence}"
-            yield from self._end_preload(message, worker, is_usable=False)
+            message = f"{NOT_PRELOADED}: the process that preloads them {sentence}"
+            yield from self._end_preload(message, worker, is_usable=False, code="preload-died")
             return
         if number is None:
             waiting = self._drain_unstarted(worker)
@@ -342,11 +343,13 @@ class LocalExecutor:
             for step in steps:
                 yield ToolDeclined(module=self._module(step))
 
-    def _end_preload(self, sentence: str, worker: Worker, *, is_usable: bool) -> Iterator[Event]:
+    def _end_preload(
+        self, sentence: str, worker: Worker, *, is_usable: bool, code: str = "cold-start"
+    ) -> Iterator[Event]:
         """The warm worker has done its imports or died: the orders go to it or to a new worker."""
         self._is_importing = False
         if sentence:
-            problem = Problem(code="cold-start", message=sentence, severity="warning")
+            problem = Problem(code=code, message=sentence, severity="warning")
             yield RunNote(problem=problem)
         if not is_usable:
             worker.kill("is no longer needed")

@@ -49,7 +49,7 @@ from tests.conftest import Project
 
 SHOWN = DisplayOptions()
 BROKEN = Problem(code="syntax", message="it is broken", hint="fix it")
-WAITING = WatchWaiting(tools=1, files=2, folders=1, mode="events", scope="stage")
+WAITING = WatchWaiting(tools=1, files=2, mode="events", scope="stage")
 CHANGED = ChangesFound(paths=("src/a.py",), tools=("a",), stages=("s",), stale=1)
 
 
@@ -141,7 +141,7 @@ class Shows:
         self, status: RunStatus = "passed", *, is_first: bool = False, **more: Any
     ) -> Iterator[WatchEvent | Event]:
         """A run of the one tool."""
-        yield RunStarting(plan=self.plan, names=self.names, is_first=is_first, reason="why", **more)
+        yield RunStarting(plan=self.plan, is_first=is_first, reason="why", **more)
         yield RunStarted(run="41", targets=(), tools=("src.a",))
         yield ToolStarted(module="src.a")
         yield ToolOutput(module="src.a", stream="stdout", text="hello\n")

@@ -171,7 +171,7 @@ def changed(warm_worker: NotedWorker, had: WarmWorkerSpec, wanted: WarmWorkerSpe
     return ""
 
 
-COLD = "cold start: "
+COLD = "this run starts without preloaded imports: "
 OTHER = f"{COLD}the imports of the tools have changed"
 CHANGED = f"{COLD}the installed packages have changed"
 
@@ -237,7 +237,7 @@ def test_a_warm_worker_that_dies_of_its_imports_is_told_once_and_the_next_one_do
     warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_is_dead()
     assert warm_worker.claim(spec("deadly")) == ClaimedWorker(
-        sentence=f"{COLD}the warm worker {end}"
+        sentence=f"{COLD}the process that preloads them {end}"
     )
     warm_worker.prepare(spec("deadly"))
     warm_worker.until_it_has_spoken()
@@ -247,7 +247,7 @@ def test_a_warm_worker_that_dies_of_its_imports_is_told_once_and_the_next_one_do
     discard_worker(taken.worker)
 
 
-def test_a_warm_worker_that_was_killed_costs_a_cold_start(
+def test_a_warm_worker_that_was_killed_costs_its_imports(
     warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
     warm_worker.prepare(spec("decimal"))
@@ -274,8 +274,7 @@ def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_u
     taken = warm_worker.claim(spec("one", pythonpath=(src,)))
     assert taken.worker is None
     assert (
-        taken.sentence
-        == "cold start: modules of the project have the names of installed modules: two"
+        taken.sentence == f"{COLD}modules of the project have the names of installed modules: two"
     )
     assert is_gone(pid)
 

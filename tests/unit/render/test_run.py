@@ -111,6 +111,19 @@ def test_a_run_that_goes_well_reads_from_header_to_summary() -> None:
     ]
 
 
+def test_a_cancelled_run_says_so_first_and_not_why_it_ran() -> None:
+    events: list[Event] = [
+        *GOOD[:-1],
+        ToolFinished(module="b", status="cancelled", duration=0.2),
+        ToolFinished(module="c", status="not_run"),
+        RunFinished(status="cancelled", duration=0.9),
+    ]
+    last = "run cancelled after 0.90 s: 1 cancelled, 1 passed, 1 not run"
+    assert show(events).splitlines()[-1] == last
+    between = [*GOOD[:-1], ToolFinished(module="b", status="not_run"), events[-1]]
+    assert show(between).splitlines()[-1] == "run cancelled after 0.90 s: 1 passed, 1 not run"
+
+
 def test_a_tool_is_named_before_its_output() -> None:
     screen = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING)
     assert screen.text(ToolStarted(module="b"), Report()) == "[2/3] ingest › b\n"

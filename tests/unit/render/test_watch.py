@@ -41,7 +41,7 @@ BROKEN = Problem(
     hint="close it",
     location=Location(path="src/a.py", line=3),
 )
-WAITING = WatchWaiting(tools=12, files=1234, folders=3, mode="events", scope="stage")
+WAITING = WatchWaiting(tools=12, files=1234, mode="events", scope="stage")
 CHANGED = ChangesFound(
     paths=("src/parse.py",),
     tools=("parse", "fetch", "enrich"),
@@ -158,7 +158,7 @@ def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
 def test_tools_that_are_stale_after_their_run_are_named() -> None:
     one = replace(CHANGED, left=("fetch",), stays_stale=("parse",))
     line = " ".join(text(one).split())
-    assert line.endswith("; stale, but not run: fetch; stale after it: parse")
+    assert line.endswith("; stale, but not run: fetch; still stale afterwards: parse")
 
 
 def test_removed_tools_are_named() -> None:
@@ -172,7 +172,7 @@ def test_removed_tools_are_named() -> None:
     ("action", "end"),
     [
         ("run", "1 fresh\n"),
-        ("restart", "1 fresh; the current run is cancelled\n"),
+        ("restart", "1 fresh; cancelling the current run\n"),
         ("after", "1 fresh; runs after the current run\n"),
         ("hold", "1 fresh; runs when the current tool has ended\n"),
     ],
@@ -211,16 +211,15 @@ def test_problems_are_told_elsewhere() -> None:
 
 
 def test_a_run_begins_silently_unless_it_begins_cold() -> None:
-    began = RunStarting(plan=Plan(), names={}, is_first=True)
+    began = RunStarting(plan=Plan(), is_first=True)
     assert text(began) == text(began, verbose=True) == ""
-    cold = replace(began, cold="cold start: the worker died")
-    assert text(cold) == "cold start: the worker died\n"
+    cold = replace(began, cold="this run starts without preloaded imports: its worker died")
+    assert text(cold) == "this run starts without preloaded imports: its worker died\n"
 
 
 def test_imports_in_advance_are_shown_if_verbose() -> None:
     began = RunStarting(
         plan=Plan(),
-        names={},
         is_first=False,
         imported=(("pandas", 0.3812, ""), ("os", 0.0001, ""), ("bad", 0.0, "ValueError: no\n")),
     )
@@ -256,7 +255,7 @@ def test_the_help_names_each_key_on_a_line() -> None:
         replace(CHANGED, paths=(), reasons={"a": EVIL}),
         NoMeaningfulChange(paths=(EVIL,)),
         CannotRun(problems=(), waiting=(EVIL,)),
-        RunStarting(plan=Plan(), names={}, is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
+        RunStarting(plan=Plan(), is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
         KeyAnswered(key="x", sentence=EVIL),
     ],
 )
@@ -340,12 +339,14 @@ def test_the_others_as_json() -> None:
 
 
 def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
-    began = RunStarting(plan=Plan(), names={}, is_first=True)
+    began = RunStarting(plan=Plan(), is_first=True)
     assert watch_event_document(began) is None
-    document = watch_event_document(replace(began, cold="cold start: the worker died"))
+    document = watch_event_document(
+        replace(began, cold="this run starts without preloaded imports: its worker died")
+    )
     assert document == {
         "event": "notice",
-        "message": "cold start: the worker died",
+        "message": "this run starts without preloaded imports: its worker died",
         "hint": "orch check --watch shows which modules are preloaded",
     }
 

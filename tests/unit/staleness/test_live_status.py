@@ -192,7 +192,7 @@ def test_runs_of_other_commands_are_read(live: Live, orch: Orch) -> None:
 
 def test_a_new_tool_is_touched_and_one_that_comes_back_only_if_it_is_stale(live: Live) -> None:
     text = FILES["src/c.py"]
-    assert names(live.save({"src/e.py": text})) == {"e": "never ran"}
+    assert names(live.save({"src/e.py": text})) == {"e": "src/e.py is new"}
     change = live.save({"src/c.py": None})
     assert (change.gone, change.is_structural) == (("c",), True)
     assert "src.c" not in live.watched.targets

@@ -15,6 +15,7 @@ from discover_orch.watch.events import (
     NoMeaningfulChange,
     RunStarting,
     Scope,
+    WatchNote,
     WatchWaiting,
 )
 from discover_orch.watch.project import OtherRuns
@@ -49,6 +50,28 @@ def test_the_scope_says_what_else_runs(watch: Watch, scope: Scope, tools: tuple[
     run = watched.next_run()
     assert run.tools == tools
     assert {run.reasons[one] for one in tools if one != "b"} <= {"its stage is affected"}
+
+
+def test_after_the_fix_of_what_could_not_be_read_the_watch_says_that_it_watches(
+    watch: Watch,
+) -> None:
+    watched = watch()
+    for path, wrong in (("orch.toml", "stagse = []\n"), ("src/helper.py", "x = (\n")):
+        right = (watched.root / path).read_text()
+        watched.save({path: wrong})
+        watched.until(CannotRun)
+        seen = len(watched.seen)
+        watched.save({path: right})
+        assert watched.until_idle() == []
+        waits = [one for one in watched.seen[seen:] if isinstance(one, ChangesFound)]
+        assert all(one.action != "wait" for one in waits), "the problem has said that"
+    assert watched.settle() == []
+
+
+def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/d.py": tool("d0")})
+    assert watched.next_run().began.reason == "src/d.py is new"
 
 
 def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: Watch) -> None:
@@ -235,23 +258,28 @@ def test_runs_of_the_watch_itself_are_left_out(root: Path, others: OtherRuns) ->
     assert others.have_run() is False
 
 
-def test_a_run_in_progress_is_waiting(root: Path, others: OtherRuns) -> None:
-    lock, journal = ProjectLock(str(root)), begin_run(str(root))
-    assert lock.acquire() is None
-    journal.write(started(journal.run, ["fetch"]))
-    journal.write(tool_started("fetch"))
-    assert others.have_run() is None
-    assert others.is_waiting
-    assert not others.have_ended()
-    lock.release()
-    assert others.have_ended()
-    assert not others.have_ended()
-    assert others.have_run() is True
-    journal.close()
-
-
 def test_without_another_run_the_lock_is_not_tried(root: Path, others: OtherRuns) -> None:
     lock = ProjectLock(str(root))
     assert lock.acquire() is None
+    assert others.find_holder() is None
     assert others.have_run() is False
     lock.release()
+
+
+def test_while_another_command_runs_tools_changes_wait_for_its_end(watch: Watch) -> None:
+    watched = watch()
+    root = str(watched.root)
+    lock, journal = ProjectLock(root), begin_run(root)
+    assert lock.acquire() is None
+    journal.write(started(journal.run, ["fetch"]))
+    journal.write(tool_started("fetch"))
+    watched.save({"src/a.py": tool("a1")})
+    note = watched.until(WatchNote)
+    assert note.problem.message.startswith("another run is in progress (pid ")
+    watched.save({"src/a.py": tool("a2")})
+    assert watched.all_of(ChangesFound) == []
+    journal.close()
+    lock.release()
+    run = watched.next_run()
+    assert (run.tools, run.output) == (("a",), "a2\n")
+    assert len(watched.all_of(WatchNote)) == len(watched.all_of(ChangesFound)) == 1

@@ -50,7 +50,9 @@ def test_enter_during_a_run_starts_it_again(watch: Watch) -> None:
 def test_s_goes_through_the_scopes(watch: Watch) -> None:
     watched = watch(scope="stage")
     assert [answer(watched, "s") for _ in range(3)] == [
-        *("scope: tool", "scope: affected", "scope: stage"),
+        "scope: tool (runs only the tools whose own code or inputs changed)",
+        "scope: affected (runs the stale tools of the affected stages)",
+        "scope: stage (runs all tools of the affected stages)",
     ]
     answer(watched, "s")
     watched.save({"src/helper.py": "x = 2\n"})

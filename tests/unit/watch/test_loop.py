@@ -90,7 +90,7 @@ def test_after_a_killed_warm_worker_the_run_is_a_cold_start_and_says_so(watch: W
     watched.save({"src/a.py": tool("a1")})
     run = watched.next_run()
     assert (run.status, run.output) == ("passed", "a1\n")
-    assert "the warm worker was killed by SIGKILL" in run.began.cold
+    assert "the process that preloads them was killed by SIGKILL" in run.began.cold
 
 
 def _wait_for_its_word(fd: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from discover_orch.execution.events import (
 from discover_orch.staleness.change import Change
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.watch.events import Scope
+from discover_orch.watch.project import WatchedProject
 from discover_orch.watch.schedule import (
     MOST_RUNS,
     MOST_UNSEEN_RUNS,
@@ -28,6 +29,8 @@ from discover_orch.watch.schedule import (
     Schedule,
 )
 from tests.support.values import make_facts, make_registry
+
+OUTPUTS = ("src/made.py", "src.a")
 
 # Stage one: a and b, which is downstream of a; stage two: c, downstream of b; stage three: d, which is alone.
 
@@ -67,7 +70,7 @@ class StatusByHand:
 
 
 class Scheduled:
-    """A schedule of all four tools, and the status that it asks."""
+    """A schedule of all four tools, and what it asks of the project that is watched."""
 
     def __init__(self, scope: Scope = "affected", *, queues: bool = False) -> None:
         self.registry = make_registry(
@@ -78,8 +81,12 @@ class Scheduled:
             stages=["one", "two", "three"],
         )
         self.status = StatusByHand(self.registry)
-        self.schedule = Schedule(scope, queues=queues)
-        self.schedule.targets = self.registry.order
+        self.targets: tuple[str, ...] = self.registry.order
+        self.problems: tuple[str, ...] = ()
+        self.schedule = Schedule(cast(WatchedProject, self), scope, queues=queues)
+
+    def is_output(self, path: str) -> bool:
+        return path in OUTPUTS
 
     def touch(self, names: str, **more: Any) -> Affected:
         """These tools are stale because of a change from outside."""
@@ -90,16 +97,16 @@ class Scheduled:
             causes={module: (f"code:{module}",) for module in touched},
             **more,
         )
-        return self.schedule.affected(change, self.status, self.registry)
+        return self.schedule.affected(change)
 
     def decide(self, names: str, **more: Any) -> str:
-        return self.schedule.decide(self.touch(names, **more), self.registry)
+        return self.schedule.decide(self.touch(names, **more))
 
     def begin(self, finished: str = "", current: str = "", waiting: str = "") -> None:
         """A run of these tools is so far."""
         names = [*finished.split(), *current.split(), *waiting.split()]
         self.schedule.enqueue([f"src.{name}" for name in names], "requested", forced=True)
-        self.schedule.start(self.status, self.registry)
+        self.schedule.start()
         self.schedule.begin(tuple(f"src.{name}" for name in names))
         for name in finished.split():
             self.finish(name)
@@ -116,10 +123,10 @@ class Scheduled:
         self.schedule.follow(event)
 
     def start(self) -> str:
-        return short(self.schedule.start(self.status, self.registry))
+        return short(self.schedule.start())
 
     def must_run(self) -> bool:
-        return self.schedule.must_run(self.status, self.registry)
+        return self.schedule.must_run()
 
 
 def short(modules: Iterable[str]) -> str:
@@ -168,7 +175,7 @@ def test_what_is_always_stale_runs_only_where_the_change_reaches_it() -> None:
 @pytest.mark.parametrize("scope", ["affected", "stage", "tool"])
 def test_targets_limit_and_a_change_outside_them_runs_nothing(scope: Scope) -> None:
     made = Scheduled(scope)
-    made.schedule.targets = ("src.b", "src.d")
+    made.targets = ("src.b", "src.d")
     found = made.touch("a")
     assert (found.hit, found.runs, short(found.left)) == ({}, (), "b")
     assert short(made.touch("b").runs) == "b"
@@ -235,7 +242,7 @@ def test_a_run_that_is_about_to_end_is_not_cancelled() -> None:
 
 def test_what_became_fresh_meanwhile_does_not_run_unless_it_was_asked_for() -> None:
     made = Scheduled()
-    made.schedule.enqueue_affected(made.touch("c"), made.status)
+    made.schedule.enqueue_affected(made.touch("c"))
     made.schedule.enqueue(["src.d"], "requested", forced=True)
     made.status.reasons.clear()
     assert made.start() == "d"
@@ -251,12 +258,12 @@ def test_a_tool_that_is_gone_is_dropped() -> None:
 def test_the_newest_reason_of_a_change_counts_and_says_what_it_was() -> None:
     made = Scheduled()
     made.schedule.enqueue(["src.b"], "requested", forced=True)
-    made.schedule.enqueue_affected(made.touch("b"), made.status)
-    reasons = made.schedule.start(made.status, made.registry)
+    made.schedule.enqueue_affected(made.touch("b"))
+    reasons = made.schedule.start()
     assert reasons == {"src.b": "b changed", "src.c": "upstream is stale"}
     assert made.schedule.causes == ["b changed"]
     made = Scheduled("stage")
-    made.schedule.enqueue_affected(made.touch("b"), made.status)
+    made.schedule.enqueue_affected(made.touch("b"))
     assert made.schedule.queue["src.a"].why == "its stage is affected"
     assert made.start() == "a b c"
 
@@ -267,7 +274,7 @@ def test_the_unfinished_tools_of_a_run_that_made_way_run_again() -> None:
     made.schedule.restarts = True
     made.finish("b", "cancelled")
     made.schedule.end("cancelled")
-    reasons = made.schedule.start(made.status, made.registry)
+    reasons = made.schedule.start()
     assert reasons == dict.fromkeys(("src.b", "src.c"), "its run was cancelled")
 
 
@@ -304,7 +311,7 @@ def test_in_a_pause_only_what_a_key_asks_for_runs() -> None:
 def test_a_tool_that_imports_a_broken_file_and_what_is_downstream_wait_for_the_fix() -> None:
     made = Scheduled()
     made.status.broken = {"src.b"}
-    made.schedule.enqueue_affected(made.touch("a"), made.status)
+    made.schedule.enqueue_affected(made.touch("a"))
     assert made.start() == "a"
     assert short(made.schedule.queue) == "b c"
     assert not made.must_run()
@@ -316,13 +323,13 @@ def test_a_tool_that_imports_a_broken_file_and_what_is_downstream_wait_for_the_f
 def test_what_was_changed_itself_does_not_wait_for_what_is_upstream() -> None:
     made = Scheduled()
     made.status.broken = {"src.b"}
-    made.schedule.enqueue_affected(made.touch("a c"), made.status)
+    made.schedule.enqueue_affected(made.touch("a c"))
     assert made.start() == "a c"
 
 
 def test_nothing_runs_while_the_configuration_cannot_be_read() -> None:
     made = Scheduled()
-    made.schedule.is_blocked = True
+    made.problems = ("broken",)
     made.schedule.enqueue(["src.a"], "requested", forced=True)
     assert not made.must_run()
 
@@ -331,30 +338,34 @@ def test_a_waiting_tool_that_breaks_holds_the_run() -> None:
     made = Scheduled()
     made.begin(finished="a", current="b", waiting="c")
     made.status.broken = {"src.b"}
-    assert not made.schedule.must_hold(made.status, made.registry)
+    assert not made.schedule.must_hold()
     made.status.broken = {"src.c"}
-    assert made.schedule.must_hold(made.status, made.registry)
+    assert made.schedule.must_hold()
 
 
 # Files that start one run after another.
 
-MADE = "code:src/made.py"
+MADE, SAVED = "code:src/made.py", "code:src/saved.py"
 
 
-def loop(loops: FeedbackLoops, key: str, *, written: bool, times: int) -> list[tuple[str, int]]:
+def make_loops() -> FeedbackLoops:
+    return FeedbackLoops(lambda path: path in OUTPUTS)
+
+
+def loop(loops: FeedbackLoops, key: str, *, times: int) -> list[tuple[str, int]]:
     """The run before this change had changed the file, and so on."""
     reported = []
     for _ in range(times):
-        loops.note_end([key] if written else [], [key])
+        loops.note_end([key])
         reported += loops.count([key], [key], is_running=False)
     return reported
 
 
 def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -> None:
-    loops = FeedbackLoops()
-    assert loop(loops, MADE, written=True, times=MOST_RUNS) == []
+    loops = make_loops()
+    assert loop(loops, MADE, times=MOST_RUNS) == []
     assert not loops.is_muted([MADE])
-    assert loop(loops, MADE, written=True, times=3) == [(MADE, MOST_RUNS)]
+    assert loop(loops, MADE, times=3) == [(MADE, MOST_RUNS)]
     assert loops.is_muted([MADE])
     assert not loops.is_muted([])
     assert not loops.is_muted([MADE, "code:src/a.py"])
@@ -362,41 +373,41 @@ def test_a_file_that_tools_write_is_muted_after_a_few_runs_and_reported_once() -
 
 def test_a_muted_file_starts_nothing() -> None:
     made = Scheduled()
-    loop(made.schedule.loops, "code:src.a", written=True, times=MOST_RUNS + 1)
+    loop(made.schedule.loops, "code:src.a", times=MOST_RUNS + 1)
     assert short(made.touch("a d").runs) == "d"
 
 
 def test_data_that_no_tool_was_seen_to_write_is_muted_too() -> None:
-    loops = FeedbackLoops()
-    loop(loops, "file:x.parquet", written=False, times=MOST_RUNS + 1)
+    loops = make_loops()
+    loop(loops, "file:x.parquet", times=MOST_RUNS + 1)
     assert loops.is_muted(["file:x.parquet"])
 
 
 def test_a_module_that_no_tool_was_seen_to_write_is_reported_and_no_longer_cancels() -> None:
-    loops = FeedbackLoops()
+    loops = make_loops()
     reported = []
     for _ in range(MOST_UNSEEN_RUNS + 5):
-        reported += loops.count([MADE], [MADE], is_running=True)
-    assert reported == [(MADE, MOST_UNSEEN_RUNS)]
-    assert not loops.is_muted([MADE])
-    assert loops.must_not_cancel([MADE])
-    assert not loops.must_not_cancel([MADE, "code:src/a.py"])
+        reported += loops.count([SAVED], [SAVED], is_running=True)
+    assert reported == [(SAVED, MOST_UNSEEN_RUNS)]
+    assert not loops.is_muted([SAVED])
+    assert loops.must_not_cancel([SAVED])
+    assert not loops.must_not_cancel([SAVED, "code:src/a.py"])
     assert not loops.must_not_cancel([])
 
 
 def test_a_save_between_two_runs_starts_the_count_again_and_makes_it_count() -> None:
-    loops = FeedbackLoops()
-    loop(loops, MADE, written=True, times=MOST_RUNS + 1)
+    loops = make_loops()
+    loop(loops, MADE, times=MOST_RUNS + 1)
     assert loops.is_muted([MADE])
     loops.count([], [MADE], is_running=False)
     assert not loops.is_muted([MADE])
-    assert loop(loops, MADE, written=True, times=MOST_RUNS) == []
+    assert loop(loops, MADE, times=MOST_RUNS) == []
 
 
 def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
-    loops = FeedbackLoops()
+    loops = make_loops()
     for _ in range(10 * MOST_RUNS):
-        loop(loops, MADE, written=True, times=1)
+        loop(loops, MADE, times=1)
         loops.note_quiet()
     assert loops.muted == set()
 

@@ -15,33 +15,31 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import RACY_NS
+from discover_orch.staleness.change import Paths
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.watch.watched_files import WatchedFiles, WatchedPaths, fixed_part, split
+from discover_orch.watch.watched_files import WatchedFiles, fixed_part, split
 from tests.conftest import Project
 from tests.support.project_builder import write_files
 from tests.support.values import make_project
 
-SRC = ("src",)
-
 
 def make(root: Path, **more: Iterable[str]) -> WatchedFiles:
     """All modules below `src`, and more, as they are now."""
-    project = replace(make_project(), root=str(root))
-    made = WatchedFiles(str(root), ImportGraph(project))
-    assert made.configure(paths(**more)) == []
-    return made
+    files = WatchedFiles(str(root), ImportGraph(replace(make_project(), root=str(root))))
+    assert configure(files, root, **more) == []
+    return files
 
 
-def paths(**more: Iterable[str]) -> WatchedPaths:
-    given = {name: frozenset(more[name]) for name in ("code", "data", "listed") if name in more}
-    return WatchedPaths(
-        scanned=tuple(more.get("scanned", SRC)),
-        globs=tuple(more.get("globs", ())),
-        entries=tuple(more.get("entries", ())),
-        excluded=tuple(more.get("excluded", ())),
-        ignored=tuple(more.get("ignored", ())),
-        **given,
+def configure(files: WatchedFiles, root: Path, **more: Iterable[str]) -> list[str]:
+    project = replace(
+        make_project(),
+        root=str(root),
+        exclude=tuple(more.get("excluded", ())),
+        watch={"ignore": tuple(more.get("ignored", ()))},
+        pythonpath=tuple(more.get("entries", (".",))),
     )
+    given = {name: frozenset(more[name]) for name in ("code", "data", "listed") if name in more}
+    return files.configure(project, Paths(globs=tuple(more.get("globs", ())), **given))
 
 
 def changed(files: WatchedFiles) -> list[str]:
@@ -197,9 +195,9 @@ def test_during_a_run_data_is_left_for_later(project: Project) -> None:
 def test_what_is_new_here_is_returned_once(project: Project) -> None:
     root = project({"src/a.py": "", "lib.py": "", "in.csv": "", "in/x": ""})
     files = make(root)
-    wanted = paths(code=["lib.py"], data=["in.csv"], listed=["in"])
-    assert sorted(files.configure(wanted)) == ["in.csv", "in/", "lib.py"]
-    assert files.configure(wanted) == []
+    wanted = {"code": ["lib.py"], "data": ["in.csv"], "listed": ["in"]}
+    assert sorted(configure(files, root, **wanted)) == ["in.csv", "in/", "lib.py"]
+    assert configure(files, root, **wanted) == []
     assert changed(files) == []
 
 
@@ -207,14 +205,14 @@ def test_a_module_that_has_just_appeared_is_not_noted_by_configuring(project: Pr
     root = project({"src/a.py": ""})
     files = make(root)
     write(root / "src/b.py", "")
-    assert files.configure(paths(data=["in.csv"])) == ["in.csv"]
+    assert configure(files, root, data=["in.csv"]) == ["in.csv"]
     assert changed(files) == ["src/b.py"]
 
 
 def test_what_is_no_longer_watched_does_not_differ(project: Project) -> None:
     root = project({"src/a.py": "", "lib.py": "", "in.csv": "", "in/x": ""})
     files = make(root, code=["lib.py"], data=["in.csv"], listed=["in"])
-    files.configure(paths())
+    configure(files, root)
     for name in ("lib.py", "in.csv", "in/y"):
         write(root / name, "2")
         assert not files.is_relevant(name, is_folder=False), name

@@ -89,7 +89,7 @@ def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
     )
     shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
     assert shadowed.sentence == (
-        "cold start: modules of the project have the names of installed modules: json, utils"
+        "this run starts without preloaded imports: modules of the project have the names of installed modules: json, utils"
     )
 
 

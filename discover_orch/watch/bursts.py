@@ -1,22 +1,19 @@
-"""Everything that a watch waits for: signals, keys, file events, and the time of the next comparison.
+"""Bursts of file events: which files have changed, given when each of them is complete.
 
-It decides when a burst of file events is over, and nothing about what the changes mean.
+Events are hints, so all files are compared at intervals too. What the changes mean is not known here.
 """
 
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.discovery.tree import signature_of
-from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.model.errors import Problem
-from discover_orch.watch.debounce import Debouncer, FileCheck, FileEvent
+from discover_orch.watch.debounce import Batch, Debouncer, FileCheck, FileEvent
 from discover_orch.watch.file_events import Watcher
+from discover_orch.watch.watched_files import WatchedFiles
 
 #: Seconds that a run has to itself before anything else is done beside it.
 AFTER_START = 0.1
@@ -26,141 +23,76 @@ CONFIRM = 0.15
 SHARE = 0.025
 #: Seconds that a due batch waits for events that watchdog has queued, and the pause between two checks of them.
 QUEUED_WAIT, QUEUED_PAUSE = 0.05, 0.001
+#: Seconds between two checks whether a burst that must wait can be judged.
+HELD_PAUSE = 0.25
 #: Files of a burst that are checked once more before the burst counts as over.
 MOST_RECHECKED = 10
 #: The shortest time in seconds between two comparisons that nothing asked for.
 SHORTEST_INTERVAL = 0.2
 
 
-class KeySource(Protocol):
-    def listen(self, notify: Callable[[], None]) -> None:
-        """Begin to read, and call `notify` when a line has come."""
-
-    def drain(self) -> list[str]:
-        """The lines typed since the last call, without their newlines."""
-
-
-class ChangeDetector(Protocol):
-    """Compares files: what an event is worth, and what has changed without one."""
-
-    def is_relevant(self, path: str, *, is_folder: bool) -> bool: ...
-
-    def check_file(self, path: str) -> FileCheck: ...
-
-    def find_changed(self) -> Mapping[str, str]:
-        """The paths that differ from when they were last judged, each with its present signature."""
-
-    def has_event(self, path: str, signature: str) -> bool:
-        """Whether the system announces such a change."""
-
-    def __len__(self) -> int: ...
-
-
-class SignalReceived(Struct, frozen=True, kw_only=True):
-    """A signal, as the request to the run: `interrupt`, `kill` or `suspend`."""
-
-    request: str
-
-
-class KeyPressed(Struct, frozen=True, kw_only=True):
-    key: str
-
-
-class FilesChanged(Struct, frozen=True, kw_only=True):
-    """A burst of file events is over: these paths changed, and with `is_rescan` perhaps others."""
-
-    paths: tuple[str, ...]
-    is_rescan: bool = False
-
-
-class WatchProblem(Struct, frozen=True, kw_only=True):
-    """A problem of watching itself, for the user."""
-
-    problem: Problem
-
-
-SourceEvent = SignalReceived | KeyPressed | FilesChanged | WatchProblem
-
-
-class EventSources:
+class Bursts:
     """Receives from the moment it is made."""
 
     def __init__(
         self,
-        signals: SignalHandlers,
         watcher: Watcher,
         debouncer: Debouncer,
-        detector: ChangeDetector,
+        files: WatchedFiles,
+        must_wait: Callable[[Collection[str]], bool],
         *,
-        keys: KeySource | None,
         root: str,
         clock: Callable[[], float],
     ) -> None:
-        self._signals, self._watcher, self._debouncer = signals, watcher, debouncer
-        self._detector, self._keys, self._root, self._clock = detector, keys, root, clock
+        """`must_wait` is asked when a burst is over: whether these paths cannot be judged now. Then it is asked again
+        every `HELD_PAUSE` seconds, and what changes meanwhile belongs to the same burst."""
+        self._watcher, self._debouncer, self._files = watcher, debouncer, files
+        self._must_wait, self._root, self._clock = must_wait, root, clock
         self._next_comparison = clock() + SHORTEST_INTERVAL
         #: Found without an event, perhaps still being written, each with its signature.
         self._suspects: Mapping[str, str] = {}
         self._index = read_index(root)
         self._queued_since: float | None = None
-        self._checks: dict[
-            str, FileCheck
-        ] = {}  # the first files of this burst, as of their last event
-        #: What a comparison does not report: the owner will judge it later.
-        self.postponed: set[str] = set()
-
-    @property
-    def wake(self) -> int:
-        return self._signals.wake
-
-    @property
-    def signal(self) -> int:
-        return self._signals.signal
+        self._is_held = False
+        #: The first files of this burst, as of their last event.
+        self._checks: dict[str, FileCheck] = {}
 
     @property
     def poll_interval(self) -> float:
         """Seconds until something must be done even if nothing arrives."""
         now = self._clock()
         due = self._debouncer.due(now)
-        if due == 0.0 and self._queued_since is not None:
+        if due == 0.0 and self._is_held:
+            due = HELD_PAUSE
+        elif due == 0.0 and self._queued_since is not None:
             due = QUEUED_PAUSE
         comparison = max(0.0, self._next_comparison - now)
         return comparison if due is None else min(due, comparison)
 
-    def wait(self, most: float) -> None:
-        """Until something arrives or must be done, but no longer than `most` seconds."""
-        poll = select.poll()
-        poll.register(self.wake, select.POLLIN)
-        poll.poll(min(self.poll_interval, most) * 1000 + 0.3)
-
-    def drain(self) -> list[SourceEvent]:
-        """What has arrived; file events only when their burst is over."""
-        found: list[SourceEvent] = [
-            SignalReceived(request=request) for request in self._signals.drain()
-        ]
-        if self._keys is not None:
-            found += [KeyPressed(key=key) for key in self._keys.drain()]
+    def drain(self) -> Batch | None:
+        """The burst that is over, if there is one that can be judged now."""
         for event in self._watcher.drain():
             self._add(event)
         if self._clock() >= self._next_comparison:
             self._compare()
-        found += [WatchProblem(problem=problem) for problem in self._watcher.drain_problems()]
         now = self._clock()
-        if self._debouncer.due(now) is not None:
-            self._debouncer.note_git(now, is_busy=is_git_busy(self._root))
-            if (
-                self._debouncer.due(now) == 0.0
-                and not self._must_wait_for_queued(now)
-                and not self._is_rewritten(now)
-            ):
-                self._queued_since = None
-                self._checks.clear()
-                batch = self._debouncer.drain(now)
-                index, self._index = self._index, read_index(self._root)
-                # After a git command the events of its other files may still be on their way.
-                is_rescan = batch.is_rescan or index != self._index
-                found.append(FilesChanged(paths=batch.paths, is_rescan=is_rescan))
-        return found
+        if self._debouncer.due(now) is None:
+            return None
+        self._debouncer.note_git(now, is_busy=is_git_busy(self._root))
+        is_over = (
+            self._debouncer.due(now) == 0.0
+            and not self._must_wait_for_queued(now)
+            and not self._is_rewritten(now)
+        )
+        self._is_held = is_over and self._must_wait(self._debouncer.paths)
+        if not is_over or self._is_held:
+            return None
+        self._queued_since = None
+        self._checks.clear()
+        batch = self._debouncer.drain(now)
+        index, self._index = self._index, read_index(self._root)
+        # After a git command the events of its other files may still be on their way.
+        return replace(batch, is_rescan=batch.is_rescan or index != self._index)
 
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""
@@ -187,39 +119,38 @@ class EventSources:
     def _is_rewritten(self, now: float) -> bool:
         """Whether a file that was complete is being written again just now: then it gets the time of an incomplete
         one."""
-        detector, is_rewritten = self._detector, False
+        is_rewritten = False
         for path, check in self._checks.items():
-            if check == "complete" and detector.check_file(path) == "incomplete":
+            if check == "complete" and self._files.check_file(path) == "incomplete":
                 self._checks[path] = "incomplete"
                 self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
                 is_rewritten = True
         return is_rewritten
 
     def _add(self, event: FileEvent) -> None:
-        detector = self._detector
+        files = self._files
         if event.kind == "lost":
             self._debouncer.add(event)
-        elif detector.is_relevant(event.path, is_folder=event.is_folder):
-            check = None if event.is_folder else detector.check_file(event.path)
+        elif files.is_relevant(event.path, is_folder=event.is_folder):
+            check = None if event.is_folder else files.check_file(event.path)
             if check is not None and len(self._checks) < MOST_RECHECKED:
                 self._checks[event.path] = check
             self._debouncer.add(event, check)
 
     def _compare(self) -> None:
         """Find the changes that no event announced."""
-        detector, started = self._detector, self._clock()
+        files, started = self._files, self._clock()
         if self._debouncer.due(started) is None:  # else the comparison of the batch finds them
-            found, postponed = detector.find_changed(), self.postponed
-            changed = {path: one for path, one in found.items() if path not in postponed}
+            changed = files.find_changed()
             missed = [path for path, one in self._suspects.items() if changed.get(path) == one]
             self._suspects = {path: one for path, one in changed.items() if path not in missed}
             self.add_changed(missed)
-            unannounced = [path for path in missed if detector.has_event(path, changed[path])]
+            unannounced = [path for path in missed if files.has_event(path, changed[path])]
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
         interval = max(
-            self._watcher.interval(len(detector)), (now - started) / SHARE, SHORTEST_INTERVAL
+            self._watcher.interval(len(files)), (now - started) / SHARE, SHORTEST_INTERVAL
         )
         self._next_comparison = now + (CONFIRM if self._suspects else interval)
 

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import math
-import os
-import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.errors import Problem
+from discover_orch.watch.bursts import (
+    AFTER_START,
+    CONFIRM,
+    HELD_PAUSE,
+    QUEUED_PAUSE,
+    QUEUED_WAIT,
+    SHARE,
+    SHORTEST_INTERVAL,
+    Bursts,
+    is_git_busy,
+    read_head,
+)
 from discover_orch.watch.debounce import (
     CANCELLED_WINDOW,
     COMPLETE,
     GIT_CHECK,
-    INCOMPLETE,
+    Batch,
     Debouncer,
     EventKind,
     FileCheck,
     FileEvent,
 )
-from discover_orch.watch.event_sources import (
-    AFTER_START,
-    CONFIRM,
-    QUEUED_PAUSE,
-    QUEUED_WAIT,
-    SHARE,
-    SHORTEST_INTERVAL,
-    EventSources,
-    FilesChanged,
-    KeyPressed,
-    SignalReceived,
-    SourceEvent,
-    WatchProblem,
-    is_git_busy,
-    read_head,
-)
 from discover_orch.watch.file_events import Mode, Watcher
+from discover_orch.watch.watched_files import WatchedFiles
 
 LIMITED = Problem(code="watch-limit", message="too many", severity="warning")
 
@@ -89,7 +82,7 @@ class ScriptedWatcher(Watcher):
         return self.pause
 
 
-class ScriptedDetector:
+class ScriptedFiles(WatchedFiles):
     """Looks at files that are not there: `looks` says what each path is worth, `changed` what differs."""
 
     def __init__(self) -> None:
@@ -121,61 +114,41 @@ class ScriptedDetector:
         return path not in self.silent
 
 
-class TypedKeys:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def listen(self, ring: Callable[[], None]) -> None:
-        raise AssertionError("whoever made it listens")
-
-    def drain(self) -> list[str]:
-        taken, self.lines = self.lines, []
-        return taken
-
-
 class Listening:
-    """An `EventSources` and all that it listens to."""
+    """A `Bursts` and all that it listens to."""
 
-    def __init__(self, root: Path, *, shortest: float = 0.0) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = Clock()
-        self.signals = SignalHandlers()
         self.watcher = ScriptedWatcher(self.clock)
-        self.detector = ScriptedDetector()
-        self.keys = TypedKeys()
-        self.sources = EventSources(
-            self.signals,
+        self.files = ScriptedFiles()
+        self.must_wait = False
+        self.bursts = Bursts(
             self.watcher,
-            Debouncer(shortest=shortest),
-            self.detector,
-            keys=self.keys,
+            Debouncer(),
+            self.files,
+            lambda _: self.must_wait,
             root=str(root),
             clock=self.clock,
         )
 
-    def after(self, seconds: float) -> list[SourceEvent]:
+    def after(self, seconds: float) -> Batch | None:
         self.clock.now += seconds
-        return self.sources.drain()
+        return self.bursts.drain()
 
     def saves(self, path: str, look: FileCheck = "complete") -> None:
-        self.detector.looks[path] = look
+        self.files.looks[path] = look
         self.watcher.says("written", path)
-        assert self.sources.drain() == []
+        assert self.bursts.drain() is None
 
 
 @pytest.fixture
-def listening(tmp_path: Path) -> Iterator[Listening]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTSTP)}
-    made = Listening(tmp_path)
-    with made.signals:
-        yield made
-    made.signals.close()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def listening(tmp_path: Path) -> Listening:
+    return Listening(tmp_path)
 
 
-def calm(*paths: str, is_rescan: bool = False) -> list[SourceEvent]:
-    return [FilesChanged(paths=paths, is_rescan=is_rescan)]
+def burst(*paths: str, is_rescan: bool = False) -> Batch:
+    return Batch(paths=paths, is_rescan=is_rescan)
 
 
 def near(seconds: float) -> object:
@@ -186,30 +159,30 @@ def near(seconds: float) -> object:
 
 
 def test_nothing_has_come_at_first(listening: Listening) -> None:
-    assert listening.sources.drain() == []
-    assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
+    assert listening.bursts.drain() is None
+    assert listening.bursts.poll_interval == near(SHORTEST_INTERVAL)
 
 
 def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
     listening.saves("src/a.py")
-    assert listening.sources.poll_interval == near(COMPLETE)
-    assert listening.after(COMPLETE / 2) == []
-    assert listening.after(COMPLETE / 2 + 1e-6) == calm("src/a.py")
-    assert listening.after(0.01) == []
+    assert listening.bursts.poll_interval == near(COMPLETE)
+    assert listening.after(COMPLETE / 2) is None
+    assert listening.after(COMPLETE / 2 + 1e-6) == burst("src/a.py")
+    assert listening.after(0.01) is None
 
 
 def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> None:
     listening.saves("src/a.py", "incomplete")
     listening.clock.now += 0.050
     listening.saves("src/a.py")
-    assert listening.after(COMPLETE + 1e-6) == calm("src/a.py")
+    assert listening.after(COMPLETE + 1e-6) == burst("src/a.py")
 
 
 def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> None:
     for path in ("src/a.py", "src/b.py", "src/a.py"):
         listening.watcher.says("written", path)
-    assert listening.sources.drain() == []
-    assert listening.after(0.01) == calm("src/a.py", "src/b.py")
+    assert listening.bursts.drain() is None
+    assert listening.after(0.01) == burst("src/a.py", "src/b.py")
 
 
 def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
@@ -217,47 +190,47 @@ def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
 ) -> None:
     listening.saves("src/a.py")
     listening.watcher.more = True
-    assert listening.after(COMPLETE + 0.001) == []
-    assert 0 < listening.sources.poll_interval <= QUEUED_PAUSE
+    assert listening.after(COMPLETE + 0.001) is None
+    assert 0 < listening.bursts.poll_interval <= QUEUED_PAUSE
     listening.saves("src/b.py")
     listening.watcher.more = False
-    assert listening.after(COMPLETE + 0.001) == [FilesChanged(paths=("src/a.py", "src/b.py"))]
+    assert listening.after(COMPLETE + 0.001) == burst("src/a.py", "src/b.py")
     listening.saves("src/a.py")
     listening.watcher.more = True  # and for ever, as where a tool writes all the time
-    assert listening.after(COMPLETE + 0.001) == []
-    assert listening.after(QUEUED_WAIT) == [FilesChanged(paths=("src/a.py",))]
+    assert listening.after(COMPLETE + 0.001) is None
+    assert listening.after(QUEUED_WAIT) == burst("src/a.py")
 
 
 def test_irrelevant_events_are_dropped(listening: Listening) -> None:
     listening.watcher.says("written", "noise.log")
-    assert listening.after(0.0) == listening.after(0.1) == []
-    assert listening.detector.judged == []
+    assert (listening.after(0.0), listening.after(0.1)) == (None, None)
+    assert listening.files.judged == []
     listening.saves("src/a.py")
-    assert listening.detector.judged == ["src/a.py"]
+    assert listening.files.judged == ["src/a.py"]
 
 
 def test_a_folder_is_not_checked_and_asks_for_a_rescan(listening: Listening) -> None:
     listening.watcher.says("created", "src/new", is_folder=True)
-    listening.sources.drain()
-    assert listening.detector.judged == []
-    assert listening.after(0.1) == calm("src/new", is_rescan=True)
+    listening.bursts.drain()
+    assert listening.files.judged == []
+    assert listening.after(0.1) == burst("src/new", is_rescan=True)
 
 
 def test_paths_that_a_comparison_found_are_added(listening: Listening) -> None:
-    listening.sources.add_changed(["src/a.py", "noise.log", "src/b.py"])
-    assert listening.after(0.0) == []
-    assert listening.after(0.06) == calm("src/a.py", "src/b.py")
+    listening.bursts.add_changed(["src/a.py", "noise.log", "src/b.py"])
+    assert listening.after(0.0) is None
+    assert listening.after(0.06) == burst("src/a.py", "src/b.py")
 
 
 def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
     listening: Listening,
 ) -> None:
     for _ in range(2):
-        listening.sources.note_run_end(was_cancelled=True)
+        listening.bursts.note_run_end(was_cancelled=True)
     listening.saves("src/a.py")
-    assert listening.sources.poll_interval == near(CANCELLED_WINDOW)
-    assert listening.after(CANCELLED_WINDOW - 0.001) == []
-    assert listening.after(0.002) == calm("src/a.py")
+    assert listening.bursts.poll_interval == near(CANCELLED_WINDOW)
+    assert listening.after(CANCELLED_WINDOW - 0.001) is None
+    assert listening.after(0.002) == burst("src/a.py")
 
 
 # git.
@@ -268,11 +241,11 @@ def test_while_git_holds_its_lock_nothing_is_due(listening: Listening) -> None:
     lock.parent.mkdir()
     lock.touch()
     listening.saves("src/a.py")
-    assert listening.sources.poll_interval == near(GIT_CHECK)
-    assert listening.after(GIT_CHECK) == []
+    assert listening.bursts.poll_interval == near(GIT_CHECK)
+    assert listening.after(GIT_CHECK) is None
     listening.saves("src/b.py")
     lock.unlink()
-    assert listening.after(GIT_CHECK) == calm("src/a.py", "src/b.py")
+    assert listening.after(GIT_CHECK) == burst("src/a.py", "src/b.py")
 
 
 def test_after_a_git_command_everything_is_compared(listening: Listening) -> None:
@@ -281,12 +254,12 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
     index.parent.mkdir()
     index.write_text("1")
     listening.saves("src/a.py")
-    assert listening.after(0.01) == calm("src/a.py", is_rescan=True)
+    assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
     listening.saves("src/a.py")
-    assert listening.after(0.01) == calm("src/a.py")
+    assert listening.after(0.01) == burst("src/a.py")
     index.write_text("22")
     listening.saves("src/a.py")
-    assert listening.after(0.01) == calm("src/a.py", is_rescan=True)
+    assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
 
 
 # Looks that no event asked for.
@@ -295,81 +268,77 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
 def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
     listening: Listening,
 ) -> None:
-    listening.detector.changed = {"src/a.py": "1"}
-    assert listening.after(SHORTEST_INTERVAL) == []
-    assert listening.sources.poll_interval == near(CONFIRM)
-    assert listening.after(CONFIRM) == []
-    assert (listening.detector.looked, listening.watcher.missed) == (2, [("src/a.py",)])
-    assert listening.after(0.06) == calm("src/a.py")
+    listening.files.changed = {"src/a.py": "1"}
+    assert listening.after(SHORTEST_INTERVAL) is None
+    assert listening.bursts.poll_interval == near(CONFIRM)
+    assert listening.after(CONFIRM) is None
+    assert (listening.files.looked, listening.watcher.missed) == (2, [("src/a.py",)])
+    assert listening.after(0.06) == burst("src/a.py")
 
 
 def test_a_file_that_changes_between_comparisons_is_still_being_written(
     listening: Listening,
 ) -> None:
     for signature in ("1", "2"):
-        listening.detector.changed = {"src/a.py": signature}
-        assert listening.after(SHORTEST_INTERVAL) == []
+        listening.files.changed = {"src/a.py": signature}
+        assert listening.after(SHORTEST_INTERVAL) is None
     assert listening.watcher.missed == []
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/a.py",)]
 
 
 def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> None:
-    listening.detector.changed = {"src/a.py": "1"}
+    listening.files.changed = {"src/a.py": "1"}
     listening.after(SHORTEST_INTERVAL)
-    listening.detector.changed = {}  # its event came, and it was judged
+    listening.files.changed = {}  # its event came, and it was judged
     listening.after(CONFIRM)
     assert listening.watcher.missed == []
-    assert listening.after(0.1) == []
+    assert listening.after(0.1) is None
 
 
-def test_what_is_postponed_is_not_reported_until_its_time_has_come(listening: Listening) -> None:
-    listening.detector.changed = {"src/a.py": "1"}
-    listening.sources.postponed.add("src/a.py")
-    listening.after(SHORTEST_INTERVAL)
-    assert listening.after(3.0) == listening.after(0.1) == []
-    assert listening.watcher.missed == []
-    listening.sources.postponed.clear()
-    listening.after(3.0)
-    listening.after(CONFIRM)
-    assert listening.after(0.06) == calm("src/a.py")
+def test_a_burst_that_cannot_be_judged_waits_with_all_that_comes_meanwhile(
+    listening: Listening,
+) -> None:
+    listening.must_wait = True
+    listening.saves("src/a.py")
+    assert listening.after(0.01) is None
+    assert listening.bursts.poll_interval == near(HELD_PAUSE - 0.06)
+    listening.saves("src/b.py")
+    assert (listening.after(3.0), listening.after(HELD_PAUSE)) == (None, None)
+    assert listening.bursts.poll_interval == near(HELD_PAUSE)
+    listening.must_wait = False
+    assert listening.after(0.0) == burst("src/a.py", "src/b.py")
 
 
 def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.poll_interval == near(2.0)
+    assert listening.bursts.poll_interval == near(2.0)
     listening.after(1.999)
-    assert listening.detector.looked == 1
+    assert listening.files.looked == 1
     listening.watcher.pause = 0.0
     listening.after(0.002)
-    assert listening.detector.looked == 2
-    assert listening.sources.poll_interval == near(SHORTEST_INTERVAL)
+    assert listening.files.looked == 2
+    assert listening.bursts.poll_interval == near(SHORTEST_INTERVAL)
 
 
 def test_slow_comparisons_are_further_apart(listening: Listening) -> None:
-    listening.detector.clock, listening.detector.takes = listening.clock, 0.5
+    listening.files.clock, listening.files.takes = listening.clock, 0.5
     listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.poll_interval == near(0.5 / SHARE)
+    assert listening.bursts.poll_interval == near(0.5 / SHARE)
 
 
 def test_a_comparison_that_finds_nothing_reports_nothing_missed(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
-    assert (listening.detector.looked, listening.watcher.missed) == (1, [])
+    assert (listening.files.looked, listening.watcher.missed) == (1, [])
 
 
 def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Listening) -> None:
     """No events are subscribed to for permissions."""
-    listening.detector.silent.add("src/a.py")
-    listening.detector.changed = {"src/a.py": "1", "src/b.py": "1"}
+    listening.files.silent.add("src/a.py")
+    listening.files.changed = {"src/a.py": "1", "src/b.py": "1"}
     listening.after(SHORTEST_INTERVAL)
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/b.py",)]
-
-
-def test_problems_of_the_watcher_are_handed_on(listening: Listening) -> None:
-    listening.watcher.problems = [LIMITED]
-    assert listening.after(0.0) == [WatchProblem(problem=LIMITED)]
-    assert listening.after(0.0) == []
 
 
 def test_during_a_burst_nothing_is_compared(
@@ -377,80 +346,17 @@ def test_during_a_burst_nothing_is_compared(
 ) -> None:
     listening.clock.now += SHORTEST_INTERVAL - 0.001
     listening.saves("src/a.py", "incomplete")
-    listening.detector.changed = {"src/b.py": "1"}
+    listening.files.changed = {"src/b.py": "1"}
     listening.after(0.002)
-    assert (listening.detector.looked, listening.watcher.missed) == (0, [])
+    assert (listening.files.looked, listening.watcher.missed) == (0, [])
 
 
 def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) -> None:
     listening.after(SHORTEST_INTERVAL)
-    listening.sources.compare_soon()
-    assert listening.sources.poll_interval == near(AFTER_START)
+    listening.bursts.compare_soon()
+    assert listening.bursts.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)
-    assert listening.detector.looked == 2
-
-
-# Keys and signals.
-
-
-def test_keys_and_signals_never_wait_and_come_first(listening: Listening) -> None:
-    listening.saves("src/a.py")
-    listening.keys.lines = ["a", ""]
-    os.kill(os.getpid(), signal.SIGINT)
-    assert listening.after(COMPLETE + 1e-6) == [
-        SignalReceived(request="interrupt"),
-        KeyPressed(key="a"),
-        KeyPressed(key=""),
-        *calm("src/a.py"),
-    ]
-    assert listening.sources.signal == signal.SIGINT
-
-
-def test_keys_and_signals_pass_during_a_burst_and_the_burst_is_not_lost(
-    listening: Listening,
-) -> None:
-    listening.saves("src/a.py", "incomplete")
-    listening.keys.lines = ["q"]
-    assert listening.after(0.0) == [KeyPressed(key="q")]
-    os.kill(os.getpid(), signal.SIGTSTP)
-    assert listening.after(0.0) == [SignalReceived(request="suspend")]
-    assert listening.after(INCOMPLETE) == calm("src/a.py")
-
-
-def test_it_waits_without_keys(tmp_path: Path) -> None:
-    clock, signals = Clock(), SignalHandlers()
-    sources = EventSources(
-        signals,
-        ScriptedWatcher(clock),
-        Debouncer(),
-        ScriptedDetector(),
-        keys=None,
-        root=str(tmp_path),
-        clock=clock,
-    )
-    assert sources.drain() == []
-    signals.close()
-
-
-def test_a_bell_ends_the_wait_at_once(listening: Listening) -> None:
-    listening.watcher.pause = 3600.0
-    listening.after(SHORTEST_INTERVAL)
-    assert listening.sources.poll_interval > 3000
-    listening.signals.wake_up()
-    listening.sources.wait(math.inf)
-    assert listening.sources.wake == listening.signals.wake
-
-
-def test_it_waits_no_longer_than_until_something_is_due(listening: Listening) -> None:
-    listening.saves("src/a.py")
-    listening.sources.wait(math.inf)  # by the real clock: the scripted one never ends a window
-    assert listening.sources.poll_interval == near(COMPLETE)
-
-
-def test_it_waits_no_longer_than_the_given_time(listening: Listening) -> None:
-    listening.watcher.pause = 3600.0
-    listening.after(SHORTEST_INTERVAL)
-    listening.sources.wait(0.001)
+    assert listening.files.looked == 2
 
 
 # git, by its files.
