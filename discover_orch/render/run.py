@@ -260,8 +260,6 @@ class RunRenderer:
         style = self._style
         rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
         body = clean(error.traceback or error.message).rstrip("\n")
-        if error.kind == "timeout" and error.traceback:
-            body += f"\n{one_line(error.message)}"
         hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
