@@ -259,8 +259,14 @@ class RunRenderer:
     def _failure(self, name: str, error: Failure) -> str:
         style = self._style
         rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
-        body = clean(error.traceback or error.message).rstrip("\n")
-        hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
+        lines = clean(error.traceback or error.message).rstrip("\n").split("\n")
+        body = "\n".join(  # what is indented is the user's code
+            line if line.startswith(" ") else wrap_prose(line, style, "    ") for line in lines
+        )
+        hint = ""
+        if error.hint:
+            said = f"{style.paint('hint:', 'cyan')} {one_line(error.hint)}"
+            hint = "\n" + wrap_prose(said, style, "    ")
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
 
@@ -270,7 +276,8 @@ class RunRenderer:
         lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
         if self._resume_command and has_left:
-            lines.append(f"  resume with: {one_line(self._resume_command)}")
+            resume = f"  resume with: {one_line(self._resume_command)}"
+            lines.append(wrap_prose(resume, style, "    "))
         parts = []
         for status, colour in _STATUS_COLOURS.items():
             number = report.counts.get(status, 0)

@@ -207,7 +207,7 @@ class _Attempt:
             return [Declined(step=self._start.order.step), Ended()]
         noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
         said = f", and printed: {noise}" if noise else ""
-        hint = "run it by hand: " + " ".join(map(str, self._process.args[:-1]))  # type: ignore[index]
+        hint = "try it with: " + " ".join(map(str, self._process.args[:-1]))  # type: ignore[index]
         return [Refused(message=f"{self._name} {ended} before the tool started{said}", hint=hint)]
 
     def _hurry(self) -> None:

@@ -322,7 +322,7 @@ class LocalExecutor:
         yield from self._decline(unstarted)
 
     def _as_timeout(self, step: int, error: Failure, more: str = "") -> Failure:
-        """The traceback shows where the tool was. It ends with the timeout, not with the interrupt, which was orch's."""
+        """The traceback shows where the tool was, and ends with the timeout: the interrupt was that of orch."""
         message = f"timed out after {self._steps[step].tool.timeout:g} s{more}"
         where = error.traceback.removesuffix("KeyboardInterrupt\n")
         traceback = f"{where}{message}\n" if where else ""
