@@ -87,7 +87,7 @@ def show(
         style or Style(),
         DisplayOptions(output=output, quiet=quiet, verbose=verbose),
         heading=HEADING,
-        resume_command=again,
+        resume=Resume(command=again) if again else None,
     )
     report = Report()
     text = ""
