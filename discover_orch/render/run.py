@@ -125,7 +125,7 @@ class RunRenderer:
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
-                return self._block(event.module) + self._end(event)
+                return self._title(event) + self._block(event.module) + self._end(event)
             case ToolRetried(end=end):
                 return self._block(end.module) + self._retry(event)
             case RunFinished():
@@ -207,6 +207,11 @@ class RunRenderer:
     @property
     def _is_live(self) -> bool:
         return self._shown.output == "live" and not self._shown.quiet
+
+    def _title(self, event: ToolFinished) -> str:
+        """The first line of a tool that failed before it started."""
+        has_title = event.module in self._kept or self._shown.quiet
+        return "" if has_title or event.status not in FAILED else self._begin(event.module)
 
     def _block(self, module: str) -> str:
         """The first line of a tool that ran beside others, and what it printed."""
