@@ -28,11 +28,11 @@ from discover_orch.cli.options import (
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import executor_hint, is_executor
-from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
+from discover_orch.config.project import DATABASE_VARIABLE, PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
-from discover_orch.model.parameter import MASK
+from discover_orch.model.parameter import MASK, is_secret_value
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
     from discover_orch.databases.advisory_lock import AdvisoryLock
     from discover_orch.planning.param_values import GivenParams
-    from discover_orch.render.run import DisplayOptions
+    from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
     from discover_orch.state.run_record import RunRecord
@@ -200,7 +200,7 @@ def command(
             has_jobs=jobs is not None or "jobs" in view.project.origins,
             lock=shared_lock,
             dask_address=dask_address,
-            resume_command=_resume_command(context, plan, arguments.database),
+            resume=_find_resume(context, plan, arguments.database),
             observers=observers,
         )
     except (OrchError, OrchUsage) as error:
@@ -295,7 +295,7 @@ def _what_is_left(
     record = None
     if resume is not None:
         record = find_run_to_resume(view.project.root, resume or None)
-        database = arguments.database or _database_of(record)
+        database = arguments.database or _database_of(record, view)
         view = view if database is None else project_reader.with_database(view, database)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     if resume is not None:
@@ -342,7 +342,7 @@ def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
         raise OrchUsage("--resume cannot be combined with --changed", "use one of them")
 
 
-def _database_of(record: RunRecord | None) -> str | None:
+def _database_of(record: RunRecord | None, view: ProjectView) -> str | None:
     """The database given on the command line or in the environment of that run, if any."""
     if record is None or record.database_origin not in (
         "--database",
@@ -353,19 +353,33 @@ def _database_of(record: RunRecord | None) -> str | None:
     if record.database == GET_CONNECTION:
         return None
     if MASK in record.database:
+        if masked_url(view.project.database) == record.database:
+            return None  # it is given again in the environment or the configuration
         raise OrchUsage(
             f"run {record.run} used the database {record.database}; its password was not recorded",
-            "give it again with --database URL",
+            f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE",
         )
     return record.database
 
 
-def _resume_command(context: Context, plan: Plan, database: str | None) -> str:
-    """The command line that resumes the run, with a placeholder for each secret."""
+def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
+    """The command has no placeholders: pasted as it is, it would give them to the tools."""
+    from discover_orch.render.run import Resume
+
     words = ["orch", *(["-C", context.folder] if context.folder else []), "run", "--resume"]
-    bounds = [bound for step in plan.steps for bound in step.arguments if bound.param.is_secret]
-    for flag in dict.fromkeys(bound.param.flag for bound in bounds if bound.origin.startswith("-")):
-        words += [flag, "VALUE"]
+    variables: dict[str, str] = {}  # by the option that was typed; "" if no variable does the same
+    for step in plan.steps:
+        for bound in step.arguments:
+            if bound.is_secret and bound.origin.startswith("-"):
+                variables[bound.param.flag] = PARAM_PREFIX + bound.param.name.upper()
+        secret = [name for name, text in step.extra.items() if is_secret_value(name, text)]
+        variables.update((f"-p {name}", "") for name in secret)
     if database is not None and MASK in masked_url(database):
-        words += ["--database", masked_url(database)]
-    return shlex.join(words)
+        variables["--database"] = f"{VARIABLE_PREFIX}DATABASE"
+    again = ""
+    if variables:
+        again = f"give {', '.join(variables)} again"
+        if all(variables.values()):
+            again += f", or set {', '.join(variables.values())}"
+        again += ": secrets are not stored"
+    return Resume(command=shlex.join(words), again=again)

@@ -35,7 +35,7 @@ from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, Usag
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
-from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
+from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRenderer
 from discover_orch.staleness.current import takes_connection
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
@@ -57,7 +57,7 @@ def run_and_show(
     jobs: int,
     has_jobs: bool,
     dask_address: str | None,
-    resume_command: str,
+    resume: Resume,
     lock: AdvisoryLock | None = None,
     observers: RunObservers | None = None,
 ) -> int:
@@ -94,7 +94,7 @@ def run_and_show(
         console.out_style,
         shown,
         heading=heading(view, side.shown if side else ""),
-        resume_command=resume_command,
+        resume=resume,
     )
     status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
     page: RunReport | None = None
@@ -103,7 +103,7 @@ def run_and_show(
             report.add(event)
             if lock is not None and lock.has_lost():
                 if not lock.acquire_again():
-                    console.problems([_lost_lock(resume_command)])
+                    console.problems([_lost_lock(resume)])
                     return ExitCode.FAILED
                 console.problems([_lock_taken_again()])
             if observers is not None and (problems := observers.add(event)):
@@ -154,12 +154,12 @@ def acquire_advisory_lock(view: ProjectView, plan: Plan, *, waits: bool) -> Advi
     return lock
 
 
-def _lost_lock(resume_command: str) -> Problem:
+def _lost_lock(resume: Resume) -> Problem:
     return Problem(
         code="lock-lost",
         message="the database ended the connection that held the lock of this project, and it cannot be taken again: "
         "the run was stopped",
-        hint=f"resume with: {resume_command}",
+        hint=f"resume with: {resume.command}",
     )
 
 

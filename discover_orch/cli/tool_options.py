@@ -156,9 +156,7 @@ def _metavar(param: Param) -> str:
 def _default(param: Param) -> str:
     if param.default_source in (None, "None"):
         return ""
-    if param.is_secret:
-        return "[default: ***]"
-    return f"[default: {one_line(param.default_source or '')}]"
+    return f"[default: {one_line(param.shown_default)}]"
 
 
 def _spellings(param: Param, *, is_flag: bool) -> list[str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+import msgspec
+from msgspec import Struct
+
 from discover_orch.config.validation import (
     InvalidSetting,
     RawSetting,
     SettingReader,
     Texts,
+    flag,
     printable,
     text,
     texts,
@@ -14,6 +20,29 @@ from discover_orch.config.validation import (
 from discover_orch.model.errors import nearest
 
 EXECUTORS = ("local", "dask", "command")  # or "module:factory"
+#: Programs that run a command on the machine on which they are started.
+LOCAL_PROGRAMS = frozenset(
+    {
+        *("chrt", "env", "ionice", "nice", "nohup", "numactl", "perf", "prlimit", "setsid"),
+        *("stdbuf", "strace", "taskset", "time", "timeout"),
+    }
+)
+
+
+class Command(Struct, frozen=True, kw_only=True):
+    """`[tool.orch.command]`: the words of `prefix` and of `python`. `local` says whether the prefix runs tools on this
+    machine; None if the user does not say."""
+
+    prefix: Texts = ()
+    python: Texts = ()
+    local: bool | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether tools may run on another machine."""
+        if not self.prefix or self.local is not None:
+            return bool(self.prefix) and not self.local
+        return os.path.basename(self.prefix[0]) not in LOCAL_PROGRAMS
 
 
 def read_executor(given: RawSetting) -> str:
@@ -38,13 +67,15 @@ def executor_hint(word: str) -> str:
     return f'use {names}, or "module:factory" of a concurrent.futures.Executor'
 
 
-def read_command(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
-    """The words of `prefix` and `python`, each split as a shell does, or given as a list."""
+def read_command(reader: SettingReader, given: RawSetting) -> Command:
+    """`prefix` and `python` are split as a shell does, or given as a list."""
 
-    def read(entry: RawSetting) -> Texts:
+    def read(entry: RawSetting) -> Texts | bool:
+        if entry.key == "local":
+            return flag(entry)
         if entry.key not in ("prefix", "python"):
-            guess = nearest(entry.key, ("prefix", "python"))
-            hint = f'did you mean "{guess}"?' if guess else "the settings are prefix, python"
+            guess = nearest(entry.key, ("prefix", "python", "local"))
+            hint = f'did you mean "{guess}"?' if guess else "the settings are prefix, python, local"
             message = f'unknown setting "{printable(entry.key)}" in {given.name}'
             raise InvalidSetting(entry, message, hint, "unknown-key")
         if isinstance(entry.value, list):
@@ -58,4 +89,4 @@ def read_command(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
             hint = "quote it as in a shell, or write a list of words"
             raise InvalidSetting(entry, message, hint) from None
 
-    return reader.read_entries(given, read)
+    return msgspec.convert(reader.read_entries(given, read), Command)

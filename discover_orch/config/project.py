@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from discover_orch.config.executor import read_command, read_executor
+from discover_orch.config.executor import Command, read_command, read_executor
 from discover_orch.config.validation import (
     InvalidSetting,
     Kind,
@@ -66,8 +66,7 @@ class Project(Struct, frozen=True, kw_only=True):
     that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the ledger
     of the database, "" where none is kept.
 
-    `executor` is "local", "dask", "command" or "module:factory"; `command` has the words of the
-    `prefix` and of `python` for "command".
+    `executor` is "local", "dask", "command" or "module:factory"; `command` is for "command".
 
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.
@@ -89,7 +88,7 @@ class Project(Struct, frozen=True, kw_only=True):
     parallel: str = "declared"
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
-    command: Mapping[str, Texts] = field(default_factory=dict)
+    command: Command = Command()
     params: Mapping[str, ParamDefault] = field(default_factory=dict)
     tool_params: Mapping[str, Mapping[str, ParamDefault]] = field(default_factory=dict)
     env_params: Mapping[str, ParamDefault] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
-from discover_orch.model.parameter import MASK
+from discover_orch.model.parameter import MASK, hide_url_passwords
 
 #: The fields of an observation whose names come from the tool.
 _NAMES = (
@@ -37,9 +37,7 @@ MIN_SECRET_LENGTH = 8
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:
-    """The event without `secrets`, which are those of `secret_texts`."""
-    if not secrets:
-        return event
+    """The event without `secrets`, which are those of `secret_texts`, and without the passwords of URLs."""
     match event:
         case ToolOutput(text=text) | ToolProgress(text=text):
             hidden = mask_text(text, secrets)
@@ -88,7 +86,7 @@ def mask_text(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
-    return text
+    return hide_url_passwords(text)
 
 
 def _masked_metric(one: object, secrets: Sequence[str]) -> object:
@@ -100,6 +98,8 @@ def _masked_metric(one: object, secrets: Sequence[str]) -> object:
 
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """The observation without the files and tables that have a secret in their name."""
+    if not secrets:
+        return seen
     return replace(
         seen,
         **{

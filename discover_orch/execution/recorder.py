@@ -42,7 +42,7 @@ from discover_orch.execution.run_memory import (
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
-from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.code_hashes import CodeIndex
@@ -306,11 +306,15 @@ class Recorder:
             "params": {
                 bound.param.name: {"texts": list(bound.effective), "origin": bound.origin}
                 for bound in step.arguments
-                if not bound.param.is_secret
+                if not bound.is_secret
             },
-            "extra": {name: text for name, text in step.extra.items() if not is_secret_name(name)},
-            "secrets": [bound.param.name for bound in step.arguments if bound.param.is_secret]
-            + [name for name in step.extra if is_secret_name(name)],
+            "extra": {
+                name: text for name, text in step.extra.items() if not is_secret_value(name, text)
+            },
+            "secrets": [
+                *(bound.param.name for bound in step.arguments if bound.is_secret),
+                *(name for name, text in step.extra.items() if is_secret_value(name, text)),
+            ],
             "code": hash_code(code),
             **({"is_in_ledger": True} if self._is_in_ledger(step.tool) else {}),
         }

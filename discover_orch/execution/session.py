@@ -31,7 +31,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
 from discover_orch.planning.plan import Plan
@@ -333,10 +333,11 @@ def absolute_pythonpath(project: Project) -> tuple[str, ...]:
 
 
 def _secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
-    """The values of secret environment variables. The path of a file, as in GOOGLE_APPLICATION_CREDENTIALS, is no
-    secret: hidden, it would be missing among the files that a tool reads."""
+    """The values of secret environment variables, and the passwords of URLs in others. The path of a file, as in
+    GOOGLE_APPLICATION_CREDENTIALS, is no secret: hidden, it would be missing among the files that a tool reads."""
     found = [text for name, text in environ.items() if is_secret_name(name)]
-    return [text for text in found if not os.path.exists(os.path.join(root, text))]
+    found = [text for text in found if not os.path.exists(os.path.join(root, text))]
+    return [*found, *(one for text in environ.values() for one in find_url_passwords(text))]
 
 
 def _carry_out(

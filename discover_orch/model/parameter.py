@@ -21,6 +21,8 @@ SECRET_LAST_WORDS = frozenset(
 SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key")
 #: Shown in place of a secret.
 MASK = "***"
+#: What stands before the password of a URL, and the password. It is looked for in any text: `/` and quotes end it.
+_URL_PASSWORD = r"""(://[^\s/?#:@"'<>]*:)([^\s/?#"'<>]+)(?=@)"""
 
 
 class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
@@ -113,6 +115,17 @@ class Param(Struct, frozen=True, kw_only=True):
     def is_secret(self) -> bool:
         return is_secret_name(self.name)
 
+    @property
+    def has_secret_default(self) -> bool:
+        """Whether the default is a secret, or a URL with a password."""
+        source = self.default_source or "None"
+        return source != "None" and is_secret_value(self.name, source)
+
+    @property
+    def shown_default(self) -> str:
+        """The source of the default, "" if there is none."""
+        return MASK if self.is_secret else hide_url_passwords(self.default_source or "")
+
     def convert(self, texts: Sequence[str]) -> object:
         """The value that `run()` gets for the typed texts; raises ConvertError."""
         if self.type.many:
@@ -124,6 +137,28 @@ def is_secret_name(name: str) -> bool:
     """Whether a parameter or an environment variable of this name, in any case, holds a secret."""
     lowered = name.lower().replace("-", "_")
     return lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS or lowered.endswith(SECRET_ENDS)
+
+
+def is_secret_value(name: str, text: str) -> bool:
+    """Whether the value of this parameter is a secret, or a URL with a password."""
+    return is_secret_name(name) or hide_url_passwords(text) != text
+
+
+def hide_url_passwords(text: str) -> str:
+    """`text` with `***` in place of the password of each URL in it."""
+    if "://" not in text or "@" not in text:
+        return text
+    return re.sub(_URL_PASSWORD, rf"\1{MASK}", text)
+
+
+def find_url_passwords(text: str) -> list[str]:
+    """The passwords of the URLs in `text`, as they stand there and decoded."""
+    if "://" not in text or "@" not in text:
+        return []
+    from urllib.parse import unquote
+
+    found = [password for _, password in re.findall(_URL_PASSWORD, text)]
+    return [*found, *(unquote(one) for one in found if "%" in one)]
 
 
 def convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:

@@ -33,7 +33,7 @@ def _executor(project: Project) -> Iterator[Problem]:
                 message = 'executor = "dask" needs the package distributed, which is not installed'
                 yield _warning(project, message, "pip install 'discover-orch[dask]'")
         case "command":
-            words = (*project.command.get("prefix", ()), *project.command.get("python", ()))
+            words = (*project.command.prefix, *project.command.python)
             if words:
                 place = os.path.join(project.root, words[0])
                 if shutil.which(place if os.path.dirname(words[0]) else words[0]) is None:

@@ -160,7 +160,7 @@ class RemainingWork:
                 code="stale-upstream",
                 message=f"{self._registry.display(module)} is upstream of the targets and stale, but does not "
                 f"run: {freshness[module].reasons[0]}",
-                hint="to run all upstream tools too: orch run --changed +TARGET",
+                hint="run all upstream tools too with: orch run --changed +TARGET",
                 severity="warning",
             )
             for module in self._registry.order

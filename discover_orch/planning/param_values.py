@@ -12,11 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.config.project import VARIABLE_PREFIX, ParamDefault, Project
+from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem, nearest
-from discover_orch.model.parameter import MASK, ConvertError, Param, Scalar
+from discover_orch.model.parameter import (
+    MASK,
+    ConvertError,
+    Param,
+    Scalar,
+    hide_url_passwords,
+    is_secret_value,
+)
 from discover_orch.model.tool import Tool
 
 #: The code of the problem that a required value is not given.
@@ -56,7 +63,12 @@ class BoundArgument(Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        return MASK if self.param.is_secret else ", ".join(self.effective)
+        return MASK if self.param.is_secret else hide_url_passwords(", ".join(self.effective))
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is a secret by its name, or has a URL with a password."""
+        return any(is_secret_value(self.param.name, text) for text in self.texts)
 
 
 # Where a value comes from.
@@ -170,6 +182,12 @@ def keep_valid(
 def missing_value(tool: Tool, param: Param, registry: Registry) -> Problem:
     """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
     hint = f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in [tool.orch.params]"
+    if (
+        param.is_secret
+    ):  # the configuration is under version control, and others can see a command line
+        hint = (
+            f"set {PARAM_PREFIX}{param.name.upper()} in the environment, or add {param.flag} VALUE"
+        )
     meant = registry.find_meant_resource(param.name)
     return Problem(
         code=MISSING,
@@ -187,7 +205,7 @@ def find_commas(bound: BoundArgument) -> str:
     values = next((parts[:2] for parts in split if len(parts) > 1), None)
     if values is None:
         return ""
-    if bound.param.is_secret:
+    if bound.is_secret:
         values = ["VALUE", "VALUE"]
     if not bound.origin.startswith("-"):
         listed = ", ".join(f'"{value}"' for value in values)
@@ -205,7 +223,7 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
             raise ConvertError("expected one value, got a list")
         param.convert(bound.texts)
     except ConvertError as error:
-        text = f"the value (hidden) is not a valid {param.type}" if param.is_secret else str(error)
+        text = f"the value (hidden) is not a valid {param.type}" if bound.is_secret else str(error)
         return Problem(
             code="wrong-type",
             message=f"invalid {param.flag} for {tool.name}: {text}",

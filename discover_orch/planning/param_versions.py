@@ -19,6 +19,7 @@ from discover_orch.model.parameter import (
     Param,
     Scalar,
     convert_one,
+    hide_url_passwords,
     is_secret_name,
 )
 from discover_orch.model.tool import Tool
@@ -52,7 +53,7 @@ def argument_versions(
 
     Of a parameter that is not given it is the text of the default, or `default` where the source does not tell the
     default. No version is empty. Left out are secrets, and required parameters that are not given. Paths below the
-    root are relative to it, so that a project can be moved.
+    root are relative to it, so that a project can be moved. URLs are without their passwords.
     """
     given = {bound.param.name: bound for bound in arguments}
     found = {
@@ -62,7 +63,8 @@ def argument_versions(
     }
     defaults = default_versions(tool, root)
     extras = {name: _quote(text) for name, text in extra.items() if not is_secret_name(name)}
-    return defaults | found | extras
+    versions = defaults | found | extras
+    return {name: hide_url_passwords(text) for name, text in versions.items()}
 
 
 def default_versions(tool: Tool, root: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
-from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_stage_order
 from discover_orch.planning.param_values import (
@@ -66,12 +66,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values of secret parameters, defaults included."""
+        """The values of secret parameters and the passwords of URLs, defaults included."""
         found: list[str] = []
         for step in self.steps:
-            found += [text for one in step.arguments if one.param.is_secret for text in one.texts]
-            found += [text for name, text in step.extra.items() if is_secret_name(name)]
+            given = [(one.param.name, text) for one in step.arguments for text in one.texts]
+            for name, text in (*given, *step.extra.items()):
+                found += [text] if is_secret_name(name) else find_url_passwords(text)
             for param in step.tool.params:
+                found += find_url_passwords(param.default_source or "")
                 if param.is_secret:
                     found += [param.default] if isinstance(param.default, str) else []
                     found += param.default_texts

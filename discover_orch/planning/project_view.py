@@ -22,7 +22,7 @@ from discover_orch.model.errors import (
     UsageError,
     problem_json,
 )
-from discover_orch.model.parameter import MASK, Param
+from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_registry, check_stage_order
 from discover_orch.planning.param_values import GivenParams
@@ -230,12 +230,12 @@ def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
 
 
 def _param_row(param: Param) -> dict[str, object]:
-    hides = param.is_secret and param.default_source not in (None, "None")
+    hides = param.has_secret_default
     return {
         "name": param.name,
         "type": str(param.type),
         "default": None if hides else param.default,
-        "default_source": MASK if hides else param.default_source,
+        "default_source": param.shown_default if hides else param.default_source,
         "required": param.required,
         "help": param.help,
     }

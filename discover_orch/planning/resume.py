@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import PARAM_PREFIX, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.errors import DiscoveryError, OrchError, Problem, UsageError
@@ -275,11 +275,13 @@ def _step(
 
 
 def _secret_needed(tool: Tool, name: str, *, is_param: bool) -> Problem:
-    flag = f"--{name.replace('_', '-')} VALUE" if is_param else f"-p {name}=VALUE"
+    hint = f"add -p {name}=VALUE"
+    if is_param:
+        hint = f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE"
     return Problem(
         code="secret-again",
         message=f"{tool.name} needs {name} again: secrets are not stored",
-        hint=f"add {flag}",
+        hint=hint,
     )
 
 

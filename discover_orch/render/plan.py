@@ -11,7 +11,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import problem_json
-from discover_orch.model.parameter import MASK, Choice, Scalar, is_secret_name
+from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits, find_beside
 from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import Plan, Step
@@ -189,14 +189,18 @@ def _as_json(bound: BoundArgument) -> object:
 def _values(step: Step) -> dict[str, dict[str, object]]:
     values: dict[str, dict[str, object]] = {}
     for bound in step.arguments:
-        value = MASK if bound.param.is_secret else _as_json(bound)
+        value = bound.shown if bound.is_secret else _as_json(bound)
         values[bound.param.name] = {"value": value, "origin": bound.origin}
     for name, text in step.extra.items():
-        value = MASK if is_secret_name(name) else text
+        value = MASK if is_secret_name(name) else hide_url_passwords(text)
         values[name] = {"value": value, "origin": f"-p {name}"}
     for param in step.tool.params:
         if param.name not in values:
-            value = MASK if param.is_secret and param.default is not None else param.default
+            value = param.default
+            if param.is_secret and value is not None:
+                value = MASK
+            elif isinstance(value, str):
+                value = hide_url_passwords(value)
             values[param.name] = {"value": value, "origin": "default"}
     return values
 
@@ -209,11 +213,11 @@ def _parameters(step: Step, style: Style) -> list[str]:
         if bound is not None:
             shown, origin = bound.shown, bound.origin
         else:
-            shown = MASK if param.is_secret else param.default_source or ""
+            shown = param.shown_default
             origin = "default"
         lines.append(f"{one_line(param.name)} = {one_line(shown)}  {style.paint(origin, 'dim')}")
     for name, text in step.extra.items():
-        shown = MASK if is_secret_name(name) else text
+        shown = MASK if is_secret_name(name) else hide_url_passwords(text)
         origin = style.paint("-p, for **kwargs", "dim")
         lines.append(f"{one_line(name)} = {one_line(shown)}  {origin}")
     return lines

@@ -83,6 +83,13 @@ class RunHeader(Struct, frozen=True, kw_only=True):
     executor: str = ""  # empty for this machine
 
 
+class Resume(Struct, frozen=True, kw_only=True):
+    """How a run can be resumed: a command to paste, and what must be given again, as secrets are not stored."""
+
+    command: str
+    again: str = ""
+
+
 class RunRenderer:
     """Turns the events of one run into text."""
 
@@ -93,16 +100,16 @@ class RunRenderer:
         shown: DisplayOptions,
         *,
         heading: RunHeader | None,
-        resume_command: str = "",
+        resume: Resume | None = None,
         reason: str = "",
     ) -> None:
-        """`resume_command` is shown if a tool does not pass, and `reason`, why this runs, in the summary."""
+        """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = plan.intro
         self._steps = {step.tool.module: step for step in plan.steps}
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
-        self._resume_command, self._reason = resume_command, reason
+        self._resume, self._reason = resume, reason
         self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
         self._progress = RunProgress(plan, style)
 
@@ -118,7 +125,7 @@ class RunRenderer:
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
-                return self._block(event.module) + self._end(event)
+                return self._title(event) + self._block(event.module) + self._end(event)
             case ToolRetried(end=end):
                 return self._block(end.module) + self._retry(event)
             case RunFinished():
@@ -130,7 +137,7 @@ class RunRenderer:
     def notice(self, event: RunNote, style: Style) -> str:
         """A problem of the run itself, for stderr, whose `style` may differ."""
         if event.problem.code == UNRECORDED:
-            self._resume_command = ""  # there is no recorded plan
+            self._resume = None  # there is no recorded plan
         text = problem_text(event.problem, style) + "\n"
         if event.traceback:
             lines = clean(event.traceback, style).rstrip("\n").split("\n")
@@ -201,6 +208,11 @@ class RunRenderer:
     def _is_live(self) -> bool:
         return self._shown.output == "live" and not self._shown.quiet
 
+    def _title(self, event: ToolFinished) -> str:
+        """The first line of a tool that failed before it started."""
+        has_title = event.module in self._kept or self._shown.quiet
+        return "" if has_title or event.status not in FAILED else self._begin(event.module)
+
     def _block(self, module: str) -> str:
         """The first line of a tool that ran beside others, and what it printed."""
         if not self._is_parallel or self._shown.quiet or module not in self._kept:
@@ -259,10 +271,14 @@ class RunRenderer:
     def _failure(self, name: str, error: Failure) -> str:
         style = self._style
         rule = style.mark("─", "-") * max(4, style.width - len(name) - 6)
-        body = clean(error.traceback or error.message).rstrip("\n")
-        if error.kind == "timeout" and error.traceback:
-            body += f"\n{one_line(error.message)}"
-        hint = f"\n{style.paint('hint:', 'cyan')} {one_line(error.hint)}" if error.hint else ""
+        lines = clean(error.traceback or error.message).rstrip("\n").split("\n")
+        body = "\n".join(  # what is indented is the user's code
+            line if line.startswith(" ") else wrap_prose(line, style, "    ") for line in lines
+        )
+        hint = ""
+        if error.hint:
+            said = f"{style.paint('hint:', 'cyan')} {one_line(error.hint)}"
+            hint = "\n" + wrap_prose(said, style, "    ")
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
 
@@ -271,8 +287,11 @@ class RunRenderer:
         lines = [self._failed_line(one) for one in report.failures]
         lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
-        if self._resume_command and has_left:
-            lines.append(f"  resume with: {one_line(self._resume_command)}")
+        if self._resume is not None and has_left:
+            resume = f"  resume with: {one_line(self._resume.command)}"
+            lines.append(wrap_prose(resume, style, "    "))
+            if self._resume.again:
+                lines.append(wrap_prose(f"    {one_line(self._resume.again)}", style, "    "))
         parts = []
         for status, colour in _STATUS_COLOURS.items():
             number = report.counts.get(status, 0)

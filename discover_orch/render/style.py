@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 _SGR = r"\x1b\[[0-9;:]*m"
+#: What stays on one line: words, `orch list`, `pip install x`, and a command to paste (`resume with: orch run`).
+_UNBROKEN = r" *(?:(?<=with: ).+|orch [a-z]+[^ ]*|pip install [^ ]+|[^ ]+)"
 #: C0 except tab and newline, DEL, C1, the marks that change the direction of text, and lone surrogates.
 _CONTROL = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
@@ -104,12 +106,13 @@ def indent(columns: int, style: Style) -> str:
 def wrap(line: str, style: Style, pad: str = "") -> str:
     """`line`, which may be painted, in lines of at most `style.width` columns. Each but the first begins with `pad`.
 
-    Lines end between words only, so a word that is wider than the screen stays whole.
+    Lines end between words only, so a word that is wider than the screen stays whole. So does a command, which one may
+    want to paste.
     """
     if len(line) <= style.width or len(_without_colour(line)) <= style.width:
         return line
     out, used, colour = "", 0, ""
-    for word in _compiled(" *[^ ]+").findall(line):
+    for word in _compiled(_UNBROKEN).findall(line):
         columns = len(_without_colour(word))
         if used and used + columns > style.width:
             out += ("\x1b[0m" if colour else "") + f"\n{pad}{colour}"

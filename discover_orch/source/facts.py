@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Problem
-from discover_orch.model.parameter import ParamType, is_secret_name
+from discover_orch.model.parameter import ParamType, is_secret_value
 
 
 class NameRef(Struct, frozen=True, kw_only=True, array_like=True):
@@ -206,14 +206,16 @@ def has_secret(facts: ModuleFacts | BrokenModule | Exports | ConfFacts | None) -
         case ModuleFacts(run=RunFacts() as run):
             return _has_secret_default(run)
         case Exports(constants=constants, functions=functions):
-            return any(is_secret_name(name.rpartition(".")[2]) for name in constants) or any(
-                map(_has_secret_default, functions.values())
-            )
+            return any(
+                is_secret_value(name.rpartition(".")[2], value if isinstance(value, str) else "")
+                for name, value in constants.items()
+            ) or any(map(_has_secret_default, functions.values()))
     return False
 
 
 def _has_secret_default(run: RunFacts) -> bool:
     return any(
-        argument.default_source not in (None, "None") and is_secret_name(argument.name)
+        argument.default_source not in (None, "None")
+        and is_secret_value(argument.name, argument.default_source or "")
         for argument in run.arguments
     )

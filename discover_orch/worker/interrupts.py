@@ -157,11 +157,21 @@ class Interrupts:
         if self._runner is None:
             self._runner = asyncio.Runner()
 
-        async def wait() -> Any:
-            return await awaitable
+        stopped: list[BaseException] = []
 
+        async def wait() -> Any:
+            try:
+                return await awaitable
+            except asyncio.CancelledError as error:
+                stopped.append(error)
+                raise
+
+        interrupt = None
         try:
             return self._runner.run(wait())
+        except KeyboardInterrupt as error:
+            interrupt = error
+            raise
         finally:
             # An interrupt can leave the tool's task behind; and tasks that the tool did not wait for must
             # not run into the next step.
@@ -171,6 +181,8 @@ class Interrupts:
                 task.cancel()
             if left:
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            if interrupt is not None and stopped:  # it came between two steps of the loop
+                interrupt.__traceback__ = stopped[0].__traceback__
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -328,10 +328,10 @@ class Worker:
                 metrics, ignored = self._call_tool(order)
             finally:
                 self._baseline.restore_modules()
-            has_returned = True
             self._exit_if_forked(0)
             if self._interrupts.was_raised:  # the tool caught the interrupt and returned
                 raise KeyboardInterrupt
+            has_returned = True
             if order.outputs:
                 check_outputs(self._root, order.outputs)
             notes = [

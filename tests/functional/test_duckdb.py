@@ -338,6 +338,6 @@ def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> No
         }
     )
     answer = orch("run")
-    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "  timed out after 0.5 s\n" in answer.out, answer.text
     assert "killed" not in answer.out
     assert rows(root, "show tables") == []

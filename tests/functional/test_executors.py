@@ -277,6 +277,26 @@ def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
     assert end["error"]["message"].startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("fails", "./srun ended with exit code 7 before the tool started"),
+        ("garbles", "./srun garbled what the tool's worker said"),
+        ("greets", "./srun ended with exit code 3 before it said whether the tool had started"),
+    ],
+)
+def test_of_a_prefix_that_fails_the_run_shows_which_tool_and_whether_it_may_have_run(
+    mode: str, said: str, project: Project, orch: Orch
+) -> None:
+    with_srun(project, {"src/a.py": PLAIN})
+    answer = orch("run", env={"SRUN": mode})
+    assert answer.code == 1
+    assert "[1/1] one › a\n    ✗ " in answer.out
+    assert said in answer.out
+    assert ("may be in the database" in answer.out) == (mode == "greets")
+    assert (" unknown" in answer.out) == (mode == "greets")
+
+
 def test_a_prefix_that_does_not_exist_or_is_empty_runs_nothing(
     project: Project, orch: Orch
 ) -> None:
@@ -343,12 +363,27 @@ def test_a_tool_that_is_cancelled_in_the_queue_of_a_prefix_has_not_run(
     assert orch("history", "--json").json["runs"][0]["tools"][0]["status"] == "not_run"
 
 
+def test_a_prefix_of_this_machine_can_use_a_local_file(project: Project, orch: Orch) -> None:
+    tool = 'STAGE = "one"\ndef run(conn): conn.execute("CREATE TABLE IF NOT EXISTS t (x)")\n'
+    settings = 'executor = "command"\n[command]\nprefix = '
+    project({"orch.toml": f'{settings}"nice -n 1"\n', "src/a.py": tool})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    project({"orch.toml": f'{settings}"sh -c \'exec \\"$@\\"\' sh"\nlocal = true\n'})
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    project({"orch.toml": f'{settings}"nice -n 1"\nlocal = false\n'})
+    assert orch("run").code == 2
+
+
 def test_a_local_file_is_refused_behind_a_prefix(project: Project, orch: Orch) -> None:
     tool = 'STAGE = "one"\ndef run(conn): conn.execute("CREATE TABLE t (x)")\n'
     root = with_srun(project, {"src/a.py": tool})
     answer = orch("run")
     assert answer.code == 2
     assert "a uses sqlite:///data.db, a local file" in answer.err
+    hint = "; if srun runs the tools on this machine, write local = true in [tool.orch.command]\n"
+    assert hint in answer.err
     conf = 'import sqlite3\ndef get_connection(): return sqlite3.connect("own.db")\n'
     project({"orchconf.py": conf})
     answer = orch("run", "--json")

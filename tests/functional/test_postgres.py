@@ -365,7 +365,7 @@ def test_a_query_is_cancelled_at_the_timeout(
         }
     )
     answer = run("run")
-    assert "  ran into its timeout of 0.5 s\n" in answer.out, answer.text
+    assert "  timed out after 0.5 s\n" in answer.out, answer.text
     assert "killed" not in answer.out
     with psycopg.connect(postgres) as conn:
         found = conn.execute("select query from pg_stat_activity where query like '%pg_sleep(60)'")

@@ -99,7 +99,9 @@ def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch
 def test_a_short_secret_is_not_typed_out_either(project: Project, orch: Orch) -> None:
     project({"src/a.py": 'STAGE = "s"\ndef run(*, api_key: str, n: int = 0): 1 / 0\n'})
     answer = orch("run", "--api-key", "s3", "-p", "api_key=s4", "--n", "5")
-    assert "resume with: orch run --resume --api-key VALUE\n" in answer.out
+    assert (
+        "resume with: orch run --resume\n    give --api-key again, or set ORCH_PARAM" in answer.out
+    )
 
 
 def test_every_line_of_a_secret_of_many_lines_is_hidden(project: Project, orch: Orch) -> None:
@@ -132,11 +134,84 @@ def test_the_password_of_a_database_is_shown_nowhere(project: Project, orch: Orc
     answer = orch("run", "b", "--database", url)
     assert answer.code == 1
     assert "database postgresql://user:***@host/db (--database)" in answer.out
-    assert "--database 'postgresql://user:***@host/db'" in answer.out
+    again = "give --database again, or set ORCH_DATABASE: secrets are not stored"
+    assert f"resume with: orch run --resume\n    {again}\n" in answer.out
     assert_nowhere(answer, root)
     assert_nowhere(orch("run", "--json", "--database", url), root)
     assert_nowhere(orch("run", env={"ORCH_DATABASE": url}), root)
     assert_nowhere(orch("run", env={"DATABASE_URL": url}), root)
+
+
+def test_a_resume_line_can_be_pasted_and_names_what_must_be_given_again(
+    project: Project, orch: Orch
+) -> None:
+    text = 'STAGE = "s"\ndef run(*, api_key: str, n: int = 0, **more): print(more, 1 / n)\n'
+    project({"src/a.py": text})
+    url = f"sqlite:///data.db?password={SECRET}"
+    words = ("--api-key", SECRET, "-p", "my_token=x")
+    answer = orch("run", *words)
+    assert "give --api-key, -p my_token again: secrets are not stored\n" in answer.out
+    again = orch("run", "--resume", "--n", "1")
+    assert again.code == 2  # nothing runs with a placeholder
+    assert (
+        "error: a needs api_key again: secrets are not stored\n  hint: set ORCH_PARAM_API_KEY,"
+        in again.err
+    )
+    assert "  hint: add -p my_token=VALUE\n" in again.err
+    again = orch("run", "--resume", "-p", "my_token=y", "--n", "1", env={"ORCH_PARAM_API_KEY": "z"})
+    assert again.code == 0, again.text
+    project({"src/a.py": 'STAGE = "s"\nimport b\ndef run(*, n: int = 0): 1 / n\n', "b.py": ""})
+    url = f"postgresql://user:{SECRET}@host/db"
+    assert orch("run", env={"DATABASE_URL": url}).code == 1
+    refused = orch("run", "--resume", "--n", "1")
+    assert "its password was not recorded\n  hint: give it again with --database URL" in refused.err
+    assert orch("run", "--resume", "--n", "1", env={"DATABASE_URL": url}).code == 0
+
+
+def test_the_password_of_any_url_is_shown_nowhere(project: Project, orch: Orch) -> None:
+    """Also of a parameter with another name, of a variable that orch does not know, and in a default."""
+    root = project(
+        {
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                def run(*, dsn: str, other: str = "amqp://u:default-4711@mq", n: int = 0):
+                    print("dsn", dsn, dsn.split(":")[2].split("@")[0])
+                    print("shop", os.environ["SHOP"], "short", "https://u:pw@host/x?y=z@w")
+                    print("port http://host:8080/a@b, time 12:30, mail a@b.example")
+                    if n == 0:
+                        raise ValueError(dsn)
+            """
+        }
+    )
+    url = f"postgresql://ada:{SECRET}@host/db"
+    words = ("--dsn", url)
+    shop = {"SHOP": f"redis://:{SECRET}x@cache"}
+    answer = orch("run", *words, env=shop)
+    assert "    dsn postgresql://ada:***@host/db ***\n" in answer.out
+    assert "    shop redis://:***@cache short https://u:***@host/x?y=z@w\n" in answer.out
+    assert "    port http://host:8080/a@b, time 12:30, mail a@b.example\n" in answer.out
+    assert "ValueError: postgresql://ada:***@host/db\n" in answer.out
+    assert_nowhere(answer, root)
+    assert_nowhere(orch("run", *words, "--json", env=shop), root)
+    for command in ("run -n -v", "run -n --json", "list --json", "run --help", "status a"):
+        given = () if command.startswith("list") else words
+        shown = orch(*command.split(), *given)
+        assert_nowhere(shown, root)
+        assert "amqp://u:***@mq" in shown.text or command == "status a", shown.text
+        assert "default-4711" not in shown.text
+    kept = [one.read_bytes() for one in (root / ".orch").rglob("*") if one.is_file()]
+    assert b"default-4711" not in b"".join(kept)
+    assert "give --dsn again, or set ORCH_PARAM_DSN" in answer.out
+    assert "error: a needs dsn again" in orch("run", "--resume", "--n", "1").err
+    assert orch("run", *words, "--n", "1", env=shop).code == 0
+    fresh = orch("status", "a", "--dsn", url.replace(SECRET, "another"), "--n", "1", env=shop)
+    assert fresh.out.startswith("a  fresh\n"), (
+        fresh.text
+    )  # the password does not count, the host does
+    stale = orch("status", "a", "--dsn", url.replace("host", "elsewhere"), "--n", "1", env=shop)
+    assert "--dsn: postgresql://ada:***@host/db → postgresql://ada:***@elsewhere/db" in stale.out
+    assert_nowhere(stale, root)
 
 
 def test_the_password_of_a_database_is_hidden_where_a_tool_prints_it(

@@ -47,10 +47,33 @@ def test_a_tool_is_stopped_at_its_timeout_and_rolled_back(
     answer = orch("run", "--output", output)
     assert answer.code == 1, answer.text
     assert "FAILED a src/a.py" in answer.out
-    assert "  ran into its timeout of 0.5 s\n" in answer.out
+    assert "  timed out after 0.5 s\n" in answer.out
     assert "killed" not in answer.text
     assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed in ")
     assert tables(root) == ["next"]
+
+
+def test_the_traceback_shows_where_the_tool_was_and_ends_with_the_timeout(
+    project: Project, orch: Orch
+) -> None:
+    waits = 'import {0}\nSTAGE = "s"\nAFTER = ()\nORCH = {{"timeout": 0.5}}\n{1} run():\n    {2}.sleep(60)\n'
+    project(
+        {
+            "src/plain.py": waits.format("time", "def", "time"),
+            "src/awaits.py": waits.format("asyncio", "async def", "await asyncio"),
+            "src/catches.py": HANGS.format(
+                body="try: time.sleep(60)\n        except KeyboardInterrupt: pass"
+            ),
+        }
+    )
+    answer = orch("run")
+    assert '  File "src/plain.py", line 6, in run\n    time.sleep(60)\ntimed out' in answer.out
+    assert '  File "src/awaits.py", line 6, in run\n    await asyncio.sleep(60)' in answer.out
+    for place in ("plain src/plain.py:6", "awaits src/awaits.py:6", "catches src/catches.py"):
+        assert f"FAILED {place}  timed out after 0.5 s\n" in answer.out, answer.out
+    assert "KeyboardInterrupt" not in answer.out
+    assert "hint" not in answer.out
+    assert orch("logs", "plain").err.endswith("timed out after 0.5 s\n")
 
 
 def test_a_tool_that_does_not_stop_is_killed_with_its_children(
@@ -78,7 +101,7 @@ def test_what_takes_less_than_its_timeout_passes(project: Project, orch: Orch) -
     assert answer.code == 0, answer.text
 
 
-def test_an_attempt_that_ran_into_its_timeout_is_tried_again(project: Project, orch: Orch) -> None:
+def test_an_attempt_that_timed_out_is_tried_again(project: Project, orch: Orch) -> None:
     body = """
         try:
             open("tried", "x")

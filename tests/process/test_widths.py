@@ -64,6 +64,29 @@ def test_the_lines_of_a_run_fit_and_break_no_word(
     assert "\n\n" not in own
 
 
+def test_of_a_failure_only_the_users_code_is_wider_than_the_terminal(project: Project) -> None:
+    code = (
+        'conn.execute("vacuum")'
+        + " " * 20
+        + "# this comment makes the line wider than the terminal"
+    )
+    text = f"""
+        STAGE = "s"
+        def run(conn, *, api_token: str):
+            conn.execute("create table t (x)")
+            {code}
+        """
+    root = project(
+        {"src/a.py": text, "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run():\n    input()\n"}
+    )
+    words = ("run", "--api-token", "open-sesame")
+    with on_terminal(root, *words, columns=60) as shown:
+        assert shown.wait() == 1
+    lines = shown.text.replace(str(root), "").splitlines()
+    assert [line.strip() for line in lines if len(line) > 60] == [code], shown.text
+    assert "\nhint: " in shown.text
+
+
 def test_in_a_pipe_a_problem_is_one_line_and_names_keep_their_ends(
     project: Project, orch: Orch
 ) -> None:

@@ -15,10 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
+from discover_orch.config.executor import Command
 from discover_orch.execution.executors.far_messages import (
     Control,
     Ended,
@@ -34,7 +35,7 @@ from discover_orch.execution.executors.far_messages import (
     find_difference,
 )
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.worker.protocol import Closed, Declined
+from discover_orch.worker.protocol import Closed, Declined, StepStarted
 
 READ_SIZE = 1 << 16
 #: Seconds from the end of the messages until the command is asked to end, and until it is killed.
@@ -94,7 +95,7 @@ class _Attempt:
         self._start, self._name = start, name
         self._mark = f"\x1eorch:{os.urandom(12).hex()}:".encode()
         self._noise = self._unread = b""
-        self._has_greeted = self._has_said_all = self._is_stopped = False
+        self._has_greeted = self._has_started = self._has_said_all = self._is_stopped = False
         self._unsent = b""
         self._ended_at: float | None = None  # the end of its messages
         self._signals = [(TIME_TO_END, signal.SIGTERM), (TIME_TO_DIE, signal.SIGKILL)]
@@ -165,6 +166,7 @@ class _Attempt:
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
                 self._read_line(line, found)
+        self._has_started |= any(isinstance(one, StepStarted) for one in found)
         self._has_said_all |= any(_is_last(one) for one in found)
         if code is None and self._ended_at is not None:
             self._hurry()
@@ -193,7 +195,8 @@ class _Attempt:
             else:
                 found.extend(decode_said(text).events)
         except (ValueError, msgspec.DecodeError):
-            found.append(Lost(sentence=f"{self._name} garbled what the tool's worker said"))
+            garbled = f"{self._name} garbled what the tool's worker said"
+            found.append(Lost(sentence=garbled) if self._has_greeted else Refused(message=garbled))
             self._signal(signal.SIGKILL)
 
     def _last_events(self, code: int) -> list[FarEvent]:
@@ -202,12 +205,16 @@ class _Attempt:
             return []
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if self._has_greeted and not self._is_stopped:
-            return [Lost(sentence=f"{self._name} {ended} while the tool ran")]
+            when = "while the tool ran"
+            if not self._has_started:
+                when = "before it said whether the tool had started"
+            return [Lost(sentence=f"{self._name} {ended} {when}")]
         if self._is_stopped:
             return [Declined(step=self._start.order.step), Ended()]
         noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
         said = f", and printed: {noise}" if noise else ""
-        hint = "run it by hand: " + " ".join(map(str, self._process.args[:-1]))  # type: ignore[index]
+        words = [str(one) for one in self._process.args]  # type: ignore[union-attr]
+        hint = f"try it with: {shlex.join(words[:-1])}"
         return [Refused(message=f"{self._name} {ended} before the tool started{said}", hint=hint)]
 
     def _hurry(self) -> None:
@@ -250,10 +257,10 @@ def _is_last(event: FarEvent) -> bool:
     return isinstance(event, Ended | Lost | Refused)
 
 
-def open_command(command: Mapping[str, Sequence[str]], root: str) -> CommandSide:
+def open_command(command: Command, root: str) -> CommandSide:
     """That of `[tool.orch.command]`, run at the root. Raises UsageError if its program does not exist."""
-    prefix = tuple(command.get("prefix", ()))
-    python = (*command.get("python", ()),) or (sys.executable,)
+    prefix = command.prefix
+    python = command.python or (sys.executable,)
     program = (*prefix, *python)[0]
     place = os.path.join(root, program) if os.path.dirname(program) else program
     if shutil.which(place) is None:

@@ -30,11 +30,15 @@ Word = Literal["interrupt", "kill", "suspend", "resume"]
 
 
 class Installation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What must be equal on both sides, and where it is: versions as text, `host` as the machine calls itself."""
+    """What must be equal on both sides, and where it is: versions as text, `host` as the machine calls itself.
+
+    `boot` is the id that the Linux kernel chose when it started: two machines can have the same name.
+    """
 
     version: str
     python: str
     host: str = ""
+    boot: str = ""
     pid: int = 0
 
 
@@ -44,7 +48,7 @@ class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     `run` and `attempt` are unique, also among runs of other projects. `near` is orch's own installation. `sources`
     are the files of the tool's code: path relative to the root → hash of the bytes. With `resolves_database`, the
     URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. With
-    `keeps_worker`, the worker waits for the next step of the run.
+    `keeps_worker`, the worker waits for the next step of the run. `folder` is the `folder_identity` of the root.
     """
 
     run: str
@@ -56,6 +60,7 @@ class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     takes_connection: bool = False
     resolves_database: bool = False
     keeps_worker: bool = False
+    folder: str = ""
 
 
 class Control(Struct, frozen=True, kw_only=True, tag=True):
@@ -99,8 +104,27 @@ def installation() -> Installation:
         version=__version__,
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         host=platform.node(),
+        boot=_read_boot_id(),
         pid=os.getpid(),
     )
+
+
+def folder_identity(path: str) -> str:
+    """What tells a folder from another of the same path, such as a copy in a container."""
+    found = os.stat(path)
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def is_another_machine(near: Installation, far: Installation) -> bool:
+    return far.host != near.host or (far.boot != near.boot and "" not in (far.boot, near.boot))
+
+
+def _read_boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def find_difference(near: Installation, far: Installation) -> str:

@@ -23,7 +23,9 @@ from discover_orch.execution.executors.far_messages import (
     Refused,
     Start,
     find_difference,
+    folder_identity,
     installation,
+    is_another_machine,
 )
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied
@@ -182,13 +184,13 @@ def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
             hint = "passwords are never sent: set DATABASE_URL there, or use get_connection()"
             return Refused(message=message, hint=hint), prepare
         prepare = replace(prepare, database=url)
-    if far.host != near.host:
+    is_copy = start.folder not in ("", folder_identity(root))
+    if is_another_machine(near, far) or is_copy:
         prepare = replace(prepare, is_remote=True)
     is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
     if prepare.is_remote and start.takes_connection and is_file:
-        message = (
-            f"the database {prepare.database} is a local file, and the worker is on {far.host}"
-        )
+        where = f"has another folder at {root}" if far.host == near.host else f"is on {far.host}"
+        message = f"the database {prepare.database} is a local file, and the worker {where}"
         hint = "use a database server such as PostgreSQL, or --executor local"
         return Refused(message=message, hint=hint), prepare
     return None, prepare

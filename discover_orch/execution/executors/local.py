@@ -217,7 +217,7 @@ class LocalExecutor:
                     status = "failed"
                 # A driver may have turned the interrupt into an error of its own.
                 if status == "failed" and event.step == self._timed_out and error is not None:
-                    error = replace(error, **self._timeout_fields(event.step))
+                    error = self._as_timeout(event.step, error)
                 if event.step == self._timed_out:  # it declines all further steps
                     self._retire(worker)
                 yield ToolFinished(
@@ -303,8 +303,7 @@ class LocalExecutor:
             hint=hint,
         )
         if number == self._timed_out:
-            fields = self._timeout_fields(number)
-            failure = replace(failure, **fields | {"message": f"{fields['message']}, {sentence}"})
+            failure = self._as_timeout(number, failure, f", {sentence}")
         status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
         if event.is_lost:
             status = "unknown"
@@ -323,10 +322,12 @@ class LocalExecutor:
         )
         yield from self._decline(unstarted)
 
-    def _timeout_fields(self, step: int) -> dict[str, str]:
-        limit = self._steps[step].tool.timeout
-        message = f"ran into its timeout of {limit:g} s"
-        return {"kind": "timeout", "type": "timeout", "message": message}
+    def _as_timeout(self, step: int, error: Failure, more: str = "") -> Failure:
+        """The traceback shows where the tool was, and ends with the timeout: the interrupt was that of orch."""
+        message = f"timed out after {self._steps[step].tool.timeout:g} s{more}"
+        where = error.traceback.removesuffix("KeyboardInterrupt\n")
+        traceback = f"{where}{message}\n" if where else ""
+        return replace(error, kind="timeout", type="timeout", message=message, traceback=traceback)
 
     def _retire(self, worker: Worker) -> None:
         self._is_retiring = True

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from threading import Thread
 from types import FrameType
@@ -32,6 +33,8 @@ from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.worker.protocol import StepFinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds within which a signal that comes again is the same: `timeout` sends it to its child and to the whole group.
+SAME_SIGNAL = 0.5
 
 
 class OneTool:
@@ -43,6 +46,7 @@ class OneTool:
         self._attempt = ""
         self._code = 2
         self._signal = 0
+        self._signal_at = 0.0
         # What else is written to stdout, as by libraries, must not come between the lines.
         self._out = os.dup(1)
         os.dup2(2, 1)
@@ -80,8 +84,11 @@ class OneTool:
         self._controls.put(GONE)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._controls.put("kill" if self._signal else "interrupt")
-        self._signal = number
+        now = time.monotonic()
+        is_same = number == self._signal and now - self._signal_at < SAME_SIGNAL
+        if not is_same:
+            self._controls.put("kill" if self._signal else "interrupt")
+            self._signal, self._signal_at = number, now
 
     def _say(self, events: Sequence[FarEvent]) -> None:
         for event in events:

@@ -23,6 +23,7 @@ from discover_orch.execution.executors.far_messages import (
     Refused,
     Start,
     Word,
+    folder_identity,
     installation,
 )
 from discover_orch.execution.supervisor import WorkerEvent
@@ -147,6 +148,7 @@ class RemoteWorker:
             takes_connection=order.module in context.with_connection,
             resolves_database=shown != prepare.database,
             keeps_worker=context.keeps_workers,
+            folder=folder_identity(prepare.root),
         )
 
     def events(self, timeout: float | None, wake: int | None = None) -> list[WorkerEvent]:

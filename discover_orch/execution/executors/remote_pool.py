@@ -54,7 +54,7 @@ def open_far_side(
     is_remote = (
         dask_address is not None
         if project.executor == "dask"
-        else project.executor == "command" and bool(project.command.get("prefix"))
+        else project.executor == "command" and project.command.is_remote
     )
     tools = [step.tool for step in plan.steps]
     _refuse(registry, project, tools, is_remote=is_remote)
@@ -104,8 +104,16 @@ def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remot
     if is_remote and project.database.startswith(("sqlite:", "duckdb:")):
         _stop(
             f"{takes.name} uses {project.database}, a local file, and workers on other machines cannot share it",
-            "use a database server such as PostgreSQL, or --executor local",
+            _local_file_hint(project),
         )
+
+
+def _local_file_hint(project: Project) -> str:
+    hint = "use a database server such as PostgreSQL, or --executor local"
+    if project.executor != "command":
+        return hint
+    program = os.path.basename(project.command.prefix[0])
+    return f"{hint}; if {program} runs the tools on this machine, write local = true in [tool.orch.command]"
 
 
 def _stop(message: str, hint: str) -> NoReturn:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discover_orch.config.executor import Command
 from discover_orch.config.project import KEYS, ParamDefault, Project
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem
@@ -75,7 +76,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
     assert (project.external_writes, project.ledger) == ("ignore", "penguins")
     assert project.report is True
     assert project.executor == "command"
-    assert project.command == {"prefix": ("srun", "--mem=4G"), "python": ("python3",)}
+    assert project.command == Command(prefix=("srun", "--mem=4G"), python=("python3",))
     assert project.watch == {
         "scope": "tool",
         "debounce": 0.2,

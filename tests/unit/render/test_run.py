@@ -21,7 +21,7 @@ from discover_orch.execution.events import (
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
-from discover_orch.render.run import DisplayOptions, Output, RunHeader, RunRenderer
+from discover_orch.render.run import DisplayOptions, Output, Resume, RunHeader, RunRenderer
 from discover_orch.render.style import Style
 from tests.support.values import make_argument, make_facts, make_plan, make_registry
 
@@ -87,7 +87,7 @@ def show(
         style or Style(),
         DisplayOptions(output=output, quiet=quiet, verbose=verbose),
         heading=HEADING,
-        resume_command=again,
+        resume=Resume(command=again) if again else None,
     )
     report = Report()
     text = ""

@@ -118,6 +118,22 @@ def test_a_wrapped_line_fits_and_breaks_no_word(
     assert all(one.count("\x1b[2m") == one.count("\x1b[0m") for one in lines)
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_command_to_paste_is_not_broken(width: int, colour: bool) -> None:
+    style = Style(width=width, is_terminal=True, colour=colour)
+    label = style.paint("hint:", "cyan")
+    resume = "orch run --resume --database postgresql://ada@db.example/shop"
+    lines = wrap(f"{label} 3 tools are left; run them with: {resume}", style).splitlines()
+    assert sum(line.endswith(resume) for line in lines) == 1
+    prose = f"{label} pip install psycopg, or read what orch list says of all the stages and tools"
+    lines = wrap(prose, style).splitlines()
+    assert any("pip install psycopg" in line for line in lines)
+    assert any("orch list" in line for line in lines)
+    listing = f"{label} orch list shows all stages and tools of this project"
+    assert len(wrap(listing, style).splitlines()) == {20: 4, 40: 2}.get(width, 1)
+
+
 def test_a_word_that_is_wider_than_the_screen_stays_whole() -> None:
     assert wrap("a " + "x" * 100 + " b", Style(width=40), "  ") == "a\n  " + "x" * 100 + "\n  b"
 

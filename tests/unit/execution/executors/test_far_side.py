@@ -13,6 +13,7 @@ from discover_orch.execution.executors.far_messages import (
     Start,
     decode_said,
     encode_said,
+    folder_identity,
     installation,
 )
 from discover_orch.execution.executors.far_side import find_refusal
@@ -70,6 +71,11 @@ def test_a_local_database_is_refused_on_another_host_only_for_tools_that_use_it(
     assert refusal(replace(order, takes_connection=False)) == ""
     _, prepare = find_refusal(replace(order, takes_connection=False))
     assert prepare.is_remote
+    order = replace(start(tmp_path, takes_connection=True), folder=folder_identity(str(tmp_path)))
+    assert refusal(order) == ""
+    assert "and the worker has another folder at" in refusal(replace(order, folder="1:1"))
+    assert refusal(replace(order, near=replace(order.near, boot="another start"))) != ""
+    assert refusal(replace(order, near=replace(order.near, boot=""))) == ""  # not Linux
 
 
 def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
