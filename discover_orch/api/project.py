@@ -6,15 +6,24 @@ of the project: tools run in worker processes.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from discover_orch.api.background import Interrupts, run_in_background
 from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunStarted, ToolFinished
+from discover_orch.api.request import (
+    Request,
+    Resume,
+    Targets,
+    given_params,
+    plan_request,
+    with_executor,
+    words_of,
+)
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
 from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
@@ -25,13 +34,11 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.planning import plan as planning
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
-from discover_orch.planning.param_values import GivenParams, KeyValue
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.notebook import project_html
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
-
-Targets = str | Iterable[str]
 
 
 class Project:
@@ -104,11 +111,8 @@ class Project:
     ) -> tuple[ToolStatus, ...]:
         """Which tools are fresh, in order, compared with what `run` would use for the same arguments."""
         view = self._read()
-        values, words, left_out = (
-            _given(view, params, more_params),
-            _words(targets),
-            _words(exclude),
-        )
+        words, left_out = words_of(targets), words_of(exclude)
+        values = given_params(view, {**(params or {}), **more_params})
         if values.pairs:  # they must fit, as for a run
             project_view.plan_targets(view, words, exclude=left_out, values=values, is_partial=True)
         return self._status(view, words, left_out, values)
@@ -119,12 +123,14 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        resume: Resume = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
     ) -> Plan:
         """What `run` would do; runs nothing."""
-        view = self._read()
-        found = _plan(view, targets, exclude, _given(view, params, more_params), changed=changed)
+        view, found = self._plan(
+            self._read(), targets, exclude, changed, resume, {**(params or {}), **more_params}
+        )
         names = _names(found)
         return Plan(
             steps=tuple(
@@ -150,6 +156,9 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        resume: Resume = False,
+        executor: str | None = None,
+        dask_address: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
         wait: bool = False,
@@ -158,9 +167,12 @@ class Project:
     ) -> Result:
         """Runs the targets and returns when the run has ended, however it ended: `Result.raise_if_failed` raises.
 
-        `changed` leaves out what is fresh, `jobs` is the number of workers, `max_failures` stops the run after so many
-        failed tools, and `wait` waits for another run of this project, which is refused otherwise. KeyboardInterrupt
-        ends the run first, with everything rolled back that had not ended.
+        `changed` leaves out what is fresh. `resume` takes no targets: it continues the latest run that did not finish,
+        or the run with this number, with its parameters. `executor` says where the tools run (`local`, `dask`,
+        `command` or `module:factory`), `dask_address` names the scheduler of a Dask cluster, and `jobs` is the number
+        of workers. `max_failures` stops the run after so many failed tools, and `wait` waits for another run of this
+        project, which is refused otherwise. KeyboardInterrupt ends the run first, with everything rolled back that had
+        not ended.
         """
         outcomes: dict[str, Outcome] = {}
         problems: list[Problem] = []
@@ -169,6 +181,9 @@ class Project:
             targets,
             exclude=exclude,
             changed=changed,
+            resume=resume,
+            executor=executor,
+            dask_address=dask_address,
             jobs=jobs,
             max_failures=max_failures,
             wait=wait,
@@ -199,6 +214,9 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        resume: Resume = False,
+        executor: str | None = None,
+        dask_address: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
         wait: bool = False,
@@ -207,32 +225,44 @@ class Project:
     ) -> Generator[Event, None, None]:
         """Runs the targets, as `run` does, and iterates over what happens. What is wrong with the arguments is raised
         by the first step of the iterator. Leaving the loop early interrupts the run."""
-        view = self._read()
-        values = _given(view, params, more_params)
+        view = with_executor(self._read(), executor, dask_address)
+        given = {**(params or {}), **more_params}
         lock = _acquire_lock(str(self.root), wait=wait)
         try:
-            plan = _plan(view, targets, exclude, values, changed=changed)
-            _refuse_executor(view)
-            refuse_database(plan, view.registry, view.project)
-            workers = view.project.jobs if jobs is None else jobs
-            refuse_jobs(plan, view.registry, view.project, workers)
+            settled = session.settle_killed_run(view.project, view.registry, settles=True)
+            view, plan = self._plan(view, targets, exclude, changed, resume, given)
+            project, registry = view.project, view.registry
+            refuse_database(plan, registry, project)
+            workers = project.jobs if jobs is None else jobs
+            refuse_jobs(plan, registry, project, workers)
             reader = EventReader(_names(plan))
 
             def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
-                return session.run_plan(
+                side = session.open_far_side(
                     plan,
-                    view.registry,
-                    view.project,
+                    registry,
+                    project,
+                    jobs=workers,
+                    has_jobs=jobs is not None or "jobs" in project.origins,
+                    dask_address=dask_address,
+                    is_guest=True,
+                )
+                yield from session.run_plan(
+                    plan,
+                    registry,
+                    project,
                     max_failures=max_failures,
                     jobs=workers,
+                    side=side,
                     requests=interrupts,
                 )
 
             found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))
-            for problem in (*lock.new_warnings(), *view.warnings, *plan.warnings):
-                yield Note(problem=problem)
             try:
-                for event in found:
+                first = next(found)  # raises what is wrong with the executor
+                for problem in (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings):
+                    yield Note(problem=problem)
+                for event in itertools.chain([first], found):
                     shown = reader.read(event)
                     if shown is not None:
                         yield shown
@@ -241,6 +271,24 @@ class Project:
                     found.close()  # the run has ended before the lock is released
         finally:
             lock.release()
+
+    def _plan(
+        self,
+        view: ProjectView,
+        targets: Targets,
+        exclude: Targets,
+        changed: bool,
+        resume: Resume,
+        given: Mapping[str, object],
+    ) -> tuple[ProjectView, planning.Plan]:
+        request = Request(
+            targets=words_of(targets),
+            left_out=words_of(exclude),
+            values=given_params(view, given),
+            changed=changed,
+            resume=resume,
+        )
+        return plan_request(view, request, has_database=self._database is not None)
 
     def _read(self) -> ProjectView:
         try:
@@ -279,31 +327,6 @@ class Project:
         )
 
 
-def _plan(
-    view: ProjectView,
-    targets: Targets,
-    exclude: Targets,
-    values: GivenParams,
-    *,
-    changed: bool,
-) -> planning.Plan:
-    found = project_view.plan_targets(
-        view, _words(targets), exclude=_words(exclude), values=values, is_partial=changed
-    )
-    if changed:
-        work = RemainingWork(view.project, view.registry, values, view.signatures)
-        found = work.keep_stale(found)
-    return found
-
-
-def _refuse_executor(view: ProjectView) -> None:
-    name = view.project.executor
-    if name != "local":
-        message = f"Project runs tools on this machine, but the executor {name} is configured"
-        hint = "use orch run, or set ORCH_EXECUTOR=local"
-        raise UsageError(Problem(code="executor", message=message, hint=hint))
-
-
 def _names(plan: planning.Plan) -> dict[str, str]:
     return {tool.module: tool.name for tool in (*(one.tool for one in plan.steps), *plan.fresh)}
 
@@ -320,36 +343,6 @@ def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:
         params={param.name: str(param.type) for param in tool.params},
         disabled=tool.disabled,
     )
-
-
-def _words(given: Targets) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _given(
-    view: ProjectView, params: Mapping[str, object] | None, more: Mapping[str, object]
-) -> GivenParams:
-    """As values of `-p`, which check that a tool has the parameter."""
-    pairs = []
-    for key, value in {**(params or {}), **more}.items():
-        tool, _, name = key.rpartition(".")
-        pairs += [KeyValue(tool=tool or None, name=name, text=text) for text in _texts(value)]
-    return GivenParams(pairs=tuple(pairs), folder=view.folder)
-
-
-def _texts(value: object) -> list[str]:
-    """The value as it would be typed, once for each item of a list; nothing for None."""
-    if value is None:
-        return []
-    if isinstance(value, bool):
-        return ["true" if value else "false"]
-    if isinstance(value, Enum):
-        return [value.name]
-    if hasattr(value, "isoformat"):  # date and datetime
-        return [value.isoformat()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [text for one in value for text in _texts(one)]
-    return [str(value)]
 
 
 def _acquire_lock(root: str, *, wait: bool) -> ProjectLock:

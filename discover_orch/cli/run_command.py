@@ -28,7 +28,7 @@ from discover_orch.cli.options import (
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import executor_hint, is_executor
-from discover_orch.config.project import DATABASE_VARIABLE, PARAM_PREFIX, VARIABLE_PREFIX
+from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
@@ -36,7 +36,6 @@ from discover_orch.model.parameter import MASK, is_secret_value
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.current_databases import GET_CONNECTION
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
-    from discover_orch.state.run_record import RunRecord
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -289,13 +287,15 @@ def _what_is_left(
     """The view with the right database, the plan without what need not run, and the freshness of its tools."""
     from discover_orch.planning.incremental import (  # not needed by a plain run
         RemainingWork,
+        find_recorded_database,
         find_run_to_resume,
     )
 
     record = None
     if resume is not None:
         record = find_run_to_resume(view.project.root, resume or None)
-        database = arguments.database or _database_of(record, view)
+        hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
+        database = arguments.database or find_recorded_database(record, view.project.database, hint)
         view = view if database is None else project_reader.with_database(view, database)
     left = RemainingWork(view.project, view.registry, values, view.signatures)
     if resume is not None:
@@ -340,26 +340,6 @@ def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
         )
     if changed:
         raise OrchUsage("--resume cannot be combined with --changed", "use one of them")
-
-
-def _database_of(record: RunRecord | None, view: ProjectView) -> str | None:
-    """The database given on the command line or in the environment of that run, if any."""
-    if record is None or record.database_origin not in (
-        "--database",
-        DATABASE_VARIABLE,
-        f"{VARIABLE_PREFIX}DATABASE",
-    ):
-        return None
-    if record.database == GET_CONNECTION:
-        return None
-    if MASK in record.database:
-        if masked_url(view.project.database) == record.database:
-            return None  # it is given again in the environment or the configuration
-        raise OrchUsage(
-            f"run {record.run} used the database {record.database}; its password was not recorded",
-            f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE",
-        )
-    return record.database
 
 
 def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:

@@ -191,14 +191,22 @@ def open_far_side(
     jobs: int,
     has_jobs: bool,
     dask_address: str | None,
+    is_guest: bool = False,
 ) -> OpenFarSide | None:
-    """Where the steps are carried out; None for this machine. Raises UsageError if that cannot be used."""
+    """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
+    UsageError if that cannot be used."""
     if project.executor == "local":
         return None
     from discover_orch.execution.executors import remote_pool  # few runs need it
 
     return remote_pool.open_far_side(
-        plan, registry, project, jobs=jobs, has_jobs=has_jobs, dask_address=dask_address
+        plan,
+        registry,
+        project,
+        jobs=jobs,
+        has_jobs=has_jobs,
+        dask_address=dask_address,
+        is_guest=is_guest,
     )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.param_values import GivenParams
@@ -342,6 +343,22 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
             )
         )
     return record
+
+
+def find_recorded_database(record: RunRecord | None, present: str, hint: str) -> str | None:
+    """The URL that was given for that run on its command line or in its environment, if any, and is not `present`
+    anyway. Raises UsageError, with `hint`, where a password was part of it: it is not recorded."""
+    given = ("--database", DATABASE_VARIABLE, f"{VARIABLE_PREFIX}DATABASE")
+    if record is None or record.database_origin not in given or record.database == GET_CONNECTION:
+        return None
+    if MASK in record.database:
+        if masked_url(present) == record.database:
+            return None
+        message = (
+            f"run {record.run} used the database {record.database}; its password was not recorded"
+        )
+        raise UsageError(Problem(code="database", message=message, hint=hint))
+    return record.database
 
 
 def _is_overtaken(root: str, run: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import os
 import pickle
 import re
 import shutil
@@ -34,6 +36,7 @@ from discover_orch.api import (
     ToolStarted,
 )
 from tests.conftest import Orch, Project
+from tests.support.executors import POOLS, QUICK, WORDS
 from tests.support.project_builder import clean_environment
 from tests.support.running import DEADLINE
 
@@ -365,8 +368,101 @@ def test_the_examples_of_the_page_run_as_shown(
     assert "fetch passed\nparse passed\n" in capsys.readouterr().out
 
 
-def test_a_configured_executor_is_refused_and_not_ignored(project: Project) -> None:
-    root = project({**FILES, "orch.toml": 'stages = ["ingest", "analyze"]\nexecutor = "dask"\n'})
-    with pytest.raises(OrchError, match="the executor dask is configured"):
-        OrchProject(root).run("load")
+def test_a_run_is_resumed_with_its_parameters(project: Project) -> None:
+    found = OrchProject.find(project(FILES))
+    first = found.run(rows=3, fails=True)
+    assert [one.name for one in found.plan(resume=True).steps] == ["total", "page"]
+    again = found.run(resume=first.run)
+    assert (again.status, [*again.outcomes]) == ("failed", ["total", "page"])  # fails=True still
+    last = found.run(resume=True, fails=False)
+    assert {name: one.status for name, one in last.outcomes.items()} == {
+        "total": "passed",
+        "page": "passed",
+    }
+    done = found.run(resume=True)
+    assert (done.is_passed, done.run, done.outcomes) == (True, "", {})
+    assert done.problems[0].message.startswith("nothing to resume")
+    assert found.plan(resume=True).steps == ()
+    with pytest.raises(OrchError, match="resume cannot be combined with targets"):
+        found.run("total", resume=True)
+    with pytest.raises(OrchError, match="resume cannot be combined with changed"):
+        found.plan(resume=1, changed=True)
+    with pytest.raises(OrchError, match="run 9 does not exist"):
+        found.run(resume=9)
+
+
+def test_a_resumed_run_uses_the_database_of_the_run(project: Project) -> None:
+    root = project(FILES)
+    url = "sqlite:///other.db"
+    assert not OrchProject(root, database=url).run(fails=True).is_passed
+    assert OrchProject(root).run(resume=True, fails=False).is_passed
     assert not (root / "data.db").exists()
+
+
+EXECUTORS = [
+    *QUICK,
+    pytest.param("processes", marks=pytest.mark.slow),
+    pytest.param("dask", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
+    name: str, project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A process that the program starts while tools run is not one of the executor."""
+    root = project({**FILES, "pools.py": POOLS, "orch.toml": 'stages = ["ingest", "analyze"]\n'})
+    found = OrchProject(root)
+    others, statuses = [], {}
+    place, path, handlers = os.getcwd(), [*sys.path], handlers_now()
+    level = logging.getLogger("asyncio").level
+    try:
+        for event in found.events(rows=4, fails=True, executor=WORDS[name][1], jobs=2):
+            if isinstance(event, ToolStarted):
+                others.append(subprocess.Popen(["sleep", "600"]))
+            if isinstance(event, ToolFinished):
+                statuses[event.name] = event.outcome.status
+                assert event.name != "load" or event.outcome.output == "loaded 4\n"
+        assert statuses == {"load": "passed", "total": "failed", "page": "blocked"}
+        assert [one.poll() for one in others] == [None] * len(others)
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+    assert (os.getcwd(), handlers_now()) == (place, handlers)
+    assert logging.getLogger("asyncio").level == level
+    resumed = found.run(resume=True, fails=False, executor=WORDS[name][1])
+    assert {name: one.status for name, one in resumed.outcomes.items()} == {
+        "total": "passed",
+        "page": "passed",
+    }
+    sys.path[:] = path
+    sys.modules.pop("pools", None)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(project: Project) -> None:
+    root = project(
+        {
+            **FILES,
+            "orch.toml": """
+                executor = "command"
+                stages = ["ingest", "analyze"]
+                [command]
+                prefix = "sh prefix.sh"
+                """,
+            "prefix.sh": 'touch ran; exec "$@"\n',
+        }
+    )
+    found = OrchProject(root)
+    assert found.run("page", executor="local").is_passed
+    assert not (root / "ran").exists()
+    assert found.run("page").is_passed
+    assert (root / "ran").exists()
+    with pytest.raises(OrchError, match='executor="dsk" is not an executor'):
+        found.run("page", executor="dsk")
+    with pytest.raises(OrchError, match="there is no module nowhere"):
+        found.run("page", executor="nowhere:pool")
+    with pytest.raises(OrchError, match="dask_address cannot be combined"):
+        found.run("page", executor="command", dask_address="tcp://x")
+    assert found.run("page").is_passed  # the lock is free

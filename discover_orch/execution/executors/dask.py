@@ -23,7 +23,12 @@ from typing import Any
 from distributed import Client, Future, Queue
 
 from discover_orch.execution.executors import dask_worker
-from discover_orch.execution.executors.dask_start import TIME_TO_START, Cluster, connect
+from discover_orch.execution.executors.dask_start import (
+    TIME_TO_START,
+    Cluster,
+    connect,
+    silence_dask,
+)
 from discover_orch.execution.executors.far_messages import (
     Ended,
     FarEvent,
@@ -336,8 +341,10 @@ class _Calls:
                 self._waiting.get()()
 
 
-def open_dask(address: str | None, workers: int) -> DaskSide:
+def open_dask(address: str | None, workers: int, *, is_guest: bool = False) -> DaskSide:
     """The cluster at this address, or one of so many workers on this machine. Raises UsageError."""
+    if not is_guest:
+        silence_dask()
     if address is not None:
         client, threads = connect(address)
         return DaskSide(client, threads, f"dask: {address}", None)

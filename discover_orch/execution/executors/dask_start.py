@@ -69,12 +69,16 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def connect(address: str, seconds: float = TIME_TO_CONNECT) -> tuple[Client, int]:
-    """A client, and the number of the cluster's threads. Raises UsageError after so many seconds."""
+def silence_dask() -> None:
+    """In the whole process, which must be orch's own."""
     for name in ("asyncio", *logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # orch says what is lost
     warnings.filterwarnings("ignore", module="distributed")
+
+
+def connect(address: str, seconds: float = TIME_TO_CONNECT) -> tuple[Client, int]:
+    """A client, and the number of the cluster's threads. Raises UsageError after so many seconds."""
     try:
         get_backend(
             parse_address(address)[0]

@@ -244,7 +244,7 @@ def _start_worker(owns_process: bool) -> Supervisor:
     ends. Threads of executors may end before."""
     if owns_process:
         return Supervisor.start()
-    return _lasting_thread().submit(_start_from_thread).result()
+    return _lasting_thread(os.getpid()).submit(_start_from_thread).result()
 
 
 def _start_from_thread() -> Supervisor:
@@ -252,7 +252,8 @@ def _start_from_thread() -> Supervisor:
 
 
 @cache
-def _lasting_thread() -> ThreadPoolExecutor:
+def _lasting_thread(_pid: int) -> ThreadPoolExecutor:
+    """Of the process with this id: a forked one has no threads of its parent."""
     return ThreadPoolExecutor(1, "orch-workers")
 
 

@@ -1,6 +1,6 @@
 """Runs each step in a `concurrent.futures.Executor` of the user's, made by the factory `module:factory`.
 
-The executor gets two words and a number; all else goes through a socket in a folder of this user, so its workers must
+The executor gets a few words; all else goes through a socket in a folder of this user, so its workers must
 be on this machine.
 """
 
@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future
 from threading import Thread
 
@@ -42,17 +42,17 @@ READ_SIZE = 1 << 16
 TIME_TO_CLOSE = 2.0
 
 
-def open_futures(name: str, project: Project) -> FuturesSide:
-    """`name` is `module:factory`. Raises UsageError."""
-    before = find_children(os.getpid())
-    return FuturesSide(name, _make_executor(name, project), before)
+def open_futures(name: str, project: Project, *, is_guest: bool = False) -> FuturesSide:
+    """`name` is `module:factory`. The processes of a guest are its program's and are left alone. Raises UsageError."""
+    before = None if is_guest else find_children(os.getpid())
+    return FuturesSide(name, _make_executor(name, project, is_guest=is_guest), before)
 
 
 class FuturesSide:
     """One future for each attempt."""
 
-    def __init__(self, name: str, executor: Executor, others: Collection[int]) -> None:
-        """`others` are the child processes that are not the executor's."""
+    def __init__(self, name: str, executor: Executor, others: Collection[int] | None) -> None:
+        """`others` are the child processes that are not the executor's; None if that is not known."""
         self.name = name
         self._others = others
         self._executor = executor
@@ -72,7 +72,9 @@ class FuturesSide:
     def start(self, start: Start) -> None:
         one = self._attempts[start.attempt] = _Attempt(start)
         try:
-            future = self._executor.submit(run_attempt, self._path, start.attempt, os.getpid())
+            future = self._executor.submit(
+                run_attempt, self._path, start.attempt, os.getpid(), self._others is not None
+            )
         except Exception as error:  # it is broken, or was shut down
             one.events.append(Refused(message=self._describe(error)))
             return
@@ -128,7 +130,8 @@ class FuturesSide:
         closing = Thread(target=self._executor.shutdown, daemon=True)
         closing.start()
         closing.join(TIME_TO_CLOSE)
-        kill_all(find_children(os.getpid()).difference(self._others))
+        if self._others is not None:
+            kill_all(find_children(os.getpid()).difference(self._others))
         return []  # the descriptors that wake us may still be written to by its threads
 
     def _read(self) -> None:
@@ -233,14 +236,12 @@ class _Link:
         self._connection.close()
 
 
-def _make_executor(name: str, project: Project) -> Executor:
+def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
     module_name, _, factory_name = name.partition(":")
     # At the end, and for good: orch's own imports come first, and the pool's processes may need them.
     sys.path += [os.path.normpath(os.path.join(project.root, one)) for one in project.pythonpath]
-    folder = os.getcwd()
     try:
-        os.chdir(project.root)
-        with contextlib.redirect_stdout(sys.stderr):  # stdout may hold JSON
+        with contextlib.nullcontext() if is_guest else _at_root(project.root):
             factory = getattr(importlib.import_module(module_name), factory_name, None)
             if not callable(factory):
                 raise _refuse(
@@ -261,8 +262,6 @@ def _make_executor(name: str, project: Project) -> Executor:
             f"the executor {name} cannot be made: {type(error).__name__}: {error}",
             f"correct {factory_name}() in {module_name}",
         ) from None
-    finally:
-        os.chdir(folder)
     if type(made).__module__.startswith("distributed."):
         raise _refuse(f"{name} makes an executor of Dask", "use --executor dask --dask-address URL")
     if not isinstance(made, Executor):
@@ -271,6 +270,13 @@ def _make_executor(name: str, project: Project) -> Executor:
             "return one, such as ThreadPoolExecutor(4)",
         )
     return made
+
+
+@contextlib.contextmanager
+def _at_root(root: str) -> Iterator[None]:
+    """With this current folder, and with nothing printed to stdout, which may hold JSON."""
+    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _refuse(message: str, hint: str) -> UsageError:

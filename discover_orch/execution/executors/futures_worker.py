@@ -31,11 +31,12 @@ from discover_orch.worker.child_processes import find_children
 REFRESH = 1.0
 
 
-def run_attempt(path: str, attempt: str, near: int) -> None:
-    """`path` is that of orch's socket and `near` orch's process. Raises OSError if there is no such socket here."""
+def run_attempt(path: str, attempt: str, near: int, owns_children: bool) -> None:
+    """`path` is that of orch's socket and `near` orch's process, which `owns_children` that nothing else has started.
+    Raises OSError if there is no such socket here."""
     if os.getpid() != near:
         _forget_signals_of_orch()
-        _start_watch(near)
+        _start_watch(near, owns_children)
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(path)
         link.sendall(encode_said(Said(attempt=attempt, events=())))
@@ -67,10 +68,10 @@ def _listen(lines: object, controls: Controls) -> None:
     controls.put(GONE)
 
 
-def _watch(near: int, pidfd: int, pool: Mapping[int, int | None]) -> None:
+def _watch(near: int, pidfd: int, pool: Mapping[int, int | None], owns_children: bool) -> None:
     """Waits for the end of orch, which may be killed, and ends all processes that it had started, this one too: the
     processes of a pool would wait for ever. The end of this process ends the worker of the tool."""
-    while not select.select([pidfd], [], [], REFRESH)[0]:
+    while not select.select([pidfd], [], [], REFRESH if owns_children else None)[0]:
         pool = _find_pool(near)
     for pid, start in pool.items():
         if pid != os.getpid() and start is not None and read_start(pid) == start:
@@ -80,15 +81,16 @@ def _watch(near: int, pidfd: int, pool: Mapping[int, int | None]) -> None:
 
 
 @cache
-def _start_watch(near: int) -> None:
+def _start_watch(near: int, owns_children: bool) -> None:
     try:
         pidfd = os.pidfd_open(near)
     except ProcessLookupError:
         os._exit(1)
     except (OSError, AttributeError):  # the system has none
         return
-    pool = _find_pool(near)  # before orch can know that a tool runs here
-    Thread(target=_watch, args=(near, pidfd, pool), daemon=True, name="orch-watch").start()
+    pool = _find_pool(near) if owns_children else {}  # before orch can know that a tool runs here
+    arguments = (near, pidfd, pool, owns_children)
+    Thread(target=_watch, args=arguments, daemon=True, name="orch-watch").start()
 
 
 def _find_pool(near: int) -> dict[int, int | None]:

@@ -48,9 +48,10 @@ def open_far_side(
     jobs: int,
     has_jobs: bool,
     dask_address: str | None,
+    is_guest: bool = False,
 ) -> OpenFarSide:
     """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
-    may run at once. Raises UsageError."""
+    may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
     is_remote = (
         dask_address is not None
         if project.executor == "dask"
@@ -73,7 +74,7 @@ def open_far_side(
                     "pip install 'discover-orch[dask]'",
                 )
 
-            dask = open_dask(dask_address, min(jobs, len(tools)))
+            dask = open_dask(dask_address, min(jobs, len(tools)), is_guest=is_guest)
             if dask_address is not None and not has_jobs:
                 jobs = dask.threads
             return OpenFarSide(
@@ -87,9 +88,8 @@ def open_far_side(
         case name:
             from discover_orch.execution.executors.futures import open_futures
 
-            return OpenFarSide(
-                open_futures(name, project), is_remote=is_remote, jobs=jobs, shown=name
-            )
+            futures = open_futures(name, project, is_guest=is_guest)
+            return OpenFarSide(futures, is_remote=is_remote, jobs=jobs, shown=name)
 
 
 def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
