@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch import __version__
 from discover_orch.config.project import KEYS as SETTINGS
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
 from tests.conftest import Orch, Project
@@ -118,6 +119,16 @@ def test_the_reference_has_exactly_the_settings_that_exist() -> None:
 def test_the_reference_has_exactly_the_keys_of_the_orch_tag() -> None:
     rows = first_column(section("Tools"))
     assert {word for row in rows for word in re.findall(r'`"(\w+)"`', row)} == set(ORCH_KEYS)
+
+
+def test_the_pages_that_name_the_version_name_this_one() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert __version__ in re.findall(r"^## (.+)$", changes, re.MULTILINE)[0]
+    for name in ("README.md", "docs/tutorial.md", "docs/ci.md"):
+        shown = re.findall(
+            r"(?:^orch|rev:) v?(\d\S+)", (ROOT / name).read_text("utf-8"), re.MULTILINE
+        )
+        assert set(shown) == {__version__}, name
 
 
 def shown_in_readme(*words: str) -> str:
