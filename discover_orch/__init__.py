@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 __all__ = ["Project", "__version__", "resource"]
 
 

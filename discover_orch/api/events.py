@@ -32,6 +32,8 @@ class RunStarted(Struct, frozen=True, kw_only=True):
 
 
 class ToolStarted(Struct, frozen=True, kw_only=True):
+    """A tool starts, for the first time or again."""
+
     name: str
     time: datetime = field(default_factory=_now)
 

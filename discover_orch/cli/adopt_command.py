@@ -35,7 +35,7 @@ def command(context: Context, file: str, write: bool, check: bool) -> int:
     root = find_root(context.start, context.folder)[0]
     old = _read(root, os.path.join(context.start, file))
     adoption = build_adoption(root, old)
-    wrong = check_adoption(root, adoption, old.path)
+    wrong = check_adoption(root, adoption)
     problems = (*adoption.problems, *wrong)
     if write and any(problem.severity == "error" for problem in wrong):
         context.console.problems(problems)
@@ -84,7 +84,7 @@ def _read(root: str, path: str) -> Orchestrator:
                 location=Location(path=relative),
             )
         ) from None
-    return read_orchestrator(relative, text)
+    return read_orchestrator(relative, text, root)
 
 
 def _diff_text(change: FileChange, style: Style) -> str:

@@ -16,7 +16,13 @@ from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.style import clean, one_line
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
-from discover_orch.scaffold.schedule import Kind, Schedule, build_files, read_minutes
+from discover_orch.scaffold.schedule import (
+    Kind,
+    Schedule,
+    build_files,
+    check_ages,
+    read_minutes,
+)
 
 #: Where each file goes by default, relative to the root.
 _FOLDERS = {"github": ".github/workflows"}
@@ -43,8 +49,10 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     .github/workflows/orch.yml.
     """
     view = project_reader.read_project(context.start, context.folder, os.environ)
-    if targets:
-        project_view.select_targets(view, targets)  # a mistake is found now, not at night
+    # A mistake is found now, not at night.
+    chosen = project_view.select_targets(view, targets).tools if targets else view.registry.order
+    minutes = read_minutes(every)
+    context.console.problems(check_ages((view.registry.tools[one] for one in chosen), minutes))
     root, has_own = view.project.root, uses_get_connection(view.registry, view.project)
     database = "" if has_own else find_file(view.project.database)
     schedule = Schedule(
@@ -53,7 +61,7 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
         command=_find_command(),
         folders=(os.path.dirname(sys.executable),),
         targets=targets,
-        minutes=read_minutes(every),
+        minutes=minutes,
         database="" if os.path.isabs(database) else database,
         has_own_connection=has_own,
         requirements=_find_install(root),

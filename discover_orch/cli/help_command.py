@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import click
 
 from discover_orch.cli.options import Context, OrchUsage, common_options
@@ -21,6 +23,7 @@ Optional, beside STAGE:
     ORCH = {"outputs": ["out.csv"]}  anything else that the code does not say:
                                      name, inputs, outputs, retries, timeout,
                                      tokens, max_age, always, and more
+                                     (orch help tags)
 
 The arguments of run() are injected by name:
 
@@ -37,6 +40,20 @@ stage, a tool runs after what AFTER names, and after what writes the tables and
 files that it reads.
 
 orch list -v shows why a module is not a tool.
+"""
+TAGS = """\
+Beside run(), a module can have three top-level names. orch reads them from the
+source.
+
+    STAGE = "ingest"             the stage; ("ingest", "nightly") for several;
+                                 None switches the tool off
+    AFTER = "fetch"              a tool or a stage that must run before it, or
+                                 several; () means none of its stage
+    ORCH = {"key": value, ...}   a literal dict with any of these keys:
+"""
+CONFIGURATION = """\
+The settings of a project are in the table [tool.orch] of pyproject.toml, or at
+the top of orch.toml. None is needed. These are the defaults:
 """
 TARGETS = """\
 A target says what to run, watch, list or show. No target means everything.
@@ -78,26 +95,58 @@ over the default in run().
 orch run TARGETS --help shows the parameters of the selected tools, and
 orch run --dry-run -v where each value comes from.
 """
-EXIT_CODES = """\
-    0    success
-    1    a tool failed; for orch status --exit-code, a tool is not fresh
-    2    wrong command line or configuration, or another run is in progress
-    3    an internal error of orch
-    4    errors in the source of the project; nothing was run
-    5    nothing selected, or no tool found
-    129  ended by a hang-up
-    130  ended by an interrupt (Ctrl-C)
-    143  ended by a termination signal
-
+#: Of each exit code, or of several.
+EXIT_CODES: Mapping[str, str] = {
+    "0": "success",
+    "1": "a tool failed; for orch status --exit-code, a tool is not fresh",
+    "2": "wrong command line or configuration, or another run is in progress",
+    "3": "an internal error of orch",
+    "4": "errors in the source of the project; nothing was run",
+    "5": "nothing selected, or no tool found",
+    "129": "ended by a hang-up",
+    "130": "ended by an interrupt (Ctrl-C)",
+    "143": "ended by a termination signal",
+}
+SKIPPED = """\
 With orch run --if-busy skip, a run that is skipped because another one is in
 progress exits with 0.
 """
+
+
+def _exit_codes() -> str:
+    rows = "".join(f"    {code:<3}  {meaning}\n" for code, meaning in EXIT_CODES.items())
+    return f"{rows}\n{SKIPPED}"
+
+
+def _tags() -> str:
+    from discover_orch.discovery.orch_tag import RULES
+
+    return TAGS + "".join(_entry(f'"{key}"', rule.meaning) for key, rule in RULES.items())
+
+
+def _configuration() -> str:
+    from discover_orch.config.meanings import configuration_rows
+
+    return CONFIGURATION + "".join(
+        _entry(f"{key} = {default}", meaning) for key, default, meaning in configuration_rows()
+    )
+
+
+def _entry(name: str, meaning: str) -> str:
+    import textwrap
+
+    lines = textwrap.wrap(meaning.replace("`", ""), width=72, break_long_words=False)
+    return f"\n    {name}\n" + "".join(f"        {line}\n" for line in lines)
+
+
 #: In the order in which they are listed: what each is about, and its text.
-TOPICS = {
-    "convention": ("what makes a module a tool", CONVENTION),
-    "targets": ("how to say what to run", TARGETS),
-    "parameters": ("how tools get their values", PARAMETERS),
-    "exit-codes": ("what the exit code means", EXIT_CODES),
+TOPICS: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "convention": ("what makes a module a tool", lambda: CONVENTION),
+    "tags": ("what a module can say in STAGE, AFTER and ORCH", _tags),
+    "targets": ("how to say what to run", lambda: TARGETS),
+    "parameters": ("how tools get their values", lambda: PARAMETERS),
+    "configuration": ("the settings of a project, and their defaults", _configuration),
+    "exit-codes": ("what the exit code means", _exit_codes),
 }
 
 
@@ -115,14 +164,14 @@ def command(ctx: click.Context, topic: str | None) -> int:
     Without TOPIC, lists the topics.
     """
     context: Context = ctx.obj
-    if topic in TOPICS:
-        context.console.out(TOPICS[topic][1])
-    elif topic is None:
+    if topic is None:
         width = max(map(len, TOPICS))
         rows = "".join(f"  {name:<{width}}  {about}\n" for name, (about, _) in TOPICS.items())
         context.console.out(
             f"Topics:\n{rows}\norch help TOPIC explains one. orch --help lists the commands.\n"
         )
+    elif topic in TOPICS:
+        context.console.out(TOPICS[topic][1]())
     else:
         context.console.out(_command_help(ctx, topic))
     return ExitCode.OK

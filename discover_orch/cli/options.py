@@ -273,7 +273,7 @@ def display_options(
 
     The command gets them as one `DisplayOptions`, by the keyword `shown`.
     """
-    raw = " raw: all, without capturing it." if "raw" in outputs else ""
+    raw = " raw: all, without capturing it; not with --json." if "raw" in outputs else ""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)

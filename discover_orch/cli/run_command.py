@@ -90,7 +90,11 @@ if TYPE_CHECKING:
     metavar="URL",
     help="The scheduler of a Dask cluster.  [default: a cluster on this machine]",
 )
-@click.option("--pdb", is_flag=True, help="Open the debugger where a tool fails.")
+@click.option(
+    "--pdb",
+    is_flag=True,
+    help="Open the debugger where a tool fails. breakpoint() works without it.",
+)
 @wait_option
 @click.option(
     "--if-busy",

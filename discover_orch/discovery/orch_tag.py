@@ -42,10 +42,12 @@ class OrchSettings(Struct, frozen=True, kw_only=True):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A key of `ORCH`; `check` gives what is wrong with a value, as the end of a sentence, or ""."""
+    """A key of `ORCH`; `check` gives what is wrong with a value, as the end of a sentence, or "". `meaning` is for
+    `orch help tags` and the reference."""
 
     check: Callable[[object], str]
     example: str
+    meaning: str
 
 
 def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
@@ -153,23 +155,68 @@ def _check_age(value: object) -> str:
 
 
 RULES = {
-    "name": Rule(check=_check_name, example='"name": "fetch-raw"'),
-    "inputs": Rule(check=_check_paths, example='"inputs": ["data/*.csv"], relative to the root'),
-    "outputs": Rule(
-        check=_check_paths, example='"outputs": "output/report.html", relative to the root'
+    "name": Rule(
+        check=_check_name,
+        example='"name": "fetch-raw"',
+        meaning="the name on the command line, instead of the last part of the module path",
     ),
-    "retries": Rule(check=_check_retries, example='"retries": 3'),
-    "retry_delay": Rule(check=_check_seconds, example='"retry_delay": 0.5, in seconds'),
+    "inputs": Rule(
+        check=_check_paths,
+        example='"inputs": ["data/*.csv"], relative to the root',
+        meaning="a path or glob, or a list of them, relative to the root, in addition to what `orch` observes. An "
+        "empty list says that there are none that `orch` cannot see",
+    ),
+    "outputs": Rule(
+        check=_check_paths,
+        example='"outputs": "output/report.html", relative to the root',
+        meaning="a path or glob that the tool writes, or a list of them. A missing output fails the tool before its "
+        "commit. An empty list says that there are none",
+    ),
+    "retries": Rule(
+        check=_check_retries, example='"retries": 3', meaning="attempts after a failure"
+    ),
+    "retry_delay": Rule(
+        check=_check_seconds,
+        example='"retry_delay": 0.5, in seconds',
+        meaning="seconds before the first of them (default 1). The delay doubles with each attempt, up to 5 minutes, "
+        "and varies by a quarter",
+    ),
     "timeout": Rule(
         check=partial(_check_seconds, allows_zero=False),
         example='"timeout": 60, in seconds',
+        meaning="seconds; then the tool is stopped, its query cancelled, and it has failed",
     ),
-    "tokens": Rule(check=_check_tokens, example='"tokens": {"gpu": 1}'),
-    "cancel": Rule(check=_check_flag, example='"cancel": False'),
-    "always": Rule(check=_check_flag, example='"always": True'),
-    "max_age": Rule(check=_check_age, example='"max_age": "1d", "6h", "30m", "45s" or seconds'),
-    "repeatable": Rule(check=_check_flag, example='"repeatable": True'),
-    "transaction": Rule(check=_check_transaction, example='"transaction": "none"'),
+    "tokens": Rule(
+        check=_check_tokens,
+        example='"tokens": {"gpu": 1}',
+        meaning='`{"gpu": 1}`: the tokens that the tool holds while it runs, of those that the setting `tokens` has',
+    ),
+    "cancel": Rule(
+        check=_check_flag,
+        example='"cancel": False',
+        meaning="`False`: a change during `orch watch` waits for the tool instead of cancelling it",
+    ),
+    "always": Rule(
+        check=_check_flag,
+        example='"always": True',
+        meaning="`True`: the tool is never fresh, for example because it reads the network or the clock",
+    ),
+    "max_age": Rule(
+        check=_check_age,
+        example='"max_age": "1d", "6h", "30m", "45s" or seconds',
+        meaning='`"1d"`, `"6h"`, `"30m"`, `"45s"` or a number of seconds: the tool is stale when its last success is '
+        "older",
+    ),
+    "repeatable": Rule(
+        check=_check_flag,
+        example='"repeatable": True',
+        meaning="`True`: running the tool again on its own result changes nothing",
+    ),
+    "transaction": Rule(
+        check=_check_transaction,
+        example='"transaction": "none"',
+        meaning='`"none"`: the tool commits by itself; `orch` neither commits nor rolls back',
+    ),
 }
 
 

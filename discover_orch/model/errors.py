@@ -56,7 +56,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 class Failure(Struct, frozen=True, kw_only=True):
     """Why a tool, or the closing of a resource, failed.
 
-    `kind` is `exception`, `exit` (it called `sys.exit`), `outputs` (a declared output is missing), `timeout` or
+    `kind` is `exception`, `exit` (it called `sys.exit`), `timeout`, `outputs` (a declared output is missing) or
     `crash` (its process ended). `type` is the name of the exception class or of the signal.
     `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is plain
     text from `run()` on, without frames of orch and without values of local variables.
@@ -86,7 +86,8 @@ def problem_json(problem: Problem) -> dict[str, object]:
 
 
 class OrchError(Exception):
-    """Ends the command with its exit code; never shown with a traceback."""
+    """What orch refuses: `problems` say why. On the command line it ends the command with its exit code, and is never
+    shown with a traceback."""
 
     exit_code = ExitCode.USAGE
 

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem
 from discover_orch.scaffold.files import read_file
+from discover_orch.scaffold.imported_values import find_folders, find_module
 from discover_orch.scaffold.orchestrator import Orchestrator
 from discover_orch.scaffold.passed_flags import RunSignature, read_signature
 
 
 class FoundTool(Struct, frozen=True, kw_only=True):
-    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`."""
+    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`.
+    `place` is that of the entry."""
 
     name: str
     module: str
     path: str
     base: str
-    line: int
+    place: Location
     signature: RunSignature
 
 
 def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterator[FoundTool]:
     """The tools whose modules are there and have `run()`. What is wrong with the others is added to `problems`."""
-    here = os.path.dirname(old.path)
-    bases = list(dict.fromkeys([here or ".", ".", "src"]))
+    bases = find_folders(old.path)
     for tool in old.tools:
         module, function = tool.module, tool.function
         if module.endswith(".py"):
             module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
-        found = _find_module(root, bases, module)
+        found = find_module(root, bases, module)
         if found is None and "." in module:  # the name of a function in a module
             parent, _, last = module.rpartition(".")
-            found = _find_module(root, bases, parent)
+            found = find_module(root, bases, parent)
             if found and last in read_signature(read_file(root, found[1]) or b"").names:
                 module, function = parent, last
             else:
@@ -43,15 +43,15 @@ def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterato
         if found is None:
             problems.append(
                 adopt_problem(
-                    old.path,
-                    tool.line,
+                    tool.place.path,
+                    tool.place.line,
                     f"the module of {tool.name} was not found: {module}",
                     f"looked for it in {', '.join(bases)}",
                 )
             )
             continue
         base, path = found
-        wanted = function if function not in ("", "?") else old.function
+        wanted = function if function not in ("", "?") else old.calls.function
         signature = read_signature(read_file(root, path) or b"")
         if not signature.has_run:
             hint = "define run() at the top level of the module"
@@ -69,21 +69,13 @@ def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterato
                 )
             )
         yield FoundTool(
-            name=tool.name, module=module, path=path, base=base, line=tool.line, signature=signature
+            name=tool.name,
+            module=module,
+            path=path,
+            base=base,
+            place=tool.place,
+            signature=signature,
         )
-
-
-def _find_module(root: str, bases: Sequence[str], module: str) -> tuple[str, str] | None:
-    """(the folder on `sys.path`, the file), both relative to the root."""
-    parts = module.split(".")
-    if not all(part.isidentifier() for part in parts):
-        return None
-    for base in bases:
-        for ending in (".py", "/__init__.py"):
-            path = os.path.normpath(os.path.join(base, *parts)) + ending
-            if os.path.isfile(os.path.join(root, path)):
-                return base, path.replace(os.sep, "/")
-    return None
 
 
 def adopt_problem(path: str, line: int | None, message: str, hint: str = "") -> Problem:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from discover_orch.config.file import SHARED_FILE, find_root
 from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.errors import OrchError, Problem
+from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, plan_targets
 from discover_orch.scaffold.adopted_tools import FoundTool, adopt_problem, find_tools
@@ -43,8 +43,8 @@ class Adoption(Struct, frozen=True, kw_only=True):
     changes: tuple[FileChange, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-    lists: tuple[tuple[str, str, tuple[str, ...], int], ...] = ()  # name, target, modules, line
-    tools: tuple[tuple[str, str, int], ...] = ()  # name, module, line
+    lists: tuple[tuple[str, str, tuple[str, ...], Location], ...] = ()  # name, target, modules
+    tools: tuple[tuple[str, str, Location], ...] = ()  # name, module
 
 
 def build_adoption(root: str, old: Orchestrator) -> Adoption:
@@ -60,8 +60,8 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
     paths = {tool.name: tool.module for tool in tools}
     words = {tool.name: _find_word(tool, tools) for tool in tools}
     divided = divide(lists, words)
-    lines = {one.name: one.line for one in old.lists}
-    notes = [*_describe(divided), *_describe_orders(divided, lists, lines)]
+    places = {one.name: one.place for one in old.lists}
+    notes = [*_describe(divided), *_describe_orders(divided, lists, places)]
     after: dict[str, str] = {}
     for members in divided.stages.values():
         found = find_after(members, paths)
@@ -85,15 +85,15 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
                 name,
                 divided.renamed.get(name, name),
                 tuple(paths[one] for one in members),
-                lines[name],
+                places[name],
             )
             for name, members in lists.items()
         ),
-        tools=tuple((tool.name, tool.module, tool.line) for tool in tools),
+        tools=tuple((tool.name, tool.module, tool.place) for tool in tools),
     )
 
 
-def check_adoption(root: str, adoption: Adoption, old_path: str) -> tuple[Problem, ...]:
+def check_adoption(root: str, adoption: Adoption) -> tuple[Problem, ...]:
     """Why a list or a name would not mean the same afterwards, with its line. Nothing of the project is changed."""
     with _copy_of_source(root) as copy:
         write_changes(copy, adoption.changes)
@@ -102,24 +102,24 @@ def check_adoption(root: str, adoption: Adoption, old_path: str) -> tuple[Proble
         except OrchError as error:
             return error.problems
         found = list(view.errors)
-        for name, module, line in adoption.tools:
+        for name, module, place in adoption.tools:
             if view.registry.names.find(name) != (module,):
                 found.append(
                     adopt_problem(
-                        old_path,
-                        line,
+                        place.path,
+                        place.line,
                         f"the word {name} would not name {module} alone",
                         "rename one of the tools",
                     )
                 )
-        for name, target, modules, line in adoption.lists:
+        for name, target, modules, place in adoption.lists:
             selected = _select(view, target)
             if selected != modules:
                 shown = ", ".join(view.registry.display(one) for one in selected) or "nothing"
                 found.append(
                     adopt_problem(
-                        old_path,
-                        line,
+                        place.path,
+                        place.line,
                         f"orch run {target} would run {shown}, which is not the list {name}",
                         "arrange the tools with AFTER, or rename the list",
                     )
@@ -292,7 +292,7 @@ def _find_packages(tools: Sequence[FoundTool]) -> list[str]:
 
 def _find_aliases(old: Orchestrator, tools: Sequence[FoundTool]) -> list[str]:
     """Other names than `conn` by which `run()` takes the connection."""
-    place = old.connection
+    place = old.calls.connection
     if place is None:
         return []
     taken = (tool.signature.positional[place : place + 1] for tool in tools)
@@ -348,7 +348,7 @@ def _describe(divided: StageLists) -> list[str]:
 
 
 def _describe_orders(
-    divided: StageLists, lists: Mapping[str, tuple[str, ...]], lines: Mapping[str, int]
+    divided: StageLists, lists: Mapping[str, tuple[str, ...]], places: Mapping[str, Location]
 ) -> Iterator[str]:
     """What differs where lists disagree on the order of two tools."""
     everything = [tool for members in divided.stages.values() for tool in members]
@@ -364,12 +364,12 @@ def _describe_orders(
         found = True
         first, second = turned[0]
         others = [
-            f", as the list {other} (line {lines[other]})"
+            f", as the list {other} (line {places[other].line})"
             for other, tools in lists.items()
             if {first, second} <= {*tools} and tools.index(second) < tools.index(first)
         ]
         yield (
-            f"the list {name} (line {lines[name]}) runs {first} before {second}; "
+            f"the list {name} (line {places[name].line}) runs {first} before {second}; "
             f"orch run runs {second} before {first}{others[0] if others else ''}. "
             f"orch run {divided.renamed.get(name, name)} keeps the order of the list"
         )

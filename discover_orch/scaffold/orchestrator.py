@@ -1,131 +1,158 @@
-"""What a hand-written orchestrator says: the tools of its `TOOL_MAP`, the lists of its `STAGES`, the flags that it
-passes on to `run()`, and how it passes the connection. Its source is read, never run.
+"""What a hand-written orchestrator says: the tools of its `TOOL_MAP`, the lists of its `STAGES`, and how it calls the
+tools. Its source is read, never run.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem, ProjectError
-from discover_orch.scaffold.static_values import Ref, Text, Unknown, line_of, read_values
+from discover_orch.scaffold.imported_values import ImportedValues, read_sources
+from discover_orch.scaffold.old_flags import TOOL_NAMES, OldCalls, read_calls
+from discover_orch.scaffold.static_values import read_values
+from discover_orch.scaffold.value_kinds import Ref, Text, Unknown, line_of, path_of
 
-_TOOL_NAMES = ("TOOL_MAP", "TOOLS", "tool_map", "tools")
 _LIST_NAMES = ("STAGES", "stages")
-#: What a connection is called where it is passed to `run()`.
-_CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
 
 
 class OldTool(Struct, frozen=True, kw_only=True):
-    """An entry of `TOOL_MAP`. `function` is what is called in the module where that is written out, else ""."""
+    """An entry of `TOOL_MAP`, and where it is written. `function` is what is called in the module where that is
+    written out, else ""."""
 
     name: str
     module: str
-    line: int
+    place: Location
     function: str = ""
 
 
 class OldList(Struct, frozen=True, kw_only=True):
-    """An entry of `STAGES`: the names of its tools in order."""
+    """An entry of `STAGES`: the names of its tools in order, and where it is written."""
 
     name: str
     tools: tuple[str, ...]
-    line: int
-
-
-class OldFlag(Struct, frozen=True, kw_only=True):
-    """A flag of argparse, such as `--since`. `param` is the parameter of `run()` that gets it: "" where none does, "*"
-    where it may be any of that name. `default` is an `Unknown` where it is not known; `type` is as written."""
-
-    flag: str
-    dest: str
-    line: int
-    param: str = ""
-    default: Any = None
-    type: str = ""
-    is_switch: bool = False
-    is_required: bool = False
+    place: Location
 
 
 class Orchestrator(Struct, frozen=True, kw_only=True):
-    """`function` is what is called in each module, `run` as a rule. `connection` is the number of the argument that
-    gets the connection by position, None where it is passed by name or not at all. `problems` have their lines."""
+    """`problems` have their places."""
 
     path: str
     text: str
     tools: tuple[OldTool, ...] = ()
     lists: tuple[OldList, ...] = ()
-    flags: tuple[OldFlag, ...] = ()
-    function: str = "run"
-    connection: int | None = None
-    problems: tuple[Problem, ...] = field(default_factory=tuple)
+    calls: OldCalls = OldCalls()
+    problems: tuple[Problem, ...] = ()
 
 
-def read_orchestrator(path: str, text: str) -> Orchestrator:
-    """Raises ProjectError if the text is not Python or has no `TOOL_MAP`."""
+def read_orchestrator(path: str, text: str, root: str | None = None) -> Orchestrator:
+    """The modules of the project at `root` that the file imports are read too. Raises ProjectError if the text is not
+    Python or has no `TOOL_MAP`."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None)
+        message = f"not valid Python: {getattr(error, 'msg', error)}"
         raise _error(
-            path, line, f"not valid Python: {getattr(error, 'msg', error)}", "fix the syntax error"
+            path, getattr(error, "lineno", None), message, "fix the syntax error"
         ) from None
-    values = read_values(tree)
+    package = ".".join(path.split("/")[:-1])
+    imports = None if root is None else ImportedValues(read_sources(root, path))
+    values = read_values(tree, package, imports)
     problems: list[Problem] = []
-    tools = tuple(_read_tools(values, path, problems))
-    if not tools:
-        raise _error(
-            path,
-            None,
-            "no TOOL_MAP was found: a dict from the names of tools to their modules",
-            'orch adopt reads TOOL_MAP = {"parse": "src.pipeline.parse"} and STAGES = {"ingest": ["parse"]}, at the '
-            "top level or in a class",
-        )
-    lists = tuple(_read_lists(values, {tool.name for tool in tools}, path, problems))
-    calls = list(_find_calls(tree))
-    function = next(
-        (call.func.attr for call in calls if isinstance(call.func, ast.Attribute)), "run"
-    )
+    table = _find_table(values, path, problems)
+    tools = tuple(_read_tools(table, path, problems))
+    known = {tool.name for tool in tools}
+    lists = tuple(_read_lists(_find_lists(values, path, known, problems), known, path, problems))
+    calls = read_calls(tree)
+    if not calls.is_found:
+        message = "no call of a tool was found here, so it is not known what run() gets"
+        hint = "compare the parameters of run() with what the tools got: orch run --help shows them"
+        _add(problems, Location(path=path), message, hint)
     return Orchestrator(
-        path=path,
-        text=text,
-        tools=tools,
-        lists=lists,
-        flags=tuple(_read_flags(tree, calls)),
-        function=function,
-        connection=_connection_place(calls),
-        problems=tuple(problems),
+        path=path, text=text, tools=tools, lists=lists, calls=calls, problems=tuple(problems)
     )
 
 
-def _find(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The value of the first of `names`, at the top level or in a class."""
+def _find(values: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
+    """The last value that one of `names` has, at the top level or in a class, and the name; known ones go first."""
     for name in names:
-        for known, value in values.items():
-            if known.rpartition(".")[2] == name and isinstance(value, dict | list):
-                return value
-    return None
+        found = [(key, one) for key, one in values.items() if key.rpartition(".")[2] == name]
+        known = [one for one in found if isinstance(one[1], dict | list)]
+        if known or found:
+            return (known or found)[-1]
+    return "", None
 
 
-def _read_tools(values: Mapping[str, Any], path: str, problems: list[Problem]) -> Iterator[OldTool]:
-    table = _find(values, _TOOL_NAMES)
+def _find_table(values: Mapping[str, Any], path: str, problems: list[Problem]) -> Mapping[Any, Any]:
+    """`TOOL_MAP`. Raises ProjectError where there is none, or none that the source says."""
+    name, table = _find(values, TOOL_NAMES)
     if isinstance(table, list):  # names of modules
         table = {
-            Text(str(one).rpartition(".")[2], line_of(one, 1)): one
+            Text(str(one).rpartition(".")[2], line_of(one, 1) or 1, path_of(one, "")): one
             for one in table
             if isinstance(one, str)
         }
+    if isinstance(table, dict) and table:
+        return table
+    example = 'TOOL_MAP = {"parse": "src.pipeline.parse"}'
+    if isinstance(table, Unknown | Ref):
+        message = f"{name} cannot be read from the source: {_written(table)}"
+        hint = f"write it out for orch adopt: {example}"
+        raise _error(path_of(table, path), table.line, message, hint)
+    message = "no TOOL_MAP was found: a dict from the names of tools to their modules"
+    for other, value in values.items():
+        if isinstance(value, dict) and value and all(_is_module(one) for one in value.values()):
+            hint = f"{other} looks like one: rename it to TOOL_MAP"
+            raise _error(path, line_of(next(iter(value)), 1), message, hint)
+    hint = f'orch adopt reads {example} and STAGES = {{"ingest": ["parse"]}}, at the top level or in a class'
+    raise _error(path, None, message, hint)
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, Text) and re.fullmatch(r"\w+(\.\w+)+", value) is not None
+
+
+def _find_lists(
+    values: Mapping[str, Any], path: str, tools: set[str], problems: list[Problem]
+) -> Mapping[Any, Any]:
+    """`STAGES`, also where it is a list of pairs."""
+    name, lists = _find(values, _LIST_NAMES)
+    if isinstance(lists, list) and all(isinstance(one, list) and len(one) == 2 for one in lists):
+        lists = dict(lists) if all(isinstance(one[0], str) for one in lists) else lists
+    if isinstance(lists, dict):
+        return lists
+    hint = 'orch adopt reads STAGES = {"ingest": ["parse"]}'
+    if lists is not None:
+        place = Location(path=path_of(lists, path), line=line_of(lists, _first_line(lists)))
+        message = f"{name} cannot be read from the source: {_written(lists)}"
+        _add(problems, place, message, hint)
+        return {}
+    for other, value in values.items():
+        if isinstance(value, dict) and any(
+            isinstance(one, list) and one and tools.issuperset(map(str, one))
+            for one in value.values()
+        ):
+            hint = f"{other} looks like it: rename it to STAGES"
+    _add(problems, Location(path=path), "no STAGES was found, so all tools are in one stage", hint)
+    return {}
+
+
+def _first_line(values: Any) -> int | None:
+    return line_of(values[0], None) if isinstance(values, list) and values else None
+
+
+def _read_tools(table: Mapping[Any, Any], path: str, problems: list[Problem]) -> Iterator[OldTool]:
     seen: dict[str, str] = {}
-    for name, value in (table or {}).items():
-        line = line_of(name, line_of(value, 1))
+    for name, value in table.items():
+        place = _place(path, name, value)
         if not isinstance(name, str):
             _add(
                 problems,
-                path,
-                line,
+                place,
                 f"the entry {_written(name)} of TOOL_MAP cannot be read from the source",
             )
             continue
@@ -139,188 +166,62 @@ def _read_tools(values: Mapping[str, Any], path: str, problems: list[Problem]) -
             case _:
                 _add(
                     problems,
-                    path,
-                    line,
+                    place,
                     f"the module of {name} cannot be read from the source: {_written(value)}",
                 )
                 continue
         if module in seen:
             _add(
                 problems,
-                path,
-                line,
+                place,
                 f"{name} is the same module as {seen[module]}: {module}",
                 f'a module is one tool: use {seen[module]}, or a group {name} = ["{seen[module]}"]',
             )
             continue
         seen[module] = name
-        yield OldTool(name=str(name), module=str(module), line=line, function=str(function))
+        yield OldTool(name=str(name), module=str(module), place=place, function=str(function))
 
 
 def _read_lists(
-    values: Mapping[str, Any], known: set[str], path: str, problems: list[Problem]
+    lists: Mapping[Any, Any], known: set[str], path: str, problems: list[Problem]
 ) -> Iterator[OldList]:
-    for name, value in (_find(values, _LIST_NAMES) or {}).items():
-        line = line_of(name, line_of(value, 1))
+    for name, value in lists.items():
+        place = _place(path, name, value)
         if not isinstance(name, str) or not isinstance(value, list | dict | str):
             _add(
                 problems,
-                path,
-                line,
+                place,
                 f"the list {_written(name)} of STAGES cannot be read from the source: {_written(value)}",
             )
             continue
         tools: list[str] = []
         for item in [value] if isinstance(value, str) else list(value):
-            place = line_of(item, line)
+            where = _place(path, item, name)
             if not isinstance(item, str):
                 _add(
                     problems,
-                    path,
-                    place,
+                    where,
                     f"in the list {name}: {_written(item)} cannot be read from the source",
                 )
             elif item not in known:
                 _add(
                     problems,
-                    path,
-                    place,
+                    where,
                     f"in the list {name}: {item} is not in TOOL_MAP, or could not be read there",
                 )
             elif item in tools:
                 _add(
                     problems,
-                    path,
-                    place,
+                    where,
                     f"the list {name} runs {item} twice",
                     "orch runs a tool once in a run",
                 )
             else:
                 tools.append(str(item))
         if tools:
-            yield OldList(name=str(name), tools=tuple(tools), line=line)
+            yield OldList(name=str(name), tools=tuple(tools), place=place)
         else:
-            _add(problems, path, line, f"the list {name} has no tools")
-
-
-def _find_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """The calls that run a tool: of an attribute of what `import_module` or `TOOL_MAP[...]` gave."""
-    modules: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _gives_module(node.value):
-            modules.update(one.id for one in node.targets if isinstance(one, ast.Name))
-    functions: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute | ast.Call):
-            source = (
-                node.value.args[0]
-                if isinstance(node.value, ast.Call)
-                and _name(node.value.func) == "getattr"
-                and node.value.args
-                else node.value
-            )
-            if isinstance(source, ast.Attribute):
-                source = source.value
-            if isinstance(source, ast.Name) and source.id in modules:
-                functions.update(one.id for one in node.targets if isinstance(one, ast.Name))
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        match node.func:
-            case ast.Attribute(value=ast.Name(id=name)) if name in modules:
-                yield node
-            case ast.Attribute(value=inner, attr="run" | "main") if _gives_module(inner):
-                yield node
-            case ast.Name(id=name) if name in functions:
-                yield node
-
-
-def _gives_module(node: ast.expr) -> bool:
-    match node:
-        case ast.Call(func=function) if _name(function) in ("import_module", "__import__"):
-            return True
-        case ast.Call(func=ast.Attribute(value=owner, attr="get")):
-            return _name(owner) in _TOOL_NAMES
-        case ast.Subscript(value=owner):
-            return _name(owner) in _TOOL_NAMES
-    return False
-
-
-def _connection_place(calls: list[ast.Call]) -> int | None:
-    for call in calls:
-        for place, one in enumerate(call.args):
-            if _name(one).rpartition("_")[2] in _CONNECTIONS or _name(one) in _CONNECTIONS:
-                return place
-    return None
-
-
-def _read_flags(tree: ast.AST, calls: list[ast.Call]) -> Iterator[OldFlag]:
-    passed: dict[str, str] = {}  # dest -> the parameter that gets it
-    takes_any = False
-    for call in calls:
-        for keyword in call.keywords:
-            if keyword.arg is None:
-                takes_any = True
-                continue
-            for name in _names_in(keyword.value):
-                passed[name] = keyword.arg
-        for one in call.args:
-            if isinstance(one, ast.Starred):
-                takes_any = True
-            for name in _names_in(one) - _CONNECTIONS:
-                passed.setdefault(name, "*")
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or _name(node.func) != "add_argument":
-            continue
-        flags = [
-            one.value
-            for one in node.args
-            if isinstance(one, ast.Constant) and isinstance(one.value, str)
-        ]
-        flag = next((one for one in flags if one.startswith("--")), flags[0] if flags else "")
-        if not flag.startswith("-"):
-            continue
-        options = {one.arg: one.value for one in node.keywords if one.arg}
-        dest = flag.lstrip("-").replace("-", "_")
-        if isinstance(given := options.get("dest"), ast.Constant):
-            dest = str(given.value)
-        action = options.get("action")
-        word = str(action.value) if isinstance(action, ast.Constant) else ""
-        default = _literal(options.get("default"))
-        if "default" not in options and word in ("store_true", "store_false"):
-            default = word == "store_false"
-        yield OldFlag(
-            flag=flag,
-            dest=dest,
-            line=node.lineno,
-            param=passed.get(dest, "*" if takes_any else ""),
-            default=default,
-            type=ast.unparse(options["type"]) if "type" in options else "",
-            is_switch=word.startswith("store_"),
-            is_required=bool(_literal(options.get("required"))),
-        )
-
-
-def _literal(node: ast.expr | None) -> Any:
-    if node is None:
-        return None
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return Unknown(line=node.lineno, text=ast.unparse(node))
-
-
-def _names_in(node: ast.AST) -> set[str]:
-    """The last parts of the names in an expression: `since` of `args.since`."""
-    found = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    return found | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-
-
-def _name(node: ast.AST) -> str:
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""
+            _add(problems, place, f"the list {name} has no tools")
 
 
 def _written(value: object) -> str:
@@ -332,8 +233,13 @@ def _written(value: object) -> str:
     return str(value) if isinstance(value, str) else type(value).__name__
 
 
-def _add(problems: list[Problem], path: str, line: int, message: str, hint: str = "") -> None:
-    place = Location(path=path, line=line)
+def _place(path: str, *values: object) -> Location:
+    """Of the first of the values that knows its line."""
+    known = next((one for one in values if line_of(one, None) is not None), None)
+    return Location(path=path_of(known, path), line=line_of(known, 1))
+
+
+def _add(problems: list[Problem], place: Location, message: str, hint: str = "") -> None:
     problems.append(
         Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
     )

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.model.errors import Location, Problem
-from discover_orch.scaffold.orchestrator import OldFlag, Orchestrator
-from discover_orch.scaffold.static_values import Unknown
+from discover_orch.scaffold.old_flags import OldArgument, OldFlag
+from discover_orch.scaffold.orchestrator import Orchestrator
+from discover_orch.scaffold.value_kinds import Unknown
 
 _TAGS = ("STAGE", "AFTER", "ORCH")
 
@@ -113,7 +114,8 @@ def describe_flags(
     problems: list[Problem] = []
     params: dict[str, object] = {}
     gone, passed = [], []
-    for flag in old.flags:
+    lines: dict[str, int] = {}  # of the flag that gave the default of a parameter
+    for flag in old.calls.flags:
         param = flag.dest if flag.param == "*" else flag.param
         takers = {name: one for name, one in tools.items() if param and param in one[1].params}
         if not takers:
@@ -131,10 +133,15 @@ def describe_flags(
                     f"the default of {flag.flag} is not known: {text}",
                     f"set it in [tool.orch.params]: {param} = ...",
                 )
-            case str() | int() | float() if _is_other_default(flag, param, takers):
-                params[param] = flag.default
+            case str() | int() | float() if param in lines:
+                if flag.default != params.get(param, flag.default):
+                    message = f"{flag.flag} has another default here than on line {lines[param]}: {flag.default!r}"
+                    hint = f"[tool.orch.params] gets the other one, {params[param]!r}"
+                    _add(problems, old.path, flag.line, message, hint)
             case str() | int() | float():
-                pass
+                lines[param] = flag.line
+                if _is_other_default(flag.default, param, takers):
+                    params[param] = flag.default
             case _ if not flag.is_required:
                 _add_missing_defaults(problems, flag, param, takers)
         for name, (path, signature) in takers.items():
@@ -150,10 +157,15 @@ def describe_flags(
                     f"run() got {param} in **kwargs; {new} does not reach it",
                     f"name the parameter in run(): {param}=None; or give it with -p {param}=VALUE",
                 )
+    for argument in old.calls.arguments:
+        _describe_argument(argument, old.path, tools, params, notes, problems)
     if gone:
         notes.append(f"not passed on to run(), so not needed: {', '.join(gone)}")
     return FlagsDescribed(
-        passed=tuple(passed), notes=tuple(notes), problems=tuple(problems), params=params
+        passed=tuple(passed),
+        notes=tuple(dict.fromkeys(notes)),
+        problems=tuple(problems),
+        params=params,
     )
 
 
@@ -173,12 +185,40 @@ def find_unknown(
                 )
 
 
+def _describe_argument(
+    argument: OldArgument,
+    path: str,
+    tools: Mapping[str, tuple[str, RunSignature]],
+    params: dict[str, object],
+    notes: list[str],
+    problems: list[Problem],
+) -> None:
+    """What becomes of a keyword that no flag gives: a literal is a setting."""
+    param = argument.param
+    takers = {name: one for name, one in tools.items() if param in one[1].params}
+    match argument.value:
+        case _ if not takers:
+            return
+        case Unknown(text=text):
+            message = f"run() gets {param}={text}, which no flag gives"
+            hint = f"let run() work it out, or give it with --{param.replace('_', '-')}"
+            _add(problems, path, argument.line, message, hint)
+        case value if not _is_other_default(value, param, takers):
+            return
+        case str() | int() | float() as value if param not in params:
+            params[param] = value
+            notes.append(f"run() got {param}={value!r} (line {argument.line}), now a setting")
+        case value:
+            message = f"run() gets {param}={value!r}, which no setting can say"
+            _add(problems, path, argument.line, message, "make it the default in run()")
+
+
 def _is_other_default(
-    flag: OldFlag, param: str, takers: Mapping[str, tuple[str, RunSignature]]
+    value: object, param: str, takers: Mapping[str, tuple[str, RunSignature]]
 ) -> bool:
     """Whether `run()` would get another value if nothing is typed."""
     written = {signature.params[param][1] for _, signature in takers.values()}
-    return any(not text or not _is_equal(text, flag.default) for text in written)
+    return any(not text or not _is_equal(text, value) for text in written)
 
 
 def _describe_new(flag: OldFlag, param: str, new: str, takers: Iterable[str]) -> str:
@@ -225,9 +265,9 @@ def _compare_type(
     flag: OldFlag, tool: str, param: str, annotation: str, default: str
 ) -> tuple[str, str] | None:
     """What `run()` gets afterwards if that is of another type than before."""
-    was = "bool" if flag.is_switch else _made_type(flag.type)
+    was = "bool" if flag.is_switch else "list" if flag.is_many else _made_type(flag.type)
     plain = annotation.strip("'\"").replace("Optional[", "").rstrip("]").partition("|")[0].strip()
-    now = plain.rpartition(".")[2] or _type_of(default)
+    now = plain.partition("[")[0].rpartition(".")[2].replace("List", "list") or _type_of(default)
     if now == was:
         return None
     got = was or f"what {flag.type} gives"

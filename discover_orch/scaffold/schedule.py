@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import Location, Problem, UsageError
+from discover_orch.model.tool import Tool
 
 Kind = Literal["cron", "systemd", "github"]
 #: A comment of the workflow, where only running `get_connection()` would tell the file.
@@ -20,6 +21,8 @@ _OWN_DATABASE = """\
       # No database file is among them: get_connection() in orchconf.py opens the database. If that is a file, add its
       # path below, or each run begins with an empty database."""
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}  # in minutes
+#: With more runs within a `max_age`, waiting for one more makes little difference.
+_FEW_RUNS = 6
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
@@ -68,6 +71,36 @@ def read_minutes(text: str) -> int:
             )
         )
     return minutes
+
+
+def check_ages(tools: Iterable[Tool], minutes: int) -> tuple[Problem, ...]:
+    """A warning for each tool that would be a little too young when the run comes that should renew it: the age counts
+    from the end of its last success, so a run exactly one `max_age` after the start of the last one skips it."""
+    every = minutes * 60
+    return tuple(
+        Problem(
+            code="max-age",
+            message=f'"max_age" of {tool.name} is {_span(tool.max_age)}, a multiple of the time between two runs: the '
+            f"run after {_span(tool.max_age)} finds a result that is some seconds younger, and leaves it to the next",
+            hint=f'write a little less: "max_age": "{_span(_little_less(tool.max_age))}"',
+            location=Location(path=tool.path, line=tool.line),
+            severity="warning",
+        )
+        for tool in tools
+        if tool.max_age and tool.max_age % every == 0 and tool.max_age <= _FEW_RUNS * every
+    )
+
+
+def _little_less(seconds: float) -> float:
+    """An hour less of a day, and a twelfth less of anything shorter, in whole minutes."""
+    return seconds - max(60, min(3600, seconds // 12 // 60 * 60))
+
+
+def _span(seconds: float | None) -> str:
+    """As `max_age` is written: `23h`, `55m`."""
+    whole = int(seconds or 0)
+    sizes = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    return next(f"{whole // size}{unit}" for unit, size in sizes if whole % size == 0)
 
 
 def build_files(kind: Kind, schedule: Schedule) -> dict[str, str]:

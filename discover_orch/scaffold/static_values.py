@@ -12,7 +12,15 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from msgspec import Struct
+from discover_orch.scaffold.value_kinds import (
+    CannotTell,
+    Imports,
+    NoImports,
+    Ref,
+    Text,
+    Unknown,
+    known_text,
+)
 
 _MOST_STEPS = 10_000  # of loops, so that each file is read in a moment
 _MOST_ITEMS = 10_000  # of a list or the letters of a text that is computed
@@ -23,7 +31,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.NotIn: lambda one, other: one not in other,
 }
 _TEXT_METHODS = frozenset(
-    {
+    [
         "format",
         "join",
         "replace",
@@ -33,13 +41,15 @@ _TEXT_METHODS = frozenset(
         "split",
         "removeprefix",
         "removesuffix",
-    }
+    ]
 )
+_REMOVING = ("pop", "remove", "clear", "sort", "reverse")
 _BUILT_INS: Mapping[str, Callable[..., Any]] = {
     "list": list,
     "tuple": list,
     "set": lambda items=(): list(dict.fromkeys(items)),
     "dict": dict,
+    "OrderedDict": dict,
     "sorted": sorted,
     "reversed": lambda items: list(reversed(list(items))),
     "zip": lambda *lists: [list(row) for row in zip(*lists, strict=False)],
@@ -52,50 +62,21 @@ _BUILT_INS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-class Text(str):
-    """A string and the line where it is written."""
-
-    line: int
-
-    def __new__(cls, value: str, line: int) -> Text:
-        made = super().__new__(cls, value)
-        made.line = line
-        return made
-
-
-class Unknown(Struct, frozen=True, kw_only=True):
-    """Something that cannot be worked out: its line, and how it is written."""
-
-    line: int
-    text: str
-
-
-class Ref(Struct, frozen=True, kw_only=True):
-    """Something of an imported module, absolute and dotted; or the module."""
-
-    name: str
-    line: int
-
-
-class _CannotTell(Exception):
-    """An expression that this module does not know."""
-
-
-def line_of(value: object, default: int) -> int:
-    return getattr(value, "line", default)
-
-
-def read_values(tree: ast.Module) -> dict[str, Any]:
+def read_values(
+    tree: ast.Module, package: str = "", imports: Imports | None = None
+) -> dict[str, Any]:
     """The names bound at the top level, and the attributes of classes as `Class.NAME`; what `__init__` gives to `self`
-    counts as an attribute."""
-    reader = _Reader()
+    counts as an attribute. `package` is that of the module, for relative imports."""
+    reader = _Reader(package, imports or NoImports())
     reader.run(tree.body, "")
     return reader.names
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, package: str, imports: Imports) -> None:
         self.names: dict[str, Any] = {}
+        self._package = package
+        self._imports = imports
         self._steps = 0
 
     def run(self, body: Iterable[ast.stmt], scope: str) -> None:
@@ -106,12 +87,8 @@ class _Reader:
                         known = one.asname or one.name.partition(".")[0]
                         full = one.name if one.asname else known
                         self.names[scope + known] = Ref(name=full, line=statement.lineno)
-                case ast.ImportFrom(module=module, names=names, level=level):
-                    for one in names:
-                        full = f"{'.' * level}{module or ''}.{one.name}".replace("..", ".")
-                        self.names[scope + (one.asname or one.name)] = Ref(
-                            name=full.lstrip(".") if not level else full, line=statement.lineno
-                        )
+                case ast.ImportFrom():
+                    self._import_from(statement, scope)
                 case ast.Assign(targets=targets, value=value):
                     found = self.value(value, scope)
                     for target in targets:
@@ -136,10 +113,23 @@ class _Reader:
                 case ast.If():
                     self._forget(statement, scope)
 
+    def _import_from(self, statement: ast.ImportFrom, scope: str) -> None:
+        parts = self._package.split(".") if self._package and statement.level else []
+        parts = parts[: len(parts) - statement.level + 1]
+        module = ".".join([*parts, *([statement.module] if statement.module else [])])
+        for one in statement.names:
+            if one.name == "*":
+                self.names |= {scope + name: it for name, it in self._imports.names(module).items()}
+                continue
+            full = f"{module}.{one.name}" if module else one.name
+            found = self._imports.value(full)
+            ref = Ref(name=full, line=statement.lineno)
+            self.names[scope + (one.asname or one.name)] = ref if found is None else found
+
     def value(self, node: ast.expr, scope: str) -> Any:
         try:
             return self._evaluate(node, scope)
-        except (_CannotTell, TypeError, ValueError, KeyError, IndexError, AttributeError):
+        except (CannotTell, TypeError, ValueError, KeyError, IndexError, AttributeError):
             return Unknown(line=node.lineno, text=ast.unparse(node))
 
     def _bind(self, target: ast.expr, found: Any, scope: str) -> None:
@@ -181,13 +171,7 @@ class _Reader:
             held.extend(given[0] if is_list else [unknown])
         elif isinstance(held, list) and method == "insert" and len(given) == 2:
             held.insert(*given)
-        elif isinstance(held, dict | list) and method in (
-            "pop",
-            "remove",
-            "clear",
-            "sort",
-            "reverse",
-        ):
+        elif isinstance(held, dict | list) and method in _REMOVING:
             self._bind(owner, unknown, scope)
 
     def _loop(self, target: ast.expr, items: ast.expr, body: list[ast.stmt], scope: str) -> None:
@@ -231,12 +215,12 @@ class _Reader:
             case ast.Attribute(value=owner, attr=name):
                 ref = self._evaluate(owner, scope)
                 if not isinstance(ref, Ref):
-                    raise _CannotTell
-                return (
-                    Text(ref.name, node.lineno)
-                    if name == "__name__"
-                    else Ref(name=f"{ref.name}.{name}", line=node.lineno)
-                )
+                    raise CannotTell
+                if name == "__name__":
+                    return Text(ref.name, node.lineno)
+                full = f"{ref.name}.{name}"
+                found = self._imports.value(full)
+                return Ref(name=full, line=node.lineno) if found is None else found
             case ast.JoinedStr(values=parts):
                 return Text("".join(self._part(one, scope) for one in parts), node.lineno)
             case ast.BinOp():
@@ -264,27 +248,27 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self._evaluate(operand, scope)
             case _:
-                raise _CannotTell
+                raise CannotTell
 
     def _name(self, name: str, scope: str) -> Any:
         for key in (scope + name, name):
             if key in self.names:
                 return self.names[key]
-        raise _CannotTell
+        raise CannotTell
 
     def _part(self, node: ast.expr, scope: str) -> str:
         inner = node.value if isinstance(node, ast.FormattedValue) else node
         if isinstance(node, ast.FormattedValue) and (node.format_spec or node.conversion != -1):
-            raise _CannotTell
-        return str(_known(self._evaluate(inner, scope)))
+            raise CannotTell
+        return str(known_text(self._evaluate(inner, scope)))
 
     def _combine(self, node: ast.BinOp, scope: str) -> Any:
         left, right = self._evaluate(node.left, scope), self._evaluate(node.right, scope)
         match node.op:
             case ast.Add() if len(left) + len(right) > _MOST_ITEMS:
-                raise _CannotTell
+                raise CannotTell
             case ast.Add() if isinstance(left, str):
-                return Text(_known(left) + _known(right), node.lineno)
+                return Text(known_text(left) + known_text(right), node.lineno)
             case ast.Add() if isinstance(left, list) and isinstance(right, list):
                 return [*left, *right]
             case ast.Mod() if isinstance(left, str) and left.count("%") == left.count("%s"):
@@ -292,7 +276,7 @@ class _Reader:
                 return Text(left % values, node.lineno)
             case ast.BitOr() if isinstance(left, dict) and isinstance(right, dict):
                 return {**left, **right}
-        raise _CannotTell
+        raise CannotTell
 
     def _items(self, items: Iterable[ast.expr], scope: str) -> Iterator[Any]:
         for item in items:
@@ -317,12 +301,12 @@ class _Reader:
         first, *rest = generators
         items = self._evaluate(first.iter, scope)
         if not isinstance(items, list | dict):
-            raise _CannotTell
+            raise CannotTell
         before = dict(self.names)
         for item in list(items):
             self._steps += 1
             if self._steps > _MOST_STEPS:
-                raise _CannotTell
+                raise CannotTell
             self._bind(first.target, item, "")
             if all(self._holds(test, scope) for test in first.ifs):
                 if rest:
@@ -335,57 +319,50 @@ class _Reader:
         match test:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
                 one, other = self._evaluate(left, scope), self._evaluate(right, scope)
-                return _COMPARE[type(op)](_known(one), _known(other))
+                return _COMPARE[type(op)](known_text(one), known_text(other))
             case ast.UnaryOp(op=ast.Not(), operand=inner):
                 return not self._holds(inner, scope)
             case ast.Call(
                 func=ast.Attribute(value=owner, attr="startswith" | "endswith" as method),
                 args=[word],
             ):
-                text, part = _known(self._evaluate(owner, scope)), self._evaluate(word, scope)
+                text, part = known_text(self._evaluate(owner, scope)), self._evaluate(word, scope)
                 return bool(getattr(text, method)(part))
-        raise _CannotTell
+        raise CannotTell
 
     def _call(self, node: ast.Call, scope: str) -> Any:
         if any(one.arg is None for one in node.keywords):
-            raise _CannotTell
+            raise CannotTell
         given = list(self._items(node.args, scope))
         named = {one.arg: self.value(one.value, scope) for one in node.keywords if one.arg}
         match node.func:
             case ast.Attribute(attr="import_module"):
-                return Ref(name=_known(given[0]), line=node.lineno)
+                return Ref(name=known_text(given[0]), line=node.lineno)
             case ast.Attribute(value=owner, attr="keys" | "values" | "items" | "copy" as method):
                 held = self._evaluate(owner, scope)
                 if isinstance(held, list) and method == "copy":
                     return list(held)
                 if not isinstance(held, dict):
-                    raise _CannotTell
+                    raise CannotTell
                 rows = list(map(list, held.items()))
                 found = {"keys": list(held), "values": list(held.values()), "items": rows}
                 return found.get(method, dict(held))
             case ast.Attribute(value=owner, attr=method) if method in _TEXT_METHODS:
-                text = _known(self._evaluate(owner, scope))
+                text = known_text(self._evaluate(owner, scope))
                 if ":" in text or len(text) + sum(map(len, map(str, given))) > _MOST_ITEMS:
-                    raise _CannotTell  # a format such as {:>9999999}, or a long text
-                made = getattr(str(text), method)(*map(_known, given), **named)
+                    raise CannotTell  # a format such as {:>9999999}, or a long text
+                made = getattr(str(text), method)(*map(known_text, given), **named)
                 return Text(made, node.lineno) if isinstance(made, str) else made
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _BUILT_INS:
-                if name == "dict":
+                if name in ("dict", "OrderedDict"):
                     return {
                         **dict(*given),
                         **{Text(key, node.lineno): one for key, one in named.items()},
                     }
                 if named:
-                    raise _CannotTell
+                    raise CannotTell
                 return _BUILT_INS[name](*given)
-        raise _CannotTell
-
-
-def _known(value: Any) -> Any:
-    """Raises where a text would be made of something that is not known."""
-    if isinstance(value, Unknown | Ref):
-        raise _CannotTell
-    return value
+        raise CannotTell
 
 
 def _as_read(target: ast.expr) -> ast.expr:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import decimal
 import sqlite3
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.databases.transactions import find_driver_connection
+from discover_orch.model.errors import Problem, UsageError
 from discover_orch.testing import DataFrame
 
 #: The type of a column by that of its first value that is not None, as SQLite, PostgreSQL and DuckDB know it.
@@ -19,7 +21,12 @@ _TYPES: Sequence[tuple[type, str]] = (
     (decimal.Decimal, "numeric"),
     (datetime.datetime, "timestamp"),
     (datetime.date, "date"),
+    (datetime.time, "time"),
+    (datetime.timedelta, "interval"),
+    (uuid.UUID, "uuid"),
 )
+#: What SQLite can hold, beside what `_plain` makes a text of.
+_SQLITE_VALUES = (int, float, str, bytes, bytearray, memoryview, type(None))
 Rows = Iterable[Mapping[str, object]] | DataFrame
 
 
@@ -27,9 +34,9 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     """Makes the table `name` hold exactly `rows`: mappings of column to value, or a data frame of pandas or polars.
 
     A table that exists is emptied and keeps its columns; another one is created with the columns of the rows. Raises
-    ValueError where there are no columns to create it with.
+    UsageError where there are no columns to create it with, for what has no rows, and for values unknown to SQLite.
     """
-    columns, values = _read(rows)
+    columns, values = _read(name, rows)
     driver = find_driver_connection(conn)
     module = type(driver).__module__.lstrip("_").partition(".")[0]
     is_sqlite = isinstance(driver, sqlite3.Connection)
@@ -39,7 +46,7 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     if _exists(cursor, quoted, is_sqlite=is_sqlite):
         cursor.execute(f"DELETE FROM {quoted}")
     elif not columns:
-        raise ValueError(f"orch_tables: {name} has no rows, so its columns are not known")
+        raise _error(f"{name} has no rows, so its columns are not known", "create the table first")
     else:
         kinds = [_type_of(values, place, module) for place in range(len(columns))]
         listed = ", ".join(
@@ -52,26 +59,55 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
         marks = ", ".join([mark] * len(columns))
         if is_sqlite:
             values = [tuple(map(_plain, row)) for row in values]
+            _refuse_unknown(name, columns, values)
         cursor.executemany(f"INSERT INTO {quoted} ({listed}) VALUES ({marks})", values)
 
 
-def _read(rows: Rows) -> tuple[list[str], list[tuple[object, ...]]]:
+def _read(name: str, rows: Rows) -> tuple[list[str], list[tuple[object, ...]]]:
     frame: Any = rows
+    if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # a lazy one of polars
+        frame = frame.collect()
     if hasattr(frame, "iter_rows"):  # polars
         return list(frame.columns), list(frame.iter_rows())
     if hasattr(frame, "itertuples"):  # pandas, where a missing value is not None
         table = frame.astype(object).where(frame.notna(), None)
         found = [tuple(map(_python_value, row)) for row in table.itertuples(index=False, name=None)]
         return list(map(str, frame.columns)), found
-    listed = [dict(row) for row in frame]
+    hint = f'for example orch_tables({name}=[{{"id": 1}}, {{"id": 2}}])'
+    if isinstance(frame, str | bytes | Mapping) or not isinstance(frame, Iterable):
+        message = f"{name} must be a list of dicts or a data frame, not {type(frame).__name__}"
+        raise _error(message, hint)
+    listed = [*frame]
+    for row in listed:
+        if not isinstance(row, Mapping):
+            raise _error(f"the rows of {name} must be dicts, not {type(row).__name__}", hint)
     columns = list(dict.fromkeys(column for row in listed for column in row))
     return columns, [tuple(row.get(column) for column in columns) for row in listed]
+
+
+def _refuse_unknown(
+    name: str, columns: Sequence[str], values: Iterable[tuple[object, ...]]
+) -> None:
+    for row in values:
+        for column, value in zip(columns, row, strict=True):
+            if not isinstance(value, _SQLITE_VALUES):
+                kind = type(value).__name__
+                raise _error(
+                    f"the column {column} of {name} has a value of type {kind}, which SQLite cannot hold",
+                    "convert it as the tool that writes the table does, for example to a text",
+                )
+
+
+def _error(message: str, hint: str) -> UsageError:
+    return UsageError(Problem(code="tables", message=f"orch_tables: {message}", hint=hint))
 
 
 def _python_value(value: Any) -> object:
     """Values of numpy and pandas as those of Python."""
     if hasattr(value, "to_pydatetime"):
         return value.to_pydatetime()
+    if hasattr(value, "to_pytimedelta"):
+        return value.to_pytimedelta()
     return value.item() if hasattr(value, "item") else value
 
 
@@ -88,6 +124,8 @@ def _exists(cursor: Any, quoted: str, *, is_sqlite: bool) -> bool:
 
 def _type_of(values: Sequence[tuple[object, ...]], place: int, module: str) -> str:
     first = next((row[place] for row in values if row[place] is not None), None)
+    if isinstance(first, datetime.datetime) and first.tzinfo is not None:
+        return "timestamptz"
     if isinstance(first, bytes):
         return "bytea" if module == "psycopg" else "blob"
     return next((kind for known, kind in _TYPES if isinstance(first, known)), "text")
@@ -99,7 +137,9 @@ def _plain(value: object) -> object:
         return value.isoformat(" ")
     if isinstance(value, datetime.date):
         return value.isoformat()
-    return str(value) if isinstance(value, decimal.Decimal) else value
+    if isinstance(value, datetime.time):
+        return value.isoformat()
+    return str(value) if isinstance(value, decimal.Decimal | uuid.UUID) else value
 
 
 def _quote(name: str) -> str:

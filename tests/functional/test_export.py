@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.scaffold.schedule import Schedule, build_files, cron_times, read_minutes
+from discover_orch.model.tool import Tool
+from discover_orch.scaffold.schedule import (
+    Schedule,
+    build_files,
+    check_ages,
+    cron_times,
+    read_minutes,
+)
 from tests.conftest import Orch, Project
 from tests.support.project_builder import clean_environment, run_orch
 
@@ -130,6 +137,28 @@ def test_a_mistake_is_found_before_anything_is_written(project: Project, orch: O
         assert answer.code == 2, answer.text
         assert said in answer.err
     assert sorted(set(os.listdir(root)) - {".orch"}) == before
+
+
+def test_an_age_that_each_run_would_just_miss_is_a_warning(project: Project, orch: Orch) -> None:
+    aged = "STAGE = 'ingest'\nORCH = {'max_age': '%s'}\ndef run(): ...\n"
+    project({"src/fetch.py": aged % "1d", "src/parse.py": aged % "23h"})
+    answer = orch("export", "cron", "--every", "1d", env={"COLUMNS": "300"})
+    assert answer.code == 0, answer.text
+    assert '"max_age" of fetch is 1d, a multiple of the time' in answer.err
+    assert 'write a little less: "max_age": "23h"' in answer.err
+    assert "parse" not in answer.err
+    for words in ("--every 15m", "--every 1d parse"):
+        assert orch("export", "cron", *words.split()).err == ""
+
+
+@pytest.mark.parametrize(
+    ("age", "every", "less"),
+    [(86400, "12h", "23h"), (3600, "1h", "55m"), (1800, "15m", "28m"), (120, "1m", "1m")],
+)
+def test_the_age_that_is_suggested_is_a_little_less(age: float, every: str, less: str) -> None:
+    tool = Tool(name="t", module="src.t", path="src/t.py", line=1, stages=("s",), max_age=age)
+    [problem] = check_ages([tool], read_minutes(every))
+    assert problem.hint == f'write a little less: "max_age": "{less}"'
 
 
 def test_times() -> None:

@@ -58,13 +58,16 @@ def test_help_explains_topics_and_commands(project: Project, orch: Orch) -> None
     for topic, word in (
         ("convention", "STAGE"),
         ("targets", "+parse"),
+        ("tags", '"retry_delay"'),
         ("parameters", "ORCH_PARAM_"),
+        ("configuration", 'database = "sqlite:///data.db"'),
         ("exit-codes", "130"),
     ):
         assert f"  {topic}  " in listed.out
-        assert word in TOPICS[topic][1]
-        assert max(map(len, TOPICS[topic][1].splitlines())) <= 80
-    assert orch("help", "targets").out == TOPICS["targets"][1]
+        text = TOPICS[topic][1]()
+        assert word in text
+        assert max(map(len, text.splitlines())) <= 80
+    assert orch("help", "targets").out == TOPICS["targets"][1]()
     assert orch("help", "history").out == orch("history", "--help").out
     wrong = orch("help", "target")
     assert wrong.code == 2

@@ -189,6 +189,72 @@ def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> 
     assert "During handling" not in text
 
 
+def test_what_is_no_table_and_what_has_params_is_said_in_a_sentence(
+    pytester: pytest.Pytester,
+) -> None:
+    pytest.importorskip("pandas")
+    write_files(pytester.path, PIPELINE)
+    text = """
+        import asyncio, datetime, uuid
+        import pandas as pd
+        import pytest
+
+        FRAME = pd.DataFrame({
+            "id": pd.array([1, None], dtype="Int64"),
+            "zone": pd.to_datetime(["2024-01-01", None]).tz_localize("UTC"),
+            "kind": pd.Categorical(["x", None]),
+        })
+
+        def test_a_frame(orch_tables, orch_conn):
+            orch_tables(raw=FRAME, more=[{"at": datetime.time(3, 4), "key": uuid.UUID(int=1)}])
+            rows = orch_conn.execute("SELECT * FROM raw").fetchall()
+            assert rows == [(1, "2024-01-01 00:00:00+00:00", "x"), (None, None, None)]
+            assert orch_conn.execute("SELECT at FROM more").fetchone() == ("03:04:00",)
+
+        @pytest.fixture(params=["one", "two"])
+        def clock(request):
+            return request.param
+
+        def test_named(orch_run, orch_tables, clock):
+            orch_tables(raw=[{"id": 1}])
+            assert orch_run("parse", since="2024-01-31")["log"] == [clock]
+
+        def test_not_named(orch_run, orch_tables):
+            orch_tables(raw=[{"id": 1}])
+            orch_run("parse", since="2024-01-31")
+
+        def test_a_dict(orch_tables):
+            orch_tables(raw={"id": 1})
+
+        def test_a_series(orch_tables):
+            orch_tables(raw=pd.Series([1]))
+
+        def test_no_rows(orch_tables):
+            orch_tables(raw=[])
+
+        def test_a_list_in_a_column(orch_tables):
+            orch_tables(raw=[{"id": [1]}])
+
+        def test_in_a_loop(orch_run, orch_tables, clock):
+            async def inside():
+                orch_run("parse", since="2024-01-31")
+            asyncio.run(inside())
+        """
+    pytester.makepyfile(test_it=textwrap.dedent(text))
+    result = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, failed=7)
+    for said in (
+        "the fixture clock has params: name it in the arguments of the test too",
+        "error: orch_tables: raw must be a list of dicts or a data frame, not dict",
+        "error: orch_tables: the rows of raw must be dicts, not int",
+        "error: orch_tables: raw has no rows, so its columns are not known",
+        "error: orch_tables: the column id of raw has a value of type list, which SQLite cannot hold",
+        "error: orch_run cannot await an async tool or resource inside an async test",
+    ):
+        result.stdout.fnmatch_lines([f"*{said}*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 def test_the_configured_database_is_as_before_after_the_test(pytester: pytest.Pytester) -> None:
     conf = """
         import sqlite3

@@ -78,6 +78,7 @@ MIXED = {
     "src/d.py": "STAGE = 'end'\nAFTER = 'c'\ndef run(day: str = 'x'): open('made.txt').read()\n",
     "src/off.py": "STAGE = None\ndef run(): ...\n",
     "src/near.py": "STAGE = 'work'\n",
+    "src/plain.py": "def run(): ...\n",
 }
 BROKEN = {
     "src/broken.py": "STAGE = 'render'\ndef run(:\n",
@@ -132,6 +133,19 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["history"] = orch("history", "--json").json
     documents["history-one"] = orch("history", "1", "--json").json
     documents["history-two"] = orch("history", "1", "3", "--json").json
+    documents["logs"] = orch("logs", "a", "--json").json
+    documents["graph"] = orch("graph", "--json").json
+    documents["report"] = orch("report", "--json").json
+    documents["check"] = orch("check", "--json").json
+    documents["accept"] = orch("accept", "bee", "--json").json
+    documents["check-jobs"] = orch("check", "--jobs", "--json").json
+    retried = {"retries": 1, "retry_delay": 0}
+    write_files(
+        root, {"src/c.py": f"STAGE = 'work'\nORCH = {retried}\ndef run(): raise ValueError('no')\n"}
+    )
+    documents["run-retried"] = orch("run", "c", "--json").events
+    as_one = {"ORCH_TRANSACTION": "run"}
+    documents["run-as-one"] = orch("run", "a", "--json", env=as_one).events
     return documents
 
 

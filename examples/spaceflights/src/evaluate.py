@@ -1,30 +1,37 @@
-"""Say how much of the variance of the price the model explains."""
+"""Say how well the model predicts prices that it has not seen."""
 
+import pickle
 from pathlib import Path
 from sqlite3 import Connection
 
 import pandas as pd
-from src.features import matrix, split
+from sklearn.metrics import max_error, mean_absolute_error, r2_score
+from src.features import FEATURES
 
 STAGE = "model"
 AFTER = "train"
 
 
 def run(
-    conn: Connection, *, share: float = 0.2, target: Path = Path("output/score.txt")
+    conn: Connection,
+    *,
+    model: Path = Path("output/regressor.pickle"),
+    target: Path = Path("output/score.txt"),
 ) -> dict[str, float]:
     """Evaluate.
 
     Args:
-        share: the part of the rows that is evaluated
+        model: the file that train wrote
         target: the file for the score
     """
-    _, rows = split(pd.read_sql("SELECT * FROM model_input", conn), share)
-    weights = pd.read_sql("SELECT weight FROM model", conn)["weight"].to_numpy()
-    price = rows["price"].to_numpy()
-    rest = ((price - matrix(rows) @ weights) ** 2).sum()
-    score = float(1 - rest / ((price - price.mean()) ** 2).sum())
-    target.parent.mkdir(exist_ok=True)
+    rows = pd.read_sql("SELECT * FROM test_rows", conn)
+    regressor = pickle.loads(model.read_bytes())
+    price, predicted = rows["price"], regressor.predict(rows[FEATURES])
+    score = r2_score(price, predicted)
     target.write_text(f"R2 = {score:.3f} on {len(rows)} shuttles\n")
     print(target.read_text().strip())
-    return {"r2": round(score, 3)}
+    return {
+        "r2": round(score, 3),
+        "mae": round(mean_absolute_error(price, predicted), 1),
+        "max_error": round(max_error(price, predicted), 1),
+    }

@@ -1,22 +1,20 @@
-"""Fit the price of a shuttle by least squares."""
+"""Fit the price of a shuttle by linear regression."""
 
+import pickle
+from pathlib import Path
 from sqlite3 import Connection
 
-import numpy as np
 import pandas as pd
-from src.features import COLUMNS, matrix, split
+from sklearn.linear_model import LinearRegression
+from src.features import FEATURES
 
 STAGE = "model"
+AFTER = "split"
 
 
-def run(conn: Connection, *, share: float = 0.2) -> dict[str, int]:
-    """Train.
-
-    Args:
-        share: the part of the rows that is kept for the evaluation
-    """
-    rows, _ = split(pd.read_sql("SELECT * FROM model_input", conn), share)
-    weights, *_ = np.linalg.lstsq(matrix(rows), rows["price"].to_numpy(), rcond=None)
-    model = pd.DataFrame({"feature": ["intercept", *COLUMNS], "weight": weights})
-    model.to_sql("model", conn, index=False, if_exists="replace")
+def run(conn: Connection, *, model: Path = Path("output/regressor.pickle")) -> dict[str, int]:
+    rows = pd.read_sql("SELECT * FROM train_rows", conn)
+    regressor = LinearRegression().fit(rows[FEATURES], rows["price"])
+    model.parent.mkdir(exist_ok=True)
+    model.write_bytes(pickle.dumps(regressor))
     return {"rows": len(rows)}

@@ -26,13 +26,14 @@ def adopt(tmp_path: Path) -> Adopt:
         more: str = "",
         files: dict[str, str] | None = None,
     ) -> Adoption:
+        passed = ", ".join(f"{one}=args.{one}" for one in ("since", "verbose") if one in flag)
         text = f"""TOOL_MAP = {{"fetch": "tools.fetch", "parse": "tools.parse", {more}}}
 STAGES = {{
     {lists}
 }}
 def get_connection(): ...
 def call(name, db, args):
-    importlib.import_module(TOOL_MAP[name]).run(db, since=args.since, verbose=args.verbose)
+    importlib.import_module(TOOL_MAP[name]).run(db, {passed})
 parser.add_argument({flag})
 """
         write_files(

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from discover_orch.model.errors import Location
 from discover_orch.scaffold.adoption import build_adoption, check_adoption
 from discover_orch.scaffold.orchestrator import OldList, OldTool, Orchestrator
 from discover_orch.scaffold.stage_lists import divide, find_after
@@ -36,17 +37,18 @@ def test_every_list_means_the_same_afterwards(
             path="old.py",
             text="",
             tools=tuple(
-                OldTool(name=name, module=f"src.{module}", line=1)
+                OldTool(name=name, module=f"src.{module}", place=Location(path="old.py", line=1))
                 for name, module in zip(NAMES, modules, strict=True)
             ),
             lists=tuple(
-                OldList(name=name, tools=tuple(tools), line=2) for name, tools in lists.items()
+                OldList(name=name, tools=tuple(tools), place=Location(path="old.py", line=2))
+                for name, tools in lists.items()
             ),
         )
         adoption = build_adoption(root, old)
         assert adoption.problems == ()
         assert len(adoption.lists) == len(lists)
-        assert check_adoption(root, adoption, "old.py") == ()
+        assert check_adoption(root, adoption) == ()
 
 
 @given(st.permutations(NAMES))

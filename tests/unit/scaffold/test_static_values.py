@@ -7,7 +7,8 @@ import textwrap
 
 import pytest
 
-from discover_orch.scaffold.static_values import Ref, Text, Unknown, read_values
+from discover_orch.scaffold.static_values import read_values
+from discover_orch.scaffold.value_kinds import Ref, Text, Unknown
 
 COMPUTED = """
 PACKAGE = "src.pipeline"

@@ -1,0 +1,69 @@
+"""The parts of the reference that are made from the code are those that the code makes today.
+
+`python -m tests.functional.test_reference` makes them anew.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import discover_orch.api
+from discover_orch.cli.app import COMMANDS
+from discover_orch.config.meanings import MEANINGS, WATCH_MEANINGS
+from discover_orch.config.project import KEYS, WATCH_RULES
+from tests.support.json_shapes import CALLED
+from tests.support.reference import DOCUMENTS, MARK, MORE, PAGES, ROOT, made_anew, made_part
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_parts_made_from_the_code_are_as_the_code_is(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert made_anew(text) == text, "python -m tests.functional.test_reference makes the page anew"
+
+
+def test_the_pages_have_every_part() -> None:
+    """All commands, documents, settings, keys, exit codes and names of the Python API, each once."""
+    parts = [
+        found[2] for name in PAGES for found in MARK.finditer((ROOT / name).read_text("utf-8"))
+    ]
+    wanted = {
+        *("keys of ORCH", "settings", "settings of watch", "options of all commands", "exit codes"),
+        *("JSON of events", "JSON of problems"),
+        *(f"orch {one}" for one in COMMANDS),
+        *(f"JSON of {one}" for one in DOCUMENTS),
+        *(f"API {one}" for one in discover_orch.api.__all__),
+    }
+    assert sorted(parts) == sorted(wanted)
+
+
+def test_each_setting_has_a_meaning_and_each_meaning_a_setting() -> None:
+    assert list(MEANINGS) == list(KEYS)
+    assert set(WATCH_MEANINGS) == set(WATCH_RULES)
+
+
+def test_a_change_of_the_code_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / PAGES[0]
+    monkeypatch.setitem(MEANINGS, "jobs", "another meaning")
+    assert made_anew(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")
+
+
+def test_every_link_and_name_that_is_added_belongs_to_something() -> None:
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
+    for key, link in MORE.items():
+        where, word = key.rsplit(" ", 1)
+        part = made_part({"setting": "settings", "key": "keys of ORCH"}.get(where, where))
+        assert re.search(rf"`\"?{word}\b.*{re.escape(link)}", part), key
+    for key in CALLED:
+        assert f'"{key}"' in text, key
+
+
+def main() -> None:
+    for name in PAGES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(made_anew(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The shape of JSON documents, as text with the names of types in place of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Objects whose keys are names: of parameters, of metrics, of statuses.
+NAMED = {"params", "metrics", "counts"}
+#: Keys with the same content everywhere, and how the pages call it.
+CALLED = {
+    "errors": "[PROBLEM]",
+    "warnings": "[PROBLEM]",
+    "error": "ERROR | null",
+    "notes": "[string]",
+    "version": "1",
+}
+
+
+class Shape:
+    """What was seen at one place of documents: kinds of scalars, the shape of items, the shapes of keys."""
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self.items: Shape | None = None
+        self.keys: dict[str, Shape] = {}
+        self.objects = 0
+        self.seen = 0
+
+    def add(self, value: object, name: str = "") -> None:
+        self.seen += 1
+        match value:
+            case dict():
+                self.objects += 1
+                for key, one in value.items():
+                    shown = "NAME" if name in NAMED else key
+                    self.keys.setdefault(shown, Shape()).add(one, key)
+            case list():
+                self.items = self.items or Shape()
+                for one in value:
+                    self.items.add(one)
+            case None:
+                self.kinds.add("null")
+            case bool():
+                self.kinds.add("boolean")
+            case str():
+                self.kinds.add("string")
+            case _:
+                self.kinds.add("number")
+
+    def lines(self) -> list[str]:
+        """As JSON with the names of types in place of values."""
+        scalars = " | ".join(sorted(self.kinds, key=lambda one: (one == "null", one)))
+        shapes: list[list[str]] = [[scalars]] if scalars else []
+        if self.items is not None:
+            inner = self.items.lines() if self.items.seen else ["…"]
+            shapes.append(_enclosed("[", inner, "]"))
+        if self.objects:
+            shapes.append(self._object())
+        *first, last = shapes
+        return [" | ".join([*(one[0] for one in first), last[0]]), *last[1:]]
+
+    def _object(self) -> list[str]:
+        lines = self._lines_of_keys()
+        if not any(line.endswith(("{", "[")) for line in lines):
+            short = self.short()
+            if len(short) <= 90:
+                return [short]
+        return ["{", *lines, "}"]
+
+    def _lines_of_keys(self) -> list[str]:
+        lines = []
+        for key, shape in self.keys.items():
+            mark = "?" if shape.seen < self.objects and key != "NAME" else ""
+            head, *rest = [CALLED[key]] if key in CALLED else shape.lines()
+            name = "NAME" if key == "NAME" else f'"{key}"'
+            lines += [f"  {name}{mark}: {head}", *(f"  {line}" for line in rest)]
+        return lines
+
+    def short(self) -> str:
+        """The object in one line."""
+        return "{" + ", ".join(line.strip() for line in self._lines_of_keys()) + "}"
+
+
+def _enclosed(start: str, inner: Sequence[str], end: str) -> list[str]:
+    *before, last = inner
+    return [start + inner[0] + end] if not before else [start + inner[0], *inner[1:-1], last + end]

@@ -1,0 +1,336 @@
+"""The parts of the reference pages that are made from the code: options, settings, keys, exit codes, JSON and the API.
+
+A page marks the place of such a part by two comments, and all between them is made anew:
+
+    <!-- made from the code: orch list -->
+    ...
+    <!-- end -->
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import msgspec
+
+import discover_orch.api
+from discover_orch.cli.app import COMMANDS, app
+from discover_orch.cli.help_command import EXIT_CODES
+from discover_orch.config.meanings import MEANINGS as SETTINGS
+from discover_orch.config.meanings import WATCH_MEANINGS, default_of
+from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
+from discover_orch.model.errors import Problem, problem_json
+from tests.support.json_shapes import Shape
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("docs/reference.md", "docs/api.md")
+RECORDED = ROOT / "tests" / "cases" / "documents"
+WIDTH = 118
+MARK = re.compile(r"(<!-- made from the code: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+#: Where the pages say more about an option, a setting or a key.
+MORE: Mapping[str, str] = {
+    "orch run --jobs": "[Side by side](#side-by-side)",
+    "orch run --executor": "[Scaling out](scaling.md)",
+    "orch run --junit": "[CI](ci.md)",
+    "orch run --trace": "[Events](events.md#traces)",
+    "orch run --openlineage": "[Events](events.md#openlineage)",
+    "orch run --on-failure": "[JSON](#json)",
+    "setting database": "[Databases](#databases)",
+    "setting transaction": "[Transactions](#transactions)",
+    "setting ledger": "[The ledger](transactions.md#the-ledger)",
+    "setting jobs": "[Side by side](#side-by-side)",
+    "setting parallel": "[Side by side](#side-by-side)",
+    "setting executor": "[Scaling out](scaling.md)",
+    "setting report": "[The report page](report.md)",
+    "key transaction": "[Transactions](transactions.md)",
+    "key tokens": "[Configuration](#configuration)",
+}
+#: The recorded documents of each command: (file, document), of which the first that has a key gives its place.
+DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "list": [
+        ("mixed", "list"),
+        ("mixed", "list-stage"),
+        ("sample", "list-sources"),
+        ("broken", "list"),
+    ],
+    "run --dry-run": [
+        ("mixed", "dry-run"),
+        ("sample", "dry-run-jobs"),
+        ("sample", "dry-run-changed"),
+    ],
+    "status": [
+        ("mixed", "status"),
+        ("mixed", "status-mended"),
+        ("sample", "status-stale"),
+        ("sample", "status-one"),
+    ],
+    "history": [("mixed", "history"), ("sample", "history")],
+    "history RUN RUN": [("mixed", "history-two")],
+    "logs": [("mixed", "logs")],
+    "graph": [("mixed", "graph")],
+    "report": [("mixed", "report")],
+    "check": [("mixed", "check")],
+    "check --jobs": [("mixed", "check-jobs"), ("sample", "check-jobs")],
+    "accept": [("mixed", "accept")],
+    "summary": [("mixed", "on-failure")],
+}
+EVENTS = [
+    ("mixed", "run"),
+    ("mixed", "resume"),
+    ("mixed", "run-retried"),
+    ("mixed", "run-as-one"),
+    ("sample", "run"),
+    ("sample", "changed"),
+    ("broken", "run"),
+]
+
+
+def made_anew(text: str) -> str:
+    """The page with all parts that are made from the code as the code is now."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return f"{found[1]}{made_part(found[2])}\n{found[4]}"
+
+    return MARK.sub(replaced, text)
+
+
+def made_part(name: str) -> str:
+    parts: Mapping[str, Callable[[], str]] = {
+        "keys of ORCH": _orch_keys,
+        "settings": _settings,
+        "settings of watch": _watch_settings,
+        "options of all commands": _common_options,
+        "exit codes": lambda: _table(("code", "meaning"), EXIT_CODES.items()),
+        "JSON of events": _events,
+        "JSON of problems": _problems,
+        **{f"orch {one}": partial(_command, one) for one in COMMANDS},
+        **{f"JSON of {one}": partial(_document, one) for one in DOCUMENTS},
+        **{f"API {one}": partial(_api, one) for one in discover_orch.api.__all__},
+    }
+    return parts[name]().strip()
+
+
+# Tables.
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _and_more(key: str, text: str) -> str:
+    return f"{text} ({MORE[key]})" if key in MORE else text
+
+
+def _orch_keys() -> str:
+    rows = [(f'`"{key}"`', _and_more(f"key {key}", one.meaning)) for key, one in ORCH_KEYS.items()]
+    return _table(("key", "meaning"), rows)
+
+
+def _settings() -> str:
+    rows = [
+        (f"`{key}`", f"`{default_of(key)}`", _and_more(f"setting {key}", meaning))
+        for key, meaning in SETTINGS.items()
+    ]
+    return _table(("key", "default", "meaning"), rows)
+
+
+def _watch_settings() -> str:
+    rows = [(f"`{key}`", f"`{default}`", told) for key, (default, told) in WATCH_MEANINGS.items()]
+    return _table(("key of `watch`", "default", "meaning"), rows)
+
+
+# Commands.
+
+#: Options that all commands have, described once.
+COMMON = ("-C", "--color", "--help")
+
+
+def _context(name: str) -> tuple[click.Command, click.Context]:
+    found = app.get_command(click.Context(app), name)
+    assert found is not None
+    settings = {"help_option_names": ["-h", "--help"]}
+    return found, click.Context(found, info_name=f"orch {name}", **settings)  # type: ignore[arg-type]
+
+
+def _command(name: str) -> str:
+    found, ctx = _context(name)
+    pieces = [one for one in found.collect_usage_pieces(ctx) if one != "[OPTIONS]"]
+    usage = " ".join((f"orch {name}", *pieces)).replace("...", "…")
+    told = inspect.cleandoc(found.help or "")
+    text = "\n\n".join(_wrapped(part) for part in told.split("\n\n"))
+    table = _option_table(name, [one for one in _options(found, ctx) if not _is_common(one)])
+    return f"```\n{usage}\n```\n\n{text}\n\n{table}"
+
+
+def _options(found: click.Command, ctx: click.Context) -> list[click.Option]:
+    return [one for one in found.get_params(ctx) if isinstance(one, click.Option)]
+
+
+def _is_common(option: click.Option) -> bool:
+    return not set(COMMON).isdisjoint(option.opts)
+
+
+def _common_options() -> str:
+    found, ctx = _context("list")
+    return _option_table("list", [one for one in _options(found, ctx) if _is_common(one)])
+
+
+def _option_table(command: str, options: Iterable[click.Option]) -> str:
+    _, ctx = _context(command)
+    rows = []
+    for option in options:
+        record = option.get_help_record(ctx)
+        if record is None:
+            continue
+        flags, told = record
+        flags = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"\1", flags).replace("|", r"\|")
+        shown = ", ".join(f"`{one}`" for one in flags.split(", "))
+        more = MORE.get(f"orch {command} {max(option.opts, key=len)}")
+        rows.append((shown, _option_text(told) + (f" See {more}." if more else "")))
+    return _table(("option", "meaning"), rows) if rows else ""
+
+
+def _option_text(told: str) -> str:
+    """The help of an option, with its default as a sentence and without the range of a number."""
+    text = re.sub(r" +\[[\d.x<>=]+\]", "", told)
+    text = re.sub(r" +\[default: (.+?)(?:; [\d.x<>=]+)?\]", r" Default: \1.", text)
+    text = re.sub(r" +\[required\]", " Required.", text)
+    # What is typed is code: options, values, URLs, files.
+    typed = (
+        r"(?<![\w`/])(--?[a-z][a-z-]*|[\w.]+=[\w.-]+|\w+:///?[\w.]+|\.\w+/[\w/.]+|module:factory)"
+    )
+    return re.sub(typed, lambda one: f"`{one[0].rstrip('.')}`" + "." * one[0].endswith("."), text)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+
+
+# JSON, from recorded documents.
+
+
+def _recorded(places: Iterable[tuple[str, str]]) -> Iterator[Any]:
+    for file, document in places:
+        yield json.loads((RECORDED / f"{file}.json").read_text(encoding="utf-8"))[document]
+
+
+def _document(command: str) -> str:
+    shape = Shape()
+    for document in _recorded(DOCUMENTS[command]):
+        shape.add(document)
+    return "\n".join(("```", *shape.lines(), "```"))
+
+
+def _problems() -> str:
+    """What the documents call `PROBLEM` and `ERROR`."""
+    problem, error = Shape(), Shape()
+    for document in _recorded(DOCUMENTS["list"]):
+        for one in (*document["errors"], *document["warnings"]):
+            problem.add(one)
+    problem.add(problem_json(Problem(code="", message="")))
+    for event in _run_events():
+        if event.get("error"):
+            error.add(event["error"])
+            error.add({**event["error"], "path": None, "line": None})  # outside the user's code
+    lines = [f"PROBLEM = {problem.short()}", f"ERROR = {error.short()}"]
+    return "\n".join(("```", *lines, "```"))
+
+
+def _run_events() -> Iterator[dict[str, Any]]:
+    for found in _recorded(EVENTS):
+        yield from found if isinstance(found[0], dict) else found[1]
+
+
+def _events() -> str:
+    """One object of each kind."""
+    shapes: dict[str, Shape] = {}
+    for event in _run_events():
+        shapes.setdefault(event["event"], Shape()).add(event)
+    lines: list[str] = []
+    for name, shape in shapes.items():
+        head = "\n".join(shape.lines()).replace('"event": string', f'"event": "{name}"', 1)
+        lines.append(head)
+    return "\n".join(("```", *lines, "```"))
+
+
+# The Python API, from signatures and docstrings.
+
+
+def _api(name: str) -> str:
+    found = getattr(discover_orch.api, name)
+    if name == "Event":
+        return f"```python\nEvent = {' | '.join(one.__name__ for one in get_args(found))}\n```"
+    text = "\n\n".join(
+        _wrapped(part) for part in inspect.cleandoc(found.__doc__ or "").split("\n\n")
+    )
+    if name == "Project":
+        members = [_signature("Project", found.__init__)]
+        members += [
+            _member(one, found.__dict__[one]) for one in found.__dict__ if not one.startswith("_")
+        ]
+        return "\n\n".join((text, *members))
+    base = "(Exception)" if issubclass(found, Exception) else ""
+    lines = [f"class {name}{base}:"]
+    if issubclass(found, msgspec.Struct):
+        lines += [
+            _field(one, found.__annotations__[one.name]) for one in msgspec.structs.fields(found)
+        ]
+    for member, value in found.__dict__.items():
+        if isinstance(value, property):
+            lines.append(f"    {member}: {value.fget.__annotations__['return']}")
+        elif inspect.isfunction(value) and not member.startswith("_"):
+            lines.append(f"    def {member}{_plain(inspect.signature(value))}: ...")
+    if name == "OrchError":
+        lines += ["    problems: tuple[Problem, ...]", "    exit_code: ExitCode"]
+    if name == "RunFailed":
+        lines += ["    result: Result"]
+    return "\n\n".join(one for one in (text, "\n".join(("```python", *lines, "```"))) if one)
+
+
+def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
+    default = ""
+    if one.default is not msgspec.NODEFAULT:
+        default = f" = {one.default!r}".replace("'", '"')
+    elif one.default_factory is dict:
+        default = " = {}"
+    return f"    {one.name}: {annotation}{default}"
+
+
+def _member(name: str, value: Any) -> str:
+    if isinstance(value, property):
+        signature = f"```python\nProject.{name} -> {value.fget.__annotations__['return']}\n```"
+        return f"{signature}\n\n{_wrapped(value.fget.__doc__ or '')}"
+    return _signature(f"Project.{name}", getattr(value, "__func__", value))
+
+
+def _signature(name: str, function: Callable[..., Any]) -> str:
+    parameters = inspect.signature(function)
+    left = [one for one in parameters.parameters.values() if one.name not in ("self", "cls")]
+    shown = _plain(parameters.replace(parameters=left)).replace(" -> None", "")
+    if len(name + shown) > 100:
+        words = ["*", *(_plain(one) for one in left if one.kind is one.KEYWORD_ONLY)]
+        first = [_plain(one) for one in left if one.kind is one.POSITIONAL_OR_KEYWORD]
+        last = [_plain(one) for one in left if one.kind is one.VAR_KEYWORD]
+        inner = "".join(f"    {one},\n" for one in (*first, *words, *last))
+        returns = shown.rpartition(" -> ")[2]
+        shown = f"(\n{inner}) -> {returns}"
+    text = _wrapped(inspect.cleandoc(function.__doc__ or ""))
+    return f"```python\n{name}{shown}\n```\n\n{text}"
+
+
+def _plain(value: object) -> str:
+    """A signature or parameter without the quotes around annotations."""
+    text = re.sub(r"(: |-> )'([^']+)'", r"\1\2", str(value)).replace("'", '"')
+    return text.replace("(self) ->", "() ->").replace("(self, ", "(")
