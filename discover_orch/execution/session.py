@@ -91,11 +91,15 @@ def run_plan(
                 )
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
+                executor = ForkedWorkers(
+                    shared, worker, forks, jobs, start=start, start_mark=recorder.mark_start
+                )
             elif executor is None:
                 forks.wanted = 1
                 executor = LocalExecutor(prepare, worker or claim_worker(forks), start=start)
                 forks.close()
+            if isinstance(executor, LocalExecutor):
+                executor.start_mark = recorder.mark_start
             events = run_steps(
                 plan,
                 registry,
@@ -253,7 +257,9 @@ def run_watched(
     )
     if project.ledger:
         prepare = _with_ledger(prepare, project, recorder.run, key)
-    executor = LocalExecutor(prepare, worker, is_importing=is_importing)
+    executor = LocalExecutor(
+        prepare, worker, is_importing=is_importing, start_mark=recorder.mark_start
+    )
     events = run_steps(
         plan,
         registry,
@@ -294,9 +300,10 @@ def build_queue(
     needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
     if is_sqlite(registry, project):
         for tool in tools:
+            if not takes_connection(tool, registry):
+                continue
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            is_reader = not (flow.tables_written or project.ledger) and has_known_flow(tool)
-            if takes_connection(tool, registry) and not is_reader:
+            if flow.tables_written or project.ledger or not has_known_flow(tool):
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
     modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
     if not can_overlap(SideBySide(modules, waits, needs, tokens)):
