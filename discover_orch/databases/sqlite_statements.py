@@ -70,35 +70,28 @@ def _words(text: str) -> str:
     return rf"\b{_GAP}".join(text.split()) + rf"\b{_GAP}"
 
 
-_FLAGS = re.IGNORECASE | re.DOTALL
+# The patterns are compiled when they are first used: a run without statements does not wait for that.
+
 # SQLite copies `INSERT INTO a SELECT * FROM b` between tables of one shape page by page and does not report b
 # to its authorizer. So the text is searched for such tables.
-_INSERTS = re.compile(r"\b(insert|replace)\b", _FLAGS)
-_COPY = re.compile(
-    rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_PLACE}", _FLAGS
-)
+_INSERTS = r"\b(insert|replace)\b"
+_COPY = rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_PLACE}"
 #: REPLACE INTO, INSERT OR IGNORE, ON CONFLICT; not the function `replace(...)`.
-_CONFLICT = re.compile(
-    rf"\breplace\b(?!{_GAP}\()|\bor{_GAP}\b(?:ignore|abort|fail|rollback)\b|\bon{_GAP}\bconflict\b",
-    _FLAGS,
+_CONFLICT = (
+    rf"\breplace\b(?!{_GAP}\()|\bor{_GAP}\b(?:ignore|abort|fail|rollback)\b|\bon{_GAP}\bconflict\b"
 )
-_DROP_IF_EXISTS = re.compile(
-    rf"\bdrop\b{_GAP}(?:table|view)\b{_GAP}{_words('if exists')}{_PLACE}", _FLAGS
+_DROP_IF_EXISTS = rf"\bdrop\b{_GAP}(?:table|view)\b{_GAP}{_words('if exists')}{_PLACE}"
+_INDEX_IF_NOT_EXISTS = (
+    rf"\bcreate\b{_GAP}(?:unique\b{_GAP})?index\b{_GAP}{_words('if not exists')}{_PLACE}{_GAP}"
+    rf"\bon\b{_GAP}{_NAME}"
 )
-_INDEX_IF_NOT_EXISTS = re.compile(
-    rf"\bcreate\b{_GAP}(?:unique\b{_GAP})?index\b{_GAP}{_words('if not exists')}{_PLACE}{_GAP}\bon\b{_GAP}{_NAME}",
-    _FLAGS,
-)
-_VIRTUAL_IF_NOT_EXISTS = re.compile(
-    rf"\bcreate\b{_GAP}{_words('virtual table if not exists')}{_PLACE}", _FLAGS
-)
+_VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{_GAP}{_words('virtual table if not exists')}{_PLACE}"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: Asks the list of tables for one name.
-_LOOKUP = re.compile(
+_LOOKUP = (
     r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+(?:main\.)?sqlite_(?:master|schema)\s+"
     rf"where\s+(?:{_OF_TYPE}\s+and\s+)?(?:tbl_)?name\s*(?:==?|\bis\b)\s*(\?1?|:\w+|'[^']*')"
-    rf"(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;]*",
-    _FLAGS,
+    rf"(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;]*"
 )
 
 
@@ -285,14 +278,14 @@ class StatementNotes:
         if word in _ATTACHING:
             self.on_attached()
         if self._inserting:
-            if _CONFLICT.search(sql):
+            if _compiled(_CONFLICT).search(sql):
                 self.changed |= self._inserting
             if "*" in sql:
                 self.read.update(map(self.placed, find_copied(sql)))
             self._inserting.clear()
         if self._reads_list:
             self._reads_list = False
-            found = _LOOKUP.fullmatch(sql)
+            found = _compiled(_LOOKUP).fullmatch(sql)
             if found:
                 self.lookups[sql] = found[1]
             else:
@@ -322,7 +315,7 @@ class StatementNotes:
     def _read_ddl(self, sql: str) -> None:
         self.looked_up.update(map(self.placed, _find_names(_DROP_IF_EXISTS, sql)))
         self.kept.update(map(self.placed, _find_names(_VIRTUAL_IF_NOT_EXISTS, sql)))
-        for base, index, table in _INDEX_IF_NOT_EXISTS.findall(sql):
+        for base, index, table in _compiled(_INDEX_IF_NOT_EXISTS).findall(sql):
             place = self._place(_unquote(base)) if index else None
             self.kept.add((place, _unquote(table)))
 
@@ -336,12 +329,17 @@ class StatementNotes:
 @functools.lru_cache(maxsize=512)
 def find_copied(sql: str) -> tuple[Name, ...]:
     """The tables that a statement copies whole into others, as (database or None, table)."""
-    return tuple(_find_names(_COPY, sql)) if _INSERTS.search(sql) else ()
+    return tuple(_find_names(_COPY, sql)) if _compiled(_INSERTS).search(sql) else ()
 
 
-def _find_names(pattern: re.Pattern[str], sql: str) -> Iterator[Name]:
-    for first, second in pattern.findall(sql):
+def _find_names(pattern: str, sql: str) -> Iterator[Name]:
+    for first, second in _compiled(pattern).findall(sql):
         yield (_unquote(first), _unquote(second)) if second else (None, _unquote(first))
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
 def _unquote(name: str) -> str:

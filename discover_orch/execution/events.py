@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct, field
@@ -345,7 +346,12 @@ def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
 def utc_text(seconds: float) -> str:
     """A time in seconds since 1970 as `2024-01-31T12:00:00.123456Z`."""
     whole, microseconds = divmod(round(seconds * 1e6), 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{microseconds:06}Z"
+    return f"{_second_text(whole)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=1)  # a run can have thousands of events in a second
+def _second_text(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _now() -> str:

@@ -31,9 +31,12 @@ class Overlaps:
     def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
         """A warning for each pair of tools that should not have run at the same time."""
         for one, other in self._pairs:
-            if one not in self._flows or other not in self._flows:
+            flows = [self._flows[module] for module in (one, other) if module in self._flows]
+            if len(flows) < 2 or not any(
+                flow.tables_written or flow.files_written for flow in flows
+            ):
                 continue
-            found = _shared(self._flows[one], self._flows[other])
+            found = _shared(*flows)
             if found:
                 yield Problem(
                     code="overlap",

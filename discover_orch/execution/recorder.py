@@ -128,6 +128,8 @@ class Recorder:
         #: What was remembered before, and the end, of the tools of a run that is one transaction.
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
+        self._places: dict[str, int] = {}
+        self._starts: str | None = None
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
         self._sources: dict[str, str] = {}  # each file of the tools' code, and what it means
@@ -139,6 +141,7 @@ class Recorder:
         match event:
             case RunStarted(workers=workers):
                 self._has_begun = True
+                self._places = {module: place for place, module in enumerate(event.tools)}
                 self._is_parallel = workers > 1
                 self._database.note_start()
                 self._attached.note_start()
@@ -174,6 +177,12 @@ class Recorder:
             case _:
                 pass
         return (*found, *self._find_loss())
+
+    def mark_start(self, module: str) -> tuple[str, int] | None:
+        """Where its worker marks that it begins the tool, as `RunStep` has it; None where that cannot be marked."""
+        if self._starts is None:
+            self._starts = self._journal.make_starts(len(self._places))
+        return (self._starts, self._places[module]) if self._starts else None
 
     def has_known_flow(self, tool: Tool) -> bool:
         """Whether a success of its present code was observed completely."""
@@ -442,6 +451,7 @@ class Recorder:
         document = self._document(event)
         if document is not None:
             self._journal.write(document)
+        self._journal.drop_starts()
         self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found

@@ -21,9 +21,11 @@ from discover_orch.execution.events import (
     RunStarted,
     Suspended,
     Ticked,
+    ToolDeclined,
     ToolFinished,
     ToolOrdered,
     ToolProgress,
+    ToolRetried,
     ToolStarted,
     TransactionEnded,
 )
@@ -128,8 +130,8 @@ def run_steps(
         yield from submit_ready()
         for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
             yield event
-            if workers > 1:  # a free worker does not wait for the ends of other tools
-                yield from submit_ready()
+            if workers > 1 and isinstance(event, ToolFinished | ToolRetried | ToolDeclined):
+                yield from submit_ready()  # a free worker does not wait for the ends of other tools
     for end in run.unstarted():
         run.apply(end)
         yield end

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -67,7 +66,7 @@ def run_plan(
     )
     is_here = side is None and requests is None
     worker, forks = _start_workers(interpreter, min(jobs, len(plan.steps)) if is_here else 0)
-    key = secrets.token_hex(8) if project.ledger else ""
+    key = _make_key(project)
     is_guest = requests is not None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
     handlers = None if is_guest else SignalHandlers()
@@ -92,11 +91,15 @@ def run_plan(
                 )
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
+                executor = ForkedWorkers(
+                    shared, worker, forks, jobs, start=start, start_mark=recorder.mark_start
+                )
             elif executor is None:
                 forks.wanted = 1
                 executor = LocalExecutor(prepare, worker or claim_worker(forks), start=start)
                 forks.close()
+            if isinstance(executor, LocalExecutor):
+                executor.start_mark = recorder.mark_start
             events = run_steps(
                 plan,
                 registry,
@@ -144,6 +147,11 @@ def _start_workers(
             return None, Forks(count if count > 1 else 0)
         case _:
             return Supervisor.start(interpreter=interpreter), Forks(count - 1)
+
+
+def _make_key(project: Project) -> str:
+    """What tells this run from others in the ledger. `secrets` takes 4 ms to import."""
+    return os.urandom(8).hex() if project.ledger else ""
 
 
 def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prepare:
@@ -251,13 +259,15 @@ def run_watched(
         _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=all_frames),
         environment=environment,
     )
-    key = secrets.token_hex(8) if project.ledger else ""
+    key = _make_key(project)
     recorder = Recorder(
         plan, registry, project, kind="watch", code=code, environ=environment, ledger=key
     )
     if project.ledger:
         prepare = _with_ledger(prepare, project, recorder.run, key)
-    executor = LocalExecutor(prepare, worker, is_importing=is_importing)
+    executor = LocalExecutor(
+        prepare, worker, is_importing=is_importing, start_mark=recorder.mark_start
+    )
     events = run_steps(
         plan,
         registry,
@@ -298,9 +308,10 @@ def build_queue(
     needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
     if is_sqlite(registry, project):
         for tool in tools:
+            if not takes_connection(tool, registry):
+                continue
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            is_reader = not (flow.tables_written or project.ledger) and has_known_flow(tool)
-            if takes_connection(tool, registry) and not is_reader:
+            if flow.tables_written or project.ledger or not has_known_flow(tool):
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
     modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
     if not can_overlap(SideBySide(modules, waits, needs, tokens)):

@@ -30,6 +30,7 @@ LONGEST_NAME = 160
 _INDEX = "index"
 #: Bytes; a file that documents are appended to is replaced when it is longer than this, or twice this.
 _LONGEST_FILE = 1 << 14
+_PIECE = 4 * _LONGEST_FILE
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _SIGNS = {
@@ -116,8 +117,7 @@ def read_sealed(path: str, kind: str, document_type: type[T]) -> T | None:
     what it means, changes.
     """
     try:
-        with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
-            data = file.read() or b""
+        data = _read_whole(path)
     except (OSError, ValueError):
         return None
     whole = data.rpartition(b"\n")[0]  # without a line that a kill has torn off
@@ -127,8 +127,7 @@ def read_sealed(path: str, kind: str, document_type: type[T]) -> T | None:
 def has_other_scheme(path: str, kind: str) -> bool:
     """Whether the file holds a document of this name that another version of orch has written."""
     try:
-        with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
-            line = (file.read() or b"").rstrip(b"\n").rpartition(b"\n")[2]
+        line = _read_whole(path).rstrip(b"\n").rpartition(b"\n")[2]
     except (OSError, ValueError):
         return False
     name, scheme = kind.encode().split(b" ")
@@ -241,6 +240,19 @@ def write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, data[written:])
+
+
+def _read_whole(path: str) -> bytes:
+    """Without a file object, which takes longer to make than such a file to read."""
+    fd = open_nonblocking(path, os.O_RDONLY)
+    try:
+        data = os.read(fd, _PIECE)
+        if len(data) == _PIECE:
+            while more := os.read(fd, _PIECE):
+                data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 def open_nonblocking(path: str, flags: int) -> int:

@@ -3,10 +3,13 @@
 `spawn` gives them fixed numbers. They are moved to higher numbers and closed in child processes. A tool can
 still close them (daemons do) and open a file of its own under the same number. So the channel remembers what
 each descriptor refers to, and does not write where that has changed.
+
+What must survive a kill of both processes is no message: `mark_start` writes it into a file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 
@@ -105,6 +108,22 @@ class Channel:
                 data = data[os.write(self._messages, data) :]
         except BrokenPipeError:
             pass
+
+
+def mark_start(path: str, place: int, attempt: int) -> None:
+    """Write that this attempt begins: `path` has a byte for each tool. The file is opened anew each time, since a tool
+    may have closed any descriptor. Where it cannot be written, it is removed: then nothing is known."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.pwrite(fd, bytes((min(attempt, 255),)), place)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:  # the user has removed `.orch`
+        return
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _move(fd: int) -> int:

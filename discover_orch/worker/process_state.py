@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import warnings
+from _signal import getsignal  # type: ignore[import-not-found]  # without the enums of `signal`
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ProcessState:
         # Comparing the mapping itself would decode every variable, after every tool.
         self._raw = getattr(os.environ, "_data", None)
         self._raw_before = None if self._raw is None else dict(self._raw)
-        self._handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
+        self._handlers = [(int(number), getsignal(number)) for number in SIGNALS]
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._recursion_limit = sys.getrecursionlimit()
@@ -79,7 +80,7 @@ class ProcessState:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number, handler in self._handlers:
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None and getsignal(number) != handler:
                 signal.signal(number, handler)
 
     def _restore_environment(self) -> None:

@@ -92,6 +92,9 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     recorded that step. `failures` is the number of failed steps of this worker that the parent knew of
     (`Supervisor.failures`). If there are more by the time the worker reads the order, it answers `Declined`, and the
     parent decides again.
+
+    `start_mark` is a file, and the place in it where the worker writes the number of the attempt before it begins. So
+    it is known after a kill of both whether it has begun.
     """
 
     step: int
@@ -108,6 +111,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     writes_alone: bool = False
     failures: int = 0
     is_ahead: bool = False
+    start_mark: tuple[str, int] | None = None
 
 
 class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

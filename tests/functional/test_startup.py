@@ -118,6 +118,13 @@ def test_a_look_without_parameters_never_loads_what_runs(project: Project) -> No
         ], words
 
 
+def test_a_plain_run_loads_no_cryptography_and_no_random_numbers(project: Project) -> None:
+    root = project({"src/a.py": PLAIN})
+    modules, out = imported(root, "run")
+    assert "1 passed" in out
+    assert not modules & {"secrets", "hashlib", "_hashlib", "random"}
+
+
 @pytest.mark.parametrize(
     "code",
     [

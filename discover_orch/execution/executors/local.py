@@ -53,12 +53,16 @@ from discover_orch.worker.protocol import (
     WireArgument,
 )
 
+#: Where the worker of a tool marks that it begins, as `RunStep` has it.
+StartMark = Callable[[str], tuple[str, int] | None]
+
 KILLED = "was killed by the second interrupt"
 
 
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere."""
+    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere.
+    `start_mark` may be set until the first step."""
 
     def __init__(
         self,
@@ -67,8 +71,10 @@ class LocalExecutor:
         *,
         is_importing: bool = False,
         start: Callable[[], Worker] | None = None,
+        start_mark: StartMark = lambda _: None,
     ) -> None:
         self._prepare = prepare
+        self.start_mark = start_mark
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
         self._is_importing = is_importing and worker is not None
@@ -102,7 +108,7 @@ class LocalExecutor:
         number = len(self._steps)
         self._steps.append(step)
         self._ordered_after.append(worker.failures)
-        order = _order(step, number, worker.failures)
+        order = _order(step, number, worker.failures, self.start_mark(step.tool.module))
         if self._prepare.raw_output or self._is_importing or self._is_retiring:
             self._waiting.append(order)
         else:
@@ -382,7 +388,9 @@ class LocalExecutor:
         return self._steps[number].tool.module
 
 
-def _order(step: Step, number: int, failures: int) -> RunStep:
+def _order(
+    step: Step, number: int, failures: int, start_mark: tuple[str, int] | None = None
+) -> RunStep:
     return RunStep(
         step=number,
         module=step.tool.module,
@@ -400,6 +408,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
         attempt=step.attempt,
         writes_alone=step.writes_alone,
         failures=failures,
+        start_mark=start_mark,
     )
 
 

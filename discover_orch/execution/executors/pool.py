@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, ToolStarted
-from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.executors.local import LocalExecutor, StartMark
 from discover_orch.execution.supervisor import Supervisor, keep_alive
 from discover_orch.planning.plan import Step
 from discover_orch.worker.forks import Forks
@@ -26,6 +26,8 @@ class WorkerPool:
         self._workers = [first]
         self._start = start
         self._size = size
+        self._poll = select.poll()
+        self._polled: set[int] = set()
 
     @property
     def is_idle(self) -> bool:
@@ -57,10 +59,12 @@ class WorkerPool:
         due = min((one.next_deadline(now) for one in self._workers), default=now)
         wait = max(0.0, min(timeout, LONGEST_WAIT, due - now))
         fds = [(one, one.filenos()) for one in self._workers]  # several may wait for the same one
-        poll = select.poll()
-        for fd in (wake, *(fd for _, theirs in fds for fd in theirs)):
-            poll.register(fd, select.POLLIN)
-        readable = {fd for fd, _ in poll.poll(wait * 1000)}
+        wanted = {wake, *(fd for _, theirs in fds for fd in theirs)}
+        if wanted != self._polled:
+            self._poll, self._polled = select.poll(), wanted
+            for fd in wanted:
+                self._poll.register(fd, select.POLLIN)
+        readable = {fd for fd, _ in self._poll.poll(wait * 1000)}
         ready = [one for one, theirs in fds if not readable.isdisjoint(theirs)]
         if not ready or time.monotonic() >= due:
             return self._workers
@@ -99,12 +103,13 @@ class ForkedWorkers(WorkerPool):
         size: int,
         *,
         start: Callable[[], Supervisor] | None = None,
+        start_mark: StartMark = lambda _: None,
     ) -> None:
-        def start_one() -> LocalExecutor:
-            return LocalExecutor(prepare, claim_worker(forks), start=start)
+        def build(worker: Supervisor | None) -> LocalExecutor:
+            return LocalExecutor(prepare, worker, start=start, start_mark=start_mark)
 
         first = first or claim_worker(forks)
-        super().__init__(LocalExecutor(prepare, first, start=start), start_one, size)
+        super().__init__(build(first), lambda: build(claim_worker(forks)), size)
         self._forks = forks
 
     @property
