@@ -5,14 +5,12 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.compare import find_left_behind
-from discover_orch.staleness.current import find_gone
 from discover_orch.staleness.current_databases import CurrentDatabase, CurrentDatabases
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
@@ -198,19 +196,11 @@ class FlowRecord:
             self._before = read_flows(self._root)
             self._memory.write_flows({**self._before, **flows})
 
-    def _find_left(self) -> Iterator[str]:
-        """Tools that no longer exist, and whose writes are still there, though a tool of now could make them anew."""
-        gone = self._memory.results(find_gone(self._registry)).values()
-        order = self._registry.order
-        known = self._memory.results(order if gone else ())
-        found = find_left_behind(gone, [known[one] for one in order if one in known])
-        return (reason.by for reasons in found.values() for reason in reasons)
-
     def save(self) -> list[Problem]:
         """A warning for each stage whose order changes, and for the order of the stages."""
         before = read_flows(self._root) if self._before is None else self._before
-        gone = set(find_gone(self._registry)) - {*self._find_left()}
-        now = {one: flow for one, flow in {**before, **self._flows}.items() if one not in gone}
+        # Also those of tools that no longer exist: another branch of the repository may bring them back.
+        now = {**before, **self._flows}
         if now == before:
             return []
         self._memory.write_flows(now)

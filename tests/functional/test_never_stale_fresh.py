@@ -236,6 +236,20 @@ def test_a_file_is_made_without_what_a_tool_that_is_gone_has_added(
     assert (root / "both.txt").read_text() == "1"
 
 
+def test_a_tool_that_comes_back_is_stale_where_others_have_written_to_its_file_meanwhile(
+    project: Project, orch: Orch
+) -> None:
+    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
+    second = "STAGE = 't'\ndef run():\n    open('both.txt', 'a').write('2')\n"
+    root = project({"src/first.py": first, "src/second.py": second})
+    settle(orch)
+    (root / "src/second.py").rename(root / "second.txt")
+    assert run_changed(orch) == ["first"]
+    (root / "second.txt").rename(root / "src/second.py")
+    assert run_changed(orch) == ["second"]
+    assert (root / "both.txt").read_text() == "12"
+
+
 def test_a_tool_that_empties_the_folder_that_it_lists_is_stale_when_it_ran_alone(
     project: Project, orch: Orch
 ) -> None:

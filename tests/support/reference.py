@@ -291,6 +291,8 @@ def _api(name: str) -> str:
         if isinstance(value, property):
             lines.append(f"    {member}: {value.fget.__annotations__['return']}")
         elif inspect.isfunction(value) and not member.startswith("_"):
+            if not lines[-1].endswith((":", "...")):
+                lines.append("")
             lines.append(f"    def {member}{_plain(inspect.signature(value))}: ...")
     if name == "OrchError":
         lines += ["    problems: tuple[Problem, ...]", "    exit_code: ExitCode"]
@@ -300,7 +302,7 @@ def _api(name: str) -> str:
 
 
 def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
-    default = ""
+    default, annotation = "", annotation.replace("'", '"')
     if one.default is not msgspec.NODEFAULT:
         default = f" = {one.default!r}".replace("'", '"')
     elif one.default_factory is dict:
