@@ -21,7 +21,6 @@ from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
-from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -35,6 +34,7 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
 )
+from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.versions import (
     Versions,
     file_mark,
@@ -204,14 +204,14 @@ class AttemptReader:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
             modules = tuple(dict.fromkeys((*named, *seen.used_modules)))
-            for one in self._current.code.read(modules).values():
+            for one in self._current.code.read_code(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
         changed = [
             path for path, content in hashes.items() if self._loaded.get(path, content) != content
         ]
         if changed and self._is_live:
-            now = self._current.code.read((tool.module, *modules))
+            now = self._current.code.read_code((tool.module, *modules))
             known = {path: one for state in now.values() for path, one in state.hashes.items()}
             same = [path for path in changed if known.get(path) == self._loaded[path]]
             meanings = self._current.code_of(tool, now, modules)
