@@ -29,7 +29,6 @@ UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 EXISTS = "+"
 #: In the key of a table, in place of its name: the tool used tables that cannot be observed.
 ANY = "*"
-_ANY_TABLE = f"table::{ANY}"
 _AND = "\0"
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
@@ -146,17 +145,19 @@ def join_paths(paths: Iterable[str]) -> str:
 
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
     """When the tool with these writes wrote what `key` names last, and under which key; 0 for never."""
-    found = (key, writes[key].seq) if key in writes else (key, 0)
-    if not key.startswith("table:"):
-        return found
+    found = [(one, writes[one].seq) for one in _names_of(key, writes) if one in writes]
+    return max(found, key=lambda one: one[1], default=(key, 0))
+
+
+def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
+    """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
+    tables."""
+    if not key.startswith("table:") or is_table_list(key):
+        return [key]
     start = _database_of(key)
-    if is_table_list(key):
-        return found
     if key == start + ANY:
-        others = ((other, one.seq) for other, one in writes.items() if other.startswith(start))
-        return max(others, key=lambda one: one[1], default=found)
-    unclear = writes.get(start + ANY)
-    return (start + ANY, unclear.seq) if unclear and unclear.seq > found[1] else found
+        return [one for one in known if one.startswith(start)]
+    return [key, start + ANY]
 
 
 def shared_keys(
@@ -307,17 +308,8 @@ def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
     """Who wrote what `key` names last, unclear use of its database included."""
-    found = writers.get(key)
-    if not key.startswith("table:"):
-        return found
-    start = _database_of(key)
-    if key == start + ANY:
-        others = (one for other, one in writers.items() if other.startswith(start))
-        return max(others, key=lambda one: one.write.seq, default=None)
-    unclear = writers.get(start + ANY) if key != start else None
-    if found is None or (unclear is not None and unclear.write.seq > found.write.seq):
-        return unclear
-    return found
+    found = [writers[one] for one in _names_of(key, writers) if one in writers]
+    return max(found, key=lambda one: one.write.seq, default=None)
 
 
 class WrittenKeys:
@@ -332,12 +324,9 @@ class WrittenKeys:
 
     def find(self, keys: Iterable[Key]) -> set[str]:
         """The tools that may have written any of these, unclear use of a database included."""
-        names = {_without_number(key) for key in keys}
-        if _ANY_TABLE in names:
-            names.update(name for name in self._modules if name.startswith("table:"))
-        elif any(name.startswith("table:") for name in names):
-            names.add(_ANY_TABLE)
-        return set().union(*(self._modules.get(name, ()) for name in names))
+        known = self._modules
+        names = {name for key in keys for name in _names_of(_without_number(key), known)}
+        return set().union(*(known.get(name, ()) for name in names))
 
 
 def is_table_list(key: Key) -> bool:
