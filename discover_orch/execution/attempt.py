@@ -196,7 +196,7 @@ class AttemptReader:
     ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
         """The hashes of its code, modules that it loaded without an import statement, and files that were loaded with
         another text than the plan knew."""
-        code = self._current.code_of(tool, self._code)
+        code = {**self._current.code_of(tool, self._code)}
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]

@@ -88,12 +88,12 @@ class CurrentState:
 
     def code_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str]:
         """The hash of the syntax tree of each file of the tool's code; `more` are modules that it loads besides."""
-        found: dict[str, str] = {}
-        for one in self._parts(tool, code, more):
-            found.update(one.meanings)
-        return found
+        parts = self._parts(tool, code, more)
+        if len(parts) == 1:
+            return parts[0].meanings
+        return {path: meaning for one in parts for path, meaning in one.meanings.items()}
 
     def is_of_present_code(
         self, tool: Tool, success: Success, code: Mapping[str, CodeState]
@@ -111,10 +111,8 @@ class CurrentState:
 
     def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
         """The hashes of the bytes of the same files."""
-        found: dict[str, str] = {}
-        for one in self._parts(tool, code, ()):
-            found.update(one.hashes)
-        return found
+        parts = self._parts(tool, code, ())
+        return {path: content for one in parts for path, content in one.hashes.items()}
 
     def third_party_of(self, tool: Tool, code: Mapping[str, CodeState]) -> set[str]:
         """The installed modules that its code imports."""

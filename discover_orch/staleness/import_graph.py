@@ -55,7 +55,7 @@ class ImportGraph:
         self._imports: dict[str, tuple[str, ...]] = {}
         self._reached: dict[str, frozenset[str]] = {}
         #: The top-level names that each file imports, without those of the standard library.
-        self._outside: dict[str, frozenset[str]] = {}
+        self._outside: dict[str, set[str]] = {}
         #: The files of each module that `read_code` was asked for, as it gave them.
         self._given: dict[str, frozenset[str]] = {}
         self._has_forgotten = False
@@ -175,20 +175,14 @@ class ImportGraph:
     def _imports_of(self, module: str) -> tuple[str, ...]:
         known = self._imports.get(module)
         if known is None:
-            path = self._path(module)
+            path, locate = self._path(module), self._locations.locate
             names = self.files.names(path, module)
-            known = self._imports[module] = tuple(
-                name for name in names if self._locations.locate(name).path is not None
-            )
-            self._outside[path] = self._find_outside(path)
+            known = tuple([name for name in names if locate(name).path is not None])
+            self._imports[module] = known
+            own = {name.partition(".")[0] for name in (*known, module)}
+            tops = {name for name in names if "." not in name}
+            self._outside[path] = tops - own - sys.stdlib_module_names
         return known
-
-    def _find_outside(self, path: str) -> frozenset[str]:
-        file = self.files.read(path)
-        names = file.names if file else ()
-        tops = {name for name in names if "." not in name} - sys.stdlib_module_names
-        own = (name for name in names if self._locations.locate(name).path is not None)
-        return frozenset(tops.difference(name.partition(".")[0] for name in own))
 
     def _path(self, module: str) -> str:
         """The file of a module that has one."""

@@ -34,7 +34,7 @@ class ModuleLocations:
     """
 
     def __init__(self, project: Project) -> None:
-        self._root = project.root
+        self._start = project.root.rstrip("/") + "/"
         entries = module_folders(project)
         self._entries = tuple("" if one == "." else one + "/" for one in entries)
         self._locations: dict[str, Location] = {}
@@ -98,4 +98,4 @@ class ModuleLocations:
             return False
 
     def _full(self, path: str) -> str:
-        return os.path.join(self._root, path)
+        return self._start + path  # `os.path.join` takes a third of the time of a lookup
