@@ -26,8 +26,6 @@ from discover_orch.model.observation import CachedUse, ChildCode, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
-from discover_orch.source.imports import path_module
-from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -40,6 +38,8 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
 )
+from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.source_files import path_module
 from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
 from discover_orch.staleness.versions import (
     Versions,
@@ -217,7 +217,7 @@ class AttemptReader:
     ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
         """The hashes of its code, modules that it loaded without an import statement, and files that were loaded with
         another text than the plan knew."""
-        code = self._current.code_of(tool, self._code)
+        code = {**self._current.code_of(tool, self._code)}
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
@@ -227,14 +227,14 @@ class AttemptReader:
             named = (name for path in extra if (name := space.name(path)))
             by_path = (path_module(path) for path in child_code)
             modules = tuple(dict.fromkeys((*named, *seen.used_modules, *by_path)))
-            for one in self._current.code.read(modules).values():
+            for one in self._current.code.read_code(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
         changed = [
             path for path, content in hashes.items() if self._loaded.get(path, content) != content
         ]
         if changed and self._is_live:
-            now = self._current.code.read((tool.module, *modules))
+            now = self._current.code.read_code((tool.module, *modules))
             known = {path: one for state in now.values() for path, one in state.hashes.items()}
             same = [path for path in changed if known.get(path) == self._loaded[path]]
             meanings = self._current.code_of(tool, now, modules)
@@ -258,9 +258,9 @@ class AttemptReader:
                 project = self._current.project
                 places = tuple(dict.fromkeys((*one.folders, *project.pythonpath)))
                 self._child_sources[one.folders] = ImportGraph(replace(project, pythonpath=places))
-            reach = self._child_sources[one.folders].reach((one.name,))
-            found.update(dict.fromkeys(sorted(reach.paths)))
-            if one.path and one.path not in reach.paths:  # its name has a dot
+            reach = self._child_sources[one.folders].reach(one.name)
+            found.update(dict.fromkeys(sorted(reach)))
+            if one.path and one.path not in reach:  # its name has a dot
                 found[one.path] = None
         return tuple(path for path in found if not path.startswith("../"))
 

@@ -45,7 +45,6 @@ from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import (
     CurrentState,
     hash_code,
@@ -63,6 +62,7 @@ from discover_orch.staleness.fingerprint import (
     end_of_run,
     sequence,
 )
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.git_commit import read_commit
 from discover_orch.state.journal import (
@@ -93,11 +93,11 @@ class Recorder:
         project: Project,
         *,
         kind: str = "run",
-        code: CodeIndex | None = None,
+        code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
     ) -> None:
-        """`code` is the index of code that a watch keeps from one run to the next; `environ` is what tools get;
+        """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
         `ledger` is the run's key in the ledger."""
         self._ledger = ledger
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
@@ -203,7 +203,7 @@ class Recorder:
 
     def _update_code(self) -> None:
         if self._is_live:
-            self._code |= self._current.code.states(self._code)
+            self._code |= self._current.code.read_code(self._code)
 
     def close(self) -> None:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
@@ -443,7 +443,7 @@ class Recorder:
             self._database.save()
             self._attached.save()
         found = self._flows.save()
-        self._current.code.write()
+        self._current.code.files.write()
         return found
 
     def _finish(self, event: RunFinished) -> list[Problem]:

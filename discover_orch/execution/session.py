@@ -34,8 +34,8 @@ from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.code_hashes import CodeIndex
 from discover_orch.staleness.current import takes_connection
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
@@ -251,7 +251,7 @@ def run_watched(
     requests: RunRequests,
     environment: Mapping[str, str],
     all_frames: bool = False,
-    code: CodeIndex | None = None,
+    code: ImportGraph | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run of a watch, which handles signals itself. `worker` is a warm worker that may still be
     importing (`is_importing`). `code` is kept from one run to the next."""

@@ -57,12 +57,16 @@ def reachable(starts: Iterable[str], edges: Edges) -> frozenset[str]:
 
 
 def cyclic_groups(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
-    """The strongly connected components of two nodes or more that can be reached from `starts`.
+    """The strongly connected components of two nodes or more that can be reached from `starts`."""
+    return [frozenset(group) for group in components(starts, edges) if len(group) > 1]
+
+
+def components(starts: Iterable[str], edges: Edges) -> Iterator[list[str]]:
+    """The strongly connected components that can be reached from `starts`, each after all that it leads to.
 
     Tarjan's algorithm (1972), without recursion: `back` is the earliest node on the trail that can be reached again; a
     node from which only itself can be reached again closes a group.
     """
-    found: list[frozenset[str]] = []
     number: dict[str, int] = {}
     back: dict[str, int] = {}
     left: dict[str, Iterator[str]] = {}
@@ -89,9 +93,7 @@ def cyclic_groups(starts: Iterable[str], edges: Edges) -> list[frozenset[str]]:
                     group = [trail.popitem()[0]]
                     while group[-1] != node:
                         group.append(trail.popitem()[0])
-                    if len(group) > 1:
-                        found.append(frozenset(group))
-    return found
+                    yield group
 
 
 def reverse(edges: Edges) -> dict[str, tuple[str, ...]]:

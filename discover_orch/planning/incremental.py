@@ -93,7 +93,7 @@ class RemainingWork:
             return self.params_of(tool)
 
         freshness = Status(self._current, params, self.defaults_of).freshness()
-        self._current.code.write()
+        self._current.code.files.write()
         return freshness
 
     def params_of(self, tool: Tool) -> Params:

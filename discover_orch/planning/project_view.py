@@ -141,8 +141,8 @@ def _check_imports(view: ProjectView) -> list[Problem]:
     known = {problem.location.path for problem in view.errors if problem.location}
     found: dict[str, Problem] = {}
     for module in view.registry.order:
-        for path in sorted(graph.reach((module,)).paths - found.keys() - known):
-            read = graph.read(path)
+        for path in sorted(graph.reach(module) - found.keys() - known):
+            read = graph.files.read(path)
             if read is not None and read.problem is not None:
                 message = f"{read.problem.message} (imported by {view.registry.display(module)})"
                 found[path] = replace(read.problem, message=message, severity="warning")

@@ -72,21 +72,6 @@ def read_imports(
     return tuple(found)
 
 
-def path_module(path: str) -> str:
-    """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
-    `tools/make.py`."""
-    return f"/{path.removesuffix('.py')}"
-
-
-def with_packages(name: str) -> Iterator[str]:
-    """The module and the packages that are imported with it: `a`, `a.b`, `a.b.c` for `a.b.c`."""
-    position = -1 if name[:1] == "/" else name.find(".")
-    while position >= 0:
-        yield name[:position]
-        position = name.find(".", position + 1)
-    yield name
-
-
 def _live_branches(node: ast.If) -> list[ast.stmt]:
     """The branches that can run: `if TYPE_CHECKING` is for type checkers only."""
     test = node.test

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
-from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.fingerprint import Key
 
 #: What the keys of files begin with.
@@ -56,18 +55,15 @@ def merge(one: Change, other: Change) -> Change:
     )
 
 
-def build_paths(codes: Iterable[CodeState], keys: Iterable[Key]) -> Paths:
+def build_paths(code: frozenset[str], keys: Iterable[Key]) -> Paths:
     """The paths of this code, and of these keys of files."""
-    code: set[str] = set()
-    for one in codes:
-        code.update(one.meanings, one.missing)
     named: dict[str, set[str]] = {kind: set() for kind in FILES}
     for key in keys:
         kind, colon, path = key.partition(":")
         named[kind + colon].add(path)
     data, folders, globs = named.values()
     return Paths(
-        code=frozenset(code),
+        code=code,
         data=frozenset(data),
         listed=frozenset(folders),
         globs=tuple(sorted(globs)),

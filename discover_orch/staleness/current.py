@@ -17,7 +17,6 @@ from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
-from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current_databases import ABSENT_DATABASE, CurrentDatabases
 from discover_orch.staleness.fingerprint import (
@@ -27,6 +26,7 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
 )
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.table_keys import attached_path
 from discover_orch.staleness.versions import Versions
@@ -49,11 +49,11 @@ class CurrentState:
         memory: Memory,
         results: Mapping[str, ToolResult] = _NOTHING,
         signatures: Mapping[str, str] = _UNSIGNED,
-        code: CodeIndex | None = None,
+        code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`results` are those of the tools that will be asked about; `signatures` as of `CodeIndex`; `code` is a
-        `CodeIndex` that is kept anyway; `environ` is the environment that tools get."""
+        """`results` are those of the tools that will be asked about; `signatures` as of `ImportGraph`; `code` is a
+        graph that a watch keeps; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
@@ -63,10 +63,8 @@ class CurrentState:
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        self.code = CodeIndex(project, signatures) if code is None else code
+        self.code = ImportGraph(project, signatures) if code is None else code
         self._codes: Mapping[str, CodeState] = {}
-        #: What modules that cannot be read now meant when they last could be. Only a watch knows.
-        self.last_good: Mapping[str, str] = {}
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
@@ -76,19 +74,17 @@ class CurrentState:
             wanted.update(dict.fromkeys(success.modules if success else ()))
         if self.registry.conf is not None:
             wanted[CONF_MODULE] = None
-        self._codes = self.code.read(tuple(wanted))
+        self._codes = self.code.read_code(wanted)
         return self._codes
 
     def code_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str]:
         """The hash of the syntax tree of each file of the tool's code; `more` are modules that it loads besides."""
-        found: dict[str, str] = {}
-        for one in self._parts(tool, code, more):
-            found.update(one.meanings)
-        if self.last_good:
-            found |= {path: self.last_good[path] for path in found.keys() & self.last_good.keys()}
-        return found
+        parts = self._parts(tool, code, more)
+        if len(parts) == 1:
+            return parts[0].meanings
+        return {path: meaning for one in parts for path, meaning in one.meanings.items()}
 
     def is_of_present_code(
         self, tool: Tool, success: Success, code: Mapping[str, CodeState]
@@ -106,10 +102,8 @@ class CurrentState:
 
     def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
         """The hashes of the bytes of the same files."""
-        found: dict[str, str] = {}
-        for one in self._parts(tool, code, ()):
-            found.update(one.hashes)
-        return found
+        parts = self._parts(tool, code, ())
+        return {path: content for one in parts for path, content in one.hashes.items()}
 
     def third_party_of(self, tool: Tool, code: Mapping[str, CodeState]) -> set[str]:
         """The installed modules that its code imports."""
@@ -184,7 +178,7 @@ class CurrentState:
         has_packages = False
         for one in self._codes.values():
             present.update(dict.fromkeys(one.meanings))
-            absent.update(dict.fromkeys(one.missing))
+        absent.update(dict.fromkeys(self.code.missing))
         for result in self.results.values():
             if result.success is None:
                 continue

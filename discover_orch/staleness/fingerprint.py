@@ -155,21 +155,29 @@ def join_paths(paths: Iterable[str]) -> str:
 
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
     """When the tool with these writes wrote what `key` names last, and under which key; 0 for never."""
-    found = (key, writes[key].seq) if key in writes else (key, 0)
+    found = [
+        (one, writes[one].seq)
+        for one in _names_of(key, writes)
+        if one in writes and _stands_for(key, one, writes[one])
+    ]
+    return max(found, key=lambda one: one[1], default=(key, 0))
+
+
+def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
+    """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
+    tables, and so is that of an attached file."""
     if not key.startswith("table:") or is_table_list(key):
-        return found
-    start = database_of(key)
+        return [key]
+    start, path = database_of(key), attached_path(key)
+    files = [f"file:{path}", f"{_UNTOLD}file:{path}"] if path else []
     if key == start + ANY:
-        others = [(other, one.seq) for other, one in writes.items() if other.startswith(start)]
-    else:
-        others = [(start + ANY, writes[start + ANY].seq)] if start + ANY in writes else []
-    if path := attached_path(key):
-        others += [
-            (other, one.seq)
-            for other in (f"file:{path}",)
-            if (one := writes.get(other)) is not None and not one.is_by_table
-        ]
-    return max((found, *others), key=lambda one: one[1])
+        return [*(one for one in known if one.startswith(start)), *files]
+    return [key, start + ANY, *files]
+
+
+def _stands_for(key: Key, other: Key, write: Write) -> bool:
+    """A write of a file says nothing of its tables that have writes of their own."""
+    return not (write.is_by_table and other != key and not other.startswith("table:"))
 
 
 def shared_keys(
@@ -340,17 +348,11 @@ def _keep_untold(found: dict[Key, Writer], key: Key, known: Writer | None, write
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
     """Who wrote what `key` names last, unclear use of its database included."""
-    if not key.startswith("table:"):
-        return writers.get(key)
-    start = database_of(key)
-    if key == start + ANY:
-        keys = [other for other in writers if other.startswith(start)]
-    else:
-        keys = [key] if key == start else [key, start + ANY]
-    found = [writers[one] for one in keys if one in writers]
-    if key != start and (path := attached_path(key)):
-        files = (writers.get(one) for one in (f"file:{path}", f"{_UNTOLD}file:{path}"))
-        found += [one for one in files if one is not None and not one.write.is_by_table]
+    found = [
+        writers[one]
+        for one in _names_of(key, writers)
+        if one in writers and _stands_for(key, one, writers[one].write)
+    ]
     return max(found, key=lambda one: one.write.seq, default=None)
 
 
@@ -361,29 +363,21 @@ class WrittenKeys:
         self._modules: dict[Key, set[str]] = {}
 
     def add(self, module: str, keys: Iterable[Key]) -> None:
-        for key in keys:
-            for name in _without_numbers((key,)):
-                self._modules.setdefault(name, set()).add(module)
+        given = [*keys]
+        for key in (*given, *(f"file:{path}" for path in attached_paths(given))):
+            self._modules.setdefault(_without_number(key), set()).add(module)
 
     def find(self, keys: Iterable[Key]) -> set[str]:
         """The tools that may have written any of these, unclear use of a database included."""
-        names = _without_numbers(keys)
-        for start in {database_of(name) for name in names if name.startswith("table:")}:
-            if start + ANY in names:
-                names.update(name for name in self._modules if name.startswith(start))
-            names.add(start + ANY)
-        return set().union(*(self._modules.get(name, ()) for name in names))
+        known = self._modules
+        names = {name for key in keys for name in _names_of(_without_number(key), known)}
+        return set().union(*(known.get(name, ()) for name in names))
 
 
-def _without_numbers(keys: Iterable[Key]) -> set[Key]:
-    """The same keys for tables of any database, and the attached files in which tables are."""
-    given = {*keys}
-    return {
-        f"table::{key.split(':', 2)[2]}"
-        if key.startswith("table:") and not attached_path(key)
-        else key
-        for key in given
-    } | {f"file:{path}" for path in attached_paths(given)}
+def _without_number(key: Key) -> Key:
+    """The same key for a table of any database."""
+    is_main = key.startswith("table:") and not attached_path(key)
+    return f"table::{key.split(':', 2)[2]}" if is_main else key
 
 
 def run_of(seq: Seq) -> int:

@@ -1,20 +1,21 @@
-"""The project files whose change makes a tool stale: its module and all that it imports, directly or not.
+"""The code of each tool: its module and all project files that it imports, directly or not, and what each one means.
 
-`ImportGraph` reads a file again when the caller says that it may have changed, and parses it only where its bytes
-differ. Names are looked up as Python's import system does it. Reads and parses; never imports.
+Names are looked up as Python's import system does it. A watch says which files may have changed; any other command
+looks at each file once. Reads and parses; never imports.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from discover_orch.config.project import Project
-from discover_orch.source.imports import with_packages
+from discover_orch.model.graph import components
 from discover_orch.staleness.module_locations import ModuleLocations
-from discover_orch.staleness.source_files import SourceFile, SourceFiles, names_of
+from discover_orch.staleness.source_files import SourceFile, SourceFiles, with_packages
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
@@ -23,91 +24,122 @@ NEVER_PRELOADED = frozenset(
         *("tkinter", "turtle"),
     }
 )
+_NOTHING: Mapping[str, str] = {}
+_GONE = SourceFile("", "")  # it was removed just now
 
 
-class ImportReach(Struct, frozen=True, kw_only=True):
-    """The files that a module imports, directly or not. Paths are relative to the root.
+class CodeState(Struct, frozen=True, kw_only=True):
+    """What the code that a module reaches is at one time. Paths are relative to the root.
 
-    `paths` are project files that exist. `missing` are paths that would change what is imported if they appeared:
-    those of modules that the project does not have, and those that would be found first. One that ends in `/` is a
-    folder that does not exist: any file in it makes it a package. `has_unread`: some import could not be read, so that
+    `meanings` has the hash of the syntax tree of each file, "" where it cannot be read or parsed; `hashes` has that of
+    the bytes, "" where they cannot be read. `third_party` are the top-level names that are imported, in functions too,
+    and that neither the project nor the standard library has. `has_unread`: some import could not be read, so that
     any module may be imported.
     """
 
-    paths: frozenset[str] = frozenset()
-    missing: frozenset[str] = frozenset()
+    meanings: Mapping[str, str]
+    hashes: Mapping[str, str]
+    third_party: frozenset[str] = frozenset()
     has_unread: bool = False
 
 
-class _ModuleImports(Struct, frozen=True, kw_only=True):
-    """What one module imports by itself. `names` are all names that were looked up for it."""
-
-    names: tuple[str, ...]
-    modules: tuple[str, ...]
-    missing: frozenset[str]
-    has_unread: bool
-
-
-class _Reached(Struct, frozen=True, kw_only=True):
-    """How far one module reaches, and the `names` that were looked up for that."""
-
-    reach: ImportReach
-    names: frozenset[str]
-
-
 class ImportGraph:
-    """The files of a project that were asked for, as they were last read."""
+    """The modules of a project that were asked for, and those that they import. `files` are their files."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, signatures: Mapping[str, str] = _NOTHING) -> None:
+        """`signatures` are those of a scan that was just made."""
         self._root = project.root
-        self.files = SourceFiles(project)
+        self.files = SourceFiles(project, signatures)
         self._locations = ModuleLocations(project)
-        self._module_imports: dict[str, _ModuleImports] = {}
-        self._reached: dict[str, _Reached] = {}
+        #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
+        self._imports: dict[str, tuple[str, ...]] = {}
+        self._reached: dict[str, frozenset[str]] = {}
+        #: The top-level names that each file imports, without those of the standard library.
+        self._outside: dict[str, set[str]] = {}
+        #: The files of each module that `read_code` was asked for, as it gave them.
+        self._given: dict[str, frozenset[str]] = {}
+        self._has_forgotten = False
 
-    def read(self, path: str) -> SourceFile | None:
-        """The file as it was last read; None where it is no regular file."""
-        return self.files.read(path)
+    @property
+    def missing(self) -> frozenset[str]:
+        """The paths that would change what is imported if they appeared, as in `ModuleLocations`."""
+        return frozenset(self._locations.missing)
 
-    def refresh(self, path: str) -> SourceFile | None:
-        """The file as it is now. What depends on it is forgotten only where its imports have changed, or where it
-        was added or removed. A path that is no Python file counts too, since it may make or remove a folder."""
-        has_other_imports = self.files.refresh(path)
-        new = self.files.read(path)
-        exists = new is not None or (
-            not path.endswith(".py") and os.path.lexists(os.path.join(self._root, path))
-        )
-        changed = self._locations.find_moved(path, exists)
-        if has_other_imports:
-            changed |= self._locations.names_at(path)
-        if changed:
-            self._forget(changed)
-        return new
+    def read_code(
+        self, modules: Iterable[str], *, is_tolerant: bool = False
+    ) -> dict[str, CodeState]:
+        """The code of each module, in this order. `is_tolerant`: a file that cannot be parsed now means what it did
+        when it last could be."""
+        modules = [*modules]
+        if not self._given.keys() >= {*modules}:
+            self._forget_locations()  # a tool may have made a module that did not exist
+        self._find_reach(modules)
+        reached = {module: self.reach(module) for module in modules}
+        self._given |= reached
+        paths = frozenset[str]().union(*reached.values())
+        files = {path: self.files.read(path) or _GONE for path in paths}
+        hashes = {path: file.hash for path, file in files.items()}
+        meanings = {path: file.meaning for path, file in files.items()}
+        if is_tolerant:
+            meanings |= {path: file.last_good for path, file in files.items() if file.problem}
+        strangers = {path for path in paths if self._outside[path]}
+        unread = {path for path, file in files.items() if file.has_unread}
+        return {
+            module: CodeState(
+                meanings={path: meanings[path] for path in paths},
+                hashes={path: hashes[path] for path in paths},
+                third_party=frozenset[str]().union(
+                    *(self._outside[path] for path in paths & strangers)
+                ),
+                has_unread=not unread.isdisjoint(paths),
+            )
+            for module, paths in reached.items()
+        }
 
-    def reach(self, modules: Sequence[str]) -> ImportReach:
-        """How far these modules reach together, themselves included."""
-        found = [self._reach(module).reach for module in modules]
-        if len(found) == 1:
-            return found[0]
-        return ImportReach(
-            paths=frozenset().union(*(one.paths for one in found)),
-            missing=frozenset().union(*(one.missing for one in found)),
-            has_unread=any(one.has_unread for one in found),
-        )
+    def reach(self, module: str) -> frozenset[str]:
+        """The paths of the module and of all project files that it imports, directly or not."""
+        self._find_reach((module,))
+        starts = self._find_own((module,))
+        if len(starts) == 1:
+            return self._reached[starts[0]]
+        return frozenset[str]().union(*(self._reached[name] for name in starts))
+
+    def refresh(self, paths: Iterable[str]) -> set[str]:
+        """These files may have changed, come or gone; a path that ends in `/` is a folder.
+
+        Returns the modules whose code may be another one now, of those that `read_code` was asked for."""
+        changed: set[str] = set()
+        for path in paths:
+            old, new = self.files.known(path), self.files.refresh(path)
+            if self._has_moved(path, was_there=old is not None, is_there=new is not None):
+                self._forget_locations()
+            if old is None or new is None or old.hash == new.hash:
+                continue
+            if old.meaning != new.meaning:
+                changed.add(path)
+            names = [name for name in self._imports if self._path(name) == path]
+            has_other_names = len(names) > 1 and new.depends_on_name
+            if (old.names, old.has_unread) != (new.names, new.has_unread) or has_other_names:
+                self._forget_imports(names)
+        has_forgotten, self._has_forgotten = self._has_forgotten, False
+        return {
+            module
+            for module, given in self._given.items()
+            if not changed.isdisjoint(given) or (has_forgotten and self.reach(module) != given)
+        }
 
     def third_party(self, modules: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What these modules, and all that they import, take from modules outside the project when they are imported:
         (module, names), in the order of first appearance."""
         wanted: dict[str, dict[str, None]] = {}
-        pending = [name for module in reversed(modules) for name in with_packages(module)]
+        pending = self._find_own(modules)[::-1]
         seen: set[str] = set()
         while pending:
             name = pending.pop()
-            path = self._locations.locate(name).path
-            if name in seen or path is None:
+            if name in seen:
                 continue
             seen.add(name)
-            for fact in self.files.imports(path, name):
+            for fact in self.files.imports(self._path(name), name):
                 top = fact.module.partition(".")[0]
                 if fact.is_lazy or not top or top in NEVER_PRELOADED:
                     continue
@@ -115,88 +147,82 @@ class ImportGraph:
                 if location.path is None and not location.places:
                     names = wanted.setdefault(fact.module, {})
                     names.update((one, None) for one in fact.names if one != "*")
-            pending.extend(reversed(self._imports_of(name, path).modules))
+            pending.extend(reversed(self._imports_of(name)))
         return tuple((module, tuple(names)) for module, names in wanted.items())
 
-    def lookup_dependencies(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
-        """What the reach of a module depends on beside `ImportReach.missing`: the folders without `__init__` that were
-        looked into, and the top-level names that the project does not have, so that an installed package may."""
-        locations = {name: self._locations.locate(name) for name in self._reach(module).names}
-        own = {
-            name.partition(".")[0]
-            for name, location in locations.items()
-            if location.path is not None
-        }
-        folders = {
-            one
-            for location in locations.values()
-            if location.path is None
-            for one in location.places
-        }
-        tops = {name for name in locations if name and "." not in name}
-        return frozenset(folders), frozenset(tops - own)
-
-    def _imports_of(self, module: str, path: str) -> _ModuleImports:
-        known = self._module_imports.get(module)
-        if known is None:
-            facts = self.files.imports(path, module)
-            names = dict.fromkeys(names_of(facts))
-            locations = [(name, self._locations.locate(name)) for name in names]
-            known = self._module_imports[module] = _ModuleImports(
-                names=tuple(names),
-                modules=tuple(name for name, location in locations if location.path is not None),
-                missing=frozenset(one for _, location in locations for one in location.missing),
-                has_unread=not all(one.module for one in facts) or self.files.has_unread(path),
-            )
-        return known
-
-    def _reach(self, start: str) -> _Reached:
-        known = self._reached.get(start)
-        if known is not None:
-            return known
-        names = set(with_packages(start))
-        missing = {one for name in names for one in self._locations.locate(name).missing}
-        paths: set[str] = set()
-        has_unread = False
-        seen: set[str] = set()
-        pending = [*names]
+    def _find_reach(self, modules: Iterable[str]) -> None:
+        """Modules that import each other reach the same files; any other one reaches its own file and all that its
+        imports reach."""
+        edges: dict[str, list[str]] = {}
+        pending = [name for name in self._find_own(modules) if name not in self._reached]
         while pending:
             name = pending.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            path = self._locations.locate(name).path
-            if path is None:
-                continue
-            paths.add(path)
-            step = self._imports_of(name, path)
-            names.update(step.names)
-            missing |= step.missing
-            has_unread |= step.has_unread
-            pending.extend(step.modules)
-        known = self._reached[start] = _Reached(
-            reach=ImportReach(
-                paths=frozenset(paths), missing=frozenset(missing), has_unread=has_unread
-            ),
-            names=frozenset(names),
-        )
+            if name not in edges:
+                edges[name] = [one for one in self._imports_of(name) if one not in self._reached]
+                pending.extend(edges[name])
+        for group in components(edges, edges):
+            inside = frozenset(group)
+            others = {one for name in group for one in self._imports[name]} - inside
+            paths = frozenset(map(self._path, group))
+            paths = paths.union(*(self._reached[one] for one in others))
+            self._reached.update(dict.fromkeys(group, paths))
+
+    def _find_own(self, modules: Iterable[str]) -> list[str]:
+        """These modules and their packages, without those that have no file."""
+        names = dict.fromkeys(name for module in modules for name in with_packages(module))
+        return [name for name in names if self._locations.locate(name).path is not None]
+
+    def _imports_of(self, module: str) -> tuple[str, ...]:
+        known = self._imports.get(module)
+        if known is None:
+            path, locate = self._path(module), self._locations.locate
+            names = self.files.names(path, module)
+            known = tuple([name for name in names if locate(name).path is not None])
+            self._imports[module] = known
+            own = {name.partition(".")[0] for name in (*known, module)}
+            tops = {name for name in names if "." not in name}
+            self._outside[path] = tops - own - sys.stdlib_module_names
         return known
 
-    def _forget(self, names: set[str]) -> None:
-        """Forgets what depends on these names, or on what the modules of these names import."""
-        self._module_imports = {
-            module: step
-            for module, step in self._module_imports.items()
-            if module not in names and names.isdisjoint(step.names)
-        }
-        self._reached = {
-            module: found
-            for module, found in self._reached.items()
-            if names.isdisjoint(found.names)
-        }
+    def _path(self, module: str) -> str:
+        """The file of a module that has one."""
+        path = self._locations.locate(module).path
+        assert path is not None, module
+        return path
+
+    def _has_moved(self, path: str, *, was_there: bool, is_there: bool) -> bool:
+        """Whether a name may have to be looked up in another place, since this file or a folder above it came or
+        went."""
+        missing = self._locations.missing
+        folders = [folder for folder in _folders_above(path) if folder in missing]
+        if path.endswith("/") and path not in missing:
+            return not os.path.isdir(os.path.join(self._root, path))
+        return (
+            (was_there and not is_there)
+            or (is_there and path in missing)
+            or any(os.path.isdir(os.path.join(self._root, folder)) for folder in folders)
+        )
+
+    def _forget_locations(self) -> None:
+        self._locations.forget()
+        self._forget_imports([*self._imports])
+
+    def _forget_imports(self, modules: Iterable[str]) -> None:
+        for module in modules:
+            del self._imports[module]
+        self._reached.clear()
+        self._has_forgotten = True
 
 
 def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[str]]:
     """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
-    sources = ImportGraph(project)
-    return {module: sorted(sources.reach([module]).paths) for module in modules}
+    graph = ImportGraph(project)
+    return {module: sorted(graph.reach(module)) for module in modules}
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """`a/` and `a/b/` for `a/b/c`, and for `a/b/` too."""
+    position = path.find("/")
+    while position >= 0:
+        yield path[: position + 1]
+        position = path.find("/", position + 1)

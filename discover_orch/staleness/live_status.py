@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.change import FILES, Change, Paths, build_paths
-from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_databases import CurrentDatabases
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, UNSURE, Inputs, Key, ToolResult
-from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.live_modules import LiveModules
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness, reason_sentence
 from discover_orch.staleness.status import Status, no_defaults
@@ -27,20 +26,20 @@ from discover_orch.staleness.versions import meets_input
 
 
 class LiveStatus(Status):
-    """`modules` are those of the project, as they were last read."""
+    """`code` has the modules of the project, as they were last read."""
 
     def __init__(
         self,
         project: Project,
         registry: Registry,
         params_of: Callable[[Tool], Params],
-        sources: ImportGraph,
+        code: ImportGraph,
         environ: Mapping[str, str],
         defaults_of: Callable[[Tool], Params] = no_defaults,
     ) -> None:
         self._memory, self._environ = Memory(project.root), environ
         self._defaults_of = defaults_of
-        self.modules = LiveModules(project, sources)
+        self.code = code
         self._remembered = self._memory.results(registry.order)
         self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
         self._own: dict[str, Freshness] = {}
@@ -58,10 +57,9 @@ class LiveStatus(Status):
             registry,
             self._memory,
             self._remembered,
-            code=self.modules.index,
+            code=self.code,
             environ=self._environ,
         )
-        present.last_good = self.modules.last_good
         super().__init__(present, params_of, self._defaults_of)
         #: The files that each tool depends on or has written.
         self._rests: dict[str, frozenset[Key]] = {}
@@ -70,7 +68,7 @@ class LiveStatus(Status):
         self._paths: Paths | None = None
         self._names = {module: self._names_of(module) for module in registry.order}
         names = {name for some in self._names.values() for name in some}
-        self._codes: dict[str, CodeState] = self.modules.read(names)
+        self._codes = self._read_code(names)
 
     def freshness(self) -> dict[str, Freshness]:
         if self._answer is None:
@@ -94,19 +92,24 @@ class LiveStatus(Status):
         if self._all_are_dirty:
             self._own.clear()
             self._dirty.update(self._registry.order)
-            self._codes = self.modules.index.states(self._codes)
+            self._codes = self._read_code(self._codes)
         if self._dirty:
             self._own |= {module: self._judge(module, self._codes) for module in self._dirty}
             self._own = {module: self._own[module] for module in self._registry.order}
         self._dirty.clear()
         self._all_are_dirty = False
 
+    @property
+    def broken(self) -> Mapping[str, Problem]:
+        """The modules that cannot be read now. Until they can be, they mean what they last did."""
+        return self.code.files.problems
+
     def is_held(self, module: str) -> bool:
         """Whether its code has a file that cannot be read now."""
-        if not self.modules.broken:
+        if not self.broken:
             return False
         parts = [self._codes[name] for name in self._names.get(module, ())]
-        return any(not one.meanings.keys().isdisjoint(self.modules.broken) for one in parts)
+        return any(not one.meanings.keys().isdisjoint(self.broken) for one in parts)
 
     # What is watched for it.
 
@@ -114,7 +117,8 @@ class LiveStatus(Status):
         """What the answer depends on."""
         if self._paths is None:
             keys = {key for module in self._registry.order for key in self._rests_on(module)}
-            self._paths = build_paths(self._codes.values(), keys)
+            code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
+            self._paths = build_paths(code, keys)
         return self._paths
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
@@ -144,11 +148,9 @@ class LiveStatus(Status):
             return Change()
         self._settle_results()
         self._look_at_database()
-        before = {path: self.modules.meaning(path) for path in paths if _is_code(path)}
+        before = {path: self._meaning(path) for path in paths if _is_code(path)}
         concerned = self._refresh_code(before)
-        changed = [
-            path for path, meaning in before.items() if self.modules.meaning(path) != meaning
-        ]
+        changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
         outside = self._refresh_data(paths, concerned)
         self._dirty |= concerned
         self._answer = None
@@ -166,7 +168,7 @@ class LiveStatus(Status):
                 causes[module] = tuple(reason.key for reason in reasons)
         found = dict.fromkeys(changed)
         found |= {key.partition(":")[2]: None for keys in causes.values() for key in keys}
-        quiet = found.keys() | self.modules.broken.keys()
+        quiet = found.keys() | self.broken.keys()
         return Change(
             touched=touched,
             causes=causes,
@@ -185,13 +187,12 @@ class LiveStatus(Status):
         project: Project,
         registry: Registry,
         params_of: Callable[[Tool], Params],
-        sources: ImportGraph,
+        code: ImportGraph,
     ) -> Change:
         """There are other tools, or another order or configuration. Touches new tools, and those that are stale now
         and were fresh, or for which the configuration differs."""
         were = self.freshness()
-        if sources is not self.modules.sources:
-            self.modules = LiveModules(project, sources, self.modules)
+        self.code = code
         self._remembered |= self._memory.results(
             [module for module in registry.order if module not in self._remembered]
         )
@@ -250,7 +251,7 @@ class LiveStatus(Status):
         self._present.versions.forget(_paths_of(used))
         names = self._names[module] = self._names_of(module)
         if unknown := [one for one in names if one not in self._codes]:
-            self._codes |= self.modules.index.read(unknown)
+            self._codes |= self._read_code(unknown)
         self._rests.pop(module, None)
         self._all_are_dirty, self._answer, self._paths = True, None, None
         self._has_new_results = True
@@ -260,14 +261,23 @@ class LiveStatus(Status):
             if key.startswith("file:") and self._present.mark(key) == write.mark
         ]
 
+    def _read_code(self, names: Iterable[str]) -> dict[str, CodeState]:
+        return self.code.read_code(names, is_tolerant=True)
+
+    def _meaning(self, path: str) -> str | None:
+        """What a module means, or meant when it last could be read; None where that is not known."""
+        file = self.code.files.known(path)
+        return None if file is None else file.meaning or file.last_good or None
+
     def _refresh_code(self, before: Mapping[str, str | None]) -> set[str]:
         """The tools that these modules concern, each given with what it meant before."""
-        modules = self.modules.refresh(before)
+        missing = self.code.missing
+        modules = self.code.refresh(before)
         concerned = {
             module for module, names in self._names.items() if not modules.isdisjoint(names)
         }
         for path in before:
-            now = self.modules.meaning(path)
+            now = self._meaning(path)
             concerned.update(
                 module
                 for module in self._registry.order
@@ -275,11 +285,9 @@ class LiveStatus(Status):
             )
         if before:
             concerned |= self._find_all_users()
-        states = self.modules.index.states({name for one in concerned for name in self._names[one]})
-        if any(
-            one.meanings.keys() != self._codes[name].meanings.keys()
-            or one.missing != self._codes[name].missing
-            for name, one in states.items()
+        states = self._read_code({name for one in concerned for name in self._names[one]})
+        if self.code.missing != missing or any(
+            one.meanings.keys() != self._codes[name].meanings.keys() for name, one in states.items()
         ):
             self._paths = None
         self._codes |= states
@@ -381,7 +389,7 @@ class LiveStatus(Status):
         return tuple(self._present.modules_of(self._registry.tools[module], more))
 
     def _is_used(self, path: str) -> bool:
-        if path.endswith(".py") and self.modules.meaning(path) is not None:
+        if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
 

@@ -1,29 +1,37 @@
-"""The Python files of a project that were asked for, as they were last read: what they mean, and what they import.
+"""The Python files of a project that were asked for: what they mean, and which names their imports look up.
 
-A file that may have changed is read again, and parsed only where its bytes differ. Reads and parses; never imports.
+This is kept from one command to the next. A file is read again only where its signature has changed, and parsed only
+where its bytes have. No parser is loaded where nothing has changed. Reads and parses; never imports.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
-from discover_orch.discovery.parse_files import read_source
+from discover_orch import __version__
+from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.scanner import PythonPath
-from discover_orch.discovery.tree import ABSENT, signature_of
+from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import Problem
-from discover_orch.source.ast_hash import hash_behaviour, hash_module
 from discover_orch.source.facts import ImportFact
-from discover_orch.source.imports import DYNAMIC, read_imports, with_packages
-from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
+from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+
+_KIND = "code 4"
+#: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
+_UNSURE = "?"
 #: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
 _MOVES_PLACES = (
     *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
@@ -33,192 +41,250 @@ _DEPENDS_ON_ITS_NAME = re.compile(
     rb"\bfrom\s*(?:\\\s*)?\.|\bimport_module\b|\b__import__\b|__all__"
 )
 _TAG = b"ORCH"
-_WORDS = tuple(word.encode() for word in DYNAMIC)
+_NOTHING: Mapping[str, str] = {}
 
 
-class SourceFile(Struct, frozen=True, kw_only=True):
-    """A file as it was last read. `hash` is that of the bytes, "" where they cannot be read; `meaning` that of the
-    syntax tree; `effect` the same without what only says how a tool is run. A file with a `problem` has no meaning,
-    and the imports of the last text that could be parsed."""
+class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A file as it was last read.
 
-    path: str
-    module: str
+    `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read; `meaning` that of the
+    syntax tree, without what only says how a tool is run. `names` are those that its imports look up, packages before
+    what is in them. `has_unread`: it may import any module. `depends_on_name`: under another module name than its own,
+    it may import something else.
+
+    A file with a `problem` has no meaning, and the names of the last text that could be parsed; `last_good` is what
+    that text meant.
+    """
+
+    signature: str
     hash: str
-    meaning: str
-    effect: str = ""
-    imports: tuple[ImportFact, ...] = ()
+    meaning: str = ""
+    names: tuple[str, ...] = ()
+    has_unread: bool = False
+    depends_on_name: bool = False
+    is_blank: bool = False
     problem: Problem | None = None
+    last_good: str = ""
 
 
-class _File(Struct, frozen=True, kw_only=True):
-    """What is kept of a file. While `edges` is the same, its modules reach the same files."""
+class _Document(Struct, frozen=True, kw_only=True):
+    """The kept form: the files without a problem, by path, and what they depend on beside their bytes."""
 
-    source: SourceFile
-    data: bytes | None
-    has_unread: bool
-    edges: tuple[object, ...]
+    key: list[object]
+    files: dict[str, SourceFile]
 
 
 class SourceFiles:
-    """Paths are relative to the root."""
+    """Paths are relative to the root. `problems` are those of the files that cannot be read now."""
 
-    def __init__(self, project: Project) -> None:
-        self._root = project.root
+    def __init__(self, project: Project, signatures: Mapping[str, str] = _NOTHING) -> None:
+        """`signatures` are those of a scan that was just made."""
+        self._root, self._signatures = project.root, signatures
         self._space = PythonPath(project)
-        self._files: dict[str, _File | None] = {}
-        self._good: dict[str, _File] = {}
-        self._signatures: dict[str, str] = {}
-        #: Imports under another name than the file's own, by path and name.
-        self._imports_by_name: dict[str, dict[str, tuple[ImportFact, ...]]] = {}
+        self._key: list[object] = [
+            __version__,
+            *sys.version_info[:2],
+            [*module_folders(project)],
+        ]
+        self._path = os.path.join(project.root, FOLDER, "code")
+        document = read_sealed(self._path, _KIND, _Document)
+        #: What was kept. It may be out of date.
+        self._kept = document.files if document and document.key == self._key else {}
+        self._files: dict[str, SourceFile | None] = {}
+        self._looked_at: dict[str, SourceFile | None] = {}
+        self.problems: dict[str, Problem] = {}
+        #: By path and name of the module, with the hash of the bytes.
+        self._imports: dict[tuple[str, str], tuple[str, tuple[ImportFact, ...]]] = {}
 
     def read(self, path: str) -> SourceFile | None:
-        """The file as it was last read; None where it is no regular file."""
-        file = self._file(path)
-        return None if file is None else file.source
-
-    def refresh(self, path: str) -> bool:
-        """Read the file as it is now. Whether it may import something else than before."""
-        old = self._files.get(path)
-        new = self._load(path, old) if path.endswith(".py") else None
-        self._files[path] = new
-        if new is not None and new is old:
-            return False
-        has_other_names = bool(self._imports_by_name.pop(path, None))
-        return has_other_names or _edges(old) != _edges(new)
-
-    def has_unread(self, path: str) -> bool:
-        """Whether it may import any module, since it changes where Python looks for them."""
-        file = self._file(path)
-        return file is not None and file.has_unread
-
-    def data(self, path: str) -> bytes | None:
-        """The bytes as they were last read."""
-        file = self._file(path)
-        return None if file is None else file.data
-
-    def signature(self, path: str) -> str:
-        """The signature of the file just before it was last read."""
-        self._file(path)
-        return self._signatures.get(path, ABSENT)
-
-    def edges(self, path: str) -> str:
-        """A hash of the names that the file, under its own name, imports. While it is the same, all modules that
-        import the file reach the same files."""
-        file = self._file(path)
-        if file is None:
-            return ""
-        facts = file.source.imports
-        traits = (
-            file.has_unread or not all(one.module for one in facts),
-            file.data is not None and _DEPENDS_ON_ITS_NAME.search(file.data) is not None,
-        )
-        return content_hash(repr((traits, sorted(set(names_of(facts))))).encode("utf-8", "replace"))
-
-    def has_other_names(self, path: str) -> bool:
-        """Whether some module imports the file under another name, and its imports depend on the name. Then `edges`
-        does not say enough."""
-        return path in self._imports_by_name
-
-    def imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
-        """The imports of a file when it is imported as `module`. Relative imports depend on that name, and a file can
-        have two: `src.a` and `a`, where both the root and `src` are in `pythonpath`."""
-        file = self._file(path)
-        if file is None:
-            return ()
-        good = file if file.source.problem is None else self._good.get(path)
-        if good is None or good.data is None:
-            return file.source.imports
-        if module == good.source.module or not _DEPENDS_ON_ITS_NAME.search(good.data):
-            return good.source.imports
-        others = self._imports_by_name.setdefault(path, {})
-        if module not in others:
-            with ignore_warnings():
-                others[module] = read_imports(
-                    parse(good.data), module=module, is_package=_is_package(path)
-                )
-        return others[module]
-
-    def _file(self, path: str) -> _File | None:
+        """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular
+        file."""
         if path not in self._files:
-            self._files[path] = self._load(path, None)
+            known = self._kept.get(path)
+            self._note(path, self._read(path, known, self._signatures.get(path, _UNSURE)))
         return self._files[path]
 
-    def _load(self, path: str, old: _File | None) -> _File | None:
-        """The file as it is now; `old` itself where the bytes are the same."""
-        full = self._full(path)
-        self._signatures[path] = signature_of(full)
-        data = read_source(self._root, path) if path.endswith(".py") else None
-        if data is None:
+    def look_at(self, path: str) -> SourceFile | None:
+        """The file as it is now. `read` gives it as it was until `refresh`."""
+        known = self._looked_at.get(path) or self._files.get(path)
+        found = self._looked_at[path] = self._read(path, known)
+        return found
+
+    def refresh(self, path: str) -> SourceFile | None:
+        """The file as it is now; from now on `read` gives this."""
+        old, new = self._files.get(path), self.look_at(path)
+        if old is not None and new is not None and new.problem is not None:
+            new = replace(
+                new,
+                names=old.names,
+                has_unread=old.has_unread,
+                depends_on_name=old.depends_on_name,
+                last_good=old.meaning or old.last_good,
+            )
+        self._note(path, new)
+        return new
+
+    def known(self, path: str) -> SourceFile | None:
+        """As `read`, without reading a file that was not asked for yet."""
+        return self._files.get(path)
+
+    def names(self, path: str, module: str) -> tuple[str, ...]:
+        """The names that the file looks up when it is imported as `module`. Relative imports depend on that name, and
+        a file can have two: `src.a` and `a`, where both the root and `src` are in `pythonpath`."""
+        file = self.read(path)
+        if file is None:
+            return ()
+        if module == self._name(path) or not file.depends_on_name:
+            return file.names
+        return _names_of(self.imports(path, module))
+
+    def imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
+        """The imports of the file as `module`. Parses it where that was not done yet."""
+        file, known = self.read(path), self._imports.get((path, module))
+        if file is None:
+            return ()
+        if known is None or (known[0] != file.hash and file.problem is None):
+            known = (file.hash, self._parse_imports(path, module))
+            self._imports[path, module] = known
+        return known[1]
+
+    def write(self) -> bool:
+        """Keeps what is new for the next command; False where it cannot be written."""
+        now = {path: file for path, file in self._files.items() if file and not file.problem}
+        if all(self._kept.get(path) == file for path, file in now.items()):
+            return True
+        now |= {
+            path: file
+            for path, file in self._kept.items()
+            if path not in self._files and os.path.exists(os.path.join(self._root, path))
+        }
+        if not write_sealed(self._path, _KIND, _Document(key=self._key, files=now)):
+            return False
+        self._kept = now
+        return True
+
+    def _note(self, path: str, file: SourceFile | None) -> None:
+        self._files[path] = file
+        if file is not None and file.problem is not None:
+            self.problems[path] = file.problem
+        else:
+            self.problems.pop(path, None)
+
+    def _read(
+        self, path: str, known: SourceFile | None, signature: str = _UNSURE
+    ) -> SourceFile | None:
+        """The file as it is now, or `known` where that is the same; `signature` may be known too."""
+        if known is not None and known.signature == signature:
+            return known
+        full = os.path.join(self._root, path)
+        if signature[0] == _UNSURE:
+            signature = signature_of(full)
+        if signature == ABSENT or not path.endswith(".py"):
             return None
-        if old is not None and data == (old.source.problem if old.data is None else old.data):
-            return old
-        if isinstance(data, Problem):
-            return self._broken(path, None, data)
+        if known is not None and known.signature == signature:
+            return known
+        started = time.time_ns()
+        data = _read_bytes(full)
+        if data is None or is_racy(signature, started):  # another user may be able to read it
+            signature = _UNSURE + signature
+        if known is not None and data is not None and known.hash == content_hash(data):
+            return replace(known, signature=signature)
+        return self._parse(path, signature, data)
+
+    def _parse(self, path: str, signature: str, data: bytes | None) -> SourceFile | None:
+        from discover_orch.discovery.parse_files import read_source
+        from discover_orch.source.ast_hash import hash_behaviour, hash_module
+        from discover_orch.source.parse import (
+            PARSE_ERRORS,
+            build_problem,
+            ignore_warnings,
+            parse,
+        )
+
+        if data is None:
+            problem = read_source(self._root, path)
+            if not isinstance(problem, Problem):
+                return None  # it was removed just now
+            return SourceFile(signature=signature, hash="", problem=problem)
+        hashed, module = content_hash(data), self._name(path)
         with ignore_warnings():
             try:
                 tree = parse(data)
-                meaning = hash_module(tree)
-                effect = hash_behaviour(tree) if _TAG in data else meaning
-                source = SourceFile(
-                    path=path,
-                    module=self._name(path),
-                    hash=content_hash(data),
-                    meaning=meaning,
-                    effect=effect,
-                    imports=read_imports(
-                        tree,
-                        module=self._name(path),
-                        is_package=_is_package(path),
-                        with_calls=any(word in data for word in _WORDS),
-                    ),
-                )
+                meaning = hash_behaviour(tree) if _TAG in data else hash_module(tree)
+                facts = _read_facts(tree, data, path, module)
             except PARSE_ERRORS as error:
-                return self._broken(path, data, build_problem(error, data, path))
-        has_unread = any(word in data for word in _MOVES_PLACES)
-        edges = tuple((one.kind, one.module, one.names, one.is_lazy) for one in source.imports)
-        file = _File(source=source, data=data, has_unread=has_unread, edges=(has_unread, *edges))
-        self._good[path] = file
-        return file
-
-    def _broken(self, path: str, data: bytes | None, problem: Problem) -> _File:
-        """A file that cannot be parsed, with the edges of the last text that could."""
-        good = self._good.get(path)
-        if data is not None and b"STAGE" not in data:
-            problem = replace(problem, hint="fix the syntax error")  # it is not a tool
-        return _File(
-            source=SourceFile(
-                path=path,
-                module=self._name(path),
-                hash="" if data is None else content_hash(data),
-                meaning="",
-                imports=good.source.imports if good else (),
-                problem=problem,
-            ),
-            data=data,
-            has_unread=good.has_unread if good else False,
-            edges=good.edges if good else (),
+                problem = build_problem(error, data, path)
+                if b"STAGE" not in data:
+                    problem = replace(problem, hint="fix the syntax error")  # it is not a tool
+                return SourceFile(signature=signature, hash=hashed, problem=problem)
+        self._imports[path, module] = hashed, facts
+        return SourceFile(
+            signature=signature,
+            hash=hashed,
+            meaning=meaning,
+            names=_names_of(facts),
+            has_unread=any(word in data for word in _MOVES_PLACES)
+            or not all(one.module for one in facts),
+            depends_on_name=_DEPENDS_ON_ITS_NAME.search(data) is not None,
+            is_blank=not data.strip(),
         )
+
+    def _parse_imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
+        from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
+
+        data = _read_bytes(os.path.join(self._root, path))
+        if data is None:
+            return ()
+        with ignore_warnings():
+            try:
+                return _read_facts(parse(data), data, path, module)
+            except PARSE_ERRORS:
+                return ()
 
     def _name(self, path: str) -> str:
         return self._space.name(path) or (CONF_MODULE if path == CONF_FILE else "")
 
-    def _full(self, path: str) -> str:
-        return os.path.join(self._root, path)
+
+def path_module(path: str) -> str:
+    """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
+    `tools/make.py`."""
+    return f"/{path.removesuffix('.py')}"
 
 
-def names_of(facts: Iterable[ImportFact]) -> Iterator[str]:
-    """All names that these imports look up, packages before what is in them."""
+def with_packages(name: str) -> Iterator[str]:
+    """The module and the packages that are imported with it: `a`, `a.b`, `a.b.c` for `a.b.c`."""
+    position = -1 if name[:1] == "/" else name.find(".")
+    while position >= 0:
+        yield name[:position]
+        position = name.find(".", position + 1)
+    yield name
+
+
+def _names_of(facts: Iterable[ImportFact]) -> tuple[str, ...]:
+    """All names that these imports look up, each once."""
+    found: dict[str, None] = {}
     for fact in facts:
         if fact.module:
-            yield from with_packages(fact.module)
-            for name in fact.names:
-                if name != "*":
-                    yield f"{fact.module}.{name}"
+            found.update(dict.fromkeys(with_packages(fact.module)))
+            found.update((f"{fact.module}.{name}", None) for name in fact.names if name != "*")
+    return tuple(found)
 
 
-def _edges(file: _File | None) -> tuple[object, ...]:
-    return () if file is None else file.edges
+def _read_facts(tree: ast.Module, data: bytes, path: str, module: str) -> tuple[ImportFact, ...]:
+    from discover_orch.source.imports import DYNAMIC, read_imports
+
+    return read_imports(
+        tree,
+        module=module,
+        is_package=path.endswith("__init__.py"),
+        with_calls=any(word.encode() in data for word in DYNAMIC),
+    )
 
 
-def _is_package(path: str) -> bool:
-    return path.endswith("__init__.py")
+def _read_bytes(full: str) -> bytes | None:
+    """The bytes of a file; None where it cannot be read."""
+    try:
+        with open(full, "rb", buffering=0, opener=open_nonblocking) as file:
+            return file.readall()
+    except (OSError, ValueError):
+        return None

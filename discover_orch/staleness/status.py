@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.compare import (
     Reason,
     Upstream,
@@ -37,6 +36,7 @@ from discover_orch.staleness.fingerprint import (
     end_of_run,
     find_writers,
 )
+from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
 from discover_orch.state.journal import find_runs, has_ended, read_record

@@ -49,12 +49,12 @@ class ChangeHandler:
         found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        before, broken = watched.view, {*watched.status.modules.broken}
+        before, broken = watched.view, {*watched.status.broken}
         change = watched.refresh(found)
         if change.is_structural:
             for warning in watched.new_warnings(before):
                 self._outbox.add_note(warning)
-        return self.act(change, fixed=broken.difference(watched.status.modules.broken))
+        return self.act(change, fixed=broken.difference(watched.status.broken))
 
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
@@ -126,7 +126,7 @@ class ChangeHandler:
         stale = sum(not freshness[module].is_fresh for module in runs)
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
-            action = "wait" if held or watched.status.modules.broken or watched.problems else "none"
+            action = "wait" if held or watched.status.broken or watched.problems else "none"
         if action == "wait" and has_new_problems:
             return  # the problems say all that there is to say
         self._outbox.add(

@@ -217,7 +217,7 @@ class WatchLoop:
             requests=self,
             environment=self._environ,
             all_frames=self._options.all_frames,
-            code=watched.status.modules.index,
+            code=watched.status.code,
         )
         try:
             for event in events:

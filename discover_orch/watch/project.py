@@ -67,7 +67,7 @@ class WatchedProject:
             *self.problems,
             *self._strays,
             *self.view.errors,
-            *self.status.modules.broken.values(),
+            *self.status.broken.values(),
         )
 
     @property
@@ -78,7 +78,7 @@ class WatchedProject:
 
     def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The third-party imports of the watched tools: (module, names of its `from`)."""
-        return self.status.modules.sources.third_party(self.targets)
+        return self.status.code.third_party(self.targets)
 
     def plan_of(self, reasons: Mapping[str, str]) -> Plan:
         """The part of the plan with these tools, in its order."""
@@ -118,7 +118,7 @@ class WatchedProject:
 
     def note_installation(self) -> Change:
         """Packages were installed or removed."""
-        return self._renew(self.status.modules.sources)
+        return self._renew(self.status.code)
 
     def is_output(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last, or declares it as an output."""
@@ -160,7 +160,7 @@ class WatchedProject:
         self._known, self._is_config_broken = None, False
         change = Change(paths=config, is_structural=True)
         if not self.problems:
-            sources = self.status.modules.sources
+            sources = self.status.code
             if self.view.project.pythonpath != old.project.pythonpath:
                 sources = ImportGraph(self.view.project)
                 self.files.sources = sources
@@ -181,7 +181,7 @@ class WatchedProject:
         """Whether the tools or what the command line offers may have changed, and not only code."""
         if path in (CONF_FILE, *CONFIG_FILES) or path[-1:] == "/":
             return True
-        if not self.files.is_module(path) or path in self.status.modules.broken:
+        if not self.files.is_module(path) or path in self.status.broken:
             return False
         if not self.files.exists(path):
             return True

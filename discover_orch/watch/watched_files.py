@@ -161,14 +161,14 @@ class WatchedFiles:
         parse) or `missing`."""
         if not self.is_module(path):
             return "complete" if os.path.exists(os.path.join(self._root, path)) else "missing"
-        source = self.sources.refresh(path)
+        source = self.sources.files.look_at(path)
         if source is None:
             return "missing"
         if source.problem is not None:
             return "incomplete"
-        data = self.sources.files.data(path) or b""
-        was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [str(len(data))]
-        return "complete" if data.strip() or was_empty else "incomplete"
+        size = source.signature.split(" ")[1]
+        was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [size]
+        return "complete" if not source.is_blank or was_empty else "incomplete"
 
     def has_event(self, path: str, signature: str) -> bool:
         """Whether the system announces the change to this signature: not where only the permissions changed."""

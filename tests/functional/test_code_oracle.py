@@ -3,7 +3,7 @@
 Hypothesis makes small projects full of the traps of imports, and edits of them. The oracle is Python itself:
 one long-lived process forks for each version, really imports each tool there and says what it saw: all values
 that it can reach through modules and functions, or the exception. The code of a tool that sees something else after
-the edit has to be another one. And what `CodeIndex` and `ImportGraph` know step by step must be what new ones find.
+the edit has to be another one. And what an `ImportGraph` knows step by step must be what a new one finds.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from tests.support.project_builder import clean_environment
 
 ORACLE = r"""
@@ -225,25 +224,31 @@ def check(oracle: Oracle, world: World) -> None:
         )
         assert problems == ()
         space = PythonPath(project)
-        sources = ImportGraph(project)
-        index = CodeIndex(project, sources=sources)
+        live = ImportGraph(project)
         found = _tools(files, space)
-        codes = index.read([*found])
+        codes = live.read_code(found)
         said = oracle.ask(root, entries, [*found])
         for batch in rounds:
             old = dict(files)
             old_folders = _folders(root)
-            missing = sources.reach([*found]).missing
+            missing = live.missing
             for kind, where, what in batch:
                 _edit(root, files, missing, kind, where, what)
             touched = {path for path in {*old, *files} if old.get(path) != files.get(path)}
-            index.refresh({*touched, *(old_folders ^ _folders(root))})
+            concerned = live.refresh({*touched, *(old_folders ^ _folders(root))})
             found_now = _tools(files, space)
-            codes_now = index.read([*found_now])
+            codes_now = live.read_code(found_now)
+            for name in found.keys() & found_now.keys() - concerned:
+                assert codes_now[name].meanings == codes[name].meanings, name
             said_now = oracle.ask(root, entries, [*found_now])
             for name in found_now:
                 oracle.compared += 1
-                is_other = name not in found or _differ(codes[name], codes_now[name])
+                # A folder that becomes a package without any module in it has no code.
+                is_other = (
+                    name not in found
+                    or live.missing != missing
+                    or _differ(codes[name], codes_now[name])
+                )
                 if all(str(one.get(name)).startswith("SyntaxError(") for one in (said, said_now)):
                     continue  # it runs neither before nor after, so there is no success to keep
                 if name not in found or said[name] != said_now[name]:
@@ -254,8 +259,10 @@ def check(oracle: Oracle, world: World) -> None:
                     )
                 elif is_other:
                     oracle.too_many += 1
-            if not any(_is_broken(sources, path) for path in files):
-                assert CodeIndex(project).read([*found_now]) == codes_now
+            if not any(_is_broken(live, path) for path in files):
+                anew = ImportGraph(project)
+                assert anew.read_code(found_now) == codes_now
+                assert anew.missing <= live.missing
             found, codes, said = found_now, codes_now, said_now
     finally:
         shutil.rmtree(root)
@@ -328,11 +335,8 @@ def _edit(
 
 
 def _differ(one: CodeState, other: CodeState) -> bool:
-    """A module that is imported by a name that cannot be read counts once it was seen to be loaded; and a folder that
-    becomes a package without any module in it has no code."""
-    if other.has_unread or one.missing != other.missing:
-        return True
-    return one.meanings != other.meanings
+    """A module that is imported by a name that cannot be read counts once it was seen to be loaded."""
+    return other.has_unread or one.meanings != other.meanings
 
 
 def _folders(root: Path) -> set[str]:
@@ -343,8 +347,8 @@ def _folders(root: Path) -> set[str]:
     }
 
 
-def _is_broken(sources: ImportGraph, path: str) -> bool:
-    source = sources.read(path)
+def _is_broken(graph: ImportGraph, path: str) -> bool:
+    source = graph.files.read(path)
     return source is not None and source.problem is not None
 
 

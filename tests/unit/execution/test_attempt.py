@@ -373,7 +373,7 @@ def test_a_module_that_no_import_names_is_code_of_the_tool_that_loaded_it(root: 
     write(root, "src/plugin.py", "X = 1\n")
     view = view_of(root)
     code = CurrentState(view.project, view.registry, Memory(str(root))).code
-    content = code.read(("src.plugin",))["src.plugin"].hashes["src/plugin.py"]
+    content = code.read_code(["src.plugin"])["src.plugin"].hashes["src/plugin.py"]
     assert record(root, loaded={"a": {"src/plugin.py": content}}) == []
     assert success(root).modules == ("src.plugin",)
     assert "a" not in stale(root)

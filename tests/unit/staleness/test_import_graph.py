@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
-from discover_orch.staleness.import_graph import ImportGraph, ImportReach, project_sources
+from discover_orch.staleness.import_graph import ImportGraph, project_sources
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -92,16 +93,17 @@ def open_sources(root: Path, **table: object) -> ImportGraph:
 def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
     write_files(tmp_path, {"src/a.py": "import b  # why\n", "src/c.py": "import b\n"})
     found = open_sources(tmp_path)
-    source, other = found.read("src/a.py"), found.read("src/c.py")
+    source, other = found.files.read("src/a.py"), found.files.read("src/c.py")
     assert source is not None
     assert other is not None
-    assert (source.path, source.module, source.problem) == ("src/a.py", "src.a", None)
+    assert source.problem is None
     assert source.hash == content_hash(b"import b  # why\n")
-    assert source.imports == (ImportFact(kind="import", module="b", line=1),)
+    assert source.names == ("b",)
+    facts = (ImportFact(kind="import", module="b", line=1),)
+    assert found.files.imports("src/a.py", "src.a") == facts
     assert source.meaning == other.meaning
     assert source.hash != other.hash
-    assert found.files.data("src/a.py") == b"import b  # why\n"
-    assert found.read("src/a.py") is source
+    assert found.files.read("src/a.py") is source
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -109,32 +111,35 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.py")
     found = open_sources(tmp_path)
     for path in ("a.py", "b.txt", "c.py", "d.py", "b.txt/e.py", "\0.py"):
-        assert found.read(path) is None
-        assert found.refresh(path) is None
-        assert found.files.data(path) is None
+        assert found.files.read(path) is None
+        assert found.files.look_at(path) is None
+        assert found.files.refresh(path) is None
 
 
 def test_refresh_parses_only_what_differs(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": "x = 1\n"})
     found = open_sources(tmp_path)
-    first = found.read("a.py")
+    first = found.files.read("a.py")
+    assert first is not None
     write_files(tmp_path, {"a.py": "x = 1\n"})
-    assert found.refresh("a.py") is first
+    assert found.files.refresh("a.py") == replace(first, signature=ANY)
     write_files(tmp_path, {"a.py": "x = 2\n"})
-    assert found.read("a.py") is first
-    second = found.refresh("a.py")
+    second = found.files.look_at("a.py")
     assert second is not None
-    assert second != first
+    assert second.meaning != first.meaning
+    assert found.files.read("a.py") == replace(first, signature=ANY)
+    assert found.files.refresh("a.py") == second
+    assert found.files.read("a.py") == second
 
 
 def test_an_edit_of_a_body_keeps_what_is_known(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": "import b\n", "b.py": "x = 1\n"})
     found = open_sources(tmp_path)
-    before = found.reach(["a"])
+    found.read_code(["a"])
+    before = found.reach("a")
     write_files(tmp_path, {"a.py": "y = 1\n\nimport b\n", "b.py": "x = 2\n"})
-    found.refresh("a.py")
-    found.refresh("b.py")
-    assert found.reach(["a"]) is before
+    assert found.refresh(["a.py", "b.py"]) == {"a"}
+    assert found.reach("a") is before
 
 
 @pytest.mark.parametrize("text", ["import c\n)", "\0", "<<<<<<< ours\n"])
@@ -143,28 +148,30 @@ def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
 ) -> None:
     write_files(tmp_path, {"a.py": "import b", "b.py": "import c", "c.py": "", "d.py": ""})
     found = open_sources(tmp_path)
-    before = found.reach(["a"])
-    good = found.read("b.py")
+    before = found.read_code(["a"])["a"].meanings
+    good = found.files.read("b.py")
     (tmp_path / "b.py").write_text(text)
-    broken = found.refresh("b.py")
+    assert found.refresh(["b.py"]) == {"a"}
+    broken = found.files.read("b.py")
     assert broken is not None
     assert good is not None
     assert broken.problem is not None
     assert str(broken.problem.location).startswith("b.py:")
-    assert (broken.meaning, broken.imports) == ("", good.imports)
+    assert (broken.meaning, broken.last_good, broken.names) == ("", good.meaning, good.names)
     assert broken.hash == content_hash(text.encode())
-    assert found.reach(["a"]) == before
+    assert [*found.files.problems] == ["b.py"]
+    assert found.read_code(["a"], is_tolerant=True)["a"].meanings == before
+    assert found.read_code(["a"])["a"].meanings == {**before, "b.py": ""}
     write_files(tmp_path, {"b.py": "import d"})
-    fixed = found.refresh("b.py")
-    assert fixed is not None
-    assert fixed.problem is None
-    assert found.reach(["a"]).paths == {"a.py", "b.py", "d.py"}
+    assert found.refresh(["b.py"]) == {"a"}
+    assert not found.files.problems
+    assert found.reach("a") == {"a.py", "b.py", "d.py"}
 
 
 def test_a_file_that_was_never_good_imports_nothing(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.py": ")"})
     found = open_sources(tmp_path)
-    assert found.reach(["a"]).paths == {"a.py"}
+    assert found.reach("a") == {"a.py"}
 
 
 MISSING = [
@@ -206,7 +213,8 @@ def test_missing_is_what_would_change_what_is_imported(
     tmp_path: Path, files: dict[str, str], text: str, entries: list[str], missing: set[str]
 ) -> None:
     write_files(tmp_path, {**files, "tool.py": text})
-    found = open_sources(tmp_path, pythonpath=entries).reach(["tool"])
+    found = open_sources(tmp_path, pythonpath=entries)
+    found.reach("tool")
     assert found.missing - {"lib/tool.py", "lib/tool/", "lib/tool/__init__.py"} == (
         {"tool/__init__.py", *missing} - {"lib/tool.py", "lib/tool/", "lib/tool/__init__.py"}
     )
@@ -230,52 +238,53 @@ def test_a_file_that_appears_is_taken_and_given_up_when_it_goes(
     files = {"tool.py": text, "a.py": "", "lib/low.py": "", "n/m.py": ""}
     write_files(tmp_path, files)
     found = open_sources(tmp_path, pythonpath=[".", "lib"])
-    before = found.reach(["tool"])
-    other = found.reach(["n.m"])
+    found.read_code(["tool", "n.m"])
+    before, missing = found.reach("tool"), found.missing
     folder = (tmp_path / path).parent
     was_there = folder.exists()
     write_files(tmp_path, {path: ""})
-    assert found.reach(["tool"]) is before
-    found.refresh(path)
-    after = found.reach(["tool"])
-    assert after.paths == {"tool.py", *paths}
-    assert any(one in (path, f"{path.partition('/')[0]}/") for one in before.missing)
+    assert found.reach("tool") is before
+    assert "tool" in found.refresh([path])
+    assert found.reach("tool") == {"tool.py", *paths}
+    assert any(one in (path, f"{path.partition('/')[0]}/") for one in missing)
+    found.read_code(["tool", "n.m"])
     (tmp_path / path).unlink()
     if not was_there:
         folder.rmdir()
-    found.refresh(path)
-    assert found.reach(["tool"]) == before
-    assert found.reach(["n.m"]) == other
+    assert "tool" in found.refresh([path])
+    assert found.reach("tool") == before
+    assert found.missing == missing
+    assert found.reach("n.m") == {"n/m.py"}
 
 
 def test_a_file_that_somebody_read_before_is_still_noticed(tmp_path: Path) -> None:
     write_files(tmp_path, {"tool.py": "import zz"})
     found = open_sources(tmp_path)
-    found.reach(["tool"])
+    found.reach("tool")
     write_files(tmp_path, {"zz.py": ""})
-    found.read("zz.py")
-    found.refresh("zz.py")
-    assert found.reach(["tool"]).paths == {"tool.py", "zz.py"}
+    found.files.read("zz.py")
+    found.refresh(["zz.py"])
+    assert found.reach("tool") == {"tool.py", "zz.py"}
 
 
 def test_a_regular_package_hides_folders_of_later_and_earlier_entries(tmp_path: Path) -> None:
     files = {"tool.py": "import a.b", "a/b.py": "", "lib/a/__init__.py": "", "lib/a/b.py": ""}
     write_files(tmp_path, files)
     found = open_sources(tmp_path, pythonpath=[".", "lib"])
-    assert found.reach(["tool"]).paths == {"tool.py", "lib/a/__init__.py", "lib/a/b.py"}
+    assert found.reach("tool") == {"tool.py", "lib/a/__init__.py", "lib/a/b.py"}
 
 
 def test_a_file_imported_under_two_names_has_two_neighbours(tmp_path: Path) -> None:
     files = {"src/tool.py": "import src.p.a\nimport p.a", "src/p/a.py": "from . import b"}
     write_files(tmp_path, {**files, "src/p/b.py": "", "p/b.py": "", "p/__init__.py": ""})
     found = open_sources(tmp_path, pythonpath=["src", "."])
-    assert found.reach(["src.tool"]).paths >= {"src/p/a.py", "src/p/b.py"}
+    assert found.reach("src.tool") >= {"src/p/a.py", "src/p/b.py"}
 
 
 def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
     write_files(tmp_path, {"orchconf.py": "import a", "src/a.py": "", "src/orchconf.py": ""})
     found = open_sources(tmp_path, pythonpath=["src"])
-    assert found.reach(["orchconf"]).paths == {"orchconf.py", "src/a.py"}
+    assert found.reach("orchconf") == {"orchconf.py", "src/a.py"}
 
 
 @pytest.mark.parametrize(
@@ -291,24 +300,36 @@ def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
 def test_what_moves_the_places_of_modules_is_unread(tmp_path: Path, text: str) -> None:
     write_files(tmp_path, {"tool.py": "import a", "a.py": text, "b.py": ""})
     found = open_sources(tmp_path)
-    assert found.reach(["tool"]).has_unread
-    assert not found.reach(["b"]).has_unread
+    code = found.read_code(["tool", "b"])
+    assert (code["tool"].has_unread, code["b"].has_unread) == (True, False)
     write_files(tmp_path, {"a.py": ""})
-    found.refresh("a.py")
-    assert not found.reach(["tool"]).has_unread
+    found.refresh(["a.py"])
+    assert not found.read_code(["tool"])["tool"].has_unread
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "..", "a..b", "\0", "\ud800", "a" * 300])
 def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     write_files(tmp_path, {"tool.py": f"__import__({name!a})", "a/b.py": ""})
-    assert open_sources(tmp_path).reach(["tool", name]).paths == {"tool.py"}
-
-
-def test_several_modules_reach_as_far_as_each(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "import c", "b.py": "import d", "c.py": "", "d.py": ""})
     found = open_sources(tmp_path)
-    assert found.reach(["a", "b"]).paths == {"a.py", "b.py", "c.py", "d.py"}
-    assert found.reach([]) == ImportReach()
+    assert found.reach("tool") == {"tool.py"}
+    assert found.reach(name) == frozenset()
+
+
+def test_modules_that_import_each_other_reach_the_same(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "a.py": "import b",
+            "b.py": "import c",
+            "c.py": "import b, d",
+            "d.py": "",
+            "e.py": "import c",
+        },
+    )
+    found = open_sources(tmp_path)
+    assert found.reach("c") == found.reach("b") == {"b.py", "c.py", "d.py"}
+    assert found.reach("a") == {"a.py", "b.py", "c.py", "d.py"}
+    assert found.reach("e") == {"e.py", "b.py", "c.py", "d.py"}
 
 
 def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:
@@ -349,29 +370,7 @@ def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:
     assert found.third_party(["nowhere"]) == ()
 
 
-# What a memory of all this rests on.
-
-
-def test_the_edges_of_a_file_are_what_it_asks_for(tmp_path: Path) -> None:
-    texts = {
-        "a.py": "import b.c\nimport d",
-        "same.py": "import d\ndef f():\n    from b import c  # why",
-        "other.py": "import b, d",
-        "relative.py": "import b.c\nimport d\n__all__ = []",
-        "unread.py": "import b.c\nimport d\nimport sys\nsys.path",
-        "broken.py": "import b.c\nimport d\n(",
-    }
-    write_files(tmp_path, texts)
-    found = open_sources(tmp_path)
-    edges = {path: found.files.edges(path) for path in texts}
-    assert edges["a.py"] == edges["same.py"]
-    assert len({*edges.values()}) == len(texts) - 1
-    assert found.files.edges("nowhere.py") == ""
-
-
-def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
-    tmp_path: Path,
-) -> None:
+def test_third_party_names_are_those_that_the_project_does_not_have(tmp_path: Path) -> None:
     write_files(
         tmp_path,
         {
@@ -381,18 +380,5 @@ def test_a_reach_rests_on_folders_and_on_names_that_the_project_does_not_have(
             "plain/": "",
         },
     )
-    folders, outside = open_sources(tmp_path).lookup_dependencies("src.a")
-    assert folders == {"src/", "own/", "plain/"}
-    assert outside == {"json", "click", "numpy", "plain"}  # an installed `plain` would come first
-
-
-def test_a_signature_is_from_before_the_file_was_read(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "x = 1"})
-    found = open_sources(tmp_path)
-    before = found.files.signature("a.py")
-    assert before == signature_of(str(tmp_path / "a.py"))
-    (tmp_path / "a.py").write_text("x = 22")
-    assert found.files.signature("a.py") == before
-    found.refresh("a.py")
-    assert found.files.signature("a.py") == signature_of(str(tmp_path / "a.py"))
-    assert found.files.signature("b.py") == "-"
+    code = open_sources(tmp_path).read_code(["src.a"])["src.a"]
+    assert code.third_party == {"click", "numpy", "plain"}  # an installed `plain` would come first

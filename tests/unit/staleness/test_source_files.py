@@ -1,4 +1,4 @@
-"""What the code of each tool means now: the same as `ImportGraph` says, from memory where nothing has changed."""
+"""What the code of each tool means now is kept from one command to the next: the same as without any memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
-from discover_orch.staleness import code_hashes
-from discover_orch.staleness.code_hashes import CodeIndex, CodeState
-from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness import source_files
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.source_files import SourceFiles
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -40,27 +39,19 @@ def project_at(root: Path, **table: object) -> Project:
 
 def look(project: Project, *modules: str) -> dict[str, CodeState]:
     """As a command does: reads, and keeps."""
-    memory = CodeIndex(project)
-    codes = memory.read(modules)
-    assert memory.write()
+    graph = ImportGraph(project)
+    codes = graph.read_code(modules)
+    assert graph.files.write()
     return codes
 
 
 def said_anew(project: Project, modules: Sequence[str]) -> dict[str, CodeState]:
-    """The same without any memory."""
-    found = {}
+    """The same without any memory, one module after the other."""
+    found: dict[str, CodeState] = {}
     for module in modules:
-        sources = ImportGraph(project)
-        reach = sources.reach((module,))
-        files = {path: sources.read(path) for path in sorted(reach.paths)}
-        _, outside = sources.lookup_dependencies(module)
-        found[module] = CodeState(
-            meanings={path: file.effect if file else "" for path, file in files.items()},
-            hashes={path: file.hash if file else "" for path, file in files.items()},
-            missing=tuple(sorted(reach.missing)),
-            third_party=tuple(sorted(outside - sys.stdlib_module_names)),
-            has_unread=reach.has_unread,
-        )
+        graph = ImportGraph(project)
+        graph.files._kept.clear()
+        found |= graph.read_code([module])
     return found
 
 
@@ -79,13 +70,13 @@ def settle(root: Path) -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were read by a parser, in their order."""
     found: list[str] = []
-    load = SourceFiles._load
+    parse = SourceFiles._parse
 
-    def remember(self: SourceFiles, path: str, old: object) -> object:
+    def remember(self: SourceFiles, path: str, signature: str, data: bytes | None) -> object:
         found.append(path)
-        return load(self, path, old)  # type: ignore[arg-type]
+        return parse(self, path, signature, data)
 
-    monkeypatch.setattr(SourceFiles, "_load", remember)
+    monkeypatch.setattr(SourceFiles, "_parse", remember)
     return found
 
 
@@ -98,12 +89,13 @@ FILES = {
 
 def test_it_has_all_files_of_the_closure(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
-    found = look(project_at(tmp_path), "src.a", "src.c")["src.a"]
-    assert [*found.meanings] == [*found.hashes] == ["lib/b.py", "src/a.py"]
+    graph = ImportGraph(project_at(tmp_path))
+    found = graph.read_code(["src.a", "src.c"])["src.a"]
+    assert found.meanings.keys() == found.hashes.keys() == {"lib/b.py", "src/a.py"}
     assert found.hashes["lib/b.py"] == content_hash(b"x = 1\n")
-    assert found.third_party == ("click", "numpy")
+    assert found.third_party == {"click", "numpy"}
     assert not found.has_unread
-    assert {"lib/b/__init__.py", "click.py", "click/", "lib/__init__.py"} <= {*found.missing}
+    assert graph.missing >= {"lib/b/__init__.py", "click.py", "click/", "lib/__init__.py"}
 
 
 def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed: list[str]) -> None:
@@ -112,11 +104,11 @@ def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed:
     project = project_at(tmp_path)
     first = look(project, "src.a", "src.c")
     assert sorted(parsed) == ["lib/b.py", "src/a.py", "src/c.py"]
-    memory = CodeIndex(project)
-    codes = memory.read(["src.c", "src.a"])
+    kept = (tmp_path / ".orch/code").stat()
+    codes = look(project, "src.c", "src.a")
     assert codes == first
     assert [*codes] == ["src.c", "src.a"]
-    assert not memory.has_changed
+    assert (tmp_path / ".orch/code").stat() == kept
     assert len(parsed) == 3
 
 
@@ -126,12 +118,12 @@ def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
     look(project_at(tmp_path), "src.a")
     program = f"""if True:
         import sys
-        from discover_orch.staleness.code_hashes import CodeIndex
+        from discover_orch.staleness.import_graph import ImportGraph
         from discover_orch.config.project import Project
-        memory = CodeIndex(Project(root={str(tmp_path)!r}))
-        codes = memory.read(["src.a"])
-        assert not memory.has_changed
-        print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.staleness.import_graph" in sys.modules)
+        graph = ImportGraph(Project(root={str(tmp_path)!r}))
+        codes = graph.read_code(["src.a"])
+        assert graph.files.write()
+        print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.source.imports" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("2 False False\n", "")
@@ -144,9 +136,11 @@ def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
     first = look(project, "src.a")
     known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
     (tmp_path / "lib/b.py").write_text("x = 2\n")
-    assert CodeIndex(project, known).read(["src.a"]) == first
+    assert ImportGraph(project, known).read_code(["src.a"]) == first
     unsure = {path: "?" + signature for path, signature in known.items()}
-    assert CodeIndex(project, unsure).read(["src.a"]) == said_anew(project, ["src.a"]) != first
+    assert (
+        ImportGraph(project, unsure).read_code(["src.a"]) == said_anew(project, ["src.a"]) != first
+    )
 
 
 def test_a_touch_is_read_and_not_parsed(tmp_path: Path, parsed: list[str]) -> None:
@@ -172,9 +166,7 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
         os.utime(tmp_path / "lib/b.py", (soon, soon))
         assert look(project, "src.a") == said_anew(project, ["src.a"])
         document = document_in((tmp_path / ".orch/code").read_bytes())
-        kept = {
-            path: file[0] for path, file in zip(document["names"], document["files"], strict=False)
-        }
+        kept = {path: file[0] for path, file in document["files"].items()}
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
 
 
@@ -193,15 +185,19 @@ def test_an_edit_that_imports_the_same_parses_one_file(tmp_path: Path, parsed: l
     assert now["src.c"].meanings["lib/b.py"] != first["src.c"].meanings["lib/b.py"]
 
 
-def test_one_memory_answers_several_times(tmp_path: Path) -> None:
-    write_files(tmp_path, FILES)
+def test_a_command_looks_at_each_file_once_and_finds_new_modules(tmp_path: Path) -> None:
+    write_files(tmp_path, {**FILES, "src/c.py": "import made"})
     project = project_at(tmp_path)
-    memory = CodeIndex(project)
-    first = memory.read(["src.a"])
-    (tmp_path / "lib/b.py").write_text("import a\n")
-    assert memory.read(["src.c"]) == said_anew(project, ["src.c"])
-    assert memory.read(["src.a", "src.c"]) == said_anew(project, ["src.a", "src.c"])
-    assert memory.read(["src.a"]) != first
+    graph = ImportGraph(project)
+    first = graph.read_code(["src.a", "src.c"])
+    write_files(
+        tmp_path, {"lib/b.py": "import a\n", "made.py": "", "src/d.py": "import lib.b, made"}
+    )
+    assert graph.read_code(["src.a", "src.c"]) == first
+    now = graph.read_code(["src.d"])["src.d"]
+    assert now.meanings.keys() == {"src/d.py", "lib/b.py", "made.py"}
+    assert now.hashes["lib/b.py"] == first["src.a"].hashes["lib/b.py"]
+    assert "made.py" in graph.read_code(["src.c"])["src.c"].meanings
 
 
 def test_modules_that_nobody_asked_for_are_kept(tmp_path: Path, parsed: list[str]) -> None:
@@ -225,7 +221,6 @@ def test_a_module_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     kept = (tmp_path / ".orch/code").read_text()
     assert "src/c.py" in kept
     assert "src/a.py" not in kept
-    assert "lib/b.py" not in kept
 
 
 def test_orchconf_is_a_module_too(tmp_path: Path) -> None:
@@ -233,16 +228,18 @@ def test_orchconf_is_a_module_too(tmp_path: Path) -> None:
     project = project_at(tmp_path, pythonpath=["src"])
     assert [*look(project, "orchconf")["orchconf"].meanings] == ["orchconf.py"]
     project = project_at(tmp_path)
-    assert [*look(project, "orchconf")["orchconf"].meanings] == ["lib/b.py", "orchconf.py"]
+    found = look(project, "orchconf")["orchconf"]
+    assert found.meanings.keys() == {"lib/b.py", "orchconf.py"}
 
 
 def test_one_that_the_project_does_not_have_has_no_code(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     project = project_at(tmp_path)
     for _ in range(2):
-        found = look(project, "src.nowhere")["src.nowhere"]
-        assert found.meanings == {}
-        assert "src/nowhere.py" in found.missing
+        graph = ImportGraph(project)
+        assert graph.read_code(["src.nowhere"])["src.nowhere"].meanings == {}
+        assert graph.files.write()
+        assert "src/nowhere.py" in graph.missing
 
 
 def test_a_file_that_cannot_be_parsed_has_no_meaning(tmp_path: Path) -> None:
@@ -325,17 +322,17 @@ def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
 
 
 def document_in(raw: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(raw.partition(b" 3 ")[2])
+    document: dict[str, Any] = json.loads(raw.partition(b" 4 ")[2])
     return document
 
 
 def damaged(raw: bytes) -> list[bytes]:
     def sealed(document: object) -> bytes:
-        line = b"code 3 " + json.dumps(document).encode() + b"\n"
+        line = b"code 4 " + json.dumps(document).encode() + b"\n"
         return b"%08x %s" % (zlib.crc32(line), line)
 
     document = document_in(raw)
-    others: list[object] = [None, {}, [1], {"src.a": [[0], [], [], []]}]
+    others: list[object] = [None, {}, [1], {"src/a.py": [[0], [], [], []]}]
     changed = [{**document, name: other} for name in document for other in others]
     return [b"", raw[:40], raw[:-1], b"\0" * 100, *map(sealed, [{}, *changed])]
 
@@ -356,14 +353,13 @@ def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
 def test_where_nothing_can_be_kept_all_is_computed_each_time(tmp_path: Path) -> None:
     write_files(tmp_path, {**FILES, ".orch": "a file"})
     project = project_at(tmp_path)
-    memory = CodeIndex(project)
-    codes = memory.read(["src.a"])
-    assert not memory.write()
-    assert CodeIndex(project).read(["src.a"]) == codes
+    graph = ImportGraph(project)
+    codes = graph.read_code(["src.a"])
+    assert not graph.files.write()
+    assert ImportGraph(project).read_code(["src.a"]) == codes
 
 
 def test_many_files_in_one_folder_are_seen_to_come_and_go(tmp_path: Path) -> None:
-    """Then the folder is listed; what is in it is asked for one by one where it holds far more than that."""
     names = [f"m{number}" for number in range(60)]
     write_files(tmp_path, {f"src/{name}.py": f"import other.{name}" for name in names})
     (tmp_path / "other").mkdir()
@@ -454,7 +450,7 @@ def test_memory_says_what_a_look_without_memory_says(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         if is_calm:  # as if each edit had been made a while ago: all signatures count
-            patch.setattr(code_hashes, "is_racy", lambda *_: False)
+            patch.setattr(source_files, "is_racy", lambda *_: False)
         root = Path(folder)
         for path, text in files.items():
             edit(root, "write", path, text)
