@@ -154,7 +154,7 @@ class AttemptReader:
             modules=modules,
             flow=flow,
         )
-        self._written.update((*seen.written, *seen.native_written))
+        self._written.update((*seen.written, *seen.native_written, *attached_paths(writes)))
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
     def _writes(

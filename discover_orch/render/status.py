@@ -187,7 +187,11 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
     matched = {path for paths in _of_kind("glob", other).values() for path in paths.split("\0")}
     known = matched.union(flow.files_read, flow.files_written, flow.missed, flow.removed)
     read = {path for path, version in _of_kind("file", other).items() if version}
-    written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
+    written = {
+        key.removeprefix("file:")
+        for key, one in result.writes.items()
+        if key.startswith("file:") and not one.is_by_table
+    }
     first, second = (
         [
             f"{text} (by a library or a child process)"
