@@ -106,6 +106,7 @@ class DuckdbDriver(Driver):
             active=frozenset(map(_fold, active)),
             routines=frozenset(name.lower() for (name,) in self._rows(conn, ROUTINES)),
             default_schema=(here[0], "main"),
+            attached={name.lower(): path or "" for name, path in self._rows(conn, DATABASES)},
             has_variables=True,
         )
         return _add_views(catalog, views)
@@ -131,6 +132,7 @@ TABLES = (
     "UNION ALL "
     "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal"
 )
+DATABASES = "SELECT database_name, path FROM duckdb_databases() WHERE NOT internal"
 ROUTINES = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
 HAS_TRIGGERS = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'duckdb_triggers'"
 TRIGGERS = "SELECT DISTINCT database_name, schema_name, table_name FROM duckdb_triggers()"

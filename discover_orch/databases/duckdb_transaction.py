@@ -35,6 +35,7 @@ WRITERS = ("append", "appender", "query_appender", "create_function", "remove_fu
 RELATION_WRITERS = (
     *("create", "to_table", "create_view", "to_view", "insert_into", "insert", "update", "query"),
 )
+DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
 TEMPORARY = (
     "SELECT 'TABLE', schema_name, table_name FROM duckdb_tables() WHERE temporary AND NOT internal "
     "UNION ALL "
@@ -255,11 +256,13 @@ class DuckdbTransaction(DriverTransaction):
         super().__init__(conn, conn)
         wrap_methods()
         self._temporary: set[tuple[str, ...]] = set()  # tables that existed before the tool
+        self._databases: set[tuple[str, ...]] = set()
 
     def begin(self) -> None:
         global _deferral
         if not self.is_closed():
             self._temporary = self._find_temporary()
+            self._databases = {*_execute(self.conn, DATABASES).fetchall()}
         self.defers_commits = True
         _deferral = _Deferral(self.conn)
 
@@ -335,6 +338,10 @@ class DuckdbTransaction(DriverTransaction):
             for kind, *names in self._find_temporary() - self._temporary:
                 schema, name = ('"{}"'.format(one.replace('"', '""')) for one in names)
                 _execute(self.conn, f"DROP {kind} IF EXISTS temp.{schema}.{name} CASCADE")
+
+        for (name,) in {*_execute(self.conn, DATABASES).fetchall()} - self._databases:
+            with suppress(duckdb.Error):  # it is the current one, or in use
+                _execute(self.conn, "DETACH {}".format('"{}"'.format(name.replace('"', '""'))))
 
     def _find_temporary(self) -> set[tuple[str, ...]]:
         return {*_execute(self.conn, TEMPORARY).fetchall()}

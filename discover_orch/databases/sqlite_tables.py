@@ -87,7 +87,7 @@ class SqliteTableLog(TableLog):
         try:
             is_unobserved = self._pause()
             if is_unobserved:
-                self._attached.refresh(forget=True)
+                self._attached.refresh(is_first=True)
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):

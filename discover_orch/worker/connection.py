@@ -81,16 +81,18 @@ class ToolConnection:
             self._observe(find_driver_connection(conn), self._observer)
 
     def _observe(self, conn: Any, observer: Observer) -> None:
-        self.tables = observe_sqlite(
-            conn, self._is_interrupted, lambda path: observer.relative_path(path) or path
-        )
+
+        def show(path: str) -> str:
+            return observer.relative_path(path) or path
+
+        self.tables = observe_sqlite(conn, self._is_interrupted, show)
         self.file = find_file(conn)
         self._is_sqlite = self.tables is not None
         if not self._is_sqlite and conn is not None:
             # SQLite needs no parser of statements.
             from discover_orch.databases.statement_log import observe_statements
 
-            statements = observe_statements(conn, observer.note_files)
+            statements = observe_statements(conn, observer.note_files, show)
             self.tables = statements
             self.file = statements.file if statements is not None else ""
         if self.file:
