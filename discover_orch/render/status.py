@@ -8,6 +8,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.render.graph import folded_files, used_documents
 from discover_orch.render.style import (
@@ -203,7 +204,7 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
 
 
 def _tables(names: Sequence[str]) -> list[str]:
-    return _few([f"table {name}" for name in names])
+    return _few([*map(shown_table, names)])
 
 
 def _few(items: Sequence[str]) -> list[str]:

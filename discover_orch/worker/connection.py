@@ -223,9 +223,11 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
-            if self._observer is not None and (missing := tables.find_missing_files()):
-                self._observer.note_files(missing, ())
+            if self._observer is not None:
+                self._observer.note_files(tables.find_missing_files(), tables.find_copies())
             is_open = not self.transaction.is_closed()
+            if self._observer is not None and not is_open:
+                self._observer.note_closed_connection()
             self.may_have_kept_writes |= tables.has_committed or (
                 is_open and tables.may_have_committed
             )
