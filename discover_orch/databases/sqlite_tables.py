@@ -147,6 +147,9 @@ class SqliteTableLog(TableLog):
             self._attached.refresh()
         return [*self._attached.used]
 
+    def find_attached(self) -> list[str]:
+        return [*self._attached.used]
+
     def find_copies(self) -> list[str]:
         return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
 

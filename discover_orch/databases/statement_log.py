@@ -78,6 +78,7 @@ class StatementLog(TableLog):
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
+        self._after: Catalog | None = None  # when it ended, if it ran any statement
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
         self._may_have_committed = False
@@ -130,7 +131,7 @@ class StatementLog(TableLog):
         self._characters = 0
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._may_have_committed = False
-        self._before = None
+        self._before = self._after = None
         self._before = self._read_catalog()
 
     def resolve(self) -> None:
@@ -183,6 +184,7 @@ class StatementLog(TableLog):
             now = _add_created(
                 before, effects
             )  # the transaction has failed and will be rolled back
+        self._after = now
         self._note_unclear(now is None or before is None)
         if now is None:
             return
@@ -212,6 +214,10 @@ class StatementLog(TableLog):
             return True  # the other connection has a search path and temporary tables of its own
         # The call that failed may have named a table that does not exist.
         return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
+
+    def find_attached(self) -> list[str]:
+        found = [one for one in (self._before, self._after) if one is not None]
+        return [path for one in found for path in one.attached.values() if path]
 
     @property
     def has_committed(self) -> bool:

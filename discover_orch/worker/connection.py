@@ -225,6 +225,7 @@ class ToolConnection:
             tables.resolve()
             if self._observer is not None:
                 self._observer.note_files(tables.find_missing_files(), tables.find_copies())
+                self._observer.note_attached_by_conn(tables.find_attached())
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
                 self._observer.note_closed_connection()

@@ -53,6 +53,7 @@ class Observer:
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
         self._has_opened_database = self._has_closed_connection = False  # in this step
+        self._attached: set[str] = set()  # files that `conn` had open in this step
         self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
@@ -66,6 +67,7 @@ class Observer:
         self._setup = None
         self._setup_imports = 0
         self._has_opened_database = self._has_closed_connection = False
+        self._attached.clear()
         for path in self._open_databases:
             self._audit.connected[path] = database_signature(path)
         exact = time.time_ns()
@@ -85,6 +87,10 @@ class Observer:
         for path in paths:
             full = os.path.realpath(os.path.join(self._project.root, path))
             self._audit.connected.pop(full, None)
+
+    def note_attached_by_conn(self, paths: Iterable[str]) -> None:
+        """`conn` had these files open in this step, paths as they are shown, and tells what it did to them."""
+        self._attached.update(paths)
 
     def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
         """Note absolute paths of files that a database read and wrote: Python does not open these."""
@@ -162,6 +168,8 @@ class Observer:
         )
         if "database" in seen:  # `conn` may have written, and tells what others have
             is_written = False
+            # DuckDB opens and closes its file by itself, and no other process can while it is open.
+            is_read &= seen.get("dialect") != "duckdb"
         if self.has_foreign_connection() or is_replaced or is_written:
             seen["is_unclear"] = seen["has_committed"] = True
         elif is_read or self._has_opened_database:
@@ -198,7 +206,9 @@ class Observer:
             self._native.complete(
                 seen,
                 inodes=inodes,
-                databases={self._paths.relative(path) for path in audit.connected.copy()},
+                databases=self._attached.union(
+                    self._paths.relative(path) for path in audit.connected.copy()
+                ),
                 began=self._began[0],
             )
         except Exception:  # the tool must not look like one that reads nothing
