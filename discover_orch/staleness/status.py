@@ -16,6 +16,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_hashes import CodeState
 from discover_orch.staleness.compare import (
+    Overwritten,
     Reason,
     Upstream,
     compare,
@@ -26,7 +27,6 @@ from discover_orch.staleness.compare import (
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
     SETTLED,
-    Key,
     Seq,
     Success,
     ToolResult,
@@ -162,14 +162,14 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, key in self._find_overwritten(module).items():
+                    for other, one in self._find_overwritten(module).items():
                         if other not in below and other not in rebuilt:
-                            above.setdefault(other, self._overwritten_sentence(other, key))
+                            above.setdefault(other, self._overwritten_sentence(other, one))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
-    def _find_overwritten(self, module: str) -> dict[str, Key]:
+    def _find_overwritten(self, module: str) -> dict[str, Overwritten]:
         """The tools that must run before this one can run again, with what is no longer as they left it."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
@@ -177,7 +177,7 @@ class Status:
         # What a failed attempt or an unseen statement has written is in no data flow.
         is_unclear = registry.flows[module].is_unclear or status not in WELL
         earlier = registry.order[:place] if is_unclear else registry.flow.get(module, ())
-        found: dict[str, Key] = {}
+        found: dict[str, Overwritten] = {}
         if earlier:
             found = find_overwritten(
                 result,
@@ -191,10 +191,16 @@ class Status:
             found |= find_disturbed(before, self._writers, self._present.mark)
         return found
 
-    def _overwritten_sentence(self, module: str, key: Key) -> str:
-        kind, _, name = key.partition(":")
-        shown = name if kind != "table" else table_text(key)
-        return f"{shown} is no longer as {self._registry.display(module)} left it"
+    def _overwritten_sentence(self, module: str, one: Overwritten) -> str:
+        kind, _, name = one.key.partition(":")
+        shown, maker = (
+            name if kind != "table" else table_text(one.key),
+            self._registry.display(module),
+        )
+        if one.may_be_by:
+            writer = self._registry.display(one.may_be_by)
+            return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
+        return f"{shown} is no longer as {maker} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""

@@ -107,3 +107,32 @@ def test_what_a_process_of_a_tool_writes_to_the_database_is_a_write_of_the_tool(
     assert "write was not observed completely" in orch("check").out
     assert orch("run", "--changed").code == 0
     assert reasons(orch) == {}
+
+
+def test_where_only_a_tool_that_is_not_seen_may_have_changed_a_table_the_reason_says_so(
+    project: Project, orch: Orch
+) -> None:
+    legacy = """
+        import sqlite3
+        STAGE = "b"
+        def run():
+            with sqlite3.connect("data.db") as own:
+                own.execute("CREATE TABLE IF NOT EXISTS fact (x)")
+                own.execute("INSERT INTO fact SELECT x FROM one")
+            own.close()
+        """
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/legacy.py": legacy,
+            "orch.toml": 'stages = ["a", "b"]\n',
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    change(root / "src/legacy.py", "SELECT x", "SELECT 2 * x")
+    assert reasons(orch)["one"] == [
+        "table one may no longer be as one left it (the writes of legacy are not known)"
+    ]
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
