@@ -1,6 +1,7 @@
 """Which file each database of a SQLite connection is at one moment: the same file may be attached under other names.
 
-The names of the tables of a connection begin with a base: `main`, `temp`, or, for another file, `:` and its path.
+The names of the tables of a connection begin with a base: `main`, `temp`, `:` and the path of another file, or `=` and
+the name of a database in memory that was there before the tool. One that the tool attaches itself is `temp`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAIN, TEMP = "main", "temp"
-_FILE = ":"
+_FILE, _MEMORY = ":", "="
 
 
 class AttachedFiles:
@@ -30,16 +31,20 @@ class AttachedFiles:
         self.names: dict[str, str] = {}  # the present name of each base
         self.used: dict[str, None] = {}  # paths as they are shown
 
-    def refresh(self, *, forget: bool = False) -> None:
-        """Ask SQLite. With `forget`, `used` has only what is attached now. Raises what SQLite raises."""
-        if forget:
+    def refresh(self, *, is_first: bool = False) -> None:
+        """Ask SQLite. `is_first`: before the tool. Raises what SQLite raises."""
+        if is_first:
             self.used.clear()
+        known = {one for one in self.names if one[:1] == _MEMORY}
         self.bases.clear()
         self.names.clear()
         found = list_databases(self._conn)
         main = next((os.path.realpath(path) for name, path in found if name == MAIN and path), "")
         for name, path in found:
             base = self._find_base(name, path, main)
+            in_memory = _MEMORY + name.lower()
+            if base == TEMP and name != TEMP and (is_first or in_memory in known):
+                base = in_memory
             self.bases[name.lower()] = base
             self.names.setdefault(base, name)
             if base[:1] == _FILE:
@@ -57,7 +62,7 @@ class AttachedFiles:
 
 def is_known_base(base: str | None) -> bool:
     """Whether it is known which database this is."""
-    return base is None or base[:1] == _FILE or base.lower() in (MAIN, TEMP, "vacuum_db")
+    return base is None or base[:1] in (_FILE, _MEMORY) or base.lower() in (MAIN, TEMP, "vacuum_db")
 
 
 def display_name(base: str | None, name: str) -> str:
@@ -66,4 +71,6 @@ def display_name(base: str | None, name: str) -> str:
     if base is not None and base[:1] == _FILE:
         return attached_name(base[1:], shown)
     shown = main_name(shown)
-    return shown if base is None or base.lower() == MAIN else f"{base.lower()}.{shown}"
+    return (
+        shown if base is None or base.lower() == MAIN else f"{base.lower().lstrip(_MEMORY)}.{shown}"
+    )

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.databases.effect import Effect, Name
+from discover_orch.model.table_name import attached_name, main_name
 
 #: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
@@ -31,6 +32,7 @@ class Catalog(Struct, frozen=True, kw_only=True):
       `truncated_with`: what a cascading TRUNCATE empties with it.
     - `active` tables have triggers, rules or functions, so that a write to them can do anything; a read of
       an `opaque` view can read anything. `routines` are the names of the user's own functions.
+    - `attached`: the other databases of the connection, with the path of their file; "" for one in memory.
     - `has_variables`: a name that is no table may be a variable of the tool (DuckDB).
     """
 
@@ -46,6 +48,7 @@ class Catalog(Struct, frozen=True, kw_only=True):
     opaque: frozenset[Table] = frozenset()
     routines: frozenset[str] = frozenset()
     default_schema: tuple[str, str] = ("", "")
+    attached: Mapping[str, str] = field(default_factory=dict)
     has_variables: bool = False
 
     def find(self, name: Name) -> Table | None:
@@ -71,7 +74,10 @@ class Catalog(Struct, frozen=True, kw_only=True):
         """The name as it is shown and remembered: without the parts of the default schema."""
         database, schema, name = table
         if (database, schema) == self.default_schema:
-            return name
+            return main_name(name)
+        if path := self.attached.get(database):
+            return attached_name(path, name if schema == "main" else f"{schema}.{name}")
+        name = main_name(name)
         if database == self.default_schema[0]:
             return f"{schema}.{name}"
         return f"{database}.{schema}.{name}"
@@ -146,6 +152,9 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     files = [path for path in files if not now.find((path.lower(),))]
     files += [path for table in sorted(read) for path in now.files.get(table, ())]
     temporary = now.temporary | before.temporary
+    unknown = now.attached.keys() - before.attached.keys()  # what was in them is not known
+    made = {one for one in (written & now.tables) - before.tables if one[0] not in unknown}
+    moved = [one for one, path in before.attached.items() if now.attached.get(one, path) != path]
     calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
 
     def display_names(tables: Iterable[Table]) -> frozenset[str]:
@@ -156,7 +165,7 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
         written=display_names(written),
         changed=display_names(changed),
         missed=display_names(_find_missed(effects, created, now, before)),
-        created=display_names((written & now.tables) - before.tables),
+        created=display_names(made),
         dropped=display_names((written & before.tables) - now.tables),
         kept=display_names(_find_kept(effects, now, before) - written),
         files_read=tuple(dict.fromkeys(files)),
@@ -165,6 +174,7 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
             read & now.opaque
             or written & now.active
             or calls_routine
+            or moved
             or _has_ambiguous_names(effects)
         ),
     )

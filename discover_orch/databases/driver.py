@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         """Receives what the tool does on `conn`, and on other connections of the same driver."""
 
         conn: Any
+        defers_commits: bool  # orch owns the transaction on `conn`
 
         def on_statement(self, text: str, /) -> None: ...
         def on_effect(self, effect: Effect, /) -> None:

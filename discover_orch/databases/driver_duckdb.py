@@ -66,8 +66,8 @@ class DuckdbDriver(Driver):
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
             self._wrap(relation, name, functools.partial(_on_expressions, before))
-        for name in ("cursor", "duplicate"):  # another connection, despite its name
-            self._wrap(connection, name, lambda listener, *_: listener.on_other_connection())
+        for name in ("cursor", "duplicate"):  # another connection, unless orch owns the transaction
+            self._wrap(connection, name, _on_cursor)
         self._wrap(connection, "commit", lambda listener, conn: listener.on_commit(conn))
         self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
 
@@ -106,6 +106,7 @@ class DuckdbDriver(Driver):
             active=frozenset(map(_fold, active)),
             routines=frozenset(name.lower() for (name,) in self._rows(conn, ROUTINES)),
             default_schema=(here[0], "main"),
+            attached={name.lower(): path or "" for name, path in self._rows(conn, DATABASES)},
             has_variables=True,
         )
         return _add_views(catalog, views)
@@ -131,6 +132,7 @@ TABLES = (
     "UNION ALL "
     "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal"
 )
+DATABASES = "SELECT database_name, path FROM duckdb_databases() WHERE NOT internal"
 ROUTINES = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
 HAS_TRIGGERS = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'duckdb_triggers'"
 TRIGGERS = "SELECT DISTINCT database_name, schema_name, table_name FROM duckdb_triggers()"
@@ -163,6 +165,11 @@ def _on_query(listener: Listener, conn: object, query: Any, *_: Any, **__: Any) 
     if conn is not listener.conn:
         listener.on_other_connection()
     listener.on_statement(query if isinstance(query, str) else query.query)
+
+
+def _on_cursor(listener: Listener, conn: object) -> None:
+    if conn is not listener.conn or not listener.defers_commits:
+        listener.on_other_connection()
 
 
 def _on_module_query(listener: Listener, query: Any, *_: Any, **named: Any) -> None:

@@ -19,6 +19,13 @@ import duckdb
 
 from discover_orch.databases.driver import call_from
 from discover_orch.databases.driver_transaction import CLOSED_NOTE, DriverTransaction, WritesLost
+from discover_orch.databases.duckdb_cursor import (
+    OTHER_READERS,
+    RELATION_READERS,
+    ROW_READERS,
+    Cursor,
+    SharedConnection,
+)
 from discover_orch.databases.transaction_texts import find_transaction_parts
 
 TYPE_CHECKING = False
@@ -35,6 +42,7 @@ WRITERS = ("append", "appender", "query_appender", "create_function", "remove_fu
 RELATION_WRITERS = (
     *("create", "to_table", "create_view", "to_view", "insert_into", "insert", "update", "query"),
 )
+DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
 TEMPORARY = (
     "SELECT 'TABLE', schema_name, table_name FROM duckdb_tables() WHERE temporary AND NOT internal "
     "UNION ALL "
@@ -160,6 +168,7 @@ class _Deferral:
 
 
 _deferral: _Deferral | None = None  # of the tool that runs
+_shared: SharedConnection | None = None  # once the tool has asked for a cursor
 
 
 def _find_deferral(conn: object) -> _Deferral | None:
@@ -187,6 +196,43 @@ def wrap_methods() -> None:
         _wrap(_Connection, name, _run_close)
     for name in RELATION_WRITERS:
         _wrap(duckdb.DuckDBPyRelation, name, _run_relation_write)
+    for name in ("cursor", "duplicate"):
+        _wrap(_Connection, name, _make_cursor)
+
+
+@functools.cache
+def _wrap_readers() -> None:
+    """Only where a tool uses cursors: these are called often."""
+    for name in (*ROW_READERS, *OTHER_READERS):
+        _wrap(_Connection, name, functools.partial(_read_result, name))
+    for name in set(RELATION_READERS).difference(RELATION_WRITERS):
+        _wrap(duckdb.DuckDBPyRelation, name, _read_relation)
+
+
+def _make_cursor(deferral: _Deferral, call: object) -> Cursor:
+    """DuckDB's own is another connection, which orch cannot roll back."""
+    global _shared
+    deferral.check_open()
+    _wrap_readers()
+    if _shared is None or _shared.conn is not deferral.conn:
+        _shared = SharedConnection(deferral.conn)
+    return Cursor(_shared)
+
+
+def _read_result(
+    name: str, deferral: _Deferral, call: Callable[..., Any], *args: Any, **named: Any
+) -> Any:
+    return call(*args, **named) if _shared is None else _shared.read_own(name, call, *args, **named)
+
+
+def _read_relation(deferral: _Deferral, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    _pause_cursors()
+    return call(*args, **named)
+
+
+def _pause_cursors() -> None:
+    if _shared is not None:
+        _shared.pause()
 
 
 def _wrap(owner: Any, name: str, run: Callable[..., Any]) -> None:
@@ -212,6 +258,8 @@ def _run_statement(
     name: str, deferral: _Deferral, call: Callable[..., Any], query: Any, *args: Any, **named: Any
 ) -> Any:
     deferral.check_open()
+    if _shared is not None:
+        _shared.give_way() if name in ("execute", "executemany") else _shared.pause()
     text = query if isinstance(query, str) else query.query
     parts = find_transaction_parts(text)
     if not parts:
@@ -227,6 +275,7 @@ def _run_statement(
 
 def _run_write(deferral: _Deferral, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
     deferral.check_open()
+    _pause_cursors()
     return deferral.attempt(lambda: call(*args, **named))
 
 
@@ -235,11 +284,13 @@ def _run_relation_write(
 ) -> Any:
     if deferral.is_closed:
         return call(*args, **named)
+    _pause_cursors()
     return deferral.attempt(lambda: call(*args, **named))  # no relation says whose it is
 
 
 def _run_end(name: str, deferral: _Deferral, call: object) -> Any:
     deferral.check_open()
+    _pause_cursors()
     getattr(deferral, name)()
     return deferral.conn
 
@@ -255,17 +306,21 @@ class DuckdbTransaction(DriverTransaction):
         super().__init__(conn, conn)
         wrap_methods()
         self._temporary: set[tuple[str, ...]] = set()  # tables that existed before the tool
+        self._databases: set[tuple[str, ...]] = set()
 
     def begin(self) -> None:
         global _deferral
         if not self.is_closed():
             self._temporary = self._find_temporary()
+            self._databases = {*_execute(self.conn, DATABASES).fetchall()}
         self.defers_commits = True
         _deferral = _Deferral(self.conn)
 
     def end(self, keep: bool) -> list[str]:
-        global _deferral
+        global _deferral, _shared
+        _pause_cursors()
         deferral, _deferral, self.defers_commits = _deferral, None, False
+        _shared = None
         assert deferral is not None
         loss = self._find_loss(deferral) if keep else ""
         notes = []
@@ -335,6 +390,10 @@ class DuckdbTransaction(DriverTransaction):
             for kind, *names in self._find_temporary() - self._temporary:
                 schema, name = ('"{}"'.format(one.replace('"', '""')) for one in names)
                 _execute(self.conn, f"DROP {kind} IF EXISTS temp.{schema}.{name} CASCADE")
+
+        for (name,) in {*_execute(self.conn, DATABASES).fetchall()} - self._databases:
+            with suppress(duckdb.Error):  # it is the current one, or in use
+                _execute(self.conn, "DETACH {}".format('"{}"'.format(name.replace('"', '""'))))
 
     def _find_temporary(self) -> set[tuple[str, ...]]:
         return {*_execute(self.conn, TEMPORARY).fetchall()}

@@ -36,6 +36,7 @@ from discover_orch.databases.sqlite_transaction import (
     set_autocommit,
     set_level,
 )
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +166,21 @@ class Connection(TransactionalConnection):
                 raise
         return False
 
+    def serialize(self, *, name: str = "main") -> Any:
+        self._note_use(name, WHOLE)
+        return super().serialize(name=name)
+
+    def deserialize(self, data: Any, /, *, name: str = "main") -> None:
+        """It takes the place of the database until the connection is closed: what tools do then is in no file."""
+        self._note_use(name, WHOLE, is_written=True)
+        super().deserialize(data, name=name)
+
+    def _note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
+        if self.statements is not None:
+            self.statements.note_use(base, table, is_written=is_written)
+
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
+        self._note_use(kwargs.get("name", "main"), str(args[0]), is_written=not readonly)
         if not self.managed or readonly:
             return super().blobopen(*args, readonly=readonly, **kwargs)
         begun = self.before_statement(Statement("", CHANGES))
@@ -177,14 +192,15 @@ class Connection(TransactionalConnection):
         self.after_statement(begun)
         return blob
 
-    def backup(self, *args: Any, **kwargs: Any) -> None:
+    def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
         """Python's own waits forever for the end of the transaction that its connection has open."""
+        self._note_use(kwargs.get("name", "main"), WHOLE)
         if self.managed:
             self._sync(None)
             self._drop_unused()
             if self._is_begun and self._has_written:
                 raise sqlite3.OperationalError(f"backup() does not work now: {OUTSIDE}")
-        super().backup(*args, **kwargs)
+        super().backup(target, **kwargs)
 
     def close(self) -> None:
         """Roll back what is not committed. What is committed stays, in the real transaction, for orch to end."""

@@ -13,6 +13,7 @@ import re
 import sqlite3
 
 from discover_orch.databases.attached_files import is_known_base
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_k
 _ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
 VACUUM = "vacuum_db"  # the database that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
-DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH"})
+DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH", "VACUUM"})
 #: Those after which other databases may be attached.
 _ATTACHING = frozenset({"SCRIPT", "ATTACH", "DETACH"})
 
@@ -86,6 +87,7 @@ _INDEX_IF_NOT_EXISTS = (
     rf"\bon\b{_GAP}{_NAME}"
 )
 _VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{_GAP}{_words('virtual table if not exists')}{_PLACE}"
+_VACUUM_INTO = rf"\bvacuum\b{_GAP}(?:{_NAME}{_GAP})?\binto\b{_GAP}(?:'((?:[^']|'')*)')?"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: Asks the list of tables for one name.
 _LOOKUP = (
@@ -103,7 +105,8 @@ class StatementNotes:
     - `made`: (table, whether it was created or dropped), in this order.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
-    - `files`: names of files as ATTACH was given them; None for one that it had as a value.
+    - `files`: names of files as ATTACH was given them; None for one that it had as a value. `copies`: names of files
+      into which a database was copied.
 
     The database in a name is what `bases` has for it when the statement is prepared. Where that is not known yet, it
     is as it was written until `place_tables`.
@@ -116,6 +119,7 @@ class StatementNotes:
 
     def clear(self) -> None:
         self.files: list[str | None] = []
+        self.copies: list[str] = []
         self.has_lost_bases = False  # of tables whose database was detached before it was known
         self.read: set[Name] = set()
         self.written: set[Name] = set()
@@ -226,6 +230,23 @@ class StatementNotes:
         elif action == TRANSACTION and one == "COMMIT":
             self.has_committed = True
 
+    def note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
+        """A method has used a table; WHOLE stands for all of the database."""
+        used = (self._place(base), table)
+        self.read.add(used)
+        if is_written:
+            self.written.add(used)
+            self.changed.add(used)
+
+    def _note_copy(self, found: re.Match[str], args: Sequence[Any]) -> None:
+        self.note_use(_unquote(found[1]) if found[1] else "main", WHOLE)
+        name = found[2]
+        if name is None:
+            values: Any = args[0] if args else ()
+            name = next(iter(values.values() if isinstance(values, dict) else values), None)
+        if isinstance(name, str):
+            self.copies.append(name)
+
     def _place(self, base: str) -> str:
         return self.bases.get(base.lower(), base)
 
@@ -294,6 +315,8 @@ class StatementNotes:
             self._note_lookup(self.lookups[sql], args)
         if word in DDL:
             self._read_ddl(sql)
+            if found := _compiled(_VACUUM_INTO).search(sql):
+                self._note_copy(found, args)
         self._is_internal = self.is_waiting = False
 
     def needs_text(self, sql: str, word: str) -> bool:

@@ -87,7 +87,7 @@ class SqliteTableLog(TableLog):
         try:
             is_unobserved = self._pause()
             if is_unobserved:
-                self._attached.refresh(forget=True)
+                self._attached.refresh(is_first=True)
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):
@@ -147,6 +147,12 @@ class SqliteTableLog(TableLog):
             self._attached.refresh()
         return [*self._attached.used]
 
+    def find_attached(self) -> list[str]:
+        return [*self._attached.used]
+
+    def find_copies(self) -> list[str]:
+        return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
+
     def find_missing_files(self) -> list[str]:
         """The absolute paths of files that ATTACH was given and that are not there."""
         names = {
@@ -205,7 +211,7 @@ class SqliteTableLog(TableLog):
         if before is not None and now is not None and has_altered:
             # SQLite does not report the new name of a table. A table that came and went does not count.
             written |= {(MAIN, name) for name in now - before}
-            known = before | now
+            known = before | now | {WHOLE}
             read = {one for one in read if one[0] != MAIN or one[1].lower() in known}
             written = {one for one in written if one[0] != MAIN or one[1].lower() in known}
         # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.

@@ -24,6 +24,7 @@ from discover_orch.databases.sqlite_text import (
     SETS,
     Statement,
 )
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ class OrdinaryConnection(sqlite3.Connection):
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self._user_authorizer = authorizer_callback
         authorize(self, combine(self._first_authorizer, authorizer_callback))
+
+    def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
+        statements = getattr(target, "statements", None)
+        if isinstance(target, OrdinaryConnection) and statements is not None:
+            statements.note_use(kwargs.get("name", "main"), WHOLE, is_written=True)
+            statements.has_committed = True
+        super().backup(target, **kwargs)
 
 
 class TransactionalConnection(OrdinaryConnection):

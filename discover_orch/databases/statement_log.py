@@ -55,10 +55,18 @@ _PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
 
 
 class StatementLog(TableLog):
-    """`note_files` receives the files that statements read and wrote. `file` is the database file, or ""."""
+    """`note_files` receives the files that statements read and wrote. `file` is the database file, or "". `show_path`
+    gives the absolute path of an attached file as it is shown."""
 
-    def __init__(self, conn: Any, driver: Driver, note_files: Files) -> None:
+    def __init__(
+        self,
+        conn: Any,
+        driver: Driver,
+        note_files: Files,
+        show_path: Callable[[str], str] = os.path.abspath,
+    ) -> None:
         super().__init__()
+        self._show_path = show_path
         self.conn, self._driver, self._note_files = conn, driver, note_files
         self.dialect = driver.dialect
         self.file = _find_file(driver, conn)
@@ -70,6 +78,7 @@ class StatementLog(TableLog):
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
+        self._after: Catalog | None = None  # when it ended, if it ran any statement
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
         self._may_have_committed = False
@@ -122,6 +131,7 @@ class StatementLog(TableLog):
         self._characters = 0
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._may_have_committed = False
+        self._before = self._after = None
         self._before = self._read_catalog()
 
     def resolve(self) -> None:
@@ -174,6 +184,7 @@ class StatementLog(TableLog):
             now = _add_created(
                 before, effects
             )  # the transaction has failed and will be rolled back
+        self._after = now
         self._note_unclear(now is None or before is None)
         if now is None:
             return
@@ -203,6 +214,10 @@ class StatementLog(TableLog):
             return True  # the other connection has a search path and temporary tables of its own
         # The call that failed may have named a table that does not exist.
         return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
+
+    def find_attached(self) -> list[str]:
+        found = [one for one in (self._before, self._after) if one is not None]
+        return [path for one in found for path in one.attached.values() if path]
 
     @property
     def has_committed(self) -> bool:
@@ -234,15 +249,31 @@ class StatementLog(TableLog):
             return None
         # A table keeps its display name, also after the tool has changed the current schema.
         self._default_schema = self._default_schema or catalog.default_schema
-        return replace(catalog, default_schema=self._default_schema)
+        attached = {
+            name: path and self._show_path(os.path.realpath(path))
+            for name, path in catalog.attached.items()
+            if name != self._default_schema[0]
+        }
+        known = attached if self._before is None else self._before.attached
+        in_memory = {
+            one for one in catalog.tables if attached.get(one[0]) == "" and one[0] not in known
+        }
+        return replace(
+            catalog,
+            default_schema=self._default_schema,
+            attached=attached,
+            temporary=catalog.temporary | in_memory,
+        )
 
 
-def observe_statements(conn: Any, note_files: Files) -> StatementLog | None:
+def observe_statements(
+    conn: Any, note_files: Files, show_path: Callable[[str], str] = os.path.abspath
+) -> StatementLog | None:
     """The log of a connection; None where its driver is not known or sqlglot is not installed."""
     driver = find_driver(conn)
     if driver is None or find_spec("sqlglot") is None:
         return None
-    return StatementLog(conn, driver, note_files)
+    return StatementLog(conn, driver, note_files, show_path)
 
 
 def _as_failed(effect: Effect) -> Effect:

@@ -75,6 +75,14 @@ class TableLog:
         """The absolute paths of files that the step tried to attach and that are not there. Asked after `resolve`."""
         return []
 
+    def find_attached(self) -> list[str]:
+        """The files that were attached in the step, as they are shown. Asked after `resolve`."""
+        return []
+
+    def find_copies(self) -> list[str]:
+        """The absolute paths of files into which a statement of the step has copied a database."""
+        return []
+
     def list_attached(self) -> list[str]:
         """The files that are attached now, as they are shown."""
         return []

@@ -21,6 +21,7 @@ from discover_orch.execution.observed_flow import (
     find_changed,
     find_missed,
     find_tables_missed,
+    uses_main_database,
 )
 from discover_orch.model.observation import CachedUse, ChildCode, Observation
 from discover_orch.model.parameter import is_secret_name
@@ -142,13 +143,13 @@ class AttemptReader:
                 if not is_secret_name(name)
             },
         }
-        if "database" in other:
-            other["database"] = f"{database} {self._current.database.name}"
         flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made))
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
         tables = tuple(table_key(database, name) for name in names)
+        if "database" in other or uses_main_database(seen):
+            other["database"] = f"{database} {self._current.database.name}"
         for path in attached_paths((*tables, *writes)):
             other[f"attached:{path}"] = str(number_of(path))
         success = Success(
@@ -162,7 +163,7 @@ class AttemptReader:
             modules=modules,
             flow=flow,
         )
-        self._written.update((*seen.written, *seen.native_written))
+        self._written.update((*seen.written, *seen.native_written, *attached_paths(writes)))
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
     def _writes(

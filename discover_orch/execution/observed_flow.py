@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import Observation
+from discover_orch.model.table_name import file_of
 
 
 def build_flow(
@@ -41,6 +42,12 @@ def build_flow(
 def find_changed(seen: Observation) -> Iterator[str]:
     """The files that it wrote or removed."""
     yield from (*seen.written, *seen.native_written, *seen.removed)
+
+
+def uses_main_database(seen: Observation) -> bool:
+    """Whether it used the project's database, with or without `conn`."""
+    tables = (*seen.tables_read, *seen.tables_written)
+    return seen.is_unclear or any(not file_of(name) for name in tables)
 
 
 def find_missed(

@@ -31,7 +31,7 @@ from discover_orch.execution.events import (
     TransactionEnded,
     event_document,
 )
-from discover_orch.execution.observed_flow import find_changed
+from discover_orch.execution.observed_flow import find_changed, uses_main_database
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import (
     AttachedRecord,
@@ -382,7 +382,9 @@ class Recorder:
             now = cut_off(before, ended)
         else:
             used = event.seen.database if event.seen else ""
-            self._database.note_use(used, takes_connection(tool, self._registry))
+            is_used = event.seen is not None and uses_main_database(event.seen)
+            takes_conn = takes_connection(tool, self._registry)
+            self._database.note_use(used, takes_conn or is_used)
             if event.seen is not None:
                 self._attached.note_files(find_changed(event.seen))
             attempt = self._attempts.read(

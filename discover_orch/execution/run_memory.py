@@ -120,7 +120,7 @@ class DatabaseRecord:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
         run loses nothing."""
         known = self._current.known
-        found = path or (known.path if known else "")
+        found = path or (known.path if known else self._current.named_file)
         is_used = bool(path) or takes_connection
         if is_used and (not self._is_noted or known is None or known.path != found):
             self._is_noted = True

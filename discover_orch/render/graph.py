@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.table_name import shown_table
 from discover_orch.render.style import Style, count, indent, one_line, wrap
 from discover_orch.staleness.reasons import Freshness
 
@@ -88,7 +89,7 @@ def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = Fal
 
 
 def _used_texts(used: Sequence[Mapping[str, str]], *, verbose: bool) -> list[str]:
-    tables = [f"table {one['table']}" for one in used if "table" in one]
+    tables = [shown_table(one["table"]) for one in used if "table" in one]
     files = [one["file"] for one in used if "file" in one]
     return [*tables, *(files if verbose else folded_files(files, MOST_FILES))]
 

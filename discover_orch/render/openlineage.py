@@ -8,7 +8,7 @@ database and the file. The schema is version 2-0-2.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -23,6 +23,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
+from discover_orch.model.table_name import WHOLE, attached_name, file_of
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text
 
@@ -197,8 +198,8 @@ class OpenLineageOutput:
         files_written = dict.fromkeys((*seen.written, *seen.native_written))
         database = TableNames(self._source, seen.database, seen.dialect)
         return (
-            (*map(self._file, files_read), *map(database.dataset, seen.tables_read)),
-            (*map(self._file, files_written), *map(database.dataset, seen.tables_written)),
+            (*map(self._file, files_read), *database.datasets(seen.tables_read)),
+            (*map(self._file, files_written), *database.datasets(seen.tables_written)),
         )
 
     def _file(self, path: str) -> Mapping[str, str]:
@@ -214,6 +215,7 @@ class TableNames:
 
     def __init__(self, source: LineageSource, file: str, dialect: str = "sqlite") -> None:
         scheme, _, rest = source.database.partition("://")
+        self._dialect, self._root = dialect, source.root
         self._prefix, self._schema = "", ""
         if file:
             self._namespace = f"{dialect}://{os.path.normpath(os.path.join(source.root, file))}"
@@ -228,6 +230,18 @@ class TableNames:
             self._namespace = f"duckdb://{os.path.normpath(os.path.join(source.root, path))}"
         else:  # in memory, or a connection of the user's own
             self._namespace = f"orch://{source.namespace}/{source.name}"
+
+    def datasets(self, tables: Iterable[str]) -> Iterator[Mapping[str, str]]:
+        """Without those that stand for all tables of a database."""
+        for table in tables:
+            path = file_of(table)
+            if table in (WHOLE, attached_name(path, WHOLE)):
+                continue
+            if not path:
+                yield self.dataset(table)
+                continue
+            full = os.path.normpath(os.path.join(self._root, path))
+            yield {"namespace": f"{self._dialect}://{full}", "name": table[len(path) + 1 :]}
 
     def dataset(self, table: str) -> Mapping[str, str]:
         if self._schema and "." not in table:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.table_name import shown_table
 from discover_orch.render.graph import MOST_FILES, folded_files
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.markup import clean_word, escape, escape_lines, number
@@ -237,7 +238,7 @@ def _attempt(one: Attempt) -> str:
 
 
 def _used(used: Sequence[Mapping[str, str]]) -> str:
-    tables = [f"table {one['table']}" for one in used if "table" in one]
+    tables = [shown_table(one["table"]) for one in used if "table" in one]
     files = folded_files([one["file"] for one in used if "file" in one], MOST_FILES)
     return ", ".join(map(escape, (*tables[:MOST_SHOWN], *files)))
 

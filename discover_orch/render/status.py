@@ -8,6 +8,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.render.graph import folded_files, used_documents
 from discover_orch.render.style import (
@@ -187,7 +188,11 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
     matched = {path for paths in _of_kind("glob", other).values() for path in paths.split("\0")}
     known = matched.union(flow.files_read, flow.files_written, flow.missed, flow.removed)
     read = {path for path, version in _of_kind("file", other).items() if version}
-    written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
+    written = {
+        key.removeprefix("file:")
+        for key, one in result.writes.items()
+        if key.startswith("file:") and not one.is_by_table
+    }
     first, second = (
         [
             f"{text} (by a library or a child process)"
@@ -199,7 +204,7 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
 
 
 def _tables(names: Sequence[str]) -> list[str]:
-    return _few([f"table {name}" for name in names])
+    return _few([*map(shown_table, names)])
 
 
 def _few(items: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from discover_orch.staleness.fingerprint import (
     shared_keys,
     used_files,
 )
-from discover_orch.staleness.table_keys import attached_path, attached_paths, is_table_list
+from discover_orch.staleness.table_keys import ANY, attached_path, attached_paths, is_table_list
 
 
 class Upstream(Struct, frozen=True):
@@ -52,6 +52,13 @@ class Reason(Struct, frozen=True):
     then: str | None = None
     now: str | None = None
     is_by_gone: bool = False
+
+
+class Overwritten(Struct, frozen=True):
+    """What of a tool was changed since. `may_be_by`: it is not known what this tool has written; it may be that."""
+
+    key: Key
+    may_be_by: str = ""
 
 
 #: Finds the present state of a file, as a mark; ABSENT where there is none.
@@ -225,14 +232,14 @@ def find_overwritten(
     writers: Mapping[Key, Writer],
     *,
     is_repeatable: bool,
-) -> dict[str, Key]:
+) -> dict[str, Overwritten]:
     """The tools of `earlier` that must run again before the tool at `place` can, each with what is no longer as it
     left it: this tool or a later one has changed it since. What this one changed does not count if it is
     repeatable."""
     success = result.success
     inputs = success.inputs if success else result.tried
     read = find_read(result)
-    found: dict[str, Key] = {}
+    found: dict[str, Overwritten] = {}
     for module, other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)
@@ -248,7 +255,11 @@ def find_overwritten(
             # Unless the other tool has made it anew since.
             was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
             if is_moved or was_moved:
-                found[module] = written
+                found[module] = (
+                    _tell_overwritten(key, written, writer, writers)
+                    if is_moved and writer is not None
+                    else Overwritten(written)
+                )
                 break
     return found
 
@@ -261,17 +272,29 @@ def find_read(result: ToolResult) -> dict[Key, None]:
     return dict.fromkeys((*files, *(success.tables if success else ())))
 
 
+def _tell_overwritten(
+    key: Key, written: Key, writer: Writer, writers: Mapping[Key, Writer]
+) -> Overwritten:
+    """`writer` has changed what `key` names; `written` is what of it another tool had written."""
+    if writers.get(written) is writer:
+        return Overwritten(written)
+    is_whole = key.startswith("table:") and key.endswith(f":{ANY}")
+    if is_whole and writers.get(key) is not writer:  # it has written another table
+        return Overwritten(key)
+    return Overwritten(written, writer.module)
+
+
 def find_disturbed(
     results: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
-) -> dict[str, Key]:
+) -> dict[str, Overwritten]:
     """The tools with a file that is not as its last writer left it. They must run again before a later tool that was
     cut off in its first attempt, so that it is unknown what it writes."""
-    found: dict[str, Key] = {}
+    found: dict[str, Overwritten] = {}
     for module, result in results:
         for key in result.writes:
             is_file = key.startswith("file:") and key in writers
             if is_file and writers[key].write.mark != mark_of(key):
-                found[module] = key
+                found[module] = Overwritten(key)
                 break
     return found
 

@@ -125,6 +125,8 @@ class CurrentState:
         """What all that the tool's last success depended on is now, and what a success now would depend on besides."""
         success = result.success if result else None
         other = self.surroundings(tool, params)
+        if success is not None and "database" in success.inputs.other:
+            other["database"] = self.database.version
         if success is not None:
             for key, then in success.inputs.other.items():
                 kind, _, name = key.partition(":")

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.compare import (
+    Overwritten,
     Reason,
     Upstream,
     compare,
@@ -27,7 +28,6 @@ from discover_orch.staleness.compare import (
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
     SETTLED,
-    Key,
     Seq,
     Success,
     ToolResult,
@@ -169,16 +169,16 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, key in self._find_overwritten(module, disturbed).items():
+                    for other, one in self._find_overwritten(module, disturbed).items():
                         if other not in below and other not in rebuilt:
-                            above.setdefault(other, self._overwritten_sentence(other, key))
+                            above.setdefault(other, self._overwritten_sentence(other, one))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
     def _find_overwritten(
-        self, module: str, disturbed: Callable[[], Mapping[str, Key]]
-    ) -> dict[str, Key]:
+        self, module: str, disturbed: Callable[[], Mapping[str, Overwritten]]
+    ) -> dict[str, Overwritten]:
         """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
         gives all tools with a file that is not as its last writer left it."""
         place, registry = self._place[module], self._registry
@@ -200,14 +200,20 @@ class Status:
             found |= {one: key for one, key in disturbed().items() if self._place[one] < place}
         return found
 
-    def _find_disturbed(self) -> dict[str, Key]:
+    def _find_disturbed(self) -> dict[str, Overwritten]:
         results = zip(self._registry.order, self._results, strict=True)
         return find_disturbed(results, self._writers, self._present.mark)
 
-    def _overwritten_sentence(self, module: str, key: Key) -> str:
-        kind, _, name = key.partition(":")
-        shown = name if kind != "table" else table_text(key)
-        return f"{shown} is no longer as {self._registry.display(module)} left it"
+    def _overwritten_sentence(self, module: str, one: Overwritten) -> str:
+        kind, _, name = one.key.partition(":")
+        shown, maker = (
+            name if kind != "table" else table_text(one.key),
+            self._registry.display(module),
+        )
+        if one.may_be_by:
+            writer = self._registry.display(one.may_be_by)
+            return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
+        return f"{shown} is no longer as {maker} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""

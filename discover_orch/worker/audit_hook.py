@@ -379,7 +379,8 @@ def _is_import_code(opener: str) -> bool:
 
 
 def database_signature(path: str) -> Signature:
-    """The stat of a database and of its write-ahead log; it differs once the database has changed."""
+    """The stat of a database, and the size and the time of its write-ahead log; it differs once the database has
+    changed. A reader may change the log's ctime."""
     signature: list[FileStat | None] = []
     for one in (path, path + "-wal"):
         try:
@@ -387,5 +388,8 @@ def database_signature(path: str) -> Signature:
         except OSError:
             signature.append(None)
         else:
-            signature.append(file_stat(found))
+            is_log = one != path
+            signature.append(
+                (found.st_size, found.st_mtime_ns, 0, 0) if is_log else file_stat(found)
+            )
     return tuple(signature)

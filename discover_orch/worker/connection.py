@@ -81,16 +81,18 @@ class ToolConnection:
             self._observe(find_driver_connection(conn), self._observer)
 
     def _observe(self, conn: Any, observer: Observer) -> None:
-        self.tables = observe_sqlite(
-            conn, self._is_interrupted, lambda path: observer.relative_path(path) or path
-        )
+
+        def show(path: str) -> str:
+            return observer.relative_path(path) or path
+
+        self.tables = observe_sqlite(conn, self._is_interrupted, show)
         self.file = find_file(conn)
         self._is_sqlite = self.tables is not None
         if not self._is_sqlite and conn is not None:
             # SQLite needs no parser of statements.
             from discover_orch.databases.statement_log import observe_statements
 
-            statements = observe_statements(conn, observer.note_files)
+            statements = observe_statements(conn, observer.note_files, show)
             self.tables = statements
             self.file = statements.file if statements is not None else ""
         if self.file:
@@ -221,9 +223,12 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
-            if self._observer is not None and (missing := tables.find_missing_files()):
-                self._observer.note_files(missing, ())
+            if self._observer is not None:
+                self._observer.note_files(tables.find_missing_files(), tables.find_copies())
+                self._observer.note_attached_by_conn(tables.find_attached())
             is_open = not self.transaction.is_closed()
+            if self._observer is not None and not is_open:
+                self._observer.note_closed_connection()
             self.may_have_kept_writes |= tables.has_committed or (
                 is_open and tables.may_have_committed
             )

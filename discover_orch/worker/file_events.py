@@ -66,6 +66,11 @@ class FileEvents:
         self.drain()
         self.listed.clear()  # by `_follow`
 
+    def follow_folder(self, folder: str) -> None:
+        """Watch the files in one folder too, not those below. One below the root is watched already."""
+        if not f"{folder}{os.sep}".startswith(self._root.rstrip(os.sep) + os.sep):
+            self._watch(folder)
+
     def clear(self) -> None:
         """Forget what has happened until now."""
         self.drain()

@@ -21,13 +21,15 @@ OTHER_DRIVERS = ("adbc_driver_sqlite", "apsw", "duckdb")
 
 
 class ForeignWrites:
-    """Ask `have_happened` before each step, after it, and before the connection is closed."""
+    """Ask `have_happened` before each step, after it, and before the connection is closed. `is_by_step` says whether
+    the step that has ended last may have written to the database, past its connection."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._log: TableLog | None = None
         self._version: int | None = None  # of the database, at the last call
         self._had_children = False  # at the last call
+        self.is_by_step = False
         self._has_others = False  # a tool has opened a connection, which it may have kept
 
     def have_happened(self, log: TableLog, *, during_step: bool) -> bool:
@@ -39,6 +41,7 @@ class ForeignWrites:
             return False
         may_be_own = self._has_other_writers(during_step=during_step)
         self._log, self._version = log, now
+        self.is_by_step = before not in (None, now) and may_be_own
         return before not in (None, now) and not may_be_own
 
     def _has_other_writers(self, *, during_step: bool) -> bool:

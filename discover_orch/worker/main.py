@@ -270,7 +270,7 @@ class Worker:
             self._capture.restore()
         self._capture.end_step(order.step)
         self._failures += status == "failed"
-        self._report_foreign_write(self._asked_for, during_step=True)
+        self._report_foreign_write(self._asked_for)
         self._channel.send(
             StepFinished(
                 step=order.step,
@@ -292,8 +292,8 @@ class Worker:
         )
         self._search_path = ()
 
-    def _report_foreign_write(self, names: tuple[str, ...], *, during_step: bool = False) -> None:
-        if self._resources.has_foreign_write(names, during_step=during_step):
+    def _report_foreign_write(self, names: tuple[str, ...]) -> None:
+        if self._resources.has_foreign_write(names):
             self._channel.send(ForeignWrite())
 
     def _wait_until_recorded(self) -> None:

@@ -7,6 +7,7 @@ the standard library, or starts a process. It then lasts as long as the worker.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -58,6 +59,7 @@ class NativeFiles:
         if SPAWNER in sys.modules:  # a warm worker may have had some
             self._children = _describe_children()
         self.is_followed: list[bool] = []  # empty until the kernel's events are followed
+        self._folders: dict[str, None] = {}  # those of databases
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
         self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
@@ -102,6 +104,27 @@ class NativeFiles:
 
     def may_have_children(self) -> bool:
         return self._has_child or SPAWNER in sys.modules or self._is_loaded
+
+    def follow_folder(self, folder: str) -> None:
+        """Follow the files in a folder that may be outside of the root too."""
+        self._folders[folder] = None
+        if self._events is not None:
+            self._events.follow_folder(folder)
+
+    def find_use_of_database(self, began: int, *, ignores_this_process: bool) -> tuple[bool, bool]:
+        """Whether the kernel saw the project's database being opened, and being written since `began`, by a child
+        process or by native code. Call it after `complete`."""
+        is_followed = self._has_child or (self._is_loaded and not ignores_this_process)
+        if self._events is None or not is_followed:
+            return False, False
+        is_read = is_written = False
+        for path in self._paths.database_files:
+            happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
+            if happened:
+                is_read = True
+                with contextlib.suppress(OSError):
+                    is_written |= happened != READ and os.stat(path).st_ctime_ns >= began
+        return is_read, is_written
 
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""
@@ -281,6 +304,8 @@ class NativeFiles:
                 self.before_events()
                 self._opened_before.update(map(self._paths.relative, self.find_opened()))
                 self._events = FileEvents(self._paths.root, self._is_skipped)
+                for folder in self._folders:
+                    self._events.follow_folder(folder)
             except Exception:
                 self._is_unavailable = True
             else:

@@ -24,6 +24,7 @@ class ObservedPaths:
             dict.fromkeys(one.rstrip(os.sep) + os.sep for one in (root, os.path.realpath(root)))
         )
         self.database = ""  # its real path
+        self.database_files: frozenset[str] = frozenset()  # absolute, with the side files
         self.own: frozenset[str] = frozenset()  # the project's database and its side files
         self._folders: dict[str, bool] = {}  # folder below the root -> is noise
 
@@ -32,6 +33,16 @@ class ObservedPaths:
         self.database = os.path.realpath(path)
         shown = {self.relative(one) for one in (os.path.abspath(path), self.database)}
         self.own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
+        self.database_files = frozenset(
+            one + end for one in (os.path.abspath(path), self.database) for end in ("", *SIDE_FILES)
+        )
+
+    def find_inode(self) -> int:
+        """That of the project's database; -1 where there is none."""
+        try:
+            return os.stat(self.database).st_ino if self.database else -1
+        except OSError:
+            return -1
 
     def relative(self, path: str) -> str:
         """An absolute path relative to the root, with `/`; "" for the root itself and a path outside."""

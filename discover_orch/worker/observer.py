@@ -20,6 +20,7 @@ from discover_orch.model.observation import (
     Observation,
     list_paths,
 )
+from discover_orch.model.table_name import WHOLE
 from discover_orch.worker.audit_hook import AuditHook, database_signature
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
@@ -51,6 +52,8 @@ class Observer:
         self._began = (0, 0)
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
+        self._has_opened_database = self._has_closed_connection = False  # in this step
+        self._attached: set[str] = set()  # files that `conn` had open in this step
         self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
@@ -63,6 +66,8 @@ class Observer:
         self._project.clear()
         self._setup = None
         self._setup_imports = 0
+        self._has_opened_database = self._has_closed_connection = False
+        self._attached.clear()
         for path in self._open_databases:
             self._audit.connected[path] = database_signature(path)
         exact = time.time_ns()
@@ -75,12 +80,17 @@ class Observer:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
         self._paths.set_database(path)
         self._audit.connected.pop(self._paths.database, None)
+        self._native.follow_folder(os.path.dirname(self._paths.database))
 
     def note_attached(self, paths: Iterable[str]) -> None:
         """`get_connection()` has attached these files to `conn`, whose statements say what tools do to them."""
         for path in paths:
             full = os.path.realpath(os.path.join(self._project.root, path))
             self._audit.connected.pop(full, None)
+
+    def note_attached_by_conn(self, paths: Iterable[str]) -> None:
+        """`conn` had these files open in this step, paths as they are shown, and tells what it did to them."""
+        self._attached.update(paths)
 
     def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
         """Note absolute paths of files that a database read and wrote: Python does not open these."""
@@ -137,14 +147,33 @@ class Observer:
         """
         setup = self._find_foreign_imports(loaded) if self._audit.imported else ()
         others.update(self._inspect())
-        if self.has_foreign_connection():
-            others["is_unclear"] = others["has_committed"] = True
+        self._note_use_of_database(others)
         seen = Observation(began=self._began, **others)
         if setup:
             before = self._setup or Observation(began=self._began)
             read = (*before.read, *(row for row in seen.read if row[0] in setup))
             self._setup = replace(before, read=read)
         return seen
+
+    def note_closed_connection(self) -> None:
+        """`conn` was closed in this step, so that the kernel may tell of its file."""
+        self._has_closed_connection = True
+
+    def _note_use_of_database(self, seen: dict[str, Any]) -> None:
+        """What the tool did to the project's database in another way than through `conn`."""
+        files = self._paths.database_files
+        is_replaced = bool(files) and not files.isdisjoint(self._audit.changed.copy())
+        is_read, is_written = self._native.find_use_of_database(
+            self._began[0], ignores_this_process=self._has_closed_connection
+        )
+        if "database" in seen:  # `conn` may have written, and tells what others have
+            is_written = False
+            # DuckDB opens and closes its file by itself, and no other process can while it is open.
+            is_read &= seen.get("dialect") != "duckdb"
+        if self.has_foreign_connection() or is_replaced or is_written:
+            seen["is_unclear"] = seen["has_committed"] = True
+        elif is_read or self._has_opened_database:
+            seen["tables_read"] = tuple(sorted({*seen.get("tables_read", ()), WHOLE}))
 
     def _find_foreign_imports(self, loaded: Collection[str]) -> set[str]:
         """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
@@ -177,7 +206,9 @@ class Observer:
             self._native.complete(
                 seen,
                 inodes=inodes,
-                databases={self._paths.relative(path) for path in audit.connected.copy()},
+                databases=self._attached.union(
+                    self._paths.relative(path) for path in audit.connected.copy()
+                ),
                 began=self._began[0],
             )
         except Exception:  # the tool must not look like one that reads nothing
@@ -287,10 +318,14 @@ class Observer:
         missed: dict[str, None] = {}
         starts: dict[str, str | None] = {}  # of folders: many files are in few of them
         left_out = self._paths.own.union(written)
+        database_files, database_inode = self._paths.database_files, self._paths.find_inode()
         link_targets = self._audit.link_targets
         for path in self._audit.opened.copy():  # may be many: without calls that can be avoided
             if path in link_targets and self._paths.relative(path) in written:  # made by the tool
                 path = link_targets[path] or os.path.realpath(path)
+            if path in database_files:
+                self._has_opened_database |= os.path.exists(path)
+                continue
             folder, _, name = path.rpartition(os.sep)
             if folder not in starts:
                 starts[folder] = self._paths.start_of(folder)
@@ -327,6 +362,9 @@ class Observer:
                 ):
                     continue  # a link to a file that the tool wrote
                 size, inode = found.st_size, found.st_ino  # the parts of `file_stat`
+                if inode == database_inode:  # a link to it
+                    self._has_opened_database = True
+                    continue
                 read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
         return read, missed
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 CONN = "conn"
+#: Of an `Observation`: the tool used the database in a way that cannot be seen.
+_PAST_CONN: Mapping[str, Any] = {"is_unclear": True, "has_committed": True}
 
 
 class RemoteFile(ResourceProblem):
@@ -95,6 +97,7 @@ class Resources:
         self._foreign_writes = None
         if observer is not None and not is_one_of_several:
             self._foreign_writes = ForeignWrites(observer)
+        self._has_foreign_write = False  # that is not reported yet
         self._foreign: set[str] = set()  # have a connection of their own to the same database
         self._stack: list[_OpenResource] = []  # in the order of opening
         self._opened: list[str] = []  # in this step
@@ -178,8 +181,9 @@ class Resources:
 
     def drain_tables(self, names: Collection[str]) -> Mapping[str, Any]:
         """The part of an `Observation` that a step with these resources caused in databases."""
+        past_conn = self._note_foreign_writes()
         if not names:
-            return {}
+            return past_conn
         observer, connection = self._observer, self._connection
         may_have_kept_writes = connection.may_have_kept_writes
         connection.may_have_kept_writes = False
@@ -188,8 +192,9 @@ class Resources:
             self._foreign.update(used - {CONN})
         use = connection.tables.drain() if connection.tables is not None else None
         if CONN not in used:
-            return {"is_unclear": True, "has_committed": True} if used & self._foreign else {}
+            return _PAST_CONN if used & self._foreign else past_conn
         seen = _list_fields(use) if use is not None else {}
+        seen.update(past_conn)
         if connection.is_unobserved() or used & self._foreign:
             seen["is_unclear"] = True
         if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
@@ -200,13 +205,23 @@ class Resources:
             seen["dialect"] = connection.tables.dialect
         return seen
 
-    def has_foreign_write(self, names: Iterable[str], *, during_step: bool = False) -> bool:
-        """Whether another program has written to the SQLite database of `conn` since the last call, as far as that
-        is known; False where none of `names` uses `conn`."""
+    def _note_foreign_writes(self) -> Mapping[str, Any]:
+        """The part of an `Observation` that says that the step, or a process that it has started, has written to the
+        SQLite database past `conn`."""
         tables, foreign = self._connection.tables, self._foreign_writes
+        if tables is None or foreign is None:
+            return {}
+        self._has_foreign_write |= foreign.have_happened(tables, during_step=True)
+        return _PAST_CONN if foreign.is_by_step else {}
+
+    def has_foreign_write(self, names: Iterable[str]) -> bool:
+        """Whether another program has written to the SQLite database of `conn` since the last call, as far as that
+        is known; False where none of `names` uses `conn` and no step has ended."""
+        tables, foreign = self._connection.tables, self._foreign_writes
+        has_happened, self._has_foreign_write = self._has_foreign_write, False
         if tables is None or foreign is None or not self._uses_conn(names):
-            return False
-        return foreign.have_happened(tables, during_step=during_step)
+            return has_happened
+        return foreign.have_happened(tables, during_step=False) or has_happened
 
     def close(self) -> list[tuple[str, BaseException]]:
         """Close everything, even where one raises: (name, error) of those that did. Rolls back a run that is one

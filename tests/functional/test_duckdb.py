@@ -212,14 +212,70 @@ def test_before_its_first_write_a_tool_may_checkpoint_and_fail(
     assert rows(root, "from t") == []
 
 
-def test_a_cursor_of_duckdb_is_another_connection(project: Project, orch: Orch) -> None:
+CURSORS = (
+    "conn.execute('create or replace table t as select range a from range(5)')",
+    "cursor = conn.cursor()",
+    "conn.execute('select a from t order by a')",
+    "while row := conn.fetchone():",
+    "    cursor.execute('insert into t values (?)', [row[0] + 10])",
+    "one, two = cursor.cursor(), conn.duplicate()",
+    "one.execute('select a from t order by a')",
+    "two.execute('select max(a) m from t')",
+    "print('left', one.fetchmany(2), len(one.fetchall()), one.fetchone(), two.description[0][0], two.fetchone())",
+    "print('own', conn.table('t').count('a').fetchall(), cursor.execute('select 1').fetchall())",
+    "one.execute('select a from t')",
+    "conn.execute('select 1')",
+    "try: one.df()",
+    "except Exception as error: print('late', error)",
+    "one.close()",
+    "try: one.execute('select 1')",
+    "except Exception as error: print('closed', error)",
+)
+
+
+def test_a_cursor_of_duckdb_has_its_own_result_in_the_transaction_of_the_tool(
+    project: Project, orch: Orch
+) -> None:
     conf = CONF.replace('duckdb.connect("w.duckdb")', "make()") + MAKE
-    lines = ("conn.cursor().execute('insert into t values (5)')", "raise ValueError('no')")
-    root = project({"orchconf.py": conf, "src/a.py": tool("s1", *lines)})
+    root = project({"orchconf.py": conf, "src/a.py": tool("s1", *CURSORS)})
     answer = orch("run", "-v")
-    assert answer.code == 1
-    assert "used a second connection" in answer.out
-    assert rows(root, "from t") == [(5,)]
+    assert answer.code == 0, answer.text
+    assert "second connection" not in answer.out
+    for line in (
+        "left [(0,), (1,)] 8 None m (14,)",
+        "own [(10,)] [(1,)]",
+        "late Invalid Input Error: another statement ran",
+        "closed Connection Error: Connection already closed!",
+    ):
+        assert line in answer.out.replace("late another", "late Invalid Input Error: another"), line
+    [status] = orch("status", "--json").json["tools"]
+    assert (status["tables_read"], status["tables_written"]) == (["t"], ["t"])
+    assert rows(root, "select count(*) from t") == [(10,)]
+    failing = (*CURSORS, "conn.cursor().execute('delete from t')", "raise ValueError('no')")
+    (root / "src/a.py").write_text(tool("s1", *failing))
+    assert orch("run").code == 1
+    assert rows(root, "select count(*) from t") == [(10,)]
+
+
+def test_a_table_of_a_file_that_duckdb_attaches_is_named_after_the_file(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orchconf.py": CONF,
+            "src/a.py": tool("s1", "conn.execute(\"attach 'o.duckdb' as s\")", "conn.execute('create or replace table s.t as select 1 a')"),
+            "src/b.py": tool("s2", "conn.execute(\"attach './o.duckdb' as other\")", "print(conn.execute('from other.t').fetchall())"),
+            "orch.toml": 'stages = ["s1", "s2"]\n',
+        }
+    )  # fmt: skip
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    first, second = orch("status", "--json").json["tools"]
+    assert first["tables_written"] == second["tables_read"] == ["o.duckdb:t"]
+    assert (first["state"], second["state"]) == ("fresh", "fresh")
+    assert orch("run", "a").code == 0
+    _, second = orch("status", "--json").json["tools"]
+    assert second["reasons"] == ["table o.duckdb:t was rewritten by a (run 2)"]
 
 
 @pytest.mark.slow
@@ -340,4 +396,4 @@ def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> No
     answer = orch("run")
     assert "  timed out after 0.5 s\n" in answer.out, answer.text
     assert "killed" not in answer.out
-    assert rows(root, "show tables") == []
+    assert not (root / "w.duckdb").exists() or rows(root, "show tables") == []

@@ -19,6 +19,7 @@ class RecordingListener:
         self.effects: list[Effect] = []
         self.paths: list[tuple[str, bool]] = []
         self.others: list[str] = []
+        self.defers_commits = False
 
     def on_statement(self, text: str, /) -> None:
         self.texts.append(text)

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from discover_orch.model.table_name import file_of
 from discover_orch.staleness.compare import (
+    Overwritten,
     Reason,
     Upstream,
     compare,
@@ -32,13 +35,23 @@ from discover_orch.staleness.fingerprint import (
     add_success,
     after_run,
     cut_off,
+    find_write,
+    find_writer,
     find_writers,
     join_paths,
+    move_tables,
     paths_in,
     run_of,
     sequence,
+    shared_keys,
 )
-from discover_orch.staleness.table_keys import ANY
+from discover_orch.staleness.table_keys import (
+    ANY,
+    attached_path,
+    database_of,
+    table_key,
+    table_name,
+)
 
 Marks = Mapping[Key, str]
 T, OUT = "table:1:t", "file:out.csv"
@@ -407,7 +420,7 @@ def test_what_this_tool_or_a_later_one_changed_is_made_again_by_the_earlier_tool
         find_writers(enumerate(results)),
         is_repeatable=is_repeatable,
     )
-    assert found == ({"first": T} if is_found else {})
+    assert found == ({"first": Overwritten(T)} if is_found else {})
 
 
 @pytest.mark.parametrize("key", ["file:in/x", T])
@@ -424,12 +437,60 @@ def test_it_is_so_for_what_the_tool_only_reads_lists_or_has_tried_to_use(key: Ke
         assert [*found] == ([] if how == "tried" and key == T else ["first"]), how
 
 
+@pytest.mark.parametrize(
+    ("used", "moved", "expected"),
+    [
+        (T, "table:1:*", Overwritten(T, "later")),
+        ("table:1:*", "table:1:*", Overwritten(T, "later")),
+        ("table:1:*", "table:1:other", Overwritten("table:1:*")),
+        ("table:1:*", T, Overwritten(T)),
+        ("table:@o.db:t", "file:o.db", Overwritten("table:@o.db:t", "later")),
+    ],
+)
+def test_it_is_told_whether_it_is_known_that_it_was_changed(
+    used: Key, moved: Key, expected: Overwritten
+) -> None:
+    me = succeeded(tables=(used,))
+    first = wrote("first", used if used != "table:1:*" else T, 20)
+    writers = find_writers(enumerate((first, me, wrote("later", moved, 30))))
+    found = find_overwritten(me, 1, [("first", first)], writers, is_repeatable=False)
+    assert found == {"first": expected}
+
+
+def test_writes_of_tables_of_one_attached_file_are_no_concern_of_each_other() -> None:
+    by_table, untold = Write(30, EXISTS, is_by_table=True), Write(40, EXISTS)
+    first = ToolResult(module="first", writes={"file:o.db": by_table, "table:@o.db:a": Write(30)})
+    later = ToolResult(module="later", writes={"file:o.db": replace(by_table, seq=50)})
+    own = ToolResult(module="own", writes={"file:o.db": untold})
+    assert find_write("table:@o.db:a", later.writes) == ("table:@o.db:a", 0)
+    assert find_write("table:@o.db:a", own.writes) == ("file:o.db", 40)
+    assert [*shared_keys((), first.writes, later.writes)] == ["table:@o.db:a"]
+    assert "file:o.db" in [*shared_keys((), first.writes, own.writes)]
+    for order in ((first, own, later), (later, own, first), (own, later, first)):
+        writers = find_writers(enumerate(order))
+        assert writers["file:o.db"].module == "later"
+        writer = find_writer("table:@o.db:a", writers)
+        assert writer is not None
+        assert writer.module == "own"  # the later one has told that it wrote another table
+
+
+@given(st.sampled_from(["t", "s.t", "o.db:t", "a:b/o.db:t", '"x:y"', 'o.db:"x:y"', "o.db:*", "*"]))
+def test_the_key_of_a_table_has_its_name(name: str) -> None:
+    key = table_key(7, name)
+    assert table_name(key) == name
+    assert attached_path(key) == file_of(name)
+    assert database_of(key) == "table:7:" or not key.startswith("table:7:")
+    assert move_tables(ToolResult(module="m", writes={key: Write(1)}), 8).writes.keys() == {
+        table_key(8, name)
+    }
+
+
 def test_what_was_used_out_of_order_is_made_again() -> None:
     me = succeeded(other={"file:x": OUT_OF_ORDER})
     first = wrote("first", "file:x", 5)
     writers = find_writers(enumerate((first, me)))
     assert find_overwritten(me, 1, [("first", first)], writers, is_repeatable=False) == {
-        "first": "file:x"
+        "first": Overwritten("file:x")
     }
 
 
@@ -439,7 +500,7 @@ def test_before_a_tool_that_was_cut_off_at_first_runs_what_is_not_as_it_was_left
     found = find_disturbed(
         [("first", first), ("second", second)], writers, {"file:x": "m", "file:y": "n"}.__getitem__
     )
-    assert found == {"second": "file:y"}
+    assert found == {"second": Overwritten("file:y")}
 
 
 # Sequence numbers.

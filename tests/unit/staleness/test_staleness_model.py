@@ -276,9 +276,9 @@ class World:
                 if self.ends[place] == "killed" and self.results[place].success is None:
                     earlier = [(str(other), self.results[other]) for other in range(place)]
                     again |= find_disturbed(earlier, writers, lambda key: self.mark(key, self.data))
-                for module, key in again.items():
+                for module, one in again.items():
                     if int(module) not in found:
-                        found[int(module)] = f"{key} is no longer as it left it"
+                        found[int(module)] = f"{one.key} is no longer as it left it"
                         pending = True
         return found
 

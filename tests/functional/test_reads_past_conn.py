@@ -1,0 +1,138 @@
+"""What a tool does to the project's database past the statements on `conn`: it reads all tables, or is not known."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import change, ran, reasons
+
+LOAD = """
+    STAGE = "a"
+    def run(conn):
+        conn.execute("CREATE TABLE IF NOT EXISTS {table} (x)")
+        conn.execute("DELETE FROM {table}")
+        conn.execute("INSERT INTO {table} VALUES (x'01')")
+    """
+#: Each reads the table `one` on `conn`, and the table `two` in another way.
+WAYS = {
+    "copies": 'shutil.copy("data.db", "../copy.db")',
+    "opens": 'open("data.db", "rb").read()',
+    "links": 'os.path.exists("link.db") or os.symlink("data.db", "link.db"); open("link.db", "rb").read()',
+    "serializes": "conn.serialize()",
+    "backs_up": "conn.backup(sqlite3.connect(':memory:'))",
+    "dumps": '"".join(conn.iterdump())',
+    "opens_blob": 'conn.blobopen("two", "x", 1, readonly=True).read()',
+    "vacuums": "conn.commit(); conn.execute(\"VACUUM INTO '../vacuumed.db'\"); os.remove('../vacuumed.db')",
+    "starts": 'subprocess.run([sys.executable, "-c", CODE], check=True)',
+}
+READ = """
+    import os, shutil, sqlite3, subprocess, sys
+    STAGE = "b"
+    AFTER = ()
+    CODE = "import sqlite3; sqlite3.connect('data.db').execute('SELECT x FROM two').fetchall()"
+    def run(conn):
+        conn.execute("SELECT x FROM one").fetchall()
+        {way}
+    """
+ALONE = """
+    import subprocess, sys
+    STAGE = "b"
+    AFTER = ()
+    CODE = "import sqlite3; sqlite3.connect('data.db').execute('SELECT x FROM two').fetchall()"
+    def run():
+        open("orch.toml").read()
+        subprocess.run([sys.executable, "-c", CODE], check=True)
+    """
+needs_kernel_events = pytest.mark.skipif(
+    sys.platform != "linux", reason="what a child process opens is seen on Linux only"
+)
+
+
+@needs_kernel_events
+def test_who_reads_the_database_in_another_way_reads_all_of_its_tables(
+    project: Project, orch: Orch
+) -> None:
+    readers = {f"src/{name}.py": READ.format(way=way) for name, way in WAYS.items()}
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/two.py": LOAD.format(table="two"),
+            "src/alone.py": ALONE,
+            "src/known.py": READ.format(way="pass"),
+            **readers,
+            "orch.toml": 'stages = ["a", "b"]\n',
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert orch("run", "--changed").code == 0  # a process may have been the first to be followed
+    assert reasons(orch) == {}
+    change(root / "src/two.py", "x'01'", "x'02'")
+    assert orch("run", "two").code == 0
+    stale = reasons(orch)
+    assert stale.keys() == {*WAYS, "alone"}
+    assert all("two" in "".join(one) for one in stale.values()), stale
+    assert {*ran(orch("run", "--changed", "--json"))} == {*WAYS, "alone"}
+    assert reasons(orch) == {}
+    shown = orch("status", "copies").out
+    assert "reads       the database\n            table one\n" in shown
+
+
+def test_what_a_process_of_a_tool_writes_to_the_database_is_a_write_of_the_tool(
+    project: Project, orch: Orch
+) -> None:
+    write = READ.replace(
+        "SELECT x FROM two').fetchall()", "UPDATE two SET x = 5').connection.commit()"
+    )
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/two.py": LOAD.format(table="two"),
+            "src/write.py": write.format(way=WAYS["starts"]),
+            "src/show.py": READ.replace('"b"', '"c"').replace("one", "two").format(way="pass"),
+            "orch.toml": 'stages = ["a", "b", "c"]\n',
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    change(root / "src/write.py", "x = 5", "x = 6")
+    assert orch("run", "write").code == 0
+    assert reasons(orch)["show"] == [
+        "write used the database in a way that cannot be observed (run 2)"
+    ]
+    assert "write was not observed completely" in orch("check").out
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
+
+
+def test_where_only_a_tool_that_is_not_seen_may_have_changed_a_table_the_reason_says_so(
+    project: Project, orch: Orch
+) -> None:
+    legacy = """
+        import sqlite3
+        STAGE = "b"
+        def run():
+            with sqlite3.connect("data.db") as own:
+                own.execute("CREATE TABLE IF NOT EXISTS fact (x)")
+                own.execute("INSERT INTO fact SELECT x FROM one")
+            own.close()
+        """
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/legacy.py": legacy,
+            "orch.toml": 'stages = ["a", "b"]\n',
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    change(root / "src/legacy.py", "SELECT x", "SELECT 2 * x")
+    assert reasons(orch)["one"] == [
+        "table one may no longer be as one left it (the writes of legacy are not known)"
+    ]
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
