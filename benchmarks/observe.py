@@ -41,6 +41,12 @@ def run():
         with open(f"in/{{number}}.txt") as file:
             file.read()
 """,
+    "10,000 files by a shared helper": f"""
+from helper import read
+def run():
+    for number in range({FILES}):
+        read(f"in/{{number}}.txt")
+""",
     "one file 10,000 times": f"""
 def run():
     for number in range({FILES}):
@@ -66,6 +72,11 @@ def run():
             file.write("text")
 """,
 }
+HELPER = """
+def read(path):
+    with open(path) as file:
+        return file.read()
+"""
 EMPTY = "nothing"
 EMPTY_STEPS = 1_000
 
@@ -80,6 +91,7 @@ def main() -> None:
         (root / "in").mkdir()
         for number in range(FILES):
             (root / "in" / f"{number}.txt").write_text("text")
+        (root / "helper.py").write_text(HELPER)
         for number, source in enumerate(TOOLS.values()):
             (root / f"tool{number}.py").write_text(source)
         print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}")

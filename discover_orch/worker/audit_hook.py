@@ -21,7 +21,6 @@ from discover_orch.worker.observed_paths import (
     parent_folders,
     resolve_paths,
 )
-from discover_orch.worker.project_code import ProjectCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from discover_orch.worker.call_stacks import CallStacks
     from discover_orch.worker.native_files import NativeFiles
+    from discover_orch.worker.project_code import ProjectCode
 
     Signature = tuple[FileStat | None, ...]
 
@@ -68,8 +69,9 @@ _getframe = sys._getframe
 class AuditHook:
     """Notes paths from the moment it is made. All are absolute after `resolve_paths`."""
 
-    def __init__(self, project: ProjectCode, native: NativeFiles) -> None:
+    def __init__(self, project: ProjectCode, native: NativeFiles, stacks: CallStacks) -> None:
         self._project = project
+        self._stacks = stacks
         self._native = native
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
@@ -81,52 +83,46 @@ class AuditHook:
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
         self.imported: dict[str, None] = {}  # files that the import system opened
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
-        self.shared: dict[
-            tuple[str, str], None
-        ] = {}  # file of code that runs once -> path opened or listed
         self.gaps: dict[str, None] = {}  # what cannot be followed
         # As the tool wrote them, relative to the current working directory.
-        self._opened: dict[str, None] = {}
         self._listed: dict[str, None] = {}
         native.find_opened = self._find_opened
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[Any, Any], ...] = (
             self.opened, self.listed, self.changed, self.appended, self.link_targets, self.folder_changes,
-            self.connected, self.shared, self.gaps, self._opened, self._listed,
+            self.connected, self.gaps, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
         listen_to_attach(self._on_attach)
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
-        return not any(self._notes)
+        return not any(self._notes) and self._stacks.is_empty()
 
     def clear(self) -> None:
         self._cwd = ""
         self.imported.clear()
+        self._stacks.clear()
         for noted in self._notes:
             if noted:
                 noted.clear()
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
-        for noted, settled in (
-            (self._opened, self.opened),
-            (self._listed, self.listed),
-        ):
-            if noted:
-                paths = noted.copy()
-                noted.clear()
-                settled.update(resolve_paths(paths))
+        self.opened.update(self._stacks.find_opened())
+        if self._listed:
+            paths = self._listed.copy()
+            self._listed.clear()
+            self.listed.update(resolve_paths(paths))
 
     def _find_opened(self) -> Iterable[str]:
         """The absolute paths of files opened for reading until now."""
-        return {**self.opened, **dict(resolve_paths(self._opened.copy()))}
+        return {**self.opened, **dict(self._stacks.find_opened())}
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
-        opened = self._opened
-        cached, importing = self._project.cached, self._project.importing
+        find_stack, opened_alone = self._stacks.find, self._stacks.rest.opened
+        cached, helpers = self._project.cached, self._project.helpers
         is_followed = self._native.is_followed
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
@@ -161,9 +157,14 @@ class AuditHook:
                         and mode is not None
                         and not path.endswith(CODE_SUFFIXES)
                     ):
-                        opened[path] = None
-                        if cached or importing or is_followed:
-                            self._on_open_more(path, _getframe(1))
+                        if cached or helpers:
+                            find_stack(_getframe(1)).opened[path] = None
+                        else:
+                            if not opened_alone:
+                                self._stacks.begin_rest()
+                            opened_alone[path] = None
+                        if is_followed:
+                            self._native.note_open()
                     else:
                         self._on_open(path, mode, _getframe(1).f_code.co_filename)
                 elif event in others:
@@ -183,20 +184,9 @@ class AuditHook:
             if opener == IMPORT_SYSTEM:
                 self.imported[path] = None
             return
-        self._opened[path] = None
-        self._on_open_more(path, _getframe(2))
-
-    def _on_open_more(self, path: str, frame: FrameType) -> None:
-        """Needed only while there is code that runs once, or while the kernel's events are followed."""
-        self._share(path, frame)
+        self._stacks.find(_getframe(2)).opened[path] = None
         if self._native.is_followed:
             self._native.note_open()
-
-    def _share(self, path: str, frame: FrameType) -> None:
-        """Note the path for the code on the stack that does not open it again for the next tool."""
-        if self._project.has_sharers():
-            for file in self._project.find_sharers(frame):
-                self.shared[file, self._absolute(path)] = None
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)
@@ -223,7 +213,7 @@ class AuditHook:
         if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             path = "." if given is None else os.fsdecode(given)
             self._listed[path] = None
-            self._share(path, frame)
+            self._stacks.find(frame).paths[path] = None
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:
@@ -285,6 +275,7 @@ class AuditHook:
 
     def _on_chdir(self, _: object) -> None:
         self.resolve_paths()
+        self._stacks.resolve_paths()
         self._cwd = ""
 
     def _on_sqlite_connect(self, given: Any) -> None:
@@ -300,7 +291,7 @@ class AuditHook:
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
-            self._share(path, frame)
+            self._stacks.find(frame).paths[path] = None
 
     def _on_attach(self, name: str | None) -> None:
         """A connection that the tool has opened itself attaches this file."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
+    from discover_orch.worker.call_stacks import CallStacks
     from discover_orch.worker.project_code import ProjectCode
 
 #: What describes the terminal and the user's session.
@@ -43,9 +44,9 @@ _getframe = sys._getframe
 class EnvironmentReads:
     """Notes names from the moment it is made."""
 
-    def __init__(self, project: ProjectCode) -> None:
+    def __init__(self, project: ProjectCode, stacks: CallStacks) -> None:
+        self._stacks = stacks
         self.names: dict[str, None] = {}
-        self.shared: dict[tuple[str, str], None] = {}  # file of code that runs once -> name
         self._changed: set[str] = set()  # set or deleted by the tool
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
@@ -56,7 +57,6 @@ class EnvironmentReads:
 
     def clear(self) -> None:
         self.names.clear()
-        self.shared.clear()
         self._changed.clear()
 
     def _follow(self, environ: Any) -> None:
@@ -100,6 +100,4 @@ class EnvironmentReads:
             and (id(frame.f_code), frame.f_lasti) not in self._copying
         ):
             self.names[name] = None
-            if self._project.has_sharers():
-                for sharer in self._project.find_sharers(frame):
-                    self.shared[sharer, name] = None
+            self._stacks.find(frame).names[name] = None

@@ -120,6 +120,8 @@ class Loader:
     def load_tool(self, module: str, path: str) -> ModuleType:
         """Import a tool by its dotted name. It must come from `path`, relative to the root."""
         expected = os.path.join(self._project.root, path)
+        self._project.tools.add(module)
+        self._project.tool = module
         try:
             __import__(module)  # `import_module` would add a frame to tracebacks
             loaded = sys.modules[module]
@@ -227,7 +229,7 @@ class Loader:
     def _record(self, module: str, path: str, source: bytes) -> None:
         self._known_names.add(module.partition(".")[0])
         self._loaded.append((module, self._project.show(path), content_hash(source)))
-        self._project.note_import(module)
+        self._project.note_import(module, path)
         if b"__import__" in source and module in sys.modules:
             sys.modules[module].__dict__["__import__"] = self._project.import_by_name
 

@@ -22,6 +22,7 @@ from discover_orch.model.observation import (
 )
 from discover_orch.model.table_name import WHOLE
 from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.model.observation import FileState
+    from discover_orch.worker.call_stacks import Stack
     from discover_orch.worker.project_code import ProjectCode
 
 
@@ -47,8 +49,10 @@ class Observer:
         self._project = project
         self._paths = ObservedPaths(project.root)
         self._native = NativeFiles(self._paths)
-        self._audit = AuditHook(project, self._native)
-        self._environment = EnvironmentReads(project)
+        self._stacks = CallStacks(project)
+        self._audit = AuditHook(project, self._native, self._stacks)
+        self._environment = EnvironmentReads(project, self._stacks)
+        project.note_use = lambda frame, name: self._stacks.find(frame).modules.update({name: None})
         self._began = (0, 0)
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
@@ -128,7 +132,7 @@ class Observer:
             others["is_unclear"] = True
         self._open_databases.update(dict.fromkeys(audit.connected.copy()))
         self._open_databases.pop(self._paths.database, None)
-        seen = self._inspect(has_databases=False)
+        seen = self._inspect(is_setup=True)
         if not seen and not others:
             return
         others.update(seen)
@@ -194,7 +198,7 @@ class Observer:
                     setup.add(shown)
         return setup
 
-    def _inspect(self, *, has_databases: bool = True) -> dict[str, Any]:
+    def _inspect(self, *, is_setup: bool = False) -> dict[str, Any]:
         """What happened since `begin_step`, except in databases."""
         audit, project, environment = self._audit, self._project, self._environment
         seen: dict[str, Any] = {}
@@ -202,7 +206,7 @@ class Observer:
         try:
             if not audit.is_empty():
                 audit.resolve_paths()
-                seen.update(self._inspect_disk(inodes, has_databases=has_databases))
+                seen.update(self._inspect_disk(inodes, has_databases=not is_setup))
             self._native.complete(
                 seen,
                 inodes=inodes,
@@ -220,36 +224,30 @@ class Observer:
             seen["environment"] = tuple(environment.names.copy())
         if project.used_modules:
             seen["used_modules"] = project.find_used_modules()
-        if audit.shared or environment.shared or project.shared_modules:
-            seen["cached"] = self._find_cached(seen)
+        if not is_setup and (shared := self._stacks.find_shared()):
+            seen["cached"] = self._find_cached(seen, shared)
         return seen
 
-    def _find_cached(self, seen: Mapping[str, Any]) -> tuple[CachedUse, ...]:
-        """What was `seen`, by the file of the cached function or imported module that did it."""
-        paths, names, modules = (
-            _group(shared.copy())
-            for shared in (
-                self._audit.shared, self._environment.shared, self._project.shared_modules,
-            )
-        )  # fmt: skip
+    def _find_cached(
+        self, seen: Mapping[str, Any], shared: Mapping[str, Stack]
+    ) -> tuple[CachedUse, ...]:
+        """What was `seen` and is not repeated, by the file that keeps it."""
         found = []
         read = (*seen.get("read", ()), *seen.get("native_read", ()))
         databases = frozenset(map(self._paths.relative, self._audit.connected.copy()))
-        for file in dict.fromkeys((*paths, *names, *modules)):
+        for file, stack in shared.items():
             shown = {
                 "." if self._paths.is_root(path) else self._paths.relative(path)
-                for path in paths.get(file, ())
+                for path in stack.paths
             }
             use = CachedUse(
                 path=file,
                 read=tuple(row for row in read if row[0] in shown),
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
-                environment=tuple(names.get(file, ())),
+                environment=tuple(stack.names),
                 databases=tuple(sorted(shown & databases)),
-                used_modules=tuple(
-                    one for one in modules.get(file, ()) if one in self._project.modules
-                ),
+                used_modules=tuple(one for one in stack.modules if one in self._project.modules),
             )
             if use != CachedUse(path=file):
                 found.append(use)
@@ -411,10 +409,3 @@ class Observer:
             one in folder_changes and not os.path.exists(one)
             for one in (path, *parent_folders(path))
         )
-
-
-def _group(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for first, second in pairs:
-        grouped.setdefault(first, []).append(second)
-    return grouped

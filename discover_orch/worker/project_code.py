@@ -3,19 +3,17 @@
 The project's own code is what is below the root or in `pythonpath`, and packages installed in editable form, wherever
 they are. Installed packages, virtual environments, the standard library and orch are not.
 
-What a cached function or the import of a module does happens once for all tools of a worker. `find_sharers` finds the
-files of such code on the stack. So that most tools pay nothing, it looks only while there is such code.
+What a cached function or the import of a module does happens once for all tools of a worker. Which functions are
+cached is noted here; `call_stacks` finds what they did.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, FrameType, ModuleType
 
 from discover_orch.model.search_path import (
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 IS_INITIALIZING = (
     "_initializing"  # what the import system sets on a spec while its module is imported
 )
-MODULE = "<module>"  # the name of the code that runs while a module is imported
 
 
 class ProjectCode:
@@ -53,10 +50,14 @@ class ProjectCode:
         ] = {}  # file name of code -> its path as reported; "": not the project's
         self.cached: dict[int, CodeType] = {}  # by its id: code has no cheap hash
         self.modules: set[str] = set()  # names of modules that were loaded
+        self.module_of: dict[str, str] = {}  # file name of code -> the module
+        self.tools: set[str] = set()  # modules that were loaded because they are tools
+        self.tool = ""  # the present one of these
+        self.helpers: dict[str, None] = {}  # all other modules
         self._new_modules: set[str] = set()  # those of this step
         self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
-        self.shared_modules: dict[tuple[str, str], None] = {}  # file of code that runs once -> name
-        self.importing: list[ModuleSpec] = []  # some of these may have been imported meanwhile
+        #: Called with a frame and a module that is got by name there.
+        self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
 
     def includes(self, path: str) -> bool:
         """Whether this absolute path belongs to the project, and not to an installed package."""
@@ -97,15 +98,14 @@ class ProjectCode:
         """Forget what was used before this step."""
         self._new_modules.clear()
         self.used_modules.clear()
-        self.shared_modules.clear()
 
-    def note_import(self, module: str) -> None:
+    def note_import(self, module: str, path: str) -> None:
         """A module of the project is about to run for the first time."""
         self.modules.add(module)
         self._new_modules.add(module)
-        spec = getattr(sys.modules.get(module), "__spec__", None)
-        if spec is not None:
-            self.importing.append(spec)
+        self.module_of[path] = module
+        if module not in self.tools:
+            self.helpers[module] = None
 
     def install(self) -> None:
         """From now on, follow what Python keeps for later: cached functions, and modules imported by name."""
@@ -119,11 +119,10 @@ class ProjectCode:
 
     def note_names(self, name: str, frame: FrameType | None) -> None:
         """A module was got by this absolute name. The packages that it is in count too."""
-        sharers = [*self.find_sharers(frame)] if self.has_sharers() else ()
         while name:
             self.used_modules[name] = None
-            for file in sharers:
-                self.shared_modules[file, name] = None
+            if frame is not None:
+                self.note_use(frame, name)
             name = name.rpartition(".")[0]
 
     def _follow_import_module(self) -> None:
@@ -184,24 +183,6 @@ class ProjectCode:
             function = getattr(function, "__wrapped__", None)
             if function is None:
                 return
-
-    def has_sharers(self) -> bool:
-        """Whether `find_sharers` may find anything."""
-        for spec in tuple(self.importing):
-            if not getattr(spec, IS_INITIALIZING, False):
-                with contextlib.suppress(ValueError):  # another thread was faster
-                    self.importing.remove(spec)
-        return bool(self.cached or self.importing)
-
-    def find_sharers(self, frame: FrameType | None) -> Iterator[str]:
-        """The files of cached functions and of modules being imported on the stack from this frame up."""
-        while frame is not None:
-            code = frame.f_code
-            if id(code) in self.cached or code.co_name == MODULE:
-                file = self.find_file(code)
-                if file:
-                    yield file
-            frame = frame.f_back
 
     def _has_venv(self, folder: str) -> bool:
         if folder not in self._is_venv:

@@ -24,6 +24,7 @@ import pytest
 
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths
 from discover_orch.worker.project_code import ProjectCode
@@ -47,9 +48,8 @@ def on_event(root: Path, code: str) -> dict[str, dict[str, Any]]:
         os.chdir(root)
         sys.dont_write_bytecode = True
         warnings.simplefilter("ignore")  # what is left open is told with its line, which is read
-        heard = AuditHook(
-            ProjectCode(str(root), [str(root)]), NativeFiles(ObservedPaths(str(root)))
-        )
+        code = ProjectCode(str(root), [str(root)])
+        heard = AuditHook(code, NativeFiles(ObservedPaths(str(root))), CallStacks(code))
         exec(program, {**TOOL, "heard": heard})
         heard.resolve_paths()
         return json.dumps({name: getattr(heard, name) for name in NAMES})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.project_code import ProjectCode
 from tests.support.forked import run_forked
@@ -27,7 +28,8 @@ def asked_for(root: Path, code: str, file: str = "tool.py") -> list[str]:
         for name in ("MISSING", "OTHER"):
             os.environ.pop(name, None)
         os.environ.update(SETTINGS)
-        reads = EnvironmentReads(ProjectCode(str(root), [str(root)]))
+        project = ProjectCode(str(root), [str(root)])
+        reads = EnvironmentReads(project, CallStacks(project))
         spec = importlib.util.spec_from_file_location("tool", path)
         assert spec is not None
         assert spec.loader is not None

@@ -1,0 +1,324 @@
+"""Which modules of the project were changed by a tool: a memo written by hand, an attribute of an object, a class or a
+function.
+
+What such state holds may come from a file that the next tool of the worker will not read again. Each top-level name
+of a module is described before the first read of a step and after its last one: by the identity of the objects that
+it leads to, and the number and values of what they contain. Nothing of the user's is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import sys
+from collections import deque
+from collections.abc import MutableMapping
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+
+from discover_orch.worker.project_code import IS_INITIALIZING, ProjectCode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+MOST_OBJECTS = 2_000  # that one name leads to
+SCALARS = frozenset([type(None), bool, int, float, complex, str, bytes])
+CONTAINERS = frozenset([dict, list, tuple, set, frozenset, deque])
+DESCRIPTORS = (property, classmethod, staticmethod)
+#: Types whose objects are looked into like containers.
+HOLDERS = (
+    *(CellType, MappingProxyType, MethodType, SimpleNamespace, functools.partial, MutableMapping),
+    *DESCRIPTORS,
+)
+#: Modules of the standard library whose objects keep what they have read.
+HOLDING_MODULES = frozenset(["configparser", "collections"])
+
+_dict_of: Any = type.__dict__["__dict__"].__get__
+_module_of: Any = type.__dict__["__module__"].__get__
+
+#: A number for the objects of each library, and of all others under "".
+_Parts = dict[str, int]
+#: The names in a module, the identities of what they stand for, and what those lead to that may change.
+_State = tuple[tuple[str, ...], tuple[int, ...], dict[str, _Parts]]
+
+
+class _Shape:
+    """What is known of a module while it holds the same objects: the names of those that are looked into, and of
+    functions, which can have attributes at any time.
+    """
+
+    def __init__(self, ids: tuple[int, ...], deep: list[str], functions: list[str]) -> None:
+        self.ids, self.deep, self.functions = ids, deep, functions
+
+
+class ChangedName:
+    """A top-level name of a module of the project that leads to something else than before. `file` is that of the
+    module as it is reported."""
+
+    def __init__(
+        self, module: ModuleType, name: str, file: str, packages: set[str], classes: set[type]
+    ) -> None:
+        self.file = file
+        self.name, self._module, self._packages = name, module, packages
+        self._value = vars(module).get(name)
+        self._methods = [
+            (getattr(sys.modules.get(_module_of(one)), "__file__", None), f"{one.__qualname__}.")
+            for one in classes
+        ]
+
+    def is_used_by(self, codes: Iterable[CodeType]) -> bool:
+        """Whether code of this stack names it, is a method of one of its objects, or belongs to a library whose object
+        has changed."""
+        return any(map(self._is_used_by, codes))
+
+    def _is_used_by(self, code: CodeType) -> bool:
+        for package in self._packages:
+            if package and code.co_filename.startswith(_folder_of(package)):
+                return True
+        if "" not in self._packages:
+            return False
+        if self.name in code.co_names and self._is_meant_by(code):
+            return True
+        return any(
+            code.co_filename == file and code.co_qualname.startswith(start)
+            for file, start in self._methods
+        )
+
+    def _is_meant_by(self, code: CodeType) -> bool:
+        """Whether the name stands for this one in that code."""
+        names, module = code.co_names, self._module
+        if code.co_filename == module.__file__:
+            return True
+        if module.__name__ in names or module.__name__.rpartition(".")[2] in names:
+            return True
+        for other in [*sys.modules.values()]:
+            if getattr(other, "__file__", None) == code.co_filename:
+                return vars(other).get(self.name) is self._value
+        return False
+
+
+class ModuleState:
+    """The state of the project's modules before and after the reads of one step."""
+
+    def __init__(self, project: ProjectCode) -> None:
+        self._project = project
+        self._before: dict[str, _State] = {}
+        self._shapes: dict[str, _Shape] = {}
+        self._classes: dict[int, tuple[type, int, list[int]]] = {}
+        self._kinds: dict[int, tuple[type, str | None]] = {}  # by the identity of the type
+
+    def clear(self) -> None:
+        """Forget the tools of earlier steps. What the last step left in other modules is what the next one finds."""
+        for name in self._before.keys() - self._project.helpers.keys():
+            del self._before[name]
+
+    def note(self, codes: Iterable[CodeType]) -> None:
+        """This code is about to read something. Of the modules of tools only that of the present one counts, and those
+        whose code is running.
+        """
+        project = self._project
+        running = {project.module_of.get(code.co_filename, "") for code in codes}
+        for name in project.helpers.keys() | running | {project.tool}:
+            module = sys.modules.get(name) if name not in self._before else None
+            if isinstance(module, ModuleType) and not getattr(
+                module.__spec__, IS_INITIALIZING, False
+            ):
+                self._before[name] = self._describe(module)
+
+    def find_changed(self) -> list[ChangedName]:
+        found = []
+        for name, before in [*self._before.items()]:
+            module = sys.modules.get(name)
+            if not isinstance(module, ModuleType) or not module.__file__:
+                continue
+            now = self._before[name] = self._describe(module)
+            if now == before:
+                continue
+            file = self._project.show(module.__file__)
+            for one, packages in _compare(before, now):
+                value = vars(module).get(one)
+                if isinstance(value, ModuleType) or (
+                    one not in before[0] and isinstance(value, (FunctionType, type))
+                ):
+                    continue  # imported or defined late
+                classes: set[type] = set()
+                self._describe_value(value, name, classes)
+                found.append(ChangedName(module, one, file, packages, classes))
+        return found
+
+    def _describe(self, module: ModuleType) -> _State:
+        """Most of what a module holds is told by its identity, and is not looked into."""
+        held, home = vars(module).copy(), module.__name__
+        ids = tuple(map(id, held.values()))
+        shape = self._shapes.get(home)
+        if shape is None or shape.ids != ids:
+            named = [(name, value) for name, value in held.items() if not _is_special(name)]
+            shape = self._shapes[home] = _Shape(
+                ids,
+                [name for name, value in named if self._may_keep(value, home)],
+                [name for name, value in named if type(value) is FunctionType],
+            )
+        deep = {}
+        for name in shape.deep:
+            value = held[name]
+            if issubclass(type(value), type):
+                number, *kept = self._look_inside_class(value)
+                if not kept:  # as most classes
+                    deep[name] = {"": number}
+                    continue
+            deep[name] = self._describe_value(value, home)
+        for name in shape.functions:
+            if held[name].__dict__ and name not in deep:
+                deep[name] = self._describe_value(held[name], home)
+        return tuple(held), ids, deep
+
+    def _describe_value(self, value: object, home: str, classes: set[type] | None = None) -> _Parts:
+        """A number for what a value of the module `home` leads to, by package; "" for the project. Adds to `classes`
+        those of the project.
+        """
+        parts: dict[str, list[int]] = {"": []}
+        waiting: list[tuple[object, str]] = [(value, "")]
+        seen: set[int] = set()
+        while waiting and len(seen) < MOST_OBJECTS:
+            one, package = waiting.pop()
+            numbers = parts[package]
+            if type(one) in SCALARS:
+                numbers.append(hash(one))
+                continue
+            numbers.append(id(one))
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+            owner, inside = self._look_inside(one, home, classes)
+            if owner:
+                package = package or owner
+                parts.setdefault(package, [])
+            if inside:
+                parts[package].append(len(inside))
+                waiting += [(held, package) for held in inside[:MOST_OBJECTS]]
+        return {package: hash(tuple(numbers)) for package, numbers in parts.items()}
+
+    def _look_inside(
+        self, one: Any, home: str, classes: set[type] | None
+    ) -> tuple[str, list[object]]:
+        """The library that an object belongs to, "" for none, and what it contains."""
+        kind = type(one)
+        if kind is FunctionType:
+            return "", _find_kept(one)
+        if kind is dict:
+            return "", [*one.values()]
+        if kind in CONTAINERS:
+            return "", [*one]
+        if issubclass(kind, type):
+            if _module_of(one) != home:  # the module of the class itself is looked at too
+                return "", []
+            if classes is not None:
+                classes.add(one)
+            return "", self._look_inside_class(one)
+        owner = self._kind(kind)
+        if owner is None:
+            return "", []
+        if owner == "" and classes is not None:
+            classes.update(base for base in kind.__mro__ if self._kind(base) == "")
+        return (owner if owner != _HELD else ""), gc.get_referents(one)
+
+    def _look_inside_class(self, one: type) -> list[Any]:
+        """A number for its attributes as they are, and those of them that may keep something."""
+        held = [*_dict_of(one).values()]
+        number = hash(tuple(map(id, held)))
+        known = self._classes.get(id(one))
+        if known is None or known[1] != number:
+            deep = [place for place, value in enumerate(held) if self._may_keep(value)]
+            known = self._classes[id(one)] = one, number, deep
+        return [number, *(held[place] for place in known[2])]
+
+    def _may_keep(self, value: Any, home: str = "") -> bool:
+        """Whether what a module or class holds may lead to something that changes. Most are plain functions. Of
+        classes those count that the module `home` defines.
+        """
+        kind = type(value)
+        if kind in SCALARS:
+            return False
+        if issubclass(kind, type):
+            return home != "" and _module_of(value) == home
+        if kind is FunctionType:
+            return any(map(self._may_keep, _find_kept(value)))
+        if kind in (tuple, frozenset) or kind in DESCRIPTORS:
+            return any(map(self._may_keep, gc.get_referents(value)))
+        if kind is CellType:
+            return not all(isinstance(one, type) for one in gc.get_referents(value))  # of `super()`
+        return kind in CONTAINERS or self._kind(kind) is not None
+
+    def _kind(self, kind: type) -> str | None:
+        """To whom objects of the type belong: "" for the project, _HELD for what is looked into like a container, the
+        package of a library, or None where they are not looked into."""
+        known = self._kinds.get(id(kind))
+        if known is None:
+            known = self._kinds[id(kind)] = kind, self._find_kind(kind)
+        return known[1]
+
+    def _find_kind(self, kind: type) -> str | None:
+        name = _module_of(kind)
+        if not isinstance(name, str) or issubclass(kind, ModuleType):
+            return None
+        top = name.partition(".")[0]
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(file, str) and self._project.includes(file):
+            return ""
+        if issubclass(kind, (*CONTAINERS, *HOLDERS)) or top in HOLDING_MODULES:
+            return _HELD
+        is_library = isinstance(file, str) and top not in sys.stdlib_module_names
+        return top if is_library else None
+
+
+_HELD = "*"
+
+
+def _compare(before: _State, now: _State) -> Iterator[tuple[str, set[str]]]:
+    """The names that lead to something else, with the packages whose objects differ."""
+    then = dict(zip(*before[:2], strict=True))
+    for name, number in zip(*now[:2], strict=True):
+        if _is_special(name):
+            continue
+        old, new = before[2].get(name, {}), now[2].get(name, {})
+        packages = {one for one in old.keys() | new.keys() if old.get(one) != new.get(one)}
+        if then.get(name) != number:
+            packages.add("")
+        if packages:
+            yield name, packages
+
+
+def _find_kept(function: FunctionType) -> list[object]:
+    """What a function keeps: in variables around it, in mutable defaults, in its attributes."""
+    kept: list[object] = []
+    if function.__closure__:
+        kept += function.__closure__
+    if function.__defaults__:
+        kept += [one for one in function.__defaults__ if type(one) not in SCALARS]
+    for others in (function.__kwdefaults__, function.__dict__):
+        if others:
+            kept += others.values()
+    return kept
+
+
+def _is_special(name: object) -> bool:
+    return isinstance(name, str) and name[:2] == "__" and name[-2:] == "__"
+
+
+@functools.cache
+def _folder_of(package: str) -> str:
+    """What the paths of the package's files begin with."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if not isinstance(file, str):
+        return "\0"
+    return os.path.dirname(file) + os.sep if os.path.basename(file) == "__init__.py" else file

@@ -1,0 +1,196 @@
+"""What a tool has read and a module keeps counts for the tools of the same worker that find it there. Seen through the
+command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import ran, reasons
+
+#: Ways to keep what was read: the text of `lib/tax.py`, and an expression for what it keeps.
+MEMOS = {
+    "a_global_variable": (
+        """
+        _rates = None
+        def rates():
+            global _rates
+            if _rates is None:
+                with open("data/rates.csv") as file:
+                    _rates = file.read()
+            return _rates
+        """,
+        "tax.rates()",
+    ),
+    "a_dictionary": (
+        """
+        KEPT = {}
+        def rates(name="rates"):
+            if name not in KEPT:
+                KEPT[name] = read(f"data/{name}.csv")
+            return KEPT[name]
+        def read(path):
+            return open(path).read()
+        """,
+        "tax.rates()",
+    ),
+    "a_cached_property": (
+        """
+        from functools import cached_property
+        class Tax:
+            @cached_property
+            def rates(self):
+                return open("data/rates.csv").read()
+        TAX = Tax()
+        def rates():
+            return TAX.rates
+        """,
+        "tax.rates()",
+    ),
+    "an_object_of_a_class_of_another_module": (
+        """
+        from src.lib.loading import Loader
+        LOADER = Loader()
+        def loader():
+            return LOADER
+        """,
+        "tax.loader().text()",
+    ),
+    "an_attribute_of_a_class": (
+        """
+        class Tax:
+            rates = None
+            @classmethod
+            def load(cls):
+                if cls.rates is None:
+                    cls.rates = open("data/rates.csv").read()
+                return cls.rates
+        """,
+        "tax.Tax.load()",
+    ),
+    "a_decorator": (
+        """
+        def once(function):
+            kept = []
+            def call():
+                if not kept:
+                    kept.append(function())
+                return kept[0]
+            return call
+        @once
+        def rates():
+            return open("data/rates.csv").read()
+        """,
+        "tax.rates()",
+    ),
+    "a_template_of_a_library": (
+        """
+        import jinja2
+        PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader("data"), auto_reload=False)
+        """,
+        'tax.PAGES.get_template("rates.csv").render()',
+    ),
+}
+LOADING = """
+    class Loader:
+        kept = None
+        def text(self):
+            if not self.kept:
+                self.kept = open("data/rates.csv").read()
+            return self.kept
+    """
+USE = """
+    from src.lib import tax
+    STAGE = "s"
+    def run():
+        open("{name}.txt", "w").write({use})
+    """
+
+
+@pytest.mark.parametrize("how", MEMOS)
+def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
+    how: str, project: Project, orch: Orch
+) -> None:
+    text, use = MEMOS[how]
+    root = project(
+        {
+            "data/rates.csv": "1",
+            "src/lib/__init__.py": "",
+            "src/lib/loading.py": LOADING,
+            "src/lib/tax.py": text,
+            "src/one.py": USE.format(name="one", use=use),
+            "src/two.py": USE.format(name="two", use=use),
+            "src/other.py": "STAGE = 's'\ndef run():\n    open('other.txt', 'w').write('')\n",
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    (root / "data/rates.csv").write_text("2")
+    answer = orch("run", "--changed", "--json")
+    assert ran(answer) == ["one", "two"], answer.text
+    assert [(root / f"{name}.txt").read_text() for name in ("one", "two")] == ["2", "2"]
+    assert reasons(orch) == {}
+
+
+HELPERS = """
+    import logging
+    from collections import Counter
+    from pathlib import Path
+    DATA = Path("data")
+    LOG = logging.getLogger(__name__)
+    TIMES = Counter()
+    SEEN = []
+    _settings = None
+    def settings():
+        global _settings
+        if _settings is None:
+            _settings = read("settings")
+        return _settings
+    def read(name):
+        LOG.info("reads %s", name)
+        return (DATA / f"{name}.csv").read_text()
+    def count(name):
+        TIMES[name] += 1
+        SEEN.append(name)
+    """
+
+
+def test_what_is_read_through_a_helper_counts_for_that_tool_alone(
+    project: Project, orch: Orch
+) -> None:
+    """Other state of the same module changes, and a memo of it is kept."""
+    use = """
+        from src.lib import helpers
+        STAGE = "s"
+        def run():
+            helpers.count("{name}")
+            text = helpers.read("{name}") + helpers.settings()
+            open("{name}.txt", "w").write(text)
+        """
+    names = ("one", "two", "three")
+    root = project(
+        {
+            "data/settings.csv": "x",
+            "src/lib/__init__.py": "",
+            "src/lib/helpers.py": HELPERS,
+            **{f"data/{name}.csv": "1" for name in names},
+            **{f"src/{name}.py": use.format(name=name) for name in names},
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    for name in names:
+        assert write(root, f"data/{name}.csv", "2") == "1"
+        assert [*reasons(orch)] == [name]
+        write(root, f"data/{name}.csv", "1")
+    write(root, "data/settings.csv", "y")
+    assert sorted(reasons(orch)) == sorted(names)
+
+
+def write(root: Path, name: str, text: str) -> str:
+    before = (root / name).read_text()
+    (root / name).write_text(text)
+    return before
