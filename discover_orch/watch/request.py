@@ -20,7 +20,7 @@ from discover_orch.planning.selection import Selection, select
 
 
 class WatchPlan(Struct, frozen=True, kw_only=True):
-    """`problems` are reasons why there is no complete plan; `strays` are about targets that no longer exist."""
+    """`problems` are reasons why nothing can run; `strays` are about targets that do not exist now."""
 
     plan: Plan
     problems: tuple[Problem, ...] = ()
@@ -48,19 +48,17 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
         """The plan of everything that is watched.
 
         Without an earlier plan `before` it raises UsageError and EmptyError; with one these become problems."""
-        is_first = before is None
         strays: tuple[Problem, ...] = ()
         try:
-            selection = self._select(view)
-        except EmptyError as error:
-            if is_first and not view.registry.broken:
-                raise
-            return WatchPlan(plan=Plan(targets=self.words), problems=error.problems)
-        except UsageError as error:
-            if is_first:
+            selection = select(self.words, view.registry, exclude=self.exclude, place=view.place)
+        except DiscoveryError:  # these files are left out
+            selection = self._select_each(view)
+        except (UsageError, EmptyError) as error:
+            can_be_fixed = isinstance(error, EmptyError) and view.registry.broken
+            if before is None and not can_be_fixed:
                 raise
             strays = error.problems  # the other targets remain
-            selection = self._select_some(view)
+            selection = self._select_each(view)
         try:
             plan = build_plan(selection, view.registry, view.project, self.values)
         except UsageError as error:
@@ -69,14 +67,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
             return WatchPlan(plan=before, problems=error.problems, strays=strays)
         return WatchPlan(plan=plan, strays=strays)
 
-    def _select(self, view: ProjectView) -> Selection:
-        """Files that cannot be read are left out."""
-        try:
-            return select(self.words, view.registry, exclude=self.exclude, place=view.place)
-        except DiscoveryError:
-            return self._select_some(view)
-
-    def _select_some(self, view: ProjectView) -> Selection:
+    def _select_each(self, view: ProjectView) -> Selection:
         """The selection of those words that still name tools."""
         healthy = replace(view.registry, broken=())
         chosen: dict[str, str] = {}

@@ -86,13 +86,13 @@ def test_a_target_that_has_gone_takes_no_other_with_it(project: Project) -> None
     assert is_back.strays == ()
 
 
-def test_when_the_last_tool_has_gone_the_plan_is_empty_and_that_a_problem(
+def test_when_the_last_tool_has_gone_the_plan_is_empty_and_says_so(
     project: Project,
 ) -> None:
     asked = Asked(project({"orch.toml": "", "src/a.py": tool()}))
     planned = asked.edit({}, gone="src/a.py")
     assert planned.plan == Plan(targets=())
-    assert planned.problems
+    assert (planned.problems, len(planned.strays)) == ((), 1)
 
 
 def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None:
