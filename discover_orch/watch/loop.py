@@ -44,8 +44,7 @@ from discover_orch.watch.events import (
 )
 from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.key_commands import KeyCommands
-from discover_orch.watch.project import OtherRuns, WatchedProject
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import OtherRuns, WatchedProject, WatchRequest
 from discover_orch.watch.schedule import Schedule
 from discover_orch.worker.protocol import Preload
 
