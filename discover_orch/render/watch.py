@@ -241,9 +241,8 @@ def _changed(event: ChangesFound, style: Style) -> str:
         "hold": "; runs when the current tool has ended",
     }
     counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
-    return (
-        f"{what} {to} {style.paint(names, 'bold')}{counts}{left}{ends.get(event.action, '')}{gone}"
-    )
+    end = ends.get(event.action, "")
+    return f"{what} {to} {style.paint(names, 'bold')}{counts}{end}{left}{gone}"
 
 
 def _what_changed(event: ChangesFound) -> str:
