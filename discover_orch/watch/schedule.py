@@ -131,21 +131,19 @@ class Schedule:
 
     def affected(self, change: Change) -> Affected:
         """What the change makes stale, and what of it runs, by the scope and within the targets."""
-        status, registry, order = (
-            self._watched.status,
-            self._watched.registry,
-            self._watched.targets,
-        )
-        targets, freshness = frozenset(order), status.freshness()
+        watched, order = self._watched, self._watched.targets
+        targets, freshness = frozenset(order), watched.status.freshness()
         hit = {
             module: why
             for module, why in change.touched.items()
             if module in targets and not self.loops.is_muted(change.causes.get(module, ()))
         }
-        spread = hit if self.scope == "tool" else status.spread(hit)
+        spread = hit if self.scope == "tool" else watched.status.spread(hit)
         below = {module: why for module, why in spread.items() if module in targets}
-        stages = [stage for stage in registry.stages if not below.keys().isdisjoint(stage.tools)]
-        inside = targets.intersection(*[{one for stage in stages for one in stage.tools}])
+        stages = [
+            stage for stage in watched.registry.stages if not below.keys().isdisjoint(stage.tools)
+        ]
+        inside = targets & {one for stage in stages for one in stage.tools}
         stale = {module for module in targets if not freshness[module].is_fresh}
         match self.scope:
             case "tool":
@@ -169,10 +167,9 @@ class Schedule:
     def _find_wanted(self, stale: set[str], below: Iterable[str]) -> set[str]:
         """Those of these stale targets that are stale because of something in the targets that starts a run."""
         status = self._watched.status
+        freshness = status.freshness()
         roots = [
-            module
-            for module, one in status.freshness().items()
-            if one.reasons and module in stale and not one.starts_nothing
+            one for one in stale if freshness[one].reasons and not freshness[one].starts_nothing
         ]
         return stale & (status.spread(roots).keys() | {*below})
 
@@ -180,11 +177,9 @@ class Schedule:
         """Those of these tools that are stale after their run because of something that does not run."""
         status = self._watched.status
         roots = [
-            module
-            for module, one in status.freshness().items()
-            if one.reasons and module not in wanted
+            one for one, now in status.freshness().items() if now.reasons and one not in wanted
         ]
-        return frozenset(status.spread(roots).keys() & wanted) if roots and wanted else frozenset()
+        return frozenset(status.spread(roots).keys() & wanted)
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
