@@ -201,8 +201,16 @@ class WatchLoop:
             is_first=is_first,
             reason=_shortened(schedule.causes),
             imported=claimed.modules,
-            cold=claimed.sentence,
         )
+        if claimed.sentence:
+            yield WatchNote(
+                problem=Problem(
+                    code="cold-start",
+                    message=claimed.sentence,
+                    hint="orch check --watch shows which modules are preloaded",
+                    severity="warning",
+                )
+            )
         schedule.begin(order)
         self._run_started_at = time.monotonic()
         watched.files.skips_data = True
