@@ -85,8 +85,7 @@ def command(
 def _check_watch(context: Context, *, as_json: bool) -> int:
     from discover_orch.cli.watch_command import read_preload
     from discover_orch.render.watch import diagnostics_document, diagnostics_text
-    from discover_orch.watch.project import WatchedProject
-    from discover_orch.watch.request import WatchRequest
+    from discover_orch.watch.project import WatchedProject, WatchRequest
     from discover_orch.watch.self_check import diagnose
 
     watched = WatchedProject(WatchRequest(start=context.start, folder=context.folder), os.environ)

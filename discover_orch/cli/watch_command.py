@@ -92,7 +92,7 @@ def command(
     """
     from discover_orch.cli.show_watch import show
     from discover_orch.watch.loop import WatchLoop, WatchOptions
-    from discover_orch.watch.request import WatchRequest
+    from discover_orch.watch.project import WatchRequest
 
     configured = arguments.view.project.watch
     try:

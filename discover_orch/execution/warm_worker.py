@@ -72,12 +72,10 @@ class WarmWorker:
             return ClaimedWorker()
         if not _fits(self._spec, spec):
             discard_worker(worker)
-            is_other = self._spec is None or self._spec.installed != spec.installed
-            return self._cold(
-                "the installed packages have changed"
-                if is_other
-                else "the imports of the tools have changed"
-            )
+            has_same_packages = self._spec is not None and self._spec.installed == spec.installed
+            if has_same_packages:  # the tools import something else, as after an edit
+                return ClaimedWorker()
+            return self._cold("the installed packages have changed")
         worker.resume()  # if something has stopped it
         report: Preloaded | None = None
         for event in worker.events(0):

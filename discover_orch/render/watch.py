@@ -81,8 +81,8 @@ def _event_text(
             if waiting:
                 text += f" before running {names_text(waiting, MOST)}"
             return style.paint(text, "yellow") + "\n"
-        case RunStarting():
-            return "".join(style.paint(line, "dim") + "\n" for line in _started(event, verbose))
+        case RunStarting(imported=imported) if verbose and imported:
+            return style.paint(_preloaded(imported), "dim") + "\n"
         case KeyAnswered(key="h"):
             return help_text(style)
         case KeyAnswered(sentence=sentence):
@@ -130,9 +130,6 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
         case CannotRun(problems=problems, waiting=waiting):
             errors = [problem_json(problem) for problem in problems]
             return {"event": "broken", "errors": errors, "waiting": list(waiting)}
-        case RunStarting(cold=cold) if cold:
-            hint = "orch check --watch shows which modules are preloaded"
-            return {"event": "notice", "message": cold, "hint": hint}
         case WatchNote(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
         case KeyAnswered(key=key, sentence=sentence):
@@ -191,16 +188,13 @@ def diagnostics_document(diagnosis: WatchDiagnostics) -> dict[str, object]:
     }
 
 
-def _started(event: RunStarting, verbose: bool) -> list[str]:
-    lines = [one_line(event.cold)] if event.cold else []
-    if verbose and event.imported:
-        rows = [
-            f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
-            for name, seconds, wrong in event.imported
-            if seconds >= SLOW or wrong
-        ]
-        lines.append(f"preloaded: {', '.join(rows) or 'no slow modules'}")
-    return lines
+def _preloaded(imported: tuple[tuple[str, float, str], ...]) -> str:
+    rows = [
+        f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
+        for name, seconds, wrong in imported
+        if seconds >= SLOW or wrong
+    ]
+    return f"preloaded: {', '.join(rows) or 'no slow modules'}"
 
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
@@ -241,9 +235,8 @@ def _changed(event: ChangesFound, style: Style) -> str:
         "hold": "; runs when the current tool has ended",
     }
     counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
-    return (
-        f"{what} {to} {style.paint(names, 'bold')}{counts}{left}{ends.get(event.action, '')}{gone}"
-    )
+    end = ends.get(event.action, "")
+    return f"{what} {to} {style.paint(names, 'bold')}{counts}{end}{left}{gone}"
 
 
 def _what_changed(event: ChangesFound) -> str:

@@ -199,18 +199,15 @@ class LiveStatus(Status):
         self._set_up(project, registry, params_of)
         touched, causes = {}, {}
         for module, one in self.freshness().items():
-            now, then = self._find_inputs(module), self._baseline.get(module)
-            keys = () if then is None else tuple(_other_settings(then, now))
-            self._baseline.setdefault(module, now)
+            now, is_new = self._find_inputs(module), module not in self._baseline
+            if module not in were:  # also one that was gone for a while
+                self._baseline[module] = now
+            keys = tuple(_other_settings(self._baseline[module], now))
             was_stale = module in were and not were[module].is_fresh
             if one.reasons and (keys or not was_stale):
-                is_new = module not in were
-                touched[module] = (
-                    f"{registry.tools[module].path} is new"
-                    if is_new
-                    else one.reasons[-1 if keys else 0]
-                )
-                causes[module] = keys or (f"code:{registry.tools[module].path}",)
+                path = registry.tools[module].path
+                touched[module] = f"{path} is new" if is_new else one.reasons[-1 if keys else 0]
+                causes[module] = keys or (f"code:{path}",)
                 self._baseline[module] = now
         return Change(touched=touched, causes=causes, is_structural=True)
 

@@ -78,16 +78,13 @@ class CannotRun(Struct, frozen=True, kw_only=True):
 
 
 class RunStarting(Struct, frozen=True, kw_only=True):
-    """A run is about to start: its plan, and why, in a few words.
-
-    `imported` is what the warm worker imported: (module, seconds, error). `cold` says, once, why it did not.
-    """
+    """A run is about to start: its plan, and why, in a few words. `imported` is what the warm worker imported:
+    (module, seconds, error)."""
 
     plan: Plan
     is_first: bool
     reason: str = ""
     imported: tuple[tuple[str, float, str], ...] = ()
-    cold: str = ""
 
 
 class WatchNote(Struct, frozen=True, kw_only=True):

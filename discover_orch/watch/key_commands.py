@@ -19,7 +19,7 @@ SCOPE_MEANINGS: Mapping[Scope, str] = {
 
 
 class KeyCommands:
-    """What a key does, it does at once; what changed during a pause is judged after it."""
+    """Keys act at once, also in a pause. They schedule, and the loop runs."""
 
     def __init__(
         self,

@@ -44,8 +44,7 @@ from discover_orch.watch.events import (
 )
 from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.key_commands import KeyCommands
-from discover_orch.watch.project import OtherRuns, WatchedProject
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import OtherRuns, WatchedProject, WatchRequest
 from discover_orch.watch.schedule import Schedule
 from discover_orch.worker.protocol import Preload
 
@@ -202,8 +201,16 @@ class WatchLoop:
             is_first=is_first,
             reason=_shortened(schedule.causes),
             imported=claimed.modules,
-            cold=claimed.sentence,
         )
+        if claimed.sentence:
+            yield WatchNote(
+                problem=Problem(
+                    code="cold-start",
+                    message=claimed.sentence,
+                    hint="orch check --watch shows which modules are preloaded",
+                    severity="warning",
+                )
+            )
         schedule.begin(order)
         self._run_started_at = time.monotonic()
         watched.files.skips_data = True

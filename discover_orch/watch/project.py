@@ -9,18 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
-from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.errors import OrchError, Problem
+from discover_orch.model.conventions import ALL_STAGES, CONF_FILE
+from discover_orch.model.errors import (
+    DiscoveryError,
+    EmptyError,
+    OrchError,
+    Problem,
+    ProjectError,
+    UsageError,
+)
 from discover_orch.model.tool import Tool
+from discover_orch.planning import project_reader
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
-from discover_orch.planning.plan import Plan
+from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.selection import Selection, select
 from discover_orch.staleness.change import Change, Paths, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
@@ -30,19 +41,40 @@ from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
-from discover_orch.watch.request import WatchPlan, WatchRequest
 from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
+
+
+class WatchRequest(Struct, frozen=True, kw_only=True):
+    """What was asked to be watched, as typed."""
+
+    start: str
+    folder: str | None
+    words: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    values: GivenParams = field(default_factory=GivenParams)
+    database: str | None = None
+
+    def read_project(self, environ: Mapping[str, str]) -> ProjectView:
+        """Raises ProjectError."""
+        view = project_reader.read_project(self.start, self.folder, environ)
+        if view.config_errors:
+            raise ProjectError(*view.config_errors)
+        return view if self.database is None else project_reader.with_database(view, self.database)
 
 
 class WatchedProject:
     """`plan` is that of everything that is watched, and `targets` are its tools, in order. `problems` say why there is
-    no plan of the project as it is now: then it is an earlier one."""
+    no plan of the project as it is now: then it is an earlier one. A file that cannot be read, or a tool that is gone,
+    takes nothing else away."""
 
     def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
         """Raises ProjectError and UsageError; later such errors are `problems`."""
         self._request, self._environ = request, environ
         self.view = request.read_project(environ)
-        self._use(request.plan(self.view))
+        self.plan = Plan()
+        self.problems: tuple[Problem, ...] = ()
+        self._strays: tuple[Problem, ...] = ()  # about targets that do not exist now
+        self._plan_again(is_first=True)
         self._known: KnownFacts | None = None  # what the index says of each module
         self._is_config_broken = False
         project = self.view.project
@@ -132,13 +164,9 @@ class WatchedProject:
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self._is_config_broken:
             self.view = replace(self.view, registry=registry)
-            self._use(self._request.plan(self.view, self.plan))
+            self._plan_again()
             self.status.set_order(registry)
         return self._configure()
-
-    def _use(self, planned: WatchPlan) -> None:
-        self.plan, self.problems, self._strays = planned.plan, planned.problems, planned.strays
-        self.targets = tuple(step.tool.module for step in planned.plan.steps)
 
     def _note_written(self, paths: Collection[str]) -> None:
         self.files.note([path for path in paths if not self.is_code(path)])
@@ -152,11 +180,10 @@ class WatchedProject:
         config = tuple(path for path in paths if path in CONFIG_FILES)
         try:
             self.view = self._request.read_project(self._environ)
-            self._use(self._request.plan(self.view, self.plan))
         except OrchError as error:
-            self.view, self._is_config_broken = old, True
-            self._use(WatchPlan(plan=self.plan, problems=error.problems))
+            self.problems, self._strays, self._is_config_broken = error.problems, (), True
             return Change(paths=config, is_structural=True)
+        self._plan_again()
         self._known, self._is_config_broken = None, False
         change = Change(paths=config, is_structural=True)
         if not self.problems:
@@ -215,6 +242,46 @@ class WatchedProject:
 
     def _defaults_of(self, tool: Tool) -> Params:
         return default_versions(tool, self.view.project.root)
+
+    # What is planned.
+
+    def _plan_again(self, *, is_first: bool = False) -> None:
+        """Plan the project as it is now. What `is_first` raises as a run would; later it is a problem."""
+        view, request = self.view, self._request
+        self.problems, self._strays = (), ()
+        try:
+            selection = select(
+                request.words, view.registry, exclude=request.exclude, place=view.place
+            )
+        except DiscoveryError:  # these files are left out
+            selection = self._select_each()
+        except (UsageError, EmptyError) as error:
+            can_be_fixed = isinstance(error, EmptyError) and view.registry.broken
+            if is_first and not can_be_fixed:
+                raise
+            self._strays = error.problems  # the other targets remain
+            selection = self._select_each()
+        try:
+            self.plan = build_plan(selection, view.registry, view.project, request.values)
+        except UsageError as error:
+            if is_first:
+                raise
+            self.problems = error.problems
+        self.targets = tuple(step.tool.module for step in self.plan.steps)
+
+    def _select_each(self) -> Selection:
+        """The selection of those words that still name tools."""
+        view, request = self.view, self._request
+        healthy = replace(view.registry, broken=())
+        chosen: dict[str, str] = {}
+        for word in request.words or (ALL_STAGES,):
+            try:
+                some = select([word], healthy, exclude=request.exclude, place=view.place)
+            except (UsageError, EmptyError):
+                continue
+            for module in some.tools:
+                chosen.setdefault(module, word)
+        return Selection(tools=tuple(chosen), chosen_by=chosen, targets=request.words)
 
     # What is watched.
 

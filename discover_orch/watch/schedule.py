@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
+    Report,
     RunStatus,
     ToolFinished,
     ToolStarted,
-    TransactionEnded,
 )
 from discover_orch.staleness.change import Change
 from discover_orch.watch.events import SCOPES, Action, Scope
@@ -57,47 +57,50 @@ class Queued(Struct, frozen=True, kw_only=True):
     is_hit: bool = False
 
 
-class Running(Struct, frozen=True, kw_only=True):
-    """How far the run is: the tools that wait for their turn, in order; those that finished; the current one.
-    `blocked` has the tools that did not run, each with the failed tool that blocked it. Those that are `done` have
-    finished if the transaction of the run is committed, and else wait again."""
+class Running:
+    """How far the run in progress is. `current` is the tool that runs; `is_debugged`: a debugger is open in it."""
 
-    waiting: tuple[str, ...] = ()
-    finished: frozenset[str] = frozenset()
-    passed: frozenset[str] = frozenset()
-    blocked: Mapping[str, str] = {}
-    current: str | None = None
-    done: tuple[str, ...] = ()
-    is_debugged: bool = False
+    def __init__(self, order: tuple[str, ...]) -> None:
+        self._order, self._report = order, Report()
+        self.current: str | None = None
+        self.is_debugged = False
+
+    def add(self, event: Event) -> None:
+        self._report.add(event)
+        match event:
+            case ToolStarted(module=module):
+                self.current = module
+            case ToolFinished():
+                self.current, self.is_debugged = None, False
+            case DebuggerOpened():
+                self.is_debugged = True
+            case _:
+                pass
+
+    @property
+    def _ended(self) -> list[ToolFinished]:
+        """The ends of tools, without those whose work was rolled back with the transaction of the run."""
+        return [one for one in self._report.finished if one.status != "rolled_back"]
 
     @property
     def begun(self) -> frozenset[str]:
-        return self.finished.union(self.done, {self.current} if self.current else ())
+        return frozenset(one.module for one in self._ended).union(filter(None, [self.current]))
 
-    def after(self, event: Event) -> Running:
-        match event:
-            case ToolStarted(module=module):
-                return replace(self, waiting=_without(self.waiting, module), current=module)
-            case ToolFinished(module=module, status="done"):
-                return replace(self, done=(*self.done, module), current=None, is_debugged=False)
-            case TransactionEnded(status=status):
-                done, left = self.done, replace(self, done=())
-                if status != "passed":
-                    return replace(left, waiting=(*done, *self.waiting))
-                finished, passed = self.finished.union(done), self.passed.union(done)
-                return replace(left, finished=finished, passed=passed)
-            case ToolFinished(module=module, status=status, blocked_by=by):
-                return Running(
-                    waiting=_without(self.waiting, module),
-                    finished=self.finished | {module},
-                    passed=self.passed | ({module} if status == "passed" else frozenset()),
-                    blocked={**self.blocked, **({module: by} if by else {})},
-                    done=self.done,
-                )
-            case DebuggerOpened():
-                return replace(self, is_debugged=True)
-            case _:
-                return self
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The tools that wait for their turn, in order."""
+        begun = self.begun
+        return tuple(module for module in self._order if module not in begun)
+
+    @property
+    def passed(self) -> frozenset[str]:
+        """Those that have passed for good: not while the transaction of the run is open."""
+        return frozenset(one.module for one in self._ended if one.status == "passed")
+
+    @property
+    def blocked(self) -> dict[str, str]:
+        """The tools that did not run, each with the failed tool that blocked it."""
+        return {one.module: one.blocked_by for one in self._ended if one.blocked_by}
 
 
 class Schedule:
@@ -128,21 +131,19 @@ class Schedule:
 
     def affected(self, change: Change) -> Affected:
         """What the change makes stale, and what of it runs, by the scope and within the targets."""
-        status, registry, order = (
-            self._watched.status,
-            self._watched.registry,
-            self._watched.targets,
-        )
-        targets, freshness = frozenset(order), status.freshness()
+        watched, order = self._watched, self._watched.targets
+        targets, freshness = frozenset(order), watched.status.freshness()
         hit = {
             module: why
             for module, why in change.touched.items()
             if module in targets and not self.loops.is_muted(change.causes.get(module, ()))
         }
-        spread = hit if self.scope == "tool" else status.spread(hit)
+        spread = hit if self.scope == "tool" else watched.status.spread(hit)
         below = {module: why for module, why in spread.items() if module in targets}
-        stages = [stage for stage in registry.stages if not below.keys().isdisjoint(stage.tools)]
-        inside = targets.intersection(*[{one for stage in stages for one in stage.tools}])
+        stages = [
+            stage for stage in watched.registry.stages if not below.keys().isdisjoint(stage.tools)
+        ]
+        inside = targets & {one for stage in stages for one in stage.tools}
         stale = {module for module in targets if not freshness[module].is_fresh}
         match self.scope:
             case "tool":
@@ -166,10 +167,9 @@ class Schedule:
     def _find_wanted(self, stale: set[str], below: Iterable[str]) -> set[str]:
         """Those of these stale targets that are stale because of something in the targets that starts a run."""
         status = self._watched.status
+        freshness = status.freshness()
         roots = [
-            module
-            for module, one in status.freshness().items()
-            if one.reasons and module in stale and not one.starts_nothing
+            one for one in stale if freshness[one].reasons and not freshness[one].starts_nothing
         ]
         return stale & (status.spread(roots).keys() | {*below})
 
@@ -177,11 +177,9 @@ class Schedule:
         """Those of these tools that are stale after their run because of something that does not run."""
         status = self._watched.status
         roots = [
-            module
-            for module, one in status.freshness().items()
-            if one.reasons and module not in wanted
+            one for one, now in status.freshness().items() if now.reasons and one not in wanted
         ]
-        return frozenset(status.spread(roots).keys() & wanted) if roots and wanted else frozenset()
+        return frozenset(status.spread(roots).keys() & wanted)
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
@@ -306,13 +304,13 @@ class Schedule:
 
     def begin(self, order: tuple[str, ...]) -> None:
         """The run starts with these tools, in this order."""
-        self.run = Running(waiting=order)
+        self.run = Running(order)
         self.restarts = False
 
     def follow(self, event: Event) -> None:
         """Record how far the run is."""
         if self.run is not None:
-            self.run = self.run.after(event)
+            self.run.add(event)
 
     def end(self, status: RunStatus) -> None:
         """The run ended. If it was stopped for something else, its unfinished tools run next."""
@@ -384,7 +382,3 @@ class FeedbackLoops:
     def must_not_cancel(self, causes: Collection[str]) -> bool:
         """Whether each of these has cancelled so many runs that the next one may finish."""
         return bool(causes) and all(self._runs.get(key, 0) > MOST_UNSEEN_RUNS for key in causes)
-
-
-def _without(modules: tuple[str, ...], module: str) -> tuple[str, ...]:
-    return tuple(other for other in modules if other != module)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import save
-from tests.support.running import wait_until
+from tests.support.running import running, wait_until
 from tests.support.watching import Watching, tool_text, watching
 
 IDLE = tool_text(0, top="import json, sqlite3")
@@ -54,6 +54,21 @@ def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals)
         assert watch.wait() == CODES[number], watch.story()
         watch.assert_no_process_left()
         assert "Traceback" not in watch.stderr
+
+
+def test_ctrl_z_stops_a_waiting_watch_and_what_is_saved_meanwhile_counts_afterwards(
+    project: Project,
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(0)})
+    with running(root, "watch") as watch:
+        watch.wait_for("watching ")
+        watch.send(signal.SIGTSTP)
+        watch.wait_until_stopped()
+        save(root / "src/a.py", tool_text(1))
+        watch.send(signal.SIGCONT)
+        watch.wait_for(r"src/a.py changed → s: 1 tool stale\n.*\n    1\n")
+        watch.send(signal.SIGINT)
+        assert watch.wait() == 130, watch.text
 
 
 @pytest.mark.parametrize("number", CODES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import WatchRequest
 
 CANARY = "open('ran', 'w').close()\n"  # in every tool: looking must never run it
 

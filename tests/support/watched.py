@@ -22,7 +22,7 @@ from discover_orch.watch.events import (
     WatchWaiting,
 )
 from discover_orch.watch.loop import WatchLoop, WatchOptions
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import WatchRequest
 from tests.support.project_builder import clean_environment
 from tests.support.watching import ALL_IS_SEEN
 

@@ -44,7 +44,7 @@ from discover_orch.watch.events import (
     WatchWaiting,
 )
 from discover_orch.watch.loop import WatchLoop, WatchOptions
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import WatchRequest
 from tests.conftest import Project
 
 SHOWN = DisplayOptions()

@@ -210,11 +210,9 @@ def test_problems_are_told_elsewhere() -> None:
     assert "never closed" not in text(CannotRun(problems=(BROKEN,)))
 
 
-def test_a_run_begins_silently_unless_it_begins_cold() -> None:
+def test_a_run_begins_silently() -> None:
     began = RunStarting(plan=Plan(), is_first=True)
     assert text(began) == text(began, verbose=True) == ""
-    cold = replace(began, cold="this run starts without preloaded imports: its worker died")
-    assert text(cold) == "this run starts without preloaded imports: its worker died\n"
 
 
 def test_imports_in_advance_are_shown_if_verbose() -> None:
@@ -255,7 +253,7 @@ def test_the_help_names_each_key_on_a_line() -> None:
         replace(CHANGED, paths=(), reasons={"a": EVIL}),
         NoMeaningfulChange(paths=(EVIL,)),
         CannotRun(problems=(), waiting=(EVIL,)),
-        RunStarting(plan=Plan(), is_first=True, cold=EVIL, imported=((EVIL, 1.0, EVIL),)),
+        RunStarting(plan=Plan(), is_first=True, imported=((EVIL, 1.0, EVIL),)),
         KeyAnswered(key="x", sentence=EVIL),
     ],
 )
@@ -338,17 +336,8 @@ def test_the_others_as_json() -> None:
     }
 
 
-def test_a_beginning_is_told_by_the_run_unless_it_is_cold() -> None:
-    began = RunStarting(plan=Plan(), is_first=True)
-    assert watch_event_document(began) is None
-    document = watch_event_document(
-        replace(began, cold="this run starts without preloaded imports: its worker died")
-    )
-    assert document == {
-        "event": "notice",
-        "message": "this run starts without preloaded imports: its worker died",
-        "hint": "orch check --watch shows which modules are preloaded",
-    }
+def test_a_beginning_is_reported_by_the_run() -> None:
+    assert watch_event_document(RunStarting(plan=Plan(), is_first=True)) is None
 
 
 # Diagnostics.

@@ -413,13 +413,21 @@ def test_a_run_that_sets_off_no_other_starts_the_count_again() -> None:
 
 
 def test_tools_of_a_run_that_is_one_transaction_have_finished_only_when_it_is_committed() -> None:
-    run = Running(waiting=("a", "b"))
-    for event in (ToolStarted(module="a"), ToolFinished(module="a", status="done")):
-        run = run.after(event)
-    assert (run.waiting, run.begun, run.finished) == (("b",), frozenset("a"), frozenset())
-    for event in (ToolStarted(module="b"), ToolFinished(module="b", status="interrupted")):
-        run = run.after(event)
-    undone = run.after(TransactionEnded(status="rolled_back"))
+    def run_to(*events: Event) -> Running:
+        run = Running(("a", "b"))
+        for event in events:
+            run.add(event)
+        return run
+
+    done: list[Event] = [ToolStarted(module="a"), ToolFinished(module="a", status="done")]
+    run = run_to(*done)
+    assert (run.waiting, run.begun, run.passed) == (("b",), frozenset("a"), frozenset())
+    cut: list[Event] = [
+        *done,
+        ToolStarted(module="b"),
+        ToolFinished(module="b", status="interrupted"),
+    ]
+    undone = run_to(*cut, TransactionEnded(status="rolled_back"))
     assert (undone.waiting, undone.begun, undone.passed) == (("a",), frozenset("b"), frozenset())
-    committed = run.after(TransactionEnded(status="passed"))
+    committed = run_to(*cut, TransactionEnded(status="passed"))
     assert (committed.waiting, committed.passed) == ((), frozenset("a"))

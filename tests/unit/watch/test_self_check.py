@@ -10,8 +10,7 @@ import pytest
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.watch import self_check
-from discover_orch.watch.project import WatchedProject
-from discover_orch.watch.request import WatchRequest
+from discover_orch.watch.project import WatchedProject, WatchRequest
 from discover_orch.watch.self_check import WatchDiagnostics, diagnose
 from tests.conftest import Orch, Project
 from tests.support.running import is_gone

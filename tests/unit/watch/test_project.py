@@ -9,7 +9,7 @@ import pytest
 
 from discover_orch.model.errors import EmptyError, ProjectError, UsageError
 from discover_orch.planning.plan import Plan
-from discover_orch.watch.request import WatchPlan
+from discover_orch.watch.project import WatchedProject
 from tests.conftest import Project
 from tests.support.looked_at import BASE, PARAMS, request_for, tool
 from tests.support.project_builder import write_files
@@ -20,22 +20,19 @@ class Asked:
 
     def __init__(self, root: Path, *words: str, database: str | None = None) -> None:
         self.root = root
-        self.request = request_for(root, *words, database=database)
-        self.view = self.request.read_project({})
-        self.planned = self.request.plan(self.view)
+        self.watched = WatchedProject(request_for(root, *words, database=database), {})
 
     @property
     def targets(self) -> list[str]:
-        return [step.tool.module for step in self.planned.plan.steps]
+        return [*self.watched.targets]
 
-    def edit(self, files: Mapping[str, str], *, gone: str = "") -> WatchPlan:
+    def edit(self, files: Mapping[str, str], *, gone: str = "") -> WatchedProject:
         write_files(self.root, files)
         for path in gone.split():
             (self.root / path).unlink()
-        self.view = self.request.read_project({})
-        self.planned = self.request.plan(self.view, self.planned.plan)
+        self.watched.refresh([*files, *gone.split()])
         assert not (self.root / "ran").exists()
-        return self.planned
+        return self.watched
 
 
 # The plan.
@@ -45,7 +42,7 @@ def test_everything_is_planned_or_what_the_words_mean(project: Project) -> None:
     root = project(BASE)
     assert Asked(root).targets == ["src.a", "src.b", "src.c"]
     asked = Asked(root, "t")
-    assert (asked.targets, asked.planned.problems, asked.planned.strays) == (
+    assert (asked.targets, asked.watched.problems, asked.watched._strays) == (
         ["src.b", "src.c"],
         (),
         (),
@@ -66,9 +63,9 @@ def test_the_first_plan_raises_as_a_run_would(project: Project) -> None:
 
 def test_a_file_that_cannot_be_read_takes_nothing_away_but_itself(project: Project) -> None:
     asked = Asked(project({**BASE, "src/a.py": "STAGE = (\n"}))
-    assert (asked.targets, asked.planned.problems) == (["src.b", "src.c"], ())
-    asked.edit({"src/b.py": "STAGE = (\n"})
-    assert (asked.targets, asked.planned.problems) == (["src.c"], ())
+    assert (asked.targets, asked.watched.problems) == (["src.b", "src.c"], ())
+    asked.edit({"src/b.py": "STAGE = (\n", "orch.toml": BASE["orch.toml"] + "exclude = ['x']\n"})
+    assert (asked.targets, asked.watched.problems) == (["src.c"], ())
 
 
 def test_of_files_that_all_cannot_be_read_there_is_an_empty_plan(project: Project) -> None:
@@ -80,24 +77,24 @@ def test_a_target_that_has_gone_takes_no_other_with_it(project: Project) -> None
     asked = Asked(project(BASE), "a", "c")
     assert asked.edit({}, gone="src/a.py").problems == ()
     assert asked.targets == ["src.c"]
-    assert len(asked.planned.strays) == 1
+    assert len(asked.watched._strays) == 1
     is_back = asked.edit({"src/a.py": BASE["src/a.py"]})
     assert asked.targets == ["src.a", "src.c"]
-    assert is_back.strays == ()
+    assert is_back._strays == ()
 
 
-def test_when_the_last_tool_has_gone_the_plan_is_empty_and_that_a_problem(
+def test_when_the_last_tool_has_gone_the_plan_is_empty_and_says_so(
     project: Project,
 ) -> None:
     asked = Asked(project({"orch.toml": "", "src/a.py": tool()}))
     planned = asked.edit({}, gone="src/a.py")
     assert planned.plan == Plan(targets=())
-    assert planned.problems
+    assert (planned.problems, len(planned._strays)) == ((), 1)
 
 
 def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None:
     asked = Asked(project(PARAMS))
-    before = asked.planned.plan
+    before = asked.watched.plan
     planned = asked.edit({"orch.toml": "[params.a]\nlimit = 'many'\n"})
     assert planned.plan is before
     assert len(planned.problems) == 1
@@ -105,6 +102,6 @@ def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None
 
 def test_a_database_of_the_command_line_stays(project: Project) -> None:
     asked = Asked(project(PARAMS), database="sqlite:///mine.db")
-    assert asked.view.project.database == "sqlite:///mine.db"
+    assert asked.watched.view.project.database == "sqlite:///mine.db"
     asked.edit({"orch.toml": "database = 'sqlite:///other.db'\n" + PARAMS["orch.toml"]})
-    assert asked.view.project.database == "sqlite:///mine.db"
+    assert asked.watched.view.project.database == "sqlite:///mine.db"
