@@ -16,6 +16,7 @@ from contextlib import closing
 from datetime import date
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,12 +223,11 @@ def test_errors_speak_of_python_arguments_and_not_of_options(project: Project) -
 
 @pytest.mark.parametrize("number", [0, -1, 2.5, "x", True])
 @pytest.mark.parametrize("name", ["jobs", "max_failures"])
-def test_a_number_that_cannot_be_is_a_value_error(
-    project: Project, name: str, number: object
-) -> None:
+def test_a_number_that_cannot_be_is_a_value_error(project: Project, name: str, number: Any) -> None:
     found = OrchProject(project({"src/a.py": "STAGE = 's'\ndef run(): ...\n"}))
+    arguments: dict[str, Any] = {name: number}
     with pytest.raises(ValueError, match=f"^{name} must be a whole number, 1 or more, not "):
-        found.run(**{name: number})
+        found.run(**arguments)
     with pytest.raises(ValueError, match=r"^day: a dict cannot be the value of a parameter"):
         found.run(day={"a": 1})
     assert not (found.root / ".orch" / "runs").exists()
@@ -237,9 +237,10 @@ def test_find_takes_a_file_and_refuses_what_does_not_exist(project: Project) -> 
     root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): ...\n"})
     assert OrchProject.find(root / "src" / "a.py").root == root
     gone = str(root / "gone")
-    for call in (OrchProject.find, lambda path: OrchProject(path).tools):
-        with pytest.raises(OrchError, match=r'folder ".*/gone" does not exist'):
-            call(gone)
+    with pytest.raises(OrchError, match=r'folder ".*/gone" does not exist'):
+        OrchProject.find(gone)
+    with pytest.raises(OrchError, match=r'folder ".*/gone" does not exist'):
+        _ = OrchProject(gone).tools
 
 
 def test_one_run_at_a_time(project: Project) -> None:
