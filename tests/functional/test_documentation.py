@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.config.project import KEYS as SETTINGS
+from discover_orch.config.rules import KEYS as SETTINGS
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
 from tests.conftest import Orch, Project
 from tests.support.project_builder import run_orch
