@@ -262,7 +262,7 @@ class RunRenderer:
         mark = style.paint(style.mark("↻", "RETRY"), "yellow")
         next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
         if event.writes_alone:
-            next_one = "the database was locked; again when no other tool writes to it"
+            next_one = "the database was locked; it runs again when no other tool writes to it"
         line = f"    {mark} {duration(end.duration)}  {next_one}"
         if self._shown.quiet:
             line = f"retrying {one_line(tool.name)}: {next_one}"

@@ -156,7 +156,7 @@ def test_the_command_gets_the_summary_once_and_changes_nothing(failed: Failed) -
     assert page["blocked_by"] == "total"
     assert failed.read("accepted.txt") == "accepted as fresh: load\n"
     assert "called\n" in failed.answer.err  # stdout holds only JSON
-    assert "warning: the command of --on-failure exited with 7" in failed.answer.err
+    assert "warning: the --on-failure command exited with 7" in failed.answer.err
 
 
 def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
@@ -194,7 +194,7 @@ def test_a_file_that_fails_later_is_a_warning(project: Project, orch: Orch) -> N
     project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
     answer = orch("run", "-q", "--trace", "/dev/full")
     assert answer.code == 0
-    assert answer.err.count("warning: the file of --trace is incomplete: /dev/full") == 1
+    assert answer.err.count("warning: the --trace file is incomplete: /dev/full") == 1
 
 
 def test_a_refused_run_is_a_red_report_and_calls_the_command(project: Project, orch: Orch) -> None:
