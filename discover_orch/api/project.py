@@ -30,7 +30,7 @@ from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model import tool as model
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import Problem, ProjectError, UsageError
 from discover_orch.planning import plan as planning
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
@@ -49,7 +49,8 @@ class Project:
     those whose name is one of the other arguments, and those for one tool (`{"parse.since": "2024-01-01"}`). A value
     can be a text as on the command line or a Python value; None means that it is not given.
 
-    All methods raise OrchError for what `orch` would refuse, with the problems and their hints.
+    All methods raise OrchError for what `orch` would refuse, with the problems and their hints, and ValueError for an
+    argument of theirs that is none.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
@@ -59,8 +60,12 @@ class Project:
 
     @classmethod
     def find(cls, path: str | os.PathLike[str] = ".", *, database: str | None = None) -> Project:
-        """The project that `path` is in: the nearest folder upwards with a configuration, else `path` itself."""
+        """The project that `path`, a folder or a file, is in: the nearest folder upwards with a configuration, else
+        this folder."""
         folder = os.path.abspath(path)
+        if os.path.isfile(folder):  # as of `__file__`
+            folder = os.path.dirname(folder)
+        _refuse_missing(folder)
         view = project_reader.read_project(folder, None, os.environ)
         return cls(view.project.root, database=database)
 
@@ -225,6 +230,8 @@ class Project:
     ) -> Generator[Event, None, None]:
         """Runs the targets, as `run` does, and iterates over what happens. What is wrong with the arguments is raised
         by the first step of the iterator. Leaving the loop early interrupts the run."""
+        _check_number("jobs", jobs)
+        _check_number("max_failures", max_failures)
         view = with_executor(self._read(), executor, dask_address)
         given = {**(params or {}), **more_params}
         lock = _acquire_lock(str(self.root), wait=wait)
@@ -291,13 +298,16 @@ class Project:
         return plan_request(view, request, has_database=self._database is not None)
 
     def _read(self) -> ProjectView:
+        _refuse_missing(str(self.root))
         try:
             folder = os.getcwd()
         except FileNotFoundError:
             folder = str(self.root)
         view = project_reader.read_project(folder, str(self.root), os.environ)
         database = self._database
-        return view if database is None else project_reader.with_database(view, database)
+        return (
+            view if database is None else project_reader.with_database(view, database, "database")
+        )
 
     def _status(
         self,
@@ -325,6 +335,19 @@ class Project:
             for module in registry.order
             if module in chosen
         )
+
+
+def _check_number(name: str, given: object) -> None:
+    is_whole = isinstance(given, int) and not isinstance(given, bool)
+    if given is not None and not (is_whole and given >= 1):  # type: ignore[operator]
+        raise ValueError(f"{name} must be a whole number, 1 or more, not {given!r}")
+
+
+def _refuse_missing(folder: str) -> None:
+    if not os.path.isdir(folder):
+        message = f'folder "{folder}" does not exist'
+        hint = "give the folder of the project, or one below it"
+        raise ProjectError(Problem(code="no-project", message=message, hint=hint))
 
 
 def _names(plan: planning.Plan) -> dict[str, str]:

@@ -105,8 +105,10 @@ def given_params(view: ProjectView, given: Mapping[str, object]) -> GivenParams:
     pairs = []
     for key, value in given.items():
         tool, _, name = key.rpartition(".")
+        if isinstance(value, Mapping | bytes):
+            raise ValueError(f"{key}: a {type(value).__name__} cannot be the value of a parameter")
         pairs += [KeyValue(tool=tool or None, name=name, text=text) for text in _texts(value)]
-    return GivenParams(pairs=tuple(pairs), folder=view.folder)
+    return GivenParams(pairs=tuple(pairs), folder=view.folder, is_python=True)
 
 
 def _texts(value: object) -> list[str]:

@@ -68,7 +68,7 @@ def _read(root: str, path: str) -> Orchestrator:
         raise ProjectError(
             Problem(
                 code="adopt",
-                message=f"{relative} is outside of the project {root}",
+                message=f"{relative} is outside the project {root}",
                 hint="give the folder of the project with -C",
             )
         )

@@ -151,7 +151,7 @@ def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
     __version__,
     prog_name="orch",
     message="%(prog)s %(version)s",
-    help="Show the version; with -v also those of Python and of the packages that orch uses.",
+    help="Show the version; with -v, also those of Python and of the packages that orch uses.",
 )
 @click.pass_context
 def app(ctx: click.Context) -> None:

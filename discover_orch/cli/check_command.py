@@ -52,7 +52,7 @@ def command(
         return check_jobs(context, writes=write, as_json=as_json)
     if about_watch:
         return _check_watch(context, as_json=as_json)
-    view = project_reader.read_project(context.start, context.folder, os.environ)
+    view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
     console, tools = context.console, len(view.registry.tools)
     if as_json:

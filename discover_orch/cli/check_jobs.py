@@ -54,7 +54,7 @@ def _written_text(written: int, advice: Advice) -> str:
 def _cannot_add(path: str, line: int) -> Problem:
     return Problem(
         code="not-written",
-        message="cannot add AFTER to this file: it has no STAGE of its own below which it could stand",
+        message="cannot add AFTER to this file: there is no STAGE assignment to put it below",
         hint="add it yourself",
         location=Location(path=path, line=line),
         severity="warning",

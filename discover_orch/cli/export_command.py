@@ -43,7 +43,7 @@ _FOLDERS = {"github": ".github/workflows"}
 @click.pass_obj
 def command(context: Context, kind: str, targets: tuple[str, ...], every: str, write: bool) -> int:
     """Print a schedule that runs what is stale: a crontab line, a systemd service and timer, or a
-    GitHub workflow. No daemon of orch is needed: "max_age" in a tool says how old its result may be.
+    GitHub workflow. It needs no orch daemon: "max_age" in a tool says how old its result may be.
 
     --write creates the file in the project: crontab, orch-NAME.service and orch-NAME.timer, or
     .github/workflows/orch.yml.

@@ -54,7 +54,7 @@ DEFAULT_FILE = os.path.join(FOLDER, "graph.svg")
 )
 @click.option("-o", "--output-file", "file", metavar="FILE", help="Write it to this file.")
 @click.option("--open", "opens", is_flag=True, help="Open the picture in the browser.")
-@click.option("-v", "--verbose", is_flag=True, help="Name every file, also where there are many.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every file, even if there are many.")
 @json_option
 @common_options
 @click.pass_obj
@@ -136,11 +136,11 @@ def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -
         kind = _ENDINGS.get(ending.lower())
         if kind is None and ending:
             raise OrchUsage(
-                f"orch graph knows no format for a file that ends in {one_line(ending)}",
+                f"orch graph cannot write a file that ends in {one_line(ending)}",
                 f"use one of {', '.join(_ENDINGS)}, or add --format with one of {', '.join(FORMATS)}",
             )
     if opens and kind not in (None, "svg"):
-        raise OrchUsage(f"--open cannot be combined with the format {kind}", "open an SVG")
+        raise OrchUsage(f"--open cannot be combined with the format {kind}", "use --format svg")
     return kind or ("svg" if opens else "text")
 
 

@@ -29,7 +29,7 @@ def command(context: Context) -> int:
         raise ProjectError(
             Problem(
                 code="is-project",
-                message=f"{root} is a project of orch already",
+                message=f"{root} is already an orch project",
                 hint="add a tool with: orch new NAME --stage STAGE",
                 location=Location(path=config, line=_header_line(root, config)),
             )
@@ -44,8 +44,8 @@ def command(context: Context) -> int:
             [
                 Problem(
                     code="inside-project",
-                    message=f"this project is inside of another one: {outer}",
-                    hint="commands of orch in this folder mean the inner one",
+                    message=f"this project is inside another one: {outer}",
+                    hint="orch commands in this folder use the inner one",
                     severity="warning",
                 )
             ]
@@ -53,9 +53,7 @@ def command(context: Context) -> int:
     found = len(view.registry.tools)
     if found:
         context.console.out(
-            f"\nkept the {found} tools that are there\n"
-            if found > 1
-            else "\nkept the tool that is there\n"
+            f"\nkept the {found} existing tools\n" if found > 1 else "\nkept the existing tool\n"
         )
     context.console.out(
         "\nnext:\n"

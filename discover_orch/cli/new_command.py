@@ -30,7 +30,7 @@ from discover_orch.scaffold.new_tool import build_new_tool
 @common_options
 @click.pass_obj
 def command(context: Context, name: str, stage: str, after: str | None, package: str | None) -> int:
-    """Add a tool: a module NAME.py with STAGE and run(), and a test of it. No file is overwritten.
+    """Add a tool: a module NAME.py with STAGE and run(), and a test for it. No file is overwritten.
 
     A stage that does not exist yet is added at the end of the configured stages.
     """

@@ -128,15 +128,15 @@ def _call(command: str, summary: Mapping[str, object], console: Console) -> None
             command, shell=True, input=text, text=True, encoding="utf-8", stdout=2, check=False
         )
     except KeyboardInterrupt:
-        console.problems([_warning("the command of --on-failure was interrupted")])
+        console.problems([_warning("the --on-failure command was interrupted")])
         return
     except (OSError, ValueError) as error:
-        console.problems([_warning(f"the command of --on-failure could not be started: {error}")])
+        console.problems([_warning(f"the --on-failure command could not be started: {error}")])
         return
     if done.returncode:
         code = done.returncode
         how = f"exited with {code}" if code > 0 else f"was ended by signal {-code}"
-        console.problems([_warning(f"the command of --on-failure {how}")])
+        console.problems([_warning(f"the --on-failure command {how}")])
 
 
 def _warning(message: str) -> Problem:

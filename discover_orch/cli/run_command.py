@@ -142,7 +142,7 @@ def command(
     try:
         if shown.as_json and shown.output == "raw":
             raise OrchUsage(
-                "--json cannot be combined with --output raw: the output of tools would stand between the lines",
+                "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
                 "leave one of them out",
             )
         when_busy = _read_busy(wait, if_busy)

@@ -156,7 +156,7 @@ class _File:
                 left = left[os.write(self._fd, left) :]
         except OSError as error:
             self.close()
-            message = f"the file of {self.option} is incomplete: {self._path}: {error.strerror}"
+            message = f"the {self.option} file is incomplete: {self._path}: {error.strerror}"
             return Problem(code="output-file", message=message, severity="warning")
         return None
 
@@ -171,7 +171,7 @@ def _unwritable(option: str, path: str, error: Exception) -> UsageError:
     hint = "name a file in a folder that exists and can be written"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         reason, hint = "nothing reads from this pipe", "start the reader first"
-    message = f"cannot write the file of {option}: {path}: {reason}"
+    message = f"cannot write the {option} file: {path}: {reason}"
     return UsageError(Problem(code="output-file", message=message, hint=hint))
 
 

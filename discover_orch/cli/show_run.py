@@ -157,8 +157,8 @@ def acquire_advisory_lock(view: ProjectView, plan: Plan, *, waits: bool) -> Advi
 def _lost_lock(resume: Resume) -> Problem:
     return Problem(
         code="lock-lost",
-        message="the database ended the connection that held the lock of this project, and it cannot be taken again: "
-        "the run was stopped",
+        message="the database closed the connection that held the lock of this project, and orch could not take the "
+        "lock again: the run was stopped",
         hint=f"resume with: {resume.command}",
     )
 
@@ -166,8 +166,8 @@ def _lost_lock(resume: Resume) -> Problem:
 def _lock_taken_again() -> Problem:
     return Problem(
         code="lock-lost",
-        message="the database ended the connection that held the lock of this project; orch has taken it again",
-        hint="another run may have been in progress for a moment",
+        message="the database closed the connection that held the lock of this project; orch has taken the lock again",
+        hint="another run may have started meanwhile",
         severity="warning",
     )
 

@@ -138,7 +138,11 @@ def help_rows(
             bound = given[param.name]
             notes.append(f"[default: {one_line(masked_url(bound.shown))}, from {bound.origin}]")
         else:
-            notes.append("[required]" if param.required else _default(param))
+            notes.append(
+                "[required]"
+                if param.required
+                else _default(param, is_typed=param.flag not in taken)
+            )
         rows.append((flag + kind, "  ".join(note for note in notes if note)))
     if not tool.is_readable:
         rows.append(("-p KEY=VALUE", "the signature of run() cannot be read from the source"))
@@ -153,10 +157,16 @@ def _metavar(param: Param) -> str:
     return f"{text} ..." if param.type.many else text
 
 
-def _default(param: Param) -> str:
-    if param.default_source in (None, "None"):
+def _default(param: Param, *, is_typed: bool) -> str:
+    """`is_typed`: it has an option of its own, so that the default of a flag is one of its two words."""
+    if param.default_source in (None, "None") or param.default == []:
         return ""
-    return f"[default: {one_line(param.shown_default)}]"
+    text = one_line(param.shown_default)
+    if is_typed and param.type.is_flag and isinstance(param.default, bool):
+        text = param.flag if param.default else f"--no-{param.flag[2:]}"
+    if not text.strip():
+        text = f"'{text}'"
+    return f"[default: {text}]"
 
 
 def _spellings(param: Param, *, is_flag: bool) -> list[str]:

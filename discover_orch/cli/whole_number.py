@@ -25,5 +25,5 @@ class WholeNumber(click.IntRange):
             return int(super().convert(value, param, ctx))
         except click.BadParameter:
             name = param.opts[-1] if param else "the value"
-            message = f"{name} must be a whole number from 1, not {value}"
+            message = f"{name} must be a whole number, 1 or more, not {value}"
             raise NotAWholeNumber(message, ctx, param) from None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from discover_orch.config.project import KEYS, Project
+from discover_orch.config.project import Project
+from discover_orch.config.rules import KEYS
 
 #: Of each key of `[tool.orch]`, in the order of `KEYS`.
 MEANINGS: Mapping[str, str] = {

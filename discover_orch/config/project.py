@@ -1,4 +1,4 @@
-"""The settings of a project: which there are, the rule of each, and the `Project` that they make.
+"""The settings of a project as a `Project`, from a table of the file and from the environment.
 
 The values of parameters stay texts, since only the tools know their types. No message shows a password or the
 value of a parameter. Reads no file: `file` does.
@@ -7,36 +7,24 @@ value of a parameter. Reads no file: `file` does.
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from msgspec import Struct, field
 
-from discover_orch.config.executor import Command, read_command, read_executor
+from discover_orch.config.executor import Command
+from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, check_groups
+from discover_orch.config.rules import ParamDefault as ParamDefault
 from discover_orch.config.validation import (
-    InvalidSetting,
-    Kind,
     RawSetting,
     ReadLines,
     SettingReader,
-    Texts,
-    count,
     decode_variable,
-    described,
-    entries,
-    flag,
     printable,
-    seconds,
     shown,
-    text,
-    texts,
-    word,
 )
-from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.database_url import URL_PATTERN, masked_url
 from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
@@ -44,14 +32,6 @@ VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 DATABASE_VARIABLE = "DATABASE_URL"
-NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
-
-
-class ParamDefault(Struct, frozen=True, kw_only=True):
-    """A configured value of a parameter: one text, or the texts of a list, and where it was set."""
-
-    texts: Texts
-    origin: str
 
 
 class Project(Struct, frozen=True, kw_only=True):
@@ -124,7 +104,7 @@ class Project(Struct, frozen=True, kw_only=True):
                 if value is not None:
                     values[key] = value
         if "groups" in values:
-            _check_groups(reader, given["groups"], values["groups"], values.get("stages", ()))
+            check_groups(reader, given["groups"], values["groups"], values.get("stages", ()))
         origins = {key: given[key].origin for key in values}
         if "database" in values:
             values["database_origin"] = origins["database"]
@@ -193,221 +173,6 @@ def _env_params(environ: Mapping[str, str]) -> dict[str, ParamDefault]:
         if variable.startswith(PARAM_PREFIX) and name:
             found.setdefault(name, ParamDefault(texts=(environ[variable],), origin=variable))
     return found
-
-
-# The rule of each key gives the value or raises `InvalidSetting`. Where several things can be wrong at once, a rule
-# adds the problems itself and leaves out what is wrong.
-
-
-def _folders(_: SettingReader, given: RawSetting) -> Texts:
-    for name in texts(given):
-        if not name.strip() or "\0" in name:
-            message = f"{shown(name)} in {given.name} is not the name of a folder"
-            raise InvalidSetting(given, message, 'write "." for the root itself')
-    return tuple(dict.fromkeys(texts(given)))
-
-
-def _stages(reader: SettingReader, given: RawSetting) -> Texts:
-    stages: list[str] = []
-    for stage in texts(given):
-        if not stage.strip():
-            message = f"{given.name} contains an empty name"
-            hint = "give it a name, or remove it"
-        elif stage == ALL_STAGES:
-            message = '"full" cannot be the name of a stage: it is the group of all stages'
-            hint = "choose another name, here and in the tools"
-        elif stage in stages:
-            message = f"stage {shown(stage)} is listed twice in {given.name}"
-            hint = "remove one of them"
-        else:
-            stages.append(stage)
-            continue
-        reader.add("bad-value", message, hint, given.path)
-    return tuple(stages)
-
-
-def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
-    return reader.read_entries(given, texts)
-
-
-def _check_groups(
-    reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
-) -> None:
-    """Leaves out groups with the name of a stage or `full`."""
-    for entry in entries(given):
-        if not entry.key.strip():
-            message = f"{given.name} contains a group with an empty name"
-            hint = "give it a name, or remove it"
-        elif entry.key == ALL_STAGES:
-            message = '"full" cannot be the name of a group: it is the group of all stages'
-            hint = "choose another name"
-        elif entry.key in stages:
-            message = f"group {shown(entry.key)} has the name of a stage"
-            hint = "choose another name for the group"
-        else:
-            continue
-        groups.pop(entry.key, None)
-        reader.add("bad-value", message, hint, entry.path)
-
-
-def _database(_: SettingReader, given: RawSetting) -> str:
-    url = text(given)
-    if re.match(URL_PATTERN, url):
-        return url
-    is_path = url.strip() and not re.search(r"[:@?=\s]", url)
-    example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
-    message = f"{given.name} must be a URL, not {shown(masked_url(url))}"
-    raise InvalidSetting(given, message, f'for a SQLite file, write "{printable(example)}"')
-
-
-def _transaction(_: SettingReader, given: RawSetting) -> str:
-    return word(given, ("tool", "none", "run"))
-
-
-#: Texts that mean true or false, and would be odd names of a project.
-_SWITCHES: Mapping[str, str] = {"true": "true", "yes": "true", "on": "true"} | {
-    "false": "false",
-    "no": "false",
-    "off": "false",
-}
-
-
-def _ledger(_: SettingReader, given: RawSetting) -> str:
-    if isinstance(given.value, bool):
-        return NAMED_BY_ROOT if given.value else ""
-    if not isinstance(given.value, str):
-        message = f"{given.name} must be true, false or a name, not {described(given.value)}"
-        raise InvalidSetting(given, message, f"write {printable(given.key)} = true", "wrong-type")
-    name = given.value.strip()
-    if given.path is None and name.lower() in ("true", "1", "false", "0"):  # a variable
-        return NAMED_BY_ROOT if name.lower() in ("true", "1") else ""
-    if name.lower() in _SWITCHES:
-        value = _SWITCHES[name.lower()]
-        hint = f"write {given.key} = {value}" if given.path else f"write {given.name}={value}"
-        message = f"{given.name} must be true, false or a name, not {shown(given.value)}"
-        raise InvalidSetting(given, message, hint, "wrong-type")
-    if not name:
-        raise InvalidSetting(
-            given, f"{given.name} is empty", "write true, or the name of the project"
-        )
-    return name
-
-
-def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
-    return reader.read_entries(given, count)
-
-
-#: Of each key of `watch`: the rule that gives its value.
-WATCH_RULES: Mapping[str, Callable[[RawSetting], object]] = {
-    "scope": partial(word, words=("affected", "stage", "tool")),
-    "debounce": seconds,
-    "ignore": texts,
-    "poll": flag,
-    "on_busy": partial(word, words=("restart", "queue")),
-    "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
-}
-
-
-def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
-    def rule(entry: RawSetting) -> object:
-        if entry.key in WATCH_RULES:
-            return WATCH_RULES[entry.key](entry)
-        guess = nearest(entry.key, WATCH_RULES)
-        hint = f'did you mean "{guess}"?' if guess else f"the settings are {', '.join(WATCH_RULES)}"
-        message = f"unknown setting {shown(entry.key)} in {given.name}"
-        raise InvalidSetting(entry, message, hint, "unknown-key")
-
-    return reader.read_entries(given, rule)
-
-
-def _params(
-    reader: SettingReader, given: RawSetting
-) -> tuple[dict[str, ParamDefault], dict[str, dict[str, ParamDefault]]]:
-    """(for all tools, for each tool by the word that names it).
-
-    In TOML `[tool.orch.params.src.parse]` is a table in a table; here it means the tool `src.parse`.
-    """
-    found: dict[str, dict[str, ParamDefault]] = {"": {}}
-    waiting = [("", given)]
-    while waiting:
-        tool, table = waiting.pop()
-        inside = entries(table)
-        tables = [entry for entry in inside if isinstance(entry.value, Mapping)]
-        if len(tables) < len(inside) or not tables:
-            found.setdefault(tool, {})  # else the table is only a part of a dotted name
-        for entry in inside:
-            if not isinstance(entry.value, Mapping):
-                reader.read(entry, partial(_add_param, params=found[tool]))
-            elif entry.key.strip("."):
-                waiting.append((f"{tool}.{entry.key}" if tool else entry.key, entry))
-            else:
-                message = f"{table.name} contains a table with an empty name"
-                reader.add("bad-value", message, "write the name of a tool", entry.path)
-    params = found.pop("")
-    return params, found
-
-
-def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
-    name = given.key.replace("-", "_")
-    written = _param_texts(given.value)
-    if not name.isidentifier():
-        message = f"{shown(given.key)} cannot be the name of a parameter"
-        raise InvalidSetting(given, message, "write the name as in the signature of run()")
-    if name in params:
-        message = f"parameter {shown(name)} is set twice"
-        raise InvalidSetting(
-            given, message, "dashes and underscores count as equal: remove one of them"
-        )
-    if written is None:
-        message = (
-            f"{given.name} must be a string, a number, true, false, a date, or a list of those"
-        )
-        hint = "put nested data into a file that the tool reads"
-        raise InvalidSetting(given, message, hint, "wrong-type")
-    params[name] = ParamDefault(texts=written, origin=given.origin)
-
-
-def _param_texts(value: object) -> Texts | None:
-    texts = [_param_text(item) for item in (value if isinstance(value, list) else [value])]
-    return None if None in texts else tuple(text for text in texts if text is not None)
-
-
-def _param_text(value: object) -> str | None:
-    """A scalar as it is typed on the command line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        try:
-            return str(value)
-        except ValueError:  # more digits than Python converts
-            return None
-    # The scalars that are left in TOML are dates and times; this way `datetime` need not be imported.
-    isoformat = getattr(value, "isoformat", None)
-    return str(isoformat()) if callable(isoformat) else None
-
-
-# Of each setting: how its environment variable is read, and its rule.
-KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] = {
-    "packages": ("texts", _folders),
-    "pythonpath": ("texts", _folders),
-    "stages": ("texts", _stages),
-    "groups": ("table", _groups),
-    "exclude": ("texts", lambda _, given: texts(given)),
-    "database": ("text", _database),
-    "transaction": ("text", _transaction),
-    "ledger": ("text", _ledger),
-    "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
-    "jobs": ("count", lambda _, given: count(given, least=1)),
-    "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),
-    "tokens": ("table", _tokens),
-    "executor": ("text", lambda _, given: read_executor(given)),
-    "command": ("table", read_command),
-    "params": ("table", _params),
-    "report": ("flag", lambda _, given: flag(given)),
-    "strict": ("flag", lambda _, given: flag(given)),
-    "keep_runs": ("count", lambda _, given: count(given)),
-    "watch": ("table", _watch),
-}
 
 
 def module_folders(project: Project) -> tuple[str, ...]:

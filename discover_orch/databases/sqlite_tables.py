@@ -125,6 +125,10 @@ class SqliteTableLog(TableLog):
         self._dropped |= found.dropped
         self._kept |= found.kept
 
+    @property
+    def names(self) -> frozenset[str]:
+        return self._names or frozenset()
+
     def read_version(self) -> int | None:
         try:
             if not self._pause():

@@ -66,6 +66,11 @@ class TableLog:
         """Whether the resolved part of the step wrote to any table."""
         raise NotImplementedError
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The tables that there were when the step began, in lower case; empty where that is not known."""
+        return frozenset()
+
     def read_version(self) -> int | None:
         """A number that is another one once another connection has changed the database; None where that is not known.
         Asked between two steps."""

@@ -24,10 +24,11 @@ from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.databases.sqlite_queries import ask_rows, list_databases
 from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
+from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
 
 
@@ -79,9 +80,9 @@ def install_connect() -> None:
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
 
 
-def find_hint(error: BaseException, holds_lock: bool = False) -> str:
+def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection[str] = ()) -> str:
     """How to fix an error that a database driver raised, or "". `holds_lock`: orch has not committed yet what the tool
-    has."""
+    has. `tables` are those that exist."""
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
     if is_duckdb and any(one in str(error) for one in NEEDS_NO_DUCKDB_TRANSACTION):
         return (
@@ -103,8 +104,10 @@ def find_hint(error: BaseException, holds_lock: bool = False) -> str:
         return ""
     text = str(error)
     if text.startswith("no such table"):
+        close = nearest(text.rpartition(":")[2].rpartition(".")[2].strip().lower(), tables)
+        otherwise = f"did you mean {close}? Otherwise " if close else ""
         return (
-            "run the tool that creates this table first: name it in AFTER, "
+            f"{otherwise}run the tool that creates this table first: name it in AFTER, "
             "or run everything upstream with orch run +TOOL"
         )
     if "locked" in text and holds_lock:

@@ -72,7 +72,12 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
         if facts.stage is not None:
             tag_warnings.append(_no_run_problem(facts))
         if facts.miss:
-            passed_over.append(PassedOver(path=facts.path, reason=facts.miss, line=facts.miss_line))
+            passed_over.append(
+                PassedOver(
+                    path=facts.path, reason=facts.miss, line=facts.miss_line, near=facts.near
+                )
+            )
+    tag_warnings += [_near_stage_problem(one) for one in passed_over if one.near]
     enabled = _find_same_modules([candidate for candidate in candidates if not candidate.is_off])
     tag_warnings += _unlisted_stages(enabled, project)
     return Candidates(
@@ -167,6 +172,16 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
                 )
             )
     return tag_warnings
+
+
+def _near_stage_problem(found: PassedOver) -> Problem:
+    return Problem(
+        code="near-stage",
+        message=f"{found.reason}: it is not a tool",
+        hint=f"rename {found.near} to STAGE if this is a tool",
+        location=Location(path=found.path, line=found.line),
+        severity="warning",
+    )
 
 
 def _apply_strict(near_miss: Problem, project: Project) -> Problem:

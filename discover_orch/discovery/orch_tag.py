@@ -128,7 +128,7 @@ def _check_tokens(value: object) -> str:
         return f"must be a dict of whole numbers, not {_kind(value)}"
     for token, count in value.items():
         if not token or not _is_whole(count) or count < 1:
-            return f'must have a whole number from 1 for "{token}", not {count!r}'
+            return f'must have a whole number, 1 or more, for "{token}", not {count!r}'
     return ""
 
 

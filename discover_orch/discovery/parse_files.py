@@ -176,4 +176,4 @@ def find_near_misses(root: str, files: Iterable[tuple[str, str]]) -> Iterator[Pa
             continue
         found = read_near_miss(data, module=module, path=path)
         if found is not None:
-            yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
+            yield PassedOver(path=path, reason=found.miss, line=found.miss_line, near=found.near)

@@ -59,6 +59,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from discover_orch.execution.lent_terminal import LentTerminal
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
@@ -216,6 +217,8 @@ class Supervisor:
 
     def lend_terminal(self) -> bool:
         """Answers `DebugStarted`: hands over the controlling terminal if there is one."""
+        from discover_orch.execution.lent_terminal import LentTerminal  # only to debug
+
         try:
             self._terminal = LentTerminal(self.pid)
         except OSError:
@@ -374,39 +377,6 @@ class Supervisor:
         if self._terminal is not None:
             self._terminal.take_back()
             self._terminal = None
-
-
-class LentTerminal:
-    """The controlling terminal while a worker's process group has it, from `__init__` to `take_back`.
-
-    Raises OSError where there is no terminal, or orch runs in the background.
-    """
-
-    def __init__(self, group: int) -> None:
-        import termios  # only to debug
-
-        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if os.tcgetpgrp(self._fd) != os.getpgrp():
-                raise OSError("orch runs in the background")
-            self._attributes = termios.tcgetattr(self._fd)
-            os.tcsetpgrp(self._fd, group)
-        except (OSError, termios.error):
-            os.close(self._fd)
-            raise OSError("there is no terminal") from None
-
-    def take_back(self) -> None:
-        import termios
-
-        # The system stops a background process that changes the terminal with SIGTTOU.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-        try:
-            with contextlib.suppress(OSError, termios.error):
-                os.tcsetpgrp(self._fd, os.getpgrp())
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(self._fd)
 
 
 def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:

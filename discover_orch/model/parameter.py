@@ -122,9 +122,26 @@ class Param(Struct, frozen=True, kw_only=True):
         return source != "None" and is_secret_value(self.name, source)
 
     @property
-    def shown_default(self) -> str:
-        """The source of the default, "" if there is none."""
+    def masked_source(self) -> str:
         return MASK if self.is_secret else hide_url_passwords(self.default_source or "")
+
+    @property
+    def shown_default(self) -> str:
+        """The default as one would type it, else its source; "" if there is none."""
+        return MASK if self.is_secret else hide_url_passwords(self._default_text)
+
+    @property
+    def _default_text(self) -> str:
+        if self.default_texts:
+            return ", ".join(self.default_texts)
+        match self.default:
+            case bool():
+                return str(self.default).lower()
+            case str() | int() | float():
+                return str(self.default)
+            case list() if self.default:
+                return ", ".join(map(str, self.default))
+        return self.default_source or ""
 
     def convert(self, texts: Sequence[str]) -> object:
         """The value that `run()` gets for the typed texts; raises ConvertError."""

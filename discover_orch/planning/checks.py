@@ -30,6 +30,7 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
         _unused_variables(registry, project),
         _group_members(registry),
         _unused_stages(registry, project),
+        check_retries(registry.tools.values(), project),
     ):
         found.extend(part)
     return tuple(found)
@@ -48,6 +49,20 @@ def check_stage_order(
             STAGES_BY_NAME,
             f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
             f"add stages = [{line}] to {project.config or 'orch.toml'}, in the right order",
+        ),
+    )
+
+
+def check_retries(tools: Iterable[Tool], project: Project) -> tuple[Problem, ...]:
+    """One warning for the tools whose `retries` do not count, because the run is one transaction."""
+    names = [tool.name for tool in tools if tool.retries]
+    if project.transaction != "run" or not names:
+        return ()
+    return (
+        build_warning(
+            "retries",
+            f'the "retries" of {listed(names)} do not count: with transaction = "run" the first failure ends the run',
+            'remove "retries", or set transaction = "tool"',
         ),
     )
 

@@ -26,6 +26,8 @@ from discover_orch.model.parameter import (
 )
 from discover_orch.model.tool import Tool
 
+#: What the origin of a value begins with that Python code gave.
+ARGUMENT = "the argument "
 #: The code of the problem that a required value is not given.
 MISSING = "missing-parameter"
 
@@ -41,12 +43,14 @@ class KeyValue(Struct, frozen=True, kw_only=True):
 class GivenParams(Struct, frozen=True, kw_only=True):
     """All values on the command line. `options` are those given as `--name`, by parameter name; `pairs` are the `-p`.
 
-    `folder` is the absolute working folder: paths on the command line are relative to it.
+    `folder` is the absolute working folder: paths on the command line are relative to it. With `is_python` they are
+    arguments of Python code, in `pairs`, and messages name them without dashes.
     """
 
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[KeyValue, ...] = ()
     folder: str = ""
+    is_python: bool = False
 
 
 class BoundArgument(Struct, frozen=True, kw_only=True):
@@ -108,6 +112,8 @@ def _find_on_command_line(
         texts, origin = shared, f"-p {param.name}"
     else:
         return None
+    if values.is_python:
+        origin = ARGUMENT + origin.removeprefix("-p ").removeprefix("--")
     if param.type.base == Scalar(kind="path") and values.folder not in ("", project.root):
         texts = [os.path.normpath(os.path.join(values.folder, text)) for text in texts]
     return ParamDefault(texts=tuple(texts), origin=origin)
@@ -161,7 +167,7 @@ def bind_arguments(
         if setting is not None:
             bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
         elif param.required:
-            problems.append(missing_value(tool, param, registry))
+            problems.append(missing_value(tool, param, registry, is_python=values.is_python))
     return keep_valid(tool, bound, problems)
 
 
@@ -179,19 +185,23 @@ def keep_valid(
     return tuple(valid)
 
 
-def missing_value(tool: Tool, param: Param, registry: Registry) -> Problem:
+def missing_value(
+    tool: Tool, param: Param, registry: Registry, *, is_python: bool = False
+) -> Problem:
     """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
-    hint = f"add {param.flag} VALUE or -p {param.name}=VALUE, or set {param.name} in [tool.orch.params]"
-    if (
-        param.is_secret
-    ):  # the configuration is under version control, and others can see a command line
-        hint = (
-            f"set {PARAM_PREFIX}{param.name.upper()} in the environment, or add {param.flag} VALUE"
-        )
+    name = param.name if is_python else param.flag
+    hint = f"add {param.flag} VALUE or -p {param.name}=VALUE"
+    if is_python:
+        hint = f"add {param.name}=..."
+    if param.is_secret:  # not into a file under version control
+        variable = f"{PARAM_PREFIX}{param.name.upper()}"
+        hint = f"set {variable} in the environment, or {hint.partition(' or ')[0]}"
+    else:
+        hint += f", or set {param.name} in [tool.orch.params]"
     meant = registry.find_meant_resource(param.name)
     return Problem(
         code=MISSING,
-        message=f"{tool.name} requires {param.flag} ({param.type})",
+        message=f"{tool.name} requires {name} ({param.type})",
         hint=f"{meant} Otherwise {hint}" if meant else hint,
         location=Location(path=tool.path, line=tool.line),
     )
@@ -223,10 +233,12 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
             raise ConvertError("expected one value, got a list")
         param.convert(bound.texts)
     except ConvertError as error:
+        is_python = bound.origin.startswith(ARGUMENT)
+        name = bound.origin.removeprefix(ARGUMENT) if is_python else param.flag
         text = f"the value (hidden) is not a valid {param.type}" if bound.is_secret else str(error)
         return Problem(
             code="wrong-type",
-            message=f"invalid {param.flag} for {tool.name}: {text}",
+            message=f"invalid {name} for {tool.name}: {text}",
             hint=find_commas(bound)
             or f"its type in run() is {param.type}; the value comes from {bound.origin}",
             location=Location(path=tool.path, line=tool.line),
@@ -254,13 +266,17 @@ def is_extra(tool: Tool, name: str) -> bool:
 
 def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
     """A problem for each `-p` that reaches none of the selected `tools`."""
-    found = (_check_used(one, tools, registry) for one in values.pairs)
+    found = (
+        _check_used(one, tools, registry, "" if values.is_python else "-p ") for one in values.pairs
+    )
     return [problem for problem in found if problem is not None]
 
 
-def _check_used(one: KeyValue, tools: list[Tool], registry: Registry) -> Problem | None:
+def _check_used(
+    one: KeyValue, tools: list[Tool], registry: Registry, option: str
+) -> Problem | None:
     if one.tool is not None:
-        problem = _check_tool_of(one, tools, registry)
+        problem = _check_tool_of(one, tools, registry, option)
         if problem is not None:
             return problem
     takers = [tool for tool in tools if _is_for(one, tool, registry)]
@@ -270,18 +286,20 @@ def _check_used(one: KeyValue, tools: list[Tool], registry: Registry) -> Problem
         if any(is_same_name(one.name, other) for other in tool.never_passed):
             return Problem(
                 code="withheld",
-                message=f"-p {one.name}: the type of {one.name} in {tool.name} is not supported",
+                message=f"{option}{one.name}: the type of {one.name} in {tool.name} is not supported",
                 hint="run() always gets the default; annotate it with a supported type to set it",
                 location=Location(path=tool.path, line=tool.line),
             )
     return Problem(
         code="unknown-parameter",
-        message=f'no selected tool has a parameter "{one.name}" (from -p)',
+        message=f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}',
         hint=_unknown_parameter_hint(one, takers, registry),
     )
 
 
-def _check_tool_of(one: KeyValue, tools: list[Tool], registry: Registry) -> Problem | None:
+def _check_tool_of(
+    one: KeyValue, tools: list[Tool], registry: Registry, option: str
+) -> Problem | None:
     """Whether the `parse` of `-p parse.since=...` is one of the selected tools."""
     word = one.tool or ""
     found = registry.names.find(word)
@@ -297,7 +315,7 @@ def _check_tool_of(one: KeyValue, tools: list[Tool], registry: Registry) -> Prob
         what, hint = "is not a selected tool", "add it to the targets"
     else:
         return None
-    return Problem(code=code, message=f'-p {word}.{one.name}: "{word}" {what}', hint=hint)
+    return Problem(code=code, message=f'{option}{word}.{one.name}: "{word}" {what}', hint=hint)
 
 
 def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Registry) -> str:

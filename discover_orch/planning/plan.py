@@ -16,7 +16,7 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_stage_order
+from discover_orch.planning.checks import check_retries, check_stage_order
 from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
@@ -131,6 +131,7 @@ def build_plan(
         *check_stage_order(registry, project, _stages_by_name(selection, registry)),
         *_order_warnings(selection.tools, registry),
         *_comma_warnings(steps),
+        *check_retries(tools, project),
     )
     return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
 

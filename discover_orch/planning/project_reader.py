@@ -87,13 +87,13 @@ def read_project(
     return view
 
 
-def with_database(view: ProjectView, url: str) -> ProjectView:
+def with_database(view: ProjectView, url: str, origin: str = "--database") -> ProjectView:
     """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
     if "://" not in url:
         raise UsageError(
             Problem(
                 code="database",
-                message=f"--database {masked_url(url)} is not a database URL",
+                message=f"{origin} {masked_url(url)} is not a database URL",
                 hint=_url_hint(url),
             )
         )

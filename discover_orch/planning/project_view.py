@@ -235,7 +235,7 @@ def _param_row(param: Param) -> dict[str, object]:
         "name": param.name,
         "type": str(param.type),
         "default": None if hides else param.default,
-        "default_source": param.shown_default if hides else param.default_source,
+        "default_source": param.masked_source if hides else param.default_source,
         "required": param.required,
         "help": param.help,
     }

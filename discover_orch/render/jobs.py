@@ -33,7 +33,7 @@ def advice_text(advice: Advice, style: Style) -> str:
             style,
         )
     if advice.undecided:
-        out.append("\ntoo little is known of these:")
+        out.append("\ntoo little is known about these:")
         out += _rows([(one.tool.path, "", one.reason) for one in advice.undecided], style)
     if advice.suggestions:
         out.append("\nadd the lines with: orch check --jobs --write")

@@ -101,7 +101,7 @@ class JunitOutput:
     def _result(self, tool: Tool, end: ToolFinished | None) -> tuple[str, str]:
         """The kind of result and its element."""
         if end is None:
-            return "error", _element("error", {"message": "the run was broken off"})
+            return "error", _element("error", {"message": "the run did not finish"})
         if end.status == "passed":
             return "", ""
         if end.status in _SKIPPED:

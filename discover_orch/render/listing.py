@@ -31,7 +31,7 @@ def listing_text(
     for name, is_configured, rows in stages:
         title = style.paint(one_line(name), "stage")
         if is_ordered and not is_configured:
-            title += style.paint("  (not in the configured order: stages = [...])", "dim")
+            title += style.paint("  (not listed in stages = [...])", "dim")
         out.append(wrap(title, style, "  "))
         out += [lines.text(row) for row in rows]
     if off:

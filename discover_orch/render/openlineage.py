@@ -11,6 +11,7 @@ import os.path
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.execution.events import (
     Event,
@@ -113,7 +114,10 @@ class OpenLineageOutput:
         """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""
         if end.module not in self._open or end.status not in _END:
             return ""
-        text = self._tool_event(_END[end.status], end.module, now, end.error, end.seen)
+        seen = end.seen
+        if seen is not None and end.status not in ("passed", "done") and not seen.has_committed:
+            seen = replace(seen, tables_written=())  # they were rolled back; files were not
+        text = self._tool_event(_END[end.status], end.module, now, end.error, seen)
         del self._open[end.module]
         return text
 

@@ -20,6 +20,7 @@ class RunProgress:
     def __init__(self, plan: Plan, style: Style) -> None:
         self.has_board = False
         self._names = {step.tool.module: one_line(step.tool.name) for step in plan.steps}
+        self._rank = {module: rank for rank, module in enumerate(self._names)}
         self._style = style
         self._ticked: Ticked | None = None
         self._redrawn: dict[str, str] = {}  # the lines that tools are redrawing
@@ -74,21 +75,25 @@ class RunProgress:
         return {one.module for one in report.finished if one.module in self._names}
 
     def _board(self, event: Ticked, report: Report) -> str:
-        """A line for each running tool: its name, its time, and its progress bar or what it printed last. Below them,
-        how far the run is."""
-        names = [self._names[one.module] for one in event.running]
-        times = [running_time(one) for one in event.running]
+        """A line for each running tool, in the order of the plan: its name, its time, and its progress bar or what it
+        printed last. Below them, how far the run is."""
+        running = sorted(event.running, key=lambda one: self._rank[one.module])
+        names = [self._names[one.module] for one in running]
+        times = [running_time(one) for one in running]
         width, time_width = column_width(names, self._style, share=3), max(map(len, times))
         lines = []
-        for one, name, time in zip(event.running, names, times, strict=True):
+        for one, name, time in zip(running, names, times, strict=True):
             begin = f"    {column(name, width, self._style)}  {time:<{time_width}}  "
             bars = self._redrawn.get(one.module, "")
             said = self._bars(bars, "", len(begin)) if bars else self._last.get(one.module, "")
             lines.append((begin + said).rstrip())
         ended, failed = len(self._ended(report)), len(report.failures)
-        text = f"{ended:,} of {len(self._names):,} done"
+        blocked = report.counts.get("blocked", 0)
+        text = f"{ended - blocked:,} of {len(self._names):,} done"
         if failed:
             text += f", {failed:,} failed"
+        if blocked:
+            text += f", {blocked:,} blocked"
         if event.is_ending:
             text += ", interrupted, waiting for the running tools to end (Ctrl-C again kills them)"
         else:

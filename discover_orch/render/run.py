@@ -110,6 +110,7 @@ class RunRenderer:
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
         self._resume, self._reason = resume, reason
+        self._ended = 0  # the tools whose end was shown
         self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
         self._progress = RunProgress(plan, style)
 
@@ -125,7 +126,9 @@ class RunRenderer:
             case ToolOutput():
                 return self._printed(event)
             case ToolFinished():
-                return self._title(event) + self._block(event.module) + self._end(event)
+                text = self._title(event) + self._block(event.module) + self._end(event)
+                self._ended += bool(text)
+                return text
             case ToolRetried(end=end):
                 return self._block(end.module) + self._retry(event)
             case RunFinished():
@@ -180,7 +183,9 @@ class RunRenderer:
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
-        number = style.paint(f"[{self._number[module]}/{len(self._steps)}]", "dim")
+        # Tools that run side by side are shown when they end, so they are counted in that order.
+        place = self._ended + 1 if self._is_parallel else self._number[module]
+        number = style.paint(f"[{place}/{len(self._steps)}]", "dim")
         name = style.paint(one_line(step.tool.name), "bold")
         line = f"{number} {style.paint(one_line(step.stage), 'cyan')} {style.mark('›', '>')} {name}"
         if self._shown.verbose:
@@ -257,7 +262,7 @@ class RunRenderer:
         mark = style.paint(style.mark("↻", "RETRY"), "yellow")
         next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
         if event.writes_alone:
-            next_one = "the database was locked; again when no other tool writes to it"
+            next_one = "the database was locked; it runs again when no other tool writes to it"
         line = f"    {mark} {duration(end.duration)}  {next_one}"
         if self._shown.quiet:
             line = f"retrying {one_line(tool.name)}: {next_one}"

@@ -100,7 +100,8 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
-    """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one."""
+    """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one;
+    `near` is a constant that is probably meant as its STAGE."""
 
     module: str
     path: str
@@ -111,6 +112,7 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
     run: RunFacts | None = None
     miss: str = ""
     miss_line: int = 1
+    near: str = ""
 
 
 class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports"):
@@ -179,11 +181,12 @@ class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="brok
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
-    """A file or folder that was not scanned or is not a tool, and why, in a few words."""
+    """A file or folder that was not scanned or is not a tool, and why, in a few words. `near` is that of the facts."""
 
     path: str
     reason: str
     line: int | None = None
+    near: str = ""
 
 
 class Scan(Struct, frozen=True, kw_only=True):

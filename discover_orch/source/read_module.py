@@ -41,6 +41,8 @@ from discover_orch.source.signature import read_function
 
 RESOURCE = frozenset({"discover_orch.resource"})
 NO_STAGE = "has run() but no STAGE"
+#: What is written instead of STAGE by mistake, in capitals.
+NEAR_STAGE = ("STAGE", "STAGES", "STGE", "SATGE", "STAEG", "_STAGE", "STAGE_")
 
 _STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
 
@@ -104,11 +106,13 @@ def _read_facts(
     run, function, miss, miss_line = _read_run(scope, has_yield=b"yield" in data)
     if function is not None and not doc:
         doc = first_line(docstring_of(function.body))
-    stage = None
+    stage, near = None, ""
     binding = scope.last("STAGE")
     if binding is None:
         if run is not None:
-            miss, miss_line = NO_STAGE, run.line
+            near = _find_near_stage(scope)
+            miss = f"has run() and {near}, but no STAGE" if near else NO_STAGE
+            miss_line = run.line
         elif miss:
             miss = ""  # neither STAGE nor a function run: not a tool
     elif isinstance(binding.node, NameRef) and not binding.where:
@@ -128,7 +132,17 @@ def _read_facts(
         run=run,
         miss=miss,
         miss_line=miss_line,
+        near=near,
     )
+
+
+def _find_near_stage(scope: ModuleScope) -> str:
+    """A constant with a text, whose name is nearly STAGE; "" if there is none."""
+    for name, bindings in scope.bindings.items():
+        match bindings[-1].node:
+            case ast.Constant(value=str()) if name.upper() in NEAR_STAGE:
+                return name
+    return ""
 
 
 def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:

@@ -120,7 +120,7 @@ class OrchProject:
 
     def _plan(self, targets: Sequence[str], given: Mapping[str, Any]) -> Plan:
         texts = {name: (value,) for name, value in given.items() if isinstance(value, str)}
-        values = GivenParams(options=texts, folder=os.fspath(self.root))
+        values = GivenParams(options=texts, folder=os.fspath(self.root), is_python=True)
         return plan_targets(self.view, targets, values=values, is_partial=True)
 
     def _is_name_of_tool(self, word: str) -> bool:

@@ -410,9 +410,8 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        hint = find_hint(error, self._resources.holds_lock()) or self._loader.find_import_hint(
-            error
-        )
+        found = find_hint(error, self._resources.holds_lock(), self._resources.table_names)
+        hint = found or self._loader.find_import_hint(error)
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
         failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)

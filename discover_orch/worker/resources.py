@@ -166,6 +166,12 @@ class Resources:
         transaction = self._connection.transaction
         return transaction is not None and transaction.has_deferred_commits()
 
+    @property
+    def table_names(self) -> frozenset[str]:
+        """The tables of the database when the step began, as far as that is known."""
+        tables = self._connection.tables
+        return frozenset() if tables is None else tables.names
+
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""
         tables = self._connection.tables

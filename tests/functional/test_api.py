@@ -18,6 +18,7 @@ from contextlib import closing
 from datetime import date
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,48 @@ def test_what_is_wrong_is_raised_with_its_problems(project: Project) -> None:
     assert found.problems[0].code == "syntax"
     with pytest.raises(OrchError, match="database"):
         OrchProject(root, database="data.db").run("total")
+
+
+def test_errors_speak_of_python_arguments_and_not_of_options(project: Project) -> None:
+    text = 'STAGE = "s"\ndef run(*, day: date, pin_token: str, n: int = 0): print(n)\n'
+    root = project({"src/a.py": f"from datetime import date\n{text}"})
+    found = OrchProject(root)
+    with pytest.raises(OrchError) as refused:
+        found.run("a", dya="x", n="y", params={"b.n": 1})
+    said = [f"{one.message}; {one.hint}" for one in refused.value.problems]
+    assert said == [
+        'b.n: "b" is not a tool; orch list shows all tools',
+        'no selected tool has a parameter "dya"; did you mean "day"?',
+        "a requires day (date); add day=..., or set day in [tool.orch.params]",
+        "a requires pin_token (str); set ORCH_PARAM_PIN_TOKEN in the environment, or add pin_token=...",
+        "invalid n for a: 'y' is not a whole number; its type in run() is int; the value comes from the argument n",
+    ]
+    with pytest.raises(OrchError, match="expected one value, got a list"):
+        found.run("a", day="2024-01-01", pin_token="x", n=[1, 2])
+    with pytest.raises(OrchError, match=r"^database nonsense is not a database URL"):
+        OrchProject(root, database="nonsense").run()
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, "x", True])
+@pytest.mark.parametrize("name", ["jobs", "max_failures"])
+def test_a_number_that_cannot_be_is_a_value_error(project: Project, name: str, number: Any) -> None:
+    found = OrchProject(project({"src/a.py": "STAGE = 's'\ndef run(): ...\n"}))
+    arguments: dict[str, Any] = {name: number}
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number, 1 or more, not "):
+        found.run(**arguments)
+    with pytest.raises(ValueError, match=r"^day: a dict cannot be the value of a parameter"):
+        found.run(day={"a": 1})
+    assert not (found.root / ".orch" / "runs").exists()
+
+
+def test_find_takes_a_file_and_refuses_what_does_not_exist(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): ...\n"})
+    assert OrchProject.find(root / "src" / "a.py").root == root
+    gone = str(root / "gone")
+    with pytest.raises(OrchError, match=r'folder ".*/gone" does not exist'):
+        OrchProject.find(gone)
+    with pytest.raises(OrchError, match=r'folder ".*/gone" does not exist'):
+        _ = OrchProject(gone).tools
 
 
 def test_one_run_at_a_time(project: Project) -> None:

@@ -32,6 +32,26 @@ def test_stage_none_switches_a_tool_off_and_lists_it_as_disabled(
     assert 'error: src/off.py:2: "off" is disabled' in refused.err
 
 
+def test_a_constant_that_is_nearly_stage_is_named(project: Project, orch: Orch) -> None:
+    run = "\ndef run(): ...\n"
+    project(
+        {
+            "src/tool.py": TOOL,
+            "src/many.py": "STAGES = 'ingest'" + run,
+            "src/small.py": "stage = 'ingest'" + run,
+            "src/list_of_stages.py": "STAGES = ['ingest']" + run,  # an orchestrator by hand
+            "src/state.py": "STATE = 'ingest'" + run,
+        }
+    )
+    checked = orch("check")
+    message = "warning: src/{0}.py:2: has run() and {1}, but no STAGE: it is not a tool\n"
+    assert message.format("many", "STAGES") in checked.out
+    assert "\n  hint: rename stage to STAGE if this is a tool\n" in checked.out
+    assert checked.out.endswith("0 errors, 2 warnings (1 tool without errors)\n")
+    assert message.format("many", "STAGES") in orch("run").err
+    assert "  src/small.py:2  has run() and stage, but no STAGE\n" in orch("list", "-v").out
+
+
 def test_near_misses_are_named_by_list_v_with_their_line(project: Project, orch: Orch) -> None:
     project(
         {

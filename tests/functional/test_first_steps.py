@@ -106,7 +106,7 @@ def test_init_in_a_folder_with_tools_adds_only_the_settings(project: Project, or
     root = project({"src/shop/__init__.py": "", "src/shop/parse.py": TOOL, "orch": "a file"})
     answer = orch("init")
     assert answer.code == 0, answer.text
-    assert "kept the tool that is there" in answer.out
+    assert "kept the existing tool" in answer.out
     assert sorted(content(root)) == [
         *(".gitignore", "orch", "pyproject.toml"),
         *("src/shop/__init__.py", "src/shop/parse.py"),
@@ -116,7 +116,7 @@ def test_init_in_a_folder_with_tools_adds_only_the_settings(project: Project, or
     project({"inner/": ""})
     inside = orch("-C", "inner", "init")
     assert inside.code == 0
-    assert "inside of another one" in inside.err
+    assert "inside another one" in inside.err
 
 
 def test_init_changes_nothing_where_the_settings_cannot_be_added(

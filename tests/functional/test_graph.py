@@ -128,7 +128,7 @@ def test_each_format_goes_to_a_file_whose_ending_says_which(project: Project, or
     assert (root / "g.txt").read_text(encoding="utf-8").startswith("ingest\n")
     unknown = orch("graph", "-o", "g.png")
     assert unknown.code == 2
-    assert "knows no format for a file that ends in .png" in unknown.err
+    assert "cannot write a file that ends in .png" in unknown.err
     assert not (root / "g.png").exists()
 
 

@@ -85,16 +85,48 @@ def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
         "Parameters of fetch:",
         "--source STR where the rows come from [required]",
         "--limit INT how many [default: 10]",
-        "-p verbose=VALUE [default: False]",
+        "-p verbose=VALUE [default: false]",
         "--token STR [default: ***]",
         "Parameters of parse:",
-        "--kind STR ... (can be given several times) [default: []]",
+        "--kind STR ... (can be given several times)",
         "-p KEY=VALUE any other value, for **kwargs",
     ):
         assert said in text
     assert "draw" not in answer.out
     assert "--wide/--no-wide" in orch("run", "--help", "draw").out
     assert "Parameters of draw" in orch("run", "-h").out
+
+
+def test_help_shows_a_default_as_one_would_type_it(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/a.py": """
+                from datetime import date, datetime
+                from decimal import Decimal
+                from pathlib import Path
+                STAGE = "s"
+                def run(
+                    *, rate: Decimal = Decimal("1.0"), to: Path = Path("out/x"), day: date = date(2024, 1, 2),
+                    at: datetime = datetime(2024, 1, 2, 12), dry: bool = True, name: str = "two words",
+                    empty: str = "", many: list[int] = [1, 2], none: list[str] = [], now: date = date.today(),
+                ): ...
+            """
+        }
+    )
+    text = " ".join(orch("run", "a", "--help").out.split())
+    for shown in (
+        "--rate DECIMAL [default: 1.0]",
+        "--to PATH [default: out/x]",
+        "--day DATE [default: 2024-01-02]",
+        "--at DATETIME [default: 2024-01-02T12:00:00]",
+        "--dry/--no-dry [default: --dry]",
+        "--name STR [default: two words]",
+        "--empty STR [default: '']",
+        "--many INT ... (can be given several times) [default: 1, 2]",
+        "--none STR ... (can be given several times) --now DATE [default: date.today()]",
+    ):
+        assert shown in text, text
+    assert "     rate = 1.0  default\n" in orch("run", "-n", "-v").out
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

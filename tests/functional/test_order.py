@@ -38,7 +38,7 @@ def test_stages_run_as_configured_and_the_others_as_after_asks_then_by_name(
     assert order(orch) == ["two", "one", "three", "four", "five"]
     listing = orch("list").out
     assert "z\n" in listing
-    assert "a  (not in the configured order: stages = [...])\n" in listing
+    assert "a  (not listed in stages = [...])\n" in listing
 
 
 def refusal(orch: Orch, project: Project, files: Mapping[str, str]) -> str:

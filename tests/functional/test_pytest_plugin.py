@@ -182,7 +182,7 @@ def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> 
         'none of these tools takes the argument "sicne": parse',
         'hint: did you mean "since"?',
         'src/parse.py:10: parse requires the argument "since" (date)',
-        "invalid --since for parse: 'yesterday' is not a date",
+        "invalid since for parse: 'yesterday' is not a date",
     ):
         assert said in text
     assert "Traceback" not in text

@@ -12,7 +12,7 @@ import pytest
 import discover_orch.api
 from discover_orch.cli.app import COMMANDS
 from discover_orch.config.meanings import MEANINGS, WATCH_MEANINGS
-from discover_orch.config.project import KEYS, WATCH_RULES
+from discover_orch.config.rules import KEYS, WATCH_RULES
 from tests.support.json_shapes import CALLED
 from tests.support.reference import DOCUMENTS, MARK, MORE, PAGES, ROOT, made_anew, made_part
 

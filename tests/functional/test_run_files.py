@@ -34,6 +34,8 @@ FILES: Mapping[str, str] = {
         ORCH = {"retries": 1, "retry_delay": 0.01}
         def run(conn, *, api_token: str = ""):
             assert conn.execute("select count(*) from raw").fetchone() == (1,)
+            conn.execute("create table sums as select count(*) from raw")
+            Path("total.txt").write_text("1")
             print("the token is", api_token)
             raise ValueError(f"no total: {api_token}, 100%")
         """,
@@ -89,7 +91,7 @@ def test_junit_has_each_tool_and_why_it_failed(failed: Failed) -> None:
     failure = cases["total"].find("failure")
     assert failure is not None
     assert failure.attrib["message"] == "ValueError: no total: ***, 100%"
-    assert 'File "src/total.py", line 10, in run' in (failure.text or "")
+    assert 'File "src/total.py", line 12, in run' in (failure.text or "")
     assert (cases["total"].findtext("system-out") or "").strip() == "the token is ***"
     assert cases["page"].find("skipped") is not None
 
@@ -123,6 +125,8 @@ def test_lineage_has_the_tables_and_files_that_were_used(failed: Failed) -> None
         {"namespace": database, "name": "raw"},
     ]
     assert events[4]["inputs"] == [{"namespace": database, "name": "raw"}]
+    # The table was rolled back, the file was not.
+    assert events[4]["outputs"] == [{"namespace": "file", "name": f"{root}/total.txt"}]
     error = events[4]["run"]["facets"]["errorMessage"]
     assert error["message"] == "ValueError: no total: ***, 100%"
 
@@ -147,18 +151,18 @@ def test_the_command_gets_the_summary_once_and_changes_nothing(failed: Failed) -
     assert summary["counts"] == {"passed": 1, "failed": 1, "blocked": 1}
     load, total, page = summary["tools"]
     assert load["metrics"] == {"rows": 1}
-    assert (total["stage"], total["attempt"], total["error"]["line"]) == ("analyze", 2, 10)
-    assert "line 10, in run" in total["traceback"]
+    assert (total["stage"], total["attempt"], total["error"]["line"]) == ("analyze", 2, 12)
+    assert "line 12, in run" in total["traceback"]
     assert page["blocked_by"] == "total"
     assert failed.read("accepted.txt") == "accepted as fresh: load\n"
     assert "called\n" in failed.answer.err  # stdout holds only JSON
-    assert "warning: the command of --on-failure exited with 7" in failed.answer.err
+    assert "warning: the --on-failure command exited with 7" in failed.answer.err
 
 
 def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
     lines = [line for line in failed.answer.err.split("\n") if line.startswith("::")]
     ((kind, properties, message),) = read_annotations("\n".join(lines))
-    assert (kind, properties["file"], properties["line"]) == ("error", "shop/src/total.py", "10")
+    assert (kind, properties["file"], properties["line"]) == ("error", "shop/src/total.py", "12")
     assert message.endswith("ValueError: no total: ***, 100%\n")
     rows = [line for line in failed.summary.split("\n") if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| total", "| load", "| page"]
@@ -190,7 +194,7 @@ def test_a_file_that_fails_later_is_a_warning(project: Project, orch: Orch) -> N
     project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
     answer = orch("run", "-q", "--trace", "/dev/full")
     assert answer.code == 0
-    assert answer.err.count("warning: the file of --trace is incomplete: /dev/full") == 1
+    assert answer.err.count("warning: the --trace file is incomplete: /dev/full") == 1
 
 
 def test_a_refused_run_is_a_red_report_and_calls_the_command(project: Project, orch: Orch) -> None:

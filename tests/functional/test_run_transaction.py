@@ -140,3 +140,15 @@ def test_what_cannot_be_part_of_one_transaction_is_refused(project: Project, orc
     assert answer.code == 1
     assert 'transaction = "run" needs a connection' in " ".join(answer.out.split())
     assert not (root / ".orch" / "lock").read_text()
+
+
+def test_retries_that_do_not_count_are_said(project: Project, orch: Orch) -> None:
+    text = 'STAGE = "s"\nORCH = {"retries": 2}\ndef run(conn): 1 / 0\n'
+    project({"orch.toml": "transaction = 'run'\n", "src/a.py": text})
+    said = 'warning: the "retries" of a do not count: with transaction = "run" the first failure'
+    answer = orch("run")
+    assert said in answer.err
+    assert answer.out.count("ZeroDivisionError: division by zero\n") == 2  # once, and its summary
+    assert said in orch("check").out
+    project({"orch.toml": ""})
+    assert "do not count" not in orch("run", "-n").text

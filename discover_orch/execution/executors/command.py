@@ -33,6 +33,7 @@ from discover_orch.execution.executors.far_messages import (
     encode_control,
     encode_start,
     find_difference,
+    is_last,
 )
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.worker.protocol import Closed, Declined, StepStarted
@@ -167,7 +168,7 @@ class _Attempt:
             for line in lines:
                 self._read_line(line, found)
         self._has_started |= any(isinstance(one, StepStarted) for one in found)
-        self._has_said_all |= any(_is_last(one) for one in found)
+        self._has_said_all |= any(map(is_last, found))
         if code is None and self._ended_at is not None:
             self._hurry()
         if code is not None:
@@ -251,10 +252,6 @@ class _Attempt:
                 pipe.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
-
-
-def _is_last(event: FarEvent) -> bool:
-    return isinstance(event, Ended | Lost | Refused)
 
 
 def open_command(command: Command, root: str) -> CommandSide:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -96,6 +96,28 @@ class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     attempt: str
     events: tuple[FarEvent, ...]
     by: str = ""
+
+
+class HasEvents(Protocol):
+    events: list[FarEvent]
+
+
+def is_last(event: FarEvent) -> bool:
+    """Whether nothing of an attempt comes after it."""
+    return isinstance(event, Ended | Lost | Refused)
+
+
+def drain_events(
+    attempts: Mapping[str, HasEvents], attempt: str, forget: Callable[[str], None]
+) -> list[FarEvent]:
+    """What has arrived for an attempt. Calls `forget` after its last event."""
+    one = attempts.get(attempt)
+    if one is None:
+        return []
+    found, one.events = one.events, []
+    if any(map(is_last, found)):
+        forget(attempt)
+    return found
 
 
 def installation() -> Installation:

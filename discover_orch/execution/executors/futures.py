@@ -29,6 +29,7 @@ from discover_orch.execution.executors.far_messages import (
     Start,
     Word,
     decode_said,
+    drain_events,
     encode_control,
     encode_start,
 )
@@ -95,13 +96,7 @@ class FuturesSide:
 
     def drain(self, attempt: str) -> list[FarEvent]:
         self._read()
-        one = self._attempts.get(attempt)
-        if one is None:
-            return []
-        found, one.events = one.events, []
-        if any(isinstance(event, Ended | Lost | Refused) for event in found):
-            self.forget(attempt)
-        return found
+        return drain_events(self._attempts, attempt, self.forget)
 
     def forget(self, attempt: str) -> None:
         one = self._attempts.pop(attempt, None)

@@ -88,8 +88,8 @@ def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["history", "-n", "x"], "--limit must be a whole number from 1, not x"),
-        (["run", "--jobs", "0"], "--jobs must be a whole number from 1, not 0"),
+        (["history", "-n", "x"], "--limit must be a whole number, 1 or more, not x"),
+        (["run", "--jobs", "0"], "--jobs must be a whole number, 1 or more, not 0"),
         (["history", "--limit"], "orch history --help shows how to use it"),
         (["report", "--limit"], "orch report --help shows how to use it"),
         (["run", "--json", "--output", "raw"], "--json cannot be combined with --output raw"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.config.executor import Command
-from discover_orch.config.project import KEYS, ParamDefault, Project
+from discover_orch.config.project import ParamDefault, Project
+from discover_orch.config.rules import KEYS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem
 

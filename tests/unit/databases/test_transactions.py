@@ -55,6 +55,10 @@ def test_a_write_to_a_read_only_database_gets_a_hint(tmp_path: Path) -> None:
     assert find_hint(ValueError("readonly")) == ""
     assert find_hint(sqlite3.OperationalError("near t: syntax error")) == ""
     assert "AFTER" in find_hint(sqlite3.OperationalError("no such table: t"))
+    misspelled = sqlite3.OperationalError("no such table: main.Slaes")
+    close = find_hint(misspelled, tables=("customers", "sales"))
+    assert close.startswith("did you mean sales? Otherwise run the tool that creates this table")
+    assert "did you mean" not in find_hint(misspelled, tables=("customers",))
 
 
 def test_only_a_url_of_a_file_has_a_path() -> None:

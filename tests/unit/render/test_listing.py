@@ -95,7 +95,7 @@ def test_stages_that_are_not_in_the_configured_order_are_marked() -> None:
     two["stages"][0]["configured"] = True
     lines = listing_text(two, WIDE).splitlines()
     assert lines[0] == "one"
-    assert lines[2] == "two  (not in the configured order: stages = [...])"
+    assert lines[2] == "two  (not listed in stages = [...])"
 
 
 def test_verbose_names_what_was_passed_over_and_why() -> None:

@@ -280,7 +280,7 @@ def test_the_board_has_a_line_for_each_running_tool() -> None:
     screen.text(ToolOutput(module="a", stream="stdout", text="one\n\x1b[2Jtwo\n\n"), report)
     screen.note_progress(ToolProgress(module="b", text="50%|#### | 2/4"))
     a, b = Running(module="a", seconds=2, expected=30), Running(module="b", seconds=61.2)
-    assert screen.status(Ticked(running=(a, b), left=94), report).split("\n") == [
+    assert screen.status(Ticked(running=(b, a), left=94), report).split("\n") == [
         "    a  2 s of about 30 s  \\x1b[2Jtwo",
         "    b  61 s               50%|#### | 2/4",
         "    0 of 3 done, about 94 s left",
@@ -292,10 +292,22 @@ def test_the_board_has_a_line_for_each_running_tool() -> None:
         "    b  61 s  50%|#### | 2/4",
         "    1 of 3 done, 1 failed, about 94 s left",
     ]
+    report.add(ToolFinished(module="c", status="blocked", blocked_by="a"))
+    assert "1 of 3 done, 1 failed, 1 blocked, about" in screen.status_again(report)
     ending = screen.status(Ticked(running=(b,), is_ending=True), report)
     assert "waiting for the running tools to end" in ending
     screen.text(RunFinished(status="failed", duration=3), report)
     assert screen.status_again(report) == ""
+
+
+def test_tools_that_run_side_by_side_are_counted_in_the_order_in_which_they_end() -> None:
+    screen, report = RunRenderer(make(), Style(), DisplayOptions(), heading=HEADING), Report()
+    screen.text(RunStarted(run="1", targets=("full",), tools=("a", "b", "c"), workers=2), report)
+    for module in "abc":
+        assert screen.text(ToolStarted(module=module), report) == ""
+    ends = [ToolFinished(module=module, status="passed", duration=1) for module in "cab"]
+    shown = [screen.text(end, report).partition("\n")[0] for end in ends]
+    assert shown == ["[1/3] ingest › c", "[2/3] ingest › a", "[3/3] ingest › b"]
 
 
 def test_a_board_without_output_shows_none() -> None:
