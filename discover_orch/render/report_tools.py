@@ -101,10 +101,10 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
         f'placeholder="name, stage or metric"></label><span role="group" aria-label="Statuses">{buttons}</span>'
         '<span id="found" role="status"></span></div>',
     ]
-    for stage, group in stages.items():
+    for place, (stage, group) in enumerate(stages.items()):
         opened = " open" if is_open else ""
         parts.append(
-            f'<details class="stage"{opened}><summary>{escape(stage or "without a stage")} '
+            f'<details class="stage" id="s{place}"{opened}><summary>{escape(stage or "without a stage")} '
             f"<small>{_stage_line(group)}</small></summary>"
         )
         parts += [_entry(tool) for tool in group]
@@ -209,25 +209,29 @@ def _more(tool: ReportTool, usual: float) -> str:
         rows.append(("Error", escape(error_text(record.error))))
     if tool.blocked_by:
         rows.append(("Blocked by", escape(tool.blocked_by)))
-    rows += [("Why", escape(tool.reason)), ("Waited for", escape(tool.waited_for))]
+    if tool.reason:
+        rows.append(("Why", escape(tool.reason)))
+    if tool.waited_for:
+        rows.append(("Waited for", escape(tool.waited_for)))
     if len(tool.attempts) > 1:
         rows.append(("Attempts", "<br>".join(map(_attempt, tool.attempts))))
-    rows.append(
-        (
-            "Parameters",
-            "<br>".join(
-                f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-                for name, one in [*tool.params.items()][:MOST_SHOWN]
-            ),
+    if tool.params:
+        shown = (
+            f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+            for name, one in [*tool.params.items()][:MOST_SHOWN]
         )
-    )
-    rows += [("Reads", _used(tool.reads)), ("Writes", _used(tool.writes))]
+        rows.append(("Parameters", "<br>".join(shown)))
+    if tool.reads:
+        rows.append(("Reads", _used(tool.reads)))
+    if tool.writes:
+        rows.append(("Writes", _used(tool.writes)))
     if tool.earlier:
         noun = count(len(tool.earlier), "earlier run")
         rows.append(("Earlier", f"median {duration(usual)} of {noun}"))
-    rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
+    if record.notes:
+        rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
     rows.append(("Module", f"{escape(record.module)} <small>{escape(tool.path)}</small>"))
-    listed = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows if text)
+    listed = "".join([f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows])
     return f'<div class="more"><dl>{listed}</dl>{_log(tool)}</div>'
 
 
@@ -237,9 +241,11 @@ def _attempt(one: Attempt) -> str:
 
 
 def _used(used: Sequence[Mapping[str, str]]) -> str:
-    tables = [f"table {one['table']}" for one in used if "table" in one]
+    tables = [escape(f"table {one['table']}") for one in used[:MOST_SHOWN] if "table" in one]
+    if len(tables) == len(used):
+        return ", ".join(tables)
     files = folded_files([one["file"] for one in used if "file" in one], MOST_FILES)
-    return ", ".join(map(escape, (*tables[:MOST_SHOWN], *files)))
+    return ", ".join([*tables, *map(escape, files)])
 
 
 def _log(tool: ReportTool) -> str:
