@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -21,7 +22,9 @@ from discover_orch.state.run_record import RecordedParam, ToolRecord
 NOTABLE_SHARE, NOTABLE_SECONDS = 0.2, 0.05
 #: Of values and notes of one tool, so many are shown.
 MOST_SHOWN = 50
-SPARK_WIDTH, SPARK_HEIGHT = 66.0, 18.0
+SPARK_WIDTH, SPARK_HEIGHT = 66, 18
+#: From the lower to the upper edge of a line, as texts, since a page has thousands of them.
+_SPARK_HEIGHTS = tuple(map(str, range(SPARK_HEIGHT - 3, 2, -1)))
 
 
 class ReportTool(Struct, frozen=True, kw_only=True):
@@ -162,22 +165,26 @@ def _median(ends: Sequence[ToolEnd]) -> float:
 
 def _spark(tool: ReportTool) -> str:
     """The durations of earlier runs as a line, and this one as a dot."""
-    now = tool.record.duration
-    times = [one.duration for one in tool.earlier] + ([] if now is None else [now])
+    times = [one.duration for one in tool.earlier]
+    if tool.record.duration is not None:
+        times.append(tool.record.duration)
     if len(times) < 2:
         return "<span></span>"
-    most = max(times) or 1.0
-    step = (SPARK_WIDTH - 6) / (len(times) - 1)
-    points = [
-        (3 + place * step, SPARK_HEIGHT - 3 - (SPARK_HEIGHT - 6) * one / most)
-        for place, one in enumerate(times)
-    ]
-    line = " ".join([f"{x:.0f},{y:.0f}" for x, y in points])
-    x, y = points[-1]
+    scale = (len(_SPARK_HEIGHTS) - 1) / (max(times) or 1.0)
+    places = _spark_places(len(times))
+    heights = [_SPARK_HEIGHTS[int(one * scale + 0.5)] for one in times]
+    line = " ".join([x + "," + y for x, y in zip(places, heights, strict=True)])
     return (
-        f'<svg class="spark" width="{SPARK_WIDTH:.0f}" height="{SPARK_HEIGHT:.0f}" aria-hidden="true">'
-        f'<polyline points="{line}"/><circle cx="{x:.0f}" cy="{y:.0f}" r="2.5"/></svg>'
+        f'<svg class="spark" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" aria-hidden="true">'
+        f'<polyline points="{line}"/><circle cx="{places[-1]}" cy="{heights[-1]}" r="2.5"/></svg>'
     )
+
+
+@functools.cache
+def _spark_places(points: int) -> tuple[str, ...]:
+    """From the left to the right edge."""
+    step = (SPARK_WIDTH - 6) / (points - 1)
+    return tuple(f"{3 + place * step:.0f}" for place in range(points))
 
 
 def _metrics(tool: ReportTool) -> str:
