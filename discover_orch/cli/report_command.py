@@ -109,10 +109,10 @@ def read_page_files() -> PageFiles:
     """The style sheet and the script, which are files of this package."""
     folder = os.path.dirname(render.__file__)
     texts = []
-    for name in ("report.css", "report.js"):
+    for name in ("report.css", "report_graph.js", "report.js"):
         with open(os.path.join(folder, name), encoding="utf-8") as file:
             texts.append(file.read())
-    return PageFiles(style=texts[0], script=texts[1])
+    return PageFiles(style=texts[0], script="".join(texts[1:]))
 
 
 def shown_path(path: str, start: str) -> str:

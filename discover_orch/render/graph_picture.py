@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,30 +50,8 @@ class Picture(Struct, frozen=True, kw_only=True):
     edges: tuple[tuple[str, str], ...]
 
 
-def build_picture(document: Mapping[str, Any]) -> Picture:
-    """From a `graph_document`. A tool may also have a `state`, a `tip`, and `selected`; if some are selected, the
-    others that they exchange data with are dimmed and the rest is left out."""
-    stages = tuple(stage["name"] for stage in document["stages"])
-    tools: dict[str, tuple[int, Mapping[str, Any]]] = {}
-    for place, stage in enumerate(document["stages"]):
-        for tool in stage["tools"]:
-            tools.setdefault(tool["name"], (place, tool))
-    readers: dict[tuple[str, str], list[str]] = {}
-    writers: dict[tuple[str, str], list[str]] = {}
-    for name, (_, tool) in tools.items():
-        for verb, users in (("reads", readers), ("writes", writers)):
-            for used in tool[verb]:
-                kind, what = next(iter(used.items()))
-                users.setdefault((kind, what), []).append(name)
-    chosen = {name for name, (_, tool) in tools.items() if tool.get("selected")} or set(tools)
-    data = _fold_files(_data_of(chosen, readers, writers))
-    shown = {name for one in data for name in (*one.writers, *one.readers)}
-    kept = [name for name in tools if name in chosen or name in shown]
-    return _draw(stages, tools, kept, chosen, data)
-
-
-class _Data(Struct, frozen=True):
-    """A table or files, and the names of the tools that use it."""
+class Data(Struct, frozen=True):
+    """A table, or one or several files, and the names of the tools that use it. `tip` has the names of several."""
 
     kind: Kind
     label: str
@@ -81,11 +60,51 @@ class _Data(Struct, frozen=True):
     tip: str = ""
 
 
-def build_stage_picture(document: Mapping[str, Any]) -> Picture:
-    """One node for each stage, for a project with many tools. An edge stands for any data or any `after`."""
+def build_picture(document: Mapping[str, Any]) -> Picture:
+    """From a `graph_document`. A tool may also have a `state`, a `tip`, and `selected`; if some are selected, the
+    others that they exchange data with are dimmed and the rest is left out."""
+    stages = tuple(stage["name"] for stage in document["stages"])
+    tools = _tools_of(document)
+    chosen = {name for name, (_, tool) in tools.items() if tool.get("selected")} or set(tools)
+    data = _find_data(tools, chosen)
+    shown = {name for one in data for name in (*one.writers, *one.readers)}
+    kept = [name for name in tools if name in chosen or name in shown]
+    return _draw(stages, tools, kept, chosen, data)
+
+
+def find_data(document: Mapping[str, Any]) -> list[Data]:
+    """All tables and files of a `graph_document`, in the order in which the tools name them."""
+    tools = _tools_of(document)
+    return _find_data(tools, tools)
+
+
+def _tools_of(document: Mapping[str, Any]) -> dict[str, tuple[int, Mapping[str, Any]]]:
+    """The tools by name, each with the place of its first stage."""
+    tools: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for place, stage in enumerate(document["stages"]):
+        for tool in stage["tools"]:
+            tools.setdefault(tool["name"], (place, tool))
+    return tools
+
+
+def _find_data(
+    tools: Mapping[str, tuple[int, Mapping[str, Any]]], chosen: Iterable[str]
+) -> list[Data]:
+    readers: dict[tuple[str, str], list[str]] = {}
+    writers: dict[tuple[str, str], list[str]] = {}
+    for name, (_, tool) in tools.items():
+        for verb, users in (("reads", readers), ("writes", writers)):
+            for used in tool[verb]:
+                kind, what = next(iter(used.items()))
+                users.setdefault((kind, what), []).append(name)
+    return _fold_files(_data_of(chosen, readers, writers))
+
+
+def build_stage_picture(document: Mapping[str, Any], data: Iterable[Data]) -> Picture:
+    """One node for each stage, for a project with many tools; `data` is that of `find_data`. An edge stands for any
+    data or any `after`."""
     stage_of: dict[str, int] = {}
-    users: dict[tuple[str, str], tuple[set[int], set[int]]] = {}
-    edges: dict[tuple[str, str], None] = {}
+    edges: dict[tuple[int, int], None] = {}
     nodes = []
     for place, stage in enumerate(document["stages"]):
         words = [tool.get("state", "") for tool in stage["tools"]]
@@ -104,24 +123,23 @@ def build_stage_picture(document: Mapping[str, Any]) -> Picture:
         )
         for tool in stage["tools"]:
             stage_of.setdefault(tool["name"], place)
-            for side, verb in enumerate(("writes", "reads")):
-                for used in tool[verb]:
-                    key = next(iter(used.items()))
-                    users.setdefault(key, (set(), set()))[side].add(place)
             for before in tool["after"]:
-                if stage_of.get(before, place) != place:
-                    edges[f"s{stage_of[before]}", f"s{place}"] = None
-    for writing, reading in users.values():
-        edges.update({(f"s{a}", f"s{b}"): None for a in writing for b in reading if a < b})
+                edges[stage_of.get(before, place), place] = None
+    for one in data:
+        writing, reading = (
+            {stage_of[name] for name in names} for names in (one.writers, one.readers)
+        )
+        edges.update(dict.fromkeys(itertools.product(writing, reading)))
     stages = tuple(stage["name"] for stage in document["stages"])
-    return Picture(stages=stages, nodes=tuple(nodes), edges=tuple(edges))
+    forward = tuple((f"s{a}", f"s{b}") for a, b in edges if a < b)
+    return Picture(stages=stages, nodes=tuple(nodes), edges=forward)
 
 
 def _data_of(
     chosen: Iterable[str],
     readers: Mapping[tuple[str, str], Sequence[str]],
     writers: Mapping[tuple[str, str], Sequence[str]],
-) -> list[_Data]:
+) -> list[Data]:
     """What the chosen tools use."""
     wanted = {*chosen}
     found = []
@@ -131,7 +149,7 @@ def _data_of(
         writing = tuple(dict.fromkeys(writers.get(key, ())))
         if wanted.intersection((*reading, *writing)):
             kind: Kind = "table" if key[0] == "table" else "file"
-            found.append(_Data(kind, key[1], reading, writing))
+            found.append(Data(kind, key[1], reading, writing))
     return found
 
 
@@ -157,13 +175,15 @@ def _without_globs(
     return found
 
 
-def _fold_files(data: Iterable[_Data]) -> list[_Data]:
+def _fold_files(data: Iterable[Data]) -> list[Data]:
     """Many files of one kind with the same readers and writers become one."""
-    groups: dict[object, list[_Data]] = {}
+    groups: dict[object, list[Data]] = {}
     for one in data:
-        folder, name = posixpath.split(one.label)
-        alike = (folder, posixpath.splitext(name)[1]) if one.kind == "file" else one.label
-        groups.setdefault((one.kind, alike, one.readers, one.writers), []).append(one)
+        key: object = one.label  # a table is alone
+        if one.kind == "file":
+            folder, name = posixpath.split(one.label)
+            key = (folder, posixpath.splitext(name)[1], one.readers, one.writers)
+        groups.setdefault(key, []).append(one)
     found = []
     for group in groups.values():
         first = group[0]
@@ -183,7 +203,7 @@ def _draw(
     tools: Mapping[str, tuple[int, Mapping[str, Any]]],
     kept: Sequence[str],
     chosen: set[str],
-    data: Sequence[_Data],
+    data: Sequence[Data],
 ) -> Picture:
     keys = {name: f"t{number}" for number, name in enumerate(kept)}
     nodes: dict[str, Node] = {}

@@ -67,7 +67,7 @@ def graph_svg(
     document: Mapping[str, Any], *, title: str = "Pipeline", is_inside: bool = False
 ) -> str:
     """The SVG of a `graph_document`; what a tool of it may also have is said at `build_picture`. With `is_inside` it
-    has no style of its own: the page has `STYLE` and the colours."""
+    has no style of its own: the page has `STYLE`, the colours, and for each stage a place with its key as id."""
     return picture_svg(build_picture(document), title=title, is_inside=is_inside)
 
 
@@ -75,8 +75,10 @@ def picture_svg(picture: Picture, *, title: str = "Pipeline", is_inside: bool = 
     boxes = [_box(node) for node in picture.nodes]
     layout = lay_out(boxes, picture.edges)
     width, height = layout.width + 2 * EDGE, layout.height + HEAD + 2 * EDGE
+    has_links = is_inside and any(node.kind == "stage" for node in picture.nodes)
+    role = f'group" aria-label="{escape(title)}' if has_links else "img"
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="orch-graph" role="img" width="{number(width)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="orch-graph" role="{role}" width="{number(width)}" '
         f'height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}">',
         f"<title>{escape(title)}</title><desc>{escape(_describe(picture))}</desc>",
     ]
@@ -86,7 +88,10 @@ def picture_svg(picture: Picture, *, title: str = "Pipeline", is_inside: bool = 
     out.append(f'<g transform="translate({number(EDGE)} {number(HEAD + EDGE)})">')
     out += _edges(picture, layout)
     is_chosen = any(one.is_dim for one in picture.nodes)
-    out += [_node(one, layout.places[one.key], is_chosen=is_chosen) for one in picture.nodes]
+    for one in picture.nodes:
+        drawn = _node(one, layout.places[one.key], is_chosen=is_chosen)
+        is_link = is_inside and one.kind == "stage"
+        out.append(f'<a href="#{one.key}">{drawn}</a>' if is_link else drawn)
     out.append("</g></svg>")
     return "\n".join(out) + "\n"
 

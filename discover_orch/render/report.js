@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const root = document.documentElement;
   root.classList.add("has-js");
@@ -39,19 +38,15 @@
   }
 
   // Selection: one tool, in the graph, in the timeline and in the list.
-  const places = new Map();
-  const note = (key, element) => places.set(key, [...(places.get(key) || []), element]);
-  all("[data-t]").forEach((one) => note(one.dataset.t, one));
-  all("[data-tool]").forEach((one) => note(one.dataset.tool, one));
-  const edges = all(".orch-graph .edge");
   let selected = null;
   const select = (key, scrolls) => {
     all(".is-selected").forEach((one) => one.classList.remove("is-selected"));
     all(".is-near").forEach((one) => one.classList.remove("is-near"));
     selected = key === selected && scrolls ? null : key;
-    root.classList.toggle("has-selection", selected !== null && edges.length > 0);
+    const edges = selected === null ? [] : all(".orch-graph .edge");
+    root.classList.toggle("has-selection", edges.length > 0);
     if (selected === null) return;
-    for (const one of places.get(selected) || []) {
+    for (const one of all(`[data-t="${selected}"], [data-tool="${selected}"]`)) {
       one.classList.add("is-selected");
       if (one.dataset.key) {
         for (const edge of edges) {
@@ -71,61 +66,50 @@
       tool.querySelector("summary").focus({ preventScroll: true });
     }
   };
-  all("svg [data-t], svg [data-tool]").forEach((one) =>
-    one.addEventListener("click", () => select(one.dataset.t || one.dataset.tool, true)));
-  all("svg .stage[data-key]").forEach((one) => one.addEventListener("click", () => {
-    const stage = all("details.stage")[Number(one.dataset.key.slice(1))];
-    stage.open = true;
-    stage.scrollIntoView();
-    stage.querySelector("summary").focus({ preventScroll: true });
-  }));
-  all(".failure a").forEach((one) => one.addEventListener("click", (event) => {
+  const choose = (key) => {
+    history.pushState(null, "", key === selected ? "#graph" : "#t" + key); // first: it keeps where the page is scrolled to
+    select(key, true);
+  };
+  const graph = graphView(choose);
+  document.addEventListener("click", (event) => {
+    const tool = event.target.closest("svg [data-t], svg [data-tool]");
+    if (tool) choose(tool.dataset.t || tool.dataset.tool);
+    const link = event.target.closest(".failure a, .crumbs a, svg a");
+    if (!link) return;
     event.preventDefault();
-    selected = null;
-    select(one.dataset.t, true);
-  }));
+    history.pushState(null, "", link.getAttribute("href"));
+    follow();
+  });
   tools.forEach((tool) => tool.addEventListener("toggle", () => { if (tool.open) select(tool.dataset.t, false); }));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") select(null, false);
+    if (event.key === "Escape") {
+      if (selected === null && graph.isOpen()) location.hash = "#graph";
+      select(null, false);
+    }
     if (event.key === "/" && field && document.activeElement !== field) {
       event.preventDefault();
       field.focus();
     }
   });
-  const fromHash = () => { if (/^#t\d+$/.test(location.hash)) { selected = null; select(location.hash.slice(2), true); } };
-  addEventListener("hashchange", fromHash);
-  fromHash();
 
-  // Zoom of the graph.
-  const graph = document.getElementById("graph");
-  const svg = graph && graph.querySelector("svg");
-  if (svg) {
-    const [width, height] = [svg.width.baseVal.value, svg.height.baseVal.value];
-    const least = Math.min(1, graph.clientWidth / width);
-    let scale = 1;
-    const zoom = (next) => {
-      scale = Math.min(4, Math.max(Math.min(least, 0.2), next));
-      svg.setAttribute("width", width * scale);
-      svg.setAttribute("height", height * scale);
-    };
-    const bar = document.createElement("div");
-    bar.className = "zoom";
-    if (least < 1) zoom(Math.max(least, 0.7));
-    const actions = [["Zoom in", () => zoom(scale * 1.3)], ["Zoom out", () => zoom(scale / 1.3)], ["Fit", () => zoom(least)], ["100 %", () => zoom(1)]];
-    for (const [text, action] of actions) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = text;
-      button.addEventListener("click", action);
-      bar.append(button);
+  // The address: #t3 is a tool, #s3 a stage.
+  const follow = () => {
+    const [, kind, place] = location.hash.match(/^#([st])(\d+)$/) || [];
+    selected = null;
+    if (kind === "t" && tools[place]) {
+      graph.show(graph.stageOf(place));
+      select(place, true);
+      return;
     }
-    graph.before(bar);
-    graph.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey) return;
-      event.preventDefault();
-      zoom(scale * (event.deltaY < 0 ? 1.15 : 1 / 1.15));
-    }, { passive: false });
-  }
+    select(null, false);
+    graph.show(kind === "s" ? Number(place) : null);
+    const stage = all("details.stage")[place];
+    if (stage) stage.open = true;
+    if (graph.isOpen()) document.getElementById("h-graph").scrollIntoView();
+    if (kind === "s" || location.hash === "#graph") document.getElementById("graph")?.focus({ preventScroll: true });
+  };
+  addEventListener("popstate", follow);
+  if (location.hash) follow();
 
   // Logs: gzip in base64, several in one block.
   const blocks = new Map();

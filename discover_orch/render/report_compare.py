@@ -22,6 +22,8 @@ from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_diff import ToolChange, compare_runs
 from discover_orch.state.run_record import ToolRecord
 
+#: A difference below so many seconds is shown as 0.00 s.
+SHOWN_SECONDS = 0.005
 #: Of the files that changed, so many are named.
 MOST_FILES = 100
 _NOTHING = '<span aria-label="nothing">–</span>'
@@ -149,7 +151,7 @@ def _change(old: float | None, new: float | None) -> str:
         return _NOTHING
     is_notable = old > 0 and abs(new - old) >= NOTABLE_SECONDS
     share = f" ({(new - old) / old:+.0%})" if is_notable else ""
-    sign = "+" if new >= old else "−"
+    sign = "" if abs(new - old) < SHOWN_SECONDS else "+" if new > old else "−"
     return f"{sign}{duration(abs(new - old))}{share}"
 
 

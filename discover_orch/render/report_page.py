@@ -6,14 +6,13 @@ Here are the head of the page, its parts, and what they are made of; `report_too
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.render.graph_picture import build_picture, build_stage_picture
-from discover_orch.render.graph_svg import STYLE, picture_svg
+from discover_orch.render.graph_svg import STYLE
 from discover_orch.render.markup import escape
+from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_data
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import duration, names_text, time_text
@@ -21,8 +20,6 @@ from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import RunRecord
 
-#: Above so many tools, the page opens by stage.
-MANY_TOOLS = 300
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
 #: Of the critical path, so many tools are named.
 MOST_ON_PATH = 12
@@ -47,7 +44,7 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
         f'<p class="said s-{escape(record.status)}">{run_sentence(record)}</p>',
         run_facts(source),
         failures_html(tools),
-        _graph_section(source, tools),
+        graph_section(source, tools),
         _timeline_section(source, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
@@ -156,63 +153,6 @@ def build_tools(
     return found
 
 
-def used_data(
-    source: ReportSource, module: str
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
-    data, flow = source.details.data.get(module), source.flows.get(module)
-    if data and (data.files_read or data.files_written or data.tables_read or data.tables_written):
-        rows = (data.files_read, data.tables_read), (data.files_written, data.tables_written)
-    elif flow is not None:
-        rows = (flow.files_read, flow.tables_read), (flow.files_written, flow.tables_written)
-    else:
-        return [], []
-    reads, writes = (
-        [*({"table": name} for name in tables), *({"file": path} for path in files)]
-        for files, tables in rows
-    )
-    return reads, writes
-
-
-def graph_of_run(source: ReportSource, tools: Sequence[ReportTool]) -> Mapping[str, Any]:
-    """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
-    names = {tool.record.module: tool.record.name for tool in tools}
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for tool in tools:
-        step = source.details.steps.get(tool.record.module)
-        took = "" if tool.record.duration is None else duration(tool.record.duration)
-        stages.setdefault(tool.stage, []).append(
-            {
-                "name": tool.record.name,
-                "module": str(tool.number),
-                "after": [names[one] for one in (step.after if step else ()) if one in names],
-                "reads": tool.reads,
-                "writes": tool.writes,
-                "state": tool.record.status.replace("_", " "),
-                "tip": took,
-            }
-        )
-    return {"stages": [{"name": name, "tools": rows} for name, rows in stages.items()]}
-
-
-def _graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
-    document = graph_of_run(source, tools)
-    if len(tools) > MANY_TOOLS:
-        svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
-        hint = (
-            f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
-            "<code>orch graph STAGE --open</code> shows the tools of one.</p>"
-        )
-    else:
-        svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
-        hint = ""
-    return (
-        '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
-        f"{hint}"
-        f'<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">{svg}</div></section>'
-    )
-
-
 def _timeline_section(
     source: ReportSource, tools: Sequence[ReportTool], path: Sequence[str]
 ) -> str:
@@ -242,11 +182,13 @@ def _timeline_section(
 def timeline_of_run(
     record: RunRecord, tools: Sequence[ReportTool], *, is_narrow: bool = False
 ) -> str:
+    stages = {stage: place for place, stage in enumerate(dict.fromkeys(one.stage for one in tools))}
     bars = [
         Bar(
             number=tool.number,
             name=tool.record.name,
             stage=tool.stage,
+            link="" if is_narrow else f"#s{stages[tool.stage]}",
             status=tool.record.status,
             attempts=tool.attempts,
             wait=tool.wait,

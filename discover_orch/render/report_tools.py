@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -22,7 +23,9 @@ from discover_orch.state.run_record import RecordedParam, ToolRecord
 NOTABLE_SHARE, NOTABLE_SECONDS = 0.2, 0.05
 #: Of values and notes of one tool, so many are shown.
 MOST_SHOWN = 50
-SPARK_WIDTH, SPARK_HEIGHT = 66.0, 18.0
+SPARK_WIDTH, SPARK_HEIGHT = 66, 18
+#: From the lower to the upper edge of a line, as texts, since a page has thousands of them.
+_SPARK_HEIGHTS = tuple(map(str, range(SPARK_HEIGHT - 3, 2, -1)))
 
 
 class ReportTool(Struct, frozen=True, kw_only=True):
@@ -102,10 +105,10 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
         f'placeholder="name, stage or metric"></label><span role="group" aria-label="Statuses">{buttons}</span>'
         '<span id="found" role="status"></span></div>',
     ]
-    for stage, group in stages.items():
+    for place, (stage, group) in enumerate(stages.items()):
         opened = " open" if is_open else ""
         parts.append(
-            f'<details class="stage"{opened}><summary>{escape(stage or "without a stage")} '
+            f'<details class="stage" id="s{place}"{opened}><summary>{escape(stage or "without a stage")} '
             f"<small>{_stage_line(group)}</small></summary>"
         )
         parts += [_entry(tool) for tool in group]
@@ -163,22 +166,26 @@ def _median(ends: Sequence[ToolEnd]) -> float:
 
 def _spark(tool: ReportTool) -> str:
     """The durations of earlier runs as a line, and this one as a dot."""
-    now = tool.record.duration
-    times = [one.duration for one in tool.earlier] + ([] if now is None else [now])
+    times = [one.duration for one in tool.earlier]
+    if tool.record.duration is not None:
+        times.append(tool.record.duration)
     if len(times) < 2:
         return "<span></span>"
-    most = max(times) or 1.0
-    step = (SPARK_WIDTH - 6) / (len(times) - 1)
-    points = [
-        (3 + place * step, SPARK_HEIGHT - 3 - (SPARK_HEIGHT - 6) * one / most)
-        for place, one in enumerate(times)
-    ]
-    line = " ".join([f"{x:.0f},{y:.0f}" for x, y in points])
-    x, y = points[-1]
+    scale = (len(_SPARK_HEIGHTS) - 1) / (max(times) or 1.0)
+    places = _spark_places(len(times))
+    heights = [_SPARK_HEIGHTS[int(one * scale + 0.5)] for one in times]
+    line = " ".join([x + "," + y for x, y in zip(places, heights, strict=True)])
     return (
-        f'<svg class="spark" width="{SPARK_WIDTH:.0f}" height="{SPARK_HEIGHT:.0f}" aria-hidden="true">'
-        f'<polyline points="{line}"/><circle cx="{x:.0f}" cy="{y:.0f}" r="2.5"/></svg>'
+        f'<svg class="spark" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" aria-hidden="true">'
+        f'<polyline points="{line}"/><circle cx="{places[-1]}" cy="{heights[-1]}" r="2.5"/></svg>'
     )
+
+
+@functools.cache
+def _spark_places(points: int) -> tuple[str, ...]:
+    """From the left to the right edge."""
+    step = (SPARK_WIDTH - 6) / (points - 1)
+    return tuple(f"{3 + place * step:.0f}" for place in range(points))
 
 
 def _metrics(tool: ReportTool) -> str:
@@ -210,25 +217,29 @@ def _more(tool: ReportTool, usual: float) -> str:
         rows.append(("Error", escape(error_text(record.error))))
     if tool.blocked_by:
         rows.append(("Blocked by", escape(tool.blocked_by)))
-    rows += [("Why", escape(tool.reason)), ("Waited for", escape(tool.waited_for))]
+    if tool.reason:
+        rows.append(("Why", escape(tool.reason)))
+    if tool.waited_for:
+        rows.append(("Waited for", escape(tool.waited_for)))
     if len(tool.attempts) > 1:
         rows.append(("Attempts", "<br>".join(map(_attempt, tool.attempts))))
-    rows.append(
-        (
-            "Parameters",
-            "<br>".join(
-                f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-                for name, one in [*tool.params.items()][:MOST_SHOWN]
-            ),
+    if tool.params:
+        shown = (
+            f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+            for name, one in [*tool.params.items()][:MOST_SHOWN]
         )
-    )
-    rows += [("Reads", _used(tool.reads)), ("Writes", _used(tool.writes))]
+        rows.append(("Parameters", "<br>".join(shown)))
+    if tool.reads:
+        rows.append(("Reads", _used(tool.reads)))
+    if tool.writes:
+        rows.append(("Writes", _used(tool.writes)))
     if tool.earlier:
         noun = count(len(tool.earlier), "earlier run")
         rows.append(("Earlier", f"median {duration(usual)} of {noun}"))
-    rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
+    if record.notes:
+        rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
     rows.append(("Module", f"{escape(record.module)} <small>{escape(tool.path)}</small>"))
-    listed = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows if text)
+    listed = "".join([f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows])
     return f'<div class="more"><dl>{listed}</dl>{_log(tool)}</div>'
 
 
@@ -238,9 +249,11 @@ def _attempt(one: Attempt) -> str:
 
 
 def _used(used: Sequence[Mapping[str, str]]) -> str:
-    tables = [shown_table(one["table"]) for one in used if "table" in one]
+    tables = [escape(shown_table(one["table"])) for one in used[:MOST_SHOWN] if "table" in one]
+    if len(tables) == len(used):
+        return ", ".join(tables)
     files = folded_files([one["file"] for one in used if "file" in one], MOST_FILES)
-    return ", ".join(map(escape, (*tables[:MOST_SHOWN], *files)))
+    return ", ".join([*tables, *map(escape, files)])
 
 
 def _log(tool: ReportTool) -> str:

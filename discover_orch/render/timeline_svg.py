@@ -12,18 +12,19 @@ from discover_orch.render.style import count, duration
 from discover_orch.state.run_details import Attempt
 
 LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
-#: Pixels of the whole run, on a page of one run and of two.
-WIDTH, NARROW = 1080.0, 420.0
+#: Pixels of the whole run, on a page of one run and of two, and beside it for the time of the last tool.
+WIDTH, NARROW, SIDE = 980.0, 330.0, 120.0
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _LONG_TICKS = (600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
 
 class Bar(Struct, frozen=True, kw_only=True):
-    """A tool in the timeline: `number` is its place in the table of the page."""
+    """A tool in the timeline: `number` is its place in the list of the page, and `link` leads to that of its stage."""
 
     number: int
     name: str
     stage: str
+    link: str = ""
     status: str
     attempts: tuple[Attempt, ...]
     wait: Wait | None = None
@@ -53,16 +54,19 @@ def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int, room: flo
     y += 10
     if len(ran) > most_rows:
         for stage, group in _by_stage(ran).items():
-            out += [_label(stage, y, ROW), _stage_bar(stage, group, y, scale)]
+            row = _label(stage, y, ROW) + _stage_bar(stage, group, y, scale)
+            out.append(f'<a href="{group[0].link}">{row}</a>' if group[0].link else row)
             y += ROW
     else:
         for bar in ran:
-            out.append(_row(bar, y, scale, room, has_workers=len(workers) > 1))
+            out.append(_row(bar, y, scale, has_workers=len(workers) > 1))
             y += ROW
-    height, width = y + 8, LABEL + room + 16
+    height, width = y + 8, LABEL + room + SIDE
+    has_links = len(ran) > most_rows and any(bar.link for bar in ran)
+    role = 'group" aria-label="Timeline' if has_links else "img"
     noun = count(len(ran), "tool")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="img" width="{number(width)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="{role}" width="{number(width)}" '
         f'height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}">'
         f"<title>Timeline</title><desc>{noun} on {count(len(workers), 'worker')} in {duration(total)}.</desc>"
         + "".join(_grid(total, scale, height))
@@ -92,7 +96,7 @@ def _label(text: str, y: float, height: float) -> str:
     return f'<text x="8" y="{number(y + height / 2 + 4)}">{shown}</text>'
 
 
-def _row(bar: Bar, y: float, scale: float, room: float, *, has_workers: bool) -> str:
+def _row(bar: Bar, y: float, scale: float, *, has_workers: bool) -> str:
     first = bar.attempts[0]
     parts = [f'<g data-t="{bar.number}">', _label(bar.name, y, ROW)]
     if bar.wait and first.start - bar.wait.ready > 0.001:
@@ -104,18 +108,8 @@ def _row(bar: Bar, y: float, scale: float, room: float, *, has_workers: bool) ->
     seconds = sum(one.end - one.start for one in bar.attempts)
     text = duration(seconds) + (f" · worker {bar.attempts[-1].worker}" if has_workers else "")
     x = LABEL + bar.attempts[-1].end * scale + 5
-    if x > LABEL + room - 110 and first.start * scale > 110:
-        parts.append(_time(text, LABEL + first.start * scale - 5, y, "end"))
-    else:
-        parts.append(_time(text, min(x, LABEL + room - 100), y, "start"))
+    parts.append(f'<text class="time" x="{number(x)}" y="{number(y + ROW / 2 + 4)}">{text}</text>')
     return "".join([*parts, "</g>"])
-
-
-def _time(text: str, x: float, y: float, anchor: str) -> str:
-    return (
-        f'<text class="time" x="{number(x)}" y="{number(y + ROW / 2 + 4)}" text-anchor="{anchor}">'
-        f"{text}</text>"
-    )
 
 
 def _block(bar: Bar, one: Attempt, y: float, scale: float, *, is_alone: bool = True) -> str:

@@ -207,10 +207,11 @@ def _without_overlaps(
     rows = [(one, module) for module, some in attempts.items() for one in some]
     for one, module in sorted(rows, key=lambda row: (row[0].start, row[0].end), reverse=True):
         end = min(one.end, last.get(one.worker, one.end))
-        start = max(end - (one.end - one.start), 0.0)
-        last[one.worker] = start
-        end = start + one.end - one.start
-        found[module].append(replace(one, start=start, end=end))
+        if end < one.end:
+            start = max(end - (one.end - one.start), 0.0)
+            one = replace(one, start=start, end=start + one.end - one.start)
+        last[one.worker] = one.start
+        found[module].append(one)
     return {module: tuple(reversed(some)) for module, some in found.items()}
 
 

@@ -14,6 +14,8 @@ from tests.browser.conftest import DEADLINE, Driver, View
 from tests.conftest import Orch, Project
 
 pytestmark = pytest.mark.slow
+#: Keys, as the driver of the browser takes them (https://www.w3.org/TR/webdriver2/#keyboard-actions).
+ENTER, ARROW_DOWN = "\ue007", "\ue015"
 
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "analyze", "render"]',
@@ -80,11 +82,11 @@ def complaints(driver: Driver) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser")]
 
 
-def find_barriers(driver: Driver) -> list[str]:
+def find_barriers(driver: Driver, inside: str = "html") -> list[str]:
     """What axe-core finds wrong with the page as it is, for people who use a keyboard or a screen reader."""
     pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     driver.execute_script((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
-    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    found = driver.execute_async_script("axe.run(arguments[0]).then(arguments[1])", inside)
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
 
 
@@ -179,6 +181,47 @@ def test_a_graph_is_an_image_that_follows_the_theme(page: Path, view: View, orch
     assert colours[0] != colours[1]
 
 
+def check_the_graph_of_a_stage(driver: Driver) -> None:
+    """From the stages to the tools of one and back: with the keyboard, and by the address."""
+    graph = "section[aria-labelledby=h-graph]"
+    links = [found.get_dom_attribute("href") for found in many(driver, "#graph a")]
+    assert links == [f"#s{place}" for place in range(8)]
+    driver.execute_script("document.querySelector('#graph a[href=\"#s2\"]').focus()")
+    driver.switch_to.active_element.send_keys(ENTER)
+    assert len(many(driver, "#graph [data-tool]")) == 125
+    assert one(driver, ".crumbs").text == "All stages › stage_2 (125 tools)"
+    assert driver.current_url.endswith("#s2")
+    assert find_barriers(driver, graph) == []
+    height = one(driver, "#graph svg").size["height"]
+    driver.switch_to.active_element.send_keys("+")
+    assert one(driver, "#graph svg").size["height"] > height
+    driver.switch_to.active_element.send_keys("-")
+
+    driver.execute_script("document.querySelector('#graph [data-tool][tabindex=\"0\"]').focus()")
+    first = driver.switch_to.active_element.get_attribute("aria-label")
+    driver.switch_to.active_element.send_keys(ARROW_DOWN)
+    other = driver.switch_to.active_element
+    assert other.get_attribute("aria-label") != first
+    place = other.get_attribute("data-tool")
+    other.send_keys(ENTER)
+    assert driver.current_url.endswith(f"#t{place}")
+    assert shown(driver, f"#t{place} .more")
+    driver.back()
+    driver.back()
+    wait_for_text(driver, "#graph a")
+    assert many(driver, "#graph [data-tool]") == []
+    assert shown(driver, ".crumbs a") == []
+
+    driver.execute_script("location.hash = '#t300'")
+    assert wait_for_text(driver, ".crumbs b")
+    assert many(driver, "#graph [data-tool='300'].is-selected")
+    one(driver, ".crumbs a").click()
+    assert len(many(driver, "#graph a")) == 8
+    driver.execute_script(
+        "document.querySelectorAll('details').forEach((one) => { one.open = false; })"
+    )
+
+
 def test_a_thousand_tools_with_a_hundred_runs_stay_usable(
     project: Project, orch: Orch, view: View, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +251,7 @@ def test_a_thousand_tools_with_a_hundred_runs_stay_usable(
         )
     assert len(many(driver, "details.tool")) == 1000
     assert not shown(driver, "details.tool")  # it opens by stage
+    check_the_graph_of_a_stage(driver)
     one(driver, "#filter").send_keys("tool_0123")
     assert shown(driver, "details.tool b")[0].startswith("tool_0123")
     assert len(shown(driver, "details.tool")) == 1

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from discover_orch.render.graph_picture import Picture, build_picture, build_stage_picture
+from discover_orch.render.graph_picture import (
+    Picture,
+    build_picture,
+    build_stage_picture,
+    find_data,
+)
 
 
 def tool(name: str, **more: Any) -> dict[str, Any]:
@@ -115,12 +120,11 @@ def test_of_a_selection_what_it_exchanges_data_with_is_dim_and_the_rest_is_left_
 
 
 def test_stages_stand_for_their_tools() -> None:
-    picture = build_stage_picture(
-        document(
-            a=[tool("x", writes="t", state="passed"), tool("y", state="failed")],
-            b=[tool("z", reads="t", state="blocked")],
-            c=[tool("w", after=["y"], state="passed")],
-        )
+    whole = document(
+        a=[tool("x", writes="t", state="passed"), tool("y", state="failed")],
+        b=[tool("z", reads="t", state="blocked")],
+        c=[tool("w", after=["y"], state="passed")],
     )
+    picture = build_stage_picture(whole, find_data(whole))
     assert edges(picture) == {"a (2 tools) > b (1 tool)", "a (2 tools) > c (1 tool)"}
     assert [node.state for node in picture.nodes] == ["failed", "blocked", "passed"]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.errors import Failure
+from discover_orch.render import report_graph, report_page
 from discover_orch.render.graph import graph_text
 from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.graph_text import dot_text, mermaid_text
@@ -49,7 +52,7 @@ FILES = PageFiles(style="main{color:red}", script="let x = 1;")
 #: What a page of this project has, and nothing that a name can add.
 PAGE_TAGS = frozenset(
     "html head meta title style body main h1 h2 h3 h4 p b i dl div dt dd small section article a pre svg desc rect text g "
-    "path polyline circle details summary span label input button template script br table thead tbody tr th td code".split()
+    "path polyline circle details summary span label input button template script br table thead tbody tr th td code nav".split()
 )
 
 
@@ -214,7 +217,14 @@ def test_no_name_breaks_a_picture(names: list[str]) -> None:
 @given(names=st.lists(HOSTILE, min_size=2, max_size=3, unique=True))
 def test_no_name_breaks_a_page(names: list[str]) -> None:
     old, new = source_of(names, "1"), source_of([*names, "new"], "2")
-    for text in (report_html(new, names[0], FILES), comparison_html(old, new, names[0], FILES)):
+    texts = [report_html(new, names[0], FILES), comparison_html(old, new, names[0], FILES)]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (report_graph, report_page):
+            patch.setattr(module, "MANY_TOOLS", 1)
+        texts.append(report_html(new, names[0], FILES))
+    (stages,) = re.findall(r'<template id="stages">(.*?)</template>', texts[-1])
+    assert len(json.loads(unescape(stages))["stages"]) == len(names) + 1
+    for text in texts:
         text.encode()
         page = Page(text)
         assert page.open == []
