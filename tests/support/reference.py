@@ -31,7 +31,7 @@ from discover_orch.model.errors import Problem, problem_json
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/reference.md", "docs/api.md")
+PAGES = ("docs/reference.md", "docs/json.md", "docs/api.md")
 RECORDED = ROOT / "tests" / "cases" / "documents"
 WIDTH = 118
 MARK = re.compile(r"(<!-- made from the code: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -43,7 +43,7 @@ MORE: Mapping[str, str] = {
     "orch run --junit": "[CI](ci.md)",
     "orch run --trace": "[Events](events.md#traces)",
     "orch run --openlineage": "[Events](events.md#openlineage)",
-    "orch run --on-failure": "[JSON](#json)",
+    "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
     "setting database": "[Databases](#databases)",
     "setting transaction": "[Transactions](#transactions)",
     "setting ledger": "[The ledger](transactions.md#the-ledger)",
@@ -291,7 +291,7 @@ def _api(name: str) -> str:
         if isinstance(value, property):
             lines.append(f"    {member}: {value.fget.__annotations__['return']}")
         elif inspect.isfunction(value) and not member.startswith("_"):
-            lines.append(f"    def {member}{_plain(inspect.signature(value))}: ...")
+            lines += ["", f"    def {member}{_plain(inspect.signature(value))}: ..."]
     if name == "OrchError":
         lines += ["    problems: tuple[Problem, ...]", "    exit_code: ExitCode"]
     if name == "RunFailed":
