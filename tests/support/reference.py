@@ -244,7 +244,10 @@ def _problems() -> str:
         if event.get("error"):
             error.add(event["error"])
             error.add({**event["error"], "path": None, "line": None})  # outside the user's code
-    lines = [f"PROBLEM = {problem.short()}", f"ERROR = {error.short()}"]
+    lines = []
+    for name, shape in (("PROBLEM", problem), ("ERROR", error)):
+        head, *rest = shape.lines()
+        lines += [f"{name} = {head}", *rest]
     return "\n".join(("```", *lines, "```"))
 
 
@@ -302,10 +305,10 @@ def _api(name: str) -> str:
 def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
     default = ""
     if one.default is not msgspec.NODEFAULT:
-        default = f" = {one.default!r}".replace("'", '"')
+        default = f" = {one.default!r}"
     elif one.default_factory is dict:
         default = " = {}"
-    return f"    {one.name}: {annotation}{default}"
+    return f"    {one.name}: {annotation}{default}".replace("'", '"')
 
 
 def _member(name: str, value: Any) -> str:
