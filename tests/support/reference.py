@@ -322,7 +322,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function)
     left = [one for one in parameters.parameters.values() if one.name not in ("self", "cls")]
     shown = _plain(parameters.replace(parameters=left)).replace(" -> None", "")
-    if len(name + shown) > 100:
+    if len(name + shown) > 78:
         words = ["*", *(_plain(one) for one in left if one.kind is one.KEYWORD_ONLY)]
         first = [_plain(one) for one in left if one.kind is one.POSITIONAL_OR_KEYWORD]
         last = [_plain(one) for one in left if one.kind is one.VAR_KEYWORD]
