@@ -92,6 +92,17 @@ def test_every_command_line_has_only_options_that_exist(
     assert wrong == []
 
 
+def test_the_tests_that_the_page_on_promises_names_exist() -> None:
+    text = " ".join((ROOT / "docs" / "promises.md").read_text(encoding="utf-8").split())
+    commands = re.findall(r"`pytest ([^`]+)`", text)
+    assert len(commands) >= 10
+    for command in commands:
+        is_slow = "-m slow" in command
+        for name in re.findall(r"tests/\S+", command):
+            has_slow = "mark.slow" in (ROOT / name).read_text(encoding="utf-8")
+            assert has_slow or not is_slow, f"{name} has no slow test"
+
+
 def test_the_pages_that_name_the_version_name_this_one() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert __version__ in re.findall(r"^## (.+)$", changes, re.MULTILINE)[0]
