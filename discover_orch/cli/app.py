@@ -181,6 +181,10 @@ def run_command_line(
 
 
 def _run(context: Context, arguments: Sequence[str]) -> int:
+    if "_ORCH_COMPLETE" in os.environ:
+        from discover_orch.cli import bash_completion
+
+        bash_completion.register()
     try:
         code = app.main(list(arguments), prog_name="orch", standalone_mode=False, obj=context)
         if sys.stdout is not None:

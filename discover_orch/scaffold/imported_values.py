@@ -46,13 +46,12 @@ class ImportedValues:
         return self._read[module]
 
     def _read_module(self, module: str, path: str, text: str) -> Mapping[str, Any]:
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError):
-            return {}
         package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
-        values = read_values(tree, package, self)
-        return {name: _placed(one, path) for name, one in values.items()}
+        try:
+            values = read_values(ast.parse(text), package, self)
+            return {name: _placed(one, path) for name, one in values.items()}
+        except (SyntaxError, ValueError, RecursionError):  # also of a list that contains itself
+            return {}
 
 
 def _placed(value: Any, path: str) -> Any:

@@ -147,10 +147,9 @@ class _Reader:
                 table = self.value(owner, scope)
                 if isinstance(table, dict):
                     word = self.value(key, scope)
-                    if isinstance(word, Unknown):
-                        table[word] = word
-                    else:
-                        table[word] = found
+                    if isinstance(word, list | dict):  # no key of a dict
+                        word = Unknown(line=key.lineno, text=ast.unparse(key))
+                    table[word] = word if isinstance(word, Unknown) else found
 
     def _change(self, owner: ast.expr, method: str, call: ast.Call, scope: str) -> None:
         """`STAGES.update(...)`, `NAMES.append(...)`."""
@@ -163,14 +162,16 @@ class _Reader:
                 held.update(table if isinstance(table, dict) else {unknown: unknown})
             held.update({Text(name, call.lineno): one for name, one in named.items()})
         elif isinstance(held, dict) and method == "setdefault" and len(given) == 2:
-            held.setdefault(*given)
+            if not isinstance(given[0], list | dict):
+                held.setdefault(*given)
         elif isinstance(held, list) and method == "append" and len(given) == 1:
             held.append(given[0])
         elif isinstance(held, list) and method == "extend" and len(given) == 1:
             is_list = isinstance(given[0], list) and len(held) < _MOST_ITEMS
             held.extend(given[0] if is_list else [unknown])
         elif isinstance(held, list) and method == "insert" and len(given) == 2:
-            held.insert(*given)
+            if isinstance(given[0], int):
+                held.insert(*given)
         elif isinstance(held, dict | list) and method in _REMOVING:
             self._bind(owner, unknown, scope)
 

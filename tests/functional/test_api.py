@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import pickle
@@ -23,7 +22,6 @@ from typing import Any
 import pytest
 
 from discover_orch import Project as OrchProject
-from discover_orch import api
 from discover_orch.api import (
     Note,
     OrchError,
@@ -379,14 +377,6 @@ def test_an_interrupt_ends_the_run_before_it_is_raised(project: Project, orch: O
     assert [run["status"], run["tools"][0]["status"]] == ["interrupted", "interrupted"]
 
 
-def test_the_page_about_the_api_names_all_of_it() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
-    names = [name for name, _ in inspect.getmembers(OrchProject) if not name.startswith("_")]
-    options = {*inspect.signature(OrchProject.run).parameters} - {"self", "more_params"}
-    words = {*re.findall(r"\w+", text)}
-    assert {*names, *api.__all__, *options} - words == set()
-
-
 def test_the_examples_of_the_page_run_as_shown(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,7 +387,8 @@ def test_the_examples_of_the_page_run_as_shown(
         copy(here / "sample_project" / name, root / name)
     monkeypatch.chdir(root)
     text = (here / "docs" / "api.md").read_text("utf-8")
-    first, *more = re.findall(r"```python\n(.*?)```", MARK.sub("", text), re.DOTALL)
+    text = MARK.sub("", text)  # what is made from the code is no example
+    first, *more = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
     OrchProject.find().run("ingest").raise_if_failed()
     exec(first, names)

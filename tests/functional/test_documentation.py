@@ -26,6 +26,11 @@ PAGES = [
 SAMPLE = ROOT / "sample_project"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+#: Flags of the tools in the pages.
+PARAMETERS = {
+    *("--since", "--name", "--limit", "--rows", "--dry", "--no-dry", "--item"),
+    *("--title", "--shop-token", "--pages"),
+}
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -69,11 +74,33 @@ def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: run_orch(root, name, "--help", env=wide).out for name in COMMANDS}
 
 
-def test_the_readme_names_only_options_that_exist(help_texts: dict[str, str]) -> None:
-    known = set().union(*map(options, help_texts.values()))
-    spans = re.findall(r"`(orch [^`]+)`", README)
-    assert len(spans) > 10
-    assert set().union(*map(options, spans)) <= known
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_line_has_only_options_that_exist(
+    page: Path, help_texts: dict[str, str]
+) -> None:
+    """Also those in code blocks. The parameters of tools are given by name."""
+    text = re.sub(r"\s+(?=[^`\n]*`)", " ", page.read_text(encoding="utf-8"))  # a span may wrap
+    lines = re.findall(
+        r"(?:`|\$ |&& |^|run: |- )orch ((?:[a-z]+)(?: [^`\n#|'>]+)?)", text, re.MULTILINE
+    )
+    wrong = []
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        name = "list" if name == "ls" else name
+        known = options(help_texts[name]) if name in help_texts else set()
+        wrong += [f"orch {line}" for one in options(rest) - known - PARAMETERS]
+    assert wrong == []
+
+
+def test_the_tests_that_the_page_on_promises_names_exist() -> None:
+    text = " ".join((ROOT / "docs" / "promises.md").read_text(encoding="utf-8").split())
+    commands = re.findall(r"`pytest ([^`]+)`", text)
+    assert len(commands) >= 10
+    for command in commands:
+        is_slow = "-m slow" in command
+        for name in re.findall(r"tests/\S+", command):
+            has_slow = "mark.slow" in (ROOT / name).read_text(encoding="utf-8")
+            assert has_slow or not is_slow, f"{name} has no slow test"
 
 
 def test_the_pages_that_name_the_version_name_this_one() -> None:

@@ -192,7 +192,6 @@ def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> 
 def test_what_is_no_table_and_what_has_params_is_said_in_a_sentence(
     pytester: pytest.Pytester,
 ) -> None:
-    pytest.importorskip("pandas")
     write_files(pytester.path, PIPELINE)
     text = """
         import asyncio, datetime, uuid

@@ -21,7 +21,7 @@ from tests.support.project_builder import clean_environment
 
 TIME_LIMIT = 60
 PIPELINE = {
-    "orch.toml": 'stages = ["ingest"]',
+    "orch.toml": 'stages = ["ingest"]\ngroups = {"my group" = ["ingest"], "a:b" = ["ingest"]}',
     "src/fetch_orders.py": '"""Fetch the orders."""\nSTAGE = "ingest"\n'
     "def run(*, row_limit: int = 1): print('rows', row_limit)\n",
 }
@@ -92,7 +92,10 @@ def test_the_tab_key_completes_targets_and_parameters(
         typed.type("orch run fe\t", "orch run fetch_orders ")
         typed.type("--row\t", "--row-limit ")
         typed.type("7\n", "rows 7")
-        typed.type("orch logs --run 1 tool:\x15orch run tool:fe\t", "tool:fetch_orders ")
+        typed.type("\x15orch run my\t", "orch run my\\ group ")
+        typed.type("\x15orch run a:\t", "orch run a:b ")
+        typed.type("\x15orch run 'my\t", "orch run 'my group' ")
+        typed.type("\x15orch logs --run 1 tool:\x15orch run tool:fe\t", "tool:fetch_orders ")
 
 
 def test_fish_completes_with_what_each_target_is(project: Project, orch: Orch) -> None:

@@ -31,7 +31,7 @@ from discover_orch.model.errors import Problem, problem_json
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/reference.md", "docs/api.md")
+PAGES = ("docs/reference.md", "docs/json.md", "docs/api.md")
 RECORDED = ROOT / "tests" / "cases" / "documents"
 WIDTH = 118
 MARK = re.compile(r"(<!-- made from the code: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -43,7 +43,7 @@ MORE: Mapping[str, str] = {
     "orch run --junit": "[CI](ci.md)",
     "orch run --trace": "[Events](events.md#traces)",
     "orch run --openlineage": "[Events](events.md#openlineage)",
-    "orch run --on-failure": "[JSON](#json)",
+    "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
     "setting database": "[Databases](#databases)",
     "setting transaction": "[Transactions](#transactions)",
     "setting ledger": "[The ledger](transactions.md#the-ledger)",
@@ -244,7 +244,10 @@ def _problems() -> str:
         if event.get("error"):
             error.add(event["error"])
             error.add({**event["error"], "path": None, "line": None})  # outside the user's code
-    lines = [f"PROBLEM = {problem.short()}", f"ERROR = {error.short()}"]
+    lines = []
+    for name, shape in (("PROBLEM", problem), ("ERROR", error)):
+        head, *rest = shape.lines()
+        lines += [f"{name} = {head}", *rest]
     return "\n".join(("```", *lines, "```"))
 
 
@@ -291,9 +294,7 @@ def _api(name: str) -> str:
         if isinstance(value, property):
             lines.append(f"    {member}: {value.fget.__annotations__['return']}")
         elif inspect.isfunction(value) and not member.startswith("_"):
-            if not lines[-1].endswith((":", "...")):
-                lines.append("")
-            lines.append(f"    def {member}{_plain(inspect.signature(value))}: ...")
+            lines += ["", f"    def {member}{_plain(inspect.signature(value))}: ..."]
     if name == "OrchError":
         lines += ["    problems: tuple[Problem, ...]", "    exit_code: ExitCode"]
     if name == "RunFailed":
@@ -302,12 +303,12 @@ def _api(name: str) -> str:
 
 
 def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
-    default, annotation = "", annotation.replace("'", '"')
+    default = ""
     if one.default is not msgspec.NODEFAULT:
-        default = f" = {one.default!r}".replace("'", '"')
+        default = f" = {one.default!r}"
     elif one.default_factory is dict:
         default = " = {}"
-    return f"    {one.name}: {annotation}{default}"
+    return f"    {one.name}: {annotation}{default}".replace("'", '"')
 
 
 def _member(name: str, value: Any) -> str:
@@ -321,7 +322,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function)
     left = [one for one in parameters.parameters.values() if one.name not in ("self", "cls")]
     shown = _plain(parameters.replace(parameters=left)).replace(" -> None", "")
-    if len(name + shown) > 100:
+    if len(name + shown) > 78:
         words = ["*", *(_plain(one) for one in left if one.kind is one.KEYWORD_ONLY)]
         first = [_plain(one) for one in left if one.kind is one.POSITIONAL_OR_KEYWORD]
         last = [_plain(one) for one in left if one.kind is one.VAR_KEYWORD]

@@ -257,6 +257,24 @@ def test_a_table_that_cannot_be_read_is_named(
     assert hint in problem.hint
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "X = {}\nX[['a']] = 1\nX.setdefault(['a'], 1)",
+        "X = []\nX.insert('a', 1)",
+        "X = []\nX.append(X)",
+        "X = {**1, **Y}",
+        "from . import *\nfrom .... import X\nfrom gone import *",
+        "def broken(:",
+    ],
+)
+def test_an_odd_module_is_no_crash(odd: str, tmp_path: Path) -> None:
+    text = "from odd import *\nfrom odd import X\n" + MAPS + PASSED
+    assert said(adopt(tmp_path, text, {"odd.py": odd + "\n"})) == []
+    if not odd.startswith("def"):
+        assert said(adopt(tmp_path, odd + MAPS + PASSED, {})) == []
+
+
 def test_a_flag_with_several_values_is_a_list(tmp_path: Path) -> None:
     text = MAPS + CALL + 'parser.add_argument("--since", nargs="*", default=None)\n'
     typed = "def run(conn, since: list[str] | None = None): ...\n"
