@@ -109,13 +109,14 @@ class LocalExecutor:
 
     @property
     def has_room_behind(self) -> bool:
-        """Whether a step can be sent behind the one that is running, and be taken back."""
+        """Whether a step can be sent behind the one that runs or is about to, and be taken back."""
         worker = self._worker
-        if worker is None or worker.is_over or not worker.can_take_back or worker.running is None:
+        if worker is None or worker.is_over or not worker.can_take_back:
             return False
         is_held = self._is_interrupted or self._is_importing or self._is_retiring
-        is_taken = worker.unanswered or self._waiting or self._taken_back is not None
-        return not (is_held or is_taken)
+        if is_held or self._waiting or self._taken_back is not None:
+            return False
+        return (worker.running is not None) + len(worker.unanswered) == 1
 
     def take_back(self) -> Step | None:
         """The step behind the one that is running, which another worker may carry out now."""
@@ -228,7 +229,8 @@ class LocalExecutor:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._last_started = step
-                self._behind = None
+                if step == self._behind:
+                    self._behind = None
                 limit = self._steps[step].tool.timeout
                 self._deadline = None if limit is None else time.monotonic() + limit
                 if not self._prepare.raw_output:  # else it was reported before
@@ -272,7 +274,8 @@ class LocalExecutor:
             case Declined(step=step) if step == self._taken_back:
                 self._taken_back = None
             case Declined(step=step):
-                self._behind = None
+                if step == self._behind:
+                    self._behind = None
                 if self._ordered_after[step] == worker.failures and not self._is_retiring:
                     self._retire(
                         worker

@@ -183,11 +183,12 @@ def test_a_step_behind_another_one_can_be_taken_back_until_its_worker_has_begun_
     stage = staged()
     executor, worker = stage.executor, stage.worker
     worker.can_take_back = True
+    assert not executor.has_room_behind
     stage.submit("a")
-    assert not executor.has_room_behind  # its start was not read yet
-    stage.hear(StepStarted(step=0))
     assert executor.has_room_behind
     stage.submit("b")
+    assert not executor.has_room_behind
+    stage.hear(StepStarted(step=0))
     sent = [one for one in worker.sent if isinstance(one, RunStep)]
     assert [(one.is_ahead, one.needs_token) for one in sent] == [(False, False), (True, True)]
     taken = executor.take_back()
