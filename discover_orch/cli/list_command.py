@@ -11,7 +11,6 @@ import os
 
 import click
 
-from discover_orch import __version__
 from discover_orch.cli.options import (
     Context,
     common_options,
@@ -19,18 +18,16 @@ from discover_orch.cli.options import (
     json_option,
     targets_argument,
 )
-from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.listing_cache import (
     ListingSummary,
     build_summary,
-    is_unchanged,
+    open_listing,
     read_document,
     read_summary,
 )
 from discover_orch.model.errors import NO_TOOLS, NO_TOOLS_AT_ALL, EmptyError, Problem
 from discover_orch.render.listing import listing_text
 from discover_orch.render.problems import problems_of
-from discover_orch.state.store import flows_stamp, open_index
 
 
 @click.command("list", short_help="List the tools of the project, by stage.")
@@ -89,12 +86,10 @@ def command(
 
 def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | None:
     """The listing in the index, as text or JSON, if it is still valid."""
-    found = find_root(context.start, context.folder)
-    root, config, _ = found
-    key = config_key(found, read_config_bytes(root, config), os.environ) + flows_stamp(root)
-    index = open_index(root, __version__)
-    if index is None or not is_unchanged(root, index, key):
+    found = open_listing(context.start, context.folder, os.environ)
+    if found is None:
         return None
+    index, root = found
     kept = read_summary(index)
     if kept is None:
         return None

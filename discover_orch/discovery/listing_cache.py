@@ -1,4 +1,4 @@
-"""The warm answer to `orch list`: the stored listing, where nothing that it depends on has changed.
+"""The warm answer to `orch list` and to the completion of targets, where nothing that it depends on has changed.
 
 It must stay light: neither the scanner nor the parser is loaded. The index has the listing twice: as the document of
 `orch list --json`, and as a summary with what `orch list` shows. Reading the document, which has ten times as many
@@ -11,15 +11,39 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from discover_orch import __version__
+from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.state.store import Index
+from discover_orch.state.store import Index, flows_stamp, open_index
 
 LISTING, SUMMARY = "listing", "summary"
+#: The words that can be targets, each with what it is, as JSON.
+WORDS = "words"
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
 #: document. A row: name, first line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
+
+
+def open_listing(
+    start: str, explicit: str | None, environ: Mapping[str, str]
+) -> tuple[Index, str] | None:
+    """The index of the project around `start`, or at `explicit`, with its root; None where it has to be made anew.
+    Raises ProjectError."""
+    found = find_root(start, explicit)
+    root, config, _ = found
+    key = config_key(found, read_config_bytes(root, config), environ) + flows_stamp(root)
+    index = open_index(root, __version__)
+    return (index, root) if index is not None and is_unchanged(root, index, key) else None
+
+
+def read_words(index: Index) -> list[tuple[str, str]] | None:
+    """The words that can be targets, and what they are; None where that is damaged."""
+    try:
+        return [(word, what) for word, what in json.loads(index.part(WORDS) or "")]
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def is_unchanged(root: str, index: Index | None, key: str) -> bool:

@@ -23,6 +23,7 @@ from discover_orch.execution.events import (
     Report,
     RunFinished,
     RunStarted,
+    ToolDeclined,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
@@ -156,6 +157,8 @@ class Recorder:
                 if not self._is_parallel:
                     self._began[module] = self._next_number()
                 self._write(event, module)
+            case ToolDeclined(module=module):
+                self._overlaps.end(module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
             case ToolFinished(module=module):

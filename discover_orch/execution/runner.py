@@ -113,7 +113,7 @@ def run_steps(
     )
 
     def submit_ready() -> Iterator[Event]:
-        while (module := run.ready(clock())) is not None:
+        while (module := run.ready(clock(), executor.room)) is not None:
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]

@@ -36,7 +36,7 @@ class OneByOne:
         """The same steps, of which none has begun."""
         return OneByOne(self.modules)
 
-    def next(self, now: float) -> str | None:
+    def next(self, now: float, *, is_free: bool = True) -> str | None:
         """The step that may start now."""
         return self._waiting[0] if self._waiting and now >= self._held_until else None
 
@@ -108,11 +108,13 @@ class SideBySide:
         """The same steps, of which none has begun."""
         return SideBySide(self.modules, self._waits, self._needs, self._tokens)
 
-    def next(self, now: float) -> str | None:
+    def next(self, now: float, *, is_free: bool = True) -> str | None:
+        """The step that may start now. If no worker `is_free`, it is one that holds no tokens while it waits."""
         found = [
             place
             for needs, places in self._ready.items()
             if places
+            and (is_free or not needs)
             and all(self._free.get(token, 0) >= count for token, count in needs)
             and (place := self._first(places, now)) is not None
         ]

@@ -22,7 +22,7 @@ from discover_orch.worker.protocol import (
     decode_order,
     encode_message,
 )
-from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
+from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD, TOKENS_FD
 
 LONGEST_WAIT = 60_000  # milliseconds
 
@@ -30,9 +30,12 @@ LONGEST_WAIT = 60_000  # milliseconds
 class Channel:
     """Reads orders, writes messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_tokens: bool = False) -> None:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
+        self._tokens = _move(TOKENS_FD) if has_tokens else -1
         self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
+        if has_tokens:
+            self.guard((self._tokens,))
         self._unread = b""
         self._waiting: list[Order] = []
         self._unsent = b""
@@ -89,6 +92,13 @@ class Channel:
             if not data:
                 return None
             self._unread += data
+
+    def take_token(self) -> bool:
+        """Whether the parent has left this worker the step that it has sent ahead."""
+        try:
+            return bool(os.read(self._tokens, 1))
+        except OSError:
+            return False
 
     def send(self, message: Message, *, may_wait: bool = False) -> None:
         """Write one message. Does not raise if the parent is gone: the life pipe handles that.

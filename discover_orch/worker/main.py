@@ -106,7 +106,7 @@ def main(forks: int = 0) -> None:
         _become_several(forks)
     interrupts = Interrupts()
     interrupts.install()
-    channel = Channel()
+    channel = Channel(has_tokens=forks > 0)
     install_connect()  # before any module of others takes `connect` from `sqlite3`
     for name in COMMON_IMPORTS:
         if channel.is_idle():
@@ -240,6 +240,9 @@ class Worker:
         self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
+        if order.needs_token and not self._channel.take_token():
+            self._channel.send(Declined(step=order.step))
+            return
         self._is_ahead = order.is_ahead
         if self._observer is not None and self._observer.has_file_events():
             self._wait_until_recorded()

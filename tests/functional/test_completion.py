@@ -80,3 +80,14 @@ def test_another_project_and_a_broken_one(project: Project, orch: Orch) -> None:
     assert "--dry-run" in complete(orch, "orch run --", cwd=root / "broken")
     project({"broken/orch.toml": "", "broken/src/a.py": "STAGE = 's'\n(", **PIPELINE})
     assert "full" in complete(orch, "orch run ", cwd=root / "broken")
+
+
+def test_targets_complete_the_same_from_the_index_and_from_the_source(
+    project: Project, orch: Orch
+) -> None:
+    root = project(PIPELINE)
+    cold = complete(orch, "orch run ")
+    assert (root / ".orch/index").exists()
+    assert complete(orch, "orch run ") == cold  # from the index
+    project({"src/later.py": "STAGE = 'render'\ndef run(): ...\n"})
+    assert complete(orch, "orch run la") == ["later"]

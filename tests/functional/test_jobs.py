@@ -378,3 +378,36 @@ def test_a_tool_that_is_tried_again_does_not_overlap_with_itself(
     project({"orch.toml": "", "src/a.py": tool.format("a"), "src/b.py": tool.format("b")})
     answer = orch("run", "--jobs", "2")
     assert (answer.code, answer.err) == (0, "")
+
+
+LINGERING = """
+    import os, time
+    STAGE = "s"
+    AFTER = ()
+    def run():
+        deadline = time.monotonic() + 60
+        if os.path.exists("wait"):
+            while not all(os.path.exists(f"t{number}.done") for number in range(6)):
+                assert time.monotonic() < deadline, "the others wait for this one"
+                time.sleep(0.005)
+"""
+QUICK = """
+    STAGE = "s"
+    AFTER = ()
+    def run():
+        open("t{number}.done", "w").close()
+"""
+
+
+def test_a_step_never_stays_behind_a_tool_that_takes_long_while_a_worker_is_free(
+    project: Project, orch: Orch
+) -> None:
+    quick = {f"src/t{number}.py": QUICK.format(number=number) for number in range(6)}
+    root = project({"src/lingering.py": LINGERING, **quick})
+    assert orch("run", "--jobs", "2").code == 0  # now all have a known flow
+    for number in range(6):
+        (root / f"t{number}.done").unlink()
+    (root / "wait").touch()
+    again = orch("run", "--jobs", "2")
+    assert again.code == 0, again
+    assert "7 passed" in again.out

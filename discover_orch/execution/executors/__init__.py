@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from discover_orch.execution.events import Event
 from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import Order
+
+Room = Literal["free", "behind", "none"]
 
 
 class Executor(Protocol):
@@ -17,6 +19,10 @@ class Executor(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no submitted step is running or may still start."""
+
+    @property
+    def room(self) -> Room:
+        """Whether a worker is free for another step, or one may wait behind a step that is running."""
 
     def submit(self, step: Step) -> None:
         """Carries out `step` after those submitted before it. If one of them fails, declines it."""
@@ -57,6 +63,11 @@ class Worker(Protocol):
 
     @property
     def unanswered(self) -> tuple[int, ...]: ...
+
+    @property
+    def can_take_back(self) -> bool: ...
+
+    def take_back(self, step: int) -> bool: ...
 
     def filenos(self) -> tuple[int, ...]: ...
 

@@ -28,7 +28,7 @@ from discover_orch.execution.events import (
     ToolStatus,
     TransactionEnded,
 )
-from discover_orch.execution.executors import Worker
+from discover_orch.execution.executors import Room, Worker
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
@@ -89,6 +89,8 @@ class LocalExecutor:
         self._timed_out: int | None = None  # the step that was stopped at its deadline
         self._is_retiring = False
         self._suspended_at = 0.0
+        self._behind: int | None = None  # the step that may still be taken back
+        self._taken_back: int | None = None  # the worker has not declined it yet
         if worker is not None and not self._is_importing:
             worker.send(prepare)
 
@@ -100,6 +102,30 @@ class LocalExecutor:
     @property
     def is_over(self) -> bool:
         return (self._worker is None or self._worker.is_over) and not self._events
+
+    @property
+    def room(self) -> Room:
+        """One after another, steps may always be sent ahead."""
+        return "free"
+
+    @property
+    def has_room_behind(self) -> bool:
+        """Whether a step can be sent behind the one that runs or is about to, and be taken back."""
+        worker = self._worker
+        if worker is None or worker.is_over or not worker.can_take_back:
+            return False
+        is_held = self._is_interrupted or self._is_importing or self._is_retiring
+        if is_held or self._waiting or self._taken_back is not None:
+            return False
+        return (worker.running is not None) + len(worker.unanswered) == 1
+
+    def take_back(self) -> Step | None:
+        """The step behind the one that is running, which another worker may carry out now."""
+        worker, number = self._worker, self._behind
+        if worker is None or worker.is_over or number is None or not worker.take_back(number):
+            return None
+        self._behind, self._taken_back = None, number
+        return self._steps[number]
 
     def submit(self, step: Step) -> None:
         worker = self._worker
@@ -204,6 +230,8 @@ class LocalExecutor:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._last_started = step
+                if step == self._behind:
+                    self._behind = None
                 limit = self._steps[step].tool.timeout
                 self._deadline = None if limit is None else time.monotonic() + limit
                 if not self._prepare.raw_output:  # else it was reported before
@@ -244,7 +272,11 @@ class LocalExecutor:
                     waiting = [order.step for order in self._waiting]
                     self._waiting.clear()
                     yield from self._decline(waiting)
+            case Declined(step=step) if step == self._taken_back:
+                self._taken_back = None
             case Declined(step=step):
+                if step == self._behind:
+                    self._behind = None
                 if self._ordered_after[step] == worker.failures and not self._is_retiring:
                     self._retire(
                         worker
@@ -277,7 +309,7 @@ class LocalExecutor:
                 pass
 
     def _on_worker_died(self, event: WorkerDied, worker: Worker) -> Iterator[Event]:
-        self._deadline = None
+        self._deadline = self._behind = self._taken_back = None
         number = event.step
         sentence = event.sentence
         hint = ""
@@ -380,8 +412,10 @@ class LocalExecutor:
             self._waiting.clear()
 
     def _send(self, order: RunStep, worker: Worker) -> None:
-        is_ahead = worker.running is not None or bool(worker.unanswered)
-        worker.send(replace(order, is_ahead=True) if is_ahead else order)
+        if worker.running is not None or worker.unanswered:
+            order = replace(order, is_ahead=True, needs_token=worker.can_take_back)
+            self._behind = order.step if worker.can_take_back else None
+        worker.send(order)
         self._must_confirm = False
 
     def _module(self, number: int) -> str:
