@@ -74,7 +74,7 @@ class ImportGraph:
         if not self._given.keys() >= {*modules}:
             self._forget_locations()  # a tool may have made a module that did not exist
         self._find_reach(modules)
-        reached = {module: self.reach(module) for module in modules}
+        reached = {module: self._gather(module) for module in modules}
         self._given |= reached
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
@@ -99,6 +99,10 @@ class ImportGraph:
     def reach(self, module: str) -> frozenset[str]:
         """The paths of the module and of all project files that it imports, directly or not."""
         self._find_reach((module,))
+        return self._gather(module)
+
+    def _gather(self, module: str) -> frozenset[str]:
+        """The same, once it was found."""
         starts = self._find_own((module,))
         if len(starts) == 1:
             return self._reached[starts[0]]
