@@ -60,20 +60,17 @@ from discover_orch.staleness.fingerprint import (
     add_failure,
     add_success,
     cut_off,
-    end_of_run,
     sequence,
 )
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.memory import Memory, find_unended, read_open_run
 from discover_orch.state.git_commit import read_commit
 from discover_orch.state.journal import (
     Journal,
     begin_run,
     find_runs,
-    has_ended,
     prune,
     read_boot,
-    read_record,
     read_start,
     timestamp,
 )
@@ -340,23 +337,11 @@ class Recorder:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
         tools that passed read and wrote. Returns the highest run number that is remembered."""
         root = self._project.root
-        runs = find_runs(root)
-        is_open = bool(runs) and not has_ended(root, runs[0])
-        record = read_record(root, runs[0]) if is_open else None
+        runs, record = find_runs(root), read_open_run(root)
         if record is not None and record.status == "killed":
-            ended = end_of_run(_number(record.run), len(record.tools))
-            for one in record.tools:
-                if one.status in ("unknown", "rolled_back") or one.is_settled:
-                    result = self._results.find(one.module)
-                    if not result.was_accepted_after(record.run):
-                        status = SETTLED if one.status == "passed" else one.status
-                        last = LastOutcome(
-                            run=record.run,
-                            status=status,
-                            at=record.started,
-                            has_started=one.has_started,
-                        )
-                        self._results.write(replace(cut_off(result, ended), last=last))
+            known = self._memory.results([one.module for one in record.tools])
+            for result in find_unended(record, known).values():
+                self._results.write(result)
             passed = self._memory.results(
                 [
                     one.module

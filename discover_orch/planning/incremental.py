@@ -43,9 +43,9 @@ from discover_orch.staleness.fingerprint import (
     move_tables,
     run_of,
 )
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.memory import Memory, find_unended, read_open_run
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status, find_unended
+from discover_orch.staleness.status import Status
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -190,13 +190,13 @@ class RemainingWork:
             return []
         if database.known is not None and database.number != database.known.number:
             return []
-        unended, _ = find_unended(project.root)
+        run = read_open_run(project.root)
+        results = {**self.results, **find_unended(run, self.results)}
         chain = _find_chain(project.root, record)
         found = []
         for module in passed:
-            result = self.results.get(module) or ToolResult(module=module)
-            status, run = unended.get(module, (result.last.status, result.last.run))
-            if status == SETTLED and run in chain and not result.was_accepted_after(run):
+            last = results[module].last if module in results else LastOutcome()
+            if last.status == SETTLED and last.run in chain:
                 found.append(module)
         return found
 

@@ -34,12 +34,11 @@ Stages = Sequence[tuple[str, Sequence[str]]]
 class CacheKey(Struct, frozen=True, kw_only=True):
     """What the freshness of all tools depends on, beside the scanned tree and the configuration.
 
-    `present` are files and folders, `absent` are paths that are not there; relative to the root, or absolute.
-    `environment` has the versions of environment variables. `has_packages`: versions of installed packages count too.
+    `paths` are those of files and folders, there or not; relative to the root, or absolute. `environment` has the
+    versions of environment variables. `has_packages`: versions of installed packages count too.
     """
 
-    present: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    paths: frozenset[str] = frozenset()
     environment: Mapping[str, str] = {}
     has_packages: bool = False
 
@@ -82,7 +81,7 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
     if runs and not has_ended(root, runs[0]):  # it may make tools stale at any moment
         return
     paths = [
-        *cache_key.present,
+        *cache_key.paths,
         *(f"{FOLDER}/{RUNS}/{run}/{EVENTS}" for run in runs[:1]),
         *(one for one in _MEMORY if os.path.lexists(os.path.join(root, one))),
         *_result_files(root),
@@ -90,16 +89,15 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
     if cache_key.has_packages:
         paths += [os.path.abspath(one) for one in sys.path]
     stamps = {path: _stamp(os.path.join(root, path)) for path in dict.fromkeys(paths)}
-    if any(
-        is_racy(_stamp_above(os.path.join(root, path)) if stamp == ABSENT else stamp, since)
-        for path, stamp in stamps.items()
-    ):
+    absent = [path for path, stamp in stamps.items() if stamp == ABSENT]
+    above = {os.path.dirname(os.path.join(root, path)) for path in absent}
+    if any(is_racy(stamp, since) for stamp in (*stamps.values(), *map(_nearest_stamp, above))):
         return
     document = _Document(
         made_with=_circumstances(root, key),
         stages=[(name, [*tools]) for name, tools in stages],
-        stamps=stamps,
-        absent=list(dict.fromkeys(cache_key.absent)),
+        stamps={path: stamp for path, stamp in stamps.items() if stamp != ABSENT},
+        absent=absent,
         environment=cache_key.environment,
     )
     write_sealed(_path(root), _KIND, document)
@@ -135,11 +133,12 @@ def _stamp(path: str) -> str:
     return build_signature(st)
 
 
-def _stamp_above(path: str) -> str:
-    """The signature of the nearest folder that is there: it changes when something below is removed."""
-    while (path := os.path.dirname(path)) and not os.path.exists(path):
-        pass
-    return _stamp(path)
+def _nearest_stamp(folder: str) -> str:
+    """The signature of the folder, or of the nearest one above that is there: it changes when something below is
+    removed."""
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return _stamp(folder)
 
 
 def _path(root: str) -> str:

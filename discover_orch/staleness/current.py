@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.model.conventions import CONF_MODULE, GLOB_CHARACTERS
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.compare import compare_code
-from discover_orch.staleness.current_databases import ABSENT_DATABASE, CurrentDatabases
+from discover_orch.staleness.current_databases import CurrentDatabases
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     Inputs,
@@ -166,49 +166,16 @@ class CurrentState:
         return self.databases.of(path).foreign_write
 
     def cache_key(self) -> CacheKey | None:
-        """What the freshness of all tools depends on; None where names of files do not say it all."""
-        tools = self.registry.tools.values()
-        has_globs = any(
-            GLOB_CHARACTERS & {*one} for tool in tools for one in (*tool.inputs, *tool.outputs)
-        )
-        depends_on_time = any(tool.max_age is not None for tool in tools)
-        if is_in_memory(self.database.name) or has_globs or depends_on_time:
+        """What was looked at to find out that all tools are fresh; None where names of files do not say it all."""
+        depends_on_time = any(tool.max_age is not None for tool in self.registry.tools.values())
+        if is_in_memory(self.database.name) or self.versions.has_matches or depends_on_time:
             return None
-        present: dict[str, None] = {}
-        absent: dict[str, None] = {}
-        environment: dict[str, str] = {}
-        has_packages = False
-        for one in self._codes.values():
-            present.update(dict.fromkeys(one.meanings))
-        absent.update(dict.fromkeys(self.code.missing))
-        for result in self.results.values():
-            if result.success is None:
-                continue
-            for key, version in result.success.inputs.other.items():
-                kind, _, path = key.partition(":")
-                if kind == "glob":
-                    return None
-                if kind == "env":
-                    environment[path] = version
-                if kind == "attached":
-                    (present if version != ABSENT_DATABASE else absent)[path] = None
-                    present[f"{path}-wal"] = None
-                if kind in ("file", "folder"):
-                    (present if version != ABSENT else absent)[path] = None
-                has_packages |= kind == "package"
-            for key, write in result.writes.items():
-                if key.startswith("file:"):
-                    (present if write.mark != ABSENT else absent)[key[5:]] = None
-        for tool in self.registry.tools.values():
-            present.update(dict.fromkeys((*tool.inputs, *tool.outputs)))
-        for path in (self.database.path, self.database.named_file):
-            if path:
-                present[path] = None
+        code = frozenset[str]().union(*(one.meanings for one in self._codes.values()))
+        paths = {*self.databases.paths(), *code, *self.code.missing}
         return CacheKey(
-            present=tuple(present),
-            absent=tuple(absent),
-            environment=environment,
-            has_packages=has_packages,
+            paths=frozenset(paths | self.versions.paths),
+            environment=self.versions.variables,
+            has_packages=self._packages is not None,
         )
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:

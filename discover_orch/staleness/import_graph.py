@@ -74,7 +74,7 @@ class ImportGraph:
         if not self._given.keys() >= {*modules}:
             self._forget_locations()  # a tool may have made a module that did not exist
         self._find_reach(modules)
-        reached = {module: self.reach(module) for module in modules}
+        reached = {module: self._gather(module) for module in modules}
         self._given |= reached
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
@@ -99,6 +99,10 @@ class ImportGraph:
     def reach(self, module: str) -> frozenset[str]:
         """The paths of the module and of all project files that it imports, directly or not."""
         self._find_reach((module,))
+        return self._gather(module)
+
+    def _gather(self, module: str) -> frozenset[str]:
+        """The same, once it was found."""
         starts = self._find_own((module,))
         if len(starts) == 1:
             return self._reached[starts[0]]
@@ -175,14 +179,19 @@ class ImportGraph:
     def _imports_of(self, module: str) -> tuple[str, ...]:
         known = self._imports.get(module)
         if known is None:
-            path, locate = self._path(module), self._locations.locate
-            names = self.files.names(path, module)
-            known = tuple([name for name in names if locate(name).path is not None])
-            self._imports[module] = known
-            own = {name.partition(".")[0] for name in (*known, module)}
-            tops = {name for name in names if "." not in name}
+            path = self._path(module)
+            names, own_names = self.files.names(path, module), self.files.names(path)
+            known = self._imports[module] = self._locate_all(names)
+            located = known if names is own_names else self._locate_all(own_names)
+            own = {name.partition(".")[0] for name in located}
+            tops = {name for name in own_names if "." not in name}
             self._outside[path] = tops - own - sys.stdlib_module_names
         return known
+
+    def _locate_all(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of these names that are modules of the project."""
+        locate = self._locations.locate
+        return tuple([name for name in names if locate(name).path is not None])
 
     def _path(self, module: str) -> str:
         """The file of a module that has one."""

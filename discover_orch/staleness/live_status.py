@@ -237,7 +237,6 @@ class LiveStatus(Status):
         before = self._remembered.get(module)
         self._remembered[module] = result
         self._results[self._place[module]] = result
-        self._unended.pop(module, None)
         self._read_databases()
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs

@@ -10,11 +10,21 @@ import os
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.staleness.database_file import DatabaseStat
-from discover_orch.staleness.fingerprint import LastOutcome, Seq, ToolResult
+from discover_orch.staleness.fingerprint import (
+    SETTLED,
+    LastOutcome,
+    Seq,
+    ToolResult,
+    cut_off,
+    end_of_run,
+)
 from discover_orch.state.flows import write_flows
+from discover_orch.state.journal import find_runs, has_ended, read_record
+from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import (
     FOLDER,
     append_sealed,
@@ -38,6 +48,36 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int
     stat: DatabaseStat | None
     foreign_write: Seq = 0
+
+
+def read_open_run(root: str) -> RunRecord | None:
+    """The latest run if it has no end: it was killed, or is in progress."""
+    runs = find_runs(root)
+    record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
+    return record if record is not None and record.status in ("killed", "running") else None
+
+
+def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:
+    """The results of the tools that an open run left without an end. `results` are those that are remembered. What
+    earlier runs left open is among these, since the run after a killed one writes it."""
+    if run is None:
+        return {}
+    found = {}
+    for one in run.tools:
+        is_open = one.status in ("unknown", "running", "rolled_back") or one.is_settled
+        result = results.get(one.module) or ToolResult(module=one.module)
+        if not is_open or result.was_accepted_after(run.run):
+            continue
+        if one.status != "running":
+            result = cut_off(result, end_of_run(int(run.run), len(run.tools)))
+        last = LastOutcome(
+            run=run.run,
+            status=SETTLED if one.status == "passed" else one.status,
+            at=run.started,
+            has_started=one.has_started,
+        )
+        found[one.module] = replace(result, last=last)
+    return found
 
 
 class Memory:

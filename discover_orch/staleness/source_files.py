@@ -128,13 +128,14 @@ class SourceFiles:
         """As `read`, without reading a file that was not asked for yet."""
         return self._files.get(path)
 
-    def names(self, path: str, module: str) -> tuple[str, ...]:
-        """The names that the file looks up when it is imported as `module`. Relative imports depend on that name, and
-        a file can have two: `src.a` and `a`, where both the root and `src` are in `pythonpath`."""
+    def names(self, path: str, module: str = "") -> tuple[str, ...]:
+        """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
+        imports depend on that name, and a file can have two: `src.a` and `a`, where both the root and `src` are in
+        `pythonpath`."""
         file = self.read(path)
         if file is None:
             return ()
-        if module == self._name(path) or not file.depends_on_name:
+        if not file.depends_on_name or module in ("", self._name(path)):
             return file.names
         return _names_of(self.imports(path, module))
 

@@ -28,24 +28,19 @@ from discover_orch.staleness.compare import (
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
     SETTLED,
-    Seq,
     Success,
     ToolResult,
     WrittenKeys,
-    cut_off,
-    end_of_run,
     find_writers,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.memory import UPGRADED
+from discover_orch.staleness.memory import UPGRADED, find_unended, read_open_run
 from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
-from discover_orch.state.journal import find_runs, has_ended, read_record
-from discover_orch.state.run_record import ToolRecord
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
 #: Ends of a last run after which it is unknown what the tool has written.
-CUT_OFF = ("unknown", "ordered", "running", "cancelled", "interrupted", SETTLED)
+CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
 
 
 def no_defaults(_: Tool) -> Params:
@@ -72,12 +67,10 @@ class Status:
             present.results.get(module) or ToolResult(module=module) for module in registry.order
         ]
         self._place = {module: place for place, module in enumerate(registry.order)}
-        self._unended, cut_off_at = find_unended(present.project.root)
-        for place, module in enumerate(registry.order):
-            status, run = self._unended.get(module, ("", ""))
-            if status not in ("", "running") and not self._results[place].was_accepted_after(run):
-                # The next run will remember it so.
-                self._results[place] = cut_off(self._results[place], cut_off_at)
+        run = read_open_run(present.project.root)
+        for module, result in find_unended(run, present.results).items():
+            if module in self._place:
+                self._results[self._place[module]] = result
         self._note_results()
 
     def _note_results(self) -> None:
@@ -99,7 +92,7 @@ class Status:
         """The tool's own reasons; `code` has that of all tools."""
         tool, place = self._registry.tools[module], self._place[module]
         result = self._results[place]
-        last_ending, sentences = _ending_reasons(result, self._unended.get(module))
+        last_ending, sentences = _ending_reasons(result)
         reasons: list[Reason] = []
         if result.success is not None:
             reasons += compare(
@@ -183,7 +176,7 @@ class Status:
         gives all tools with a file that is not as its last writer left it."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
-        status = self._unended.get(module, (result.last.status, ""))[0]
+        status = result.last.status
         others: Collection[str] = registry.flow.get(module, ())
         if registry.flows[module].is_unclear or status not in WELL:
             # What a failed attempt or an unseen statement has written is in no data flow.
@@ -261,27 +254,28 @@ class _LatestSuccesses:
         ]
 
 
-def _ending_reasons(result: ToolResult, unended: tuple[str, str] | None) -> tuple[str, list[str]]:
-    """How the last run of the tool ended, and the reason that follows from that. `unended` is the status and the run
-    where the last run has no end."""
-    if unended is not None and not result.was_accepted_after(unended[1]):
-        status = unended[0]
-        ending = "" if status in (SETTLED, "rolled_back") else status
-        return "unknown" if status == "ordered" else ending, [_unended_reason(*unended)]
+def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
+    """How the last run of the tool ended, and the reason that follows from that."""
     last = result.last
     if not last.status or (last.status in WELL and result.success is None):
         return "never", ["never ran"]
-    if last.status in WELL:
-        return "", []
-    if last.status == UPGRADED:
-        return "", ["orch was upgraded and cannot compare with the last success"]
-    if last.status in ("unknown", "running"):
-        word = "unknown" if last.has_started else "ordered"
-        return "unknown", [_unended_reason(word, last.run)]
-    if last.status == SETTLED:
-        return "", [_unended_reason(SETTLED, last.run)]
-    ending = "failed" if last.status == "failed" else ""
-    return ending, [f"{last.status.replace('_', ' ')} (run {last.run})"]
+    match last.status:
+        case "passed" | "accepted":
+            return "", []
+        case "failed":
+            return "failed", [f"failed (run {last.run})"]
+        case "unknown":
+            done = "committed" if last.has_started else "started it"
+            return "unknown", [f"outcome unknown: run {last.run} was killed and may have {done}"]
+        case "running":
+            return "running", [f"running now (run {last.run})"]
+        case _ if last.status == SETTLED:
+            sentence = f"run {last.run} committed it and was killed, so what it used is not known"
+            return "", [sentence]
+        case _ if last.status == UPGRADED:
+            return "", ["orch was upgraded and cannot compare with the last success"]
+        case _:
+            return "", [f"{last.status.replace('_', ' ')} (run {last.run})"]
 
 
 def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
@@ -306,41 +300,6 @@ def _span(seconds: float) -> str:
         if seconds % length == 0:
             return f"{seconds / length:g}{unit}"
     return f"{seconds:g}s"
-
-
-def _unended_reason(status: str, run: str) -> str:
-    if status == "running":
-        return f"running now (run {run})"
-    if status == SETTLED:
-        return f"run {run} committed it and was killed, so what it used is not known"
-    if status == "rolled_back":
-        return f"rolled back (run {run})"
-    if status == "failed":
-        return f"killed before its commit (run {run})"
-    done = "started it" if status == "ordered" else "committed"
-    return f"outcome unknown: run {run} was killed and may have {done}"
-
-
-def find_unended(root: str) -> tuple[dict[str, tuple[str, str]], Seq]:
-    """The tools without an end in the latest run, with their status and the run, and when they were cut off. `ordered`
-    is an unknown one that only its worker can have started. What earlier runs left open is in the results of the
-    tools."""
-    runs = find_runs(root)
-    record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
-    if record is None or record.status not in ("killed", "running"):
-        return {}, 0
-    unended = {
-        one.module: (_unended_status(one), record.run)
-        for one in record.tools
-        if one.status in ("unknown", "running", "rolled_back") or one.is_settled
-    }
-    return unended, end_of_run(int(record.run), len(record.tools))
-
-
-def _unended_status(tool: ToolRecord) -> str:
-    if tool.status == "passed":
-        return SETTLED
-    return "ordered" if tool.status == "unknown" and not tool.has_started else tool.status
 
 
 class _UpstreamReasons:

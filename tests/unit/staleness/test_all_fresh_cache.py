@@ -21,6 +21,7 @@ from discover_orch.execution.events import RunFinished, RunStarted, ToolFinished
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.param_versions import default_versions
 from discover_orch.staleness import all_fresh_cache
 from discover_orch.staleness.all_fresh_cache import (
     CacheKey,
@@ -30,6 +31,7 @@ from discover_orch.staleness.all_fresh_cache import (
 )
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.status import Status
 from discover_orch.state.store import open_index, read_sealed, write_sealed
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
@@ -74,7 +76,7 @@ def keep(root: Path, environ: Mapping[str, str] = NO_VARIABLES, *, since: int = 
     view = project_reader.read_project(str(root), None, environ)
     memory = Memory(str(root))
     present = CurrentState(view.project, view.registry, memory, memory.results(view.registry.order))
-    present.read_code(view.registry.order)
+    Status(present, lambda tool: default_versions(tool, str(root))).freshness()
     cache_key = present.cache_key()
     if cache_key is not None:
         write_all_fresh(
@@ -172,7 +174,7 @@ def test_what_lies_outside_of_the_project_counts_by_its_absolute_path(
 ) -> None:
     outside, absent = tmp_path / "outside.csv", tmp_path / "absent.csv"
     outside.write_text("1")
-    cache_key = CacheKey(present=(str(outside),), absent=(str(absent),))
+    cache_key = CacheKey(paths=frozenset((str(outside), str(absent))))
 
     def keep_both() -> object:
         write_all_fresh(str(root), view_of(root).key, [("one", ["fetch"])], cache_key, LATER)
@@ -425,7 +427,7 @@ def test_it_is_not_kept_where_something_went_since_all_was_compared(root: Path, 
     view = view_of(root)
     memory = Memory(str(root))
     present = CurrentState(view.project, view.registry, memory, memory.results(view.registry.order))
-    present.read_code(view.registry.order)
+    Status(present, lambda tool: default_versions(tool, str(root))).freshness()
     cache_key = present.cache_key()
     assert cache_key is not None
     delete_all_fresh(str(root))
