@@ -39,7 +39,9 @@ class AttachedFiles:
         self.bases.clear()
         self.names.clear()
         found = list_databases(self._conn)
-        main = next((os.path.realpath(path) for name, path in found if name == MAIN and path), "")
+        has_others = len(found) > 1
+        main = found[0][1] if has_others else ""  # SQLite lists the main database first
+        main = os.path.realpath(main) if main else ""
         for name, path in found:
             base = self._find_base(name, path, main)
             in_memory = _MEMORY + name.lower()

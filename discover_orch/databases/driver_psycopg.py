@@ -37,6 +37,19 @@ class PsycopgDriver(Driver):
             psycopg.Connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK")
         )
         self._wrap(psycopg.Transaction, "__exit__", _on_transaction_end, after=True)
+        psycopg.BaseConnection.pgconn = property(self._find_pgconn, _set_pgconn)
+
+    def _find_pgconn(self, conn: Any) -> Any:
+        """The connection of libpq. What is done with it past psycopg is not known."""
+        listener = self.listener
+        if listener is not None and conn is listener.conn:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if not caller.startswith(_CALLERS):
+                listener.on_unknown()
+        try:
+            return vars(conn)["pgconn"]
+        except KeyError:
+            raise AttributeError("pgconn") from None
 
     def read_catalog(self, conn: Any) -> Catalog:
         psycopg = sys.modules["psycopg"]
@@ -56,6 +69,14 @@ class PsycopgDriver(Driver):
         return _read_postgres(
             tuple(one.decode() if isinstance(one, bytes) else one for one in row) for row in rows
         )
+
+
+#: Modules that use the connection of libpq for what orch sees.
+_CALLERS = ("psycopg", "discover_orch.", "sqlalchemy.")
+
+
+def _set_pgconn(conn: Any, pgconn: Any) -> None:
+    vars(conn)["pgconn"] = pgconn
 
 
 def _on_query(

@@ -262,7 +262,7 @@ class Cursor(sqlite3.Cursor):
                     begun = conn.before_statement(statement)
             execute(self, sql, *args)
         except Exception as error:
-            if statement.word == "DETACH" and conn.postpones_detach(error):
+            if conn.may_go_on(error, statement.word, sql, args):
                 return self
             conn.after_error(error, sql, begun)
             raise
@@ -334,7 +334,7 @@ class Cursor(sqlite3.Cursor):
             for _ in self:
                 pass
         except Exception as error:
-            if statement.word == "DETACH" and conn.postpones_detach(error):
+            if conn.may_go_on(error, statement.word, sql, ()):
                 return
             conn.after_error(error, sql, begun)
             raise

@@ -9,8 +9,10 @@ text is not known.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sqlite3
+import sys
 
 from discover_orch.databases.attached_files import is_known_base
 from discover_orch.model.table_name import WHOLE
@@ -62,6 +64,7 @@ DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH", "VACUU
 #: Those after which other databases may be attached.
 _ATTACHING = frozenset({"SCRIPT", "ATTACH", "DETACH"})
 
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
 _PLACE = rf"{_NAME}(?:{_GAP}\.{_GAP}{_NAME})?"
@@ -113,6 +116,7 @@ class StatementNotes:
     """
 
     def __init__(self) -> None:
+        self.has_texts = False  # `read_text` is called for those that need it
         self.bases: dict[str, str] = {}
         self.on_attached: Callable[[], None] = lambda: None  # renews `bases`
         self.clear()
@@ -135,6 +139,7 @@ class StatementNotes:
         #: Statements that ask for one table, by their text; they are prepared once and run with several names.
         self.lookups: dict[str, str] = {}
         self.is_waiting = False  # for the text of the statement that was prepared last
+        self.has_bypassed = False  # a statement that writes was not passed to `read_text`
         self.has_unseen_texts = False  # the tool has cursors of a class of its own
         self._creating: Name | None = None  # by the statement, if there is none of that name yet
         self._indexing: str | None = None
@@ -179,6 +184,7 @@ class StatementNotes:
     ) -> None:
         if one[:7] != "sqlite_":
             self._is_internal = False
+            self._check_caller()
             self.written.add((base, one))
             if action == INSERT:
                 (self.unread if inner else self._inserting).add((base, one))
@@ -198,14 +204,17 @@ class StatementNotes:
 
     def _note_other(self, action: int, one: Any, two: Any, base: str | None) -> None:
         if action in CREATES:
+            self._check_caller()
             self._end_creation()
             self._creating = base, one
             self._is_internal = False
         elif action in ENDS_CREATION:
             self._end_creation()
         elif action in DROPS:
+            self._check_caller()
             self._note_made((base, one), is_created=False)
         elif action == ALTER_TABLE:
+            self._check_caller()
             self._settle_list()
             self._is_internal = self.may_have_renamed = True
             self.written.add((self._place(one), two))
@@ -280,6 +289,13 @@ class StatementNotes:
     def placed(self, table: Name) -> Name:
         base, name = table
         return (None if base is None else self._place(base)), name
+
+    def _check_caller(self) -> None:
+        """A method of `sqlite3` may be called past the one that orch has put in its place: then neither the text of
+        the statement is known, nor whether it was committed."""
+        if self.has_texts and not self.has_unseen_texts:
+            caller = sys._getframe(3).f_code.co_filename
+            self.has_bypassed |= not caller.startswith(_OWN_FOLDER)
 
     def _end_creation(self) -> None:
         """The statement before this one created no table: it was there."""

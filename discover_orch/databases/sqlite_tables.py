@@ -91,7 +91,7 @@ class SqliteTableLog(TableLog):
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):
-                conn.statements = self._notes
+                conn.statements, self._notes.has_texts = self._notes, True
                 conn.set_listener(self._authorizer)
             elif is_unobserved:
                 sqlite3.Connection.set_authorizer(conn, self._authorizer)
@@ -178,7 +178,7 @@ class SqliteTableLog(TableLog):
     def _note_unknown_databases(self, found: _Found) -> None:
         """Where it is not known in which file a table is, it may be in any that was attached."""
         notes = self._notes
-        self._is_unclear |= notes.has_lost_bases or notes.has_unplaced()
+        self._is_unclear |= notes.has_lost_bases or notes.has_unplaced() or notes.has_bypassed
         if self._is_unclear:
             whole = {attached_name(path, WHOLE) for path in self._attached.used}
             self._read |= whole

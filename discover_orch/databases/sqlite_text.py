@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 _FLAGS = re.DOTALL | re.IGNORECASE
 # All but the first pattern are compiled when they are first used: a run without statements does not wait for that.
@@ -30,6 +31,10 @@ _NAME = r"""(?:"(?:[^"]|"")+"|'(?:[^']|'')+'|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s;"'`\
 _SAVEPOINT = (
     rf"(?:(SAVEPOINT)\b|(RELEASE)\b{_GAP}(?:SAVEPOINT\b)?"
     rf"|(ROLLBACK)\b{_GAP}(?:TRANSACTION\b{_GAP})?TO\b{_GAP}(?:SAVEPOINT\b)?){_GAP}({_NAME})"
+)
+_ATTACH = (
+    rf"(?:;|{_BLANK})*+ATTACH\b{_GAP}(?:DATABASE\b{_GAP})?(?:'((?:[^']|'')*)'|[?:@$]\w*){_GAP}AS\b{_GAP}"
+    rf"({_NAME}){_GAP};?{_GAP}"
 )
 _PART = r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;"""
 
@@ -75,6 +80,19 @@ def read_statement(sql: str) -> Statement:
         kind = ROLLBACK_TO if named[3] else word
         return Statement(word, kind, name=_read_name(named[4]))
     return Statement(word, CHANGES, begins=re.match(_BEGINS, sql, _FLAGS) is not None)
+
+
+def read_attach(sql: str, args: Sequence[Any]) -> tuple[str, str]:
+    """What ATTACH is given: the name of the file, and the name of the database in small letters; "" for one that the
+    text does not tell."""
+    found = re.fullmatch(_ATTACH, sql, _FLAGS)
+    if found is None:
+        return "", ""
+    file: object = found[1] and found[1].replace("''", "'")
+    if file is None:
+        values: Any = args[0] if args else ()
+        file = next(iter(values.values() if isinstance(values, dict) else values), "")
+    return str(file), _read_name(found[2])
 
 
 def split_script(script: str) -> Iterator[str]:

@@ -23,12 +23,14 @@ from discover_orch.databases.sqlite_text import (
     SAVEPOINT,
     SETS,
     Statement,
+    read_attach,
 )
+from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
     from discover_orch.databases.sqlite_statements import StatementNotes
@@ -409,20 +411,31 @@ class TransactionalConnection(OrdinaryConnection):
     def _more_refusals(self) -> tuple[str, ...]:
         return ("is already in use",) if self._has_postponed else ()
 
-    def postpones_detach(self, error: Exception) -> bool:
-        """Whether a DETACH failed only because orch has not committed yet: `detach_new` does it when the tool has
-        ended."""
-        is_locked = self._is_begun and not self._is_open and "is locked" in str(error)
-        self._has_postponed |= self.managed and is_locked
-        return self.managed and is_locked
+    def may_go_on(self, error: Exception, word: str, sql: str, args: Sequence[Any]) -> bool:
+        """Whether a statement with this keyword failed only because orch has not committed yet: a DETACH, which
+        `detach_new` does later, or an ATTACH of the same file after it."""
+        if word == "DETACH" and self.managed and self._is_begun and not self._is_open:
+            is_locked = "is locked" in str(error)
+            self._has_postponed |= is_locked
+            return is_locked
+        if word != "ATTACH" or not self._has_postponed or "already in use" not in str(error):
+            return False
+        file, name = read_attach(sql, args)
+        path = os.path.realpath(read_sqlite_name(file)) if file else ""
+        return any(
+            one.lower() == name and path and os.path.realpath(other) == path
+            for one, other in list_databases(self)
+        )
 
     def detach_new(self, known: Collection[str]) -> None:
         """Detach what the tool has attached: databases whose names are not in `known`."""
         with suppress(sqlite3.Error):
             for name, _ in list_databases(self):
                 if name not in known and name != "temp":
-                    with suppress(sqlite3.Error):  # it is in use
+                    try:
                         execute(new_cursor(self), f"DETACH {_quote(name)}")
+                    except sqlite3.Error:  # the transaction goes on
+                        self._has_postponed = True
 
     def _can_prepare(self, sql: str, error: Exception) -> bool:
         """Whether the statement failed when it ran. Python begins no transaction for one that cannot be prepared."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from discover_orch.model.dataflow import Dataflow, shared
+from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
+from discover_orch.model.table_name import named_table
 
 
 class Overlaps:
@@ -50,12 +51,17 @@ def _shared(one: Dataflow, other: Dataflow) -> list[str]:
     """What one of them writes and the other uses, unless both only add to it."""
     inserted = {*one.tables_inserted} & {*other.tables_inserted}
     appended = {*one.appended} & {*other.appended}
-    tables = {*one.tables_written} & {*other.tables_written} - inserted
+    tables = {
+        name
+        for first, second in ((one, other), (other, one))
+        for name in first.tables_written
+        if Written([second]).of_table(name)
+    } - inserted
     files = {*one.writes} & {*other.writes} - appended
     files |= ({*one.missed} & {*other.writes}) | ({*other.missed} & {*one.writes})
     return [
         *shared(one, other),
         *shared(other, one),
-        *(f"the table {name}" for name in sorted(tables)),
+        *map(named_table, sorted(tables)),
         *sorted(files),
     ]

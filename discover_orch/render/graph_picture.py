@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.table_name import WHOLE
 from discover_orch.render.style import count
 
 #: Files of one kind, in one folder, with the same readers and writers, that are drawn one by one.
@@ -149,7 +150,10 @@ def _data_of(
         writing = tuple(dict.fromkeys(writers.get(key, ())))
         if wanted.intersection((*reading, *writing)):
             kind: Kind = "table" if key[0] == "table" else "file"
-            found.append(Data(kind, key[1], reading, writing))
+            label = key[1]
+            if kind == "table" and (label == WHOLE or label.endswith(f":{WHOLE}")):
+                label = f"{label[:-1]}all tables"
+            found.append(Data(kind, label, reading, writing))
     return found
 
 

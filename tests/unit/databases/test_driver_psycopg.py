@@ -242,3 +242,16 @@ def test_how_tables_are_used_in_postgresql(
             pg.execute(text.encode(), *values)
     statements.resolve()
     assert statements.drain() == expected
+
+
+def test_what_is_done_with_the_connection_of_libpq_is_unknown(pg: psycopg.Connection) -> None:
+    listener = attach(pg)
+    pg.execute("SELECT 1").fetchall()
+    assert pg.info.dbname
+    assert listener.others == []
+    assert pg.pgconn.exec_(b"SELECT a FROM t").ntuples == 1
+    assert listener.others == ["unknown"]
+    other = psycopg.connect(pg.info.dsn)
+    assert other.pgconn.status == psycopg.pq.ConnStatus.OK
+    other.close()
+    assert listener.others == ["unknown"]

@@ -207,6 +207,95 @@ def test_tables_of_attached_databases_have_their_name(look: Look, tmp_path: Path
     assert look("CREATE TABLE IF NOT EXISTS side.q(a)", "SELECT a FROM q") == (["side.db:q"], [])
 
 
+def make_side(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript("CREATE TABLE q(a); INSERT INTO q VALUES (1)")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("statements", "read", "written"),
+    [
+        (["ATTACH '{one}' AS s", "SELECT a FROM s.q", "DETACH s", "ATTACH '{two}' AS s", "DELETE FROM s.q"], "one.db:q", "two.db:q"),
+        (["ATTACH '{one}' AS s", "SELECT a FROM s.q", "DETACH s", "ATTACH '{two}' AS s", "SELECT a FROM s.q"], "one.db:q two.db:q", ""),
+        (["ATTACH 'file:{one}?mode=ro' AS s", "SELECT count(*) FROM q"], "one.db:q", ""),
+        (["ATTACH '{main}' AS me", "SELECT a FROM me.t"], "t", ""),
+        (["ATTACH ':memory:' AS m", "CREATE TABLE m.x AS SELECT * FROM t"], "t", ""),
+        (["ATTACH '' AS m", "CREATE TABLE m.x AS SELECT * FROM t", "INSERT INTO u SELECT a FROM m.x"], "t", "u"),
+        (["ATTACH '{one}' AS s", 'CREATE TABLE "a:b"(x)', 'CREATE TABLE s."a:b"(x)'], "", '"a:b" one.db:"a:b"'),
+        (["ATTACH '{one}' AS s", "INSERT INTO s.q SELECT * FROM s.q"], "one.db:q", "one.db:q"),
+        (["ATTACH '{one}' AS s", "DROP TABLE IF EXISTS s.absent", "ALTER TABLE s.q RENAME TO r"], "", "one.db:q"),
+    ],
+)  # fmt: skip
+def test_a_table_is_in_the_file_that_its_database_is_when_the_statement_is_prepared(
+    tmp_path: Path, statements: list[str], read: str, written: str
+) -> None:
+    names = {one: make_side(tmp_path / f"{one}.db") for one in ("one", "two")}
+    names["main"] = str(tmp_path / "data.db")
+    with closing(sqlite3.connect(names["main"])) as made:
+        made.executescript(SCHEMA)
+    with closing(open_sqlite(names["main"])) as conn:
+        conn.isolation_level = None  # DETACH does not work within a transaction
+        tables = SqliteTableLog(conn, os.path.basename)
+        for _ in range(2):  # the second time, the statements are prepared already
+            tables.begin_step()
+            for one in statements:
+                with suppress(sqlite3.OperationalError):
+                    conn.execute(one.format(**names)).fetchall()
+            tables.resolve()
+            use = tables.drain()
+            assert not use.is_unclear
+            assert {*use.tables_read} >= {*read.split()}
+            assert {*use.tables_read} - {*read.split()} <= {*written.split()}
+            for name in ("s", "me", "m"):
+                with suppress(sqlite3.OperationalError):
+                    conn.execute(f"DETACH {name}")
+            if written:
+                assert {*use.tables_written} == {*written.split()}
+                break
+            assert use.tables_written == ()
+
+
+def test_where_the_file_of_a_table_is_not_known_all_files_may_be_meant(
+    tmp_path: Path,
+) -> None:
+    side = make_side(tmp_path / "side.db")
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        conn.execute(f"ATTACH '{side}' AS known")
+        tables = SqliteTableLog(conn, os.path.basename)
+        tables.begin_step()
+        conn.executescript(f"ATTACH '{side}' AS s; DELETE FROM s.q; DETACH s")
+        tables.resolve()
+        use = tables.drain()
+    assert use.is_unclear
+    assert "side.db:*" in use.tables_read
+    assert "side.db:*" in use.tables_written
+
+
+@pytest.mark.parametrize(
+    ("call", "is_unclear"),
+    [
+        (lambda conn: sqlite3.Connection.execute(conn, "INSERT INTO u SELECT * FROM log"), True),
+        (lambda conn: sqlite3.Cursor(conn).execute("CREATE TABLE x(a)"), True),
+        (lambda conn: sqlite3.Cursor(conn).executescript("DELETE FROM t"), True),
+        (lambda conn: sqlite3.Cursor(conn).execute("SELECT a FROM t"), False),
+        (lambda conn: conn.cursor().executemany("INSERT INTO u VALUES (?)", [(1,)]), False),
+        (lambda conn: conn.executescript("DROP TABLE t; CREATE TABLE t(a)"), False),
+    ],
+)
+def test_a_write_past_the_methods_of_orch_is_unclear(
+    tmp_path: Path, call: Callable[[sqlite3.Connection], object], is_unclear: bool
+) -> None:
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        conn.executescript(SCHEMA)
+        tables = SqliteTableLog(conn)
+        tables.begin_step()
+        call(conn)
+        tables.resolve()
+        assert tables.may_have_committed or not is_unclear
+        assert tables.drain().is_unclear == is_unclear
+
+
 def test_what_the_tool_sets_on_its_connection_changes_nothing(look: Look) -> None:
     def set_all(conn: sqlite3.Connection) -> None:
         conn.row_factory = lambda cursor, row: {"row": row}
