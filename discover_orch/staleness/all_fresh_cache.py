@@ -21,7 +21,7 @@ from discover_orch.staleness.versions import Versions
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
-_KIND = "all-fresh 3"
+_KIND = "all-fresh 4"
 #: What orch remembers of tools and databases. And the index: a new one
 #: means that another tree was found.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
@@ -35,12 +35,14 @@ class CacheKey(Struct, frozen=True, kw_only=True):
     """What the freshness of all tools depends on, beside the scanned tree and the configuration.
 
     `present` are files and folders, `absent` are paths that are not there; relative to the root, or absolute.
-    `environment` has the versions of environment variables. `has_packages`: versions of installed packages count too.
+    `environment` has the versions of environment variables, and `variables` the names of all, where a new one can
+    count. `has_packages`: versions of installed packages count too.
     """
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
+    variables: tuple[str, ...] = ()
     has_packages: bool = False
 
 
@@ -50,6 +52,7 @@ class _Document(Struct, frozen=True, kw_only=True):
     stamps: dict[str, str]
     absent: list[str]
     environment: Mapping[str, str]
+    variables: tuple[str, ...]
 
 
 def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
@@ -68,6 +71,8 @@ def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -
         return None
     versions = Versions(root, environ=environ)
     if any(versions.variable(name, was) != was for name, was in kept.environment.items()):
+        return None
+    if kept.variables and not environ.keys() <= {*kept.variables}:
         return None
     return kept.stages
 
@@ -101,6 +106,7 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
         stamps=stamps,
         absent=list(dict.fromkeys(cache_key.absent)),
         environment=cache_key.environment,
+        variables=cache_key.variables,
     )
     write_sealed(_path(root), _KIND, document)
 

@@ -24,6 +24,7 @@ from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.code_hashes import CodeIndex, CodeState
 from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.database_file import read_database, read_tables
+from discover_orch.staleness.environment_names import SpelledNames
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     ANY,
@@ -33,6 +34,8 @@ from discover_orch.staleness.fingerprint import (
     Seq,
     Success,
     ToolResult,
+    join_paths,
+    paths_in,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.versions import Versions
@@ -74,6 +77,7 @@ class CurrentState:
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         self.code = CodeIndex(project, signatures) if code is None else code
         self._codes: Mapping[str, CodeState] = {}
+        self.spelled = SpelledNames(project.root)
         #: What modules that cannot be read now meant when they last could be. Only a watch knows.
         self.last_good: Mapping[str, str] = {}
 
@@ -145,6 +149,10 @@ class CurrentState:
                 kind, _, name = key.partition(":")
                 if kind in ("file", "folder", "glob", "env"):
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
+                elif kind == "environ":
+                    known = paths_in(then)
+                    new = self.spelled.find(self.environ.keys() - {*known}, success.inputs.code)
+                    other[key] = join_paths((*known, *new)) if new else then
                 elif kind == "package":
                     other[key] = self.installed((name,)).get(name, ABSENT)
         if tool.inputs:
@@ -182,6 +190,7 @@ class CurrentState:
         present: dict[str, None] = {}
         absent: dict[str, None] = {}
         environment: dict[str, str] = {}
+        variables: tuple[str, ...] = ()
         has_packages = False
         for one in self._codes.values():
             present.update(dict.fromkeys(one.meanings))
@@ -195,6 +204,8 @@ class CurrentState:
                     return None
                 if kind == "env":
                     environment[path] = version
+                elif kind == "environ":
+                    variables = tuple(self.environ)
                 if kind in ("file", "folder"):
                     (present if version != ABSENT else absent)[path] = None
                 has_packages |= kind == "package"
@@ -210,6 +221,7 @@ class CurrentState:
             present=tuple(present),
             absent=tuple(absent),
             environment=environment,
+            variables=variables,
             has_packages=has_packages,
         )
 

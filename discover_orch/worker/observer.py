@@ -185,6 +185,10 @@ class Observer:
             seen["gaps"] = tuple(gaps)
         if environment.names:
             seen["environment"] = tuple(environment.names.copy())
+        if environment.asked:
+            seen["environment_asked"] = tuple(environment.asked.copy())
+        if environment.has_copied:
+            seen["has_copied_environment"] = True
         if project.used_modules:
             seen["used_modules"] = project.find_used_modules()
         if not is_setup and (shared := self._stacks.find_shared()):
