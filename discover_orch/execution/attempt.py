@@ -19,7 +19,9 @@ from discover_orch.execution.observed_flow import build_flow, find_missed, find_
 from discover_orch.execution.unseen_reads import (
     Cached,
     ChildCodeFinder,
+    find_output_files,
     natively_seen,
+    without_files,
     without_states,
     without_used,
 )
@@ -82,6 +84,7 @@ class AttemptReader:
         self._setup_of_files: dict[str, list[Observation]] = {}
         self._setup_of_resources: dict[str, list[Observation]] = {}
         self._child_code = ChildCodeFinder(present.project)
+        self._output_files = find_output_files()
         # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
         self._cached: dict[str, list[Cached]] = {}
 
@@ -108,7 +111,8 @@ class AttemptReader:
         before: ToolResult,
     ) -> Attempt:
         """`database` is the number of the database, `before` what was remembered of the tool."""
-        tool, seen = step.tool, event.seen or Observation()
+        tool = step.tool
+        seen = without_files(event.seen or Observation(), self._output_files)
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
         cached = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]

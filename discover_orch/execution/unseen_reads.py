@@ -4,7 +4,10 @@ code and children did, and the code that children ran.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+import os
+import stat
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -65,3 +68,21 @@ def without_used(cached: Cached, seen: Observation) -> Observation:
 def natively_seen(seen: Observation) -> Observation:
     """What makes the tool stale and says nothing of its data flow."""
     return Observation(listed=seen.native_listed, missed=seen.native_missed, began=seen.began)
+
+
+def find_output_files(fds: Iterable[int] = (1, 2)) -> frozenset[int]:
+    """The inodes of the files that orch writes its own output to, as with `orch run > run.log`. Who reads such a file
+    while a tool runs, as `tail -f` does, is not the tool."""
+    found = set()
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            state = os.fstat(fd)
+            if stat.S_ISREG(state.st_mode):
+                found.add(state.st_ino)
+    return frozenset(found)
+
+
+def without_files(seen: Observation, inodes: Collection[int]) -> Observation:
+    """The same without files that only the kernel saw and that have one of these inodes."""
+    kept = tuple(row for row in seen.native_read if row[3] not in inodes)
+    return seen if len(kept) == len(seen.native_read) else replace(seen, native_read=kept)
