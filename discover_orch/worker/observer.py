@@ -178,6 +178,8 @@ class Observer:
                 databases={self._paths.relative(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
+            if not is_setup and (shared := self._stacks.find_shared()):
+                seen["cached"] = self._find_cached(seen, shared)
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
         gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
@@ -191,8 +193,6 @@ class Observer:
             seen["has_copied_environment"] = True
         if project.used_modules:
             seen["used_modules"] = project.find_used_modules()
-        if not is_setup and (shared := self._stacks.find_shared()):
-            seen["cached"] = self._find_cached(seen, shared)
         return seen
 
     def _find_cached(
