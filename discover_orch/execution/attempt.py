@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.execution.events import ToolFinished
@@ -23,7 +22,16 @@ from discover_orch.execution.observed_flow import (
     find_tables_missed,
     uses_main_database,
 )
-from discover_orch.model.observation import CachedUse, ChildCode, Observation
+from discover_orch.execution.unseen_reads import (
+    Cached,
+    ChildCodeFinder,
+    find_output_files,
+    natively_seen,
+    without_files,
+    without_states,
+    without_used,
+)
+from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
@@ -38,6 +46,7 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
     Write,
+    join_paths,
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.source_files import path_module
@@ -50,13 +59,6 @@ from discover_orch.staleness.versions import (
     read_mark,
     stat_file,
 )
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from discover_orch.staleness.import_graph import ImportGraph
-
-#: Something that happens once in a worker, and when the step of the tool began that did it.
-_Cached = tuple[CachedUse, tuple[int, int]]
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -87,16 +89,17 @@ class AttemptReader:
         # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
         self._setup_of_files: dict[str, list[Observation]] = {}
         self._setup_of_resources: dict[str, list[Observation]] = {}
-        self._child_sources: dict[tuple[str, ...], ImportGraph] = {}
+        self._child_code = ChildCodeFinder(present.project)
+        self._output_files = find_output_files()
         # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
-        self._cached: dict[str, list[_Cached]] = {}
+        self._cached: dict[str, list[Cached]] = {}
 
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
         if event.seen is not None:
             written = {*find_changed(event.seen)}
             for use in event.seen.cached:
-                known = _without_states(use, written.difference(use.databases))
+                known = without_states(use, written.difference(use.databases))
                 self._cached.setdefault(use.path, []).append((known, event.seen.began))
         if event.setup is not None:
             for path in event.loaded:
@@ -116,11 +119,12 @@ class AttemptReader:
     ) -> Attempt:
         """`database` is the number of the main database, and `number_of` gives that of an attached file; `before` is
         what was remembered of the tool."""
-        tool, seen = step.tool, event.seen or Observation()
+        tool = step.tool
+        seen = without_files(event.seen or Observation(), self._output_files)
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
-        cached = [_without_used(one, seen) for path in code for one in self._cached.get(path, ())]
-        cached += map(_natively_seen, (*setup, seen))
+        cached = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
+        cached += map(natively_seen, (*setup, seen))
         has_passed = event.status in ("passed", "done")
         writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
         made = _made_before(seen, database, before)
@@ -142,6 +146,7 @@ class AttemptReader:
                 for name in one.environment
                 if not is_secret_name(name)
             },
+            **self._spelled_variables((*setup, seen), code),
         }
         flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made))
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
@@ -222,7 +227,7 @@ class AttemptReader:
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
-        child_code = self._find_child_code(seen.child_code)
+        child_code = self._child_code.find(seen.child_code)
         if extra or seen.used_modules or child_code:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
@@ -249,21 +254,23 @@ class AttemptReader:
             code[path] = UNSURE
         return code, modules, changed
 
-    def _find_child_code(self, modules: Collection[ChildCode]) -> tuple[str, ...]:
-        """The files of the project that these modules, run by a child process, import, themselves included."""
-        found: dict[str, None] = {}
-        for one in modules:
-            if one.folders not in self._child_sources:
-                from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
-
-                project = self._current.project
-                places = tuple(dict.fromkeys((*one.folders, *project.pythonpath)))
-                self._child_sources[one.folders] = ImportGraph(replace(project, pythonpath=places))
-            reach = self._child_sources[one.folders].reach(one.name)
-            found.update(dict.fromkeys(sorted(reach)))
-            if one.path and one.path not in reach:  # its name has a dot
-                found[one.path] = None
-        return tuple(path for path in found if not path.startswith("../"))
+    def _spelled_variables(
+        self, observed: Iterable[Observation], code: Mapping[str, str]
+    ) -> dict[Key, str]:
+        """The variables that this code means where it copies the environment or calls a library."""
+        asked: dict[str, None] = {}
+        has_copied = False
+        for one in observed:
+            asked.update(dict.fromkeys(one.environment_asked))
+            has_copied |= one.has_copied_environment
+        if not asked and not has_copied:
+            return {}
+        present = self._current
+        found = {"environ:": join_paths(present.environ)} if has_copied else {}
+        names = (*asked, *(present.environ if has_copied else ()))
+        for name in present.spelled.find(names, code):
+            found[f"env:{name}"] = present.versions.variable(name)
+        return found
 
     def _globs(self, patterns: Iterable[str]) -> dict[Key, str]:
         versions = Versions(self._root)
@@ -385,30 +392,6 @@ class AttemptReader:
         owners = sorted({owner for name in names for owner in self._owners[name]})
         installed = self._current.installed(owners)
         return {f"package:{name}": version for name, version in installed.items()}
-
-
-def _without_states(use: CachedUse, written: Collection[str]) -> CachedUse:
-    """The same without the states of files that the tool wrote itself: it is not known what it read before."""
-    read = tuple((row[0], -1, 0, 0, 0) if row[0] in written else row for row in use.read)
-    return replace(use, read=read)
-
-
-def _without_used(cached: _Cached, seen: Observation) -> Observation:
-    """What was cached as an observation of its own, without the databases that the tool of `seen` used itself."""
-    use, began = cached
-    used = {*(path for path, *_ in seen.read), *seen.written}.intersection(use.databases)
-    return Observation(
-        read=tuple(row for row in use.read if row[0] not in used),
-        listed=use.listed,
-        missed=use.missed,
-        environment=use.environment,
-        began=began,
-    )
-
-
-def _natively_seen(seen: Observation) -> Observation:
-    """What makes the tool stale and says nothing of its data flow."""
-    return Observation(listed=seen.native_listed, missed=seen.native_missed, began=seen.began)
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

@@ -82,6 +82,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
       statements are written in, by the name that sqlglot has for it.
     - `environment`: variables that the project's own code asked for by name, set or not.
+    - `environment_asked`: variables that a library has looked up for code of the project. `has_copied_environment`:
+      code of the project went through all variables, itself or in a library.
     - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
       packages that they are in, though it was not the first to load them.
     - `cached`: the parts of this that later tools need too without repeating them, by the file that did them.
@@ -114,6 +116,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     database: str = ""
     dialect: str = "sqlite"
     environment: tuple[str, ...] = ()
+    environment_asked: tuple[str, ...] = ()
+    has_copied_environment: bool = False
     used_modules: tuple[str, ...] = ()
     cached: tuple[CachedUse, ...] = ()
     native_read: tuple[FileState, ...] = ()

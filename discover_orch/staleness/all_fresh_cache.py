@@ -21,7 +21,7 @@ from discover_orch.staleness.versions import Versions
 from discover_orch.state.journal import EVENTS, RUNS, find_runs, has_ended
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, read_sealed, write_sealed
 
-_KIND = "all-fresh 3"
+_KIND = "all-fresh 4"
 #: What orch remembers of tools and databases. And the index: a new one
 #: means that another tree was found.
 _MEMORY = (f"{FOLDER}/tools", f"{FOLDER}/databases", f"{FOLDER}/index")
@@ -35,11 +35,13 @@ class CacheKey(Struct, frozen=True, kw_only=True):
     """What the freshness of all tools depends on, beside the scanned tree and the configuration.
 
     `paths` are those of files and folders, there or not; relative to the root, or absolute. `environment` has the
-    versions of environment variables. `has_packages`: versions of installed packages count too.
+    versions of environment variables, and `variables` the names of all, where a new one can count. `has_packages`:
+    versions of installed packages count too.
     """
 
     paths: frozenset[str] = frozenset()
     environment: Mapping[str, str] = {}
+    variables: tuple[str, ...] = ()
     has_packages: bool = False
 
 
@@ -49,6 +51,7 @@ class _Document(Struct, frozen=True, kw_only=True):
     stamps: dict[str, str]
     absent: list[str]
     environment: Mapping[str, str]
+    variables: tuple[str, ...]
 
 
 def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -> Stages | None:
@@ -67,6 +70,8 @@ def read_all_fresh(start: str, folder: str | None, environ: Mapping[str, str]) -
         return None
     versions = Versions(root, environ=environ)
     if any(versions.variable(name, was) != was for name, was in kept.environment.items()):
+        return None
+    if kept.variables and not environ.keys() <= {*kept.variables}:
         return None
     return kept.stages
 
@@ -99,6 +104,7 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
         stamps={path: stamp for path, stamp in stamps.items() if stamp != ABSENT},
         absent=absent,
         environment=cache_key.environment,
+        variables=cache_key.variables,
     )
     write_sealed(_path(root), _KIND, document)
 

@@ -19,12 +19,15 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current_databases import CurrentDatabases
+from discover_orch.staleness.environment_names import SpelledNames
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     Inputs,
     Key,
     Success,
     ToolResult,
+    join_paths,
+    paths_in,
 )
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
@@ -65,6 +68,8 @@ class CurrentState:
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         self.code = ImportGraph(project, signatures) if code is None else code
         self._codes: Mapping[str, CodeState] = {}
+        self.spelled = SpelledNames(project.root)
+        self._has_asked_for_all_variables = False
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
@@ -132,6 +137,11 @@ class CurrentState:
                 kind, _, name = key.partition(":")
                 if kind in ("file", "folder", "glob", "env"):
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
+                elif kind == "environ":
+                    self._has_asked_for_all_variables = True
+                    known = paths_in(then)
+                    new = self.spelled.find(self.environ.keys() - {*known}, success.inputs.code)
+                    other[key] = join_paths((*known, *new)) if new else then
                 elif kind == "package":
                     other[key] = self.installed((name,)).get(name, ABSENT)
                 elif kind == "attached":
@@ -175,6 +185,7 @@ class CurrentState:
         return CacheKey(
             paths=frozenset(paths | self.versions.paths),
             environment=self.versions.variables,
+            variables=tuple(self.environ) if self._has_asked_for_all_variables else (),
             has_packages=self._packages is not None,
         )
 

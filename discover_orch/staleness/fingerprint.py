@@ -40,7 +40,8 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
-#: - `param:since`: the value as text. `env:REGION`: a hash. `package:numpy`: its version. `python`. `database`.
+#: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
+#: - `package:numpy`: its version. `python`. `database`.
 #: - `attached:data/other.db`: the number of a database file that a tool attached.
 #: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables;
 #:   `table:@data/other.db:raw`: a table of an attached file. No version.

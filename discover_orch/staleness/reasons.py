@@ -17,6 +17,7 @@ from discover_orch.staleness.fingerprint import (
     UNSURE,
     Key,
     ToolResult,
+    paths_in,
     run_of,
 )
 from discover_orch.staleness.table_keys import is_table_list, table_name
@@ -87,6 +88,9 @@ def reason_sentence(
             return f"--{name.replace('_', '-')}: {then} → {now}"
         case "env":
             return f"the environment variable {name} changed"
+        case "environ":
+            new = sorted({*paths_in(reason.now)} - {*paths_in(reason.then)})
+            return f"the environment variable {', '.join(new)} is now set"
         case "package":
             if not reason.now:
                 return f"{name} {reason.then} is no longer installed"

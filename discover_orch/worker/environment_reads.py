@@ -2,7 +2,8 @@
 
 Python has no audit event for this. `os.environ` encodes each name before it looks it up, with a function that is an
 attribute of the mapping: replacing that function changes nothing that a program can notice. The calling code decides
-what counts. Copying the whole environment names no variable.
+what counts. Where the project copies the whole environment, or has a library look a name up, the parent finds out what
+its code means.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class EnvironmentReads:
     def __init__(self, project: ProjectCode, stacks: CallStacks) -> None:
         self._stacks = stacks
         self.names: dict[str, None] = {}
+        self.asked: dict[str, None] = {}  # by a library that code of the project has called
+        self.has_copied = False  # code of the project went through all names, also in a library
         self._changed: set[str] = set()  # set or deleted by the tool
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
@@ -57,6 +60,8 @@ class EnvironmentReads:
 
     def clear(self) -> None:
         self.names.clear()
+        self.asked.clear()
+        self.has_copied = False
         self._changed.clear()
 
     def _follow(self, environ: Any) -> None:
@@ -78,7 +83,10 @@ class EnvironmentReads:
             while frame is not None and frame.f_code.co_name == "__iter__":
                 frame = frame.f_back
             if frame is not None:
-                self._copying[id(frame.f_code), frame.f_lasti] = frame.f_code
+                here = id(frame.f_code), frame.f_lasti
+                if here not in self._copying or not self.has_copied:
+                    self._copying[here] = frame.f_code
+                    self.has_copied = self.has_copied or self._is_called_by_project(frame)
             return original_decode(key)
 
         environ.encodekey, environ.decodekey = encodekey, decodekey
@@ -94,10 +102,17 @@ class EnvironmentReads:
             ):
                 break
             frame = frame.f_back  # also out of generated code
-        if (
-            frame is not None
-            and self._project.find_file(frame.f_code)
-            and (id(frame.f_code), frame.f_lasti) not in self._copying
-        ):
+        if frame is None or (id(frame.f_code), frame.f_lasti) in self._copying:
+            return
+        if self._project.find_file(frame.f_code):
             self.names[name] = None
             self._stacks.find(frame).names[name] = None
+        elif self._is_called_by_project(frame):
+            self.asked[name] = None
+
+    def _is_called_by_project(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if self._project.find_file(frame.f_code):
+                return True
+            frame = frame.f_back
+        return False

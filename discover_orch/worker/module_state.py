@@ -8,6 +8,7 @@ it leads to, and the number and values of what they contain. Nothing of the user
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_OBJECTS = 2_000  # that one name leads to
-SCALARS = frozenset([type(None), bool, int, float, complex, str, bytes])
-CONTAINERS = frozenset([dict, list, tuple, set, frozenset, deque])
 DESCRIPTORS = (property, classmethod, staticmethod)
+#: Types by their identity: a metaclass can hash and compare as it likes.
+SCALARS = frozenset(map(id, (type(None), bool, int, float, complex, str, bytes)))
+CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+_CONTAINERS = frozenset(map(id, CONTAINERS))
+_TUPLES = frozenset(map(id, (tuple, frozenset, *DESCRIPTORS)))
 #: Types whose objects are looked into like containers.
 HOLDERS = (
     *(CellType, MappingProxyType, MethodType, SimpleNamespace, functools.partial, MutableMapping),
@@ -45,6 +49,8 @@ HOLDING_MODULES = frozenset(["configparser", "collections"])
 
 _dict_of: Any = type.__dict__["__dict__"].__get__
 _module_of: Any = type.__dict__["__module__"].__get__
+_qualname_of: Any = type.__dict__["__qualname__"].__get__
+_bases_of: Any = type.__dict__["__mro__"].__get__
 
 #: A number for the objects of each library, and of all others under "".
 _Parts = dict[str, int]
@@ -57,8 +63,10 @@ class _Shape:
     functions, which can have attributes at any time.
     """
 
-    def __init__(self, ids: tuple[int, ...], deep: list[str], functions: list[str]) -> None:
-        self.ids, self.deep, self.functions = ids, deep, functions
+    def __init__(
+        self, names: tuple[str, ...], ids: tuple[int, ...], deep: list[str], functions: list[str]
+    ) -> None:
+        self.names, self.ids, self.deep, self.functions = names, ids, deep, functions
 
 
 class ChangedName:
@@ -66,14 +74,19 @@ class ChangedName:
     module as it is reported."""
 
     def __init__(
-        self, module: ModuleType, name: str, file: str, packages: set[str], classes: set[type]
+        self,
+        module: ModuleType,
+        name: str,
+        packages: set[str],
+        classes: dict[int, type],
+        project: ProjectCode,
     ) -> None:
-        self.file = file
+        self.file = project.show(module.__file__ or "")
         self.name, self._module, self._packages = name, module, packages
-        self._value = vars(module).get(name)
+        self._module_of, self._value = project.module_of, vars(module).get(name)
         self._methods = [
-            (getattr(sys.modules.get(_module_of(one)), "__file__", None), f"{one.__qualname__}.")
-            for one in classes
+            (getattr(sys.modules.get(_module_of(one)), "__file__", None), f"{_qualname_of(one)}.")
+            for one in classes.values()
         ]
 
     def is_used_by(self, codes: Iterable[CodeType]) -> bool:
@@ -101,10 +114,8 @@ class ChangedName:
             return True
         if module.__name__ in names or module.__name__.rpartition(".")[2] in names:
             return True
-        for other in [*sys.modules.values()]:
-            if getattr(other, "__file__", None) == code.co_filename:
-                return vars(other).get(self.name) is self._value
-        return False
+        other = sys.modules.get(self._module_of.get(code.co_filename, ""))
+        return isinstance(other, ModuleType) and vars(other).get(self.name) is self._value
 
 
 class ModuleState:
@@ -133,37 +144,42 @@ class ModuleState:
             if isinstance(module, ModuleType) and not getattr(
                 module.__spec__, IS_INITIALIZING, False
             ):
-                self._before[name] = self._describe(module)
+                with contextlib.suppress(Exception):  # another thread changes it, or an odd class
+                    self._before[name] = self._describe(module)
 
     def find_changed(self) -> list[ChangedName]:
-        found = []
+        found: list[ChangedName] = []
         for name, before in [*self._before.items()]:
             module = sys.modules.get(name)
             if not isinstance(module, ModuleType) or not module.__file__:
                 continue
-            now = self._before[name] = self._describe(module)
-            if now == before:
-                continue
-            file = self._project.show(module.__file__)
-            for one, packages in _compare(before, now):
-                value = vars(module).get(one)
-                if isinstance(value, ModuleType) or (
-                    one not in before[0] and isinstance(value, (FunctionType, type))
-                ):
-                    continue  # imported or defined late
-                classes: set[type] = set()
-                self._describe_value(value, name, classes)
-                found.append(ChangedName(module, one, file, packages, classes))
+            with contextlib.suppress(Exception):
+                now = self._before[name] = self._describe(module)
+                if now != before:
+                    found += self._find_names(module, before, now)
         return found
+
+    def _find_names(self, module: ModuleType, before: _State, now: _State) -> Iterator[ChangedName]:
+        for name, packages in _compare(before, now):
+            value = vars(module).get(name)
+            kind = type(value)
+            if issubclass(kind, ModuleType) or (
+                name not in before[0] and issubclass(kind, (FunctionType, type))
+            ):
+                continue  # imported or defined late
+            classes: dict[int, type] = {}
+            self._describe_value(value, module.__name__, classes)
+            yield ChangedName(module, name, packages, classes, self._project)
 
     def _describe(self, module: ModuleType) -> _State:
         """Most of what a module holds is told by its identity, and is not looked into."""
         held, home = vars(module).copy(), module.__name__
-        ids = tuple(map(id, held.values()))
+        names, ids = tuple(held), tuple(map(id, held.values()))
         shape = self._shapes.get(home)
-        if shape is None or shape.ids != ids:
+        if shape is None or shape.ids != ids or shape.names != names:
             named = [(name, value) for name, value in held.items() if not _is_special(name)]
             shape = self._shapes[home] = _Shape(
+                names,
                 ids,
                 [name for name, value in named if self._may_keep(value, home)],
                 [name for name, value in named if type(value) is FunctionType],
@@ -180,9 +196,11 @@ class ModuleState:
         for name in shape.functions:
             if held[name].__dict__ and name not in deep:
                 deep[name] = self._describe_value(held[name], home)
-        return tuple(held), ids, deep
+        return names, ids, deep
 
-    def _describe_value(self, value: object, home: str, classes: set[type] | None = None) -> _Parts:
+    def _describe_value(
+        self, value: object, home: str, classes: dict[int, type] | None = None
+    ) -> _Parts:
         """A number for what a value of the module `home` leads to, by package; "" for the project. Adds to `classes`
         those of the project.
         """
@@ -192,7 +210,7 @@ class ModuleState:
         while waiting and len(seen) < MOST_OBJECTS:
             one, package = waiting.pop()
             numbers = parts[package]
-            if type(one) in SCALARS:
+            if id(type(one)) in SCALARS:
                 numbers.append(hash(one))
                 continue
             numbers.append(id(one))
@@ -209,7 +227,7 @@ class ModuleState:
         return {package: hash(tuple(numbers)) for package, numbers in parts.items()}
 
     def _look_inside(
-        self, one: Any, home: str, classes: set[type] | None
+        self, one: Any, home: str, classes: dict[int, type] | None
     ) -> tuple[str, list[object]]:
         """The library that an object belongs to, "" for none, and what it contains."""
         kind = type(one)
@@ -217,19 +235,20 @@ class ModuleState:
             return "", _find_kept(one)
         if kind is dict:
             return "", [*one.values()]
-        if kind in CONTAINERS:
+        if id(kind) in _CONTAINERS:
             return "", [*one]
         if issubclass(kind, type):
             if _module_of(one) != home:  # the module of the class itself is looked at too
                 return "", []
             if classes is not None:
-                classes.add(one)
+                classes[id(one)] = one
             return "", self._look_inside_class(one)
         owner = self._kind(kind)
         if owner is None:
             return "", []
         if owner == "" and classes is not None:
-            classes.update(base for base in kind.__mro__ if self._kind(base) == "")
+            bases: Any = _bases_of(kind)
+            classes.update({id(base): base for base in bases if self._kind(base) == ""})
         return (owner if owner != _HELD else ""), gc.get_referents(one)
 
     def _look_inside_class(self, one: type) -> list[Any]:
@@ -247,17 +266,19 @@ class ModuleState:
         classes those count that the module `home` defines.
         """
         kind = type(value)
-        if kind in SCALARS:
+        if id(kind) in SCALARS:
             return False
         if issubclass(kind, type):
             return home != "" and _module_of(value) == home
         if kind is FunctionType:
             return any(map(self._may_keep, _find_kept(value)))
-        if kind in (tuple, frozenset) or kind in DESCRIPTORS:
+        if id(kind) in _TUPLES:
             return any(map(self._may_keep, gc.get_referents(value)))
         if kind is CellType:
-            return not all(isinstance(one, type) for one in gc.get_referents(value))  # of `super()`
-        return kind in CONTAINERS or self._kind(kind) is not None
+            return not all(
+                issubclass(type(one), type) for one in gc.get_referents(value)
+            )  # of `super()`
+        return id(kind) in _CONTAINERS or self._kind(kind) is not None
 
     def _kind(self, kind: type) -> str | None:
         """To whom objects of the type belong: "" for the project, _HELD for what is looked into like a container, the
@@ -304,7 +325,7 @@ def _find_kept(function: FunctionType) -> list[object]:
     if function.__closure__:
         kept += function.__closure__
     if function.__defaults__:
-        kept += [one for one in function.__defaults__ if type(one) not in SCALARS]
+        kept += [one for one in function.__defaults__ if id(type(one)) not in SCALARS]
     for others in (function.__kwdefaults__, function.__dict__):
         if others:
             kept += others.values()

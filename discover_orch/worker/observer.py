@@ -215,6 +215,8 @@ class Observer:
                 ),
                 began=self._began[0],
             )
+            if not is_setup and (shared := self._stacks.find_shared()):
+                seen["cached"] = self._find_cached(seen, shared)
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
         gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
@@ -222,10 +224,12 @@ class Observer:
             seen["gaps"] = tuple(gaps)
         if environment.names:
             seen["environment"] = tuple(environment.names.copy())
+        if environment.asked:
+            seen["environment_asked"] = tuple(environment.asked.copy())
+        if environment.has_copied:
+            seen["has_copied_environment"] = True
         if project.used_modules:
             seen["used_modules"] = project.find_used_modules()
-        if not is_setup and (shared := self._stacks.find_shared()):
-            seen["cached"] = self._find_cached(seen, shared)
         return seen
 
     def _find_cached(

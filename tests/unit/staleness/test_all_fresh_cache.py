@@ -533,7 +533,7 @@ def test_a_damaged_file_is_no_verdict(root: Path, damage: Callable[[Path], objec
 
 def test_a_document_of_another_shape_or_kind_is_none(root: Path) -> None:
     path = str(root / ".orch/all-fresh")
-    document = read_sealed(path, "all-fresh 3", dict[str, object])
+    document = read_sealed(path, "all-fresh 4", dict[str, object])
     assert document is not None
     others: list[dict[str, object]] = [
         {"made_with": None},
@@ -542,11 +542,11 @@ def test_a_document_of_another_shape_or_kind_is_none(root: Path) -> None:
         {"stages": "fetch"},
     ]
     for changes in others:
-        write_sealed(path, "all-fresh 3", {**document, **changes})
+        write_sealed(path, "all-fresh 4", {**document, **changes})
         assert find(root) is None
     write_sealed(path, "tool 2", document)
     assert find(root) is None
-    write_sealed(path, "all-fresh 3", document)
+    write_sealed(path, "all-fresh 4", document)
     assert find(root) is not None
 
 

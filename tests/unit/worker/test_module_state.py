@@ -45,6 +45,19 @@ class Derived(Base):
 
 slots, derived = Slots(), Derived()
 
+class Odd(type):
+    def __getattribute__(cls, name): raise RuntimeError(name)
+    def __hash__(cls): raise RuntimeError
+    def __eq__(cls, other): raise RuntimeError
+class Raising(metaclass=Odd):
+    def __getattribute__(self, name): raise RuntimeError(name)
+    def __len__(self): raise RuntimeError
+    def __iter__(self): raise RuntimeError
+    def __hash__(self): raise RuntimeError
+    def __eq__(self, other): raise RuntimeError
+    def __bool__(self): raise RuntimeError
+raising = Raising()
+
 def with_default(kept=[]): kept.append(1)
 def with_attribute(): with_attribute.kept = 1
 def closing():

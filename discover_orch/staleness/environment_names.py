@@ -1,0 +1,93 @@
+"""Which environment variables the project's own code means where it does not ask for them by name: where it copies the
+whole environment, as pydantic-settings does for it, or has a library look a variable up.
+
+A variable counts where the code spells its name, in any case: as a word (`region: str` in a class of settings), or as
+a prefix in quotes and a word (`env_prefix="APP_"` and `region`). So a new terminal makes nothing stale.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from discover_orch.model.parameter import is_secret_name
+
+#: What describes the terminal, the session and the user; and how the names of such variables begin.
+VOLATILE = frozenset(
+    [
+        *("PATH", "HOME", "USER", "PWD", "SHELL", "TERM", "LANG", "COLUMNS", "LINES"),
+        *(
+            "_",
+            "SHLVL",
+            "OLDPWD",
+            "LOGNAME",
+            "MAIL",
+            "HOSTNAME",
+            "DISPLAY",
+            "WINDOWID",
+            "COLORTERM",
+        ),
+    ]
+)
+VOLATILE_PREFIXES = (
+    *("DBUS_", "GITHUB_", "GNOME_", "KONSOLE_", "LC_", "ORCH_", "RUNNER_", "SSH_", "TERM_"),
+    *("TMUX", "VSCODE_", "WAYLAND_", "XDG_"),
+)
+_WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r"[\"'](\w+?)_*[\"']")
+#: The words of a text, and those that stand alone in quotes, without underscores at the end. In small letters.
+Words = tuple[frozenset[str], frozenset[str]]
+
+
+class SpelledNames:
+    """Reads code of the project as text, each file once while it means the same."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._words: dict[tuple[str, str], Words] = {}  # by the path and the hash
+
+    def find(self, names: Iterable[str], code: Mapping[str, str]) -> list[str]:
+        """Those of these variables, less secrets, that count for a tool with this code (hashes by path)."""
+        chosen = [
+            one
+            for one in dict.fromkeys(names)
+            if one not in VOLATILE
+            and not one.startswith(VOLATILE_PREFIXES)
+            and not is_secret_name(one)
+        ]
+        if not chosen:
+            return []
+        for row in code.items() - self._words.keys():
+            try:
+                with open(os.path.join(self._root, row[0]), "rb") as file:
+                    text = file.read().decode("utf-8", "replace")
+            except OSError:
+                text = ""
+            self._words[row] = read_words(text)
+        return find_spelled(chosen, [self._words[row] for row in code.items()])
+
+
+def read_words(text: str) -> Words:
+    lower = text.lower()
+    return frozenset(_WORD.findall(lower)), frozenset(_QUOTED.findall(lower))
+
+
+def find_spelled(names: Iterable[str], texts: Iterable[Words]) -> list[str]:
+    """Those of these variables whose names the texts of the code spell, in their order."""
+    words: set[str] = set()
+    prefixes: set[str] = set()
+    for some, quoted in texts:
+        words |= some
+        prefixes |= quoted
+    return [name for name in names if _is_spelled(name.lower(), words, prefixes)]
+
+
+def _is_spelled(name: str, words: set[str], prefixes: set[str]) -> bool:
+    if name in words:
+        return True
+    # A prefix ends before an underscore. Two of them stand between the names of nested settings.
+    ends = (place for place, letter in enumerate(name) if letter == "_")
+    return any(
+        name[:end] in prefixes and words.issuperset(name[end + 1 :].split("__")) for end in ends
+    )

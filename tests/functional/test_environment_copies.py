@@ -1,0 +1,77 @@
+"""Environment variables that code means without asking for them by name. Seen through the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import ran, reasons
+
+#: As pydantic-settings reads its settings, from a library that is installed.
+LIBRARY = """
+    import os
+    class Settings:
+        prefix = ""
+        def __init__(self):
+            found = {name.lower(): value for name, value in os.environ.items()}
+            for name in type(self).__annotations__:
+                setattr(self, name, found.get(self.prefix + name, getattr(type(self), name)))
+    def ask(name):
+        return os.environ.get(name, "")
+    """
+SETTINGS = {
+    "settings_of_a_library": """
+        from settings_library import Settings
+        class Ours(Settings):
+            prefix = "app_"
+            region: str = "us"
+        def region():
+            return Ours().region
+        """,
+    "a_copy": """
+        import os
+        def region():
+            return {**os.environ}.get("APP_REGION", "us")
+        """,
+    "a_call_of_a_library": """
+        from settings_library import ask
+        def region():
+            return ask("APP_REGION") or "us"
+        """,
+}
+
+
+@pytest.mark.parametrize("how", SETTINGS)
+def test_a_variable_whose_name_the_code_spells_counts(
+    how: str, project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'pythonpath = [".", "lib/site-packages"]\n',
+            "lib/site-packages/settings_library.py": LIBRARY,
+            "src/common/__init__.py": "",
+            "src/common/settings.py": SETTINGS[how],
+            "src/one.py": """
+                from src.common.settings import region
+                STAGE = "s"
+                def run():
+                    open("one.txt", "w").write(region())
+                """,
+            "src/other.py": "STAGE = 's'\ndef run():\n    open('other.txt', 'w').write('')\n",
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    noise = {"TERM": "dumb", "SSH_TTY": "/dev/pts/1", "NEW_NAME": "1", "APP_OTHER": "1"}
+    assert reasons(orch, env=noise) == {}
+    assert ran(orch("run", "--changed", "--json", env=noise)) == []  # remembers that all is fresh
+    here = {"APP_REGION": "eu", **noise}
+    (sentence,) = reasons(orch, env=here)["one"][:1]
+    assert "environment variable APP_REGION" in sentence
+    answer = orch("run", "--changed", "--json", env=here)
+    assert ran(answer) == ["one"], answer.text
+    assert (root / "one.txt").read_text() == "eu"
+    assert reasons(orch, env=here) == {}
+    assert [*reasons(orch, env={"APP_REGION": "us"})] == ["one"]
+    assert [*reasons(orch)] == ["one"]
