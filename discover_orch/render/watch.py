@@ -77,10 +77,7 @@ def _event_text(
         case NoMeaningfulChange(paths=paths):
             return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
         case CannotRun(waiting=waiting):
-            text = "waiting for a fix"
-            if waiting:
-                text += f" before running {names_text(waiting, MOST)}"
-            return style.paint(text, "yellow") + "\n"
+            return style.paint(_waiting_for_fix(waiting), "yellow") + "\n"
         case RunStarting(imported=imported) if verbose and imported:
             return style.paint(_preloaded(imported), "dim") + "\n"
         case KeyAnswered(key="h"):
@@ -222,10 +219,10 @@ def _changed(event: ChangesFound, style: Style) -> str:
     left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
     if event.stays_stale:
         left += f"; still stale afterwards: {names_text(event.stays_stale, MOST)}"
+    if event.action == "wait" and not event.tools:
+        return f"{what} {to} {_waiting_for_fix(event.left)}{gone}"
     if not event.tools:
-        nothing = "waiting for a fix" if event.action == "wait" else "nothing to run"
-        if not event.left and event.action != "wait":
-            nothing = "no watched tool is affected"
+        nothing = "nothing to run" if event.left else "no watched tool is affected"
         return f"{what} {to} {nothing}{left}{gone}"
     by_name = event.scope == "tool" or not event.stages
     names = names_text(event.tools if by_name else event.stages, MOST)
@@ -237,6 +234,14 @@ def _changed(event: ChangesFound, style: Style) -> str:
     counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
     end = ends.get(event.action, "")
     return f"{what} {to} {style.paint(names, 'bold')}{counts}{end}{left}{gone}"
+
+
+def _waiting_for_fix(names: tuple[str, ...]) -> str:
+    return (
+        f"waiting for a fix before running {names_text(names, MOST)}"
+        if names
+        else "waiting for a fix"
+    )
 
 
 def _what_changed(event: ChangesFound) -> str:

@@ -127,7 +127,7 @@ class ChangeHandler:
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = "wait" if held or watched.status.broken or watched.problems else "none"
-        if action == "wait" and has_new_problems:
+        if has_new_problems and not runs:
             return  # the problems say all that there is to say
         self._outbox.add(
             ChangesFound(

@@ -46,7 +46,6 @@ from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.key_commands import KeyCommands
 from discover_orch.watch.project import OtherRuns, WatchedProject, WatchRequest
 from discover_orch.watch.schedule import Schedule
-from discover_orch.worker.protocol import Preload
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25
@@ -345,14 +344,7 @@ class WatchLoop:
 
     def _spec(self) -> WarmWorkerSpec:
         """What the warm worker has to import: what the tools do, or what the user names."""
-        project, wanted = self.watched.view.project, self._options.preload
-        order = Preload(
-            root=project.root,
-            pythonpath=session.absolute_pythonpath(project),
-            modules=self.watched.preload()
-            if wanted is None
-            else tuple((name, ()) for name in wanted),
-        )
+        order = self.watched.preload(self._options.preload)
         return WarmWorkerSpec(order=order, installed=self._packages.installed)
 
     def _prepare_worker(self) -> None:

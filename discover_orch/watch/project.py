@@ -16,6 +16,7 @@ from discover_orch import __version__
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
+from discover_orch.execution import session
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -42,6 +43,7 @@ from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
 from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
+from discover_orch.worker.protocol import Preload
 
 
 class WatchRequest(Struct, frozen=True, kw_only=True):
@@ -108,9 +110,16 @@ class WatchedProject:
         freshness = self.status.freshness()
         return tuple(module for module in self.targets if freshness[module].state == "failed")
 
-    def preload(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The third-party imports of the watched tools: (module, names of its `from`)."""
-        return self.status.code.third_party(self.targets)
+    def preload(self, named: tuple[str, ...] | None) -> Preload:
+        """What a worker has to import ahead: these modules, or with None the third-party imports of the tools."""
+        project = self.view.project
+        modules = (
+            self.status.code.third_party(self.targets)
+            if named is None
+            else tuple((name, ()) for name in named)
+        )
+        pythonpath = session.absolute_pythonpath(project)
+        return Preload(root=project.root, pythonpath=pythonpath, modules=modules)
 
     def plan_of(self, reasons: Mapping[str, str]) -> Plan:
         """The part of the plan with these tools, in its order."""

@@ -11,7 +11,6 @@ import time
 
 from msgspec import Struct
 
-from discover_orch.execution import session
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import discard_worker
 from discover_orch.execution.worker_shutdown import WorkerDied
@@ -82,11 +81,7 @@ def diagnose(
     started = time.perf_counter()
     watched.files.find_changed()
     look = time.perf_counter() - started
-    wanted = watched.preload() if preload is None else tuple((name, ()) for name in preload)
-    order = Preload(
-        root=project.root, pythonpath=session.absolute_pythonpath(project), modules=wanted
-    )
-    imports, more = _try_imports(order)
+    imports, more = _try_imports(watched.preload(preload))
     return WatchDiagnostics(
         folders=tuple(_folder(project.root, path, is_deep=path in deep) for path in (*deep, *flat)),
         files=len(watched.files),

@@ -151,6 +151,8 @@ def test_it_says_when_nothing_is_affected_or_only_what_does_not_run() -> None:
     assert text(nothing) == "src/parse.py changed → no watched tool is affected\n"
     waits = replace(nothing, action="wait")
     assert text(waits) == "src/parse.py changed → waiting for a fix\n"
+    held = text(replace(waits, left=("parse", "enrich")))
+    assert held == "src/parse.py changed → waiting for a fix before running parse, enrich\n"
     left = replace(nothing, left=("render",))
     assert text(left) == "src/parse.py changed → nothing to run; stale, but not run: render\n"
 

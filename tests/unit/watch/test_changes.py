@@ -68,6 +68,17 @@ def test_after_the_fix_of_what_could_not_be_read_the_watch_says_that_it_watches(
     assert watched.settle() == []
 
 
+def test_a_mistake_in_the_configuration_during_a_run_is_reported_once(watch: Watch) -> None:
+    watched = busy(watch)
+    watched.save({"orch.toml": "stagse = []\n"})
+    watched.until(CannotRun)
+    watched.save({"orch.toml": FILES["orch.toml"]})
+    watched.until(ChangesFound)
+    assert len(watched.all_of(ChangesFound)) == len(watched.all_of(CannotRun)) == 1
+    let_go(watched)
+    watched.until_idle()
+
+
 def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/d.py": tool("d0")})
