@@ -316,7 +316,7 @@ def _nothing_to_overlap(
         hint += "; orch check --jobs shows which"
     return Problem(
         code="nothing-to-overlap",
-        message="no two of these tools may run at the same time, so more than one worker is of no use",
+        message="no two of these tools may run at the same time, so more than one worker does not help",
         hint=hint,
         severity="warning",
     )
