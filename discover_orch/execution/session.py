@@ -114,7 +114,7 @@ def run_plan(
                 settle=_settle_with(prepare),
                 commit=_find_commit(project, executor),
             )
-            if jobs > 1 and queue is None:
+            if jobs > 1 and queue is None and len(plan.steps) > 1:
                 events = _insert(
                     RunNote(
                         problem=_nothing_to_overlap(
