@@ -78,7 +78,7 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
         path = f"{folder}/{name}" if folder else name
         old = read_file(root, path)
         if old is not None and old != text.encode():
-            raise OrchUsage(f"{path} exists already", "remove it first, or print without --write")
+            raise OrchUsage(f"{path} already exists", "remove it first, or print without --write")
         changes += [FileChange(path=path, old=old, new=text.encode(errors="surrogateescape"))]
     write_changes(root, changes)
     show_changes(context, tuple(changes))

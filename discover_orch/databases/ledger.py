@@ -60,8 +60,8 @@ class Ledger:
     def refuse_committed(self, entry: LedgerEntry) -> None:
         if self.is_committed(entry):
             raise AlreadyCommitted(
-                f"attempt {entry.attempt} of {entry.tool} in run {entry.run} is committed already, says the table "
-                f"{OWN_TABLE}; it does not run again"
+                f"attempt {entry.attempt} of {entry.tool} in run {entry.run} is already committed, according to the "
+                f"table {OWN_TABLE}; it does not run again"
             )
 
     def add(self, entry: LedgerEntry) -> None:

@@ -131,7 +131,7 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
             problem = Problem(
                 code="same-module",
                 message=f'{others[0]} is also the module "{candidate.module}"',
-                hint="rename one of them: Python imports only one module of a name",
+                hint="rename one of them: Python imports only one module with a given name",
                 location=Location(path=candidate.facts.path),
             )
             candidate = replace(candidate, problems=(*candidate.problems, problem))

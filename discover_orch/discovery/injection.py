@@ -32,7 +32,7 @@ def split_arguments(
             Problem(
                 code="yield",
                 message="run() contains yield, so calling it would execute nothing",
-                hint="do the work without yield, or move it into another function and use up its result in run()",
+                hint="do the work without yield, or move it into another function and consume its result in run()",
                 location=Location(path=path, line=run.yield_line),
             )
         )

@@ -29,10 +29,10 @@ PAUSE = 0.1
 #: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
 LONGEST_ANSWER, LONGEST_LOOK = 60.0, 10.0
 TIME_TO_CLOSE = 5.0
-NOT_COMMITTED = (
-    "was killed before its commit, says the ledger: nothing that it wrote in the database stays"
+NOT_COMMITTED = "was killed before its commit, according to the ledger: nothing that it wrote in the database stays"
+COMMITTED_NOTE = (
+    "was killed after its commit, according to the ledger: what it wrote in the database stays"
 )
-COMMITTED_NOTE = "was killed after its commit, says the ledger: what it wrote in the database stays"
 
 
 def settle_killed_run(

@@ -117,7 +117,7 @@ def run_plan(
                 settle=_settle_with(prepare),
                 commit=_find_commit(project, executor),
             )
-            if jobs > 1 and queue is None:
+            if jobs > 1 and queue is None and len(plan.steps) > 1:
                 events = _insert(
                     RunNote(
                         problem=_nothing_to_overlap(
@@ -335,7 +335,7 @@ def _nothing_to_overlap(
         hint += "; orch check --jobs shows which"
     return Problem(
         code="nothing-to-overlap",
-        message="no two of these tools may run at the same time, so more than one worker is of no use",
+        message="no two of these tools may run at the same time, so more than one worker does not help",
         hint=hint,
         severity="warning",
     )

@@ -169,12 +169,14 @@ def hide_url_passwords(text: str) -> str:
 
 
 def find_url_passwords(text: str) -> list[str]:
-    """The passwords of the URLs in `text`, as they stand there and decoded."""
+    """The passwords of the URLs in `text`, as they stand there and decoded. One that is the name of its user, as in
+    `postgres:postgres@localhost`, is none: masked everywhere, it would hide an ordinary word."""
     if "://" not in text or "@" not in text:
         return []
     from urllib.parse import unquote
 
-    found = [password for _, password in re.findall(_URL_PASSWORD, text)]
+    pairs = re.findall(_URL_PASSWORD, text)
+    found = [password for before, password in pairs if before != f"://{password}:"]
     return [*found, *(unquote(one) for one in found if "%" in one)]
 
 

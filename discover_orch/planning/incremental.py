@@ -299,7 +299,7 @@ def _nothing_to_resume(root: str) -> str:
         return (
             "nothing to resume: nothing is left of any run that failed, was interrupted or killed"
         )
-    source = ", says the ledger" if any(one.is_settled for one in record.tools) else ""
+    source = ", according to the ledger" if any(one.is_settled for one in record.tools) else ""
     return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"
 
 

@@ -279,7 +279,7 @@ def _compare_config(root: str, table: Mapping[str, object]) -> Problem | None:
     return adopt_problem(
         project.config or SHARED_FILE,
         None,
-        "the project has settings of orch already",
+        "the project already has orch settings",
         f"set there: {text}",
     )
 

@@ -36,7 +36,7 @@ def build_new_tool(
     path = os.path.join(folder, f"{name}.py").replace(os.sep, "/").removeprefix("./")
     for taken in (path, f"{path.removesuffix('.py')}/__init__.py"):
         if os.path.lexists(os.path.join(project.root, taken)):
-            raise _wrong(f"{taken} exists already", "choose another name, or another --package")
+            raise _wrong(f"{taken} already exists", "choose another name, or another --package")
     is_sqlite = project.database.startswith("sqlite:") and not uses_get_connection(
         registry, project
     )
@@ -180,7 +180,7 @@ def _test_path(root: str, path: str) -> str:
         found = f"{folder}/test_{'_'.join(parts[start:])}.py"
         if not os.path.lexists(os.path.join(root, found)):
             return found
-    raise _wrong(f"{folder} has a test of this name already", "choose another name")
+    raise _wrong(f"{folder} already has a test of this name", "choose another name")
 
 
 def _module_text(name: str, stage: str, after: str | None, *, is_sqlite: bool) -> str:

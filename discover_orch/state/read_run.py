@@ -272,9 +272,9 @@ def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:
     if tool.status != "unknown" or is_committed is None:
         return tool
     if is_committed:
-        note = "the run was killed after the commit of this tool, says the ledger"
+        note = "the run was killed after the commit of this tool, according to the ledger"
         return replace(tool, status="passed", notes=(note,), is_settled=True)
-    message = "the run was killed before the commit of this tool, says the ledger"
+    message = "the run was killed before the commit of this tool, according to the ledger"
     error = Failure(kind="crash", type="crash", message=message)
     return replace(tool, status="failed", error=error, is_settled=True)
 

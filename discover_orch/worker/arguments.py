@@ -132,7 +132,7 @@ def refuse_generator(run: Callable[..., Any], returned: object) -> None:
     if code is _code_of(run):
         raise SignatureProblem(
             "run() contains yield, so calling it executed nothing",
-            "do the work without yield, or in another function whose result run() uses up",
+            "do the work without yield, or in another function whose result run() consumes",
         )
 
 

@@ -107,7 +107,7 @@ def test_the_workflow_is_yaml_with_the_steps(project: Project, orch: Orch) -> No
     assert orch("export", "github", "night ly", "--every", "1d", "--write").code == 0
     refused = orch("export", "github", "--write")
     assert refused.code == 2
-    assert ".github/workflows/orch.yml exists already" in refused.err
+    assert ".github/workflows/orch.yml already exists" in refused.err
     project({"orchconf.py": "def get_connection(): ..."})
     assert "data.db" not in orch("export", "github").out
 

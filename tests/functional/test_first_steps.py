@@ -145,7 +145,7 @@ def test_new_refuses_what_would_not_be_a_tool(project: Project, orch: Orch) -> N
         "test_it --stage ingest": "test_it.py would not be scanned",
         "class --stage ingest": '"class" cannot be the name of a module',
         "shop/load --stage ingest": "--package src/shop",
-        "parse --stage ingest": "src/a/parse.py exists already",
+        "parse --stage ingest": "src/a/parse.py already exists",
         "load --stage ingst": 'did you mean "ingest"?',
         "load --stage all": '"all" cannot be the name of a stage',
         "load --stage full": '"full" cannot be the name of a stage',

@@ -175,7 +175,7 @@ def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
     (root / "src/a.py").write_text(code)
 
     assert "running 1 tool: b" in kill_during(root, "b", "--resume", commits=True)
-    ended = "run 3 was killed after all its tools had passed, says the ledger"
+    ended = "run 3 was killed after all its tools had passed, according to the ledger"
     assert f"nothing to resume: {ended}" in " ".join(orch("run", "--resume").out.split())
     rows = [query(root, "sqlite:", f"select x from {name}") for name in ("a", "b")]
     assert rows == [[("first",)]] * 2
@@ -237,7 +237,7 @@ def test_an_attempt_that_is_committed_or_given_up_is_refused(project: Project, u
         assert worker.run("src.a", "conn").status == "passed"
         again = worker.run("src.a", "conn")
         assert again.status == "failed"
-        assert "is committed already" in again.error.message
+        assert "is already committed" in again.error.message
         asked = [LedgerEntry(project="p", tool=f"src.{one}", run="1", key="k") for one in "ab"]
         for settles in (False, True, False):
             worker.supervisor.send(AskLedger(entries=tuple(asked), settles=settles))

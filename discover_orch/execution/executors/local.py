@@ -349,9 +349,7 @@ class LocalExecutor:
             failure = replace(failure, message=message, type="lost")
         elif number == worker.committing:
             status = "unknown"
-            message = (
-                f"{failure.message} while it was committed: what it wrote may be in the database"
-            )
+            message = f"{failure.message} during its commit: what it wrote may be in the database"
             failure = replace(failure, message=message)
         yield ToolFinished(
             module=self._module(number),

@@ -113,11 +113,11 @@ def test_two_files_of_one_module_path_are_both_told() -> None:
     assert [said(candidate.problems) for candidate in found.enabled] == [
         [
             'src/a.py: src/a/__init__.py is also the module "a"'
-            " (rename one of them: Python imports only one module of a name)"
+            " (rename one of them: Python imports only one module with a given name)"
         ],
         [
             'src/a/__init__.py: src/a.py is also the module "a"'
-            " (rename one of them: Python imports only one module of a name)"
+            " (rename one of them: Python imports only one module with a given name)"
         ],
         [],
     ]

@@ -20,6 +20,8 @@ from discover_orch.model.parameter import (
     Param,
     ParamType,
     ScalarKind,
+    find_url_passwords,
+    hide_url_passwords,
     is_secret_name,
 )
 from tests.support.values import make_param
@@ -178,3 +180,29 @@ def test_a_secret_is_known_by_its_name(name: str) -> None:
 )
 def test_a_name_that_only_resembles_one_is_no_secret(name: str) -> None:
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "passwords"),
+    [
+        ("postgresql://ada:p%40ss,w!@host/db", "postgresql://ada:***@host/db", ["p%40ss,w!", "p@ss,w!"]),
+        ("to redis://:a@b@cache and http://h:80/x", "to redis://:***@cache and http://h:80/x", ["a@b"]),
+        ('{"url": "amqp://u:one@h", "b": "x://v:two@h"}', '{"url": "amqp://u:***@h", "b": "x://v:***@h"}', ["one", "two"]),
+        ("https://host:8080/users/a@b?c=d:e@f", "https://host:8080/users/a@b?c=d:e@f", []),
+        ('"http://a:80","ada@example.org"', '"http://a:80","ada@example.org"', []),
+        ("git@github.com:ada/shop, ssh://git@host, a:b@c", "git@github.com:ada/shop, ssh://git@host, a:b@c", []),
+        ("postgresql://postgres:postgres@localhost", "postgresql://postgres:***@localhost", []),
+    ],
+)  # fmt: skip
+def test_the_passwords_of_urls_are_found_in_any_text(
+    text: str, shown: str, passwords: list[str]
+) -> None:
+    assert hide_url_passwords(text) == shown
+    assert find_url_passwords(text) == passwords
+    assert hide_url_passwords(shown) == shown
+
+
+@given(st.text(alphabet="a:/@ .", max_size=30), st.text(alphabet="xyz,@:!", min_size=1))
+def test_no_password_of_a_url_survives(around: str, password: str) -> None:
+    shown = hide_url_passwords(f"{around} db://user:secret{password}@host {around}")
+    assert "secret" not in shown

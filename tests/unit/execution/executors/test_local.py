@@ -419,7 +419,7 @@ def test_nobody_knows_how_a_tool_ended_whose_worker_died_in_its_commit(staged: S
     assert isinstance(event, ToolFinished)
     assert (event.status, event.error and event.error.message) == (
         "unknown",
-        "was killed by SIGKILL while it was committed: what it wrote may be in the database",
+        "was killed by SIGKILL during its commit: what it wrote may be in the database",
     )
 
 
