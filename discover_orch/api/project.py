@@ -29,6 +29,7 @@ from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.execution.shared_lock import SharedLock, acquire_shared_lock
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError, UsageError
 from discover_orch.planning import plan as planning
@@ -39,6 +40,8 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.notebook import project_html
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
+
+_RESUME = "Project.run(resume=True)"
 
 
 class Project:
@@ -234,6 +237,7 @@ class Project:
         _check_number("max_failures", max_failures)
         view = with_executor(self._read(), executor, dask_address)
         given = {**(params or {}), **more_params}
+        shared: SharedLock | None = None
         lock = _acquire_lock(str(self.root), wait=wait)
         try:
             settled = session.settle_killed_run(view.project, view.registry, settles=True)
@@ -242,6 +246,9 @@ class Project:
             refuse_database(plan, registry, project)
             workers = project.jobs if jobs is None else jobs
             refuse_jobs(plan, registry, project, workers)
+            shared = acquire_shared_lock(
+                plan, registry, project, waits=wait, hint="wait for it with wait=True"
+            )
             reader = EventReader(_names(plan))
 
             def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
@@ -270,6 +277,10 @@ class Project:
                 for problem in (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings):
                     yield Note(problem=problem)
                 for event in itertools.chain([first], found):
+                    if shared is not None and (loss := shared.find_loss(_RESUME)) is not None:
+                        if loss.severity == "error":
+                            raise UsageError(loss)
+                        yield Note(problem=loss)
                     shown = reader.read(event)
                     if shown is not None:
                         yield shown
@@ -278,6 +289,8 @@ class Project:
                     found.close()  # the run has ended before the lock is released
         finally:
             lock.release()
+            if shared is not None:
+                shared.release()
 
     def _plan(
         self,

@@ -39,7 +39,7 @@ from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
-    from discover_orch.databases.advisory_lock import AdvisoryLock
+    from discover_orch.execution.shared_lock import SharedLock
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
@@ -137,7 +137,7 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
-    shared_lock: AdvisoryLock | None = None
+    shared_lock: SharedLock | None = None
     observers = None if dry_run else _find_observers(context, arguments.view, outputs)
     try:
         if shown.as_json and shown.output == "raw":
@@ -187,10 +187,19 @@ def command(
         if dry_run:
             count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
             return show_plan(context, view, plan, freshness, shown, count)
-        from discover_orch.cli.show_run import acquire_advisory_lock, run_and_show
+        from discover_orch.cli.show_run import run_and_show
 
         count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
-        shared_lock = acquire_advisory_lock(view, plan, waits=when_busy == "wait")
+        if view.project.ledger:
+            from discover_orch.execution.shared_lock import acquire_shared_lock
+
+            shared_lock = acquire_shared_lock(
+                plan,
+                view.registry,
+                view.project,
+                waits=when_busy == "wait",
+                hint="wait for it with --wait",
+            )
         return run_and_show(
             context,
             view,

@@ -26,24 +26,20 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import (
-    CannotOpen,
-    PostgresUrl,
     masked_url,
-    read_database_url,
 )
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRenderer
-from discover_orch.staleness.current import takes_connection
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
     from discover_orch.cli.report_command import RunReport
-    from discover_orch.databases.advisory_lock import AdvisoryLock
+    from discover_orch.execution.shared_lock import SharedLock
 
 
 def run_and_show(
@@ -58,7 +54,7 @@ def run_and_show(
     has_jobs: bool,
     dask_address: str | None,
     resume: Resume,
-    lock: AdvisoryLock | None = None,
+    lock: SharedLock | None = None,
     observers: RunObservers | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code. Stops it if `lock` is lost and another run has it."""
@@ -101,11 +97,10 @@ def run_and_show(
     try:
         for event in events:
             report.add(event)
-            if lock is not None and lock.has_lost():
-                if not lock.acquire_again():
-                    console.problems([_lost_lock(resume)])
+            if lock is not None and (loss := lock.find_loss(resume.command)) is not None:
+                console.problems([loss])
+                if loss.severity == "error":
                     return ExitCode.FAILED
-                console.problems([_lock_taken_again()])
             if observers is not None and (problems := observers.add(event)):
                 status.hide()
                 console.problems(problems)
@@ -128,48 +123,6 @@ def run_and_show(
     if page is not None:
         page.write(as_json=shown.as_json)
     return report.exit_code
-
-
-def acquire_advisory_lock(view: ProjectView, plan: Plan, *, waits: bool) -> AdvisoryLock | None:
-    """The lock of a project with a ledger in PostgreSQL, which also holds across machines. None for other databases,
-    and where no tool takes conn. If another run holds it, waits, or raises UsageError."""
-    project, registry = view.project, view.registry
-    if not project.ledger or uses_get_connection(registry, project):
-        return None
-    if not isinstance(read_database_url(project.database), PostgresUrl):
-        return None
-    if not any(takes_connection(step.tool, registry) for step in plan.steps):
-        return None
-    from discover_orch.databases.advisory_lock import AdvisoryLock
-
-    lock = AdvisoryLock(project.database, project.ledger)
-    try:
-        holder = lock.acquire(waits=waits)
-    except CannotOpen as error:
-        raise UsageError(Problem(code="database", message=str(error), hint=error.hint)) from None
-    if holder:
-        lock.release()
-        message = f'another run of the project "{project.ledger}" is in progress: {holder}'
-        raise UsageError(Problem(code="locked", message=message, hint="wait for it with --wait"))
-    return lock
-
-
-def _lost_lock(resume: Resume) -> Problem:
-    return Problem(
-        code="lock-lost",
-        message="the database closed the connection that held the lock of this project, and orch could not take the "
-        "lock again: the run was stopped",
-        hint=f"resume with: {resume.command}",
-    )
-
-
-def _lock_taken_again() -> Problem:
-    return Problem(
-        code="lock-lost",
-        message="the database closed the connection that held the lock of this project; orch has taken the lock again",
-        hint="another run may have started meanwhile",
-        severity="warning",
-    )
 
 
 class ProjectBusy(UsageError):

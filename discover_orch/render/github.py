@@ -1,7 +1,7 @@
 """What GitHub Actions shows of a run: annotations at lines of files, and the summary of the step.
 
-Text of users is escaped as GitHub documents it for workflow commands. In the summary, which is Markdown, each
-character that Markdown or HTML could give a meaning is a character reference.
+Text of users is escaped as GitHub documents it for workflow commands. In the summary, which is Markdown, it stands in
+code spans: elsewhere GitHub makes links of what looks like an address, a person or an issue.
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """
 
@@ -15,7 +15,7 @@ from discover_orch.execution.events import FAILED, Report, ToolFinished
 from discover_orch.model.errors import Location, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line, folded
-from discover_orch.render.style import clean, count, duration
+from discover_orch.render.style import clean, count, duration, one_line
 
 #: Annotations of one kind that GitHub shows for a step.
 MOST_ANNOTATIONS = 10
@@ -23,7 +23,9 @@ MOST_ANNOTATIONS = 10
 MOST_ROWS, MOST_BYTES = 500, 900_000
 #: Characters of one text in the summary, and of a traceback in an annotation.
 LONGEST_CELL, LONGEST_TRACEBACK = 300, 4000
-_MEANS_SOMETHING = re.compile(r"[^\w .,/=()+-]|_")
+_BACKTICKS = re.compile("`+")
+#: No text may have these (https://www.unicode.org/faq/private_use.html#nonchar4), and XML refuses them.
+_NOT_CHARACTERS = {0xFFFE: r"\ufffe", 0xFFFF: r"\uffff"}
 _MARKS = {"passed": "✅", "failed": "❌", "unknown": "❌", "blocked": "⛔", "fresh": "💤"}
 
 
@@ -74,9 +76,9 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
     rest = len(report.finished) - len(rows)
     return "\n".join(
         (
-            f"### orch: {_escape(name)}",
+            f"### orch: {_code(name)}",
             "",
-            f"{_escape(total)} in {duration(report.duration)}",
+            f"{total} in {duration(report.duration)}",
             "",
             "| tool | stage | result | time | |",
             "| --- | --- | --- | ---: | --- |",
@@ -91,7 +93,8 @@ def _tool_row(end: ToolFinished, name: str, stage: str) -> str:
     status = f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}"
     facts = "  ".join(f"{key}={value}" for key, value in end.metrics.items())
     about = _reason(end) if end.status in FAILED else facts
-    return _row(name, stage, status, duration(end.duration) if end.duration else "", about)
+    took = duration(end.duration) if end.duration else ""
+    return f"| {_cell(name)} | {_cell(stage)} | {status} | {took} | {_cell(about)} |"
 
 
 def _failures_first(report: Report) -> Sequence[ToolFinished]:
@@ -102,13 +105,20 @@ def _reason(end: ToolFinished) -> str:
     return end.status if end.error is None else failure_line(end.error)
 
 
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+def _cell(text: str) -> str:
+    """A code span in a table (https://github.github.com/gfm/#example-200)."""
+    return _code(text).replace("|", r"\|")
 
 
-def _escape(text: str) -> str:
+def _code(text: str) -> str:
+    """A code span (https://github.github.com/gfm/#code-spans)."""
     short = text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + "…"
-    return _MEANS_SOMETHING.sub(lambda found: f"&#{ord(found[0])};", clean(short))
+    shown = one_line(short).translate(_NOT_CHARACTERS)
+    if not shown:
+        return ""
+    fence = "`" * (max(map(len, _BACKTICKS.findall(shown)), default=0) + 1)
+    pad = " " if "`" in (shown[0], shown[-1]) or shown[0] == shown[-1] == " " else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def _command(kind: str, title: str, text: str, place: Location | None, folder: str) -> str:

@@ -5,9 +5,10 @@ Behind a graph of stages is what the script of the page needs to draw the graph 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from msgspec.json import encode
 
 from discover_orch.render.graph_picture import (
     Data,
@@ -71,7 +72,7 @@ def _stage_data(document: Mapping[str, Any], used: Sequence[Data]) -> str:
         for one in used
     ]
     found = {"stages": stages, "after": after, "data": data}
-    return json.dumps(found, separators=(",", ":")).replace("&", "&amp;").replace("<", "&lt;")
+    return encode(found).decode().replace("&", "&amp;").replace("<", "&lt;")
 
 
 def used_data(

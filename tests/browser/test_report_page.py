@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.cli.report_command import read_page_files
+from discover_orch.render import report_graph, report_page
 from tests.browser.conftest import DEADLINE, Driver, View
 from tests.conftest import Orch, Project
+from tests.unit.render.test_hostile_names import HOSTILE_NAMES, source_of
 
 pytestmark = pytest.mark.slow
 #: Keys, as the driver of the browser takes them (https://www.w3.org/TR/webdriver2/#keyboard-actions).
@@ -179,6 +182,38 @@ def test_a_graph_is_an_image_that_follows_the_theme(page: Path, view: View, orch
         )
         assert complaints(driver) == []
     assert colours[0] != colours[1]
+
+
+@pytest.mark.parametrize("opens_by_stage", [False, True], ids=["few tools", "many tools"])
+def test_names_are_text_and_nothing_else_in_the_browser(
+    tmp_path: Path, view: View, monkeypatch: pytest.MonkeyPatch, opens_by_stage: bool
+) -> None:
+    """Each stage is opened too, whose graph is drawn by the script."""
+    for module in (report_graph, report_page):
+        monkeypatch.setattr(module, "MANY_TOOLS", 1 if opens_by_stage else 300)
+    names = [*HOSTILE_NAMES, "__proto__.constructor", "a b" * 3000]
+    path = tmp_path / "page.html"
+    path.write_text(
+        report_page.report_html(source_of(names, "1"), names[0], read_page_files()), "utf-8"
+    )
+    driver = view(path, width=390 if opens_by_stage else 1440)
+    driver.execute_script(
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+    )
+    drawn = len(many(driver, "#graph [data-tool]"))
+    for place in range(len(names) if opens_by_stage else 0):
+        driver.execute_script(f"location.hash = '#s{place}'")
+        assert wait_for_text(driver, ".crumbs b")
+        assert driver.execute_script("return decodeURIComponent(location.hash)") == f"#s{place}"
+        drawn += len(many(driver, "#graph [data-tool]"))
+        assert many(driver, "#graph [onload], #graph img, #graph script") == []
+    assert drawn == len(names)
+    assert len(many(driver, "script")) == 1
+    assert many(driver, "img, iframe, object, [onerror], [onload]") == []
+    assert driver.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    assert complaints(driver) == []
 
 
 def check_the_graph_of_a_stage(driver: Driver) -> None:

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.formats import read_annotations, read_junit, read_lineage, read_trace
+from tests.support.formats import (
+    read_annotations,
+    read_junit,
+    read_lineage,
+    read_summary,
+    read_trace,
+)
 from tests.support.project_builder import Answer, run_orch, write_files
 
 FILES: Mapping[str, str] = {
@@ -164,8 +170,9 @@ def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
     ((kind, properties, message),) = read_annotations("\n".join(lines))
     assert (kind, properties["file"], properties["line"]) == ("error", "shop/src/total.py", "12")
     assert message.endswith("ValueError: no total: ***, 100%\n")
-    rows = [line for line in failed.summary.split("\n") if line.startswith("| ")]
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| total", "| load", "| page"]
+    heading, cells = read_summary(failed.summary)
+    assert heading == "orch: shop"
+    assert [row[0] for row in cells] == ["tool", "total", "load", "page"]
     assert "rows=1" in failed.summary
 
 

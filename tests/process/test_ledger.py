@@ -15,6 +15,8 @@ import duckdb
 import psycopg
 import pytest
 
+from discover_orch import Project as OrchProject
+from discover_orch.api import Note, OrchError, RunFinished, ToolOutput
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.protocol import AskLedger, LedgerAnswer
@@ -366,6 +368,36 @@ def test_on_postgresql_one_run_at_a_time_holds_across_folders_and_machines(
             assert third.wait() == 0
     rows = query(here, url, "select project, count(*) from orch_ledger group by project")
     assert rows == [("penguins", 2)]
+
+
+def test_the_python_api_holds_the_same_lock(
+    tmp_path: Path, new_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "ORCH_INSIDE"):
+        monkeypatch.delenv(name, raising=False)
+    url = new_postgres()
+    here, there = tmp_path / "here", tmp_path / "there"
+    for root in (here, there):
+        config = f"ledger = 'penguins'\ndatabase = '{url}'\n"
+        write_files(root, {"orch.toml": config, "src/a.py": WAITS})
+    with closing(OrchProject(here).events()) as events:
+        assert any(isinstance(one, ToolOutput) for one in events)  # it runs now
+        with pytest.raises(
+            OrchError, match=r"another run of the project .penguins. is in progress"
+        ):
+            OrchProject(there).run()
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(f"select pg_terminate_backend(pid) {LOCKS}".encode())
+            held = f"select count(*) {LOCKS}".encode()
+            wait_until(lambda: conn.execute(held).fetchall() == [(0,)], "the end of the lock")
+        (here / "go on").touch()
+        *rest, last = events
+    notes = [one.problem.message for one in rest if isinstance(one, Note)]
+    assert [one for one in notes if "orch has taken it again" in one]
+    assert isinstance(last, RunFinished)
+    assert last.status == "passed"
+    (there / "go on").touch()
+    assert OrchProject(there).run().is_passed
 
 
 @pytest.mark.parametrize("is_taken", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import uuid
@@ -161,6 +162,19 @@ def _check_lineage(event: dict[str, Any]) -> None:
 def _without_version(url: str) -> str:
     """The client that is installed may know a later version."""
     return re.sub(r"\d+-\d+-\d+", "VERSION", url, count=1)
+
+
+def read_summary(text: str) -> tuple[str, list[list[str]]]:
+    """The heading and the cells of the table, as GitHub's own parser of Markdown reads the summary of a step. Nothing in
+    it may be a link, an image or HTML."""
+    cmarkgfm: Any = importlib.import_module("cmarkgfm")  # it has no types
+    page = ET.fromstring(f"<page>{cmarkgfm.github_flavored_markdown_to_html(text)}</page>")
+    tags = {one.tag for one in page.iter()}
+    assert tags <= {"page", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code"}
+    heading = "".join(page[0].itertext())
+    rows = [["".join(cell.itertext()) for cell in row] for row in page.iter("tr")]
+    assert {len(row) for row in rows} == {5}
+    return heading, rows
 
 
 def read_annotations(text: str) -> list[tuple[str, dict[str, str], str]]:

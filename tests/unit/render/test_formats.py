@@ -39,7 +39,13 @@ from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, T
 from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import TraceOutput
 from discover_orch.staleness.reasons import Freshness
-from tests.support.formats import read_annotations, read_junit, read_lineage, read_trace
+from tests.support.formats import (
+    read_annotations,
+    read_junit,
+    read_lineage,
+    read_summary,
+    read_trace,
+)
 
 KINDS: tuple[Severity, ...] = ("error", "warning")
 BEGUN = 1_700_000_000.0
@@ -50,6 +56,8 @@ HOSTILE = (
     "\u202egnirts\x00\x1b[31m\x07\ud800\ufffe",
     "]]>--><![CDATA[",
     "x" * 10_000,
+    "www.example.com a@example.com @ada #12 :+1: https://example.com",
+    "``|`\\|\\",
 )
 
 
@@ -145,11 +153,17 @@ def test_no_text_breaks_what_github_reads(text: str) -> None:
     (found,) = read_annotations(problem_annotations([problem], "").rstrip("\n"))
     assert found[1]["line"] == "3"
     assert found[2] == clean(text + (f"\nhint: {text}" if text else ""))
-    summary = step_summary(report, plan, text)
-    rows = [line for line in summary.split("\n") if line.startswith("|")]
-    assert len(rows) == 5
-    assert {line.count("|") for line in rows} == {6}
-    assert not {*"<>`*_[]\x00\x1b\u202e"} & {*summary}
+    heading, cells = read_summary(step_summary(report, plan, text))
+    assert heading == (f"orch: {in_summary(text)}" if text else "orch:")
+    assert [row[0] for row in cells] == ["tool", *(in_summary(text + name) for name in "bac")]
+    assert [row[2] for row in cells] == ["result", "❌ failed", "✅ passed", "⛔ blocked"]
+    assert cells[2][1] == in_summary(text)
+    assert cells[2][4] == in_summary(f"{text}={text}")
+
+
+def in_summary(text: str) -> str:
+    short = text if len(text) <= 300 else text[:300] + "…"
+    return one_line(short).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 @with_examples
@@ -331,14 +345,20 @@ def test_github_gets_ten_annotations_of_a_kind_and_failures_first() -> None:
     for event in events_of("x"):
         report.add(event)
     rows = [line for line in step_summary(report, plan_of(""), "p").split("\n") if "| " in line]
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| b", "| a", "| c"]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| `b`", "| `a`", "| `c`"]
 
 
 def test_the_summary_of_a_step_is_never_too_large_for_github() -> None:
-    plan = Plan(steps=tuple(step(f"t{number}" + "<" * 400) for number in range(500)))
+    plan = Plan(
+        steps=tuple(step(f"t{number}" + "\N{GRINNING FACE}" * 400) for number in range(500))
+    )
     report = Report()
     for one in plan.steps:
-        report.add(ToolFinished(module=one.tool.module, status="failed", error=failure("<" * 999)))
+        report.add(
+            ToolFinished(
+                module=one.tool.module, status="failed", error=failure("\N{GRINNING FACE}" * 999)
+            )
+        )
     summary = step_summary(report, plan, "p")
     assert 500_000 < len(summary.encode("utf-8")) < 1 << 20
     assert re.search(r"^\d+ more$", summary, re.MULTILINE)
