@@ -135,9 +135,7 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
             (view.registry.display(one), view.registry.tools[one].doc)
             for one in view.registry.order
         ]
-        words = selection.completions(view.registry)
-        if ":" in start:
-            words += selection.completions(view.registry, forced=True)
+        words = selection.completions(view.registry, forced=":" in start)
         for word, what in tools if self._is_tool else words:
             if word.startswith(start):
                 found.setdefault(plus + word, what)
