@@ -52,9 +52,8 @@ def command(context: Context, file: str, write: bool, check: bool) -> int:
     context.console.out(_summary(adoption, old))
     context.console.problems(problems)
     if write:
-        context.console.out(
-            f"\nnext: orch list, orch run --dry-run; then remove {one_line(old.path)}\n"
-        )
+        last = "" if adoption.is_imported else f"; then remove {one_line(old.path)}"
+        context.console.out(f"\nnext: orch list, orch run --dry-run{last}\n")
     elif adoption.changes:
         context.console.out(f"\nwrite this with: orch adopt {one_line(file)} --write\n")
     else:

@@ -141,8 +141,7 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
         registry = view.registry
         if self._is_tool:
             return [(registry.display(one), registry.tools[one].doc) for one in registry.order]
-        words = selection.completions(registry)
-        return [*words, *selection.completions(registry, forced=True)] if ":" in start else words
+        return selection.completions(registry, forced=":" in start)
 
 
 class StageType(click.ParamType):  # type: ignore[type-arg]

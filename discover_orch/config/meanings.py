@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from msgspec import Struct
-
 from discover_orch.config.project import Project
-from discover_orch.config.rules import KEYS
 
-#: Of each key of `[tool.orch]`, in the order of `KEYS`.
+#: Of each key of `[tool.orch]`.
 MEANINGS: Mapping[str, str] = {
     "packages": "folders to scan, or dotted packages under `pythonpath`",
     "pythonpath": 'folders to put on `sys.path` when tools run; for a src layout, `["src"]`',
@@ -62,10 +59,11 @@ def default_of(key: str) -> str:
     value = getattr(Project(root="/"), key)
     if key == "ledger":  # the name of the project, or "" for none
         value = bool(value)
-    return json.dumps({} if isinstance(value, Mapping | Struct) else value)
+    is_plain = isinstance(value, str | int | float | tuple)
+    return json.dumps(value if is_plain else {})  # all others are tables
 
 
 def configuration_rows() -> list[tuple[str, str, str]]:
     """(key, default, meaning) of all settings; those of `orch watch` have keys like `watch.scope`."""
-    rows = [(key, default_of(key), MEANINGS[key]) for key in KEYS]
+    rows = [(key, default_of(key), meaning) for key, meaning in MEANINGS.items()]
     return rows + [(f"watch.{key}", *told) for key, told in WATCH_MEANINGS.items()]

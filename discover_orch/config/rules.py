@@ -142,23 +142,21 @@ def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
     return reader.read_entries(given, count)
 
 
-#: Of each key of `watch`: the rule that gives its value.
-WATCH_RULES: Mapping[str, Callable[[RawSetting], object]] = {
-    "scope": partial(word, words=("affected", "stage", "tool")),
-    "debounce": seconds,
-    "ignore": texts,
-    "poll": flag,
-    "on_busy": partial(word, words=("restart", "queue")),
-    "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
-}
-
-
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
+    rules: Mapping[str, Callable[[RawSetting], object]] = {
+        "scope": partial(word, words=("affected", "stage", "tool")),
+        "debounce": seconds,
+        "ignore": texts,
+        "poll": flag,
+        "on_busy": partial(word, words=("restart", "queue")),
+        "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
+    }
+
     def rule(entry: RawSetting) -> object:
-        if entry.key in WATCH_RULES:
-            return WATCH_RULES[entry.key](entry)
-        guess = nearest(entry.key, WATCH_RULES)
-        hint = f'did you mean "{guess}"?' if guess else f"the settings are {', '.join(WATCH_RULES)}"
+        if entry.key in rules:
+            return rules[entry.key](entry)
+        guess = nearest(entry.key, rules)
+        hint = f'did you mean "{guess}"?' if guess else f"the settings are {', '.join(rules)}"
         message = f"unknown setting {shown(entry.key)} in {given.name}"
         raise InvalidSetting(entry, message, hint, "unknown-key")
 

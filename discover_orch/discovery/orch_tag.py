@@ -178,7 +178,7 @@ RULES = {
     "retry_delay": Rule(
         check=_check_seconds,
         example='"retry_delay": 0.5, in seconds',
-        meaning="seconds before the first of them (default 1). The delay doubles with each attempt, up to 5 minutes, "
+        meaning="seconds before the next attempt (default 1). The delay doubles with each attempt, up to 5 minutes, "
         "and varies by a quarter",
     ),
     "timeout": Rule(

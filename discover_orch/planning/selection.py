@@ -84,21 +84,20 @@ def select(
 
 
 def completions(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:
-    """Every word that can be a target, with what it is: stages, groups, tools. With `forced`, the words that say which
-    of them is meant: `stage:ingest` and `tool:fetch`."""
+    """Every word that can be a target, with what it is: stages, groups, tools. With `forced`, also the words that say
+    which of them is meant: `stage:ingest` and `tool:fetch`."""
     stages = [stage.name for stage in registry.stages if stage.tools]
     tools = [(registry.tools[module].name, registry.tools[module].doc) for module in registry.order]
-    if forced:
-        return [
-            *((f"stage:{name}", "stage") for name in stages),
-            *((f"tool:{name}", doc) for name, doc in tools),
-        ]
-    return [
+    words = [
         *((name, "stage") for name in stages),
         (ALL_STAGES, "all stages in order"),
         *((name, "group") for name in registry.groups),
         *tools,
     ]
+    if forced:
+        words += [(f"stage:{name}", "stage") for name in stages]
+        words += [(f"tool:{name}", doc) for name, doc in tools]
+    return words
 
 
 def in_plan_order(modules: Iterable[str], registry: Registry) -> tuple[str, ...]:

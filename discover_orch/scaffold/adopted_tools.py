@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import os
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -11,6 +13,8 @@ from discover_orch.scaffold.files import read_file
 from discover_orch.scaffold.imported_values import find_folders, find_module
 from discover_orch.scaffold.orchestrator import Orchestrator
 from discover_orch.scaffold.passed_flags import RunSignature, read_signature
+
+_SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
 
 
 class FoundTool(Struct, frozen=True, kw_only=True):
@@ -76,6 +80,54 @@ def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterato
             place=tool.place,
             signature=signature,
         )
+
+
+def find_source_files(root: str) -> Iterator[str]:
+    """The Python and TOML files of the project, relative to the root."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _SKIPPED
+            and not name.startswith(".")
+            and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+        ]
+        for name in files:
+            path = os.path.join(folder, name)
+            if name.endswith((".py", ".toml")) and os.path.isfile(path):
+                yield os.path.relpath(path, root)
+
+
+def find_importers(root: str, old_path: str) -> Iterator[Problem]:
+    """A problem for each module that imports the old file, which its user may want to remove."""
+    parts = old_path.removesuffix(".py").split("/")
+    names = {".".join(parts[start:]) for start in range(len(parts))}
+    for path in sorted(find_source_files(root)):
+        data = read_file(root, path) or b""
+        if not path.endswith(".py") or path == old_path or parts[-1].encode() not in data:
+            continue
+        try:
+            tree = ast.parse(data)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            match node:
+                case ast.Import(names=found):
+                    imported = {one.name for one in found}
+                case ast.ImportFrom(module=module, names=found, level=0):
+                    imported = {module or "", *(f"{module}.{one.name}" for one in found)}
+                case ast.ImportFrom(module=module, names=found):
+                    imported = {module or "", *(one.name for one in found)}
+                case _:
+                    continue
+            if names & imported:
+                yield adopt_problem(
+                    path.replace(os.sep, "/"),
+                    node.lineno,
+                    f"the module imports {old_path}, so that file is still needed",
+                    "take what it needs from elsewhere: conn is passed to run(conn)",
+                )
+                break
 
 
 def adopt_problem(path: str, line: int | None, message: str, hint: str = "") -> Problem:

@@ -22,7 +22,13 @@ from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, plan_targets
-from discover_orch.scaffold.adopted_tools import FoundTool, adopt_problem, find_tools
+from discover_orch.scaffold.adopted_tools import (
+    FoundTool,
+    adopt_problem,
+    find_importers,
+    find_source_files,
+    find_tools,
+)
 from discover_orch.scaffold.connection_text import build_conf
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
 from discover_orch.scaffold.module_text import CannotTag, add_tags
@@ -34,15 +40,15 @@ from discover_orch.scaffold.passed_flags import (
 from discover_orch.scaffold.stage_lists import StageLists, divide, find_after
 from discover_orch.scaffold.toml_text import CannotEdit, append_table, toml_table, toml_value
 
-_SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
-
 
 class Adoption(Struct, frozen=True, kw_only=True):
-    """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`)."""
+    """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`). `is_imported`:
+    other files import the old one."""
 
     changes: tuple[FileChange, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    is_imported: bool = False
     lists: tuple[tuple[str, str, tuple[str, ...], Location], ...] = ()  # name, target, modules
     tools: tuple[tuple[str, str, Location], ...] = ()  # name, module
 
@@ -74,12 +80,15 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
     problems += flags.problems
     aliases = _find_aliases(old, tools)
     problems += find_unknown(old.path, signatures, {"conn", *aliases, *flags.passed})
+    importers = tuple(find_importers(root, old.path))
+    problems += importers
     conf = _conf(root, old, aliases, problems, notes)
     config = _config(root, divided, tools, flags.params, problems)
     return Adoption(
         changes=(*changes, *(one for one in (config, conf) if one is not None)),
         problems=tuple(problems),
         notes=(*notes, *flags.notes),
+        is_imported=bool(importers),
         lists=tuple(
             (
                 name,
@@ -139,20 +148,10 @@ def _select(view: ProjectView, target: str) -> tuple[str, ...]:
 def _copy_of_source(root: str) -> Iterator[str]:
     """A folder with the Python and TOML files of the project."""
     with tempfile.TemporaryDirectory(prefix="orch-adopt-") as copy:
-        for folder, folders, files in os.walk(root):
-            folders[:] = [
-                name
-                for name in folders
-                if name not in _SKIPPED
-                and not name.startswith(".")
-                and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
-            ]
-            target = os.path.join(copy, os.path.relpath(folder, root))
-            os.makedirs(target, exist_ok=True)
-            for name in files:
-                path = os.path.join(folder, name)
-                if name.endswith((".py", ".toml")) and os.path.isfile(path):
-                    shutil.copyfile(path, os.path.join(target, name))
+        for path in find_source_files(root):
+            target = os.path.join(copy, path)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(os.path.join(root, path), target)
         yield os.path.realpath(copy)
 
 

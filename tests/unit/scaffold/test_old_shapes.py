@@ -275,6 +275,22 @@ def test_an_odd_module_is_no_crash(odd: str, tmp_path: Path) -> None:
         assert said(adopt(tmp_path, odd + MAPS + PASSED, {})) == []
 
 
+def test_modules_that_import_the_old_file_are_named(tmp_path: Path) -> None:
+    files = {
+        "src/fetch.py": "from old import get_connection\ndef run(conn, since=None): ...\n",
+        "src/parse.py": "import older\ndef run(conn, since=None): ...\n",
+        "tests/test_old.py": "import old\n",
+        ".venv/lib/x.py": "import old\n",
+    }
+    adoption = adopt(tmp_path, MAPS + PASSED, files)
+    assert adoption.is_imported
+    assert said(adoption) == [
+        "src/fetch.py:1: the module imports old.py, so that file is still needed",
+        "tests/test_old.py:1: the module imports old.py, so that file is still needed",
+    ]
+    assert not adopt(tmp_path / "other", MAPS + PASSED, {}).is_imported
+
+
 def test_a_flag_with_several_values_is_a_list(tmp_path: Path) -> None:
     text = MAPS + CALL + 'parser.add_argument("--since", nargs="*", default=None)\n'
     typed = "def run(conn, since: list[str] | None = None): ...\n"
