@@ -67,6 +67,7 @@ from discover_orch.worker.protocol import (
     StepFinished,
     StepStarted,
     Warned,
+    prepare_for_orders,
 )
 from discover_orch.worker.resources import CONN, Resources
 from discover_orch.worker.tool_results import (
@@ -140,6 +141,7 @@ def _become_several(forks: int) -> None:
 
     for name in COMMON_IMPORTS:
         __import__(name)
+    prepare_for_orders()
     del ctypes
     fork(forks)
 
