@@ -117,7 +117,8 @@ class ImportGraph:
             old, new = self.files.known(path), self.files.refresh(path)
             if self._has_moved(path, was_there=old is not None, is_there=new is not None):
                 self._forget_locations()
-            if old is None or new is None or old.hash == new.hash:
+            if old is None or new is None:
+                changed.add(path)
                 continue
             if old.meaning != new.meaning:
                 changed.add(path)
