@@ -58,7 +58,7 @@ class ImportGraph:
         self._outside: dict[str, set[str]] = {}
         #: The files of each module that `read_code` was asked for, as it gave them.
         self._given: dict[str, frozenset[str]] = {}
-        self._has_forgotten = False
+        self._has_forgotten = False  # where modules are
 
     @property
     def missing(self) -> frozenset[str]:
@@ -117,14 +117,14 @@ class ImportGraph:
             old, new = self.files.known(path), self.files.refresh(path)
             if self._has_moved(path, was_there=old is not None, is_there=new is not None):
                 self._forget_locations()
-            if old is None or new is None or old.hash == new.hash:
-                continue
-            if old.meaning != new.meaning:
+            if old is None or new is None:
                 changed.add(path)
-            names = [name for name in self._imports if self._path(name) == path]
-            has_other_names = len(names) > 1 and new.depends_on_name
-            if (old.names, old.has_unread) != (new.names, new.has_unread) or has_other_names:
-                self._forget_imports(names)
+                continue
+            if (old.meaning, old.has_unread) != (new.meaning, new.has_unread):
+                changed.add(path)
+            # Under another module name than its own, the file may import something else though its names are the same.
+            if old.names != new.names or new.depends_on_name:
+                self._forget_imports(path)
         has_forgotten, self._has_forgotten = self._has_forgotten, False
         return {
             module
@@ -214,13 +214,15 @@ class ImportGraph:
 
     def _forget_locations(self) -> None:
         self._locations.forget()
-        self._forget_imports([*self._imports])
-
-    def _forget_imports(self, modules: Iterable[str]) -> None:
-        for module in modules:
-            del self._imports[module]
+        self._imports.clear()
         self._reached.clear()
         self._has_forgotten = True
+
+    def _forget_imports(self, path: str) -> None:
+        """The file imports something else, so what reaches it may reach other files. It also has another meaning."""
+        for module in [one for one in self._imports if self._path(one) == path]:
+            del self._imports[module]
+        self._reached = {one: paths for one, paths in self._reached.items() if path not in paths}
 
 
 def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[str]]:

@@ -42,8 +42,7 @@ class LiveStatus(Status):
         self.code = code
         self._remembered = self._memory.results(registry.order)
         self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
-        self._own: dict[str, Freshness] = {}
-        self._dirty: set[str] = set()
+        self._own: dict[str, Freshness] = {}  # without the tools that must be judged again
         self._has_new_results = False
         self._set_up(project, registry, params_of)
         for module in registry.order:
@@ -63,7 +62,7 @@ class LiveStatus(Status):
         super().__init__(present, params_of, self._defaults_of)
         #: The files that each tool depends on or has written.
         self._rests: dict[str, frozenset[Key]] = {}
-        self._all_are_dirty = True
+        self._own.clear()
         self._answer: dict[str, Freshness] | None = None
         self._paths: Paths | None = None
         self._names = {module: self._names_of(module) for module in registry.order}
@@ -89,15 +88,15 @@ class LiveStatus(Status):
     def _judge_all(self) -> None:
         """Judge the tools again that something may have changed for."""
         self._settle_results()
-        if self._all_are_dirty:
-            self._own.clear()
-            self._dirty.update(self._registry.order)
+        if len(self._own) == len(self._registry.order):
+            return
+        if not self._own:
             self._codes = self._read_code(self._codes)
-        if self._dirty:
-            self._own |= {module: self._judge(module, self._codes) for module in self._dirty}
-            self._own = {module: self._own[module] for module in self._registry.order}
-        self._dirty.clear()
-        self._all_are_dirty = False
+        known = self._own
+        self._own = {
+            module: known.get(module) or self._judge(module, self._codes)
+            for module in self._registry.order
+        }
 
     @property
     def broken(self) -> Mapping[str, Problem]:
@@ -152,10 +151,9 @@ class LiveStatus(Status):
         concerned = self._refresh_code(before)
         changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
         outside = self._refresh_data(paths, concerned)
-        self._dirty |= concerned
+        for module in concerned:
+            self._own.pop(module, None)
         self._answer = None
-        if not self._all_are_dirty:
-            self._judge_all()
         code = {f"code:{path}" for path in changed}
         touched, causes = {}, {}
         for module in self._registry.order:
@@ -249,8 +247,8 @@ class LiveStatus(Status):
         if unknown := [one for one in names if one not in self._codes]:
             self._codes |= self._read_code(unknown)
         self._rests.pop(module, None)
-        self._all_are_dirty, self._answer, self._paths = True, None, None
-        self._has_new_results = True
+        self._own.clear()
+        self._answer, self._paths, self._has_new_results = None, None, True
         return [
             key[5:]
             for key, write in result.writes.items()
@@ -294,7 +292,7 @@ class LiveStatus(Status):
         before = self._present.databases.state()
         self._read_databases()
         if self._present.databases.state() != before:
-            self._all_are_dirty = True
+            self._own.clear()
 
     def _read_databases(self) -> None:
         present = self._present

@@ -182,13 +182,15 @@ class Status:
             # What a failed attempt or an unseen statement has written is in no data flow.
             others = self._written.find((*find_read(result), *result.writes))
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
-        found = find_overwritten(
-            result,
-            place,
-            [(registry.order[at], self._results[at]) for at in earlier],
-            self._writers,
-            is_repeatable=registry.tools[module].is_repeatable,
-        )
+        found: dict[str, Key] = {}
+        if earlier:
+            found = find_overwritten(
+                result,
+                place,
+                [(registry.order[at], self._results[at]) for at in earlier],
+                self._writers,
+                is_repeatable=registry.tools[module].is_repeatable,
+            )
         if result.success is None and status in CUT_OFF:
             found |= {one: key for one, key in disturbed().items() if self._place[one] < place}
         return found

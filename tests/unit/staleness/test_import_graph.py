@@ -142,6 +142,16 @@ def test_an_edit_of_a_body_keeps_what_is_known(tmp_path: Path) -> None:
     assert found.reach("a") is before
 
 
+def test_a_file_that_went_and_came_back_as_another_is_another(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.py": "import b\n", "b.py": "x = 1\n"})
+    found = open_sources(tmp_path)
+    found.read_code(["a"])
+    (tmp_path / "b.py").unlink()
+    assert found.refresh(["b.py"]) == {"a"}
+    write_files(tmp_path, {"b.py": "x = 2\n"})
+    assert found.refresh(["b.py"]) == {"a"}
+
+
 @pytest.mark.parametrize("text", ["import c\n)", "\0", "<<<<<<< ours\n"])
 def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     tmp_path: Path, text: str
