@@ -180,7 +180,8 @@ class Connection(TransactionalConnection):
             self.statements.note_use(base, table, is_written=is_written)
 
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
-        self._note_use(kwargs.get("name", "main"), str(args[0]), is_written=not readonly)
+        if args:  # else it raises
+            self._note_use(kwargs.get("name", "main"), str(args[0]), is_written=not readonly)
         if not self.managed or readonly:
             return super().blobopen(*args, readonly=readonly, **kwargs)
         begun = self.before_statement(Statement("", CHANGES))

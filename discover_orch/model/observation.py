@@ -67,8 +67,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
     - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files that were there before the step and that it removed.
-    - `tables_read`, `tables_written`: the tables that its statements read and wrote, in small letters; with the name
-      of the database or schema where that is not the main one. A table that it made and dropped does not count.
+    - `tables_read`, `tables_written`: the tables that it read and wrote, in small letters, named as `table_name` says;
+      `*` is all of them. A table that it made and dropped does not count.
     - `tables_missed`: tables that a statement looked for in vain, with IF EXISTS too, and that are not there at its
       end either, less those that it made or dropped itself.
     - `lists_tables`: it read the list of tables.

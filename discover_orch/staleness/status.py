@@ -182,7 +182,7 @@ class Status:
             # What a failed attempt or an unseen statement has written is in no data flow.
             others = self._written.find((*find_read(result), *result.writes))
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
-        found: dict[str, Key] = {}
+        found: dict[str, Overwritten] = {}
         if earlier:
             found = find_overwritten(
                 result,
