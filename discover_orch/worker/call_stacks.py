@@ -83,10 +83,12 @@ class CallStacks:
             stack.opened for stack in self._stacks.copy().values()
         )
 
-    def find_opened(self) -> Iterator[tuple[str, None]]:
-        """The absolute paths of files that were opened, as keys of a dictionary."""
+    def find_opened(self) -> dict[str, None]:
+        """The absolute paths of files that were opened."""
+        found: dict[str, None] = {}
         for stack in (self.rest, *self._stacks.copy().values()):
-            yield from resolve_paths(stack.opened.copy())
+            found.update(resolve_paths(stack.opened.copy()))
+        return found
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
