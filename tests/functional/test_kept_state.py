@@ -87,10 +87,10 @@ MEMOS = {
     ),
     "a_template_of_a_library": (
         """
-        import jinja2
-        PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader("data"), auto_reload=False)
+        from pages_library import Environment
+        PAGES = Environment()
         """,
-        'tax.PAGES.get_template("rates.csv").render()',
+        'tax.PAGES.get_page("rates.csv")',
     ),
 }
 LOADING = """
@@ -100,6 +100,15 @@ LOADING = """
             if not self.kept:
                 self.kept = open("data/rates.csv").read()
             return self.kept
+    """
+LIBRARY = """
+    class Environment:
+        def __init__(self):
+            self.kept = {}
+        def get_page(self, name):
+            if name not in self.kept:
+                self.kept[name] = open(f"data/{name}").read()
+            return self.kept[name]
     """
 USE = """
     from src.lib import tax
@@ -118,6 +127,8 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
         {
             "data/rates.csv": "1",
             "src/lib/__init__.py": "",
+            "orch.toml": 'pythonpath = [".", "lib/site-packages"]\n',
+            "lib/site-packages/pages_library.py": LIBRARY,
             "src/lib/loading.py": LOADING,
             "src/lib/tax.py": text,
             "src/one.py": USE.format(name="one", use=use),
