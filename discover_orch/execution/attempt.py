@@ -138,7 +138,7 @@ class AttemptReader:
                 for name in one.environment
                 if not is_secret_name(name)
             },
-            **self._spelled_variables((*setup, seen), code),
+            **self._spelled_variables((*setup, *cached, seen), code),
         }
         if "database" in other:
             other["database"] = f"{database} {self._current.database.name}"
