@@ -146,6 +146,37 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
     assert reasons(orch) == {}
 
 
+def test_what_the_module_of_a_tool_keeps_counts_for_a_tool_that_imports_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "data/rates.csv": "1",
+            "src/one.py": """
+                STAGE = "s"
+                KEPT = []
+                def rates():
+                    if not KEPT:
+                        KEPT.append(open("data/rates.csv").read())
+                    return KEPT[0]
+                def run():
+                    open("one.txt", "w").write(rates())
+                """,
+            "src/two.py": """
+                from src.one import rates
+                STAGE = "s"
+                def run():
+                    open("two.txt", "w").write(rates())
+                """,
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    (root / "data/rates.csv").write_text("2")
+    assert sorted(reasons(orch)) == ["one", "two"]
+
+
 HELPERS = """
     import logging
     from collections import Counter
