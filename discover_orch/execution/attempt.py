@@ -146,7 +146,7 @@ class AttemptReader:
                 for name in one.environment
                 if not is_secret_name(name)
             },
-            **self._spelled_variables((*setup, seen), code),
+            **self._spelled_variables((*setup, *cached, seen), code),
         }
         flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made))
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
@@ -227,7 +227,8 @@ class AttemptReader:
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in loaded if path not in code]
-        child_code = self._child_code.find(seen.child_code)
+        found = self._child_code.find(seen.child_code)
+        child_code = [path for path in found if path not in seen.written]
         if extra or seen.used_modules or child_code:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
@@ -247,8 +248,8 @@ class AttemptReader:
             code |= {path: meanings[path] for path in same if path in meanings}
             changed = [path for path in changed if path not in same]
         for path in child_code:
-            found = stat_file(os.path.join(self._root, path))
-            if found is None or self._changed_meanwhile(path, found.st_ctime_ns, seen):
+            state = stat_file(os.path.join(self._root, path))
+            if state is None or self._changed_meanwhile(path, state.st_ctime_ns, seen):
                 changed.append(path)
         for path in changed:
             code[path] = UNSURE

@@ -61,6 +61,8 @@ def without_used(cached: Cached, seen: Observation) -> Observation:
         listed=use.listed,
         missed=use.missed,
         environment=use.environment,
+        environment_asked=use.environment_asked,
+        has_copied_environment=use.has_copied_environment,
         began=began,
     )
 

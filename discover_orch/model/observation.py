@@ -40,6 +40,8 @@ class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     listed: tuple[tuple[str, str], ...] = ()
     missed: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    environment_asked: tuple[str, ...] = ()
+    has_copied_environment: bool = False
     used_modules: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
 

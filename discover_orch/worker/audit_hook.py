@@ -117,7 +117,7 @@ class AuditHook:
 
     def _find_opened(self) -> Iterable[str]:
         """The absolute paths of files opened for reading until now."""
-        return {**self.opened, **dict(self._stacks.find_opened())}
+        return {**self.opened, **self._stacks.find_opened()}
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""

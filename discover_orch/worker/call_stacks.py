@@ -25,16 +25,19 @@ CALL = Interrupts.call.__code__  # it calls the user's code
 
 class Stack:
     """The code on one stack, the innermost first, and what it used: files that it opened, other paths, environment
-    variables, modules by name. Paths are as the tool wrote them.
+    variables (`asked` are those of a library, `has_copied` says that it went through all), modules by name. Paths
+    are as the tool wrote them.
     """
 
-    __slots__ = ("codes", "modules", "names", "opened", "paths")
+    __slots__ = ("asked", "codes", "has_copied", "modules", "names", "opened", "paths")
 
     def __init__(self, codes: tuple[CodeType, ...]) -> None:
         self.codes = codes
         self.opened: dict[str, None] = {}
         self.paths: dict[str, None] = {}
         self.names: dict[str, None] = {}
+        self.asked: dict[str, None] = {}
+        self.has_copied = False
         self.modules: dict[str, None] = {}
 
 
@@ -83,10 +86,12 @@ class CallStacks:
             stack.opened for stack in self._stacks.copy().values()
         )
 
-    def find_opened(self) -> Iterator[tuple[str, None]]:
-        """The absolute paths of files that were opened, as keys of a dictionary."""
+    def find_opened(self) -> dict[str, None]:
+        """The absolute paths of files that were opened."""
+        found: dict[str, None] = {}
         for stack in (self.rest, *self._stacks.copy().values()):
-            yield from resolve_paths(stack.opened.copy())
+            found.update(resolve_paths(stack.opened.copy()))
+        return found
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
@@ -116,6 +121,8 @@ class CallStacks:
                 all_of_file = found.setdefault(file, Stack(()))
                 all_of_file.paths.update(resolve_paths({**stack.opened, **stack.paths}))
                 all_of_file.names.update(stack.names)
+                all_of_file.asked.update(stack.asked)
+                all_of_file.has_copied |= stack.has_copied
                 all_of_file.modules.update(stack.modules)
         return found
 

@@ -83,10 +83,9 @@ class EnvironmentReads:
             while frame is not None and frame.f_code.co_name == "__iter__":
                 frame = frame.f_back
             if frame is not None:
-                here = id(frame.f_code), frame.f_lasti
-                if here not in self._copying or not self.has_copied:
-                    self._copying[here] = frame.f_code
-                    self.has_copied = self.has_copied or self._is_called_by_project(frame)
+                self._copying[id(frame.f_code), frame.f_lasti] = frame.f_code
+                if key == next(iter(getattr(environ, "_data", ())), None):  # once for all names
+                    self._note_copy(frame)
             return original_decode(key)
 
         environ.encodekey, environ.decodekey = encodekey, decodekey
@@ -109,6 +108,12 @@ class EnvironmentReads:
             self._stacks.find(frame).names[name] = None
         elif self._is_called_by_project(frame):
             self.asked[name] = None
+            self._stacks.find(frame).asked[name] = None
+
+    def _note_copy(self, frame: FrameType) -> None:
+        if self._is_called_by_project(frame):
+            self.has_copied = True
+            self._stacks.find(frame).has_copied = True
 
     def _is_called_by_project(self, frame: FrameType | None) -> bool:
         while frame is not None:

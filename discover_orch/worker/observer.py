@@ -250,6 +250,8 @@ class Observer:
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
                 environment=tuple(stack.names),
+                environment_asked=tuple(stack.asked),
+                has_copied_environment=stack.has_copied,
                 databases=tuple(sorted(shown & databases)),
                 used_modules=tuple(one for one in stack.modules if one in self._project.modules),
             )

@@ -28,6 +28,18 @@ SETTINGS = {
         def region():
             return Ours().region
         """,
+    "settings_that_are_cached": """
+        from functools import lru_cache
+        from settings_library import Settings
+        class Ours(Settings):
+            prefix = "app_"
+            region: str = "us"
+        @lru_cache
+        def settings():
+            return Ours()
+        def region():
+            return settings().region
+        """,
     "a_copy": """
         import os
         def region():
@@ -41,6 +53,14 @@ SETTINGS = {
 }
 
 
+USE = """
+    from src.common.settings import region
+    STAGE = "s"
+    def run():
+        open("{name}.txt", "w").write(region())
+    """
+
+
 @pytest.mark.parametrize("how", SETTINGS)
 def test_a_variable_whose_name_the_code_spells_counts(
     how: str, project: Project, orch: Orch
@@ -51,12 +71,8 @@ def test_a_variable_whose_name_the_code_spells_counts(
             "lib/site-packages/settings_library.py": LIBRARY,
             "src/common/__init__.py": "",
             "src/common/settings.py": SETTINGS[how],
-            "src/one.py": """
-                from src.common.settings import region
-                STAGE = "s"
-                def run():
-                    open("one.txt", "w").write(region())
-                """,
+            "src/one.py": USE.format(name="one"),
+            "src/two.py": USE.format(name="two"),
             "src/other.py": "STAGE = 's'\ndef run():\n    open('other.txt', 'w').write('')\n",
         }
     )
@@ -70,8 +86,8 @@ def test_a_variable_whose_name_the_code_spells_counts(
     (sentence,) = reasons(orch, env=here)["one"][:1]
     assert "environment variable APP_REGION" in sentence
     answer = orch("run", "--changed", "--json", env=here)
-    assert ran(answer) == ["one"], answer.text
-    assert (root / "one.txt").read_text() == "eu"
+    assert ran(answer) == ["one", "two"], answer.text
+    assert [(root / f"{name}.txt").read_text() for name in ("one", "two")] == ["eu", "eu"]
     assert reasons(orch, env=here) == {}
-    assert [*reasons(orch, env={"APP_REGION": "us"})] == ["one"]
-    assert [*reasons(orch)] == ["one"]
+    assert [*reasons(orch, env={"APP_REGION": "us"})] == ["one", "two"]
+    assert [*reasons(orch)] == ["one", "two"]

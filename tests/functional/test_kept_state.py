@@ -87,10 +87,10 @@ MEMOS = {
     ),
     "a_template_of_a_library": (
         """
-        import jinja2
-        PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader("data"), auto_reload=False)
+        from pages_library import Environment
+        PAGES = Environment()
         """,
-        'tax.PAGES.get_template("rates.csv").render()',
+        'tax.PAGES.get_page("rates.csv")',
     ),
 }
 LOADING = """
@@ -100,6 +100,15 @@ LOADING = """
             if not self.kept:
                 self.kept = open("data/rates.csv").read()
             return self.kept
+    """
+LIBRARY = """
+    class Environment:
+        def __init__(self):
+            self.kept = {}
+        def get_page(self, name):
+            if name not in self.kept:
+                self.kept[name] = open(f"data/{name}").read()
+            return self.kept[name]
     """
 USE = """
     from src.lib import tax
@@ -118,6 +127,8 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
         {
             "data/rates.csv": "1",
             "src/lib/__init__.py": "",
+            "orch.toml": 'pythonpath = [".", "lib/site-packages"]\n',
+            "lib/site-packages/pages_library.py": LIBRARY,
             "src/lib/loading.py": LOADING,
             "src/lib/tax.py": text,
             "src/one.py": USE.format(name="one", use=use),
@@ -133,6 +144,37 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
     assert ran(answer) == ["one", "two"], answer.text
     assert [(root / f"{name}.txt").read_text() for name in ("one", "two")] == ["2", "2"]
     assert reasons(orch) == {}
+
+
+def test_what_the_module_of_a_tool_keeps_counts_for_a_tool_that_imports_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "data/rates.csv": "1",
+            "src/one.py": """
+                STAGE = "s"
+                KEPT = []
+                def rates():
+                    if not KEPT:
+                        KEPT.append(open("data/rates.csv").read())
+                    return KEPT[0]
+                def run():
+                    open("one.txt", "w").write(rates())
+                """,
+            "src/two.py": """
+                from src.one import rates
+                STAGE = "s"
+                def run():
+                    open("two.txt", "w").write(rates())
+                """,
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    (root / "data/rates.csv").write_text("2")
+    assert sorted(reasons(orch)) == ["one", "two"]
 
 
 HELPERS = """

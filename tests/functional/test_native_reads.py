@@ -89,6 +89,9 @@ CODE = {
         "os.system(f'cd app/.. && {sys.executable} app > out/six.tmp')",
         "text = open('out/six.tmp').read()",
     ),
+    "src/tools/eight.py": tool(
+        "eight", "open('out/made.py', 'w').write('print(1)')", runs("python", "out/made.py")
+    ),
     "src/tools/seven.py": tool("seven", runs("python", "scripts/all.py")),
 }
 
