@@ -371,8 +371,12 @@ def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
         variables["--database"] = f"{VARIABLE_PREFIX}DATABASE"
     again = ""
     if variables:
-        again = f"give {', '.join(variables)} again"
+        again = f"give {_and([*variables])} again"
         if all(variables.values()):
-            again += f", or set {', '.join(variables.values())}"
+            again += f", or set {_and([*variables.values()])}"
         again += ": secrets are not stored"
     return Resume(command=shlex.join(words), again=again)
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(one for one in (", ".join(words[:-1]), words[-1]) if one)

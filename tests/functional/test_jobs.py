@@ -264,8 +264,8 @@ def test_ctrl_c_ends_all_that_run(project: Project) -> None:
                 STAGE = "s"
                 AFTER = ()
                 def run():
-                    open("began-{name}", "w").close()
                     try:
+                        open("began-{name}", "w").close()
                         time.sleep(60)
                     finally:
                         open("ended-{name}", "w").close()

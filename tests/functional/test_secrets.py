@@ -150,7 +150,7 @@ def test_a_resume_line_can_be_pasted_and_names_what_must_be_given_again(
     url = f"sqlite:///data.db?password={SECRET}"
     words = ("--api-key", SECRET, "-p", "my_token=x")
     answer = orch("run", *words)
-    assert "give --api-key, -p my_token again: secrets are not stored\n" in answer.out
+    assert "give --api-key and -p my_token again: secrets are not stored\n" in answer.out
     again = orch("run", "--resume", "--n", "1")
     assert again.code == 2  # nothing runs with a placeholder
     assert (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +34,20 @@ def test_it_is_raised_in_the_users_code(interrupts: Interrupts) -> None:
         interrupts.call(interrupt)
     assert interrupts.is_requested
     assert interrupts.was_raised
+
+
+def test_between_two_steps_of_the_event_loop_it_shows_where_the_tool_waits(
+    interrupts: Interrupts,
+) -> None:
+    async def wait_for_ever() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(interrupt)
+        await loop.create_future()
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        interrupts.call(wait_for_ever)
+    places = [(one.name, one.line) for one in traceback.extract_tb(raised.value.__traceback__)]
+    assert ("wait_for_ever", "await loop.create_future()") in places
 
 
 def test_it_waits_while_orchs_code_runs(interrupts: Interrupts) -> None:
