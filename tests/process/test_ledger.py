@@ -382,7 +382,9 @@ def test_the_python_api_holds_the_same_lock(
         write_files(root, {"orch.toml": config, "src/a.py": WAITS})
     with closing(OrchProject(here).events()) as events:
         assert any(isinstance(one, ToolOutput) for one in events)  # it runs now
-        with pytest.raises(OrchError, match=r"another run of the project .penguins. is in progress"):
+        with pytest.raises(
+            OrchError, match=r"another run of the project .penguins. is in progress"
+        ):
             OrchProject(there).run()
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute(f"select pg_terminate_backend(pid) {LOCKS}".encode())
