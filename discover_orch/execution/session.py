@@ -118,14 +118,8 @@ def run_plan(
                 commit=_find_commit(project, executor),
             )
             if jobs > 1 and queue is None and len(plan.steps) > 1:
-                events = _insert(
-                    RunNote(
-                        problem=_nothing_to_overlap(
-                            plan, registry, project, recorder.has_known_flow
-                        )
-                    ),
-                    events,
-                )
+                idle = _nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
+                events = _insert(RunNote(problem=idle), events)
             yield from _carry_out(
                 events, plan, project, executor, signals, recorder, has_alarm=not is_guest
             )

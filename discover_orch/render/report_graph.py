@@ -87,7 +87,7 @@ def used_data(
     else:
         return [], []
     reads, writes = (
-        [*({"table": name} for name in tables), *({"file": path} for path in files)]
+        [{"table": name} for name in tables] + [{"file": path} for path in files]
         for files, tables in rows
     )
     return reads, writes

@@ -24,8 +24,7 @@ NOTABLE_SHARE, NOTABLE_SECONDS = 0.2, 0.05
 #: Of values and notes of one tool, so many are shown.
 MOST_SHOWN = 50
 SPARK_WIDTH, SPARK_HEIGHT = 66, 18
-#: From the lower to the upper edge of a line, as texts, since a page has thousands of them.
-_SPARK_HEIGHTS = tuple(map(str, range(SPARK_HEIGHT - 3, 2, -1)))
+SPARK_STEPS = SPARK_HEIGHT - 6
 
 
 class ReportTool(Struct, frozen=True, kw_only=True):
@@ -129,18 +128,23 @@ def _stage_line(group: Sequence[ReportTool]) -> str:
 
 def _entry(tool: ReportTool) -> str:
     record = tool.record
-    status = clean_word(record.status)
     usual = _median(tool.earlier)
-    mark = MARKS.get(_word(record.status), "")
+    status, shown = _status(record.status)
     took = "" if record.duration is None else duration(record.duration)
     critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
     return (
         f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'
-        f"<b>{escape(record.name)}{critical}</b>"
-        f'<span class="status">{mark} {escape(_word(record.status))}</span>'
+        f"<b>{escape(record.name)}{critical}</b>{shown}"
         f'<span class="took">{took}{_change(tool, usual)}</span>{_spark(tool)}'
         f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool, usual)}</details>'
     )
+
+
+@functools.lru_cache(64)
+def _status(status: str) -> tuple[str, str]:
+    """The word of the status in the page, and the status as it is shown."""
+    word = _word(status)
+    return clean_word(status), f'<span class="status">{MARKS.get(word, "")} {escape(word)}</span>'
 
 
 def _change(tool: ReportTool, usual: float) -> str:
@@ -171,21 +175,24 @@ def _spark(tool: ReportTool) -> str:
         times.append(tool.record.duration)
     if len(times) < 2:
         return "<span></span>"
-    scale = (len(_SPARK_HEIGHTS) - 1) / (max(times) or 1.0)
-    places = _spark_places(len(times))
-    heights = [_SPARK_HEIGHTS[int(one * scale + 0.5)] for one in times]
-    line = " ".join([x + "," + y for x, y in zip(places, heights, strict=True)])
+    scale = SPARK_STEPS / (max(times) or 1.0)
+    columns = _spark_columns(len(times))
+    points = [column[int(one * scale + 0.5)] for column, one in zip(columns, times, strict=True)]
+    x, y = points[-1].split(",")
     return (
         f'<svg class="spark" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" aria-hidden="true">'
-        f'<polyline points="{line}"/><circle cx="{places[-1]}" cy="{heights[-1]}" r="2.5"/></svg>'
+        f'<polyline points="{" ".join(points)}"/><circle cx="{x}" cy="{y}" r="2.5"/></svg>'
     )
 
 
 @functools.cache
-def _spark_places(points: int) -> tuple[str, ...]:
-    """From the left to the right edge."""
+def _spark_columns(points: int) -> tuple[tuple[str, ...], ...]:
+    """For each point, from left to right, its coordinates by its height in steps."""
     step = (SPARK_WIDTH - 6) / (points - 1)
-    return tuple(f"{3 + place * step:.0f}" for place in range(points))
+    return tuple(
+        tuple(f"{3 + place * step:.0f},{SPARK_HEIGHT - 3 - up}" for up in range(SPARK_STEPS + 1))
+        for place in range(points)
+    )
 
 
 def _metrics(tool: ReportTool) -> str:
@@ -211,36 +218,37 @@ def _difference(now: object, before: object) -> str:
 
 
 def _more(tool: ReportTool, usual: float) -> str:
+    """What is known of the tool, as a list of names and texts. A page may have thousands of them."""
     record = tool.record
-    rows: list[tuple[str, str]] = []
+    rows: list[str] = []
     if record.error is not None:
-        rows.append(("Error", escape(error_text(record.error))))
+        rows.append(f"Error</dt><dd>{escape(error_text(record.error))}")
     if tool.blocked_by:
-        rows.append(("Blocked by", escape(tool.blocked_by)))
+        rows.append(f"Blocked by</dt><dd>{escape(tool.blocked_by)}")
     if tool.reason:
-        rows.append(("Why", escape(tool.reason)))
+        rows.append(f"Why</dt><dd>{escape(tool.reason)}")
     if tool.waited_for:
-        rows.append(("Waited for", escape(tool.waited_for)))
+        rows.append(f"Waited for</dt><dd>{escape(tool.waited_for)}")
     if len(tool.attempts) > 1:
-        rows.append(("Attempts", "<br>".join(map(_attempt, tool.attempts))))
+        rows.append(f"Attempts</dt><dd>{'<br>'.join(map(_attempt, tool.attempts))}")
     if tool.params:
-        shown = (
+        params = [
             f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
             for name, one in [*tool.params.items()][:MOST_SHOWN]
-        )
-        rows.append(("Parameters", "<br>".join(shown)))
+        ]
+        rows.append(f"Parameters</dt><dd>{'<br>'.join(params)}")
     if tool.reads:
-        rows.append(("Reads", _used(tool.reads)))
+        rows.append(f"Reads</dt><dd>{_used(tool.reads)}")
     if tool.writes:
-        rows.append(("Writes", _used(tool.writes)))
+        rows.append(f"Writes</dt><dd>{_used(tool.writes)}")
     if tool.earlier:
         noun = count(len(tool.earlier), "earlier run")
-        rows.append(("Earlier", f"median {duration(usual)} of {noun}"))
+        rows.append(f"Earlier</dt><dd>median {duration(usual)} of {noun}")
     if record.notes:
-        rows.append(("Notes", "<br>".join(map(escape, record.notes[:MOST_SHOWN]))))
-    rows.append(("Module", f"{escape(record.module)} <small>{escape(tool.path)}</small>"))
-    listed = "".join([f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows])
-    return f'<div class="more"><dl>{listed}</dl>{_log(tool)}</div>'
+        rows.append(f"Notes</dt><dd>{'<br>'.join(map(escape, record.notes[:MOST_SHOWN]))}")
+    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(tool.path)}</small>")
+    listed = "</dd></div><div><dt>".join(rows)
+    return f'<div class="more"><dl><div><dt>{listed}</dd></div></dl>{_log(tool)}</div>'
 
 
 def _attempt(one: Attempt) -> str:

@@ -39,6 +39,14 @@ class _Span(Struct, frozen=True, kw_only=True):
     started: float
 
 
+class _Slice(Struct, frozen=True, kw_only=True):
+    """What was drawn, in microseconds."""
+
+    row: int
+    start: int
+    end: int
+
+
 class TraceOutput:
     """`begun` is when orch started, in seconds by the clock of `add`."""
 
@@ -49,7 +57,7 @@ class TraceOutput:
         self._row_ends: dict[int, float] = {}  # of each worker that is known
         self._spans: dict[str, _Span] = {}
         self._busy: list[tuple[float, float]] = []  # when tools ran
-        self._ends: dict[str, tuple[int, float]] = {}  # the row and the end of tools that passed
+        self._ends: dict[str, _Slice] = {}  # of tools that passed
         self._arrows = 0
         self._is_over = False
 
@@ -67,7 +75,7 @@ class TraceOutput:
                 return self._text(*self._end(event, now))
             case ToolRetried(end=end, delay=delay):
                 slices = self._end(end, now)
-                row = self._ends.pop(end.module, (OWN_ROW, 0.0))[0]
+                row = self._ends.pop(end.module).row
                 said: dict[str, object] = {"attempt": end.attempt, "delay": delay}
                 name = f"{self._name(end.module)} is tried again"
                 return self._text(*slices, self._instant(name, row, now, said))
@@ -114,10 +122,11 @@ class TraceOutput:
         if end.commit_seconds:
             begun = max(start, now - end.commit_seconds)
             found.append(self._slice("commit", "database", row, begun, now, {}))
+        own = _Slice(row=row, start=self._time(start), end=self._time(now))
         for one in step.after:
             if one in self._ends:
-                found += self._arrow(self._ends[one], (row, start))
-        self._ends[module] = row, now
+                found += self._arrow(self._ends[one], own)
+        self._ends[module] = own
         return found
 
     def _overhead(self, now: float) -> list[dict[str, object]]:
@@ -158,15 +167,18 @@ class TraceOutput:
         start = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
         return start | {"ts": self._time(now), "s": "t", "args": said}
 
-    def _arrow(
-        self, start: tuple[int, float], end: tuple[int, float]
-    ) -> Sequence[dict[str, object]]:
-        """From the end of a tool to the start of one that depends on it."""
+    def _arrow(self, source: _Slice, target: _Slice) -> Sequence[dict[str, object]]:
+        """From the last moment of a tool to the start of one that depends on it. Perfetto refuses an arrow that begins
+        or ends where no slice is open, and a slice is not open any more at its end."""
+        begun = source.end - 1
+        ended = max(target.start, begun)
+        if begun < source.start or ended >= target.end:
+            return ()
         self._arrows += 1
         both = {"name": "after", "cat": "after", "id": self._arrows, "pid": PROCESS}
         return (
-            both | {"ph": "s", "tid": start[0], "ts": self._time(start[1])},
-            both | {"ph": "f", "bp": "e", "tid": end[0], "ts": self._time(max(end[1], start[1]))},
+            both | {"ph": "s", "tid": source.row, "ts": begun},
+            both | {"ph": "f", "bp": "e", "tid": target.row, "ts": ended},
         )
 
     def _time(self, now: float) -> int:

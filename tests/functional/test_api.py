@@ -431,14 +431,12 @@ def test_a_resumed_run_uses_the_database_of_the_run(project: Project) -> None:
     assert not (root / "data.db").exists()
 
 
-EXECUTORS = [
-    *QUICK,
-    pytest.param("processes", marks=pytest.mark.slow),
-    pytest.param("dask", marks=pytest.mark.slow),
-]
+EXECUTORS = {name: WORDS[name][1] for name in (*QUICK, "dask")} | {"spawned": "pools:spawned"}
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(one, marks=pytest.mark.slow) for one in ("dask", "spawned"))]
+)
 def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
     name: str, project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -449,7 +447,7 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
     place, path, handlers = os.getcwd(), [*sys.path], handlers_now()
     level = logging.getLogger("asyncio").level
     try:
-        for event in found.events(rows=4, fails=True, executor=WORDS[name][1], jobs=2):
+        for event in found.events(rows=4, fails=True, executor=EXECUTORS[name], jobs=2):
             if isinstance(event, ToolStarted):
                 others.append(subprocess.Popen(["sleep", "600"]))
             if isinstance(event, ToolFinished):
@@ -463,7 +461,7 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
             one.wait()
     assert (os.getcwd(), handlers_now()) == (place, handlers)
     assert logging.getLogger("asyncio").level == level
-    resumed = found.run(resume=True, fails=False, executor=WORDS[name][1])
+    resumed = found.run(resume=True, fails=False, executor=EXECUTORS[name])
     assert {name: one.status for name, one in resumed.outcomes.items()} == {
         "total": "passed",
         "page": "passed",

@@ -12,6 +12,7 @@ from tests.support.project_builder import Answer
 
 POOLS = """
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 
 def threads():
@@ -20,6 +21,10 @@ def threads():
 
 def processes():
     return ProcessPoolExecutor(4)
+
+
+def spawned():
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
 def loky():

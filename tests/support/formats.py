@@ -59,7 +59,8 @@ def _check_element(element: ET.Element) -> None:
 
 
 def read_trace(text: str) -> list[dict[str, Any]]:
-    """The events of a valid trace: the fields of each phase, rows with names, slices that nest, arrows in pairs."""
+    """The events of a valid trace: the fields of each phase, rows with names, slices that nest, and arrows in pairs, from
+    an open slice to an open slice: at its end a slice is closed."""
     events: list[dict[str, Any]] = json.loads(text, parse_constant=refuse_constant)
     slices: dict[int, list[tuple[int, int]]] = defaultdict(list)
     arrows: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -86,6 +87,8 @@ def read_trace(text: str) -> list[dict[str, Any]]:
     for start, end in arrows.values():
         assert (start["ph"], end["ph"], end["bp"]) == ("s", "f", "e")
         assert start["ts"] <= end["ts"]
+        for one in (start, end):
+            assert any(first <= one["ts"] < last for first, last in slices[one["tid"]])
     return events
 
 

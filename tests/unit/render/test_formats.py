@@ -264,7 +264,7 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
     assert attempts == [1, 2]
     assert [one["name"] for one in found if one["ph"] == "i"] == ["a is tried again", "run passed"]
     arrows = [(one["ph"], one["tid"], one["ts"]) for one in found if one["ph"] in "sf"]
-    assert arrows == [("s", 1, 9_000_000), ("f", 1, 12_000_000)]
+    assert arrows == [("s", 1, 8_999_999), ("f", 1, 12_000_000)]
 
 
 def test_each_attempt_is_a_lineage_run_of_its_own_below_the_run_of_orch() -> None:
