@@ -26,6 +26,7 @@ class OneByOne:
         self.modules = modules
         self._places = {module: place for place, module in enumerate(modules)}
         self._waiting = deque(modules)
+        self._are_waiting = {*modules}  # the same, since a long queue is searched slowly
         self._held_until = 0.0
 
     def __bool__(self) -> bool:
@@ -47,6 +48,7 @@ class OneByOne:
     def take(self, module: str) -> None:
         """Remove the step that `next` gave."""
         self._waiting.remove(module)
+        self._are_waiting.remove(module)
 
     def put_back(self, module: str, at: float = 0.0) -> None:
         """Let a step that was taken wait again, until the time `at`."""
@@ -54,6 +56,7 @@ class OneByOne:
         place = self._places[module]
         first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
         self._waiting.insert(sum(1 for _ in first), module)
+        self._are_waiting.add(module)
 
     def holds(self, module: str, token: str) -> bool:
         """Whether the step holds the token while it runs, of those that orch hands out."""
@@ -64,8 +67,9 @@ class OneByOne:
 
     def end(self, module: str) -> None:
         """A step has ended, or is not to start at all."""
-        if module in self._waiting:
+        if module in self._are_waiting:
             self._waiting.remove(module)
+            self._are_waiting.remove(module)
 
 
 class SideBySide:

@@ -4,7 +4,7 @@
 still close them (daemons do) and open a file of its own under the same number. So the channel remembers what
 each descriptor refers to, and does not write where that has changed.
 
-What must survive a kill of both processes is no message: `mark_start` writes it into a file.
+What must survive a kill of both processes is no message: the channel writes it into a file.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Channel:
 
     def __init__(self, *, has_tokens: bool = False) -> None:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
+        self._starts = -1
         self._tokens = _move(TOKENS_FD) if has_tokens else -1
         self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
         if has_tokens:
@@ -100,6 +101,18 @@ class Channel:
         except OSError:
             return False
 
+    def mark_start(self, path: str, place: int, attempt: int) -> None:
+        """Write that this attempt begins, in a file that has a byte for each tool. It stays open, since a tool may
+        give up the right to open it. Where it cannot be written, it is removed: then nothing is known."""
+        try:
+            if self._starts < 0:
+                self._starts = _move(os.open(path, os.O_WRONLY | os.O_NOFOLLOW))
+                self.guard((self._starts,))
+            os.pwrite(self._starts, bytes((min(attempt, 255),)), place)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def send(self, message: Message, *, may_wait: bool = False) -> None:
         """Write one message. Does not raise if the parent is gone: the life pipe handles that.
 
@@ -118,22 +131,6 @@ class Channel:
                 data = data[os.write(self._messages, data) :]
         except BrokenPipeError:
             pass
-
-
-def mark_start(path: str, place: int, attempt: int) -> None:
-    """Write that this attempt begins: `path` has a byte for each tool. The file is opened anew each time, since a tool
-    may have closed any descriptor. Where it cannot be written, it is removed: then nothing is known."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.pwrite(fd, bytes((min(attempt, 255),)), place)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:  # the user has removed `.orch`
-        return
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
 
 
 def _move(fd: int) -> int:

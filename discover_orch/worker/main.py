@@ -35,7 +35,7 @@ from discover_orch.worker.arguments import (
     refuse_generator,
 )
 from discover_orch.worker.capture import Capture
-from discover_orch.worker.channel import Channel, mark_start
+from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import (
     become_subreaper,
     end_after_parent,
@@ -253,7 +253,7 @@ class Worker:
             return
         self._report_foreign_write(order.resources)
         if order.start_mark is not None:
-            mark_start(*order.start_mark, order.attempt)
+            self._channel.mark_start(*order.start_mark, order.attempt)
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
         self._interrupts.was_raised = False

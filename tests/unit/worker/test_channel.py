@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from discover_orch.worker import channel as channel_module
 from discover_orch.worker.capture import OWN_FD
-from discover_orch.worker.channel import Channel, mark_start
+from discover_orch.worker.channel import Channel
 from discover_orch.worker.protocol import (
     CHANNEL_LOST,
     Closed,
@@ -268,19 +268,20 @@ def test_what_is_not_guarded_may_be_closed(ends: Ends) -> None:
     assert ending_of(ends.channel.exit_if_closed) == 0
 
 
-def test_a_start_is_marked_in_the_place_of_the_tool(tmp_path: Path) -> None:
+def test_a_start_is_marked_in_the_place_of_the_tool(ends: Ends, tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     starts.write_bytes(bytes(3))
-    mark_start(str(starts), 1, 1)
-    mark_start(str(starts), 2, 1000)
-    assert starts.read_bytes() == b"\0\1\xff"
+    ends.channel.mark_start(str(starts), 1, 1)
+    starts.rename(tmp_path / "renamed")  # a tool may also lose the right to open it
+    ends.channel.mark_start(str(starts), 2, 1000)
+    assert (tmp_path / "renamed").read_bytes() == b"\0\1\xff"
 
 
-def test_where_a_start_cannot_be_marked_nothing_is_known(tmp_path: Path) -> None:
-    mark_start(str(tmp_path / "missing"), 0, 1)
+def test_where_a_start_cannot_be_marked_nothing_is_known(ends: Ends, tmp_path: Path) -> None:
+    ends.channel.mark_start(str(tmp_path / "missing"), 0, 1)
     link = tmp_path / "starts"
     link.symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").write_bytes(bytes(1))
-    mark_start(str(link), 0, 1)
+    ends.channel.mark_start(str(link), 0, 1)
     assert not link.is_symlink()
     assert (tmp_path / "elsewhere").read_bytes() == bytes(1)
