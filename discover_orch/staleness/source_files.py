@@ -175,8 +175,6 @@ class SourceFiles:
         self, path: str, known: SourceFile | None, signature: str = _UNSURE
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
-        if known is not None and known.signature == signature:
-            return known
         full = os.path.join(self._root, path)
         if signature[0] == _UNSURE:
             signature = signature_of(full)
