@@ -284,13 +284,12 @@ class LiveStatus(Status):
         """Another program may have written to it, removed or replaced it."""
         before = self._present.databases.state()
         self._read_databases()
-        if self._present.databases.state() != before:
-            self._all_are_dirty = True
+        self._all_are_dirty |= self._present.databases.state() != before
 
     def _read_databases(self) -> None:
-        present = self._present
-        found = CurrentDatabases(present.project, self._registry, self._memory, present.environ)
-        present.databases, present.database = found, found.main
+        now = self._present
+        now.databases = CurrentDatabases(now.project, self._registry, self._memory, now.environ)
+        now.database = now.databases.main
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that were changed by somebody
