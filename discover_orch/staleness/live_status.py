@@ -295,9 +295,9 @@ class LiveStatus(Status):
             self._own.clear()
 
     def _read_databases(self) -> None:
-        present = self._present
-        found = CurrentDatabases(present.project, self._registry, self._memory, present.environ)
-        present.databases, present.database = found, found.main
+        now = self._present
+        now.databases = CurrentDatabases(now.project, self._registry, self._memory, now.environ)
+        now.database = now.databases.main
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that were changed by somebody
