@@ -181,7 +181,7 @@ class AuditHook:
         ):
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
-            if opener == IMPORT_SYSTEM:
+            if opener == IMPORT_SYSTEM and not path.startswith(OWN_FOLDER):
                 self.imported[path] = None
             return
         self._stacks.find(_getframe(2)).opened[path] = None

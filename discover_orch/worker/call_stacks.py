@@ -7,8 +7,9 @@ stacks are told apart by the identity of their code alone.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.module_state import ModuleState
 from discover_orch.worker.observed_paths import resolve_paths
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
 
+    from discover_orch.worker.module_state import ModuleState
     from discover_orch.worker.project_code import ProjectCode
 
 MODULE = "<module>"  # the name of the code that runs while a module is imported
@@ -49,12 +51,18 @@ class CallStacks:
         self._stacks: dict[int, Stack] = {}
         #: What was opened while there was no code to share: stacks are not told apart.
         self.rest = Stack(())
-        self._state = ModuleState(project)
 
     def clear(self) -> None:
         self._stacks.clear()
         self.rest.opened.clear()
-        self._state.clear()
+        if "_state" in self.__dict__:
+            self._state.clear()
+
+    @cached_property
+    def _state(self) -> ModuleState:
+        from discover_orch.worker.module_state import ModuleState  # many tools open no file
+
+        return ModuleState(self._project)
 
     def begin_rest(self) -> None:
         """Call it before the first file is noted in `rest`."""

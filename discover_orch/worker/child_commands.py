@@ -48,19 +48,12 @@ class ChildCommands:
     def __init__(self, paths: ObservedPaths) -> None:
         self._paths = paths
         self._noted: dict[_Command, None] = {}
-        self._forget()
-
-    def _forget(self) -> None:
         #: What the command lines name. Paths are absolute.
         self.code: dict[ChildCode, None] = {}
         self.folders: dict[str, None] = {}
         self.globs: dict[str, None] = {}
         self.absent: dict[str, None] = {}
         self._texts_read: set[str] = set()
-
-    def clear(self) -> None:
-        self._noted.clear()
-        self._forget()
 
     def note(self, words: Any, folder: Any = None, environment: Any = None) -> None:
         """A process is about to be started with these words, as Python gives them to the system."""

@@ -96,8 +96,8 @@ EXPLAINED_ERRORS = (
     NoTerminal,
     ResourceProblem,
 )
-# Most tools import these; the worker does so while it waits for its first order.
-COMMON_IMPORTS = ("dataclasses", "logging", "pathlib")
+# Most tools need these; the worker imports them while it waits for its first order.
+COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "discover_orch.worker.module_state")
 
 
 def main(forks: int = 0) -> None:

@@ -12,11 +12,11 @@ import os
 import re
 import stat
 import sys
+from functools import cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 
 from discover_orch.model.observation import SIDE_FILES, file_stat, list_paths
 from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
-from discover_orch.worker.child_commands import ChildCommands
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
 from discover_orch.worker.file_events import CREATED, MOVED, READ, FileEvents
 from discover_orch.worker.observed_paths import parent_folders
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.model.observation import FileState
+    from discover_orch.worker.child_commands import ChildCommands
     from discover_orch.worker.observed_paths import ObservedPaths
 
 STARTED_CHILD = "started a child process"
@@ -54,7 +55,6 @@ class NativeFiles:
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
         self._has_child = False  # in this step
-        self.commands = ChildCommands(paths)
         self._children = NO_CHILDREN
         if SPAWNER in sys.modules:  # a warm worker may have had some
             self._children = _describe_children()
@@ -71,10 +71,17 @@ class NativeFiles:
         """Forget what happened before."""
         self._has_child = False
         self._opened_before.clear()
-        self.commands.clear()
+        self.__dict__.pop("commands", None)
         if self._events is not None:
             self._events.clear()
             self._check()
+
+    @cached_property
+    def commands(self) -> ChildCommands:
+        """The command lines of this step."""
+        from discover_orch.worker.child_commands import ChildCommands  # few tools start a process
+
+        return ChildCommands(self._paths)
 
     def note_import(self, name: str, file: object = None, *_: object) -> None:
         """A module is about to be imported; `file` is that of an extension module."""
