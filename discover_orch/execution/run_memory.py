@@ -120,11 +120,16 @@ class DatabaseRecord:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
         run loses nothing."""
         known = self._current.known
-        found = path or (known.path if known else self._current.named_file)
+        found = path or (known.path if known else self._find_named())
         is_used = bool(path) or takes_connection
         if is_used and (not self._is_noted or known is None or known.path != found):
             self._is_noted = True
             self._save(found)
+
+    def _find_named(self) -> str:
+        """The file that the URL names, if it is there: a tool that can take the connection need not use it."""
+        path = self._current.named_file
+        return path if path and read_database(self._root, path) else ""
 
     def save(self) -> None:
         """Remembers the database as it is after the run."""
