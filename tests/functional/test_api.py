@@ -34,6 +34,7 @@ from discover_orch.api import (
     ToolRetried,
     ToolStarted,
 )
+from discover_orch.execution.executors import far_side
 from tests.conftest import Orch, Project
 from tests.support.executors import POOLS, QUICK, WORDS
 from tests.support.project_builder import clean_environment
@@ -468,6 +469,9 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
     }
     sys.path[:] = path
     sys.modules.pop("pools", None)
+    # The thread that starts workers lives as long as the process, which is one of many tests here.
+    far_side._lasting_thread(os.getpid()).shutdown()
+    far_side._lasting_thread.cache_clear()
     assert capfd.readouterr().out == ""
 
 

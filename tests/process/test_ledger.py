@@ -414,11 +414,11 @@ def test_a_lock_whose_connection_dies_is_taken_again_or_ends_the_run(
         if is_taken:
             with psycopg.connect(url, autocommit=True) as other:
                 other.execute("select pg_terminate_backend(%s), pg_advisory_lock(%s)", (pid, key))
-                orch.wait_for("could not take the lock again")
+                orch.wait_for("cannot be taken again")
                 assert orch.wait() == 1
             assert query(tmp_path, url, "select * from orch_ledger") == []
             return
         conn.execute("select pg_terminate_backend(%s)", (pid,))
-        orch.wait_for("orch has taken the lock again")
+        orch.wait_for("orch has taken it again")
         (tmp_path / "go on").touch()
         assert orch.wait() == 0
