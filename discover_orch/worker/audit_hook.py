@@ -60,6 +60,8 @@ IMPORT_CODE = frozenset(
 FOLDER_WALKERS = frozenset(
     ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
 )
+#: No files of a project. The worker reads them itself, to find processes that are left.
+PROCESSES = "/proc/"
 CONNECTED = "opened a network connection"
 ATTACHED = "attached a database whose name is a value of the statement"
 CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are followed too
@@ -156,6 +158,7 @@ class AuditHook:
                         path.__class__ is str
                         and mode is not None
                         and not path.endswith(CODE_SUFFIXES)
+                        and not path.startswith(PROCESSES)
                     ):
                         if cached or helpers:
                             find_stack(_getframe(1)).opened[path] = None
@@ -176,6 +179,8 @@ class AuditHook:
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:
         path = os.fsdecode(given)
+        if path.startswith(PROCESSES):
+            return
         if mode is None and (
             (opener in FOLDER_WALKERS and not os.path.isabs(path)) or opener.startswith(OWN_FOLDER)
         ):
