@@ -117,7 +117,9 @@ def _code(text: str) -> str:
     if not shown:
         return ""
     fence = "`" * (max(map(len, _BACKTICKS.findall(shown)), default=0) + 1)
-    pad = " " if "`" in (shown[0], shown[-1]) or shown[0] == shown[-1] == " " else ""
+    # Markdown takes a space away at both ends, unless there are only spaces.
+    is_bounded = shown[0] == shown[-1] == " " and shown.strip(" ") != ""
+    pad = " " if "`" in (shown[0], shown[-1]) or is_bounded else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
