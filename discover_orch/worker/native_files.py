@@ -127,7 +127,9 @@ class NativeFiles:
         is_read = is_written = False
         for path in self._paths.database_files:
             happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
-            if happened:
+            if (
+                happened and happened != CREATED
+            ):  # by `conn`, which has it open: nobody has closed it
                 is_read = True
                 with contextlib.suppress(OSError):
                     is_written |= happened != READ and os.stat(path).st_ctime_ns >= began
