@@ -127,9 +127,8 @@ class NativeFiles:
         is_read = is_written = False
         for path in self._paths.database_files:
             happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
-            if (
-                happened and happened != CREATED
-            ):  # by `conn`, which has it open: nobody has closed it
+            # A file that was made and that nobody has closed is the one that `conn` has open.
+            if happened not in (0, CREATED):
                 is_read = True
                 with contextlib.suppress(OSError):
                     is_written |= happened != READ and os.stat(path).st_ctime_ns >= began

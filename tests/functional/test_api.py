@@ -475,7 +475,10 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
     assert capfd.readouterr().out == ""
 
 
-def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(project: Project) -> None:
+def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a factory of the project adds its folder
     root = project(
         {
             **FILES,
