@@ -64,7 +64,7 @@ def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> s
     names = [DATABASE_VARIABLE, *(name for name in environ if name.startswith(VARIABLE_PREFIX))]
     variables = "\0".join(f"{name}={environ.get(name, '')}" for name in sorted(names))
     parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
-    # The lengths tell apart a text that moves from one part to the next.
+    # The lengths differ where a text moves from one part to the next.
     framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
     return short_hash(framed)
 

@@ -66,4 +66,4 @@ def default_of(key: str) -> str:
 def configuration_rows() -> list[tuple[str, str, str]]:
     """(key, default, meaning) of all settings; those of `orch watch` have keys like `watch.scope`."""
     rows = [(key, default_of(key), meaning) for key, meaning in MEANINGS.items()]
-    return rows + [(f"watch.{key}", *told) for key, told in WATCH_MEANINGS.items()]
+    return rows + [(f"watch.{key}", *row) for key, row in WATCH_MEANINGS.items()]

@@ -7,7 +7,7 @@ is the same table under whatever name the file was attached.
 
 from __future__ import annotations
 
-#: In place of a table: all tables of the database or the file, in a way that cannot be told apart.
+#: In place of a table: all tables of the database or the file, where it is not known which.
 WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
 OWN_TABLE = "orch_ledger"

@@ -35,7 +35,7 @@ UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
 _AND = "\0"
-_UNTOLD = "untold "  # before the key of a file, where its latest write is told by table
+_WHOLE_FILE = "whole "  # before the key of a file: its latest write that is not known by table
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
@@ -170,7 +170,7 @@ def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
     if not key.startswith("table:") or is_table_list(key):
         return [key]
     start, path = database_of(key), attached_path(key)
-    files = [f"file:{path}", f"{_UNTOLD}file:{path}"] if path else []
+    files = [f"file:{path}", f"{_WHOLE_FILE}file:{path}"] if path else []
     if key == start + ANY:
         return [*(one for one in known if one.startswith(start)), *files]
     return [key, start + ANY, *files]
@@ -333,18 +333,20 @@ def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]
             elif write.is_by_table or not known.write.is_by_table:
                 continue
             if write.is_by_table or (known is not None and known.write.is_by_table):
-                _keep_untold(found, key, known, Writer(place, result.module, write))
+                _keep_whole_file(found, key, known, Writer(place, result.module, write))
     return found
 
 
-def _keep_untold(found: dict[Key, Writer], key: Key, known: Writer | None, writer: Writer) -> None:
-    """Keep the latest of these that is not told by table."""
-    kept = found.get(_UNTOLD + key)
+def _keep_whole_file(
+    found: dict[Key, Writer], key: Key, known: Writer | None, writer: Writer
+) -> None:
+    """Keep the latest of these that is not known by table."""
+    kept = found.get(_WHOLE_FILE + key)
     for one in (known, writer):
         if one is None or one.write.is_by_table:
             continue
         if kept is None or one.write.seq >= kept.write.seq:
-            kept = found[_UNTOLD + key] = one
+            kept = found[_WHOLE_FILE + key] = one
 
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:

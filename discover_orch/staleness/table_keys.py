@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from discover_orch.model.table_name import WHOLE, file_of
 
-#: In the key of a table, in place of its name: the tool used tables that cannot be told apart.
+#: In the key of a table, in place of its name: the tool used tables, and it is not known which.
 ANY = WHOLE
 _COLON = "%3A"  # in the path of a key
 

@@ -2,7 +2,7 @@
 
 What a cached function or the import of a module reads is read once for all tools of a worker, and so is what code
 keeps in the state of a module (`module_state`). The hook that finds a stack runs for each file that is opened, so
-stacks are told apart by the identity of their code alone.
+two stacks differ where the identity of their code does.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CallStacks:
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
         self._stacks: dict[int, Stack] = {}
-        #: What was opened while there was no code to share: stacks are not told apart.
+        #: What was opened while there was no code to share, whatever the stack was.
         self.rest = Stack(())
 
     def clear(self) -> None:

@@ -20,7 +20,7 @@ OVERFLOWED = "the kernel's event queue overflowed"
 
 #: What happened to a file since `clear`.
 READ = 1  # it was closed after reading, before all others of these
-WRITTEN = 2  # it was closed by somebody who could write to it
+WRITTEN = 2  # it was closed by a process that could write to it
 CREATED = 4
 MOVED = 8  # it got this name
 

@@ -172,7 +172,7 @@ class ModuleState:
             yield ChangedName(module, name, packages, classes, self._project)
 
     def _describe(self, module: ModuleType) -> _State:
-        """Most of what a module holds is told by its identity, and is not looked into."""
+        """Most of what a module holds is compared by its identity, and is not looked into."""
         held, home = vars(module).copy(), module.__name__
         names, ids = tuple(held), tuple(map(id, held.values()))
         shape = self._shapes.get(home)

@@ -127,7 +127,7 @@ class NativeFiles:
         is_read = is_written = False
         for path in self._paths.database_files:
             happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
-            # A file that was made and that nobody has closed is the one that `conn` has open.
+            # A file that was made and not closed since is the one that `conn` has open.
             if happened not in (0, CREATED):
                 is_read = True
                 with contextlib.suppress(OSError):
