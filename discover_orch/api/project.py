@@ -269,6 +269,7 @@ class Project:
                     jobs=workers,
                     side=side,
                     requests=interrupts,
+                    signatures=view.signatures,
                 )
 
             found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))

@@ -83,6 +83,7 @@ def run_and_show(
         all_frames=shown.verbose,
         interpreter=interpreter,
         side=side,
+        signatures=view.signatures,
     )
     names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
     renderer = RunRenderer(

@@ -39,7 +39,7 @@ class AttachedFiles:
         self.bases.clear()
         self.names.clear()
         found = list_databases(self._conn)
-        has_others = len(found) > 1
+        has_others = any(name not in (MAIN, TEMP) for name, _ in found)
         main = found[0][1] if has_others else ""  # SQLite lists the main database first
         main = os.path.realpath(main) if main else ""
         for name, path in found:

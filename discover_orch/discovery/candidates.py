@@ -124,6 +124,8 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
         by_module.setdefault(candidate.module, []).append(candidate.facts.path)
+    if len(by_module) == len(candidates):
+        return candidates
     checked = []
     for candidate in candidates:
         others = [path for path in by_module[candidate.module] if path != candidate.facts.path]

@@ -79,6 +79,7 @@ from discover_orch.state.journal import (
 TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")
 #: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
 LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
+_UNSIGNED: Mapping[str, str] = {}
 
 
 class Recorder:
@@ -94,9 +95,10 @@ class Recorder:
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
+        signatures: Mapping[str, str] = _UNSIGNED,
     ) -> None:
         """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
-        `ledger` is the run's key in the ledger."""
+        `ledger` is the run's key in the ledger; `signatures` are as of `ImportGraph`."""
         self._ledger = ledger
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
         self.environ = environ
@@ -104,7 +106,14 @@ class Recorder:
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}
         self._memory = Memory(project.root)
-        self._current = CurrentState(project, registry, self._memory, code=code, environ=environ)
+        self._current = CurrentState(
+            project,
+            registry,
+            self._memory,
+            signatures=signatures,
+            code=code,
+            environ=environ,
+        )
         self._results = ResultRecord(registry, self._memory)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._attached = AttachedRecord(self._current.databases, self._memory, project.root)

@@ -57,10 +57,12 @@ def run_plan(
     interpreter: Interpreter | Forks | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
+    signatures: Mapping[str, str] | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal. With a `side`, the steps are carried out there. With `requests` the process belongs to another program: no
-    signal handlers are installed, so this may be any thread, and no processes are adopted."""
+    journal. `signatures` are those of the scan that the plan was made from. With a `side`, the steps are carried out
+    there. With `requests` the process belongs to another program: no signal handlers are installed, so this may be any
+    thread, and no processes are adopted."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -79,7 +81,7 @@ def run_plan(
             if jobs == 1 and side is None and not project.ledger:
                 # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, start=start)
-            recorder = Recorder(plan, registry, project, ledger=key)
+            recorder = Recorder(plan, registry, project, ledger=key, signatures=signatures or {})
             if project.ledger:
                 prepare = _with_ledger(prepare, project, recorder.run, key)
             queue = None

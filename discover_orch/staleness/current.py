@@ -33,6 +33,7 @@ from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.table_keys import attached_path
 from discover_orch.staleness.versions import Versions
+from discover_orch.state.store import encode_json
 
 _CONN = "conn"
 
@@ -206,8 +207,7 @@ class CurrentState:
 
 def hash_code(meanings: Mapping[str, str]) -> str:
     """One hash for the code of a tool, as `CurrentState.code_of` gives it."""
-    text = "\0".join(f"{path}\0{meaning}" for path, meaning in sorted(meanings.items()))
-    return short_hash(text.encode("utf-8", "surrogateescape"))
+    return short_hash(encode_json(meanings, is_sorted=True))
 
 
 def find_gone(registry: Registry) -> list[str]:

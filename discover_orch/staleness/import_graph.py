@@ -50,7 +50,7 @@ class ImportGraph:
         """`signatures` are those of a scan that was just made."""
         self._root = project.root
         self.files = SourceFiles(project, signatures)
-        self._locations = ModuleLocations(project)
+        self._locations = ModuleLocations(project, signatures)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}
         self._reached: dict[str, frozenset[str]] = {}
@@ -71,7 +71,7 @@ class ImportGraph:
         """The code of each module, in this order. `is_tolerant`: a file that cannot be parsed now means what it did
         when it last could be."""
         modules = [*modules]
-        if not self._given.keys() >= {*modules}:
+        if self._given and not self._given.keys() >= {*modules}:
             self._forget_locations()  # a tool may have made a module that did not exist
         self._find_reach(modules)
         reached = {module: self._gather(module) for module in modules}
@@ -147,7 +147,7 @@ class ImportGraph:
                 top = fact.module.partition(".")[0]
                 if fact.is_lazy or not top or top in NEVER_PRELOADED:
                     continue
-                location = self._locations.locate(top)
+                location = self._locations[top]
                 if location.path is None and not location.places:
                     names = wanted.setdefault(fact.module, {})
                     names.update((one, None) for one in fact.names if one != "*")
@@ -174,7 +174,7 @@ class ImportGraph:
     def _find_own(self, modules: Iterable[str]) -> list[str]:
         """These modules and their packages, without those that have no file."""
         names = dict.fromkeys(name for module in modules for name in with_packages(module))
-        return [name for name in names if self._locations.locate(name).path is not None]
+        return [name for name in names if self._locations[name].path is not None]
 
     def _imports_of(self, module: str) -> tuple[str, ...]:
         known = self._imports.get(module)
@@ -190,12 +190,12 @@ class ImportGraph:
 
     def _locate_all(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these names that are modules of the project."""
-        locate = self._locations.locate
-        return tuple([name for name in names if locate(name).path is not None])
+        locations = self._locations
+        return tuple([name for name in names if locations[name].path is not None])
 
     def _path(self, module: str) -> str:
         """The file of a module that has one."""
-        path = self._locations.locate(module).path
+        path = self._locations[module].path
         assert path is not None, module
         return path
 

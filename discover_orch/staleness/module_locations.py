@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec import Struct
 
@@ -25,32 +25,32 @@ class Location(Struct, frozen=True, kw_only=True):
 _NOWHERE = Location()
 
 
-class ModuleLocations:
-    """The names that were looked up.
+class ModuleLocations(dict[str, Location]):
+    """Where the import system finds each name that was looked up, and the packages before it; `[name]` looks it up.
 
     `missing` are the paths that would change where one of them is if they appeared: those of modules that the project
     does not have, and those that would be found first. One that ends in `/` is a folder that does not exist: any file
     in it makes it a package.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, files: Container[str] = ()) -> None:
+        """`files` are some that exist now."""
+        super().__init__()
+        self._files = files
         self._start = project.root.rstrip("/") + "/"
         entries = module_folders(project)
         self._entries = tuple("" if one == "." else one + "/" for one in entries)
-        self._locations: dict[str, Location] = {}
         self.missing: set[str] = set()
 
     def forget(self) -> None:
         """Files have come or gone."""
-        self._locations.clear()
+        self._files = ()
+        self.clear()
         self.missing.clear()
 
-    def locate(self, name: str) -> Location:
-        """Where the import system finds the name; its packages first."""
-        known = self._locations.get(name)
-        if known is None:
-            known = self._locations[name] = self._find(name)
-        return known
+    def __missing__(self, name: str) -> Location:
+        found = self[name] = self._find(name)
+        return found
 
     def _find(self, name: str) -> Location:
         if name[:1] == "/":  # as of `path_module`
@@ -61,7 +61,7 @@ class ModuleLocations:
             return _NOWHERE
         package, _, last = name.rpartition(".")
         if package:
-            places = self.locate(package).places
+            places = self[package].places
         elif name in sys.builtin_module_names:
             places = ()  # no file comes before these
         elif name == CONF_MODULE:
@@ -80,6 +80,9 @@ class ModuleLocations:
         for place in places:
             base = place + last
             start, path = base + "/__init__.py", base + ".py"
+            if path in self._files and not self._exists(start):
+                self.missing.add(start)
+                return Location(path=path)
             is_folder = self._exists(base) and os.path.isdir(self._full(base))
             if is_folder and os.path.isfile(self._full(start)):
                 return Location(path=start, places=(base + "/",))

@@ -175,12 +175,15 @@ def flows_stamp(root: str) -> str:
         return ""
 
 
-def encode_json(document: object) -> bytes:
-    """A file name that is not UTF-8 has lone surrogates in Python. msgspec refuses these, and `json` escapes them."""
+def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
+    """A file name that is not UTF-8 has lone surrogates in Python. msgspec refuses these, and `json` escapes them.
+
+    `is_sorted`: equal mappings give the same bytes, whatever their order."""
     try:
-        return msgspec.json.encode(document)
+        return msgspec.json.encode(document, order="sorted" if is_sorted else None)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(document), separators=(",", ":")).encode()
+        plain = msgspec.to_builtins(document)
+        return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
 
 
 def decode_json(text: bytes, document_type: type[T]) -> T:
