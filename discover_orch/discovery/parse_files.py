@@ -1,19 +1,17 @@
-"""Reads Python files of the tree into facts.
+"""Reads Python files of the tree into facts, many of them in several processes. Runs no code of the user.
 
-Many files are read in several forked processes. None of them runs code of the user. `scanner` imports this module
-only where there is something to read: the parser takes a sixth of the start-up of a warm command.
+`scanner` imports this module only where there is something to read: the parser takes a sixth of the start-up of a warm
+command.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from discover_orch.discovery.facts_index import FileFacts
+from discover_orch.discovery.parallel_map import parallel_map
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, PassedOver
@@ -23,61 +21,12 @@ from discover_orch.source.resolve import read_exports
 
 WORD = b"STAGE"
 SIZE_LIMIT = 2_000_000
-#: With fewer files to read, a second process costs more than it saves (measured: about 15 ms).
-SHARE_FROM = 150
-MOST_PROCESSES = 8
 
 
 def read_files(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileFacts]]:
-    """The facts of each file of (path, name of its module), in no particular order."""
-    processes = min(MOST_PROCESSES, os.cpu_count() or 1, len(files) // SHARE_FROM + 1)
-    if processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
-        return [(path, _read_file(root, path, module)) for path, module in files]
-    children = [_fork_reader(root, files[part::processes]) for part in range(1, processes)]
-    found = [(path, _read_file(root, path, module)) for path, module in files[::processes]]
-    for part, child in enumerate(children, start=1):
-        data = b""
-        if child is not None:
-            pid, pipe = child
-            with os.fdopen(pipe, "rb") as answer:
-                data = answer.read()
-            os.waitpid(pid, 0)
-        mine = files[part::processes]
-        try:
-            read = msgspec.msgpack.decode(data, type=list[FileFacts])
-            found += [(path, facts) for (path, _), facts in zip(mine, read, strict=True)]
-        except (msgspec.DecodeError, ValueError):
-            # There was no child, or it was killed, or its answer cannot be encoded: read its share here.
-            found += [(path, _read_file(root, path, module)) for path, module in mine]
-    return found
-
-
-def _fork_reader(root: str, files: list[tuple[str, str]]) -> tuple[int, int] | None:
-    """Forks a child that reads its share and answers with one list. Gives its id and the pipe.
-
-    None where the system gives no process. A fork is safe here: there is one thread, so no lock is held, and the
-    child ends without flushing what its parent has buffered.
-    """
-    try:
-        receive, send = os.pipe()
-    except OSError:
-        return None
-    try:
-        pid = os.fork()
-    except OSError:
-        os.close(receive)
-        os.close(send)
-        return None
-    if pid:
-        os.close(send)
-        return pid, receive
-    try:
-        os.close(receive)
-        found = [_read_file(root, path, module) for path, module in files]
-        with os.fdopen(send, "wb") as answer:
-            answer.write(msgspec.msgpack.encode(found))
-    finally:
-        os._exit(0)
+    """The facts of each file of (path, name of its module), in this order."""
+    found = parallel_map(lambda file: _read_file(root, *file), files, FileFacts)
+    return [(path, facts) for (path, _), facts in zip(files, found, strict=True)]
 
 
 def _read_file(root: str, path: str, module: str) -> FileFacts:

@@ -160,10 +160,11 @@ class ImportGraph:
         edges: dict[str, list[str]] = {}
         pending = [name for name in self._find_own(modules) if name not in self._reached]
         while pending:
-            name = pending.pop()
-            if name not in edges:
+            level = [*dict.fromkeys(pending)]
+            self.files.read_all(map(self._path, level))
+            for name in level:
                 edges[name] = [one for one in self._imports_of(name) if one not in self._reached]
-                pending.extend(edges[name])
+            pending = [one for name in level for one in edges[name] if one not in edges]
         for group in components(edges, edges):
             inside = frozenset(group)
             others = {one for name in group for one in self._imports[name]} - inside

@@ -100,9 +100,32 @@ class SourceFiles:
         """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular
         file."""
         if path not in self._files:
-            known = self._kept.get(path)
-            self._note(path, self._read(path, known, self._signatures.get(path, _UNSURE)))
+            self._note(path, self._read_first(path))
         return self._files[path]
+
+    def read_all(self, paths: Iterable[str]) -> None:
+        """As `read` for each of them, in several processes where many are new."""
+        unknown: list[str] = []
+        for path in paths:
+            known = self._kept.get(path)
+            if path in self._files:
+                continue
+            if known is not None and known.signature == self._signatures.get(path):
+                self._files[path] = known
+            else:
+                unknown.append(path)
+        if unknown:
+            from discover_orch.discovery.parallel_map import parallel_map
+
+            for path, file in zip(
+                unknown,
+                parallel_map(self._read_first, unknown, SourceFile | None),
+                strict=True,
+            ):
+                self._note(path, file)
+
+    def _read_first(self, path: str) -> SourceFile | None:
+        return self._read(path, self._kept.get(path), self._signatures.get(path, _UNSURE))
 
     def look_at(self, path: str) -> SourceFile | None:
         """The file as it is now. `read` gives it as it was until `refresh`."""

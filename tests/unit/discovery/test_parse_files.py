@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from discover_orch.discovery import parse_files
+from discover_orch.discovery import parallel_map
 from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
 from discover_orch.discovery.parse_files import (
     SIZE_LIMIT,
@@ -117,7 +117,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         children.append(pid)
         return pid
 
-    monkeypatch.setattr(parse_files, "SHARE_FROM", 2)
+    monkeypatch.setattr(parallel_map, "SHARE_FROM", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "fork", counted)
     return children
@@ -211,7 +211,7 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
     finally:
         over.set()
         thread.join()
-    monkeypatch.setattr(parse_files, "SHARE_FROM", len(files) + 1)
+    monkeypatch.setattr(parallel_map, "SHARE_FROM", len(files) + 1)
     read_files(str(tmp_path), files)
     assert forked == []
 

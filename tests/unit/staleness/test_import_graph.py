@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
+from discover_orch.discovery import parallel_map
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
 from discover_orch.staleness.import_graph import ImportGraph, project_sources
@@ -44,6 +45,43 @@ def test_all_that_is_imported_on_the_way_counts(tmp_path: Path) -> None:
         ],
         "src.other": ["src/__init__.py", "src/other.py"],
     }
+
+
+def test_many_new_files_are_read_in_several_processes_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(
+        tmp_path,
+        {
+            **{f"src/t{n}.py": f"import a{n % 3}\nimport json\nX = {n}" for n in range(7)},
+            **{f"src/a{n}.py": "import b, broken" for n in range(3)},
+            "src/b.py": "import a1, pandas",
+            "src/broken.py": "import b\n)",
+        },
+    )
+    table = {"pythonpath": ["src"]}
+    project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
+    modules = [f"t{n}" for n in range(7)]
+    serial = ImportGraph(project)
+    expected = serial.read_code(modules)
+    assert expected["t4"].meanings.keys() == {
+        *("src/t4.py", "src/a1.py", "src/b.py", "src/broken.py")
+    }
+    children: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(parallel_map, "SHARE_FROM", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "fork", counted)
+    graph = ImportGraph(project)
+    assert graph.read_code(modules) == expected
+    assert children
+    assert graph.files.problems == serial.files.problems
+    assert [*graph.files.problems] == ["src/broken.py"]
 
 
 def test_a_package_imports_relative_to_itself(tmp_path: Path) -> None:
