@@ -274,6 +274,8 @@ class Project:
 
             found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))
             try:
+                run = ""
+                finished: RunFinished | None = None
                 first = next(found)  # raises what is wrong with the executor
                 for problem in (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings):
                     yield Note(problem=problem)
@@ -283,8 +285,21 @@ class Project:
                             raise UsageError(loss)
                         yield Note(problem=loss)
                     shown = reader.read(event)
+                    if isinstance(shown, RunFinished):
+                        finished = shown  # the page is written before
+                        continue
+                    if isinstance(shown, RunStarted):
+                        run = shown.run
                     if shown is not None:
                         yield shown
+                if project.report and run:
+                    from discover_orch.api.report import write_report  # few projects ask for it
+
+                    unwritten = write_report(project.root, run)
+                    if unwritten is not None:
+                        yield Note(problem=unwritten)
+                if finished is not None:
+                    yield finished
             finally:
                 if isinstance(found, Generator):
                     found.close()  # the run has ended before the lock is released

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 import click
 from msgspec.structs import replace
 
-from discover_orch import render
 from discover_orch.cli.file_output import open_file, write_file
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
 from discover_orch.render.markup import escape
-from discover_orch.render.report_page import PageFiles, report_html
+from discover_orch.render.report_page import read_page_files, report_html
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, read_record, report_path
 from discover_orch.state.report_source import read_earlier, read_report_source
@@ -103,16 +102,6 @@ def _comparison(root: str, old: RunRecord, new: RunRecord) -> str:
 
     was, now = (read_report_source(root, one) for one in (old, new))
     return comparison_html(was, now, _project(root), read_page_files())
-
-
-def read_page_files() -> PageFiles:
-    """The style sheet and the script, which are files of this package."""
-    folder = os.path.dirname(render.__file__)
-    texts = []
-    for name in ("report.css", "report_graph.js", "report.js"):
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            texts.append(file.read())
-    return PageFiles(style=texts[0], script="".join(texts[1:]))
 
 
 def shown_path(path: str, start: str) -> str:

@@ -5,6 +5,7 @@ Here are the head of the page, its parts, and what they are made of; `report_too
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -30,6 +31,16 @@ class PageFiles(Struct, frozen=True, kw_only=True):
 
     style: str
     script: str
+
+
+def read_page_files() -> PageFiles:
+    """The style sheet and the script, which are files of this package."""
+    folder = os.path.dirname(__file__)
+    texts = []
+    for name in ("report.css", "report_graph.js", "report.js"):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return PageFiles(style=texts[0], script="".join(texts[1:]))
 
 
 def report_html(source: ReportSource, project: str, files: PageFiles) -> str:

@@ -103,7 +103,7 @@ def write_index(
         places[name] = (start, len(data), zlib.crc32(data))
         start += len(data)
     line = _seal(_index_kind(version), _IndexHeader(values={**header}, parts=places))
-    return _replace(os.path.join(root, FOLDER, _INDEX), b"".join((line, *raw.values())))
+    return replace_file(os.path.join(root, FOLDER, _INDEX), b"".join((line, *raw.values())))
 
 
 def _index_kind(version: str) -> str:
@@ -140,7 +140,7 @@ def write_sealed(path: str, kind: str, document: object) -> bool:
 
     Makes the folder where it is missing. Not synced to the disk: a loss of power may cost the memory.
     """
-    return _replace(path, _seal(kind, document))
+    return replace_file(path, _seal(kind, document))
 
 
 def append_sealed(path: str, kind: str, document: object) -> bool:
@@ -163,7 +163,7 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
         pass
     except OSError:
         return False
-    return _replace(path, data)
+    return replace_file(path, data)
 
 
 def flows_stamp(root: str) -> str:
@@ -218,7 +218,8 @@ def _unseal(line: bytes, kind: str, document_type: type[T]) -> T | None:
         return None
 
 
-def _replace(path: str, data: bytes) -> bool:
+def replace_file(path: str, data: bytes) -> bool:
+    """Whether it could be written. A reader sees the old file or the new one. Makes the folder where it is missing."""
     temporary = f"{path}.{os.getpid()}{UNFINISHED}"
     try:
         try:

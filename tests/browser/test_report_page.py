@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.cli.report_command import read_page_files
 from discover_orch.render import report_graph, report_page
 from tests.browser.conftest import DEADLINE, Driver, View
 from tests.conftest import Orch, Project
@@ -194,7 +193,8 @@ def test_names_are_text_and_nothing_else_in_the_browser(
     names = [*HOSTILE_NAMES, "__proto__.constructor", "a b" * 3000]
     path = tmp_path / "page.html"
     path.write_text(
-        report_page.report_html(source_of(names, "1"), names[0], read_page_files()), "utf-8"
+        report_page.report_html(source_of(names, "1"), names[0], report_page.read_page_files()),
+        "utf-8",
     )
     driver = view(path, width=390 if opens_by_stage else 1440)
     driver.execute_script(

@@ -123,6 +123,29 @@ def test_a_run_gives_outcomes_metrics_and_output(project: Project) -> None:
     assert (again.is_passed, again.run) == (True, "")
 
 
+def test_a_run_writes_its_page_where_the_configuration_asks_for_it(project: Project) -> None:
+    root = project({**FILES, "orch.toml": "report = true\n"})
+    result = OrchProject(root).run()
+    assert result.status == "passed"
+    page = root / ".orch/runs" / result.run / "report.html"
+    assert "total" in page.read_text(encoding="utf-8")
+    blocked = root / ".orch/runs/2/report.html"
+    events = OrchProject(root).events()
+    for event in events:
+        if isinstance(event, RunStarted):
+            (blocked / "taken").mkdir(parents=True)
+        if isinstance(event, Note):
+            assert event.problem.code == "output-file"
+            assert (event.problem.severity, str(blocked) in event.problem.message) == (
+                "warning",
+                True,
+            )
+            break
+    else:
+        pytest.fail("no warning about the page")
+    assert [type(event) for event in events] == [RunFinished]
+
+
 def test_a_failure_is_in_the_result_and_can_be_raised(project: Project) -> None:
     result = OrchProject.find(project(FILES)).run(["load", "analyze"], fails=True)
     assert (result.status, result.is_passed) == ("failed", False)
