@@ -25,14 +25,20 @@ from discover_orch.execution.events import (
     ToolOutput,
     ToolProgress,
     ToolStarted,
-    ToolStatus,
     TransactionEnded,
 )
 from discover_orch.execution.executors import Room, Worker
+from discover_orch.execution.executors.worker_end import (
+    as_timeout,
+    closing_note,
+    closing_notes,
+    end_of_tool,
+    ending_note,
+)
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.model.errors import Failure, Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     NOT_PRELOADED,
@@ -251,7 +257,7 @@ class LocalExecutor:
                     status = "failed"
                 # A driver may have turned the interrupt into an error of its own.
                 if status == "failed" and event.step == self._timed_out and error is not None:
-                    error = self._as_timeout(event.step, error)
+                    error = as_timeout(error, self._steps[event.step].tool.timeout)
                 if event.step == self._timed_out:  # it declines all further steps
                     self._retire(worker)
                 yield ToolFinished(
@@ -289,7 +295,7 @@ class LocalExecutor:
                 yield RunNote(problem=problem)
             case RunCommitted(error=error):
                 if error is not None:
-                    yield RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
+                    yield closing_note(error)
                 yield TransactionEnded(status="passed" if error is None else "rolled_back")
             case DebugStarted(step=step):
                 self._deadline = None
@@ -301,7 +307,7 @@ class LocalExecutor:
                 yield from self._on_worker_died(event, worker)
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
-                    yield RunNote(problem=_ending_problem(sentence, threads))
+                    yield ending_note(sentence, threads)
                 if self._is_retiring and self._waiting and not self._is_interrupted:
                     self._start_worker()
                 self._is_retiring = False
@@ -331,39 +337,16 @@ class LocalExecutor:
             sentence = f"the worker process {sentence} before the tool started"
         else:
             unstarted = self._drain_unstarted(worker)
-        failure = Failure(
-            kind="crash",
-            type=event.signal or "crash",
-            message=sentence,
-            path=event.path or self._steps[number].tool.path,
-            line=event.line,
-            traceback=event.traceback,
-            hint=hint,
-        )
-        if number == self._timed_out:
-            failure = self._as_timeout(number, failure, f", {sentence}")
-        status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
-        if event.is_lost:
-            status = "unknown"
-            message = f"{failure.message}: what the tool wrote may be in the database"
-            failure = replace(failure, message=message, type="lost")
-        elif number == worker.committing:
-            status = "unknown"
-            message = f"{failure.message} during its commit: what it wrote may be in the database"
-            failure = replace(failure, message=message)
-        yield ToolFinished(
-            module=self._module(number),
-            status=status,
-            error=failure,
+        yield end_of_tool(
+            self._steps[number].tool,
+            event,
+            sentence,
+            hint,
+            is_interrupted=self._is_interrupted,
+            is_timed_out=number == self._timed_out,
+            is_committing=number == worker.committing,
         )
         yield from self._decline(unstarted)
-
-    def _as_timeout(self, step: int, error: Failure, more: str = "") -> Failure:
-        """The traceback shows where the tool was, and ends with the timeout: the interrupt was that of orch."""
-        message = f"timed out after {self._steps[step].tool.timeout:g} s{more}"
-        where = error.traceback.removesuffix("KeyboardInterrupt\n")
-        traceback = f"{where}{message}\n" if where else ""
-        return replace(error, kind="timeout", type="timeout", message=message, traceback=traceback)
 
     def _retire(self, worker: Worker) -> None:
         self._is_retiring = True
@@ -441,38 +424,4 @@ def _order(
         writes_alone=step.writes_alone,
         failures=failures,
         start_mark=start_mark,
-    )
-
-
-def closing_notes(closed: Closed) -> list[RunNote]:
-    """What went wrong when resources were closed."""
-    return [
-        RunNote(problem=_closing_problem(error), traceback=_own_traceback(error))
-        for error in closed.errors
-    ]
-
-
-def _closing_problem(error: Failure) -> Problem:
-    """A failure without a line in the user's code has a message of orch."""
-    if error.path is None:
-        return Problem(code="closing", message=error.message, hint=error.hint)
-    return Problem(
-        code="closing",
-        message=f"{error.message} ({error.type})",
-        hint=error.hint,
-        location=Location(path=error.path, line=error.line),
-    )
-
-
-def _own_traceback(error: Failure) -> str:
-    return error.traceback if error.path else ""
-
-
-def _ending_problem(sentence: str, threads: tuple[str, ...]) -> Problem:
-    names = ", ".join(f'"{name}"' for name in threads)
-    return Problem(
-        code="threads-left" if threads else "ending",
-        message=f"the worker process {sentence}" + (f"; still running: {names}" if names else ""),
-        hint="make such threads daemons, or join them before run() returns" if threads else "",
-        severity="warning",
     )

@@ -12,9 +12,10 @@ from typing import NoReturn
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event
-from discover_orch.execution.executors.local import LocalExecutor, closing_notes
+from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.executors.remote import FarSide, RemoteWorker, RunContext
+from discover_orch.execution.executors.worker_end import closing_notes
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
