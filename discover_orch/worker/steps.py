@@ -1,0 +1,399 @@
+"""Runs the steps that the parent orders, one after another, and reports each."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from discover_orch.databases.opening import find_path
+from discover_orch.databases.transactions import (
+    find_hint,
+    is_cancelled,
+    is_lock_error,
+)
+from discover_orch.model.database_url import CannotOpen
+from discover_orch.model.errors import Failure
+from discover_orch.model.ledger import AlreadyCommitted
+from discover_orch.worker.arguments import (
+    RealSignature,
+    convert_arguments,
+    find_positional_only,
+    refuse_generator,
+)
+from discover_orch.worker.capture import Capture
+from discover_orch.worker.channel import Channel
+from discover_orch.worker.connection import ResourceProblem
+from discover_orch.worker.debugger import Debugger, NoTerminal
+from discover_orch.worker.interrupts import Interrupts
+from discover_orch.worker.loader import ImportProblem, Loader
+from discover_orch.worker.observer import Observer
+from discover_orch.worker.process_state import ProcessState, find_threads
+from discover_orch.worker.project_code import ProjectCode
+from discover_orch.worker.protocol import (
+    INSIDE,
+    AskLedger,
+    Closed,
+    CommitRun,
+    Committing,
+    Declined,
+    Finish,
+    ForeignWrite,
+    LedgerAnswer,
+    Prepare,
+    RunCommitted,
+    RunStep,
+    StepFinished,
+    StepStarted,
+    Warned,
+)
+from discover_orch.worker.resources import CONN, Resources
+from discover_orch.worker.tool_results import (
+    MissingOutput,
+    check_outputs,
+    note_ignored,
+    read_metrics,
+)
+from discover_orch.worker.tracebacks import describe_exception
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    from discover_orch.model.observation import Observation
+    from discover_orch.worker.loader import Loaded
+    from discover_orch.worker.protocol import StepStatus
+
+# Errors that orch itself raises about a tool. They are shown as a sentence, without a traceback.
+EXPLAINED_ERRORS = (
+    AlreadyCommitted,
+    CannotOpen,
+    ImportProblem,
+    MissingOutput,
+    NoTerminal,
+    ResourceProblem,
+)
+
+
+class Worker:
+    """Runs the steps that the parent orders, after `Prepare`."""
+
+    def __init__(
+        self, prepare: Prepare, channel: Channel, capture: Capture, interrupts: Interrupts
+    ) -> None:
+        self._pid = os.getpid()
+        self._channel = channel
+        self._capture = capture
+        self._interrupts = interrupts
+        self._root = prepare.root
+        self._post_mortem = prepare.post_mortem
+        self._all_frames = prepare.all_frames
+        self._orchconf = prepare.orchconf
+        self._conf_error: BaseException | None = None
+        self._failures = 0
+        self._ledger = prepare.ledger
+        self._is_locked = False  # the step failed because of a lock in SQLite
+        self._is_set_up = False  # the modules and resources of the step are there
+        self._is_ahead = False  # the parent may still be recording the step before this one
+        self._asked_for: tuple[str, ...] = ()  # the resources of the step
+        if prepare.environment is not None:
+            os.environ.clear()
+            os.environ.update(prepare.environment)
+        os.environ[INSIDE] = prepare.root
+        database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
+        project = ProjectCode(prepare.root, prepare.pythonpath)
+        self._search_path = project.search_path  # until it is reported
+        self._loader = Loader(project)
+        self._loader.install()
+        self._observer = None
+        if prepare.observes:
+            self._observer = Observer(project, database)
+            self._observer.before_file_events(self._wait_until_recorded)
+            project.install()
+        self._debugger = Debugger(channel, capture, interrupts)
+        self._debugger.install()
+        self._baseline = ProcessState(prepare.root, channel.messages_fd)
+        self._resources = Resources(
+            root=prepare.root,
+            database=prepare.database,
+            transaction=prepare.transaction,
+            needs=prepare.resources,
+            has_connection=prepare.has_connection,
+            load_conf=self._load_conf,
+            call=interrupts.shield,
+            observer=self._observer,
+            is_interrupted=lambda: interrupts.was_raised,
+            cancel_with=interrupts.cancel_with,
+            is_one_of_several=prepare.is_one_of_several,
+            has_ledger=prepare.ledger is not None,
+            is_remote=prepare.is_remote,
+            warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
+        )
+
+    def serve(self) -> None:
+        """Carry out orders until `Finish`, or until the parent closes the pipe."""
+        with self._baseline:
+            pass  # enter the root
+        gc.freeze()  # orch's own objects are no garbage
+        gc.enable()  # `spawn` turned it off for the start
+        while (order := self._channel.receive()) is not None:
+            if isinstance(order, RunStep):
+                self._run(order)
+            elif isinstance(order, AskLedger):
+                self._answer(order)
+            elif isinstance(order, CommitRun):
+                self._commit_run()
+            elif isinstance(order, Finish):
+                break
+        self._finish(is_asked=isinstance(order, Finish))
+
+    def _commit_run(self) -> None:
+        failure = None
+        with self._baseline:
+            try:
+                self._interrupts.raise_if_requested()
+                self._resources.commit_run()
+            except BaseException as error:
+                failure = describe_exception(error, self._root, find_hint(error))
+                message = f"the run was not committed: {failure.message or failure.type}"
+                failure = replace(failure, message=message)
+            self._capture.restore()
+        self._channel.send(RunCommitted(error=failure))
+
+    def _answer(self, order: AskLedger) -> None:
+        with self._baseline:
+            try:
+                found = self._resources.ask_ledger(order.entries, settles=order.settles)
+                answer = LedgerAnswer(committed=found)
+            except Exception as error:
+                answer = LedgerAnswer(problem=str(error) or type(error).__name__)
+            self._capture.restore()
+        self._channel.send(answer)
+
+    def _run(self, order: RunStep) -> None:
+        if order.needs_token and not self._channel.take_token():
+            self._channel.send(Declined(step=order.step))
+            return
+        self._is_ahead = order.is_ahead
+        if self._observer is not None and self._observer.has_file_events():
+            self._wait_until_recorded()
+        if self._interrupts.is_requested or self._failures > order.failures:
+            self._channel.send(Declined(step=order.step))
+            return
+        self._report_foreign_write(order.resources)
+        if order.start_mark is not None:
+            self._channel.mark_start(*order.start_mark, order.attempt)
+        self._channel.send(StepStarted(step=order.step))
+        started = time.perf_counter()
+        self._interrupts.was_raised = False
+        self._commit_began = 0.0
+        self._debugger.begin_step(order.step)
+        self._is_set_up = self._is_locked = False
+        self._asked_for = order.resources if order.is_readable else ()
+        if self._observer is not None:
+            self._observer.begin_step()
+        with self._baseline:
+            status, error, metrics, notes = self._run_step(order)
+            commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
+            loaded = self._loader.drain_loaded()
+            seen = self._observe(loaded)
+            setup = self._observer.setup_observation() if self._observer is not None else None
+            opened = self._resources.drain_opened()
+            self._channel.exit_if_closed()
+            self._debugger.end_step()
+            self._capture.restore()
+        self._capture.end_step(order.step)
+        self._failures += status == "failed"
+        self._report_foreign_write(self._asked_for)
+        self._channel.send(
+            StepFinished(
+                step=order.step,
+                status=status,
+                duration=time.perf_counter() - started,
+                error=error,
+                metrics=metrics,
+                notes=tuple(notes),
+                loaded=loaded,
+                seen=seen,
+                setup=setup,
+                opened=opened if setup is not None else (),
+                search_path=self._search_path,
+                has_file_events=self._observer is not None and self._observer.has_file_events(),
+                commit_seconds=commit_seconds,
+                is_locked=self._is_locked,
+            ),
+            may_wait=True,
+        )
+        self._search_path = ()
+
+    def _report_foreign_write(self, names: tuple[str, ...]) -> None:
+        if self._resources.has_foreign_write(names):
+            self._channel.send(ForeignWrite())
+
+    def _wait_until_recorded(self) -> None:
+        """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
+        if self._is_ahead:
+            self._is_ahead = False
+            self._channel.wait_for_order()
+
+    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
+        """What the tool did, before its process state is restored."""
+        if self._observer is None:
+            return None
+        if not self._is_set_up:
+            self._mark_setup_done()
+        return self._observer.finish_step(
+            loaded={path for _, path, _ in loaded},
+            third_party=self._loader.drain_third_party(),
+            **self._resources.drain_tables(self._asked_for),
+        )
+
+    def _mark_setup_done(self) -> None:
+        """Later steps of this worker share what happened until now: modules loaded, resources opened."""
+        self._is_set_up = True
+        if self._observer is not None:
+            self._observer.mark_setup_done(**self._resources.observe_setup())
+
+    def _run_step(
+        self, order: RunStep
+    ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
+        """Run the tool and end its transaction, whatever happens."""
+        has_returned = False
+        try:
+            try:
+                metrics, ignored = self._call_tool(order)
+            finally:
+                self._baseline.restore_modules()
+            self._exit_if_forked(0)
+            if self._interrupts.was_raised:  # the tool caught the interrupt and returned
+                raise KeyboardInterrupt
+            has_returned = True
+            if order.outputs:
+                check_outputs(self._root, order.outputs)
+            notes = [
+                *ignored,
+                *self._resources.end_transaction(
+                    keep=True, before_commit=lambda: self._begin_commit(order.step)
+                ),
+            ]
+        except BaseException as error:
+            self._exit_if_forked(1, error)
+            interrupts = self._interrupts
+            # The error of the driver may come before KeyboardInterrupt.
+            interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
+            status: StepStatus = "interrupted" if interrupts.was_raised else "failed"
+            self._is_locked = is_lock_error(error)
+            failure = self._describe(error, order, has_returned)
+            if self._post_mortem and status == "failed":
+                self._debugger.debug_failure(error, failure.traceback)
+            return status, failure, {}, self._roll_back()
+        return "passed", None, metrics, notes
+
+    def _begin_commit(self, step: int) -> None:
+        self._channel.send(Committing(step=step))
+        self._commit_began = time.perf_counter()
+
+    def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
+        """The metrics that the tool returned, and notes for the user."""
+        call = self._interrupts.call
+        module = call(self._loader.load_tool, order.module, order.path)
+        run = getattr(module, "run", None)
+        if not callable(run):
+            raise ImportProblem(
+                f"{order.path} defines no function run() when it is loaded",
+                "define run() at the top level of the module",
+            )
+        named: dict[str, Any] = dict(order.extra)
+        if order.is_readable:
+            positional_only = find_positional_only(run)
+        else:
+            signature = call(RealSignature, run)
+            self._asked_for = signature.select_resources(order.resources)
+            named = call(signature.convert, order.extra, self._asked_for)
+            positional_only = signature.positional_only
+        if order.arguments:
+            named.update(call(convert_arguments, order.arguments))
+        named.update(self._resources.open(self._asked_for))
+        self._interrupts.raise_if_requested()
+        self._mark_setup_done()
+        self._resources.begin_transaction(
+            self._asked_for,
+            commits_by_itself=order.commits_by_itself,
+            writes_alone=order.writes_alone,
+            entry=self._ledger and replace(self._ledger, tool=order.module, attempt=order.attempt),
+        )
+        first = [named.pop(name) for name in positional_only if name in named]
+        returned = call(run, *first, **named)
+        refuse_generator(run, returned)
+        metrics = read_metrics(returned)
+        return metrics, note_ignored(returned, metrics)
+
+    def _roll_back(self) -> list[str]:
+        try:
+            return self._resources.end_transaction(keep=False)
+        except BaseException as error:
+            return [f"its transaction was not rolled back: {error}"]
+
+    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
+        if issubclass(type(error), EXPLAINED_ERRORS):
+            failure = describe_exception(error, self._root)
+            return replace(
+                failure,
+                kind="outputs" if isinstance(error, MissingOutput) else "exception",
+                path=failure.path or order.path,
+                traceback="",
+                hint=error.hint if hasattr(error, "hint") else "",
+            )
+        found = find_hint(error, self._resources.holds_lock(), self._resources.table_names)
+        hint = found or self._loader.find_import_hint(error)
+        if has_returned:
+            hint = hint or "raised when orch committed, after run() had returned"
+        failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)
+        if failure.path is None:  # not raised in the user's code: by the commit, for example
+            return replace(failure, path=order.path, line=None, traceback="")
+        return failure
+
+    def _load_conf(self) -> ModuleType:
+        """`orchconf.py`. If it raises, it does not run again for the next tool."""
+        if self._conf_error is not None:
+            raise self._conf_error
+        if self._orchconf is None:
+            raise ResourceProblem("the project has no orchconf.py")
+        try:
+            module: ModuleType = self._interrupts.call(self._loader.load_conf, self._orchconf)
+        except Exception as error:
+            self._conf_error = error
+            raise
+        return module
+
+    def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
+        """End a child process that a tool has forked and that returned from the tool."""
+        if os.getpid() != self._pid:
+            if error is not None and not issubclass(type(error), SystemExit):
+                sys.stderr.write(describe_exception(error, self._root).traceback)
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _finish(self, is_asked: bool) -> None:
+        """Close what is open and report it; then the interpreter ends as usual."""
+        self._report_foreign_write((CONN,))
+        with self._baseline:
+            closed = self._resources.close()
+            try:
+                self._interrupts.close()
+            except BaseException as unclosed:
+                closed.append(("the event loop", unclosed))
+            self._channel.exit_if_closed()
+            self._capture.restore()
+        errors = []
+        for name, error in closed:
+            failure = describe_exception(error, self._root, all_frames=self._all_frames)
+            message = f"closing {name}: {failure.message or failure.type}"
+            errors.append(replace(failure, message=message, hint=""))
+        if is_asked:
+            self._channel.send(Closed(errors=tuple(errors), threads=find_threads()))
