@@ -7,13 +7,11 @@ the tool is stale again. Nothing here can stop a run: what cannot be saved is lo
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.attempt import AttemptReader
@@ -40,18 +38,12 @@ from discover_orch.execution.run_memory import (
     FlowRecord,
     ResultRecord,
 )
-from discover_orch.model.database_url import masked_url
+from discover_orch.execution.start_of_run import StartOfRun
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
-from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.current import (
-    CurrentState,
-    hash_code,
-    takes_connection,
-)
-from discover_orch.staleness.current_databases import GET_CONNECTION
+from discover_orch.staleness.current import CurrentState, takes_connection
 from discover_orch.staleness.fingerprint import (
     SETTLED,
     LastOutcome,
@@ -64,16 +56,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended, read_open_run
-from discover_orch.state.git_commit import read_commit
-from discover_orch.state.journal import (
-    Journal,
-    begin_run,
-    find_runs,
-    prune,
-    read_boot,
-    read_start,
-    timestamp,
-)
+from discover_orch.state.journal import Journal, begin_run, find_runs, prune, timestamp
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
 TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")
@@ -139,7 +122,6 @@ class Recorder:
         self._starts: str | None = None
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
-        self._sources: dict[str, str] = {}  # each file of the tools' code, and what it means
 
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
@@ -152,7 +134,11 @@ class Recorder:
                 self._is_parallel = workers > 1
                 self._database.note_start()
                 self._attached.note_start()
-                self._journal.write(self._first_line(event))
+                start = StartOfRun(
+                    self._plan, self._registry, self._project, self._current, self._code
+                )
+                line = start.line(event, kind=self._kind, ledger=self._ledger)
+                self._journal.write({**(self._document(event) or {}), **line})
             case ToolOrdered(module=module):
                 self._update_code()
                 self._journal.write({"event": "tool_ordered", "module": module})
@@ -272,75 +258,6 @@ class Recorder:
 
     def _document(self, event: Event) -> dict[str, object] | None:
         return event_document(event, self._names, self._report)
-
-    def _first_line(self, event: RunStarted) -> dict[str, object]:
-        plan, name = self._plan, self._current.database.name
-        has_own = name == GET_CONNECTION
-        return {
-            **(self._document(event) or {}),
-            "started": timestamp(),
-            "pid": os.getpid(),
-            "process": read_start(os.getpid()),
-            "boot": read_boot(),
-            "kind": self._kind,
-            "orch": __version__,
-            "python": sys.version.partition(" ")[0],
-            "system": f"{sys.platform} {os.uname().machine}",
-            "commit": read_commit(self._project.root),
-            "workers": event.workers,
-            "fresh_stages": [
-                self._registry.stages[self._registry.rank[tool.module]].name for tool in plan.fresh
-            ],
-            "modules": list(event.tools),
-            "plan": [self._plan_row(step) for step in plan.all_steps or plan.steps],
-            "sources": self._sources,
-            "order": self._order(event.tools),
-            "database": name if has_own else masked_url(self._project.database),
-            "database_origin": "orchconf.py" if has_own else self._project.database_origin,
-            "resumes": plan.resumes or None,
-            **({"ledger": self._ledger} if self._ledger else {}),
-            **({"transaction": "run"} if self._project.transaction == "run" else {}),
-            "passed_before": [
-                step.tool.module for step in plan.all_steps if step.tool.module not in self._steps
-            ],
-        }
-
-    def _order(self, modules: Sequence[str]) -> list[str]:
-        """The modules in the order of the whole pipeline; empty if that is the order of the run."""
-        chosen = {*modules}
-        found = [module for module in self._registry.order if module in chosen]
-        return [] if found == [*modules] else found
-
-    def _plan_row(self, step: Step) -> dict[str, object]:
-        code = self._current.code_of(step.tool, self._code)
-        self._sources.update(code)
-        return {
-            "module": step.tool.module,
-            "name": step.tool.name,
-            "stage": step.stage,
-            "path": step.tool.path,
-            "after": list(step.after),
-            "reason": step.reason,
-            "params": {
-                bound.param.name: {"texts": list(bound.effective), "origin": bound.origin}
-                for bound in step.arguments
-                if not bound.is_secret
-            },
-            "extra": {
-                name: text for name, text in step.extra.items() if not is_secret_value(name, text)
-            },
-            "secrets": [
-                *(bound.param.name for bound in step.arguments if bound.is_secret),
-                *(name for name, text in step.extra.items() if is_secret_value(name, text)),
-            ],
-            "code": hash_code(code),
-            **({"is_in_ledger": True} if self._is_in_ledger(step.tool) else {}),
-        }
-
-    def _is_in_ledger(self, tool: Tool) -> bool:
-        """Whether its transaction adds a row. Of a tool whose signature is not readable that is not known."""
-        has_transaction = tool.is_readable and not tool.commits_by_itself
-        return bool(self._ledger) and has_transaction and takes_connection(tool, self._registry)
 
     def _close_killed_run(self) -> int:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
