@@ -6,7 +6,7 @@ nothing and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -173,13 +173,11 @@ class Schedule:
         ]
         return stale & (status.spread(roots).keys() | {*below})
 
-    def _find_staying(self, wanted: Collection[str]) -> frozenset[str]:
-        """Those of these tools that are stale after their run because of something that does not run."""
-        status = self._watched.status
-        roots = [
-            one for one, now in status.freshness().items() if now.reasons and one not in wanted
-        ]
-        return frozenset(status.spread(roots).keys() & wanted)
+    def _find_staying(self, wanted: Set[str]) -> frozenset[str]:
+        """Those of these tools that are stale after their run because of something upstream that does not run."""
+        freshness = self._watched.status.freshness()
+        roots = [one for one, now in freshness.items() if now.reasons and one not in wanted]
+        return self._watched.registry.downstream(roots) & wanted
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
