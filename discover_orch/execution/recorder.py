@@ -64,7 +64,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended, read_open_run
-from discover_orch.state.git_commit import read_commit
+from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import (
     Journal,
     begin_run,
