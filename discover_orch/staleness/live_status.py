@@ -307,12 +307,10 @@ class LiveStatus(Status):
         outside = {key for key in keys if not self._is_by_pipeline(key)}
         keys |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
         keys |= {f"folder:{path.rstrip('/')}" for path in paths}
+        globs = self.paths().globs
+        keys |= {f"glob:{one}" for one in globs if any(meets_input(path, (one,)) for path in paths)}
         for module in self._registry.order:
-            rests = self._rests_on(module)
-            if not rests.isdisjoint(keys) or any(
-                key.startswith("glob:") and any(meets_input(path, (key[5:],)) for path in paths)
-                for key in rests
-            ):
+            if not self._rests_on(module).isdisjoint(keys):
                 concerned.add(module)
                 self._rests.pop(module, None)
                 self._paths = None
