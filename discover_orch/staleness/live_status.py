@@ -13,7 +13,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.change import FILES, Change, Paths, build_paths
+from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_databases import CurrentDatabases
@@ -117,7 +117,11 @@ class LiveStatus(Status):
         if self._paths is None:
             keys = {key for module in self._registry.order for key in self._rests_on(module)}
             code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
-            self._paths = build_paths(code, keys)
+            data, listed, globs = (
+                frozenset(key[len(kind) :] for key in keys if key.startswith(kind))
+                for kind in FILES
+            )
+            self._paths = Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
         return self._paths
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
