@@ -4,9 +4,12 @@ whether git is busy."""
 from __future__ import annotations
 
 import os
+import time
 
 from discover_orch.state.store import open_nonblocking
 
+#: Seconds after it has written its index in which git counts as busy.
+AFTER_INDEX = 0.02
 _GIT_FILE = "gitdir: "
 
 
@@ -31,10 +34,16 @@ def read_head(root: str) -> str:
 
 
 def is_git_busy(root: str) -> bool:
-    """Whether git holds its lock, or is in the middle of a rebase or a merge."""
+    """Whether git holds its lock, is in the middle of a rebase or a merge, or has just written its index: a checkout
+    moves HEAD after that."""
     git = find_git_folder(root)
     names = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
-    return any(os.path.lexists(os.path.join(git, name)) for name in names)
+    if any(os.path.lexists(os.path.join(git, name)) for name in names):
+        return True
+    try:
+        return abs(time.time() - os.stat(os.path.join(git, "index")).st_mtime) < AFTER_INDEX
+    except OSError:
+        return False
 
 
 def read_commit(root: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,22 @@ def test_git_is_busy_while_it_holds_its_lock_or_merges_or_rebases(
     assert not is_git_busy(str(tmp_path))
     (tmp_path / ".git" / name).touch()
     assert is_git_busy(str(tmp_path))
+
+
+def test_git_is_busy_just_after_it_has_written_its_index(tmp_path: Path) -> None:
+    """A checkout moves HEAD after that."""
+    index = tmp_path / ".git/index"
+    index.parent.mkdir()
+    index.touch()
+    later = time.time() + 60
+    os.utime(index, (later, later))
+    assert not is_git_busy(str(tmp_path))
+
+    def is_busy_after_a_write() -> bool:
+        os.utime(index)
+        return is_git_busy(str(tmp_path))
+
+    assert any(is_busy_after_a_write() for _ in range(1000))
 
 
 def test_what_git_has_checked_out(tmp_path: Path) -> None:

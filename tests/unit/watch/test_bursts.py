@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -251,11 +252,13 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
     index = listening.root / ".git/index"
     index.parent.mkdir()
     index.write_text("1")
+    os.utime(index, (1, 1))
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py")
     index.write_text("22")
+    os.utime(index, (1, 1))
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
 
