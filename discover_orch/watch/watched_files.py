@@ -71,17 +71,17 @@ class WatchedFiles:
         self._is_ignored = _matcher(ignored if isinstance(ignored, tuple | list) else ())
         self._is_excluded, self._excluded = _matcher(project.exclude), set()
         now = self._read_signatures()
-        # A module in a folder that was searched before, or a name, is not new here: it has just appeared.
-        new = [
-            path
-            for path, one in now.items()
-            if (
-                ABSENT not in (known, one) and (known == EXISTS) != (one == EXISTS)
-                if (known := self._seen.get(path)) is not None
-                else split(path)[0] not in was_listed
-                and not (was_scanned == self._scanned and self._is_in_scanned(path))
-            )
-        ]
+
+        def is_new(path: str, signature: str) -> bool:
+            known = self._seen.get(path)
+            if known is not None:
+                was_name, is_name = known == EXISTS, signature == EXISTS
+                return was_name != is_name and ABSENT not in (known, signature)
+            # Else it has just appeared where everything counts.
+            was_searched = was_scanned == self._scanned and self._is_in_scanned(path)
+            return not was_searched and split(path)[0] not in was_listed
+
+        new = [path for path, signature in now.items() if is_new(path, signature)]
         self._note({path: now[path] for path in new})
         for path in self._seen.keys() - now.keys():
             if not self._counts(path) and not meets_input(path, paths.globs):
