@@ -67,7 +67,8 @@ def read_tree(
     if links:
         _follow_links(root, tree, entered, links, is_excluded)
     for path in extras:
-        tree.signatures.setdefault(path, signature_of(os.path.join(root, path)))
+        if path not in tree.signatures:
+            tree.signatures[path] = signature_of(os.path.join(root, path))
     return tree
 
 

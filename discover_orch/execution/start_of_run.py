@@ -17,7 +17,7 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
 from discover_orch.staleness.current_databases import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.state.git_commit import read_commit
+from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import read_boot, read_start, timestamp
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
@@ -52,19 +52,4 @@ def merge(one: Change, other: Change) -> Change:
         saved=tuple(dict.fromkeys((*one.saved, *other.saved))),
         gone=(*one.gone, *other.gone),
         is_structural=one.is_structural or other.is_structural,
-    )
-
-
-def build_paths(code: frozenset[str], keys: Iterable[Key]) -> Paths:
-    """The paths of this code, and of these keys of files."""
-    named: dict[str, set[str]] = {kind: set() for kind in FILES}
-    for key in keys:
-        kind, colon, path = key.partition(":")
-        named[kind + colon].add(path)
-    data, folders, globs = named.values()
-    return Paths(
-        code=code,
-        data=frozenset(data),
-        listed=frozenset(folders),
-        globs=tuple(sorted(globs)),
     )

@@ -21,7 +21,6 @@ from discover_orch.state.journal import find_runs, has_ended
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.
 UNKNOWN, MISSING = -1, 0
-ABSENT_DATABASE = str(MISSING)
 #: How the names of attached files begin among the known databases.
 _ATTACHED = "attached "
 

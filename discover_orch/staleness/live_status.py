@@ -13,7 +13,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.change import FILES, Change, Paths, build_paths
+from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_databases import CurrentDatabases
@@ -117,7 +117,11 @@ class LiveStatus(Status):
         if self._paths is None:
             keys = {key for module in self._registry.order for key in self._rests_on(module)}
             code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
-            self._paths = build_paths(code, keys)
+            data, listed, globs = (
+                frozenset(key[len(kind) :] for key in keys if key.startswith(kind))
+                for kind in FILES
+            )
+            self._paths = Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
         return self._paths
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
@@ -307,12 +311,10 @@ class LiveStatus(Status):
         outside = {key for key in keys if not self._is_by_pipeline(key)}
         keys |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
         keys |= {f"folder:{path.rstrip('/')}" for path in paths}
+        globs = self.paths().globs
+        keys |= {f"glob:{one}" for one in globs if any(meets_input(path, (one,)) for path in paths)}
         for module in self._registry.order:
-            rests = self._rests_on(module)
-            if not rests.isdisjoint(keys) or any(
-                key.startswith("glob:") and any(meets_input(path, (key[5:],)) for path in paths)
-                for key in rests
-            ):
+            if not self._rests_on(module).isdisjoint(keys):
                 concerned.add(module)
                 self._rests.pop(module, None)
                 self._paths = None

@@ -80,6 +80,7 @@ class Status:
             self._written.add(result.module, result.writes)
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
+        self._find_moved = cache(self._read_moved)
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
@@ -174,26 +175,29 @@ class Status:
     ) -> dict[str, Overwritten]:
         """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
         gives all tools with a file that is not as its last writer left it."""
+        found, place = self._find_moved(module), self._place[module]
+        result = self._results[place]
+        if result.success is None and result.last.status in CUT_OFF:
+            before = {one: key for one, key in disturbed().items() if self._place[one] < place}
+            return found | before
+        return found
+
+    def _read_moved(self, module: str) -> dict[str, Overwritten]:
+        """The same, of what this tool or a later one is remembered to have written."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
-        status = result.last.status
         others: Collection[str] = registry.flow.get(module, ())
-        if registry.flows[module].is_unclear or status not in WELL:
+        if registry.flows[module].is_unclear or result.last.status not in WELL:
             # What a failed attempt or an unseen statement has written is in no data flow.
             others = self._written.find((*find_read(result), *result.writes))
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
-        found: dict[str, Overwritten] = {}
-        if earlier:
-            found = find_overwritten(
-                result,
-                place,
-                [(registry.order[at], self._results[at]) for at in earlier],
-                self._writers,
-                is_repeatable=registry.tools[module].is_repeatable,
-            )
-        if result.success is None and status in CUT_OFF:
-            found |= {one: key for one, key in disturbed().items() if self._place[one] < place}
-        return found
+        return find_overwritten(
+            result,
+            place,
+            [(registry.order[at], self._results[at]) for at in earlier],
+            self._writers,
+            is_repeatable=registry.tools[module].is_repeatable,
+        )
 
     def _find_disturbed(self) -> dict[str, Overwritten]:
         results = zip(self._registry.order, self._results, strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import signature_of
+from discover_orch.state.git_files import find_git_folder, is_git_busy
 from discover_orch.watch.debounce import Batch, Debouncer, FileCheck, FileEvent
 from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.watched_files import WatchedFiles
@@ -51,7 +52,7 @@ class Bursts:
         self._next_comparison = clock() + SHORTEST_INTERVAL
         #: Found without an event, perhaps still being written, each with its signature.
         self._suspects: Mapping[str, str] = {}
-        self._index = read_index(root)
+        self._index = _read_index(root)
         self._queued_since: float | None = None
         self._is_held = False
         #: The first files of this burst, as of their last event.
@@ -90,7 +91,7 @@ class Bursts:
         self._queued_since = None
         self._checks.clear()
         batch = self._debouncer.drain(now)
-        index, self._index = self._index, read_index(self._root)
+        index, self._index = self._index, _read_index(self._root)
         # After a git command the events of its other files may still be on their way.
         return replace(batch, is_rescan=batch.is_rescan or index != self._index)
 
@@ -155,39 +156,6 @@ class Bursts:
         self._next_comparison = now + (CONFIRM if self._suspects else interval)
 
 
-def read_head(root: str) -> str:
-    """What git has checked out, "" where there is no repository."""
-    try:
-        with open(os.path.join(find_git_folder(root), "HEAD"), "rb") as file:
-            return file.read(256).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def read_index(root: str) -> str:
-    """Changes whenever git has changed the working tree; ABSENT where there is no repository."""
+def _read_index(root: str) -> str:
+    """Changes whenever git has changed the working tree."""
     return signature_of(os.path.join(find_git_folder(root), "index"))
-
-
-def is_git_busy(root: str) -> bool:
-    """Whether git holds its lock, or is in the middle of a rebase or a merge."""
-    inside = find_git_folder(root)
-    names = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
-    return any(os.path.lexists(os.path.join(inside, name)) for name in names)
-
-
-def find_git_folder(root: str) -> str:
-    """Where git keeps the state of the working tree around `root`: `.git` there or in a folder above it, or the folder
-    that a file `.git` names, as in a linked worktree. `.git` in `root` where there is no repository."""
-    folder = os.path.abspath(root)
-    while not os.path.lexists(place := os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return os.path.join(root, ".git")
-        folder = above
-    try:
-        with open(place, encoding="utf-8", errors="surrogateescape") as file:
-            kind, _, named = file.read(4096).strip().partition("gitdir: ")
-    except OSError:  # a folder
-        return place
-    return os.path.join(folder, named) if named and not kind else place

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.change import Change
-from discover_orch.watch.bursts import read_head
+from discover_orch.state.git_files import read_head
 from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject

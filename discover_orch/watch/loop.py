@@ -307,7 +307,7 @@ class WatchLoop:
         if wait:
             poll = select.poll()
             poll.register(self.wake, select.POLLIN)
-            poll.poll(min(self.poll_interval, wait) * 1000 + 0.3)
+            poll.poll(min(self.poll_interval, wait) * 1000)  # rounded up to whole milliseconds
         requests: list[str] = []
         for request in self._signals.drain():
             if request == "suspend" and not self._schedule.is_running:

@@ -79,6 +79,7 @@ class WatchedProject:
         self._plan_again(is_first=True)
         self._known: KnownFacts | None = None  # what the index says of each module
         self._is_config_broken = False
+        self._preload: Preload | None = None
         project = self.view.project
         sources = ImportGraph(project)
         self.files = WatchedFiles(project.root, sources)
@@ -112,14 +113,16 @@ class WatchedProject:
 
     def preload(self, named: tuple[str, ...] | None) -> Preload:
         """What a worker has to import ahead: these modules, or with None the third-party imports of the tools."""
-        project = self.view.project
-        modules = (
-            self.status.code.third_party(self.targets)
-            if named is None
-            else tuple((name, ()) for name in named)
-        )
-        pythonpath = session.absolute_pythonpath(project)
-        return Preload(root=project.root, pythonpath=pythonpath, modules=modules)
+        if self._preload is None:
+            project = self.view.project
+            modules = (
+                self.status.code.third_party(self.targets)
+                if named is None
+                else tuple((name, ()) for name in named)
+            )
+            pythonpath = session.absolute_pythonpath(project)
+            self._preload = Preload(root=project.root, pythonpath=pythonpath, modules=modules)
+        return self._preload
 
     def plan_of(self, reasons: Mapping[str, str]) -> Plan:
         """The part of the plan with these tools, in its order."""
@@ -143,6 +146,7 @@ class WatchedProject:
     def refresh(self, paths: Collection[str]) -> Change:
         """Judge these as they are now. Where they change which tools there are, or their arguments, the project is
         read again."""
+        self._preload = None
         self.files.note(paths)
         change = self.status.refresh(paths)
         was_broken = self._is_config_broken

@@ -6,7 +6,7 @@ nothing and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -151,7 +151,7 @@ class Schedule:
             case "stage":
                 wanted = {*inside}
             case "affected":
-                wanted = self._find_wanted(stale, below) & inside
+                wanted = self._find_wanted(stale, below.keys()) & inside
         wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
         return Affected(
             hit=hit,
@@ -164,22 +164,23 @@ class Schedule:
             is_structural=change.is_structural,
         )
 
-    def _find_wanted(self, stale: set[str], below: Iterable[str]) -> set[str]:
-        """Those of these stale targets that are stale because of something in the targets that starts a run."""
+    def _find_wanted(self, stale: set[str], below: Set[str]) -> set[str]:
+        """Those of these stale targets that are stale because of something in the targets that starts a run; `below`
+        are all that the change makes stale."""
         status = self._watched.status
         freshness = status.freshness()
         roots = [
-            one for one in stale if freshness[one].reasons and not freshness[one].starts_nothing
+            one
+            for one in stale - below
+            if freshness[one].reasons and not freshness[one].starts_nothing
         ]
-        return stale & (status.spread(roots).keys() | {*below})
+        return stale & (status.spread(roots).keys() | below)
 
-    def _find_staying(self, wanted: Collection[str]) -> frozenset[str]:
-        """Those of these tools that are stale after their run because of something that does not run."""
-        status = self._watched.status
-        roots = [
-            one for one, now in status.freshness().items() if now.reasons and one not in wanted
-        ]
-        return frozenset(status.spread(roots).keys() & wanted)
+    def _find_staying(self, wanted: Set[str]) -> frozenset[str]:
+        """Those of these tools that are stale after their run because of something upstream that does not run."""
+        freshness = self._watched.status.freshness()
+        roots = [one for one, now in freshness.items() if now.reasons and one not in wanted]
+        return self._watched.registry.downstream(roots) & wanted
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""

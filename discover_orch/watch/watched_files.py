@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ from discover_orch.staleness.versions import find_data, meets_input
 from discover_orch.watch.debounce import FileCheck
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
-#: In place of a signature: a folder, or anything else that is no regular file.
+#: In place of a signature: a name in a listed folder, or a folder or anything else that is no regular file.
 EXISTS = "+"
 #: Data files with more bytes are not read to find out whether they changed within one tick of the clock.
 MOST_READ = 1 << 26
@@ -51,20 +51,19 @@ class WatchedFiles:
         self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._seen: dict[str, str] = {}  # path → signature
         self._data: set[str] = set()
-        self._names: dict[str, frozenset[str]] = {}  # listed folder → the names in it
         #: What may change again without a new signature, with a hash of what it had.
         self._racy: dict[str, str] = {}
         self.skips_data = False  # during a run: what it does to data counts when it has ended
 
     def __len__(self) -> int:
-        return sum(signature != ABSENT for signature in self._seen.values())
+        return sum(signature not in (ABSENT, EXISTS) for signature in self._seen.values())
 
     def configure(self, project: Project, paths: Paths) -> list[str]:
         """Watch the project and what its status depends on from now on. Returns what is new here: it may have changed
         since it was judged."""
         if (project, paths) == self._configured:
             return []
-        was_scanned = self._scanned if self._seen else None
+        was_scanned, was_listed = self._scanned if self._seen else None, self.paths.listed
         self._configured, self._folders = (project, paths), None
         self.paths = replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES})
         self._scanned, self._entries = tuple(scanned_folders(project)), project.pythonpath
@@ -72,24 +71,24 @@ class WatchedFiles:
         self._is_ignored = _matcher(ignored if isinstance(ignored, tuple | list) else ())
         self._is_excluded, self._excluded = _matcher(project.exclude), set()
         now = self._read_signatures()
-        for folder in [folder for folder in self._names if folder not in paths.listed]:
-            del self._names[folder]
-        new_folders = [folder for folder in sorted(paths.listed) if folder not in self._names]
-        for folder in new_folders:
-            self._names[folder] = frozenset(self._list(folder))
-        # A module in a folder that was searched before is not new here: it has just appeared.
-        new = [
-            path
-            for path in now
-            if path not in self._seen
-            and not (was_scanned == self._scanned and self._is_in_scanned(path))
-        ]
-        self._note(new, now)
+
+        def is_new(path: str, signature: str) -> bool:
+            known = self._seen.get(path)
+            if known is not None:
+                was_name, is_name = known == EXISTS, signature == EXISTS
+                return was_name != is_name and ABSENT not in (known, signature)
+            # Else it has just appeared where everything counts.
+            was_searched = was_scanned == self._scanned and self._is_in_scanned(path)
+            return not was_searched and split(path)[0] not in was_listed
+
+        new = [path for path, signature in now.items() if is_new(path, signature)]
+        self._note({path: now[path] for path in new})
         for path in self._seen.keys() - now.keys():
-            if not self._is_file(path) and not meets_input(path, paths.globs):
+            if not self._counts(path) and not meets_input(path, paths.globs):
                 del self._seen[path]
                 self._racy.pop(path, None)
-        return [*new, *(f"{folder}/" for folder in new_folders)] if was_scanned is not None else []
+        folders = [f"{folder}/" for folder in sorted(paths.listed - was_listed)]
+        return [*filter(self._is_file, new), *folders] if was_scanned is not None else []
 
     def find_changed(self) -> dict[str, str]:
         """The paths that differ from when they were last noted, each with its present signature."""
@@ -104,8 +103,6 @@ class WatchedFiles:
                     found[path] = f"?{now.get(path, ABSENT)}"
                 elif not is_racy(now.get(path, ABSENT), time.time_ns()):
                     del self._racy[path]
-        if not self.skips_data:
-            found |= self._find_names()
         if self._is_ignored is None:
             return found
         return {path: one for path, one in found.items() if not self._is_ignored(path)}
@@ -119,22 +116,19 @@ class WatchedFiles:
 
     def note(self, paths: Collection[str]) -> None:
         """These, which were found to differ or resolved, are about to be judged as they are now."""
-        names = {path for path in paths if path not in self._seen and not self._is_file(path)}
-        self._note(paths, {path: self._sign(path) for path in paths if path not in names})
+        known = (path for path in paths if path in self._seen or self._counts(path))
+        self._note({path: self._sign(path) for path in known})
 
-    def _note(self, paths: Iterable[str], now: dict[str, str]) -> None:
+    def _note(self, now: Mapping[str, str]) -> None:
         started = time.time_ns()
-        for path in paths:
+        for path, signature in now.items():
             self._racy.pop(path, None)
-            if path in now:
-                self._seen[path] = now[path]
-                if now[path] not in (ABSENT, EXISTS) and is_racy(now[path], started):
-                    self._racy[path] = self._read_hash(path)
-            folder, name = split(path)
-            if folder in self._names:
-                is_there = os.path.lexists(os.path.join(self._root, path))
-                names = self._names[folder] - {name}
-                self._names[folder] = names | {name} if is_there else names
+            if signature == ABSENT and not self._is_file(path):
+                self._seen.pop(path, None)
+                continue
+            self._seen[path] = signature
+            if signature not in (ABSENT, EXISTS) and is_racy(signature, started):
+                self._racy[path] = self._read_hash(path)
 
     # What an event is worth.
 
@@ -142,9 +136,10 @@ class WatchedFiles:
         """Whether an event for this path can mean that something differs."""
         if self._is_ignored is not None and self._is_ignored(path):
             return False
-        if path in self._seen:
+        if self._is_file(path):
             return not (self.skips_data and path in self._data)
-        if not self.skips_data and self._has_other_name(path):
+        is_name = self._is_listed(path) and not self.skips_data
+        if is_name and (self._sign(path) != ABSENT) != (path in self._seen):
             return True
         if is_folder:
             below = path + "/"
@@ -152,8 +147,6 @@ class WatchedFiles:
                 return True
             starts = [start for one in self.paths.globs if (start := fixed_part(one))]
             return any(is_below(path, folder) for folder in (*self._scanned, *starts))
-        if path.endswith(".py") and self._is_in_scanned(path):
-            return True
         return not self.skips_data and meets_input(path, self.paths.globs)
 
     def check_file(self, path: str) -> FileCheck:
@@ -230,18 +223,25 @@ class WatchedFiles:
             if path[-1:] == "/":
                 found[path] = self._sign(path)
         if self.skips_data:
-            found |= {path: self._seen[path] for path in self._data if path in self._seen}
-            return found
+            others = self._seen.keys() - found.keys()
+            data = (path for path in others if path in self._data or not self._is_file(path))
+            return found | {path: self._seen[path] for path in data}
         matched = {path for one in self.paths.globs for path in find_data(self._root, one)}
         self._data = (matched | self.paths.data).difference(found)
         for path in self._data:
             found[path] = self._sign(path)
+        for folder in self.paths.listed:
+            start = "" if folder == "." else f"{folder}/"
+            for name in self._list(folder):
+                found.setdefault(start + name, EXISTS)
         return found
 
     def _sign(self, path: str) -> str:
         full = os.path.join(self._root, path)
         if path[-1:] == "/":
             return EXISTS if os.path.isdir(full) else ABSENT
+        if not self._is_file(path):
+            return EXISTS if os.path.lexists(full) else ABSENT
         signature = signature_of(full)
         if signature == ABSENT and path in self._data and os.path.exists(full):
             return EXISTS
@@ -255,34 +255,22 @@ class WatchedFiles:
         except (OSError, ValueError):
             return ""
 
-    def _find_names(self) -> dict[str, str]:
-        """The names that appeared in or disappeared from listed folders."""
-        found = {}
-        for folder, known in self._names.items():
-            names = frozenset(self._list(folder))
-            for name in names ^ known:
-                path = name if folder == "." else f"{folder}/{name}"
-                if path not in self._seen:
-                    found[path] = EXISTS if name in names else ABSENT
-        return found
-
     def _list(self, folder: str) -> list[str]:
         try:
             return os.listdir(os.path.join(self._root, folder))
         except OSError:
             return []
 
-    def _has_other_name(self, path: str) -> bool:
-        """Whether the name appeared in a listed folder, or disappeared from it."""
-        folder, name = split(path)
-        names = self._names.get(folder)
-        if names is None:
-            return False
-        return os.path.lexists(os.path.join(self._root, path)) != (name in names)
-
     def _is_known_file(self, path: str) -> bool:
         known = self._seen.get(path, ABSENT)
         return known != ABSENT and path[-1:] != "/" and self._sign(path) != ABSENT
+
+    def _counts(self, path: str) -> bool:
+        return self._is_file(path) or self._is_listed(path)
+
+    def _is_listed(self, path: str) -> bool:
+        """Whether the name counts, as one in a listed folder."""
+        return split(path)[0] in self.paths.listed
 
     def _is_file(self, path: str) -> bool:
         """Whether what is in the file counts, and not its name alone."""

@@ -34,6 +34,7 @@ HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
 COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
 Record = Callable[[str, str, bytes], None]  # called with a module, its path and its source
+_unwritten: dict[str, tuple[bytes, CodeType]] = {}  # bytecode files, each with its header
 
 
 def make_path_hook(project: ProjectCode, record: Record) -> Callable[[str], ProjectFinder]:
@@ -116,7 +117,7 @@ class ProjectLoader(SourceFileLoader):
         if code is None:
             code = self.source_to_code(source, path)
             if cached is not None and not sys.dont_write_bytecode:
-                _write_bytecode(cached, HEADER + key + marshal.dumps(code))
+                _unwritten[cached] = HEADER + key, code
         self._record(fullname, path, source)
         return code
 
@@ -152,14 +153,19 @@ def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
     return code if isinstance(code, CodeType) and code.co_filename == path else None
 
 
-def _write_bytecode(cached: str, data: bytes) -> None:
-    """Replace the bytecode file atomically. If that fails, the next load compiles again."""
-    made = f"{cached}.{os.getpid()}"
-    try:
-        os.makedirs(os.path.dirname(cached), exist_ok=True)
-        with open(made, "wb") as file:
-            file.write(data)
-        os.replace(made, cached)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(made)
+def write_bytecode() -> None:
+    """Keep what was compiled since the last call. A tool does not wait for that: it is called when a step has ended.
+
+    Each file is replaced atomically. Where that fails, the next load compiles again.
+    """
+    while _unwritten:
+        cached, (header, code) = _unwritten.popitem()
+        made = f"{cached}.{os.getpid()}"
+        try:
+            os.makedirs(os.path.dirname(cached), exist_ok=True)
+            with open(made, "wb") as file:
+                file.write(header + marshal.dumps(code))
+            os.replace(made, cached)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(made)

@@ -34,6 +34,7 @@ from discover_orch.worker.loader import ImportProblem, Loader
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.project_code import ProjectCode
+from discover_orch.worker.project_imports import write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
     AskLedger,
@@ -230,6 +231,7 @@ class Worker:
             may_wait=True,
         )
         self._search_path = ()
+        write_bytecode()
 
     def _report_foreign_write(self, names: tuple[str, ...]) -> None:
         if self._resources.has_foreign_write(names):

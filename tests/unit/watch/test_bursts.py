@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from discover_orch.watch.bursts import (
     SHARE,
     SHORTEST_INTERVAL,
     Bursts,
-    is_git_busy,
-    read_head,
 )
 from discover_orch.watch.debounce import (
     CANCELLED_WINDOW,
@@ -253,11 +252,13 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
     index = listening.root / ".git/index"
     index.parent.mkdir()
     index.write_text("1")
+    os.utime(index, (1, 1))
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py")
     index.write_text("22")
+    os.utime(index, (1, 1))
     listening.saves("src/a.py")
     assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
 
@@ -357,43 +358,3 @@ def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) ->
     assert listening.bursts.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)
     assert listening.files.looked == 2
-
-
-# git, by its files.
-
-
-@pytest.mark.parametrize("name", ["index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD"])
-def test_git_is_busy_while_it_holds_its_lock_or_merges_or_rebases(
-    tmp_path: Path, name: str
-) -> None:
-    assert not is_git_busy(str(tmp_path))
-    (tmp_path / ".git").mkdir()
-    assert not is_git_busy(str(tmp_path))
-    (tmp_path / ".git" / name).touch()
-    assert is_git_busy(str(tmp_path))
-
-
-def test_what_git_has_checked_out(tmp_path: Path) -> None:
-    assert read_head(str(tmp_path)) == ""
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")
-    assert read_head(str(tmp_path)) == "ref: refs/heads/main\n"
-
-
-def test_the_state_of_git_is_found_from_a_folder_inside_and_from_a_linked_worktree(
-    tmp_path: Path,
-) -> None:
-    state = tmp_path / "main/.git/worktrees/linked"
-    (state / "rebase-merge").mkdir(parents=True)
-    (tmp_path / "main/.git/HEAD").write_text("one")
-    (tmp_path / "main/a/b").mkdir(parents=True)
-    (state / "HEAD").write_text("two")
-    (tmp_path / "linked").mkdir()
-    for named in (str(state), "../main/.git/worktrees/linked"):
-        (tmp_path / "linked/.git").write_text(f"gitdir: {named}\n")
-        assert read_head(str(tmp_path / "linked")) == "two"
-        assert is_git_busy(str(tmp_path / "linked"))
-    assert read_head(str(tmp_path / "main/a/b")) == "one"
-    assert not is_git_busy(str(tmp_path / "main/a/b"))
-    (tmp_path / "linked/.git").write_text("no git")
-    assert read_head(str(tmp_path / "linked")) == ""

@@ -19,7 +19,7 @@ import pytest
 from discover_orch.model.digest import content_hash
 from discover_orch.worker.loader import ImportProblem, Loader
 from discover_orch.worker.project_code import ProjectCode
-from discover_orch.worker.project_imports import ProjectLoader
+from discover_orch.worker.project_imports import ProjectLoader, write_bytecode
 from tests.support.project_builder import clean_environment
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
@@ -69,6 +69,7 @@ def test_bytecode_is_used_where_its_hash_fits_and_only_there(project: Project) -
     path = root / "tool.py"
     loader = install(root)
     loader.load_tool("tool", "tool.py")
+    write_bytecode()
     cached = Path(importlib.util.cache_from_source(str(path)))
     assert cached.read_bytes()[4:8] == b"\x03\0\0\0"  # judged by a hash, always checked (PEP 552)
     # Proof that it is used: put other code behind the same hash.
@@ -79,6 +80,7 @@ def test_bytecode_is_used_where_its_hash_fits_and_only_there(project: Project) -
     path.write_text("N = 2\n")
     forget("tool")
     assert loader.load_tool("tool", "tool.py").N == 2
+    write_bytecode()
     assert importlib.util.source_hash(path.read_bytes()) == cached.read_bytes()[8:16]
 
 
@@ -91,6 +93,7 @@ def test_damaged_and_foreign_bytecode_is_passed_over(project: Project, data: byt
     root = project({"tool.py": "N = 1\n"})
     loader = install(root)
     loader.load_tool("tool", "tool.py")
+    write_bytecode()
     cached = Path(importlib.util.cache_from_source(str(root / "tool.py")))
     if data == b"stamp":
         py_compile.compile(str(root / "tool.py"), str(cached), doraise=True)
@@ -113,9 +116,11 @@ def test_no_bytecode_is_written_where_that_is_not_wanted_or_not_possible(project
     root = project({"one.py": "", "two.py": "", "__pycache__": "a file in the way"})
     loader = install(root)
     loader.load_tool("one", "one.py")
+    write_bytecode()
     (root / "__pycache__").unlink()
     sys.dont_write_bytecode = True
     loader.load_tool("two", "two.py")
+    write_bytecode()
     assert sorted(path.name for path in root.iterdir()) == ["one.py", "two.py"]
 
 
