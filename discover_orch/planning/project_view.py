@@ -81,7 +81,9 @@ def select_targets(
     view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()
 ) -> Selection:
     """Raises UsageError, DiscoveryError and EmptyError."""
-    return select(words, view.registry, exclude=exclude, place=view.place)
+    return select(
+        words, view.registry, exclude=exclude, place=view.place, files=view.signatures.keys()
+    )
 
 
 def select_readable(
