@@ -181,7 +181,7 @@ def test_new_refuses_to_hide_the_standard_library_and_shows_what_it_breaks(
     root = project(
         {
             "orch.toml": 'pythonpath = ["src"]\n',
-            "src/load.py": TOOL,
+            "src/a/load.py": TOOL,
             "src/parse.py": 'AFTER = "load"\n' + TOOL,
         }
     )
