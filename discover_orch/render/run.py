@@ -25,6 +25,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import exception_text, problem_text
 from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
+    STATUS_COLOURS,
     Style,
     clean,
     count,
@@ -44,18 +45,6 @@ MOST_NAMED = 20
 MOST_BLOCKED = 8
 #: Columns behind name and place of a failed tool; where there are fewer, the exception has a line of its own.
 LEAST_ROOM = 20
-_STATUS_COLOURS = {
-    "failed": "error",
-    "unknown": "error",
-    "interrupted": "yellow",
-    "cancelled": "yellow",
-    "done": "green",
-    "rolled_back": "yellow",
-    "passed": "green",
-    "fresh": "",
-    "blocked": "",
-    "not_run": "",
-}
 
 
 class DisplayOptions(Struct, frozen=True, kw_only=True):
@@ -298,7 +287,7 @@ class RunRenderer:
             if self._resume.again:
                 lines.append(wrap_prose(f"    {one_line(self._resume.again)}", style, "    "))
         parts = []
-        for status, colour in _STATUS_COLOURS.items():
+        for status, colour in STATUS_COLOURS.items():
             number = report.counts.get(status, 0)
             if number:
                 text = f"{number:,} {status.replace('_', ' ')}"
