@@ -43,9 +43,11 @@ def _find_unreadable(
 
 def _find_misplaced(registry: Registry, project: Project, graph: ImportGraph) -> Iterator[Problem]:
     """A warning for each tool that imports a module of a scanned folder which is not in `pythonpath`, as of a src
-    layout. Where the project is installed, Python finds it all the same."""
+    layout. Where the project is installed, Python finds it all the same, but a hook of pre-commit cannot know that: so
+    there is no warning in a project that can be installed."""
     searched = module_folders(project)
     others = [one for one in scanned_folders(project) if one and one not in searched]
+    others = [] if others and _is_installable(project.root) else others
     places: dict[str, str] = {}
     for module in registry.order if others else ():
         path = registry.tools[module].path
@@ -66,6 +68,16 @@ def _find_misplaced(registry: Registry, project: Project, graph: ImportGraph) ->
                     location=Location(path=path, line=fact.line),
                     severity="warning",
                 )
+
+
+def _is_installable(root: str) -> bool:
+    if os.path.isfile(os.path.join(root, "setup.py")):
+        return True
+    try:
+        with open(os.path.join(root, "pyproject.toml"), "rb") as file:
+            return b"[build-system]" in file.read()
+    except OSError:
+        return False
 
 
 def _find_place(root: str, top: str, searched: tuple[str, ...], others: list[str]) -> str:
