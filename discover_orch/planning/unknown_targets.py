@@ -54,6 +54,9 @@ def unknown_name(word: str, registry: Registry, files: Collection[str]) -> Probl
     """`word` may have its `+`."""
     core = word.removeprefix("+").removesuffix("+").removeprefix("tool:")
     message = f'unknown target "{word}"'
+    if word != core and registry.stage(core) is not None:
+        hint = f'"{core}" is a stage: leave "tool:" out'
+        return Problem(code="unknown-target", message=message, hint=hint)
     if "=" in core:
         hint = f"set a parameter with: -p {core}"
         return Problem(code="unknown-target", message=message, hint=hint)

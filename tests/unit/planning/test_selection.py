@@ -208,8 +208,8 @@ def test_what_is_excluded_is_never_chosen_and_nothing_else_is_lost(
         ("+prase", '-: unknown target "+prase" (did you mean "parse"? '),
         ("zzz", '-: unknown target "zzz" (orch list shows all stages and tools)'),
         ("stage:ingst", '-: unknown stage "ingst" (did you mean "ingest"? '),
-        ("stage:fetch", '-: unknown stage "fetch"'),
-        ("tool:ingest", '-: unknown target "tool:ingest"'),
+        ("stage:fetch", '-: unknown stage "fetch" ("fetch" is a tool: leave "stage:" out)'),
+        ("tool:ingest", '-: unknown target "tool:ingest" ("ingest" is a stage: leave "tool:" out)'),
         ("x*", '-: no tool matches "x*"'),
         (
             "src/pipeline/prase.py",
