@@ -211,7 +211,9 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
     except BlockedInterrupt as stuck:
         return 128 + stuck.number
     except click.ClickException as error:
-        return _report(context, ExitCode.USAGE, (_click_problem(error),))
+        from discover_orch.cli.usage_problems import build_usage_problem
+
+        return _report(context, ExitCode.USAGE, (build_usage_problem(error),))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except (StdoutClosed, BrokenPipeError):
@@ -237,28 +239,6 @@ def _report_full_disk(context: Context) -> int:
     hint = "free some space, or redirect the output to another disk"
     problem = Problem(code="full", message=message, hint=hint)
     return _report(context, ExitCode.USAGE, (problem,))
-
-
-def _click_problem(error: click.ClickException) -> Problem:
-    """click's message, with a hint of ours instead of its own."""
-    hint = getattr(error, "hint", "")
-    message = error.format_message()
-    if isinstance(error, click.NoSuchOption):
-        message = f"no such option: {error.option_name}"
-        close = nearest(error.option_name, error.possibilities or ())
-        hint = f"did you mean {close}?" if close else ""
-    param = error.param if isinstance(error, click.MissingParameter) else None
-    if param is not None and isinstance(param.type, click.Choice):  # click needs a line for each
-        message = f"missing argument {param.human_readable_name}"
-        hint = f"choose from {', '.join(map(str, param.type.choices))}"
-    if isinstance(error, click.BadOptionUsage) and "does not take a value" in message:
-        name = error.option_name
-        hint = f"write {name} or --no-{name.removeprefix('--')}"
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context else "orch"
-    text = message[:1].lower() + message[1:] if message[:2].istitle() else message
-    hint = hint or f"{command} --help shows how to use it"
-    return Problem(code="usage", message=text.rstrip("."), hint=hint)
 
 
 def _end_quietly() -> int:

@@ -66,7 +66,7 @@ def command(context: Context) -> int:
 
 def show_changes(context: Context, changes: tuple[FileChange, ...]) -> None:
     for change in changes:
-        verb = "created" if change.is_new else "changed"
+        verb = "created" if change.is_new else "changed" if change.old != change.new else "kept"
         context.console.out(f"{verb} {one_line(change.path)}\n")
 
 

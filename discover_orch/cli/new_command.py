@@ -13,7 +13,7 @@ from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import write_changes
-from discover_orch.scaffold.new_tool import build_new_tool
+from discover_orch.scaffold.new_tool import build_new_tool, find_new_problems
 
 
 @click.command("new", short_help="Add a tool and its test.")
@@ -43,6 +43,8 @@ def command(context: Context, name: str, stage: str, after: str | None, package:
     for change in changes:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
+    after_all = project_reader.read_project(context.start, context.folder, os.environ)
+    context.console.problems(find_new_problems(view.registry, after_all.registry, name))
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(

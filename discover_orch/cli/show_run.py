@@ -59,7 +59,8 @@ def run_and_show(
 ) -> int:
     """Runs the plan to its end and returns the exit code. Stops it if `lock` is lost and another run has it."""
     console, report = context.console, Report()
-    console.problems(first_few((*view.warnings, *plan.warnings)))
+    warnings = _find_terminal_warning() if post_mortem else ()
+    console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
     is_raw = shown.output == "raw"
     side = session.open_far_side(
         plan,
@@ -124,6 +125,16 @@ def run_and_show(
     if page is not None:
         page.write(as_json=shown.as_json)
     return report.exit_code
+
+
+def _find_terminal_warning() -> tuple[Problem, ...]:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        message = "--pdb needs a terminal, and there is none: no debugger opens"
+        hint = "run orch from a terminal"
+        return (Problem(code="no-terminal", message=message, hint=hint, severity="warning"),)
+    return ()
 
 
 class ProjectBusy(UsageError):

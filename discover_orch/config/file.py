@@ -19,6 +19,11 @@ from discover_orch.model.errors import Location, Problem, ProjectError, nearest
 OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
 SHARED_TABLE = ("tool", "orch")
+_TOML_HINT = "quote strings, do not quote true and false, and set each key once"
+_UNCLOSED = {
+    "unclosed array": "close it with ], and put commas between its values",
+    "unclosed inline table": "close it with }, and put commas between its keys",
+}
 
 # The absolute root; the name of its configuration file, if any; the name of a second one, which is ignored.
 FoundConfig = tuple[str, str | None, str | None]
@@ -190,7 +195,7 @@ def _parse(config: str, text: str) -> dict[str, object]:
         number = re.match(r"line (\d+)", place)
         line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
         message = f"not valid TOML: {reason[:1].lower()}{reason[1:]}"
-        hint = "quote strings, do not quote true and false, and set each key once"
+        hint = _UNCLOSED.get(reason.lower(), _TOML_HINT)
         raise _error("toml", message, hint, Location(path=config, line=line)) from None
     except (ValueError, RecursionError):
         message = "not valid TOML: a number has too many digits, or values are nested too deeply"
@@ -208,7 +213,8 @@ def _check_folder(typed: str, folder: str) -> None:
     else:
         guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
         message = f'folder "{printable(typed)}" does not exist'
-        hint = f'did you mean "{guess}"?' if guess else "-C takes the folder of the project"
+        hint = "-C takes the folder of the project; for a new one, make the folder first"
+        hint = f'did you mean "{guess}"?' if guess else hint
     raise _error("no-project", message, hint)
 
 

@@ -247,7 +247,7 @@ def _find_dialect(given: OtherUrl) -> Any:
         ) from None
     except (exc.ArgumentError, ValueError):
         raise CannotOpen(
-            f"{masked_url(given.url)!r} is not a database URL",
+            f'"{masked_url(given.url)}" is not a database URL',
             "write it as SQLAlchemy reads it: scheme://user:password@host:port/database",
         ) from None
     if dialect.is_async:

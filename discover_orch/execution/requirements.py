@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from discover_orch.config.file import find_line
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import (
@@ -10,7 +11,7 @@ from discover_orch.model.database_url import (
     is_in_memory,
     read_database_url,
 )
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.planning.parallel import check_tokens
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.current import takes_connection
@@ -25,8 +26,17 @@ def refuse_database(plan: Plan, registry: Registry, project: Project) -> None:
 
                 check_url(project.database)
         except CannotOpen as error:
-            problem = Problem(code="database", message=str(error), hint=error.hint)
-            raise UsageError(problem) from None
+            raise UsageError(_bad_url(project, error)) from None
+
+
+def _bad_url(project: Project, error: CannotOpen) -> Problem:
+    """With the place of the URL: its line in the configuration, or the name of the variable."""
+    origin, message, place = project.database_origin, str(error), None
+    if origin == project.config:
+        place = Location(path=origin, line=find_line(project, ("database",)))
+    elif not origin.startswith("-"):
+        message += f" (from {origin})"
+    return Problem(code="database", message=message, hint=error.hint, location=place)
 
 
 def refuse_jobs(plan: Plan, registry: Registry, project: Project, jobs: int) -> None:

@@ -89,10 +89,10 @@ def read_database_url(url: str) -> DatabaseUrl:
     """Raises CannotOpen for a URL that no program could open."""
     scheme, mark, rest = url.partition("://")
     if not mark:
-        raise CannotOpen(
-            f"{masked_url(url)!r} is not a database URL",
-            "write sqlite:///data.db for the file data.db",
-        )
+        hint = "write sqlite:///data.db for the file data.db"
+        if url.startswith("postgres"):
+            hint = "write postgresql://user:password@host:port/name"
+        raise CannotOpen(f'"{masked_url(url)}" is not a database URL', hint)
     if scheme in POSTGRES_SCHEMES:
         return PostgresUrl(url=f"postgresql://{rest}")
     if scheme not in ("sqlite", "duckdb"):

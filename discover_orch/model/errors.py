@@ -147,11 +147,17 @@ NO_TOOLS = Problem(
 NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")
 
 
-def no_source(root: str, config: str) -> Problem:
-    """There is no folder to scan. `config` is the file that can name another one."""
+def no_source(root: str, config: str, outer: str = "") -> Problem:
+    """There is no folder to scan. `config` is the file that can name another one; `outer` is a folder above in which
+    orch has been used, if any."""
+    hint = (
+        'start a project with orch init, or create src, and in it a module with STAGE = "..." and a run() '
+        f'function; for another folder, set packages = ["FOLDER"] in {config}'
+    )
+    if outer:
+        hint = f"the project may be {outer}: go there, add -C {outer}, or run orch init there so that orch finds it"
     return Problem(
         code="no-source",
         message=f"no tools found: there is no folder src in {root}",
-        hint='start a project with orch init, or create src, and in it a module with STAGE = "..." and a run() '
-        f'function; for another folder, set packages = ["FOLDER"] in {config}',
+        hint=hint,
     )

@@ -23,6 +23,14 @@ SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key")
 MASK = "***"
 #: What stands before the password of a URL, and the password. It is looked for in any text: `/` and quotes end it.
 _URL_PASSWORD = r"""(://[^\s/?#:@"'<>]*:)([^\s/?#"'<>]+)(?=@)"""
+#: A user without a password is a token where the web and version control take one there, as in
+#: `git+https://TOKEN@host`. GitHub also takes the password `x-oauth-basic`, and Stripe an empty one.
+_URL_TOKEN = (
+    r"""(?<![\w+.-])((?i:(?:(?:git|hg|svn|bzr)\+)?https?)://)([^\s/?#:@"'<>]+)"""
+    r"""(?=@|:@|:x-oauth-basic@)"""
+)
+#: Characters. A shorter user may be a name, which is masked in its URL alone.
+_MIN_TOKEN_LENGTH = 16
 
 
 class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
@@ -162,21 +170,23 @@ def is_secret_value(name: str, text: str) -> bool:
 
 
 def hide_url_passwords(text: str) -> str:
-    """`text` with `***` in place of the password of each URL in it."""
+    """`text` with `***` in place of the password of each URL in it, and of the token."""
     if "://" not in text or "@" not in text:
         return text
-    return re.sub(_URL_PASSWORD, rf"\1{MASK}", text)
+    return re.sub(_URL_PASSWORD, rf"\1{MASK}", re.sub(_URL_TOKEN, rf"\1{MASK}", text))
 
 
 def find_url_passwords(text: str) -> list[str]:
-    """The passwords of the URLs in `text`, as they stand there and decoded. One that is the name of its user, as in
-    `postgres:postgres@localhost`, is none: masked everywhere, it would hide an ordinary word."""
+    """The passwords and tokens of the URLs in `text`, as they stand there and decoded. One that is the name of its
+    user, as in `postgres:postgres@localhost`, is none: masked everywhere, it would hide an ordinary word."""
     if "://" not in text or "@" not in text:
         return []
     from urllib.parse import unquote
 
     pairs = re.findall(_URL_PASSWORD, text)
     found = [password for before, password in pairs if before != f"://{password}:"]
+    tokens = [token for _, token in re.findall(_URL_TOKEN, text)]
+    found += [token for token in tokens if len(token) >= _MIN_TOKEN_LENGTH]
     return [*found, *(unquote(one) for one in found if "%" in one)]
 
 

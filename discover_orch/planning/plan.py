@@ -29,6 +29,9 @@ from discover_orch.planning.param_values import (
 from discover_orch.planning.param_versions import argument_versions
 from discover_orch.planning.selection import Selection
 
+#: The reason of every step where no target was typed.
+ALL_SELECTED = "all tools were selected"
+
 
 class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
@@ -209,7 +212,7 @@ def _reason(tool: Tool, selection: Selection, registry: Registry) -> str:
     if tool.module in selection.directions:
         return f"{selection.directions[tool.module]} of {plain.removeprefix('tool:')}"
     if core == ALL_STAGES:
-        return "all tools were selected"
+        return ALL_SELECTED
     if plain in tool.stages:
         return f"in stage {plain}"
     if core in registry.groups:

@@ -37,7 +37,7 @@ from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt, completions
 from discover_orch.state.flows import read_flows
-from discover_orch.state.store import flows_stamp, open_index, write_index
+from discover_orch.state.store import FOLDER, flows_stamp, open_index, write_index
 
 
 def read_project(
@@ -58,7 +58,9 @@ def read_project(
     result, snapshot = scan(project, index, key=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
     if project.packages and not snapshot.header["folders"]:
-        registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
+        outer = "" if config or explicit else _find_used_folder(root)
+        problem = no_source(root, project.config or "orch.toml", outer)
+        registry = replace(registry, no_tools=problem)
     unused = _find_unused_params(registry, project)
     view = ProjectView(
         project=project,
@@ -149,6 +151,16 @@ def _check_group_names(view: ProjectView) -> None:
                 for name in clashes
             )
         )
+
+
+def _find_used_folder(below: str) -> str:
+    """The nearest folder above without configuration in which orch has been used, or ""."""
+    folder = os.path.dirname(below)
+    while folder != os.path.dirname(folder):
+        if os.path.isdir(os.path.join(folder, FOLDER)):
+            return folder
+        folder = os.path.dirname(folder)
+    return ""
 
 
 def _write_index(view: ProjectView, snapshot: ScanIndex) -> None:

@@ -81,7 +81,9 @@ def select_targets(
     view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()
 ) -> Selection:
     """Raises UsageError, DiscoveryError and EmptyError."""
-    return select(words, view.registry, exclude=exclude, place=view.place)
+    return select(
+        words, view.registry, exclude=exclude, place=view.place, files=view.signatures.keys()
+    )
 
 
 def select_readable(
@@ -114,14 +116,16 @@ def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
 
 
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
-    """All warnings of `orch check`: those of the listing, imported modules that cannot be read, and doubts about
-    several tools together."""
-    from discover_orch.planning.executor_checks import check_executor  # only `orch check` needs it
+    """All warnings of `orch check`: those of the listing, about imported modules, and about several tools
+    together."""
+    # Only `orch check` needs these, and they load the parser.
+    from discover_orch.planning.executor_checks import check_executor
+    from discover_orch.planning.import_checks import check_imports
 
     return (
         *view.warnings,
         *_check_stage_order(view),
-        *_check_imports(view),
+        *check_imports(view.registry, view.project, view.errors),
         *check_registry(view.registry, view.project),
         *check_executor(view.registry, view.project),
     )
@@ -129,24 +133,6 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
 
 def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
     return check_stage_order(view.registry, view.project, view.registry.by_name)
-
-
-def _check_imports(view: ProjectView) -> list[Problem]:
-    """A warning for each imported module that cannot be read, with the first tool that imports it."""
-    from discover_orch.staleness.import_graph import (
-        ImportGraph,  # loads the parser, which few commands need
-    )
-
-    graph = ImportGraph(view.project)
-    known = {problem.location.path for problem in view.errors if problem.location}
-    found: dict[str, Problem] = {}
-    for module in view.registry.order:
-        for path in sorted(graph.reach(module) - found.keys() - known):
-            read = graph.files.read(path)
-            if read is not None and read.problem is not None:
-                message = f"{read.problem.message} (imported by {view.registry.display(module)})"
-                found[path] = replace(read.problem, message=message, severity="warning")
-    return list(found.values())
 
 
 def _sort_key(problem: Problem) -> tuple[str, int]:

@@ -61,15 +61,18 @@ def has_nothing_left(record: RunRecord) -> bool:
 
 
 class Resumption:
-    """How the run of `record` is resumed. Raises UsageError if a value does not fit or a secret has to be given again,
-    and DiscoveryError if one of its tools cannot be read."""
+    """How the run of `record` is resumed. Raises UsageError if a value does not fit, a secret has to be given again or
+    none of its tools exists any more, and DiscoveryError if one of its tools cannot be read."""
 
     def __init__(
         self, record: RunRecord, registry: Registry, project: Project, values: GivenParams
     ) -> None:
+        record = _with_present_modules(record, registry)
         self.record, self._root = record, project.root
         _refuse_broken(record, registry)
         planned = _in_order(record, registry)
+        if record.plan and not planned:
+            raise UsageError(_all_gone(record))
         self._gone = [one.name for one in record.plan if one.module not in registry.tools]
         typed = replace(project, params={}, env_params={}, tool_params={})
         problems: list[Problem] = []
@@ -186,6 +189,37 @@ class Resumption:
             )
             text += f", stale again: {reasons}"
         return text + said
+
+
+def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
+    """The record with the module paths of now: a change of `pythonpath` gives each file another one. Its results are
+    kept by module, so that what passed under the former path is stale."""
+    former = {one.module for one in record.plan}.difference(registry.tools)
+    dotted = {
+        module: tool.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for module, tool in registry.tools.items()
+    }
+    moved = {}
+    for old in former:
+        found = [new for new, path in dotted.items() if f".{path}".endswith(f".{old}")]
+        if len(found) == 1 and all(found[0] != one.module for one in record.plan):
+            moved[old] = found[0]
+    if not moved:
+        return record
+    return replace(
+        record,
+        plan=tuple(replace(one, module=moved.get(one.module, one.module)) for one in record.plan),
+        tools=tuple(replace(one, module=moved.get(one.module, one.module)) for one in record.tools),
+        passed_before=tuple(moved.get(one, one) for one in record.passed_before),
+    )
+
+
+def _all_gone(record: RunRecord) -> Problem:
+    return Problem(
+        code="all-gone",
+        message=f"run {record.run} cannot be resumed: none of its tools is in the project now",
+        hint="run the stale tools with: orch run --changed",
+    )
 
 
 def _joined(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -17,10 +17,16 @@ from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
-    Location,
     Problem,
     UsageError,
-    nearest,
+)
+from discover_orch.planning.unknown_targets import (
+    LIST_HINT,
+    find_disabled,
+    is_suffix,
+    unknown,
+    unknown_name,
+    unknown_path,
 )
 
 
@@ -51,12 +57,14 @@ def select(
     *,
     exclude: Sequence[str] = (),
     place: TypedAt | None = None,
+    files: Collection[str] = (),
 ) -> Selection:
     """Raises UsageError for unknown or ambiguous words, DiscoveryError if a word may mean a file that cannot be read,
-    and EmptyError if nothing is selected."""
+    and EmptyError if nothing is selected. `files` are those that were scanned; an error says which of them is meant
+    and is not a tool."""
     targets = tuple(words) or (ALL_STAGES,)
-    wanted = _Resolver(registry, place or TypedAt())
-    unwanted = _Resolver(registry, place or TypedAt())
+    wanted = _Resolver(registry, place or TypedAt(), files)
+    unwanted = _Resolver(registry, place or TypedAt(), files)
     chosen: dict[str, str] = {}
     directions: dict[str, str] = {}
     for word in targets:
@@ -112,8 +120,8 @@ class _Resolver:
     that it may mean (`maybe_broken`).
     """
 
-    def __init__(self, registry: Registry, place: TypedAt) -> None:
-        self._registry, self._place = registry, place
+    def __init__(self, registry: Registry, place: TypedAt, files: Collection[str]) -> None:
+        self._registry, self._place, self._files = registry, place, files
         self.problems: list[Problem] = []
         self.broken: list[BrokenTool] = []
         self.maybe_broken: list[BrokenTool] = []
@@ -173,7 +181,10 @@ class _Resolver:
         stage = self._registry.stage(name)
         if stage is None and not any(name in one.stages for one in broken):
             names = [one.name for one in self._registry.stages]
-            self.problems.append(_unknown(f'unknown stage "{name}"', name, names))
+            problem = unknown(f'unknown stage "{name}"', name, names)
+            if self._registry.names.find(name):
+                problem = replace(problem, hint=f'"{name}" is a tool: leave "stage:" out')
+            self.problems.append(problem)
             return ()
         self.broken += [one for one in broken if one.stages]
         self.maybe_broken += [one for one in broken if not one.stages]
@@ -189,7 +200,7 @@ class _Resolver:
             self.problems.append(problem)
             return ()
         # Paths in the configuration are relative to the root.
-        members = _Resolver(self._registry, TypedAt(root=self._place.root))
+        members = _Resolver(self._registry, TypedAt(root=self._place.root), self._files)
         found: dict[str, None] = {}
         for item in self._registry.groups[name]:
             found |= dict.fromkeys(members.resolve(item, (*groups, name)))
@@ -206,7 +217,7 @@ class _Resolver:
         broken = [one for one in self._registry.broken if _matches(pattern, one.module)]
         self.broken += broken
         if not found and not broken:
-            self.problems.append(_unknown(f'no tool matches "{pattern}"', pattern, ()))
+            self.problems.append(unknown(f'no tool matches "{pattern}"', pattern, ()))
         return tuple(found)
 
     def _resolve_tool(self, name: str, word: str) -> tuple[str, ...]:
@@ -231,13 +242,17 @@ class _Resolver:
         broken = [
             one
             for one in registry.broken
-            if one.path == path or one.module in found or _is_suffix(name, one.module)
+            if one.path == path or one.module in found or is_suffix(name, one.module)
         ]
         self.broken += broken
         if not broken:
             self.problems.append(
-                self._find_disabled(name, path)
-                or (self._unknown_name(word) if path is None else self._unknown_path(word, path))
+                find_disabled(registry, name, path)
+                or (
+                    unknown_name(word, registry, self._files)
+                    if path is None
+                    else unknown_path(word, path, self._place.folder, registry, self._files)
+                )
             )
         return ()
 
@@ -248,60 +263,6 @@ class _Resolver:
         if word.startswith("/"):
             return posixpath.relpath(word, self._place.root) if self._place.root else word
         return posixpath.normpath(posixpath.join(self._place.folder, word))
-
-    def _find_disabled(self, name: str, path: str | None) -> Problem | None:
-        for tool in self._registry.disabled:
-            if tool.path == path or tool.name == name or _is_suffix(name, tool.module):
-                return Problem(
-                    code="disabled",
-                    message=f'"{tool.name}" is disabled',
-                    hint="its module sets STAGE = None",
-                    location=Location(path=tool.path, line=tool.line),
-                )
-        return None
-
-    def _unknown_path(self, word: str, path: str) -> Problem:
-        registry = self._registry
-        for one in registry.passed_over:
-            if one.path == path:
-                return Problem(
-                    code="not-a-tool",
-                    message=f"{path} is not a tool: {one.reason}",
-                    location=Location(path=path, line=one.line),
-                )
-        inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
-        if inside:
-            depth = inside[0].path.removeprefix(path).count("/")
-            folder = ".".join(inside[0].module.split(".")[:-depth])
-            return Problem(
-                code="unknown-target",
-                message=f'"{word}" is a folder, not a tool',
-                hint=f'to select all tools below it, use "{folder}.*"',
-            )
-        start = self._place.folder or "."
-        files = [posixpath.relpath(tool.path, start) for tool in registry.tools.values()]
-        return _unknown(f'"{word}" is not the file of a tool', word, files)
-
-    def _unknown_name(self, word: str) -> Problem:
-        registry = self._registry
-        stages = [one.name for one in registry.stages]
-        names = [*stages, *registry.groups, ALL_STAGES, *registry.names.words]
-        return _unknown(f'unknown target "{word}"', word, names)
-
-
-def _unknown(message: str, word: str, candidates: Iterable[str]) -> Problem:
-    plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
-    close = nearest(plain, candidates)
-    hint = "orch list shows all stages and tools"
-    return Problem(
-        code="unknown-target",
-        message=message,
-        hint=f'did you mean "{close}"? ({hint})' if close else hint,
-    )
-
-
-def _is_suffix(name: str, module: str) -> bool:
-    return f".{module}".endswith(f".{name}")
 
 
 def _matches(pattern: str, module: str) -> bool:
@@ -342,5 +303,5 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",
-        hint="orch list shows all stages and tools",
+        hint=LIST_HINT,
     )

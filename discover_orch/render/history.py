@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.render.problems import exception_text
 from discover_orch.render.style import (
+    STATUS_COLOURS,
     Style,
     arrow,
     clean,
@@ -26,6 +27,8 @@ from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
+#: Columns that the table of runs keeps for targets.
+_TARGETS_WIDTH = 12
 _KINDS = {
     "passed": "green",
     "failed": "error",
@@ -44,6 +47,9 @@ def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> 
     titles = ("run", "started", "status", "duration", "tools", "targets")
     rows = [_row(record) for record in records]
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    # A few long cells leave the titles on one line.
+    room = style.width - sum(widths[:-2]) - 2 * len(widths[:-1]) - min(widths[-1], _TARGETS_WIDTH)
+    widths[-2] = max(len("tools"), min(widths[-2], room))
     # What does not fit goes on below the last column, or below "tools" if the last one is narrow.
     last = sum(widths[:-1]) + 2 * len(widths[:-1])
     last = last if last <= style.width - 20 else last - widths[-2] - 2
@@ -296,7 +302,10 @@ def _targets(record: RunRecord) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number:,} {one_line(_word(word))}" for word, number in counts.items())
+    """In the order of the summary of a run."""
+    rest = [word for word in counts if word not in STATUS_COLOURS]
+    words = [*rest, *(word for word in STATUS_COLOURS if counts.get(word))]
+    return ", ".join(f"{counts[word]:,} {one_line(_word(word))}" for word in words)
 
 
 def _painted(status: str, style: Style) -> str:

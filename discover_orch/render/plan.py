@@ -14,7 +14,7 @@ from discover_orch.model.errors import problem_json
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits, find_beside
 from discover_orch.planning.param_values import BoundArgument
-from discover_orch.planning.plan import Plan, Step
+from discover_orch.planning.plan import ALL_SELECTED, Plan, Step
 from discover_orch.render.style import (
     Style,
     column,
@@ -58,10 +58,11 @@ def plan_text(
     for number, step in enumerate(plan.steps, start=1):
         name = style.paint(column(step.tool.name, width, style), "bold")
         stage = column(step.stage, stage_width, style)
-        reason = step.reason
+        parts = [] if step.reason == ALL_SELECTED else [step.reason]
         if step.after:
-            reason += ", after " + ", ".join(registry.display(other) for other in step.after)
-        line = f"  {number:>{digits}}  {name}  {stage}  " + style.paint(one_line(reason), "dim")
+            parts.append("after " + ", ".join(registry.display(other) for other in step.after))
+        line = f"  {number:>{digits}}  {name}  {stage}"
+        line += f"  {style.paint(one_line(', '.join(parts)), 'dim')}" if parts else ""
         state = freshness.get(step.tool.module)
         if state is not None and not any(one in step.reason for one in state.sentences):
             line += "  " + freshness_text(state, style)

@@ -25,6 +25,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import exception_text, problem_text
 from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
+    STATUS_COLOURS,
     Style,
     clean,
     count,
@@ -44,18 +45,8 @@ MOST_NAMED = 20
 MOST_BLOCKED = 8
 #: Columns behind name and place of a failed tool; where there are fewer, the exception has a line of its own.
 LEAST_ROOM = 20
-_STATUS_COLOURS = {
-    "failed": "error",
-    "unknown": "error",
-    "interrupted": "yellow",
-    "cancelled": "yellow",
-    "done": "green",
-    "rolled_back": "yellow",
-    "passed": "green",
-    "fresh": "",
-    "blocked": "",
-    "not_run": "",
-}
+#: Characters of an exception in the summary that is written to a file or pipe.
+LONGEST_EXCEPTION = 200
 
 
 class DisplayOptions(Struct, frozen=True, kw_only=True):
@@ -298,7 +289,7 @@ class RunRenderer:
             if self._resume.again:
                 lines.append(wrap_prose(f"    {one_line(self._resume.again)}", style, "    "))
         parts = []
-        for status, colour in _STATUS_COLOURS.items():
+        for status, colour in STATUS_COLOURS.items():
             number = report.counts.get(status, 0)
             if number:
                 text = f"{number:,} {status.replace('_', ' ')}"
@@ -331,7 +322,8 @@ class RunRenderer:
         return lines
 
     def _failed_line(self, one: ToolFinished) -> str:
-        """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it."""
+        """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it. In
+        a file or pipe, as in the log of a CI system, the line may be longer."""
         error, style = one.error, self._style
         tool = self._steps[one.module].tool
         place = f"{tool.path}:{tool.line}"
@@ -344,6 +336,8 @@ class RunRenderer:
         # A problem that orch found is a sentence and needs no type.
         is_users = error.kind == "exception" and bool(error.traceback)
         text = one_line(exception_text(error.type, error.message, has_type=is_users))
+        if not style.is_terminal:
+            return f"{line}  {cut(text, LONGEST_EXCEPTION, style)}"
         room = style.width - len(f"{word} {one_line(tool.name)} {one_line(place)}  ")
         if room < LEAST_ROOM:
             return f"{wrap(line, style, '  ')}\n  {cut(text, style.width - 2, style)}"

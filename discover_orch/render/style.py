@@ -30,6 +30,19 @@ _CODES = {
     "stage": "1;36",
     "error": "1;31",
 }
+#: The ends of tools, in the order in which a summary counts them.
+STATUS_COLOURS = {
+    "failed": "error",
+    "unknown": "error",
+    "interrupted": "yellow",
+    "cancelled": "yellow",
+    "done": "green",
+    "rolled_back": "yellow",
+    "passed": "green",
+    "fresh": "",
+    "blocked": "",
+    "not_run": "",
+}
 
 
 class Style(Struct, frozen=True, kw_only=True):

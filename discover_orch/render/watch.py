@@ -147,7 +147,9 @@ def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
     ]
     if diagnosis.observed or diagnosis.listed:
         rows.append(("data", _data(diagnosis)))
-    rows += [("" if at else "folders", _folder(one)) for at, one in enumerate(diagnosis.folders)]
+    # Folders that do not exist are watched too: an import could find a module there.
+    folders = [one for one in diagnosis.folders if one.inside]
+    rows += [("" if at else "folders", _folder(one)) for at, one in enumerate(folders)]
     rows.append(("limits", _limits(diagnosis)))
     rows += [("" if at else "imports", text) for at, text in enumerate(_imports(diagnosis))]
     return "".join(

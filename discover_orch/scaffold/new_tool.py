@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import keyword
 import os
+import sys
 import tomllib
 
 from discover_orch.config.file import OWN_FILE, find_line, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.scanner import PythonPath
 from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
 from discover_orch.model.errors import Location, Problem, UsageError, nearest
 from discover_orch.scaffold.files import FileChange, read_file
@@ -37,6 +39,11 @@ def build_new_tool(
     for taken in (path, f"{path.removesuffix('.py')}/__init__.py"):
         if os.path.lexists(os.path.join(project.root, taken)):
             raise _wrong(f"{taken} already exists", "choose another name, or another --package")
+    if PythonPath(project).name(path) in sys.stdlib_module_names:
+        raise _wrong(
+            f"{path} would hide the module {name} of Python's standard library",
+            "choose another name, or another --package",
+        )
     is_sqlite = project.database.startswith("sqlite:") and not uses_get_connection(
         registry, project
     )
@@ -49,6 +56,22 @@ def build_new_tool(
         FileChange(path=path, old=None, new=module.encode()),
         FileChange(path=test, old=None, new=_test_text(name, word).encode()),
     )
+
+
+def find_new_problems(before: Registry, after: Registry, name: str) -> list[Problem]:
+    """What the new tool makes wrong: the errors that it adds, and its name where another tool has it too."""
+    found = after.names.find(name)
+    problems = [one for one in after.errors if one not in before.errors]
+    if len(found) > 1:
+        problems.append(
+            Problem(
+                code="ambiguous",
+                message=f'"{name}" now matches several tools',
+                hint=f"use one of {', '.join(after.display(module) for module in found)}",
+                severity="warning",
+            )
+        )
+    return problems
 
 
 def _refuse_name(name: str) -> None:
@@ -200,7 +223,7 @@ def run(conn: {kind}, *, limit: int = 10) -> dict[str, int]:
     """Say here what a run does.
 
     Args:
-        limit: at most so many rows
+        limit: the largest number of rows
     """
     rows = conn.execute({query}
     return {{"rows": len(rows)}}

@@ -270,15 +270,15 @@ def _compare_type(
     now = plain.partition("[")[0].rpartition(".")[2].replace("List", "list") or _type_of(default)
     if now == was:
         return None
-    got = was or f"what {flag.type} gives"
+    got = was or f"the result of {flag.type}"
     if not annotation:
         example = was or f"the type that {flag.type} gives"
         return (
-            f"{tool} got {got} for {param} and gets {now}, since run() says no type",
+            f"{param} of {tool} was {got} and becomes {now}, because run() has no annotation for it",
             f"annotate the parameter: {param}: {example}",
         )
     return (
-        f"{tool} got {got} for {param} and gets {now}, as run() says",
+        f"{param} of {tool} was {got} and becomes {now}, as run() says",
         "check what run() does with it",
     )
 

@@ -63,10 +63,11 @@ def read_minutes(text: str) -> int:
         minutes in (60, 120, 180, 240, 360, 480, 720, 1440)
     )
     if not is_even:
+        reason = "the runs would not be evenly spaced" if found else "not a time such as 15m or 6h"
         raise UsageError(
             Problem(
                 code="every",
-                message=f"--every {text}: the runs would not be evenly spaced",
+                message=f"--every {text}: {reason}",
                 hint="use a time that divides the hour or the day: 5m, 15m, 30m, 1h, 6h, 12h, 1d",
             )
         )

@@ -23,6 +23,7 @@ from discover_orch.model.observation import (
     is_noise,
     list_paths,
 )
+from discover_orch.model.parameter import hide_url_passwords
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, join_paths
 
 #: The hash of a file, and the mark that stands for it; "" where the file may change again with the same one.
@@ -114,7 +115,7 @@ class Versions:
             salt = known.partition(" ")[0]
             if not salt:
                 salt = self._salt = self._salt or os.urandom(8).hex()
-            text = f"{salt} {masked_url(value) if '://' in value else value}"
+            text = f"{salt} {hide_url_passwords(masked_url(value)) if '://' in value else value}"
             version = f"{salt} {short_hash(text.encode('utf-8', 'surrogateescape'))}"
         self.variables[name] = version
         return version

@@ -318,7 +318,7 @@ parser.add_argument("--verbose", action="store_true")
         "old_pipeline.py:16: the list empty has no tools",
         "old_pipeline.py:20: get_connection() requires the argument path",
         "old_pipeline.py:29: the default of --limit is not known: load('limit')",
-        "src/fetch.py:1: fetch got int for limit and gets str, since run() says no type",
+        "src/fetch.py:1: limit of fetch was int and becomes str, because run() has no annotation for it",
         "src/fetch.py:1: run() of fetch requires config, and no flag of old_pipeline.py gives it",
         "src/tagged.py:2: run() got since in **kwargs; --since does not reach it",
         "not passed on to run(), so not needed: --verbose (line 31)",

@@ -22,6 +22,17 @@ def test_nothing_configured_is_fine_and_so_is_a_missing_src(project: Project, or
     assert orch("list").code == 0
 
 
+def test_below_a_project_without_configuration_the_hint_names_it(
+    project: Project, orch: Orch
+) -> None:
+    root = project({"src/x.py": TOOL})
+    assert orch("run").code == 0
+    answer = orch("run", cwd=root / "src")
+    assert answer.code == 5
+    assert f"hint: the project may be {root}: go there, add -C {root}, or" in answer.err
+    assert orch("-C", str(root), "list", cwd=root / "src").code == 0
+
+
 def test_list_verbose_does_not_send_to_itself_for_the_reasons_that_it_shows(
     project: Project, orch: Orch
 ) -> None:

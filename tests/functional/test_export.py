@@ -104,7 +104,8 @@ def test_the_workflow_is_yaml_with_the_steps(project: Project, orch: Orch) -> No
     assert steps[2]["run"] == "pip install discover-orch -r requirements.txt"
     assert steps[-1]["run"] == "orch run 'night ly' --changed"
     assert steps[3]["with"]["path"].split() == [".orch", "data.db"]
-    assert orch("export", "github", "night ly", "--every", "1d", "--write").code == 0
+    again = orch("export", "github", "night ly", "--every", "1d", "--write")
+    assert again.out.startswith("kept .github/workflows/orch.yml\n")
     refused = orch("export", "github", "--write")
     assert refused.code == 2
     assert ".github/workflows/orch.yml already exists" in refused.err
@@ -129,7 +130,7 @@ def test_a_mistake_is_found_before_anything_is_written(project: Project, orch: O
     before = sorted(os.listdir(root))
     for words, said in {
         "cron --every 7m": "the runs would not be evenly spaced",
-        "cron --every often": "use a time that divides the hour or the day",
+        "cron --every often": "error: --every often: not a time such as 15m or 6h\n",
         "systemd nope": 'unknown target "nope"',
         "launchd": "'launchd' is not one of",
     }.items():

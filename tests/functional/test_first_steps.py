@@ -167,9 +167,32 @@ def test_new_refuses_what_would_not_be_a_tool(project: Project, orch: Orch) -> N
     )
     assert (root / "src/b/load.py").exists()
     assert (root / "tests/test_load.py").exists()
-    assert orch("new", "load", "--stage", "render", "--package", "src/b/c").code == 0
+    again = orch("new", "load", "--stage", "render", "--package", "src/b/c")
+    assert again.code == 0
+    assert 'warning: "load" now matches several tools' in again.err
+    assert "hint: use one of c.load, b.load\n" in again.err
     assert (root / "src/b/c/__init__.py").exists()
     assert (root / "tests/test_c_load.py").exists()
+
+
+def test_new_refuses_to_hide_the_standard_library_and_shows_what_it_breaks(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'pythonpath = ["src"]\n',
+            "src/a/load.py": TOOL,
+            "src/parse.py": 'AFTER = "load"\n' + TOOL,
+        }
+    )
+    refused = orch("new", "json", "--stage", "ingest", "--package", "src")
+    assert refused.code == 2
+    assert "src/json.py would hide the module json of Python's standard library" in refused.err
+    assert not (root / "src/json.py").exists()
+    assert orch("new", "json", "--stage", "ingest", "--package", "src/shop").code == 0
+    answer = orch("new", "load", "--stage", "ingest", "--package", "src/shop")
+    assert answer.code == 0
+    assert 'error: src/parse.py:1: AFTER names "load", which is ambiguous' in answer.err
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(project: Project, orch: Orch) -> None:

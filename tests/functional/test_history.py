@@ -88,7 +88,7 @@ def test_one_run_is_told_with_everything(root: Path, orch: Orch) -> None:
     assert answer.out.splitlines() == [
         "run 1: failed in 0.50 s, started 2026-11-24 14:03:22",
         "  targets    full",
-        "  tools      1 passed, 1 failed",
+        "  tools      1 failed, 1 passed",
         "  exit code  1",
         "  database   sqlite:///data.db  default",
         "    fetch  passed  0.25 s    rows=344",

@@ -326,3 +326,23 @@ def test_an_after_that_was_added_since_counts_and_a_typed_order_stands(
     assert left().index("c") < left().index("a")
     assert orch("run", "a", "c", "d").code == 1
     assert left() == ["a", "c", "d"]
+
+
+def test_the_hint_about_pythonpath_leads_to_a_run_that_can_be_resumed(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["s"]\n',
+            "src/shop/util.py": "X = 1\n",
+            "src/shop/load.py": "from shop.util import X\nSTAGE = 's'\ndef run(): pass\n",
+        }
+    )
+    first = orch("run")
+    assert 'add "src" to pythonpath' in first.out
+    assert "  resume with: orch run --resume\n" in first.out
+    (root / "orch.toml").write_text('stages = ["s"]\npythonpath = ["src"]\n')
+    answer = orch("run", "--resume")
+    assert (answer.code, answer.err) == (0, "")
+    assert "running 1 tool: load\n" in answer.out
+    assert "nothing to resume" in orch("run", "--resume").out

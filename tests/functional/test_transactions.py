@@ -229,12 +229,14 @@ def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
     for words in ([], ["--dry-run"], ["b"]):
         answer = orch("run", *words)
         assert answer.code == 2
-        assert message in answer.err
+        assert answer.err.startswith(f"error: orch.toml:1: {message}")
         assert hint in answer.err
         assert "secret" not in answer.text
         assert "ran" not in answer.out
     assert orch("run", "a").code == 0  # takes no connection
     assert orch("run", "--database", "sqlite:///x.db").code == 0
+    named = orch("run", env={"ORCH_DATABASE": url})
+    assert " (from ORCH_DATABASE)\n" in named.err
     project(
         {"orchconf.py": "import sqlite3\ndef get_connection(): return sqlite3.connect('y.db')\n"}
     )

@@ -108,6 +108,7 @@ def test_pdb_without_a_terminal_is_a_failure_like_any_other(project: Project) ->
     with running(root, "run", "--pdb") as orch:
         assert orch.wait() == 1
     assert "Pdb" not in orch.text
+    assert "warning: --pdb needs a terminal, and there is none: no debugger opens\n" in orch.text
     assert "FAILED a src/a.py:5  ValueError: no" in orch.text
 
 

@@ -10,6 +10,7 @@ NAMED = {"params", "metrics", "counts"}
 CALLED = {
     "errors": "[PROBLEM]",
     "warnings": "[PROBLEM]",
+    "doubts": "[PROBLEM]",
     "error": "ERROR | null",
     "notes": "[string]",
     "version": "1",
@@ -71,7 +72,8 @@ class Shape:
         lines = []
         for key, shape in self.keys.items():
             mark = "?" if shape.seen < self.objects and key != "NAME" else ""
-            head, *rest = [CALLED[key]] if key in CALLED else shape.lines()
+            is_called = key in CALLED and shape.kinds != {"string"}
+            head, *rest = [CALLED[key]] if is_called else shape.lines()
             name = "NAME" if key == "NAME" else f'"{key}"'
             lines += [f"  {name}{mark}: {head}", *(f"  {line}" for line in rest)]
         return lines

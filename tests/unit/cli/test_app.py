@@ -29,6 +29,7 @@ from discover_orch.model.errors import (
 from tests.support.project_builder import write_files
 
 TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
+FLAG = 'STAGE = "ingest"\ndef run(*, flag: bool = False): ...'
 PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", location=Location(path="a.py"))
 
 Captured = pytest.CaptureFixture[str]
@@ -70,13 +71,26 @@ def orch(*words: str, files: Mapping[str, str] | None = None) -> int:
         ("run -p since", "-p since: expected KEY=VALUE"),
         ("run --output x", "--output"),
         ("--colour never list", "did you mean --color?"),
+        ("run --verbose=2", "option '--verbose' does not take a value hint: write --verbose"),
+        ("run --flag=2", "hint: write --flag or --no-flag"),
+        ("run --select fetch", "targets need no option: orch run TARGET"),
+        ("status --select fetch", "targets need no option: orch status TARGET"),
+        ("run -j 4", "no such option: -j hint: run several tools at the same time with: --jobs N"),
+        ("run --lf", "orch run --resume continues the run that failed"),
+        ("run --force", "orch run runs its targets also where they are fresh"),
+        ("list --tree", "hint: orch list --help shows how to use it"),
+        ("init shop", "unexpected argument: shop hint: orch init works in the current folder"),
+        ("completion tcsh", "error: invalid SHELL: 'tcsh' is not one of 'bash', 'zsh', 'fish'"),
+        ("completion", "error: missing argument 'SHELL'"),
+        ("adopt old.py", "error: file 'old.py' does not exist hint: orch adopt --help"),
         ("-C nowhere list", 'folder "nowhere" does not exist'),
     ],
 )
 def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys: Captured) -> None:
     import shlex
 
-    assert orch(*shlex.split(words), files={"src/fetch.py": TOOL}) == 2
+    files = {"src/fetch.py": TOOL, "src/flag.py": FLAG}
+    assert orch(*shlex.split(words), files=files) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("error: ")

@@ -136,7 +136,8 @@ def test_a_given_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
         '-: folder "sampl_project" does not exist (did you mean "sample_project"?)'
     ]
     assert say(refused(tmp_path, "nowhere/at/all")) == [
-        '-: folder "nowhere/at/all" does not exist (-C takes the folder of the project)'
+        '-: folder "nowhere/at/all" does not exist (-C takes the folder of the project; for a new one, make the '
+        "folder first)"
     ]
     assert say(refused(tmp_path, "sample_project/orch.toml")) == [
         '-: "sample_project/orch.toml" is not a folder (-C takes the folder of the project)'
@@ -186,7 +187,10 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"strict = true\nstages = [\n'a'\n'b']\n", "orch.toml:4: not valid TOML: "),
+        (
+            b"strict = true\nstages = [\n'a'\n'b']\n",
+            "orch.toml:4: not valid TOML: unclosed array (close it with ], and put commas",
+        ),
         (b"strict = yes", "orch.toml:1: not valid TOML: invalid value ("),
         (b"a = 1\n\n\nb = [1,\n", "orch.toml:4: not valid TOML: "),
         (b"a = 1\na = 2\n", "orch.toml:2: not valid TOML: cannot overwrite a value ("),

@@ -40,7 +40,8 @@ def test_a_url_means_a_file(url: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message", "hint"),
     [
-        ("data.db", "is not a database URL", "sqlite:///data.db"),
+        ("data.db", '"data.db" is not a database URL', "sqlite:///data.db"),
+        ("postgresql:/h/d", "is not a database URL", "postgresql://user:password@host:port/name"),
         ("sqlite://data.db", "names a server", "sqlite:///data.db"),
         ("sqlite:///d.db?mod=ro", "unknown parameter 'mod'", "did you mean mode?"),
         (

@@ -192,6 +192,10 @@ def test_a_name_that_only_resembles_one_is_no_secret(name: str) -> None:
         ('"http://a:80","ada@example.org"', '"http://a:80","ada@example.org"', []),
         ("git@github.com:ada/shop, ssh://git@host, a:b@c", "git@github.com:ada/shop, ssh://git@host, a:b@c", []),
         ("postgresql://postgres:postgres@localhost", "postgresql://postgres:***@localhost", []),
+        ("pip install git+https://ghp_0123456789abcdef@github.com/a/b", "pip install git+https://***@github.com/a/b", ["ghp_0123456789abcdef"]),
+        ("HTTPS://sk_0123456789abcdef:@api, http://ada@h/x", "HTTPS://***:@api, http://***@h/x", ["sk_0123456789abcdef"]),
+        ("https://ghp_0123456789abcdef:x-oauth-basic@h", "https://***:***@h", ["x-oauth-basic", "ghp_0123456789abcdef"]),
+        ("mysql+pymysql://ada@h/d trino+https://ada@h ftp://ada@h", "mysql+pymysql://ada@h/d trino+https://ada@h ftp://ada@h", []),
     ],
 )  # fmt: skip
 def test_the_passwords_of_urls_are_found_in_any_text(

@@ -181,6 +181,27 @@ def test_a_tool_that_is_gone_is_left_out_and_told() -> None:
     assert len(plan.all_steps) == 3
 
 
+def test_a_run_whose_tools_are_all_gone_is_refused() -> None:
+    with pytest.raises(UsageError, match="run 7 cannot be resumed: none of its tools"):
+        resumed(record_of(planned("old"), ends={"old": "failed"}), THREE)
+
+
+@pytest.mark.parametrize("module", ["shop.a", "a"])
+def test_a_tool_is_found_by_its_file_after_a_change_of_pythonpath(module: str) -> None:
+    before = record_of(
+        RecordedStep(module="src.shop.a", name="a", stage="ingest"), ends={"a": "failed"}
+    )
+    registry = registry_of(make_facts(module, path="src/shop/a.py"), make_facts("b"))
+    (step,) = resumed(before, registry).plan(FRESH).steps
+    assert (step.tool.module, step.reason) == (module, "failed in run 7")
+
+
+def test_a_tool_that_two_files_could_be_is_gone() -> None:
+    registry = registry_of(make_facts("x.a"), make_facts("y.a"), make_facts("src.b"))
+    record = record_of(RecordedStep(module="a", name="a", stage="ingest"), planned("b"))
+    assert names(resumed(record, registry)) == ["b"]
+
+
 def test_a_tool_that_changed_its_stage_runs_for_the_one_that_it_has() -> None:
     registry = registry_of(make_facts("src.a", "render"))
     (step,) = resumed(record_of(planned("a")), registry).steps

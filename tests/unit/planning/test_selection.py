@@ -208,8 +208,8 @@ def test_what_is_excluded_is_never_chosen_and_nothing_else_is_lost(
         ("+prase", '-: unknown target "+prase" (did you mean "parse"? '),
         ("zzz", '-: unknown target "zzz" (orch list shows all stages and tools)'),
         ("stage:ingst", '-: unknown stage "ingst" (did you mean "ingest"? '),
-        ("stage:fetch", '-: unknown stage "fetch"'),
-        ("tool:ingest", '-: unknown target "tool:ingest"'),
+        ("stage:fetch", '-: unknown stage "fetch" ("fetch" is a tool: leave "stage:" out)'),
+        ("tool:ingest", '-: unknown target "tool:ingest" ("ingest" is a stage: leave "tool:" out)'),
         ("x*", '-: no tool matches "x*"'),
         (
             "src/pipeline/prase.py",
@@ -217,7 +217,16 @@ def test_what_is_excluded_is_never_chosen_and_nothing_else_is_lost(
         ),
         ("+", '-: unknown target "+"'),
         ("stage:", '-: unknown target "stage:"'),
-        ("pipeline", '-: unknown target "pipeline"'),
+        ("pipeline", '-: "pipeline" is a folder, not a tool (to select all tools below it, use'),
+        (
+            "fetch,parse",
+            '-: unknown target "fetch,parse" (separate targets with spaces, not commas)',
+        ),
+        ("since=2024", '-: unknown target "since=2024" (set a parameter with: -p since=2024)'),
+        (
+            "parse.py",
+            '-: "parse.py" is not the file of a tool (did you mean "src/pipeline/parse.py"?',
+        ),
     ],
 )
 def test_an_unknown_word_is_an_error_with_the_nearest_name(word: str, line: str) -> None:
@@ -257,7 +266,15 @@ def test_a_disabled_tool_that_is_named_says_that_it_is_disabled(word: str) -> No
 def test_a_file_that_is_no_tool_says_why() -> None:
     over = PassedOver(path="src/test_x.py", reason="files of this name are not scanned")
     (line,) = wrong("src/test_x.py", sample(passed_over=[over]))
-    assert line.startswith("src/test_x.py: src/test_x.py is not a tool: files of this name")
+    assert line.startswith("src/test_x.py: not a tool: files of this name")
+
+
+@pytest.mark.parametrize("word", ["util", "src.util", "src/util.py", "+util", "tool:util"])
+def test_a_scanned_module_that_is_no_tool_says_why(word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        select([word], sample(), files=["src/pipeline/parse.py", "src/util.py"])
+    (line,) = said(caught.value.problems)
+    assert line.startswith("src/util.py: not a tool: it has no STAGE (a tool has a top-level STAGE")
 
 
 @pytest.mark.parametrize(

@@ -222,12 +222,16 @@ def test_the_exception_is_shown_whole_once_and_cut_to_a_line_in_the_summary() ->
         traceback=f"Traceback (most recent call last):\nValueError: {message}\n",
     )
     end = ToolFinished(module="b", status="failed", error=error)
-    lines = show([end, RunFinished(status="failed", duration=1)]).splitlines()
-    assert sum(message.strip() in line for line in lines) == 1
+    events: list[Event] = [end, RunFinished(status="failed", duration=1)]
+    lines = show(events, style=Style(is_terminal=True)).splitlines()
+    assert sum(message.strip() in line for line in show(events).splitlines()) == 1
     assert (
         lines[-2] == "FAILED b src/b.py:7  ValueError: the row that is wrong that is wrong that is…"
     )
     assert len(lines[-2]) <= 80
+    in_pipe = show(events).splitlines()[-2]
+    assert in_pipe.startswith(lines[-2].removesuffix("…"))
+    assert 200 < len(in_pipe) <= 240, "a log has room for more of it"
 
 
 def test_behind_a_long_place_the_exception_has_a_line_of_its_own() -> None:
@@ -236,7 +240,8 @@ def test_behind_a_long_place_the_exception_has_a_line_of_its_own() -> None:
         kind="exception", type="KeyError", message="x " * 99, path=path, line=7, traceback="T"
     )
     end = ToolFinished(module="b", status="failed", error=error)
-    lines = show([end, RunFinished(status="failed", duration=1)]).splitlines()
+    events: list[Event] = [end, RunFinished(status="failed", duration=1)]
+    lines = show(events, style=Style(is_terminal=True)).splitlines()
     assert lines[-3] == f"FAILED b {path}:7"
     assert lines[-2].startswith("  KeyError: x x ")
     assert len(lines[-2]) <= 80

@@ -403,6 +403,11 @@ def test_a_file_system_that_is_silent_or_unknown_is_told() -> None:
     assert ". on an unknown file system\n" in text
 
 
+def test_folders_that_do_not_exist_are_not_listed() -> None:
+    absent = replace(SRC, path="csv", inside=0)
+    assert lines(replace(OUTLOOK, folders=(*OUTLOOK.folders, absent))) == lines(OUTLOOK)
+
+
 def test_limits_that_nobody_knows() -> None:
     nothing = lines(replace(OUTLOOK, limits=Limits()))
     assert nothing[4] == "limits   unknown on this system"

@@ -299,4 +299,4 @@ def test_a_flag_with_several_values_is_a_list(tmp_path: Path) -> None:
     [*wrong] = said(
         adopt(tmp_path, text, {**tools, "src/fetch.py": typed.replace("list[str]", "str")})
     )
-    assert wrong == ["src/fetch.py:1: fetch got list for since and gets str, as run() says"]
+    assert wrong == ["src/fetch.py:1: since of fetch was list and becomes str, as run() says"]

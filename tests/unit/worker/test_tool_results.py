@@ -69,8 +69,8 @@ def test_the_scalars_of_a_mapping_are_metrics(returned: object, metrics: object)
         ({"a": 1, "b": None}, ""),
         (3, "a value of type int, which is ignored"),
         ([1], "a value of type list, which is ignored"),
-        ({"a": 1, "b": [2]}, "1 value that is not scalar, and ignored"),
-        ({"a": [1], 2: 3}, "2 values that are not scalar, and ignored"),
+        ({"a": 1, "b": [2]}, "1 value that is not a scalar and is ignored"),
+        ({"a": [1], 2: 3}, "2 values that are not scalars and are ignored"),
     ],
 )
 def test_what_is_returned_and_no_metric_is_said(returned: object, what: str) -> None:
