@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import itertools
 import os
@@ -48,6 +49,13 @@ def pytest_collection(session: pytest.Session) -> None:
         name = ".".join(path.relative_to(folder.parent).with_suffix("").parts)
         with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
             importlib.import_module(name)
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of collected tests are no garbage: looking through them again and again takes a tenth of the time
+    of the tests in this process."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
