@@ -40,30 +40,26 @@ def gone(watch: Watching, path: str) -> Event:
 # Scopes and targets
 
 
-@pytest.mark.parametrize(
-    ("scope", "path", "tools"),
-    [
-        ("affected", "src/a.py", ("a", "c")),
-        ("affected", "src/b.py", ("b", "d")),
-        ("affected", "src/d.py", ("d",)),
-        ("stage", "src/a.py", ("a", "b", "c", "d")),
-        ("stage", "src/d.py", ("c", "d")),
-        ("tool", "src/a.py", ("a",)),
-    ],
-)
-def test_a_scope_says_how_much_is_run(
-    project: Project, scope: str, path: str, tools: tuple[str, ...]
-) -> None:
+SCOPES = {
+    "affected": {"src/a.py": ("a", "c"), "src/b.py": ("b", "d"), "src/d.py": ("d",)},
+    "stage": {"src/a.py": ("a", "b", "c", "d"), "src/d.py": ("c", "d")},
+    "tool": {"src/a.py": ("a",)},
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_scope_says_how_much_is_run(project: Project, scope: str) -> None:
     root = project(FLOW)
     with watching(root, "s", "t", "--scope", scope) as watch:
         assert watch.all_events("watching")[-1]["scope"] == scope
-        bump(root, path)
-        changed = watch.wait_for("changed")
-        assert (changed["paths"], changed["tools"]) == ([path], [*tools])
-        assert (changed["action"], changed["during_run"]) == ("run", False)
-        left = ["c"] if scope == "tool" else []
-        assert (changed["stale"], changed["not_affected"]) == (left, 4 - len(tools) - len(left))
-        assert watch.next_run().tools == tools
+        for version, (path, tools) in enumerate(SCOPES[scope].items(), start=1):
+            bump(root, path, version)
+            changed = watch.wait_for("changed")
+            assert (changed["paths"], changed["tools"]) == ([path], [*tools])
+            assert (changed["action"], changed["during_run"]) == ("run", False)
+            left = ["c"] if scope == "tool" else []
+            assert (changed["stale"], changed["not_affected"]) == (left, 4 - len(tools) - len(left))
+            assert watch.next_run().tools == tools
 
 
 def test_the_scope_is_affected_unless_it_is_configured(project: Project) -> None:
