@@ -22,7 +22,9 @@ os.environ.update(COLUMNS="80", NO_COLOR="1")
 for _name in ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"):
     os.environ.pop(_name, None)
 
-settings.register_profile("tests", deadline=None)  # the machine may be busy with other tests
+# No deadline, as the machine may be busy with other tests. `.ci/run` takes the thorough profile on its second Python.
+settings.register_profile("tests", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("tests")
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
