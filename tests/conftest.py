@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +22,42 @@ os.environ.update(COLUMNS="80", NO_COLOR="1")
 for _name in ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"):
     os.environ.pop(_name, None)
 
-settings.register_profile("tests", deadline=None)  # the machine may be busy with other tests
+# No deadline, as the machine may be busy with other tests. `.ci/run` takes the thorough profile on its second Python.
+settings.register_profile("tests", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=100)
 settings.load_profile("tests")
 
 Project = Callable[[Mapping[str, str | bytes]], Path]
 Orch = Callable[..., Answer]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """The workers of pytest-xdist share the work of compiling the tests, which a fresh checkout needs.
+
+    Each collects all of them, in one order, so all would compile the same file at the same time. Each begins with
+    another part here, and finds the bytecode of the others for the rest.
+    """
+    folder = Path(__file__).parent
+    number, count = (
+        os.environ.get(f"PYTEST_XDIST_WORKER{name}", "").removeprefix("gw")
+        for name in ("", "_COUNT")
+    )
+    if not number or [Path(one).resolve() for one in session.config.args] != [folder]:
+        return
+    paths = sorted(folder.rglob("test_*.py"))
+    start = len(paths) * int(number) // int(count)
+    for path in (*paths[start:], *paths[:start]):
+        name = ".".join(path.relative_to(folder.parent).with_suffix("").parts)
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+            importlib.import_module(name)
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of collected tests are no garbage: looking through them again and again takes a tenth of the time
+    of the tests in this process."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

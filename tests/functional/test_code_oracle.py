@@ -382,7 +382,7 @@ def _run(oracle: Oracle, examples: int, number: int) -> None:
 
 
 def test_the_code_never_counts_as_unchanged_when_it_is_not(oracle: Oracle) -> None:
-    _run(oracle, 60, 20240131)
+    _run(oracle, 25, 20240131)
 
 
 @pytest.mark.slow

@@ -27,14 +27,14 @@ def check_watch(seeds: Iterable[int]) -> None:
     assert not told, told
 
 
-def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_10_histories() -> None:
-    check(range(10))
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_4_histories() -> None:
+    check(range(4))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_60_histories() -> None:
-    check(range(10, 70))
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_66_histories() -> None:
+    check(range(4, 70))
 
 
 @pytest.mark.slow
@@ -58,14 +58,14 @@ def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_5000_his
     check(range(start, start + FULL // CHUNKS))
 
 
-def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_2_histories() -> None:
-    check_watch(range(2))
+def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_a_history() -> None:
+    check_watch(range(1))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_when_a_watch_waits_all_is_fresh_and_as_from_scratch_in_60_histories() -> None:
-    check_watch(range(2, 62))
+    check_watch(range(1, 61))
 
 
 @pytest.mark.full

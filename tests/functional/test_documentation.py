@@ -14,7 +14,7 @@ import pytest
 from discover_orch import __version__
 from discover_orch.cli.app import COMMANDS
 from tests.conftest import Orch, Project
-from tests.support.project_builder import run_orch
+from tests.support.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -67,11 +67,11 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def help_texts(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> dict[str, str]:
     """What `orch COMMAND --help` shows in an empty project."""
     root = tmp_path_factory.mktemp("project")
     wide = {"COLUMNS": "200"}
-    return {name: run_orch(root, name, "--help", env=wide).out for name in COMMANDS}
+    return {name: fork_server.run(root, name, "--help", env=wide).out for name in COMMANDS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, new_mark, outcome
+from tests.support.marks import slow_but
 from tests.support.running import find_marked, running, wait_until
 
 MIXED = {
@@ -98,7 +99,7 @@ def fresh(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", slow_but({"command"}, WORDS))
 def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orch) -> None:
     root = project(MIXED)
     words = ("run", "--json", "--limit", "5", "--api-token", "swordfish-and-more")

@@ -19,41 +19,52 @@ def summary(answer: Answer) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("raise ValueError('no')", "src/a.py:4  ValueError: no"),
-        ("raise ValueError('first\\nsecond')", "src/a.py:4  ValueError: first"),
-        ("assert 1 == 2", "src/a.py:4  AssertionError"),
-        ("raise BaseException('mine')", "src/a.py:4  BaseException: mine"),
-        (
-            "raise ExceptionGroup('two', [KeyError('k'), OSError('o')])",
-            "src/a.py:4  ExceptionGroup: two (2 sub-exceptions)",
-        ),
-        ("import sys; sys.exit(0)", "src/a.py:4  called sys.exit(0)"),
-        ("import sys; sys.exit('enough')", "src/a.py:4  called sys.exit: enough"),
-        ("import os; os._exit(7)", "src/a.py  exited with code 7"),
-        (
-            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "src/a.py  was killed by SIGKILL (out of memory?)",
-        ),
-        ("import ctypes; ctypes.string_at(0)", "src/a.py:4  crashed with SIGSEGV"),
-        ("import sys; sys.stdout.close(); print(1)", "ValueError: I/O operation on closed file."),
-        ("breakpoint()", "src/a.py:4  breakpoint() needs a terminal"),
-        ("input('name? ')", "src/a.py:4  EOFError: EOF when reading a line"),
-    ],
-)
-def test_the_summary_says_where_and_what(
-    project: Project, orch: Orch, body: str, said: str
-) -> None:
-    project({"src/a.py": fails(body), "src/b.py": fails("open('ran', 'w')")})
+SAID_OF_FAILURES = [
+    ("raise ValueError('no')", "src/NAME.py:4  ValueError: no"),
+    ("raise ValueError('first\\nsecond')", "src/NAME.py:4  ValueError: first"),
+    ("assert 1 == 2", "src/NAME.py:4  AssertionError"),
+    ("raise BaseException('mine')", "src/NAME.py:4  BaseException: mine"),
+    (
+        "raise ExceptionGroup('two', [KeyError('k'), OSError('o')])",
+        "src/NAME.py:4  ExceptionGroup: two (2 sub-exceptions)",
+    ),
+    ("import sys; sys.exit(0)", "src/NAME.py:4  called sys.exit(0)"),
+    ("import sys; sys.exit('enough')", "src/NAME.py:4  called sys.exit: enough"),
+    ("import os; os._exit(7)", "src/NAME.py  exited with code 7"),
+    (
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "src/NAME.py  was killed by SIGKILL (out of memory?)",
+    ),
+    ("import ctypes; ctypes.string_at(0)", "src/NAME.py:4  crashed with SIGSEGV"),
+    ("import sys; sys.stdout.close(); print(1)", "ValueError: I/O operation on closed file."),
+    ("breakpoint()", "src/NAME.py:4  breakpoint() needs a terminal"),
+    ("input('name? ')", "src/NAME.py:4  EOFError: EOF when reading a line"),
+]
+
+
+def test_the_summary_says_where_and_what(project: Project, orch: Orch) -> None:
+    named = {f"t{number:02}": one for number, one in enumerate(SAID_OF_FAILURES)}
+    project({f"src/{name}.py": fails(body, top="AFTER = ()") for name, (body, _) in named.items()})
     answer = orch("run")
     assert answer.code == 1, answer.text
-    assert summary(answer).startswith("FAILED a src/a.py")
-    assert said in summary(answer)
+    for name, (_, said) in named.items():
+        (line,) = [one for one in answer.out.splitlines() if one.startswith(f"FAILED {name} ")]
+        assert line.startswith(f"FAILED {name} src/{name}.py")
+        assert said.replace("NAME", name) in line
+    assert f"{len(named)} failed in " in answer.out
+    assert "discover_orch" not in answer.out
+    assert answer.err == ""
+
+
+def test_what_a_failure_blocks_and_how_to_go_on_follow_the_summary(
+    project: Project, orch: Orch
+) -> None:
+    project({"src/a.py": fails("raise ValueError('no')"), "src/b.py": fails("open('ran', 'w')")})
+    answer = orch("run")
+    assert answer.code == 1, answer.text
+    assert summary(answer) == "FAILED a src/a.py:4  ValueError: no"
     end = "  blocked by a: b\n  resume with: orch run --resume\n1 failed, 1 blocked in "
     assert end in answer.out
-    assert "discover_orch" not in answer.out
     assert answer.err == ""
 
 

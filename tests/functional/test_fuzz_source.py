@@ -550,7 +550,6 @@ def test_damaged_tools_in_full() -> None:
     print(run_damaged(10_000, seed=random.randrange(10**6)))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_facts_or_one_problem(data: bytes) -> None:
     check_bytes(b"STAGE" + data)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import Orch, Project
 from tests.support.remembered import ran, reasons
 
@@ -111,18 +109,22 @@ LIBRARY = """
             return self.kept[name]
     """
 USE = """
-    from src.lib import tax
+    from src.lib import {how}
     STAGE = "s"
     def run():
         open("{name}.txt", "w").write({use})
     """
 
 
-@pytest.mark.parametrize("how", MEMOS)
 def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
-    how: str, project: Project, orch: Orch
+    project: Project, orch: Orch
 ) -> None:
-    text, use = MEMOS[how]
+    memos = {f"src/lib/{how}.py": text for how, (text, _) in MEMOS.items()}
+    tools = {
+        f"{name}_{how}": USE.format(name=f"{name}_{how}", how=how, use=use.replace("tax", how))
+        for name in ("one", "two")
+        for how, (_, use) in MEMOS.items()
+    }
     root = project(
         {
             "data/rates.csv": "1",
@@ -130,9 +132,8 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
             "orch.toml": 'pythonpath = [".", "lib/site-packages"]\n',
             "lib/site-packages/pages_library.py": LIBRARY,
             "src/lib/loading.py": LOADING,
-            "src/lib/tax.py": text,
-            "src/one.py": USE.format(name="one", use=use),
-            "src/two.py": USE.format(name="two", use=use),
+            **memos,
+            **{f"src/{name}.py": text for name, text in tools.items()},
             "src/other.py": "STAGE = 's'\ndef run():\n    open('other.txt', 'w').write('')\n",
         }
     )
@@ -141,8 +142,8 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
     assert reasons(orch) == {}
     (root / "data/rates.csv").write_text("2")
     answer = orch("run", "--changed", "--json")
-    assert ran(answer) == ["one", "two"], answer.text
-    assert [(root / f"{name}.txt").read_text() for name in ("one", "two")] == ["2", "2"]
+    assert ran(answer) == sorted(tools), answer.text
+    assert {name: (root / f"{name}.txt").read_text() for name in tools} == dict.fromkeys(tools, "2")
     assert reasons(orch) == {}
 
 

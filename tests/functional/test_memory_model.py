@@ -318,8 +318,8 @@ def test_what_is_accepted_after_the_database_was_replaced_counts_for_the_new_one
     history.teardown()
 
 
-def test_25_random_histories() -> None:
-    check(25)
+def test_10_random_histories() -> None:
+    check(10)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tests.functional.test_never_stale_fresh import (
     run_changed,
     write_from_outside,
 )
+from tests.support.marks import slow_but
 from tests.support.remembered import ran, reasons
 
 # ---- paths and globs ----
@@ -60,7 +61,7 @@ def test_the_check_of_declared_outputs_is_no_listing_of_the_tool(
 # ---- failures ----
 
 
-@pytest.mark.parametrize("database", ["postgres", "duckdb"])
+@pytest.mark.parametrize("database", slow_but({"postgres"}, ["postgres", "duckdb"]))
 def test_a_statement_that_fails_makes_no_other_tool_stale(
     database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
 ) -> None:

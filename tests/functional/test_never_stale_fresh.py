@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.environments import make_environment_with
+from tests.support.marks import slow_but
 from tests.support.project_builder import clean_environment
 from tests.support.remembered import change, ran, reasons, rows
 
@@ -84,7 +85,7 @@ def test_who_comes_after_a_tool_that_ran_alone_is_stale(
     assert run_changed(orch) == ["use"]
 
 
-@pytest.mark.parametrize("how", MAKERS)
+@pytest.mark.parametrize("how", slow_but({"a_child_process"}, MAKERS))
 def test_who_comes_after_a_tool_is_stale_when_the_run_was_killed_between_them(
     how: str, project: Project, orch: Orch
 ) -> None:

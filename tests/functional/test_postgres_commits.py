@@ -69,7 +69,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", slow_but({"commit()", "block", "close()"}, WAYS))
+@pytest.mark.parametrize("way", slow_but({"commit()", "block"}, WAYS))
 def test_what_a_tool_commits_stays_if_it_succeeds_and_is_undone_if_it_fails(
     project: Project, run: Callable[..., Answer], postgres: str, way: str
 ) -> None:

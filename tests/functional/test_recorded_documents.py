@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Orch
 from tests.support.project_builder import Answer, run_orch, write_files
 
 RECORDED = Path(__file__).parents[1] / "cases" / "documents"
@@ -161,17 +162,17 @@ RECORDERS = {"sample": record_sample, "mixed": record_mixed, "broken": record_br
 
 
 @pytest.mark.parametrize("name", RECORDERS)
-def test_the_documents_are_as_recorded(name: str, tmp_path: Path) -> None:
+def test_the_documents_are_as_recorded(name: str, orch: Orch, tmp_path: Path) -> None:
     recorded = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
-    made = record(name, tmp_path / "project")
+    made = record(name, tmp_path / "project", orch)
     for document in recorded:
         found, wanted = (json.dumps(one[document], indent=1) for one in (made, recorded))
         assert found == wanted, document
     assert list(made) == list(recorded)
 
 
-def record(name: str, root: Path) -> dict[str, Any]:
-    documents = RECORDERS[name](root, partial(run_orch, root))
+def record(name: str, root: Path, orch: Callable[..., Answer]) -> dict[str, Any]:
+    documents = RECORDERS[name](root, orch)
     masked: dict[str, Any] = mask(documents, str(root))
     return masked
 
@@ -200,7 +201,9 @@ def _mask_field(name: str, given: object, root: str) -> Any:
 def main() -> None:
     for name in sys.argv[1:] or RECORDERS:
         with TemporaryDirectory() as folder:
-            text = json.dumps(record(name, Path(folder) / "project"), indent=1, ensure_ascii=False)
+            root = Path(folder) / "project"
+            made = record(name, root, partial(run_orch, root))
+            text = json.dumps(made, indent=1, ensure_ascii=False)
         (RECORDED / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -138,13 +138,13 @@ def test_what_a_failure_has_left_out_is_resumed_in_order(project: Project, orch:
     assert orch("status", "--exit-code").code == 0
 
 
-@pytest.mark.parametrize("words", ["-x", "--exitfirst", "--maxfail 1"])
-def test_a_run_can_stop_at_the_first_failure(project: Project, orch: Orch, words: str) -> None:
+def test_a_run_can_stop_at_the_first_failure(project: Project, orch: Orch) -> None:
     fails = 'STAGE = "s"\nAFTER = ()\ndef run():\n    raise ValueError("no")\n'
     project({f"src/{name}.py": fails for name in "abc"})
-    answer = orch("run", *words.split())
-    assert answer.code == 1
-    assert answer.out.splitlines()[-1].startswith("1 failed, 2 not run in ")
+    for words in ("-x", "--exitfirst", "--maxfail 1"):
+        answer = orch("run", *words.split())
+        assert answer.code == 1
+        assert answer.out.splitlines()[-1].startswith("1 failed, 2 not run in "), words
     two = orch("run", "--maxfail", "2")
     assert two.out.splitlines()[-1].startswith("2 failed, 1 not run in ")
     assert orch("run").out.splitlines()[-1].startswith("3 failed in ")

@@ -35,17 +35,19 @@ def assert_nowhere(answer: Answer, root: Path, secret: str = SECRET) -> None:
             assert secret.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.parametrize("user", ["fine", "fail"])
 @pytest.mark.parametrize(
-    ("words", "environment"),
+    ("words", "environment", "user"),
     [
-        (["--api-key", SECRET], {}),
-        ([f"--api-key={SECRET}"], {}),
-        (["-p", f"db_password={SECRET}"], {}),
-        ([f"-vpa.api_key={SECRET}"], {}),
-        (["-p", f"my_token={SECRET}"], {}),
-        ([], {"ORCH_PARAM_API_KEY": SECRET}),
-        (["-v", "--json", "--api-key", SECRET], {}),
+        (["--api-key", SECRET], {}, "fine"),
+        (["--api-key", SECRET], {}, "fail"),
+        ([f"--api-key={SECRET}"], {}, "fail"),
+        (["-p", f"db_password={SECRET}"], {}, "fail"),
+        ([f"-vpa.api_key={SECRET}"], {}, "fine"),
+        (["-p", f"my_token={SECRET}"], {}, "fail"),
+        ([], {"ORCH_PARAM_API_KEY": SECRET}, "fine"),
+        ([], {"ORCH_PARAM_API_KEY": SECRET}, "fail"),
+        (["-v", "--json", "--api-key", SECRET], {}, "fine"),
+        (["-v", "--json", "--api-key", SECRET], {}, "fail"),
     ],
 )
 def test_a_secret_parameter_is_used_and_shown_nowhere(

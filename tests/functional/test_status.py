@@ -531,17 +531,14 @@ def test_a_secret_enters_no_fingerprint(project: Project, orch: Orch) -> None:
     assert reasons(orch, "--api-key", "another-secret") == {}
 
 
-@pytest.mark.parametrize(
-    "copy",
-    [
-        "insert into s select * from r",
-        'INSERT INTO main.s SELECT ALL * FROM main."r"',
-        "insert into s select /* all of it */ * -- here\n from [r]",
-        "insert into temp.t select * from r",
-    ],
-)
-def test_a_table_that_is_copied_whole_is_read(project: Project, orch: Orch, copy: str) -> None:
+def test_a_table_that_is_copied_whole_is_read(project: Project, orch: Orch) -> None:
     """SQLite copies it page by page, and says nothing of the one that is read."""
+    copies = (
+        "insert into s0 select * from r",
+        'INSERT INTO main.s1 SELECT ALL * FROM main."r"',
+        "insert into s2 select /* all of it */ * -- here\n from [r]",
+        "insert into temp.t3 select * from r",
+    )
     head = 'STAGE = "{}"\ndef run(conn):\n'
     project(
         {
@@ -549,16 +546,20 @@ def test_a_table_that_is_copied_whole_is_read(project: Project, orch: Orch, copy
             "src/x.py": head.format("a")
             + '    conn.execute("create table if not exists r (a)")\n'
             + '    conn.execute("insert into r values (1)")\n',
-            "src/y.py": head.format("b")
-            + '    conn.execute("create table if not exists s (a)")\n'
-            + '    conn.execute("create temp table t (a)")\n'
-            + f"    conn.executescript({copy!r})\n",
+            **{
+                f"src/y{number}.py": head.format("b")
+                + f'    conn.execute("create table if not exists s{number} (a)")\n'
+                + f'    conn.execute("create temp table t{number} (a)")\n'
+                + f"    conn.executescript({copy!r})\n"
+                for number, copy in enumerate(copies)
+            },
         }
     )
     assert orch("run").code == 0
     assert reasons(orch) == {}
     assert orch("run", "x").code == 0
-    assert reasons(orch) == {"y": ["table r was rewritten by x (run 2)"]}
+    rewritten = ["table r was rewritten by x (run 2)"]
+    assert reasons(orch) == {f"y{number}": rewritten for number in range(len(copies))}
 
 
 def test_a_link_that_leads_to_another_database_makes_its_tools_stale(

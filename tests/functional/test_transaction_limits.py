@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -32,51 +33,57 @@ CATCH = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ([INSERT, COMMIT, *CATCH], "SQLite ended the transaction before the tool had ended"),
-        ([INSERT, *CATCH, "conn.execute('INSERT INTO t VALUES (2)')"], "UNIQUE constraint failed: t.a"),
-        ([INSERT, COMMIT, "conn.execute('VACUUM')"], 'ORCH = {"transaction": "none"}'),
-        ([INSERT, "conn.execute('PRAGMA foreign_keys = OFF')"], 'ORCH = {"transaction": "none"}'),
-        ([INSERT, COMMIT, "conn.backup(sqlite3.connect(':memory:'))"], "backup() does not work now"),
-        ([INSERT, "conn.close()"], "closed its connection before its writes were committed"),
-        ([INSERT, COMMIT, "conn.close()", INSERT], "Cannot operate on a closed database"),
-        ([INSERT, COMMIT, "conn.execute('COMMIT')"], "cannot commit - no transaction is active"),
-        (["conn.execute('BEGIN')", INSERT, "conn.execute('BEGIN')"], "cannot start a transaction within"),
-        ([INSERT, COMMIT, "conn.execute('RELEASE orch')"], "no such savepoint: orch"),
-        (["with conn:", "    with conn: " + INSERT, "raise KeyError('no')"], "KeyError"),
-        (
-            ["conn.executescript('CREATE TABLE c (a REFERENCES t(a) DEFERRABLE INITIALLY DEFERRED);"
-             " INSERT INTO c VALUES (7); INSERT INTO t VALUES (3);')"],
-            "FOREIGN KEY constraint failed",
-        ),
-        (
-            [INSERT, COMMIT, "conn.execute('PRAGMA max_page_count = 8')",
-             "conn.execute('INSERT INTO t VALUES (zeroblob(100000))')"],
-            "free some disk space",
-        ),
-        (
-            [INSERT, COMMIT, "other = sqlite3.connect('data.db', timeout=0)", "other.execute('DELETE FROM t')"],
-            "conn has locked the database until the tool ends",
-        ),
-        (
-            ["failed = []", "def use():", "    try: conn.execute('SELECT 1')",
-             "    except sqlite3.ProgrammingError as error: failed.append(error)",
-             "thread = threading.Thread(target=use)", "thread.start()", "thread.join()", INSERT, COMMIT,
-             "raise failed[0]"],
-            "can only be used in that same thread",
-        ),
-    ],
-)  # fmt: skip
+WAYS_TO_GO_WRONG = [
+    ([INSERT, COMMIT, *CATCH], "SQLite ended the transaction before the tool had ended"),
+    ([INSERT, *CATCH, "conn.execute('INSERT INTO t VALUES (2)')"], "UNIQUE constraint failed: t.a"),
+    ([INSERT, COMMIT, "conn.execute('VACUUM')"], 'ORCH = {"transaction": "none"}'),
+    ([INSERT, "conn.execute('PRAGMA foreign_keys = OFF')"], 'ORCH = {"transaction": "none"}'),
+    ([INSERT, COMMIT, "conn.backup(sqlite3.connect(':memory:'))"], "backup() does not work now"),
+    ([INSERT, "conn.close()"], "closed its connection before its writes were committed"),
+    ([INSERT, COMMIT, "conn.close()", INSERT], "Cannot operate on a closed database"),
+    ([INSERT, COMMIT, "conn.execute('COMMIT')"], "cannot commit - no transaction is active"),
+    (["conn.execute('BEGIN')", INSERT, "conn.execute('BEGIN')"], "cannot start a transaction within"),
+    ([INSERT, COMMIT, "conn.execute('RELEASE orch')"], "no such savepoint: orch"),
+    (["with conn:", "    with conn: " + INSERT, "raise KeyError('no')"], "KeyError"),
+    (
+        ["conn.executescript('CREATE TABLE c (a REFERENCES t(a) DEFERRABLE INITIALLY DEFERRED);"
+         " INSERT INTO c VALUES (7); INSERT INTO t VALUES (3);')"],
+        "FOREIGN KEY constraint failed",
+    ),
+    (
+        [INSERT, COMMIT, "conn.execute('PRAGMA max_page_count = 8')",
+         "conn.execute('INSERT INTO t VALUES (zeroblob(100000))')"],
+        "free some disk space",
+    ),
+    (
+        [INSERT, COMMIT, "other = sqlite3.connect('data.db', timeout=0)", "other.execute('DELETE FROM t')"],
+        "conn has locked the database until the tool ends",
+    ),
+    (
+        ["failed = []", "def use():", "    try: conn.execute('SELECT 1')",
+         "    except sqlite3.ProgrammingError as error: failed.append(error)",
+         "thread = threading.Thread(target=use)", "thread.start()", "thread.join()", INSERT, COMMIT,
+         "raise failed[0]"],
+        "can only be used in that same thread",
+    ),
+]  # fmt: skip
+
+
 def test_each_way_to_go_wrong_fails_with_a_sentence_and_leaves_nothing(
-    project: Project, orch: Orch, body: list[str], said: str
+    project: Project, orch: Orch
 ) -> None:
-    root = project({**STAGES, "src/b.py": tool(*body)})
+    """One after another, in one worker: none is in the way of the next."""
+    named = {f"b{number:02}": one for number, one in enumerate(WAYS_TO_GO_WRONG)}
+    tools = {f"src/{name}.py": tool(*body, top="AFTER = ()") for name, (body, _) in named.items()}
+    root = project({**STAGES, **tools})
     answer = orch("run")
     assert answer.code == 1
-    assert said in " ".join(answer.out.split()), answer.out
-    assert "1 failed, 1 passed" in answer.out
+    _, *parts = re.split(r"(?m)^\[\d+/\d+\] two › (\w+)$", answer.out.partition("\nFAILED ")[0])
+    shown = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert [*shown] == [*named], answer.out
+    for name, (_, said) in named.items():
+        assert said in " ".join(shown[name].split()), (name, answer.out)
+    assert f"{len(named)} failed, 1 passed" in answer.out
     assert rows(root) == []
 
 

@@ -207,32 +207,29 @@ def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
     assert "1 failed" in orch("run").out
 
 
-@pytest.mark.parametrize(
-    ("url", "message", "hint"),
-    [
+def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
+    project: Project, orch: Orch
+) -> None:
+    free = "STAGE = 's'\ndef run(): print('ran')\n"
+    for url, message, hint in (
         (
             "mysql://u:secret@h/db",
             "the driver for mysql:// is not installed",
             "pip install mysqlclient",
         ),
-        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
         ("sqlite:///x.db?mod=ro", "unknown parameter 'mod' in a SQLite URL", "did you mean mode?"),
-    ],
-)
-def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
-    project: Project, orch: Orch, url: str, message: str, hint: str
-) -> None:
-    free = "STAGE = 's'\ndef run(): print('ran')\n"
-    root = project(
-        {"orch.toml": f"database = '{url}'\n", "src/a.py": free, "src/b.py": tool(CREATE)}
-    )
-    for words in ([], ["--dry-run"], ["b"]):
-        answer = orch("run", *words)
-        assert answer.code == 2
-        assert answer.err.startswith(f"error: orch.toml:1: {message}")
-        assert hint in answer.err
-        assert "secret" not in answer.text
-        assert "ran" not in answer.out
+        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
+    ):
+        root = project(
+            {"orch.toml": f"database = '{url}'\n", "src/a.py": free, "src/b.py": tool(CREATE)}
+        )
+        for words in ([], ["--dry-run"], ["b"]):
+            answer = orch("run", *words)
+            assert answer.code == 2
+            assert answer.err.startswith(f"error: orch.toml:1: {message}")
+            assert hint in answer.err
+            assert "secret" not in answer.text
+            assert "ran" not in answer.out
     assert orch("run", "a").code == 0  # takes no connection
     assert orch("run", "--database", "sqlite:///x.db").code == 0
     named = orch("run", env={"ORCH_DATABASE": url})

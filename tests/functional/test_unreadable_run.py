@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.remembered import rows
 
 CONF = """
     from discover_orch import resource
@@ -43,29 +46,38 @@ def test_conn_and_resources_are_injected_by_the_real_signature(
     assert (reads["state"], reads["writes"]) == ("fresh", [{"table": "raw"}])
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        "def run(self, conn): return main(conn)\nclass C: go = run\nrun = C().go",
-        "class C:\n    def __call__(self, conn): return main(conn)\nrun = C()",
-        "class C:\n    @staticmethod\n    def go(conn): return main(conn)\nrun = C.go",
-        "class C:\n    @classmethod\n    async def go(cls, conn, /): return main(conn)\nrun = C.go",
-        "from functools import partial\nrun = partial(lambda conn: main(conn))",
-        "from functools import partial, partialmethod\nrun = partial(lambda x, conn: main(conn), x=1)",
-    ],
+CALLABLES = (
+    "def run(self, conn): return main(conn)\nclass C: go = run\nrun = C().go",
+    "class C:\n    def __call__(self, conn): return main(conn)\nrun = C()",
+    "class C:\n    @staticmethod\n    def go(conn): return main(conn)\nrun = C.go",
+    "class C:\n    @classmethod\n    async def go(cls, conn, /): return main(conn)\nrun = C.go",
+    "from functools import partial\nrun = partial(lambda conn: main(conn))",
+    "from functools import partial, partialmethod\nrun = partial(lambda x, conn: main(conn), x=1)",
 )
+
+
 def test_any_callable_gets_what_it_asks_for_and_is_one_transaction(
-    project: Project, orch: Orch, run: str
+    project: Project, orch: Orch
 ) -> None:
-    main = "def main(conn):\n    conn.execute('CREATE TABLE t (n)')\n    return {'n': 1}\n"
-    project({"src/a.py": f"STAGE = 's'\n{main}{run}\n"})
+    def write(last: str) -> Path:
+        return project(
+            {
+                f"src/t{number}.py": "STAGE = 's'\nAFTER = ()\ndef main(conn):\n"
+                f"    conn.execute('CREATE TABLE t{number} (n)')\n    {last}\n{run}\n"
+                for number, run in enumerate(CALLABLES)
+            }
+        )
+
+    root = write("1 / 0")
+    answer = orch("run")
+    assert answer.code == 1
+    assert f"{len(CALLABLES)} failed in " in answer.out, answer.text
+    assert rows(root, "SELECT name FROM sqlite_master") == []
+    write("return {'n': 1}")
     answer = orch("run")
     assert answer.code == 0, answer.text
-    assert "n=1" in answer.out
-    project(
-        {"src/a.py": f"STAGE = 's'\n{main}    1 / 0\n{run}\n".replace("return {'n': 1}", "1 / 0")}
-    )
-    assert orch("run").code == 1
+    assert answer.out.count("n=1") == len(CALLABLES)
+    assert len(rows(root, "SELECT name FROM sqlite_master")) == len(CALLABLES)
 
 
 def test_what_a_partial_has_bound_stays(project: Project, orch: Orch) -> None:

@@ -57,8 +57,15 @@ def build(project: Project, mode: str, tools: dict[str, tuple[str, str]]) -> Pat
     return root
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "mode"),
+    [
+        *((moment, "delete") for moment in MOMENTS),
+        ("during_a_tool", "wal"),
+        pytest.param("between_two_tools", "wal", marks=pytest.mark.slow),
+        pytest.param("after_the_last_tool", "wal", marks=pytest.mark.slow),
+    ],
+)
 def test_what_another_program_writes_during_a_run_makes_its_readers_stale(
     moment: str, mode: str, project: Project, orch: Orch
 ) -> None:

@@ -184,7 +184,7 @@ def kill_in_parallel(folder: Path, kills: int, lanes: int = 4) -> int:
 def test_after_kill_9_at_a_random_moment_the_history_is_true_and_a_resume_completes(
     tmp_path: Path,
 ) -> None:
-    assert kill_in_parallel(tmp_path, 16, lanes=2) > 0
+    assert kill_in_parallel(tmp_path, 8, lanes=2) > 0
 
 
 @pytest.mark.slow

@@ -38,38 +38,38 @@ def test_each_line_comes_when_it_is_printed(project: Project) -> None:
         worker.finish()
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "print('word')",
-        "os.write(1, b'word\\n')",
-        "subprocess.run(['echo', 'word'])",
-        "os.system('echo word')",
-        "sys.__stdout__.write('word\\n')",
-        "ctypes.CDLL(None).puts(b'word')",
-        "print('word', end='')",
-        "sys.stdout.buffer.write(b'word')",
-        "sys.stdout.close(); os.write(1, b'word')",
-        "sys.stdout = io.StringIO(); print('lost'); os.write(1, b'word')",
-        "sys.stdout.detach(); os.write(1, b'word')",
-        "sys.stdout.reconfigure(encoding='utf-16', line_buffering=False); os.write(1, b'word')",
-        "os.write(1, b'word'); os.close(1)",
-        "os.write(1, b'word'); os.close(1); file = open('other', 'w'); print('lost')",
-        "os.write(1, b'word'); os.dup2(os.open('other', os.O_CREAT | os.O_WRONLY), 1); print('lost')",
-        "os.write(1, b'word'); os.set_blocking(1, False)",
-        "os.write(1, b'word'); os.close(0); os.close(2)",
-        "contextlib.redirect_stdout(io.StringIO()).__enter__(); print('lost'); os.write(1, b'word')",
-        "logging.basicConfig(stream=sys.stdout, format='%(message)s'); logging.warning('word')",
-        "multiprocessing.get_context('fork').Pool(1).map(print, ['word'])",
-    ],
+ODD_BODIES = (
+    "print('word')",
+    "os.write(1, b'word\\n')",
+    "subprocess.run(['echo', 'word'])",
+    "os.system('echo word')",
+    "sys.__stdout__.write('word\\n')",
+    "ctypes.CDLL(None).puts(b'word')",
+    "print('word', end='')",
+    "sys.stdout.buffer.write(b'word')",
+    "sys.stdout.close(); os.write(1, b'word')",
+    "sys.stdout = io.StringIO(); print('lost'); os.write(1, b'word')",
+    "sys.stdout.detach(); os.write(1, b'word')",
+    "sys.stdout.reconfigure(encoding='utf-16', line_buffering=False); os.write(1, b'word')",
+    "os.write(1, b'word'); os.close(1)",
+    "os.write(1, b'word'); os.close(1); file = open('other', 'w'); print('lost')",
+    "os.write(1, b'word'); os.dup2(os.open('other', os.O_CREAT | os.O_WRONLY), 1); print('lost')",
+    "os.write(1, b'word'); os.set_blocking(1, False)",
+    "os.write(1, b'word'); os.close(0); os.close(2)",
+    "contextlib.redirect_stdout(io.StringIO()).__enter__(); print('lost'); os.write(1, b'word')",
+    "logging.basicConfig(stream=sys.stdout, format='%(message)s'); logging.warning('word')",
+    "multiprocessing.get_context('fork').Pool(1).map(print, ['word'])",
 )
-def test_whatever_a_tool_does_to_its_output_the_next_has_its_own(
-    project: Project, body: str
-) -> None:
+
+
+def test_whatever_a_tool_does_to_its_output_the_next_has_its_own(project: Project) -> None:
     names = "contextlib, ctypes, io, logging, multiprocessing, os, subprocess, sys"
     root = project(
         {
-            "odd.py": f"import {names}\ndef run():\n    {body}\n",
+            **{
+                f"odd{number}.py": f"import {names}\ndef run():\n    {body}\n"
+                for number, body in enumerate(ODD_BODIES)
+            },
             "plain.py": """
             import logging, os, subprocess, sys
             def run():
@@ -82,14 +82,18 @@ def test_whatever_a_tool_does_to_its_output_the_next_has_its_own(
         }
     )
     with DrivenWorker(root) as worker:
-        first = worker.run("odd")
-        assert first.status == "passed", first.error
-        second = worker.run("plain")
-        assert second.status == "passed", second.error
+        steps = []
+        for number, body in enumerate(ODD_BODIES):
+            first = worker.run(f"odd{number}")
+            assert first.status == "passed", (body, first.error)
+            second = worker.run("plain")
+            assert second.status == "passed", (body, second.error)
+            steps.append((body, first.step, second.step))
         worker.finish()
-        assert worker.output(first.step).rstrip("\n") == "word"
-        assert worker.output(second.step) == "out\nchild\n"
-        assert worker.output(second.step, "stderr") == "err\nchild\n"
+        for body, odd, plain in steps:
+            assert worker.output(odd).rstrip("\n") == "word", body
+            assert worker.output(plain) == "out\nchild\n", body
+            assert worker.output(plain, "stderr") == "err\nchild\n", body
         assert worker.output(None) == worker.output(None, "stderr") == ""
 
 

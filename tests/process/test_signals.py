@@ -271,7 +271,9 @@ def test_a_stopped_worker_goes_on_and_can_be_interrupted(project: Project) -> No
         worker.finish()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 20))]
+)
 def test_closing_is_counted_exactly_once_whenever_it_is_interrupted(
     project: Project, seed: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -40,30 +40,26 @@ def gone(watch: Watching, path: str) -> Event:
 # Scopes and targets
 
 
-@pytest.mark.parametrize(
-    ("scope", "path", "tools"),
-    [
-        ("affected", "src/a.py", ("a", "c")),
-        ("affected", "src/b.py", ("b", "d")),
-        ("affected", "src/d.py", ("d",)),
-        ("stage", "src/a.py", ("a", "b", "c", "d")),
-        ("stage", "src/d.py", ("c", "d")),
-        ("tool", "src/a.py", ("a",)),
-    ],
-)
-def test_a_scope_says_how_much_is_run(
-    project: Project, scope: str, path: str, tools: tuple[str, ...]
-) -> None:
+SCOPES = {
+    "affected": {"src/a.py": ("a", "c"), "src/b.py": ("b", "d"), "src/d.py": ("d",)},
+    "stage": {"src/a.py": ("a", "b", "c", "d"), "src/d.py": ("c", "d")},
+    "tool": {"src/a.py": ("a",)},
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_scope_says_how_much_is_run(project: Project, scope: str) -> None:
     root = project(FLOW)
     with watching(root, "s", "t", "--scope", scope) as watch:
         assert watch.all_events("watching")[-1]["scope"] == scope
-        bump(root, path)
-        changed = watch.wait_for("changed")
-        assert (changed["paths"], changed["tools"]) == ([path], [*tools])
-        assert (changed["action"], changed["during_run"]) == ("run", False)
-        left = ["c"] if scope == "tool" else []
-        assert (changed["stale"], changed["not_affected"]) == (left, 4 - len(tools) - len(left))
-        assert watch.next_run().tools == tools
+        for version, (path, tools) in enumerate(SCOPES[scope].items(), start=1):
+            bump(root, path, version)
+            changed = watch.wait_for("changed")
+            assert (changed["paths"], changed["tools"]) == ([path], [*tools])
+            assert (changed["action"], changed["during_run"]) == ("run", False)
+            left = ["c"] if scope == "tool" else []
+            assert (changed["stale"], changed["not_affected"]) == (left, 4 - len(tools) - len(left))
+            assert watch.next_run().tools == tools
 
 
 def test_the_scope_is_affected_unless_it_is_configured(project: Project) -> None:
@@ -335,25 +331,30 @@ OUTPUTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("what", "scope"),
-    [*zip(OUTPUTS, itertools.cycle(["affected", "stage", "tool"]), strict=False)],
-)
-def test_what_a_run_writes_causes_no_loop(project: Project, what: str, scope: str) -> None:
-    writer, reader = OUTPUTS[what]
-    root = project(
-        {"orch.toml": "", "data/in.csv": "", "src/a.py": writer, "src/b.py": reader}
-    )  # fmt: skip
-    with watching(root, "a", "b", "--scope", scope) as watch:
-        bump(root, "src/a.py")
-        run = watch.next_run()
-        assert run.status == "passed"
-        assert set(run.tools) >= {"a"}
-        # Without the sentinel, which is downstream here: a tool of one of the two runs once more.
-        bump(root, "src/b.py")
-        run = watch.next_run()
-        assert run.output["b"].endswith("1\n")
-        assert len(watch.runs) == 3, watch.story()
+@pytest.mark.parametrize("scope", ["affected", "stage", "tool"])
+def test_what_a_run_writes_causes_no_loop(project: Project, scope: str) -> None:
+    """Each scope has a third of the ways, each in a folder of its own."""
+    ways = {
+        what: [re.sub(r"data(?=['/])", f"data{number}", text) for text in OUTPUTS[what]]
+        for number, what in enumerate(OUTPUTS)
+        if number % 3 == ("affected", "stage", "tool").index(scope)
+    }
+    files = {"orch.toml": "", **{f"data{number}/in.csv": "" for number in range(len(OUTPUTS))}}
+    for number, (writer, reader) in enumerate(ways.values()):
+        files |= {f"src/a{number}.py": writer, f"src/b{number}.py": reader}
+    root = project(files)
+    targets = [f"{letter}{number}" for number in range(len(ways)) for letter in "ab"]
+    with watching(root, *targets, "--scope", scope) as watch:
+        for number, what in enumerate(ways):
+            bump(root, f"src/a{number}.py")
+            run = watch.next_run()
+            assert run.status == "passed", what
+            assert set(run.tools) >= {f"a{number}"}
+            # Without the sentinel, which is downstream here: a tool of one of the two runs once more.
+            bump(root, f"src/b{number}.py")
+            run = watch.next_run()
+            assert run.output[f"b{number}"].endswith("1\n"), what
+            assert len(watch.runs) == 3 + 2 * number, f"{what}\n{watch.story()}"
 
 
 @pytest.mark.full

@@ -211,7 +211,7 @@ def test_the_database_is_not_an_input(project: Project, database: str) -> None:
         }
     )
     with watching(root, *TOOL) as watch:
-        for version in (1, 2, 3, 4):
+        for version in (1, 2):
             text = (root / "src/a.py").read_text()
             save(root / "src/a.py", text.replace(f"N = {version - 1}", f"N = {version}"))
             assert watch.next_run().tools == ("a",)

@@ -300,7 +300,7 @@ def assert_never_old_after_new(runs: list[Run]) -> None:
 
 @pytest.mark.parametrize("what", ["tool", "helper"])
 @pytest.mark.parametrize(
-    "count", [20, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
+    "count", [8, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
 )
 def test_saves_of_one_size_as_fast_as_possible_each_run_their_own_version(
     project: Project, what: str, count: int

@@ -130,7 +130,7 @@ def test_kill_9_during_a_run_leaves_no_process_and_no_half_done_work(
 
 
 @pytest.mark.parametrize(
-    "trials", [8, pytest.param(300, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+    "trials", [4, pytest.param(300, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 def test_kill_9_at_any_moment_leaves_no_process(project: Project, trials: int) -> None:
     """From its start to some runs later, with a tool that has children of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -31,21 +32,17 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("columns", [80, 200])
-@pytest.mark.parametrize(
-    "words", ["list", "list -v", "status", "history", "history 1", "run -n -v TOOLS", "check"]
-)
-def test_no_line_is_wider_than_the_terminal(
-    project: Project, orch: Orch, words: str, columns: int
-) -> None:
+def test_no_line_is_wider_than_the_terminal(project: Project, orch: Orch) -> None:
     root = project(FILES)
     orch("run", *TOOLS)
-    words = words.replace("TOOLS", " ".join(TOOLS))
-    with on_terminal(root, *words.split(), columns=columns, NO_COLOR="") as shown:
-        shown.wait()
-    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.text).splitlines()
-    assert len(lines) >= 2
-    assert [line for line in lines if len(line) > columns] == []
+    looks = ("list", "list -v", "status", "history", "history 1", "run -n -v TOOLS", "check")
+    for words, columns in itertools.product(looks, (80, 200)):
+        line = words.replace("TOOLS", " ".join(TOOLS)).split()
+        with on_terminal(root, *line, columns=columns, NO_COLOR="") as shown:
+            shown.wait()
+        lines = re.sub(r"\x1b\[[\d;]*m", "", shown.text).splitlines()
+        assert len(lines) >= 2, words
+        assert [line for line in lines if len(line) > columns] == [], words
 
 
 @pytest.mark.parametrize("columns", [80, 200])

@@ -1,4 +1,4 @@
-"""`orch` in forks of one process that has everything imported: a command starts in milliseconds.
+"""`orch`, or a program, in forks of one process that has all modules imported: it starts in milliseconds.
 
 Each command is still a process of its own, with its own environment, output and exit code, and can be killed.
 """
@@ -17,12 +17,7 @@ from types import TracebackType
 from tests.support.project_builder import Answer, clean_environment
 
 SERVER = """
-import importlib, json, os, pkgutil, sys
-import discover_orch
-for each in pkgutil.walk_packages(discover_orch.__path__, "discover_orch."):
-    if "dask" not in each.name and not each.name.endswith(("__main__", "worker.main")):
-        importlib.import_module(each.name)
-from discover_orch.__main__ import main
+import json, os, sys
 replies = os.fdopen(os.dup(1), "w", buffering=1)
 for line in sys.stdin.buffer:
     words, folder, environment, out, err = json.loads(line)
@@ -38,8 +33,7 @@ for line in sys.stdin.buffer:
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)
-            sys.argv = ["orch", *words]
-            main()
+            do(words)
         except SystemExit as end:
             code = end.code or 0
         finally:
@@ -49,14 +43,38 @@ for line in sys.stdin.buffer:
     replies.write(f"{pid}\\n")
     replies.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n")
 """
+#: What a server imports, and what each of its forks does with the words of the command.
+ORCH = """
+import importlib, pkgutil, sys
+import discover_orch
+for each in pkgutil.walk_packages(discover_orch.__path__, "discover_orch."):
+    if "dask" not in each.name and not each.name.endswith(("__main__", "worker.main")):
+        importlib.import_module(each.name)
+from discover_orch.__main__ import main
+def do(words):
+    sys.argv = ["orch", *words]
+    main()
+"""
+#: The command is one word, a program. Like an interpreter it ends with a traceback and 1 if the program raises.
+PROGRAMS = """
+import traceback
+def do(words):
+    try:
+        exec(words[0], {"__name__": "__main__"})
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1)
+    raise SystemExit(0)
+"""
 
 
 class ForkServer:
-    """Commands run one at a time."""
+    """Commands run one at a time. `code` is one of the two above, perhaps with more to import."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: str = ORCH) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="orch-forks-")
-        self._process = _start_server()
+        self._code = code
+        self._process = _start_server(code)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -90,7 +108,7 @@ class ForkServer:
             self._process.poll() is not None
         ):  # a test has ended all processes that its own had started
             self._end()
-            self._process = _start_server()
+            self._process = _start_server(self._code)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
@@ -105,9 +123,9 @@ class ForkServer:
         return Answer(code, *texts)
 
 
-def _start_server() -> subprocess.Popen[bytes]:
+def _start_server(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", SERVER],
+        [sys.executable, "-P", "-c", code + SERVER],
         env=clean_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

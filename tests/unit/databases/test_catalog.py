@@ -378,7 +378,7 @@ EFFECT = st.one_of(
 THERE = st.sets(st.sampled_from(["t", "u", "v", "s.t"])).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(effects=st.lists(EFFECT, max_size=6), now=THERE, before=THERE)
 def test_each_existing_table_that_is_named_is_found(
     effects: list[Effect], now: str, before: str

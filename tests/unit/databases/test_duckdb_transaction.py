@@ -132,7 +132,7 @@ def check_program(program: list[str], keep: bool) -> None:
             assert rows(our_admin) == before
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(program=programs, keep=st.booleans())
 def test_a_tool_sees_the_same_as_without_orch_and_all_of_it_stays_or_nothing(
     program: list[str], keep: bool

@@ -227,7 +227,7 @@ def check_program(
         assert our_conn.closed or our_conn.info.transaction_status.name == "IDLE"
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @example(program=["open cursor", "commit()", "BEGIN INSERT COMMIT", "close cursor"], keep=True)
 @given(program=programs, keep=st.booleans())
 def test_a_tool_sees_the_same_as_without_orch_and_all_of_it_stays_or_nothing(

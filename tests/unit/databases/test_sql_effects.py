@@ -295,7 +295,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(text=st.one_of(st.text(max_size=40), st.lists(WORDS, max_size=14).map(" ".join)))
 @pytest.mark.parametrize("dialect", [PG, DUCK])
 def test_no_text_makes_it_raise(dialect: str, text: str) -> None:
@@ -384,7 +384,7 @@ def test_duckdb_reads_the_same_tables() -> None:
     with duckdb.connect() as conn:
         conn.execute(MAKE)
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=3 * settings().max_examples // 2)
         @given(sql=queries())
         def holds(sql: str) -> None:
             try:
@@ -396,7 +396,7 @@ def test_duckdb_reads_the_same_tables() -> None:
         holds()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(frame=st.sampled_from(WRITES), query=queries(is_sqlite=True))
 def test_sqlite_reads_and_writes_no_other_tables(frame: str, query: str) -> None:
     sql = frame.format(query)
@@ -444,7 +444,7 @@ def test_postgresql_reads_and_writes_no_other_tables(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(MAKE.encode())
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=2 * settings().max_examples)
         @given(frame=st.sampled_from((*WRITES, *MORE_WRITES)), query=queries())
         def holds(frame: str, query: str) -> None:
             sql = frame.format(query)
@@ -466,7 +466,6 @@ IDENTIFIERS = st.text(alphabet=string.ascii_letters + 'äÖ_1." ', min_size=1, m
 def test_duckdb_and_this_mean_the_same_table_by_a_name() -> None:
     with duckdb.connect() as conn:
 
-        @settings(max_examples=100, deadline=None)
         @given(name=IDENTIFIERS, is_quoted=st.booleans())
         def holds(name: str, is_quoted: bool) -> None:
             written = '"' + name.replace('"', '""') + '"' if is_quoted else name

@@ -212,7 +212,7 @@ def check(folder: Path, journal: str, doings: list[Do], ends: str) -> None:
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_tool_sees_a_plain_connection_and_orch_decides_what_stays(
     journal: str, data: Any, tmp_path_factory: pytest.TempPathFactory

@@ -31,11 +31,21 @@ Seen = tuple[list[str], list[str]]
 Look = Callable[..., Seen]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a database with the schema: to make it is most of the work of a test."""
+    path = tmp_path_factory.mktemp("made") / "data.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    return path.read_bytes()
+
+
 @pytest.fixture(params=["own", "plain"])
-def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def conn(
+    request: pytest.FixtureRequest, tmp_path: Path, made: bytes
+) -> Iterator[sqlite3.Connection]:
     path = str(tmp_path / "data.db")
-    with closing(sqlite3.connect(path)) as made:
-        made.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    (tmp_path / "data.db").write_bytes(made)
     opened = open_sqlite(path) if request.param == "own" else sqlite3.connect(path)
     with closing(opened):
         yield opened

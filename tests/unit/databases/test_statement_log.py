@@ -529,7 +529,7 @@ SHAPED = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(sql=st.sampled_from(SHAPED), given_values=st.tuples(VALUES, VALUES, VALUES))
 @pytest.mark.parametrize("dialect", [PG, DUCK])
 def test_a_shape_loses_no_table(dialect: str, sql: str, given_values: tuple[str, str, str]) -> None:
@@ -546,7 +546,7 @@ def test_a_shape_loses_no_table(dialect: str, sql: str, given_values: tuple[str,
         }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(text=st.text(max_size=60))
 def test_every_text_has_a_shape_and_the_shape_is_its_own(text: str) -> None:
     assert shape_of(shape_of(text)) == shape_of(text)

@@ -189,7 +189,7 @@ all_flows = st.dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(flows_of_tools)
 def test_what_is_looked_up_is_what_asking_every_pair_would_find(flows: dict[str, Dataflow]) -> None:
     assert edges(flows) == naive_edges(flows)

@@ -438,7 +438,7 @@ def edit(root: Path, what: str, path: str, *rest: str) -> None:
         return  # there is no such file, or a folder stands in its place
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     files=st.dictionaries(st.sampled_from(PATHS), st.sampled_from(TEXTS), max_size=8),
     steps=edits,

@@ -130,7 +130,7 @@ def find_stale(root: Path) -> dict[str, tuple[str, ...]]:
     return {module: one.sentences for module, one in found if not one.is_fresh}
 
 
-@pytest.mark.parametrize("changes", [12, pytest.param(300, marks=pytest.mark.full)])
+@pytest.mark.parametrize("changes", [6, pytest.param(300, marks=pytest.mark.full)])
 def test_after_each_change_nothing_is_stale_and_the_results_are_right(
     watch: Watch, changes: int
 ) -> None:

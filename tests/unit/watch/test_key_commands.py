@@ -9,14 +9,14 @@ from discover_orch.watch.events import CannotRun, KeyAnswered, WatchWaiting
 from tests.support.watched import ALL, FILES, SENTINEL, Watch, answer, busy, gated, let_go, tool
 
 
-@pytest.mark.parametrize("key", ["", "r", " R "])
-def test_enter_runs_again_what_ran_last(watch: Watch, key: str) -> None:
+def test_enter_runs_again_what_ran_last(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/a.py": tool("a1")})
     watched.next_run()
-    assert answer(watched, key) == "running the last tools"
-    run = watched.next_run()
-    assert (run.tools, run.began.reason) == (("a",), "requested: the last tools")
+    for key in ("", "r", " R "):
+        assert answer(watched, key) == "running the last tools"
+        run = watched.next_run()
+        assert (run.tools, run.began.reason) == (("a",), "requested: the last tools")
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,11 @@ def test_a_pause_during_a_run_lets_it_finish_and_holds_what_follows(watch: Watch
     assert watched.next_run().tools == ("b",)
 
 
-@pytest.mark.parametrize("key", ["h", "?", "H"])
-def test_h_shows_the_keys(watch: Watch, key: str) -> None:
+def test_h_shows_the_keys_and_another_key_is_answered_too(watch: Watch) -> None:
     watched = watch(runs_at_start=False)
-    watched.press(key)
-    assert watched.until(KeyAnswered).key == "h"
-
-
-def test_another_key_is_answered_too(watch: Watch) -> None:
-    watched = watch(runs_at_start=False)
+    for key in ("h", "?", "H"):
+        watched.press(key)
+        assert watched.until(KeyAnswered).key == "h"
     assert answer(watched, "x") == '"x" is not a key (h shows the keys)'
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.watch import subscriptions
@@ -262,7 +262,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@settings(max_examples=100, deadline=None)
 @given(folders=WANTED)
 def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
     tree: Path, folders: dict[str, bool]

@@ -1,12 +1,13 @@
-"""What a tool did to files, as audit events tell it. Hooks stay for ever, so each test has a process of its own."""
+"""What a tool did to files, as audit events tell it. Hooks stay for ever, so each test has a process of its own: a fork
+of one that has imported what the tests need."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.worker.protocol import StepFinished, decode_message
-from tests.support.project_builder import clean_environment
+from tests.support.fork_server import PROGRAMS, ForkServer
 
-BEGIN = """
+IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import StepFinished, encode_message
-observer = Observer(ProjectCode({root!r}, [{root!r}]), {database!r})
+"""
+BEGIN = f"""{IMPORTS}
+sys.dont_write_bytecode = True
+observer = Observer(ProjectCode({{root!r}}, [{{root!r}}]), {{database!r}})
 observer.begin_step()
 """
 END = """
@@ -29,24 +33,37 @@ seen = observer.finish_step(loaded=globals().get("loaded", ()))
 sys.stdout.buffer.write(encode_message(StepFinished(step=1, status="passed", duration=0, seen=seen)))
 """
 
+server: ForkServer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_server() -> Iterator[None]:
+    global server
+    with ForkServer(IMPORTS + PROGRAMS) as server:
+        yield
+
 
 def observe(
     root: Path, code: str, *, given: Path | None = None, database: str = "", **environment: str
 ) -> Observation:
     """What was seen of this code, run in the root; `given` is what the observer is told the root is."""
-    program = BEGIN.format(root=str(given or root), database=database) + textwrap.dedent(code) + END
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=root,
-        env=clean_environment(PYTHONDONTWRITEBYTECODE="1", **environment),
-        capture_output=True,
-        check=False,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    message: Any = decode_message(done.stdout)
+    seen = _run(root, str(given or root), textwrap.dedent(code), database, environment)
+    assert seen is not None
+    return seen
+
+
+def _run(
+    root: Path,
+    told: str,
+    code: str,
+    database: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Observation | None:
+    program = BEGIN.format(root=told, database=database) + code + END
+    answer = server.run(root, program, env=environment)
+    assert answer.code == 0, answer.text
+    message: Any = decode_message(answer.out.encode())
     assert isinstance(message, StepFinished)
-    assert message.seen is not None
     return message.seen
 
 
@@ -582,19 +599,7 @@ def setup_observation(**more):
     return observer.setup_observation()
 observer.finish_step = setup_observation
 """
-    program = BEGIN.format(root=str(root), database="") + before + after + END
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=root,
-        env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
-        capture_output=True,
-        check=False,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    message: Any = decode_message(done.stdout)
-    seen: Observation | None = message.seen
-    return seen
+    return _run(root, str(root), before + after)
 
 
 def test_the_setup_holds_what_happened_until_then(tmp_path: Path) -> None:

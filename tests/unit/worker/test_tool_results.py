@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.worker.tool_results import (
@@ -194,7 +194,6 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(max_size=9) | st.integers(), ANYTHING))
 def test_metrics_survive_json_whatever_was_returned(
     returned: dict[Any, Any],
