@@ -117,6 +117,7 @@ class StatementNotes:
 
     def __init__(self) -> None:
         self.has_texts = False  # `read_text` is called for those that need it
+        self.find_reader: Callable[[], set[str]] | None = None  # see `TableLog`
         self.bases: dict[str, str] = {}
         self.on_attached: Callable[[], None] = lambda: None  # renews `bases`
         self.clear()
@@ -126,6 +127,7 @@ class StatementNotes:
         self.copies: list[str] = []
         self.has_lost_bases = False  # of tables whose database was detached before it was known
         self.read: set[Name] = set()
+        self._read_here: set[str] | None = None  # by the code that prepares the statement
         self.written: set[Name] = set()
         self.changed: set[Name] = set()
         self.unread: set[Name] = set()
@@ -156,11 +158,15 @@ class StatementNotes:
                 self._note_list()
             elif self._indexing != one:
                 self.read.add((base, one))
+                if self._read_here is not None:
+                    self._read_here.add(one.lower())
             return ALLOWED
         self._indexing = None
         if action == SELECT:
             self._settle_list()
             self._is_internal, self._is_vacuum = self._is_vacuum, False
+            if self.find_reader is not None:
+                self._read_here = self.find_reader()
         elif action == FUNCTION:
             if two.startswith(_ALTERING):
                 self._is_internal, self._reads_list = True, False

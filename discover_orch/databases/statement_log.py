@@ -21,6 +21,7 @@ from discover_orch.databases.driver_psycopg import PsycopgDriver
 from discover_orch.databases.effect import BLANK, Effect
 from discover_orch.databases.sql_effects import read_statements
 from discover_orch.databases.table_log import TableLog
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class StatementLog(TableLog):
     # The driver calls these, in any thread, while the tool waits.
 
     def on_statement(self, text: str, /) -> None:
+        self._note_reader()
         counts = self._counts
         if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
@@ -100,6 +102,7 @@ class StatementLog(TableLog):
             self._has_unknown = True
 
     def on_effect(self, effect: Effect, /) -> None:
+        self._note_reader()
         self._method_effects[effect] = self._method_effects.get(effect, 0) + 1
         self._latest = effect
 
@@ -121,6 +124,10 @@ class StatementLog(TableLog):
 
     def on_unknown(self) -> None:
         self._has_unknown = True
+
+    def _note_reader(self) -> None:
+        if self.find_reader is not None:
+            self.find_reader().add(WHOLE)
 
     # The worker calls these.
 

@@ -6,6 +6,10 @@ from msgspec import Struct
 
 from discover_orch.model.table_name import is_counted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class TableUse(Struct, frozen=True, kw_only=True):
     """The names of tables that were used, sorted; the fields mean what those of `Observation` mean."""
@@ -31,6 +35,9 @@ class TableLog:
     dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
     defers_commits = False
     uses_other_connection = False  # to the same database, in this step
+    #: Gives the names of tables that the code running now has read in this step, in lower case, to add to. WHOLE
+    #: stands for a statement that is read later.
+    find_reader: Callable[[], set[str]] | None = None
 
     def __init__(self) -> None:
         self._read: set[str] = set()

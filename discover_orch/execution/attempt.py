@@ -33,6 +33,7 @@ from discover_orch.execution.unseen_reads import (
 )
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.table_name import file_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
 from discover_orch.staleness.current import CurrentState, all_resources
@@ -148,12 +149,14 @@ class AttemptReader:
             },
             **self._spelled_variables((*setup, *cached, seen), code),
         }
-        flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made))
+        kept = {name for one in cached for name in one.tables_read}
+        flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made), kept)
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
         tables = tuple(table_key(database, name) for name in names)
-        if "database" in other or uses_main_database(seen):
+        is_kept_of_main = any(not file_of(name) for name in kept)
+        if "database" in other or is_kept_of_main or uses_main_database(seen):
             other["database"] = f"{database} {self._current.database.name}"
         for path in attached_paths((*tables, *writes)):
             other[f"attached:{path}"] = str(number_of(path))

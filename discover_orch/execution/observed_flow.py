@@ -17,12 +17,14 @@ def build_flow(
     missed: tuple[str, ...],
     folders: tuple[str, ...],
     made: Iterable[str],
+    kept: Iterable[str],
 ) -> Dataflow:
-    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before."""
+    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `kept`
+    those that another tool has read and of which a module keeps something."""
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
-        tables_read=_tables(seen, setup),
+        tables_read=_tables(seen, setup, kept),
         tables_written=tuple(dict.fromkeys((*seen.tables_written, *made))),
         folders=folders,
         missed=missed,
@@ -69,9 +71,11 @@ def _paths(
     return tuple(paths)
 
 
-def _tables(seen: Observation, setup: Iterable[Observation]) -> tuple[str, ...]:
+def _tables(
+    seen: Observation, setup: Iterable[Observation], kept: Iterable[str]
+) -> tuple[str, ...]:
     """Tables that were written during setup count as read: the later tools depend on them."""
-    tables = {*seen.tables_read}
+    tables = {*seen.tables_read, *kept}
     for one in setup:
         tables.update(one.tables_read, one.tables_written)
     return tuple(sorted(tables))

@@ -63,6 +63,7 @@ def without_used(cached: Cached, seen: Observation) -> Observation:
         environment=use.environment,
         environment_asked=use.environment_asked,
         has_copied_environment=use.has_copied_environment,
+        tables_read=tuple(name for name in use.tables if name not in seen.tables_written),
         began=began,
     )
 

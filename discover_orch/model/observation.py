@@ -32,7 +32,8 @@ class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
     file at `path`. The other fields have the meaning that they have in `Observation`. `databases` are those of `read`
-    that SQLite opened: a tool that uses such a connection sees the database as it is, not as it was.
+    that SQLite opened: a tool that uses such a connection sees the database as it is, not as it was. `tables` are
+    those of `tables_read`.
     """
 
     path: str
@@ -44,6 +45,7 @@ class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_copied_environment: bool = False
     used_modules: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ two stacks differ where the identity of their code does.
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 
 from discover_orch.worker.interrupts import Interrupts
@@ -27,11 +28,11 @@ CALL = Interrupts.call.__code__  # it calls the user's code
 
 class Stack:
     """The code on one stack, the innermost first, and what it used: files that it opened, other paths, environment
-    variables (`asked` are those of a library, `has_copied` says that it went through all), modules by name. Paths
-    are as the tool wrote them.
+    variables (`asked` are those of a library, `has_copied` says that it went through all), modules by name, tables
+    read through `conn`. Paths are as the tool wrote them.
     """
 
-    __slots__ = ("asked", "codes", "has_copied", "modules", "names", "opened", "paths")
+    __slots__ = ("asked", "codes", "has_copied", "modules", "names", "opened", "paths", "tables")
 
     def __init__(self, codes: tuple[CodeType, ...]) -> None:
         self.codes = codes
@@ -41,6 +42,7 @@ class Stack:
         self.asked: dict[str, None] = {}
         self.has_copied = False
         self.modules: dict[str, None] = {}
+        self.tables: set[str] = set()
 
 
 class CallStacks:
@@ -49,12 +51,13 @@ class CallStacks:
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
         self._stacks: dict[int, Stack] = {}
-        #: What was opened while there was no code to share, whatever the stack was.
+        #: What was opened and read while there was no code to share, whatever the stack was.
         self.rest = Stack(())
 
     def clear(self) -> None:
         self._stacks.clear()
         self.rest.opened.clear()
+        self.rest.tables.clear()
         if "_state" in self.__dict__:
             self._state.clear()
 
@@ -65,8 +68,16 @@ class CallStacks:
         return ModuleState(self._project)
 
     def begin_rest(self) -> None:
-        """Call it before the first file is noted in `rest`."""
+        """Call it before the first file or table is noted in `rest`."""
         self._state.note(())
+
+    def find_reader(self) -> set[str]:
+        """The tables that the stack of the caller's caller has read, to add to."""
+        if self._project.cached or self._project.helpers:
+            return self.find(sys._getframe(2)).tables
+        if not self.rest.opened and not self.rest.tables:
+            self.begin_rest()
+        return self.rest.tables
 
     def find(self, frame: FrameType | None) -> Stack:
         """The stack from this frame up to where the user's code begins."""
@@ -113,11 +124,17 @@ class CallStacks:
         """What was read once for all tools, by the file of the project that keeps it."""
         found: dict[str, Stack] = {}
         stacks = [*self._stacks.values()]
-        if self.rest.opened:
+        if self.rest.opened or self.rest.tables:
             stacks.append(self.rest)
         changed = self._state.find_changed() if stacks else ()
         for stack in stacks:
             files = dict.fromkeys(self._find_sharers(stack))
+            # A query changes what libraries keep for themselves, such as compiled statements.
+            with_tables = {*files}.union(
+                one.file
+                for one in changed
+                if stack is self.rest or one.is_used_by(stack.codes, counts_libraries=False)
+            )
             files.update(
                 {
                     one.file: None
@@ -132,6 +149,8 @@ class CallStacks:
                 all_of_file.asked.update(stack.asked)
                 all_of_file.has_copied |= stack.has_copied
                 all_of_file.modules.update(stack.modules)
+                if stack.tables and file in with_tables:
+                    all_of_file.tables.update(stack.tables)
         return found
 
     def _find_sharers(self, stack: Stack) -> Iterator[str]:

@@ -89,15 +89,21 @@ class ChangedName:
             for one in classes.values()
         ]
 
-    def is_used_by(self, codes: Iterable[CodeType]) -> bool:
+    def is_used_by(self, codes: Iterable[CodeType], *, counts_libraries: bool = True) -> bool:
         """Whether code of this stack names it, is a method of one of its objects, or belongs to a library whose object
         has changed."""
-        return any(map(self._is_used_by, codes))
+        return any(
+            self._is_used_by(one) or (counts_libraries and self._is_of_library(one))
+            for one in codes
+        )
+
+    def _is_of_library(self, code: CodeType) -> bool:
+        return any(
+            package and code.co_filename.startswith(_folder_of(package))
+            for package in self._packages
+        )
 
     def _is_used_by(self, code: CodeType) -> bool:
-        for package in self._packages:
-            if package and code.co_filename.startswith(_folder_of(package)):
-                return True
         if "" not in self._packages:
             return False
         if self.name in code.co_names and self._is_meant_by(code):

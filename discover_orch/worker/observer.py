@@ -52,6 +52,8 @@ class Observer:
         self._stacks = CallStacks(project)
         self._audit = AuditHook(project, self._native, self._stacks)
         self._environment = EnvironmentReads(project, self._stacks)
+        #: The tables that the code running now has read, to add to.
+        self.find_reader = self._stacks.find_reader
         project.note_use = lambda frame, name: self._stacks.find(frame).modules.update({name: None})
         self._began = (0, 0)
         self._setup: Observation | None = None
@@ -150,7 +152,7 @@ class Observer:
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
         setup = self._find_foreign_imports(loaded) if self._audit.imported else ()
-        others.update(self._inspect())
+        others.update(self._inspect(tables_read=others.get("tables_read", ())))
         self._note_use_of_database(others)
         seen = Observation(began=self._began, **others)
         if setup:
@@ -198,7 +200,9 @@ class Observer:
                     setup.add(shown)
         return setup
 
-    def _inspect(self, *, is_setup: bool = False) -> dict[str, Any]:
+    def _inspect(
+        self, *, is_setup: bool = False, tables_read: Collection[str] = ()
+    ) -> dict[str, Any]:
         """What happened since `begin_step`, except in databases."""
         audit, project, environment = self._audit, self._project, self._environment
         seen: dict[str, Any] = {}
@@ -216,7 +220,7 @@ class Observer:
                 began=self._began[0],
             )
             if not is_setup and (shared := self._stacks.find_shared()):
-                seen["cached"] = self._find_cached(seen, shared)
+                seen["cached"] = self._find_cached({**seen, "tables_read": tables_read}, shared)
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
         gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
@@ -254,6 +258,11 @@ class Observer:
                 has_copied_environment=stack.has_copied,
                 databases=tuple(sorted(shown & databases)),
                 used_modules=tuple(one for one in stack.modules if one in self._project.modules),
+                tables=tuple(
+                    name
+                    for name in seen["tables_read"]
+                    if WHOLE in stack.tables or name.rpartition(":")[2] in stack.tables
+                ),
             )
             if use != CachedUse(path=file):
                 found.append(use)

@@ -237,3 +237,91 @@ def write(root: Path, name: str, text: str) -> str:
     before = (root / name).read_text()
     (root / name).write_text(text)
     return before
+
+
+TABLE_MEMOS = """
+    from functools import cached_property, lru_cache
+    QUERY = "SELECT n FROM t"
+    _rows = None
+    def in_a_global(conn):
+        global _rows
+        if _rows is None:
+            _rows = conn.execute(QUERY + " -- 1").fetchall()
+        return _rows
+    KEPT = {}
+    def in_a_dictionary(conn):
+        if "t" not in KEPT:
+            KEPT["t"] = conn.execute(QUERY + " -- 2").fetchall()
+        return KEPT["t"]
+    @lru_cache
+    def in_a_cache(conn):
+        return conn.execute(QUERY + " -- 3").fetchall()
+    class Rows:
+        conn = None
+        @cached_property
+        def all(self):
+            return self.conn.execute(QUERY + " -- 4").fetchall()
+    ROWS = Rows()
+    def in_a_property(conn):
+        ROWS.conn = conn
+        return ROWS.all
+    def not_kept(conn, table):
+        return conn.execute(f"SELECT n FROM {table}").fetchall()
+    """
+MAKE = """
+    STAGE = "make"
+    def run(conn):
+        conn.execute("CREATE TABLE IF NOT EXISTS {table} (n INTEGER)")
+        conn.execute("DELETE FROM {table}")
+        conn.execute("INSERT INTO {table} VALUES (1)")
+    """
+USE_TABLE = """
+    from src.lib import rows
+    STAGE = "{stage}"
+    def run(conn):
+        found = [{use}]
+        open("{name}.txt", "w").write(str(found))
+    """
+
+
+@pytest.mark.parametrize("database", ["sqlite", "duckdb"])
+def test_rows_that_a_module_keeps_count_for_every_tool_that_includes_it(
+    database: str, project: Project, orch: Orch
+) -> None:
+    """Of DuckDB it is not known which of the tables that `first` reads is kept."""
+    if database == "duckdb":
+        pytest.importorskip("duckdb")
+        pytest.importorskip("sqlglot")
+    ways = ["in_a_global", "in_a_dictionary", "in_a_cache", "in_a_property"]
+    uses = {way: f"rows.{way}(conn)" for way in ways}
+    others = {"plain": "rows.not_kept(conn, 'u')"}
+    root = project(
+        {
+            "orch.toml": f"""
+                stages = ["make", "first", "later"]
+                database = "{database}:///data.db"
+                """,
+            "src/lib/__init__.py": "",
+            "src/lib/rows.py": TABLE_MEMOS,
+            "src/make_t.py": MAKE.format(table="t"),
+            "src/make_u.py": MAKE.format(table="u"),
+            "src/first.py": USE_TABLE.format(
+                name="first", stage="first", use=", ".join([*uses.values(), *others.values()])
+            ),
+            **{
+                f"src/{name}.py": USE_TABLE.format(name=name, stage="later", use=use)
+                for name, use in (uses | others).items()
+            },
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    kept = [] if database == "sqlite" else ways
+    for table, rest in (("t", [*ways, "plain"]), ("u", [*kept, "plain"])):
+        maker = root / f"src/make_{table}.py"
+        maker.write_text(maker.read_text().replace("(1)", "(2)"))
+        answer = orch("run", "--changed", "--json")
+        assert sorted(ran(answer)) == sorted([f"make_{table}", "first", *rest]), answer.text
+        assert reasons(orch) == {}
+    assert {(root / f"{way}.txt").read_text() for way in [*ways, "plain"]} == {"[[(2,)]]"}
