@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Orch, Project
 from tests.support.remembered import ran, reasons
 
