@@ -14,6 +14,8 @@ _OTHER_NAMES = frozenset(
 )
 #: Of a parameter and the resource that was meant by it. A `count` is no misspelled `conn`.
 _SIMILARITY = 0.75
+#: Of a function and `get_connection`. A `get_connection_url` is no misspelling.
+_CONNECTION_SIMILARITY = 0.93
 
 
 def split_arguments(
@@ -62,12 +64,15 @@ def split_arguments(
             )
         elif argument.default_source is None:
             place = Location(path=path, line=argument.line)
-            problems.append(_unknown_argument(argument, offered, place))
+            problems.append(_unknown_argument(argument, conf, place))
     return tuple(resources), tuple(params), tuple(problems)
 
 
-def find_meant_resource(name: str, offered: tuple[str, ...]) -> str:
+def find_meant_resource(name: str, conf: ConfFacts | None) -> str:
     """A hint that names the resource which an argument of this name was probably meant to be; or ""."""
+    offered = offered_resources(conf)
+    if conf is not None and any(name == other for other, _ in conf.others):
+        return f"{name}() in {conf.path} is not a resource: mark it with @resource."
     if name.lower() in _OTHER_NAMES:
         close: str | None = CONNECTION
     else:
@@ -79,6 +84,26 @@ def find_meant_resource(name: str, offered: tuple[str, ...]) -> str:
 
 def offered_resources(conf: ConfFacts | None) -> tuple[str, ...]:
     return (CONNECTION, *(one.name for one in conf.resources)) if conf else (CONNECTION,)
+
+
+def conf_warnings(conf: ConfFacts | None) -> tuple[Problem, ...]:
+    """A function whose name is nearly `get_connection`, where there is none of that name: the tools would use another
+    database."""
+    if conf is None or conf.connection_line is not None:
+        return ()
+    lines = dict(conf.others)
+    close = nearest("get_connection", lines, similarity=_CONNECTION_SIMILARITY)
+    if close is None:
+        return ()
+    return (
+        Problem(
+            code="near-connection",
+            message=f"{close}() does not provide conn",
+            hint="rename it to get_connection if it is to provide conn",
+            location=Location(path=conf.path, line=lines[close]),
+            severity="warning",
+        ),
+    )
 
 
 def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
@@ -106,7 +131,8 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                     message=f'resource "{one.name}" requires "{need}", which is not defined',
                     hint=f'did you mean "{close}"?'
                     if close
-                    else f"define it with @resource, or use one of {', '.join(offered)}",
+                    else "define it with @resource, or use one of "
+                    + ", ".join(other for other in offered if other != one.name),
                     location=place,
                 )
             )
@@ -127,9 +153,7 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _unknown_argument(
-    argument: ArgumentFacts, offered: tuple[str, ...], place: Location
-) -> Problem:
+def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Location) -> Problem:
     annotation = argument.type.text if isinstance(argument.type, UnknownType) else ""
     folder = class_folder(argument)
     if folder:
@@ -145,7 +169,7 @@ def _unknown_argument(
     return Problem(
         code="unknown-argument",
         message=f'argument "{argument.name}" of run() is neither a resource nor of a supported type',
-        hint=find_meant_resource(meant, offered) or instead,
+        hint=find_meant_resource(meant, conf).removesuffix(".") or instead,
         location=place,
     )
 

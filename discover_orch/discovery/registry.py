@@ -16,8 +16,8 @@ from discover_orch.discovery.broken_tools import add_strict_problems, find_broke
 from discover_orch.discovery.candidates import Candidate, build_candidates
 from discover_orch.discovery.injection import (
     class_folder,
+    conf_warnings,
     find_meant_resource,
-    offered_resources,
     split_arguments,
 )
 from discover_orch.discovery.names import ToolNames, build_names
@@ -90,7 +90,7 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     def find_meant_resource(self, name: str) -> str:
         """A hint that names the resource which a parameter of this name was probably meant to be; or ""."""
-        return find_meant_resource(name, offered_resources(self.conf))
+        return find_meant_resource(name, self.conf)
 
     def upstream(self, starts: Iterable[str]) -> frozenset[str]:
         """The starts and all tools that must run before them.
@@ -203,6 +203,7 @@ def build_registry(
         warnings=(
             *(one for one in candidates.tag_warnings if one.severity == "warning"),
             *after.warnings,
+            *conf_warnings(scan.conf),
         ),
         passed_over=candidates.passed_over,
         conf=scan.conf,

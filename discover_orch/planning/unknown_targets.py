@@ -10,6 +10,8 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, nearest
 
 LIST_HINT = "orch list shows all stages and tools"
+#: Codes of warnings that say why a module is not a tool.
+_REASONS = ("no-run", "near-stage", "misnamed")
 
 
 def find_disabled(registry: Registry, name: str, path: str | None) -> Problem | None:
@@ -92,7 +94,7 @@ def _find_reason(path: str, registry: Registry) -> Problem:
     """Of a module that was scanned and is neither a tool nor broken nor disabled."""
     for warning in registry.warnings:
         place = warning.location
-        if place is not None and place.path == path and warning.code in ("no-run", "near-stage"):
+        if place is not None and place.path == path and warning.code in _REASONS:
             reason = warning.message.removesuffix(": it is not a tool")
             return _not_a_tool(path, place.line, reason, warning.hint)
     for one in registry.passed_over:

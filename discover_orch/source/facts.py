@@ -161,11 +161,13 @@ class ResourceFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
-    """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`."""
+    """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`; `others` are its other
+    functions, without those that begin with an underscore, each with its line."""
 
     path: str
     connection_line: int | None = None
     resources: tuple[ResourceFacts, ...] = ()
+    others: tuple[tuple[str, int], ...] = ()
 
 
 class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="broken"):

@@ -82,12 +82,20 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
         try:
             tree = parse_strictly(data)
             scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
-            found = (_read_resource(name, scope) for name in scope.bindings)
+            found = [_read_resource(name, scope) for name in scope.bindings]
             connection = scope.last("get_connection")
+            taken = {"get_connection", *(one.name for one in found if one is not None)}
             return ConfFacts(
                 path=path,
                 connection_line=None if connection is None else connection.line,
                 resources=tuple(resource for resource in found if resource is not None),
+                others=tuple(
+                    (name, bindings[-1].line)
+                    for name, bindings in scope.bindings.items()
+                    if isinstance(bindings[-1].node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                    and name not in taken
+                    and not name.startswith("_")
+                ),
             )
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)

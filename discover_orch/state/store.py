@@ -265,8 +265,13 @@ def open_nonblocking(path: str, flags: int) -> int:
 
 
 def file_name(name: str) -> str:
-    """The name of the file about a tool: the tool's own, or its end behind a checksum where that is too long."""
-    raw = os.fsencode(name)
+    """The name of the file about a tool: the tool's own, or its end behind a checksum where that is too long. A system
+    whose file names are not UTF-8 may have no such name; there it is the checksum alone."""
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return f"{zlib.crc32(raw):08x}"
     if len(raw) <= LONGEST_NAME:
         return name
     return f"{zlib.crc32(raw):08x}.{raw[-LONGEST_NAME:].decode('utf-8', 'ignore')}"

@@ -199,3 +199,26 @@ def test_get_connection_may_give_none(project: Project, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     assert "    conn is None\n" in answer.out
     assert "database get_connection() (orchconf.py)" in answer.out
+
+
+def test_a_function_that_is_nearly_a_resource_or_get_connection_is_named(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orchconf.py": "def http(): ...\ndef get_conection(): ...\ndef _hidden(): ...\n",
+            "src/a.py": "STAGE = 's'\ndef run(conn, http): ...\n",
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 2
+    assert "hint: http() in orchconf.py is not a resource: mark it with @resource. Otherwise" in (
+        answer.err
+    )
+    warning = "warning: orchconf.py:2: get_conection() does not provide conn\n"
+    listed = orch("list")
+    assert (listed.code, listed.err.startswith(warning)) == (0, True)
+    project({"orchconf.py": "def get_connection_url(): ...\n"})
+    assert orch("list").err == ""
+    project({"orchconf.py": "def get_connection(): ...\ndef get_connections(): ...\n"})
+    assert orch("list").err == ""

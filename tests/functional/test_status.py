@@ -599,3 +599,16 @@ def test_a_tag_that_says_when_a_tool_is_run_is_no_change_of_its_code(
         }
     )
     assert reasons(orch) == {}
+
+
+def test_a_system_without_utf_8_still_answers(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "src/zähl.py": "STAGE = 's'\ndef run(): ...\n",
+            "src/a.py": "STAGE = 's'\ndef run(): ...\n",
+        }
+    )
+    assert orch("run").code == 0
+    answer = orch("status", env={"LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert answer.code == 0, answer.text
+    assert "  a" in answer.out

@@ -74,11 +74,14 @@ def test_all_unknown_words_are_told_at_once(project: Project, orch: Orch) -> Non
 
 
 def test_a_word_that_means_a_module_without_a_tag_says_so(project: Project, orch: Orch) -> None:
-    project({**PIPELINE, "src/util.py": "", "src/norun.py": "STAGE = 'ingest'\n"})
-    answer = orch("run", "fetch", "util", "norun")
+    tag = "STAGE = 'ingest'\n"
+    odd = {"src/my-tool.py": f"{tag}def run(): ...\n", "src/norun.py": tag, "src/util.py": ""}
+    project({**PIPELINE, **odd})
+    answer = orch("run", "fetch", "util", "norun", "my-tool")
     assert answer.code == 2
     assert "error: src/util.py: not a tool: it has no STAGE\n" in answer.err
     assert "error: src/norun.py:1: not a tool: has STAGE but no run()\n" in answer.err
+    assert "error: src/my-tool.py:1: not a tool: contains STAGE, but its file name" in answer.err
 
 
 def test_a_run_that_could_reach_a_broken_file_is_refused_and_another_goes_on(
