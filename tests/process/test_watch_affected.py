@@ -40,7 +40,7 @@ def gone(watch: Watching, path: str) -> Event:
 # Scopes and targets
 
 
-SCOPES = {
+SCOPES: dict[str, dict[str, tuple[str, ...]]] = {
     "affected": {"src/a.py": ("a", "c"), "src/b.py": ("b", "d"), "src/d.py": ("d",)},
     "stage": {"src/a.py": ("a", "b", "c", "d"), "src/d.py": ("c", "d")},
     "tool": {"src/a.py": ("a",)},
