@@ -334,7 +334,9 @@ class AttemptReader:
             return self._version_of_state(key, mark, seen, last), ""
         if found is None or current is None:
             return ABSENT, ""
-        if self._changed_meanwhile(path, found.st_ctime_ns, seen):
+        is_log = path.endswith("-wal")  # a reader of a database may change its ctime
+        changed = found.st_mtime_ns if is_log else found.st_ctime_ns
+        if self._changed_meanwhile(path, changed, seen):
             content, known = hash_file(full, found)
             # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
             # again.

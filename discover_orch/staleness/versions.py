@@ -86,7 +86,12 @@ class Versions:
         self.paths.add(path)
         full = os.path.join(self._root, path)
         now = stat_file(full)
-        if now is None:
+        if now is not None and path.endswith("-wal") and not now.st_size:
+            found = (
+                ABSENT,
+                "",
+            )  # a reader of a SQLite database that does not close it leaves an empty log
+        elif now is None:
             found = (EXISTS if os.path.exists(full) else ABSENT), ""
         elif known_mark and file_mark(now) == known_mark:
             found = known, known_mark

@@ -376,7 +376,7 @@ def _is_import_code(opener: str) -> bool:
 
 def database_signature(path: str) -> Signature:
     """The stat of a database, and the size and the time of its write-ahead log; it differs once the database has
-    changed. A reader may change the log's ctime."""
+    changed. A reader may make an empty log, and change the ctime of a log."""
     signature: list[FileStat | None] = []
     for one in (path, path + "-wal"):
         try:
@@ -384,8 +384,22 @@ def database_signature(path: str) -> Signature:
         except OSError:
             signature.append(None)
         else:
-            is_log = one != path
-            signature.append(
-                (found.st_size, found.st_mtime_ns, 0, 0) if is_log else file_stat(found)
-            )
+            if one == path:
+                signature.append(file_stat(found))
+            else:
+                size = found.st_size
+                signature.append((size, found.st_mtime_ns, 0, 0) if size else None)
     return tuple(signature)
+
+
+def has_log(path: str) -> bool:
+    """Whether the SQLite database has a write-ahead log: byte 18 of its header says so
+    (https://sqlite.org/fileformat.html)."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.read(fd, 19)[18:] == b"\2"
+    finally:
+        os.close(fd)

@@ -106,22 +106,34 @@ class ChangedName:
     def _is_used_by(self, code: CodeType) -> bool:
         if "" not in self._packages:
             return False
-        if self.name in code.co_names and self._is_meant_by(code):
+        if self._is_named_by(code):
+            return True
+        if type(self._value) is FunctionType and self._value.__code__ is code:
             return True
         return any(
             code.co_filename == file and code.co_qualname.startswith(start)
             for file, start in self._methods
         )
 
-    def _is_meant_by(self, code: CodeType) -> bool:
-        """Whether the name stands for this one in that code."""
+    def _is_named_by(self, code: CodeType) -> bool:
+        """Whether that code names it: in its own module, as an attribute of that, or by any name that it was given by
+        an import."""
         names, module = code.co_names, self._module
-        if code.co_filename == module.__file__:
+        is_named = self.name in names
+        if is_named and code.co_filename == module.__file__:
             return True
-        if module.__name__ in names or module.__name__.rpartition(".")[2] in names:
+        if is_named and (module.__name__ in names or module.__name__.rpartition(".")[2] in names):
             return True
         other = sys.modules.get(self._module_of.get(code.co_filename, ""))
-        return isinstance(other, ModuleType) and vars(other).get(self.name) is self._value
+        if not isinstance(other, ModuleType):
+            return False
+        if is_named and vars(other).get(self.name) is self._value:
+            return True
+        held = [vars(other).get(name) for name in names]
+        if is_named and any(one is module for one in held):
+            return True
+        # A number or a text may be the same by chance.
+        return id(type(self._value)) not in SCALARS and any(one is self._value for one in held)
 
 
 class ModuleState:

@@ -18,10 +18,11 @@ from discover_orch.model.observation import (
     NOISY_ENDS,
     CachedUse,
     Observation,
+    file_stat,
     list_paths,
 )
 from discover_orch.model.table_name import WHOLE
-from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.audit_hook import AuditHook, database_signature, has_log
 from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
@@ -60,6 +61,7 @@ class Observer:
         self._setup_imports = 0  # files imported when `_setup` was made
         self._has_opened_database = self._has_closed_connection = False  # in this step
         self._attached: set[str] = set()  # files that `conn` had open in this step
+        self._attached_always: set[str] = set()  # by `get_connection()`: absolute paths
         self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
@@ -93,6 +95,7 @@ class Observer:
         for path in paths:
             full = os.path.realpath(os.path.join(self._project.root, path))
             self._audit.connected.pop(full, None)
+            self._attached_always.add(full)
 
     def note_attached_by_conn(self, paths: Iterable[str]) -> None:
         """`conn` had these files open in this step, paths as they are shown, and tells what it did to them."""
@@ -248,6 +251,7 @@ class Observer:
                 "." if self._paths.is_root(path) else self._paths.relative(path)
                 for path in stack.paths
             }
+            shown |= {one + "-wal" for one in shown & databases}
             use = CachedUse(
                 path=file,
                 read=tuple(row for row in read if row[0] in shown),
@@ -397,6 +401,21 @@ class Observer:
                 written[shown] = False
             if before[0] is not None:
                 read[shown] = (shown, *after[0])
+                is_own_log = path in self._attached_always  # `conn` writes to it too
+                if after == before and not is_own_log and has_log(path):
+                    self._add_log(path + "-wal", read, missed)
+
+    def _add_log(self, path: str, read: dict[str, FileState], missed: dict[str, None]) -> None:
+        """Another program that has the database open may keep what it writes in the log for a long time."""
+        shown = self._paths.relative(path)
+        try:
+            found = os.stat(path)
+        except OSError:
+            found = None
+        if found is not None and found.st_size:
+            read[shown] = (shown, *file_stat(found))
+        else:  # an empty one counts as none
+            missed[shown] = None
 
     def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
         listed = {}

@@ -48,7 +48,7 @@ def settled(project: Project, orch: Orch) -> Path:
     for path in FILES:
         os.utime(root / path, (before, before))
     assert orch("run").code == 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (
         root / ".orch/all-fresh"
     ).exists():  # what has just been written may change again unseen

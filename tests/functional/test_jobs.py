@@ -22,7 +22,7 @@ TOGETHER = """
     AFTER = ()
     def run():
         open("began-{name}", "w").close()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while sum(os.path.exists("began-" + one) for one in "abcd") < {wanted}:  # not observed
             assert time.monotonic() < until, "alone"
             time.sleep(0.005)
@@ -290,7 +290,7 @@ def test_two_tools_that_turn_out_to_share_a_file_are_named_and_kept_apart(
     reads = (
         together("b", wanted=2)
         + """
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not os.path.exists("shared.txt"):
             assert time.monotonic() < until
             time.sleep(0.005)

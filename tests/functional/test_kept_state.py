@@ -4,6 +4,7 @@ command line."""
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -147,6 +148,45 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
     assert ran(answer) == sorted(tools), answer.text
     assert {name: (root / f"{name}.txt").read_text() for name in tools} == dict.fromkeys(tools, "2")
     assert reasons(orch) == {}
+
+
+def test_what_a_module_keeps_counts_by_whatever_name_a_tool_gets_it(
+    project: Project, orch: Orch
+) -> None:
+    decorated = MEMOS["a_decorator"][0]
+    listed = "KEPT = []\n"
+    ways = (
+        (decorated, "from src.lib import m0 as tax", "tax.rates()"),
+        (decorated, "import src.lib.m1 as tax", "tax.rates()"),
+        (decorated, "from src.lib.m2 import rates as ask", "ask()"),
+        (decorated, "from src.lib import m3\nASK = [m3.rates]", "ASK[0]()"),
+        (listed, "from src.lib.m4 import KEPT as kept", "fill(kept)"),
+        (listed, "import src.lib.m5 as tax", "fill(tax.KEPT)"),
+    )
+    fill = """
+        def fill(kept):
+            if not kept:
+                kept.append(open("data/rates.csv").read())
+            return kept[0]
+        """
+    root = project(
+        {
+            "data/rates.csv": "1",
+            "src/lib/__init__.py": "",
+            **{f"src/lib/m{number}.py": text for number, (text, *_) in enumerate(ways)},
+            **{
+                f"src/{name}{number}.py": f"{top}\nSTAGE = 's'\n{dedent(fill)}\n"
+                f"def run():\n    print({use})\n"
+                for name in ("one", "two")
+                for number, (_, top, use) in enumerate(ways)
+            },
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    (root / "data/rates.csv").write_text("2")
+    names = [f"{name}{number}" for name in ("one", "two") for number in range(len(ways))]
+    assert sorted(reasons(orch)) == names
 
 
 def test_what_the_module_of_a_tool_keeps_counts_for_a_tool_that_imports_it(

@@ -982,7 +982,7 @@ def test_a_success_gets_too_old_though_all_was_fresh_a_moment_ago(
 ) -> None:
     project({"orch.toml": "", "src/a.py": "STAGE = 's'\nORCH = {'max_age': 1}\ndef run(): pass\n"})
     assert orch("run").code == 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "fresh\n" in orch("status").out.splitlines(keepends=True)[1]:
         assert time.monotonic() < deadline
     assert reasons(orch) == {"a": ["the last success is older than 1s (max_age)"]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -136,3 +138,45 @@ def test_where_only_a_tool_that_is_not_seen_may_have_changed_a_table_the_reason_
     ]
     assert orch("run", "--changed").code == 0
     assert reasons(orch) == {}
+
+
+WITH_LOG = """
+    import sqlite3
+    STAGE = "a"
+    {kept}
+    def run():
+        conn = {conn}
+        found = conn.execute("SELECT sum(x) FROM t").fetchone()
+        open("{name}.txt", "w").write(str(found[0]))
+        {end}
+    """
+
+
+def test_what_another_program_has_written_to_the_log_of_a_database_counts(
+    project: Project, orch: Orch
+) -> None:
+    """The program keeps the database open, so that SQLite does not move it into the file of the database."""
+    opens = 'sqlite3.connect("other.db")'
+    root = project(
+        {
+            "src/closes.py": WITH_LOG.format(
+                name="closes", kept="", conn=opens, end="conn.close()"
+            ),
+            "src/keeps.py": WITH_LOG.format(
+                name="keeps", kept=f"KEPT = {opens}", conn="KEPT", end=""
+            ),
+        }
+    )
+    with closing(sqlite3.connect(root / "other.db")) as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    with closing(sqlite3.connect(root / "other.db")) as other:
+        other.execute("INSERT INTO t VALUES (2)")
+        other.commit()
+        assert (root / "other.db-wal").stat().st_size
+        assert sorted(reasons(orch)) == ["closes", "keeps"]
+        answer = orch("run", "--changed")
+        assert answer.code == 0, answer.text
+    assert {(root / f"{name}.txt").read_text() for name in ("closes", "keeps")} == {"3"}

@@ -22,7 +22,7 @@ from tests.support.running import find_marked, is_gone
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere only process groups are ended"
 )
-TIME_TO_GO = 10.0  # seconds; two are promised, on a machine that is not busy with other tests
+TIME_TO_GO = 30.0  # seconds; two are promised, on a machine that is not busy with other tests
 SLEEPER = "exec sleep 86400"
 WAYS = {
     "alone": "",
@@ -82,7 +82,7 @@ def test_every_way_leaves_somebody(project: Project) -> None:
     for way in WAYS:
         root, mark = write_tool(project, way, "time.sleep(86400)")
         with killed_parent(root) as (_, worker):
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while len(find_marked(mark)) < (2 if way == "alone" else 3):
                 assert time.monotonic() < deadline, way
                 time.sleep(0.01)

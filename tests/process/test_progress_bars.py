@@ -10,7 +10,9 @@ import pytest
 from tests.conftest import Orch, Project
 from tests.support.running import on_terminal
 
+#: The nested bars come in one piece: a pause within them ends the upper one, and a busy machine makes such pauses.
 BARS = """
+    import io, sys
     from tqdm import tqdm
     STAGE = "s"
     def run():
@@ -20,9 +22,11 @@ BARS = """
         print("between")
         for _ in tqdm(range(3), desc="gone", leave=False):
             pass
-        for _ in tqdm(range(3), desc="outer", mininterval=0):
-            for _ in tqdm(range(30), desc="inner", leave=False, mininterval=0):
+        nested = io.StringIO()
+        for _ in tqdm(range(3), desc="outer", mininterval=0, file=nested):
+            for _ in tqdm(range(30), desc="inner", leave=False, mininterval=0, file=nested):
                 pass
+        sys.stderr.write(nested.getvalue())
         tqdm.write("after")
 """
 RICH = """

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import EDITORS, in_place, reformat, save
+from tests.support.marks import slow_but
 from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
@@ -247,7 +248,9 @@ def test_each_checkout_is_one_run(project: Project, files: int, count: int) -> N
         assert watch.settle() == [], watch.story()
 
 
-@pytest.mark.parametrize("place", ["", "linked", "linked/inner", "inner"])
+@pytest.mark.parametrize(
+    "place", slow_but({"", "linked/inner"}, ["", "linked", "linked/inner", "inner"])
+)
 def test_a_branch_switch_is_named_in_worktrees_and_in_folders_below_the_repository(
     project: Project, tmp_path: Path, place: str
 ) -> None:

@@ -22,7 +22,7 @@ from discover_orch.worker.protocol import (
     WireArgument,
 )
 
-TIME_LIMIT = 30.0
+TIME_LIMIT = 60.0
 TEXT = ParamType(base=Scalar(kind="str"))
 
 

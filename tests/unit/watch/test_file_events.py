@@ -31,7 +31,7 @@ from discover_orch.watch.file_events import (
 from tests.support.permissions import run_bound
 from tests.support.running import wait_until
 
-DEADLINE = 8.0
+DEADLINE = 60.0
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about inotify")
 
 
