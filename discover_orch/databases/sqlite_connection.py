@@ -10,6 +10,16 @@ import functools
 import gc
 import sqlite3
 
+from discover_orch.databases.sqlite_class import (
+    LEGACY,
+    autocommit_of,
+    execute,
+    is_really_open,
+    level_of,
+    new_cursor,
+    set_autocommit,
+    set_level,
+)
 from discover_orch.databases.sqlite_statements import DDL
 from discover_orch.databases.sqlite_text import (
     BEGIN,
@@ -24,17 +34,9 @@ from discover_orch.databases.sqlite_text import (
 )
 from discover_orch.databases.sqlite_transaction import (
     CLOSED,
-    LEGACY,
     NOTHING,
     OUTSIDE,
     TransactionalConnection,
-    autocommit_of,
-    execute,
-    is_really_open,
-    level_of,
-    new_cursor,
-    set_autocommit,
-    set_level,
 )
 from discover_orch.model.table_name import WHOLE
 
@@ -42,7 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from discover_orch.databases.sqlite_transaction import Authorizer
+    from discover_orch.databases.sqlite_class import Authorizer
 
 BUSY_TIMEOUT = 5.0  # seconds
 SCRIPT = "SCRIPT"  # the word of a text with several statements

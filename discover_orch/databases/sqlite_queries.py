@@ -5,18 +5,16 @@ from __future__ import annotations
 import _sqlite3  # see `find_callbacks`
 import gc
 import os
-import sqlite3
+
+from discover_orch.databases.sqlite_class import execute, new_cursor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
     from typing import Any
 
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
-
-# The methods of the base class: these statements must not count as the tool's.
-_new_cursor = sqlite3.Connection.cursor
-_execute = sqlite3.Cursor.execute
 
 
 def ask(conn: sqlite3.Connection, sql: str) -> list[Any]:
@@ -25,9 +23,10 @@ def ask(conn: sqlite3.Connection, sql: str) -> list[Any]:
 
 
 def ask_rows(conn: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
-    cursor = _new_cursor(conn)
+    # With the methods of the base class: this must not count as a statement of the tool's.
+    cursor = new_cursor(conn)
     cursor.row_factory = None
-    rows: list[tuple[Any, ...]] = _execute(cursor, sql).fetchall()
+    rows: list[tuple[Any, ...]] = execute(cursor, sql).fetchall()
     return rows
 
 

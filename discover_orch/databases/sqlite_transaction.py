@@ -14,7 +14,20 @@ import re
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_queries import list_databases
+from discover_orch.databases.sqlite_class import (
+    LEGACY,
+    OrdinaryConnection,
+    authorize,
+    autocommit_of,
+    combine,
+    execute,
+    is_really_open,
+    level_of,
+    new_cursor,
+    set_autocommit,
+    set_level,
+)
+from discover_orch.databases.sqlite_queries import list_databases, quote
 from discover_orch.databases.sqlite_text import (
     BEGIN,
     COMMIT,
@@ -26,20 +39,15 @@ from discover_orch.databases.sqlite_text import (
     read_attach,
 )
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
+    from discover_orch.databases.sqlite_class import Authorizer
     from discover_orch.databases.sqlite_statements import StatementNotes
 
-    Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
-
-LEGACY = (
-    -1
-)  # the mode of `autocommit` in which Python begins transactions, the only one before Python 3.12
 OUTSIDE = (
     "orch keeps all that a tool writes in one transaction until the tool has ended; do this before the first write, "
     'or write ORCH = {"transaction": "none"} in the tool'
@@ -51,39 +59,6 @@ CLOSED = "Cannot operate on a closed database."
 _DEFERRED = re.compile(r"\s*begin(\s+deferred)?(\s+transaction)?\s*;?\s*", re.I)
 #: What a statement has begun, to undo it if the statement fails.
 NOTHING, STATEMENT, TRANSACTION = 0, 1, 2
-
-# Bound once: a tool may execute millions of statements.
-new_cursor = sqlite3.Connection.cursor
-execute = sqlite3.Cursor.execute
-authorize = sqlite3.Connection.set_authorizer
-is_really_open = sqlite3.Connection.in_transaction.__get__
-level_of = sqlite3.Connection.isolation_level.__get__  # type: ignore[union-attr]
-set_level = sqlite3.Connection.isolation_level.__set__  # type: ignore[union-attr]
-
-
-class OrdinaryConnection(sqlite3.Connection):
-    """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
-
-    _user_authorizer: Authorizer | None = None
-    _first_authorizer: Authorizer | None = (
-        None  # is called before the user's, and allows everything
-    )
-
-    def listen(self, first_authorizer: Authorizer) -> None:
-        """Call this too for each statement that is prepared, until the connection is adopted."""
-        self._first_authorizer = first_authorizer
-        authorize(self, first_authorizer)
-
-    def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
-        self._user_authorizer = authorizer_callback
-        authorize(self, combine(self._first_authorizer, authorizer_callback))
-
-    def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
-        statements = getattr(target, "statements", None)
-        if isinstance(target, OrdinaryConnection) and statements is not None:
-            statements.note_use(kwargs.get("name", "main"), WHOLE, is_written=True)
-            statements.has_committed = True
-        super().backup(target, **kwargs)
 
 
 class TransactionalConnection(OrdinaryConnection):
@@ -210,7 +185,7 @@ class TransactionalConnection(OrdinaryConnection):
             found = execute(cursor, "SELECT type, name FROM sqlite_temp_master").fetchall()
             for kind, name in found:
                 if kind in ("table", "view"):
-                    execute(cursor, f"DROP {kind} IF EXISTS temp.{_quote(name)}")
+                    execute(cursor, f"DROP {kind} IF EXISTS temp.{quote(name)}")
 
     def close_at_last(self) -> None:
         """Close the real connection, after the tool has closed it."""
@@ -433,7 +408,7 @@ class TransactionalConnection(OrdinaryConnection):
             for name, _ in list_databases(self):
                 if name not in known and name != "temp":
                     try:
-                        execute(new_cursor(self), f"DETACH {_quote(name)}")
+                        execute(new_cursor(self), f"DETACH {quote(name)}")
                     except sqlite3.Error:  # the transaction goes on
                         self._has_postponed = True
 
@@ -518,24 +493,3 @@ class TransactionalConnection(OrdinaryConnection):
         self._names = self._names[:place]
         if place == 0 and self._is_begun_by_savepoint:
             self._commit()
-
-
-def combine(one: Authorizer | None, other: Authorizer | None) -> Authorizer | None:
-    """An authorizer that asks both."""
-    if one is None or other is None:
-        return one or other
-    return lambda *asked: one(*asked) or other(*asked)
-
-
-def autocommit_of(conn: sqlite3.Connection) -> bool | int:
-    autocommit = getattr(sqlite3.Connection, "autocommit", None)
-    mode: bool | int = LEGACY if autocommit is None else autocommit.__get__(conn)
-    return mode
-
-
-def set_autocommit(conn: sqlite3.Connection, mode: bool | int) -> None:
-    sqlite3.Connection.autocommit.__set__(conn, mode)  # type: ignore[attr-defined]
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

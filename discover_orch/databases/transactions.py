@@ -21,9 +21,9 @@ from discover_orch.databases.driver_transaction import (
 )
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
+from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.databases.sqlite_queries import ask_rows, list_databases
-from discover_orch.databases.sqlite_transaction import LEGACY, OrdinaryConnection
 from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from discover_orch.databases.sqlite_class import OrdinaryConnection
 from discover_orch.databases.sqlite_connection import (
     BUSY_TIMEOUT,
     Connection,
@@ -22,7 +23,6 @@ from discover_orch.databases.sqlite_connection import (
     adopt,
     apply_settings,
 )
-from discover_orch.databases.sqlite_transaction import OrdinaryConnection
 from discover_orch.databases.transactions import connect
 
 
