@@ -1,0 +1,194 @@
+"""What became of the files whose paths `audit_hook` has noted. Each is looked at once, when the tool has ended."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from discover_orch.model.observation import NOISE, NOISY_ENDS, file_stat, list_paths
+from discover_orch.worker.audit_hook import AuditHook, database_signature, has_log
+from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from discover_orch.model.observation import FileState
+
+
+class UsedFiles:
+    """The files of the step that has ended last."""
+
+    def __init__(self, audit: AuditHook, paths: ObservedPaths) -> None:
+        self._audit, self._paths = audit, paths
+        #: Real paths of databases that `get_connection()` has attached to `conn`, which may write to them.
+        self.attached: set[str] = set()
+        self.has_opened_database = False  # the project's, as a file
+
+    def inspect(self, inodes: set[int], *, has_databases: bool) -> dict[str, Any]:
+        """`inodes`, of files written, is filled."""
+        written, removed = self._find_changed(inodes)
+        read, missed = self._find_read(written, removed, inodes)
+        if has_databases:
+            self._compare_databases(read, missed, written)
+        listed = self._find_listed(missed)
+        return {
+            "read": tuple(read.values()),
+            "listed": tuple(listed.items()),
+            "missed": tuple(one for one in missed if one not in removed and one not in written),
+            "written": tuple(written),
+            "appended": tuple(path for path, is_appended in written.items() if is_appended),
+            "removed": tuple(removed),
+        }
+
+    def _find_changed(self, inodes: set[int]) -> tuple[dict[str, bool], dict[str, None]]:
+        """(written, with whether it was only appended to; removed); paths through links also by their real names.
+        Adds the inodes that were written.
+        """
+        audit = self._audit
+        written: dict[str, bool] = {}
+        removed: dict[str, None] = {}
+        real_folders: dict[str, str] = {}
+        for path, was_there in audit.changed.copy().items():
+            shown = self._paths.relative(path)
+            if self._paths.is_noise(shown):
+                continue
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder)
+            real = os.path.join(real_folders[folder], name)
+            try:
+                found = os.lstat(path)
+            except OSError:
+                if was_there:
+                    removed.update(
+                        {one: None for one in (shown, self._paths.relative(real)) if one}
+                    )
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                continue
+            if stat.S_ISLNK(found.st_mode) and path not in audit.link_targets:
+                real = os.path.realpath(path)
+            inodes.add(found.st_ino)
+            is_appended = path in audit.appended and path not in audit.opened
+            written[shown] = is_appended
+            if (
+                real != path
+                and os.path.exists(path)
+                and not self._paths.is_noise(self._paths.relative(real))
+            ):
+                real = self._paths.relative(real)
+                written[real] = is_appended and written.get(real, True)
+        return written, removed
+
+    def _find_read(
+        self, written: dict[str, bool], removed: dict[str, None], inodes: set[int]
+    ) -> tuple[dict[str, FileState], dict[str, None]]:
+        read: dict[str, FileState] = {}
+        missed: dict[str, None] = {}
+        starts: dict[str, str | None] = {}  # of folders: many files are in few of them
+        left_out = self._paths.own.union(written)
+        database_files, database_inode = self._paths.database_files, self._paths.find_inode()
+        link_targets = self._audit.link_targets
+        for path in self._audit.opened.copy():  # may be many: without calls that can be avoided
+            if path in link_targets and self._paths.relative(path) in written:  # made by the tool
+                path = link_targets[path] or os.path.realpath(path)
+            if path in database_files:
+                self.has_opened_database |= os.path.exists(path)
+                continue
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in starts:
+                starts[folder] = self._paths.start_of(folder)
+            start = starts[folder]
+            if start is None or name in NOISE or name.endswith(NOISY_ENDS):
+                continue
+            shown = start + name
+            if shown in left_out:
+                continue
+            try:
+                found = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                if shown in removed:  # whoever made it must run before this tool
+                    read[shown] = (shown, -1, 0, 0, 0)
+                    continue
+                is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
+                if (
+                    path not in self._audit.changed
+                    and not self._is_in_changed_folder(path)
+                    and not is_made_up
+                ):
+                    missed[shown] = None
+            except OSError:
+                read[shown] = (shown, -1, 0, 0, 0)
+            except ValueError:  # not a path
+                continue
+            else:
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                if (
+                    inodes
+                    and found.st_ino in inodes
+                    and self._paths.relative(os.path.realpath(path)) in written
+                ):
+                    continue  # a link to a file that the tool wrote
+                size, inode = found.st_size, found.st_ino  # the parts of `file_stat`
+                if inode == database_inode:  # a link to it
+                    self.has_opened_database = True
+                    continue
+                read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
+        return read, missed
+
+    def _compare_databases(
+        self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, bool]
+    ) -> None:
+        """SQLite databases that the tool opened: compare them, since Python does not open the files."""
+        for path, before in self._audit.connected.copy().items():
+            shown = self._paths.relative(path)
+            if path == self._paths.database or self._paths.is_noise(shown):
+                continue
+            after = database_signature(path)
+            if after[0] is None:
+                missed[shown] = None
+                continue
+            if after != before:
+                written[shown] = False
+            if before[0] is not None:
+                read[shown] = (shown, *after[0])
+                is_own_log = path in self.attached  # `conn` writes to it too
+                if after == before and not is_own_log and has_log(path):
+                    self._add_log(path + "-wal", read, missed)
+
+    def _add_log(self, path: str, read: dict[str, FileState], missed: dict[str, None]) -> None:
+        """Another program that has the database open may keep what it writes in the log for a long time."""
+        shown = self._paths.relative(path)
+        try:
+            found = os.stat(path)
+        except OSError:
+            found = None
+        if found is not None and found.st_size:
+            read[shown] = (shown, *file_stat(found))
+        else:  # an empty one counts as none
+            missed[shown] = None
+
+    def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
+        listed = {}
+        for path in self._audit.listed.copy():
+            folder = "." if self._paths.is_root(path) else self._paths.relative(path)
+            if not folder or (folder != "." and self._paths.is_noise_folder(folder)):
+                continue
+            try:
+                listed[folder] = list_paths(folder, os.listdir(path), self._paths.own)
+            except FileNotFoundError:
+                if not self._is_in_changed_folder(path):
+                    missed[folder] = None
+            except (OSError, ValueError):
+                continue
+        return listed
+
+    def _is_in_changed_folder(self, path: str) -> bool:
+        """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""
+        folder_changes = self._audit.folder_changes
+        return bool(folder_changes) and any(
+            one in folder_changes and not os.path.exists(one)
+            for one in (path, *parent_folders(path))
+        )
