@@ -18,7 +18,8 @@ from discover_orch.staleness.current import CurrentState, hash_code, takes_conne
 from discover_orch.staleness.current_databases import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.state.git_files import read_commit
-from discover_orch.state.journal import read_boot, read_start, timestamp
+from discover_orch.state.journal import timestamp
+from discover_orch.state.process import read_boot, read_start
 
 
 class StartOfRun:

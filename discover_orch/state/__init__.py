@@ -2,6 +2,6 @@
 
 Values go in and come back, or nothing does: a file that is damaged, of another version or unreadable costs the memory
 and never the run. Doors: `store` (files as a whole), `journal` and the values of `run_record` and `run_diff` (runs),
-`report_source` (all about one run), `flows` (what tools read and write), `lock`. Nothing here knows what
-makes a tool stale.
+`report_source` (all about one run), `flows` (what tools read and write), `process` (who writes a run), `lock`. Nothing
+here knows what makes a tool stale.
 """

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
+from discover_orch.state.process import is_alive
 from discover_orch.state.read_run import has_clean_end, read_first_and_last, read_run, read_writer
 from discover_orch.state.run_record import RunRecord, Settled
 from discover_orch.state.store import (
@@ -365,56 +366,3 @@ def timestamp() -> str:
     """Local time with its offset, to the second: `2024-01-31T12:00:00+01:00`."""
     text = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     return f"{text[:-2]}:{text[-2:]}"
-
-
-# The process that writes a run. A process id is used again, so its start time and the boot of the machine count too.
-# Where the system shows neither (other than Linux), the process id has to do.
-
-
-def read_boot() -> str | None:
-    """The id of this boot of the machine; None where the system has none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip() or None
-    except (OSError, ValueError):
-        return None
-
-
-def read_start(pid: int) -> int | None:
-    """When the process started, in clock ticks since the boot; None where that is not known."""
-    found = _read_stat(pid)
-    return None if found is None else found[1]
-
-
-def is_alive(pid: int, start: int | None, boot: str | None) -> bool:
-    """Whether the process with this id, start and boot is running. A zombie is not."""
-    if pid <= 0:
-        return False
-    now = read_boot()
-    if boot is not None and now is not None and boot != now:
-        return False
-    found = _read_stat(pid)
-    if found is None:
-        return _exists(pid)
-    state, started = found
-    return state not in "ZX" and (start is None or start == started)
-
-
-def _read_stat(pid: int) -> tuple[str, int] | None:
-    """State and start time: the first and the 20th field behind the name (proc(5), /proc/pid/stat)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return fields[0].decode("ascii"), int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True

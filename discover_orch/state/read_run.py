@@ -22,7 +22,7 @@ _NOTHING_SETTLED = Settled()
 
 
 class WriterProcess(Struct, frozen=True, kw_only=True):
-    """The process that wrote a journal, as `journal.is_alive` needs it."""
+    """The process that wrote a journal, as `process.is_alive` needs it."""
 
     pid: int
     process: int | None = None

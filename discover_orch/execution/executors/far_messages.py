@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from discover_orch import __version__
 from discover_orch.execution.supervisor import WorkerEvent
+from discover_orch.state.process import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
@@ -126,7 +127,7 @@ def installation() -> Installation:
         version=__version__,
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         host=platform.node(),
-        boot=_read_boot_id(),
+        boot=read_boot() or "",
         pid=os.getpid(),
     )
 
@@ -139,14 +140,6 @@ def folder_identity(path: str) -> str:
 
 def is_another_machine(near: Installation, far: Installation) -> bool:
     return far.host != near.host or (far.boot != near.boot and "" not in (far.boot, near.boot))
-
-
-def _read_boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def find_difference(near: Installation, far: Installation) -> str:

@@ -24,7 +24,7 @@ from discover_orch.execution.executors.far_messages import (
     encode_said,
 )
 from discover_orch.execution.executors.far_side import GONE, Controls, carry_out
-from discover_orch.state.journal import read_start
+from discover_orch.state.process import read_start
 from discover_orch.worker.child_processes import find_children
 
 #: Seconds between two looks at the processes that orch has started.

@@ -15,7 +15,8 @@ from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.flows import read_flows
-from discover_orch.state.journal import is_alive, read_record, timestamp
+from discover_orch.state.journal import read_record, timestamp
+from discover_orch.state.process import is_alive
 from tests.conftest import Project
 from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
 

@@ -23,12 +23,9 @@ from discover_orch.state.journal import (
     begin_run,
     find_log,
     find_runs,
-    is_alive,
     prune,
-    read_boot,
     read_log,
     read_record,
-    read_start,
     read_summary,
 )
 from discover_orch.state.store import FOLDER
@@ -41,8 +38,6 @@ from tests.support.journals import (
     whole_run,
 )
 from tests.support.permissions import run_bound
-
-IS_LINUX = sys.platform == "linux"
 
 
 def events_file(root: Path, run: str) -> Path:
@@ -365,39 +360,3 @@ def test_a_run_begins_by_removing_what_dead_processes_left_unfinished(tmp_path: 
         begin_run(str(tmp_path)).close()
         assert [name for name in (*litter, *kept) if (folder / name).exists()] == kept
         other.kill()
-
-
-# The process that writes a run.
-
-
-def test_this_process_is_there() -> None:
-    assert is_alive(os.getpid(), read_start(os.getpid()), read_boot())
-    assert is_alive(os.getpid(), None, None)
-
-
-@pytest.mark.skipif(not IS_LINUX, reason="only Linux tells when a process started")
-def test_a_number_that_is_used_again_is_another_process() -> None:
-    start = read_start(os.getpid())
-    assert start is not None
-    assert not is_alive(os.getpid(), start - 1, read_boot())
-
-
-@pytest.mark.skipif(not IS_LINUX, reason="only Linux names its boots")
-def test_nobody_outlives_a_boot() -> None:
-    assert not is_alive(os.getpid(), read_start(os.getpid()), "another boot")
-
-
-def test_a_process_that_ended_is_not_there_even_before_it_is_reaped() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        start = read_start(child.pid)
-        assert is_alive(child.pid, start, read_boot())
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert not is_alive(child.pid, start, read_boot()) or not IS_LINUX
-    assert not is_alive(child.pid, start, read_boot())
-    assert read_start(child.pid) is None
-
-
-@pytest.mark.parametrize("pid", [0, -1, 1 << 40, 1 << 100])
-def test_a_number_that_no_process_has_is_nobody(pid: int) -> None:
-    assert not is_alive(pid, None, None)
