@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.config.project import Project
+from discover_orch.discovery.tree import ABSENT
 from discover_orch.model.graph import components
 from discover_orch.staleness.module_locations import ModuleLocations
 from discover_orch.staleness.source_files import SourceFile, SourceFiles, with_packages
@@ -50,7 +51,8 @@ class ImportGraph:
         """`signatures` are those of a scan that was just made."""
         self._root = project.root
         self.files = SourceFiles(project, signatures)
-        self._locations = ModuleLocations(project, signatures)
+        files = {path for path, signature in signatures.items() if signature != ABSENT}
+        self._locations = ModuleLocations(project, files)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}
         self._reached: dict[str, frozenset[str]] = {}

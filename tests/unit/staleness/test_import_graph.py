@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
+from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
 from discover_orch.staleness.import_graph import ImportGraph, project_sources
@@ -117,6 +118,31 @@ def test_what_the_project_does_not_have_has_no_path(tmp_path: Path) -> None:
     write_files(tmp_path, {"src/a.py": "import nowhere.at.all, json, src.gone"})
     (tmp_path / "json.py").mkdir()
     assert sources(tmp_path, "src.a", "src.gone") == {"src.a": ["src/a.py"], "src.gone": []}
+
+
+def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
+    """It spares a look at the disk, where a package still comes before a module, and an absent file is none."""
+    write_files(
+        tmp_path,
+        {
+            "src/a.py": "import gone, both, single",
+            "src/both.py": "",
+            "src/both/__init__.py": "",
+            "src/single.py": "",
+        },
+    )
+    paths = ("src/a.py", "src/both.py", "src/single.py", "src/gone.py")
+    signatures = {path: signature_of(str(tmp_path / path)) for path in paths}
+    table = {"pythonpath": ["src"]}
+    project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
+    plain, spared = ImportGraph(project), ImportGraph(project, signatures)
+    assert spared.read_code(["a"]) == plain.read_code(["a"])
+    assert plain.reach("a") == {"src/a.py", "src/both/__init__.py", "src/single.py"}
+    assert {*spared.missing} <= {*plain.missing}
+    assert "src/gone.py" in spared.missing
+    write_files(tmp_path, {"src/gone.py": ""})
+    assert spared.refresh(["src/gone.py"]) == {"a"}
+    assert "src/gone.py" in spared.reach("a")
 
 
 # Step by step, as watch asks.
