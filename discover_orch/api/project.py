@@ -239,6 +239,8 @@ class Project:
         given = {**(params or {}), **more_params}
         shared: SharedLock | None = None
         lock = _acquire_lock(str(self.root), wait=wait)
+        if wait:  # files may have changed meanwhile
+            view = replace(view, signatures={})
         try:
             settled = session.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = self._plan(view, targets, exclude, changed, resume, given)

@@ -169,6 +169,9 @@ def command(
             )
             if lock is None:
                 return ExitCode.OK
+            if when_busy == "wait":  # files may have changed meanwhile
+                arguments = _without_signatures(arguments)
+                view = replace(view, signatures={})
         if observers is not None:
             observers.open()
         settle_killed_run(context, view, settles=not dry_run)
@@ -223,6 +226,10 @@ def command(
                 one.release()
         if observers is not None:  # without the lock: the command may run something
             observers.end()
+
+
+def _without_signatures(arguments: ToolArguments) -> ToolArguments:
+    return replace(arguments, view=replace(arguments.view, signatures={}))
 
 
 def _find_observers(

@@ -41,15 +41,22 @@ def test_a_second_run_is_refused_and_says_who_holds_the_project(
     assert orch("run").code == 0
 
 
-def test_with_wait_it_runs_when_the_other_has_ended(project: Project) -> None:
+def test_with_wait_it_runs_when_the_other_has_ended_with_the_code_of_then(
+    project: Project, orch: Orch
+) -> None:
     root = project({"orch.toml": "", "src/a.py": HOLDS, "src/b.py": tool_text(7)})
+    assert orch("run", "b").code == 0
     with running(root, "run", "a") as first:
         first.wait_for("holding")
-        with running(root, "run", "b", "--wait") as second:
+        with running(root, "run", "b", "--wait", "--changed") as second:
+            wait_until(lambda: is_waiting(second.pid), "its waiting")
+            project({"src/b.py": tool_text(8)})
             (root / "go").touch()
             assert first.wait() == 0
             assert second.wait() == 0
-            assert "7\n" in second.text
+            assert "8\n" in second.text
+            assert "changed after" not in second.text
+    assert orch("status", "b", "--exit-code").code == 0
 
 
 def test_who_waits_can_be_interrupted(project: Project) -> None:
