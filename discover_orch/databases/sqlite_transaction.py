@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
-LEGACY = (
-    -1
-)  # the mode of `autocommit` in which Python begins transactions, the only one before Python 3.12
+#: The mode of `autocommit` in which Python begins transactions, the only one before Python 3.12.
+LEGACY = -1
 OUTSIDE = (
     "orch keeps all that a tool writes in one transaction until the tool has ended; do this before the first write, "
     'or write ORCH = {"transaction": "none"} in the tool'
@@ -65,9 +64,8 @@ class OrdinaryConnection(sqlite3.Connection):
     """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
 
     _user_authorizer: Authorizer | None = None
-    _first_authorizer: Authorizer | None = (
-        None  # is called before the user's, and allows everything
-    )
+    #: Is called before the user's, and allows everything.
+    _first_authorizer: Authorizer | None = None
 
     def listen(self, first_authorizer: Authorizer) -> None:
         """Call this too for each statement that is prepared, until the connection is adopted."""

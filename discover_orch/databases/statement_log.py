@@ -188,9 +188,8 @@ class StatementLog(TableLog):
         has_changed_names = any(one.changes_names for one in effects)
         now = self._read_catalog() if has_changed_names or before is None else before
         if now is None and before is not None and (self._failures or self._has_error):
-            now = _add_created(
-                before, effects
-            )  # the transaction has failed and will be rolled back
+            # The transaction has failed and will be rolled back.
+            now = _add_created(before, effects)
         self._after = now
         self._note_unclear(now is None or before is None)
         if now is None:

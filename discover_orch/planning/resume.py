@@ -276,9 +276,8 @@ def _step(
     tool = registry.tools[planned.module]
     wrong: list[Problem] = []
     given = bind_arguments(tool, registry, typed, values, wrong)
-    problems += [
-        one for one in wrong if one.code == "wrong-type"
-    ]  # a missing value was given in that run
+    # A missing value was given in that run.
+    problems += [one for one in wrong if one.code == "wrong-type"]
     by_name = {bound.param.name: bound for bound in given}
     every = {
         bound.param.name: bound for bound in bind_arguments(tool, registry, project, values, [])
