@@ -266,6 +266,7 @@ class WatchedFiles:
         return known != ABSENT and path[-1:] != "/" and self._sign(path) != ABSENT
 
     def _counts(self, path: str) -> bool:
+        """Whether what is in the file counts, or its name alone."""
         return self._is_file(path) or self._is_listed(path)
 
     def _is_listed(self, path: str) -> bool:

@@ -53,8 +53,7 @@ class Observer:
         self._stacks = CallStacks(project)
         self._audit = AuditHook(project, self._native, self._stacks)
         self._environment = EnvironmentReads(project, self._stacks)
-        #: The tables that the code running now has read, to add to.
-        self.find_reader = self._stacks.find_reader
+        self.tables_of_caller = self._stacks.tables_of_caller
         project.note_use = lambda frame, name: self._stacks.find(frame).modules.update({name: None})
         self._began = (0, 0)
         self._setup: Observation | None = None
