@@ -1,4 +1,4 @@
-"""What is said of a word that selects nothing: why, and what was probably meant. Pure."""
+"""Why a word selects nothing, and what was probably meant. Pure."""
 
 from __future__ import annotations
 
