@@ -217,7 +217,7 @@ def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
 def _all_gone(record: RunRecord) -> Problem:
     return Problem(
         code="all-gone",
-        message=f"run {record.run} cannot be resumed: none of its tools is in the project now",
+        message=f"run {record.run} cannot be resumed: none of its tools exists any more",
         hint="run the stale tools with: orch run --changed",
     )
 

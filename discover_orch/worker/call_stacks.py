@@ -129,7 +129,7 @@ class CallStacks:
         changed = self._state.find_changed() if stacks else ()
         for stack in stacks:
             files = dict.fromkeys(self._find_sharers(stack))
-            # A query changes what libraries keep for themselves, such as compiled statements.
+            # A query changes what libraries keep for themselves, such as compiled statements: no rows.
             with_tables = {*files}.union(
                 one.file
                 for one in changed
