@@ -84,7 +84,7 @@ def _is_installable(root: str) -> bool:
 
 
 def _find_place(root: str, top: str, searched: tuple[str, ...], others: list[str]) -> str:
-    """The one of the `others` that has this module, if Python would not find it; else ""."""
+    """The first of the folders `others` that has this module, if Python would not find the module; else ""."""
 
     def has(folder: str) -> bool:
         full = os.path.join(root, folder, top)

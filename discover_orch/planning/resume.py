@@ -192,8 +192,8 @@ class Resumption:
 
 
 def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
-    """The record with the module paths of now: a change of `pythonpath` gives each file another one. Its results are
-    kept by module, so that what passed under the former path is stale."""
+    """The record with the present module paths: a change of `pythonpath` gives each file another one. Results are kept
+    by module path, so what passed under the former one is stale."""
     former = {one.module for one in record.plan}.difference(registry.tools)
     dotted = {
         module: tool.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
