@@ -49,7 +49,7 @@ def pytest_collection(session: pytest.Session) -> None:
     start = len(paths) * int(number) // int(count)
     for path in (*paths[start:], *paths[:start]):
         name = ".".join(path.relative_to(folder.parent).with_suffix("").parts)
-        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # the collection reports it
             importlib.import_module(name)
 
 

@@ -275,9 +275,8 @@ class Project:
                 )
 
             found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))
+            run, finished = "", None
             try:
-                run = ""
-                finished: RunFinished | None = None
                 first = next(found)  # raises what is wrong with the executor
                 for problem in (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings):
                     yield Note(problem=problem)
@@ -288,7 +287,7 @@ class Project:
                         yield Note(problem=loss)
                     shown = reader.read(event)
                     if isinstance(shown, RunFinished):
-                        finished = shown  # the page is written before
+                        finished = shown  # its turn comes after the page is written
                         continue
                     if isinstance(shown, RunStarted):
                         run = shown.run

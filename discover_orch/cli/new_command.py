@@ -43,8 +43,8 @@ def command(context: Context, name: str, stage: str, after: str | None, package:
     for change in changes:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
-    after_all = project_reader.read_project(context.start, context.folder, os.environ)
-    context.console.problems(find_new_problems(view.registry, after_all.registry, name))
+    now = project_reader.read_project(context.start, context.folder, os.environ)
+    context.console.problems(find_new_problems(view.registry, now.registry, name))
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(

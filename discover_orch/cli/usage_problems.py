@@ -11,12 +11,12 @@ import click
 
 from discover_orch.model.errors import Problem, nearest
 
-#: Below it another option is not what was meant.
+#: An option that is less similar is not what was meant.
 _OPTION_SIMILARITY = 0.7
 _TARGETS = "targets need no option: orch {command} TARGET"
 _JOBS = "run several tools at the same time with: --jobs N"
 _AGAIN = "orch run --resume continues the run that failed"
-_FORCE = "orch run runs its targets also where they are fresh; only --changed leaves fresh ones out"
+_FORCE = "orch run also runs fresh targets; only --changed leaves them out"
 _OUTPUT = "show output without capturing it with: --output raw"
 _PARAM = "set a parameter with: -p KEY=VALUE"
 

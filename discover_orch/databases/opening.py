@@ -111,9 +111,8 @@ def open_sqlite(path: str, query: str = "") -> Connection:
 def allow_reading_beside_a_writer(conn: Any) -> None:
     """Several workers use the database. The setting of SQLite stays in the file."""
     if isinstance(conn, sqlite3.Connection):
-        with suppress(
-            sqlite3.OperationalError
-        ):  # it is opened for reading, or another program uses it
+        # It may be opened for reading, or another program uses it.
+        with suppress(sqlite3.OperationalError):
             conn.execute("PRAGMA journal_mode = WAL")
 
 

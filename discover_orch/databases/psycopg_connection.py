@@ -67,9 +67,8 @@ class State:
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
         self.ran_outside = False  # a statement ran that works in no transaction
-        self.has_ended = (
-            False  # a statement that orch did not recognise has ended or begun a transaction
-        )
+        #: A statement that orch did not recognise has ended or begun a transaction.
+        self.has_ended = False
 
 
 class DeferringConnection(psycopg.Connection[Any]):

@@ -117,7 +117,7 @@ class StatementNotes:
 
     def __init__(self) -> None:
         self.has_texts = False  # `read_text` is called for those that need it
-        self.find_reader: Callable[[], set[str]] | None = None  # see `TableLog`
+        self.tables_of_caller: Callable[[], set[str]] | None = None  # see `TableLog`
         self.bases: dict[str, str] = {}
         self.on_attached: Callable[[], None] = lambda: None  # renews `bases`
         self.clear()
@@ -165,8 +165,8 @@ class StatementNotes:
         if action == SELECT:
             self._settle_list()
             self._is_internal, self._is_vacuum = self._is_vacuum, False
-            if self.find_reader is not None:
-                self._read_here = self.find_reader()
+            if self.tables_of_caller is not None:
+                self._read_here = self.tables_of_caller()
         elif action == FUNCTION:
             if two.startswith(_ALTERING):
                 self._is_internal, self._reads_list = True, False

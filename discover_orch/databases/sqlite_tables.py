@@ -83,7 +83,7 @@ class SqliteTableLog(TableLog):
     def begin_step(self) -> None:
         conn = self._conn
         self._notes.clear()
-        self._notes.find_reader = None  # until the tool runs
+        self._notes.tables_of_caller = None  # until the tool runs
         _not_found.clear()
         try:
             is_unobserved = self._pause()
@@ -100,12 +100,12 @@ class SqliteTableLog(TableLog):
                 self._is_unclear = True  # it may have an authorizer of the user's own
         except Exception:  # the connection is closed or locked, or its class is the user's own
             self._is_unclear = True
-        self._notes.find_reader = self.find_reader
+        self._notes.tables_of_caller = self.tables_of_caller
 
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()
-        notes.find_reader = None
+        notes.tables_of_caller = None
         self._lists_tables |= notes.lists_tables
         if notes.files or notes.has_unplaced():
             self._note_attached()

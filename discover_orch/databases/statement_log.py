@@ -88,7 +88,7 @@ class StatementLog(TableLog):
     # The driver calls these, in any thread, while the tool waits.
 
     def on_statement(self, text: str, /) -> None:
-        self._note_reader()
+        self._note_caller()
         counts = self._counts
         if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
@@ -102,7 +102,7 @@ class StatementLog(TableLog):
             self._has_unknown = True
 
     def on_effect(self, effect: Effect, /) -> None:
-        self._note_reader()
+        self._note_caller()
         self._method_effects[effect] = self._method_effects.get(effect, 0) + 1
         self._latest = effect
 
@@ -125,9 +125,9 @@ class StatementLog(TableLog):
     def on_unknown(self) -> None:
         self._has_unknown = True
 
-    def _note_reader(self) -> None:
-        if self.find_reader is not None:
-            self.find_reader().add(WHOLE)
+    def _note_caller(self) -> None:
+        if self.tables_of_caller is not None:
+            self.tables_of_caller().add(WHOLE)
 
     # The worker calls these.
 
@@ -188,9 +188,8 @@ class StatementLog(TableLog):
         has_changed_names = any(one.changes_names for one in effects)
         now = self._read_catalog() if has_changed_names or before is None else before
         if now is None and before is not None and (self._failures or self._has_error):
-            now = _add_created(
-                before, effects
-            )  # the transaction has failed and will be rolled back
+            # The transaction has failed and will be rolled back.
+            now = _add_created(before, effects)
         self._after = now
         self._note_unclear(now is None or before is None)
         if now is None:

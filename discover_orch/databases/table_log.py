@@ -35,9 +35,9 @@ class TableLog:
     dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
     defers_commits = False
     uses_other_connection = False  # to the same database, in this step
-    #: Gives the names of tables that the code running now has read in this step, in lower case, to add to. WHOLE
-    #: stands for a statement that is read later.
-    find_reader: Callable[[], set[str]] | None = None
+    #: Gives the tables that the calling code of the user has read in this step, to add to: names in lower case, or
+    #: WHOLE for a statement that is parsed later.
+    tables_of_caller: Callable[[], set[str]] | None = None
 
     def __init__(self) -> None:
         self._read: set[str] = set()

@@ -99,7 +99,7 @@ def conf_warnings(conf: ConfFacts | None) -> tuple[Problem, ...]:
         Problem(
             code="near-connection",
             message=f"{close}() does not provide conn",
-            hint="rename it to get_connection if it is to provide conn",
+            hint="rename it to get_connection if it should provide conn",
             location=Location(path=conf.path, line=lines[close]),
             severity="warning",
         ),

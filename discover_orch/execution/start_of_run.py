@@ -105,7 +105,6 @@ class StartOfRun:
         }
 
     def _has_row(self, tool: Tool) -> bool:
-        """Whether its transaction adds a row to the ledger. Of a tool whose signature is not readable that is not
-        known."""
+        """Whether its transaction adds a row to the ledger; not known of a tool whose signature is not readable."""
         has_transaction = tool.is_readable and not tool.commits_by_itself
         return has_transaction and takes_connection(tool, self._registry)

@@ -28,12 +28,12 @@ FileState = tuple[str, int, int, int, int]
 
 
 class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened inside a function that Python caches, or while a module was imported.
+    """What happened while a module was imported or its state changed, or inside a function that Python caches.
 
     The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
     file at `path`. The other fields have the meaning that they have in `Observation`. `databases` are those of `read`
     that SQLite opened: a tool that uses such a connection sees the database as it is, not as it was. `tables` are
-    those of `tables_read`.
+    the tables that were read.
     """
 
     path: str

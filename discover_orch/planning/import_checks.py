@@ -21,7 +21,7 @@ from discover_orch.staleness.import_graph import ImportGraph
 def check_imports(
     registry: Registry, project: Project, errors: tuple[Problem, ...]
 ) -> tuple[Problem, ...]:
-    """`errors` are known already, and are not said again."""
+    """`errors` are shown elsewhere, and are left out here."""
     graph = ImportGraph(project)
     return (*_find_unreadable(registry, graph, errors), *_find_misplaced(registry, project, graph))
 
@@ -42,14 +42,17 @@ def _find_unreadable(
 
 
 def _find_misplaced(registry: Registry, project: Project, graph: ImportGraph) -> Iterator[Problem]:
-    """A warning for each tool that imports a module of a scanned folder which is not in `pythonpath`, as of a src
-    layout. Where the project is installed, Python finds it all the same, but a hook of pre-commit cannot know that: so
-    there is no warning in a project that can be installed."""
+    """A warning for each tool that imports a module of a scanned folder that is not in `pythonpath`: a src layout.
+
+    There is no warning in a project that can be installed: where it is installed, Python finds the module, and a
+    pre-commit hook cannot see that.
+    """
     searched = module_folders(project)
     others = [one for one in scanned_folders(project) if one and one not in searched]
-    others = [] if others and _is_installable(project.root) else others
+    if not others or _is_installable(project.root):
+        return
     places: dict[str, str] = {}
-    for module in registry.order if others else ():
+    for module in registry.order:
         path = registry.tools[module].path
         read = graph.files.read(path)
         tops = {name.partition(".")[0] for name in read.names} if read is not None else set()
@@ -81,7 +84,7 @@ def _is_installable(root: str) -> bool:
 
 
 def _find_place(root: str, top: str, searched: tuple[str, ...], others: list[str]) -> str:
-    """The one of the `others` that has this module, if Python would not find it; else ""."""
+    """The first of the folders `others` that has this module, if Python would not find the module; else ""."""
 
     def has(folder: str) -> bool:
         full = os.path.join(root, folder, top)

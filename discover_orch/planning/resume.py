@@ -192,8 +192,8 @@ class Resumption:
 
 
 def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
-    """The record with the module paths of now: a change of `pythonpath` gives each file another one. Its results are
-    kept by module, so that what passed under the former path is stale."""
+    """The record with the present module paths: a change of `pythonpath` gives each file another one. Results are kept
+    by module path, so what passed under the former one is stale."""
     former = {one.module for one in record.plan}.difference(registry.tools)
     dotted = {
         module: tool.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -217,7 +217,7 @@ def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
 def _all_gone(record: RunRecord) -> Problem:
     return Problem(
         code="all-gone",
-        message=f"run {record.run} cannot be resumed: none of its tools is in the project now",
+        message=f"run {record.run} cannot be resumed: none of its tools exists any more",
         hint="run the stale tools with: orch run --changed",
     )
 
@@ -276,9 +276,8 @@ def _step(
     tool = registry.tools[planned.module]
     wrong: list[Problem] = []
     given = bind_arguments(tool, registry, typed, values, wrong)
-    problems += [
-        one for one in wrong if one.code == "wrong-type"
-    ]  # a missing value was given in that run
+    # A missing value was given in that run.
+    problems += [one for one in wrong if one.code == "wrong-type"]
     by_name = {bound.param.name: bound for bound in given}
     every = {
         bound.param.name: bound for bound in bind_arguments(tool, registry, project, values, [])

@@ -1,4 +1,4 @@
-"""What is said of a word that selects nothing: why, and what was probably meant. Pure."""
+"""Why a word selects nothing, and what was probably meant. Pure."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ def unknown_path(
 ) -> Problem:
     """`path` is that of the word relative to the root, `folder` where it was typed, and `files` are those that were
     scanned."""
-    for one in registry.passed_over:
-        if one.path == path:
-            return _not_a_tool(path, one.line, one.reason)
-    if path in files:
+    if path in files or any(one.path == path for one in registry.passed_over):
         return _find_reason(path, registry)
     inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
     if inside:
@@ -53,7 +50,7 @@ def unknown_path(
 
 
 def unknown_name(word: str, registry: Registry, files: Collection[str]) -> Problem:
-    """`word` may have its `+`."""
+    """`word` is as it was typed, with its `+` and `tool:`."""
     core = word.removeprefix("+").removesuffix("+").removeprefix("tool:")
     message = f'unknown target "{word}"'
     if word != core and registry.stage(core) is not None:
@@ -91,7 +88,7 @@ def is_suffix(name: str, module: str) -> bool:
 
 
 def _find_reason(path: str, registry: Registry) -> Problem:
-    """Of a module that was scanned and is neither a tool nor broken nor disabled."""
+    """Why a module that was scanned is no tool, though it is neither broken nor disabled."""
     for warning in registry.warnings:
         place = warning.location
         if place is not None and place.path == path and warning.code in _REASONS:

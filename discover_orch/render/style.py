@@ -143,14 +143,15 @@ def wrap_prose(line: str, style: Style, pad: str = "") -> str:
 
 
 def cut(text: str, room: int, style: Style, *, is_prose: bool = True) -> str:
-    """What of `text` fits into `room` columns, with `…` for the rest; of prose whole words, unless the first is too
-    long."""
+    """What of `text` fits into `room` columns, with `…` for the rest; of prose whole words, unless these take less
+    than half of it, as before a long URL."""
     if len(text) <= room:
         return text
     mark = style.mark("…", "...")
     kept = text[: max(room - len(mark), 1)]
     if is_prose and text[len(kept)] != " ":
-        kept = kept.rpartition(" ")[0].rstrip() or kept
+        words = kept.rpartition(" ")[0].rstrip()
+        kept = words if 2 * len(words) >= len(kept) else kept
     return kept.rstrip() + mark
 
 

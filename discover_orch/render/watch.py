@@ -147,7 +147,7 @@ def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
     ]
     if diagnosis.observed or diagnosis.listed:
         rows.append(("data", _data(diagnosis)))
-    # Folders that do not exist are watched too: an import could find a module there.
+    # The others do not exist. They are watched because an import could find a module there.
     folders = [one for one in diagnosis.folders if one.inside]
     rows += [("" if at else "folders", _folder(one)) for at, one in enumerate(folders)]
     rows.append(("limits", _limits(diagnosis)))

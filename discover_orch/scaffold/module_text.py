@@ -23,9 +23,8 @@ def add_tags(data: bytes, tags: Mapping[str, str]) -> bytes:
     except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CannotTag(f"not valid Python: {error}") from None
     newline = "\r\n" if "\r\n" in text else "\n"
-    lines = text.split(
-        "\n"
-    )  # `ast` counts these, not the other ends of lines that `splitlines` knows
+    # `ast` counts these, not the other ends of lines that `splitlines` knows.
+    lines = text.split("\n")
     place = _find_place(tree)
     head, rest = lines[:place], lines[place:]
     added = [f"{name} = {value}" for name, value in tags.items()]

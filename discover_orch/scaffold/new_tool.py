@@ -59,7 +59,7 @@ def build_new_tool(
 
 
 def find_new_problems(before: Registry, after: Registry, name: str) -> list[Problem]:
-    """What the new tool makes wrong: the errors that it adds, and its name where another tool has it too."""
+    """The errors that the new tool causes, and a warning if its name means several tools now."""
     found = after.names.find(name)
     problems = [one for one in after.errors if one not in before.errors]
     if len(found) > 1:

@@ -63,7 +63,7 @@ def read_orchestrator(path: str, text: str, root: str | None = None) -> Orchestr
     imports = None if root is None else ImportedValues(read_sources(root, path))
     values = read_values(tree, package, imports)
     problems: list[Problem] = []
-    table = _find_table(values, path, problems)
+    table = _find_table(values, path)
     tools = tuple(_read_tools(table, path, problems))
     known = {tool.name for tool in tools}
     lists = tuple(_read_lists(_find_lists(values, path, known, problems), known, path, problems))
@@ -87,7 +87,7 @@ def _find(values: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
     return "", None
 
 
-def _find_table(values: Mapping[str, Any], path: str, problems: list[Problem]) -> Mapping[Any, Any]:
+def _find_table(values: Mapping[str, Any], path: str) -> Mapping[Any, Any]:
     """`TOOL_MAP`. Raises ProjectError where there is none, or none that the source says."""
     name, table = _find(values, TOOL_NAMES)
     if isinstance(table, list):  # names of modules

@@ -106,9 +106,8 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
         hint = "fix the syntax error, or remove STAGE if this is not a tool"
         return _problem("syntax", message, hint, path, _clamp(line, data), data)
-    if isinstance(
-        error, UnicodeError
-    ):  # Python 3.13 and later encode docstrings when they compile them
+    # Python 3.13 and later encode docstrings when they compile them.
+    if isinstance(error, UnicodeError):
         return _problem(
             "syntax",
             "not valid Python: a docstring contains half of a surrogate pair",

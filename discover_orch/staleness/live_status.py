@@ -304,8 +304,7 @@ class LiveStatus(Status):
         now.database = now.databases.main
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
-        """Adds the tools that these files concern; returns the keys of the files that another
-        program changed."""
+        """Adds the tools that these files concern; returns the keys of the files that another program changed."""
         self._present.versions.forget(paths)
         keys = {f"file:{path}" for path in paths}
         outside = {key for key in keys if not self._is_by_pipeline(key)}

@@ -34,7 +34,7 @@ class ModuleLocations(dict[str, Location]):
     """
 
     def __init__(self, project: Project, files: Container[str] = ()) -> None:
-        """`files` are some that exist now."""
+        """`files` are known to exist, so that the system is not asked for them."""
         super().__init__()
         self._files = files
         self._start = project.root.rstrip("/") + "/"

@@ -117,11 +117,8 @@ class SourceFiles:
         if unknown:
             from discover_orch.discovery.parallel_map import parallel_map
 
-            for path, file in zip(
-                unknown,
-                parallel_map(self._read_first, unknown, SourceFile | None),
-                strict=True,
-            ):
+            files = parallel_map(self._read_first, unknown, SourceFile | None)
+            for path, file in zip(unknown, files, strict=True):
                 self._note(path, file)
 
     def _read_first(self, path: str) -> SourceFile | None:

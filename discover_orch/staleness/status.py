@@ -80,7 +80,7 @@ class Status:
             self._written.add(result.module, result.writes)
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
-        self._find_moved = cache(self._read_moved)
+        self._known_overwritten = cache(self._find_known_overwritten)
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
@@ -175,15 +175,15 @@ class Status:
     ) -> dict[str, Overwritten]:
         """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
         gives all tools with a file that is not as its last writer left it."""
-        found, place = self._find_moved(module), self._place[module]
+        found, place = self._known_overwritten(module), self._place[module]
         result = self._results[place]
         if result.success is None and result.last.status in CUT_OFF:
             before = {one: key for one, key in disturbed().items() if self._place[one] < place}
             return found | before
         return found
 
-    def _read_moved(self, module: str) -> dict[str, Overwritten]:
-        """The same, of what this tool or a later one is remembered to have written."""
+    def _find_known_overwritten(self, module: str) -> dict[str, Overwritten]:
+        """The part of `_find_overwritten` that follows from the results alone, so it is found once."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
         others: Collection[str] = registry.flow.get(module, ())

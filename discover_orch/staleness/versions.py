@@ -87,10 +87,8 @@ class Versions:
         full = os.path.join(self._root, path)
         now = stat_file(full)
         if now is not None and path.endswith("-wal") and not now.st_size:
-            found = (
-                ABSENT,
-                "",
-            )  # a reader of a SQLite database that does not close it leaves an empty log
+            # A reader of a SQLite database that does not close it leaves an empty log.
+            found = ABSENT, ""
         elif now is None:
             found = (EXISTS if os.path.exists(full) else ABSENT), ""
         elif known_mark and file_mark(now) == known_mark:

@@ -181,9 +181,8 @@ def read_run(
         for module, attempt in zip(start.modules, starts, strict=True):
             if attempt >= min(attempts.get(module, 1), MOST_ATTEMPTS):
                 begun.add(module)
-            elif (
-                module in ordered and module not in ended
-            ):  # sent to a worker that has not begun it
+            elif module in ordered and module not in ended:
+                # It was sent to a worker that has not begun it.
                 ordered.discard(module)
                 if module in before:
                     ended[module] = before[module]

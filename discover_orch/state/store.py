@@ -178,7 +178,8 @@ def flows_stamp(root: str) -> str:
 def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
     """A file name that is not UTF-8 has lone surrogates in Python. msgspec refuses these, and `json` escapes them.
 
-    `is_sorted`: equal mappings give the same bytes, whatever their order."""
+    `is_sorted`: equal mappings give the same bytes, whatever their order.
+    """
     try:
         return msgspec.json.encode(document, order="sorted" if is_sorted else None)
     except UnicodeEncodeError:

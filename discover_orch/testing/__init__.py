@@ -8,9 +8,8 @@ process, keeps no history and observes nothing. The plugin and users import this
 
 from __future__ import annotations
 
-TYPE_CHECKING = (
-    False  # type checkers take it for True; a test imports this file for its types alone
-)
+# Type checkers take it for True. A test imports this file for its types alone.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Protocol

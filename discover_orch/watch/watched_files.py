@@ -77,7 +77,7 @@ class WatchedFiles:
             if known is not None:
                 was_name, is_name = known == EXISTS, signature == EXISTS
                 return was_name != is_name and ABSENT not in (known, signature)
-            # Else it has just appeared where everything counts.
+            # In a folder that was searched or listed before, it is not new here: it has just appeared.
             was_searched = was_scanned == self._scanned and self._is_in_scanned(path)
             return not was_searched and split(path)[0] not in was_listed
 
@@ -266,6 +266,7 @@ class WatchedFiles:
         return known != ABSENT and path[-1:] != "/" and self._sign(path) != ABSENT
 
     def _counts(self, path: str) -> bool:
+        """Whether what is in the file counts, or its name alone."""
         return self._is_file(path) or self._is_listed(path)
 
     def _is_listed(self, path: str) -> bool:

@@ -13,7 +13,6 @@ import sys
 
 from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.observation import FileStat, file_stat
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
     find_files,
@@ -21,6 +20,7 @@ from discover_orch.worker.observed_paths import (
     parent_folders,
     resolve_paths,
 )
+from discover_orch.worker.opened_databases import database_signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     from discover_orch.worker.call_stacks import CallStacks
     from discover_orch.worker.native_files import NativeFiles
+    from discover_orch.worker.opened_databases import Signature
     from discover_orch.worker.project_code import ProjectCode
-
-    Signature = tuple[FileStat | None, ...]
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
@@ -372,34 +371,3 @@ def _is_opening_database(frame: FrameType | None) -> bool:
 
 def _is_import_code(opener: str) -> bool:
     return opener in IMPORT_CODE or opener.startswith(OWN_FOLDER)
-
-
-def database_signature(path: str) -> Signature:
-    """The stat of a database, and the size and the time of its write-ahead log; it differs once the database has
-    changed. A reader may make an empty log, and change the ctime of a log."""
-    signature: list[FileStat | None] = []
-    for one in (path, path + "-wal"):
-        try:
-            found = os.stat(one)
-        except OSError:
-            signature.append(None)
-        else:
-            if one == path:
-                signature.append(file_stat(found))
-            else:
-                size = found.st_size
-                signature.append((size, found.st_mtime_ns, 0, 0) if size else None)
-    return tuple(signature)
-
-
-def has_log(path: str) -> bool:
-    """Whether the SQLite database has a write-ahead log: byte 18 of its header says so
-    (https://sqlite.org/fileformat.html)."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return os.read(fd, 19)[18:] == b"\2"
-    finally:
-        os.close(fd)

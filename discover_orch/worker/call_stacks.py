@@ -71,8 +71,8 @@ class CallStacks:
         """Call it before the first file or table is noted in `rest`."""
         self._state.note(())
 
-    def find_reader(self) -> set[str]:
-        """The tables that the stack of the caller's caller has read, to add to."""
+    def tables_of_caller(self) -> set[str]:
+        """What the user's code that called the caller of this has read, to add to; see `TableLog`."""
         if self._project.cached or self._project.helpers:
             return self.find(sys._getframe(2)).tables
         if not self.rest.opened and not self.rest.tables:
@@ -129,7 +129,7 @@ class CallStacks:
         changed = self._state.find_changed() if stacks else ()
         for stack in stacks:
             files = dict.fromkeys(self._find_sharers(stack))
-            # A query changes what libraries keep for themselves, such as compiled statements.
+            # A query changes what libraries keep for themselves, such as compiled statements: no rows.
             with_tables = {*files}.union(
                 one.file
                 for one in changed

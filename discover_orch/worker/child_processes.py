@@ -79,9 +79,8 @@ def end_process() -> None:
     """
     sweep(set(), 0)
     for one in gc.get_objects():
-        if issubclass(
-            type(one), BUFFERED_FILES
-        ):  # `isinstance` would ask attributes of the user's objects
+        # `isinstance` would ask attributes of the user's objects.
+        if issubclass(type(one), BUFFERED_FILES):
             with contextlib.suppress(Exception):
                 one.flush()
     gc.freeze()

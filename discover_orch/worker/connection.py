@@ -99,7 +99,7 @@ class ToolConnection:
             observer.note_database(self.file)
         if self.tables is not None:
             observer.note_attached(self.tables.list_attached())
-            self.tables.find_reader = observer.find_reader
+            self.tables.tables_of_caller = observer.tables_of_caller
 
     def _open_ledger(self, conn: Any) -> None:
         from discover_orch.databases.ledger import find_ledger

@@ -292,10 +292,8 @@ class ModuleState:
             return any(map(self._may_keep, _find_kept(value)))
         if id(kind) in _TUPLES:
             return any(map(self._may_keep, gc.get_referents(value)))
-        if kind is CellType:
-            return not all(
-                issubclass(type(one), type) for one in gc.get_referents(value)
-            )  # of `super()`
+        if kind is CellType:  # that of `super()` has a class
+            return not all(issubclass(type(one), type) for one in gc.get_referents(value))
         return id(kind) in _CONTAINERS or self._kind(kind) is not None
 
     def _kind(self, kind: type) -> str | None:

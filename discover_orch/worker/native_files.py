@@ -343,13 +343,9 @@ def _describe_children() -> tuple[object, ...]:
 def is_foreign_library(name: str, file: str) -> bool:
     """Whether this is an extension module that belongs neither to Python nor to orch."""
     is_standard = file.startswith(STANDARD_LIBRARY) and not any(part in file for part in INSTALLED)
-    return not (
-        is_standard
-        or name.partition(".")[0] in OWN_EXTENSIONS
-        or name.endswith(
-            "__mypyc"
-        )  # compiled Python, such as the parser of SQL: it opens files as Python does
-    )
+    # Compiled Python, such as the parser of SQL, opens files as Python does.
+    is_python = name.endswith("__mypyc")
+    return not (is_standard or is_python or name.partition(".")[0] in OWN_EXTENSIONS)
 
 
 def _is_foreign_extension(module: object) -> bool:

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.table_name import WHOLE
-from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths
+from discover_orch.worker.opened_databases import database_signature
 from discover_orch.worker.used_files import UsedFiles
 
 TYPE_CHECKING = False
@@ -46,8 +47,7 @@ class Observer:
         self._audit = AuditHook(project, self._native, self._stacks)
         self._files = UsedFiles(self._audit, self._paths)
         self._environment = EnvironmentReads(project, self._stacks)
-        #: The tables that the code running now has read, to add to.
-        self.find_reader = self._stacks.find_reader
+        self.tables_of_caller = self._stacks.tables_of_caller
         project.note_use = lambda frame, name: self._stacks.find(frame).modules.update({name: None})
         self._began = (0, 0)
         self._setup: Observation | None = None

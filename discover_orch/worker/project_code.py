@@ -28,9 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-IS_INITIALIZING = (
-    "_initializing"  # what the import system sets on a spec while its module is imported
-)
+#: What the import system sets on a spec while its module is imported.
+IS_INITIALIZING = "_initializing"
 
 
 class ProjectCode:

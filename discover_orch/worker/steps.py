@@ -11,11 +11,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import (
-    find_hint,
-    is_cancelled,
-    is_lock_error,
-)
+from discover_orch.databases.transactions import find_hint, is_cancelled, is_lock_error
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.model.ledger import AlreadyCommitted

@@ -45,12 +45,10 @@ def note_ignored(returned: object, metrics: Mapping[str, object]) -> list[str]:
         return [f"run() returned a mapping that cannot be read: {kept}"]
     if left <= 0:
         return []
-    what = (
-        "1 value that is not a scalar and is"
-        if left == 1
-        else f"{left} values that are not scalars and are"
+    word = (
+        "value that is not a scalar and is" if left == 1 else "values that are not scalars and are"
     )
-    return [f"run() returned {what} ignored: {kept}"]
+    return [f"run() returned {left} {word} ignored: {kept}"]
 
 
 def _read_scalar(given: Any) -> tuple[bool, object]:

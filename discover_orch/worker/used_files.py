@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from discover_orch.model.observation import NOISE, NOISY_ENDS, file_stat, list_paths
-from discover_orch.worker.audit_hook import AuditHook, database_signature, has_log
+from discover_orch.model.observation import NOISE, NOISY_ENDS, list_paths
+from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
+from discover_orch.worker.opened_databases import compare_databases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,14 @@ class UsedFiles:
         written, removed = self._find_changed(inodes)
         read, missed = self._find_read(written, removed, inodes)
         if has_databases:
-            self._compare_databases(read, missed, written)
+            compare_databases(
+                self._audit.connected.copy(),
+                self._paths,
+                attached=self.attached,
+                read=read,
+                missed=missed,
+                written=written,
+            )
         listed = self._find_listed(missed)
         return {
             "read": tuple(read.values()),
@@ -137,38 +145,6 @@ class UsedFiles:
                     continue
                 read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
         return read, missed
-
-    def _compare_databases(
-        self, read: dict[str, FileState], missed: dict[str, None], written: dict[str, bool]
-    ) -> None:
-        """SQLite databases that the tool opened: compare them, since Python does not open the files."""
-        for path, before in self._audit.connected.copy().items():
-            shown = self._paths.relative(path)
-            if path == self._paths.database or self._paths.is_noise(shown):
-                continue
-            after = database_signature(path)
-            if after[0] is None:
-                missed[shown] = None
-                continue
-            if after != before:
-                written[shown] = False
-            if before[0] is not None:
-                read[shown] = (shown, *after[0])
-                is_own_log = path in self.attached  # `conn` writes to it too
-                if after == before and not is_own_log and has_log(path):
-                    self._add_log(path + "-wal", read, missed)
-
-    def _add_log(self, path: str, read: dict[str, FileState], missed: dict[str, None]) -> None:
-        """Another program that has the database open may keep what it writes in the log for a long time."""
-        shown = self._paths.relative(path)
-        try:
-            found = os.stat(path)
-        except OSError:
-            found = None
-        if found is not None and found.st_size:
-            read[shown] = (shown, *file_stat(found))
-        else:  # an empty one counts as none
-            missed[shown] = None
 
     def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
         listed = {}

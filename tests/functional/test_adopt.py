@@ -222,9 +222,8 @@ def test_every_list_selects_the_same_tools_in_the_same_order(
         assert [line for line in kept if line] == [line for line in text.splitlines() if line]
     again = orch("adopt", "old_pipeline.py", "--check")
     assert "nothing to write" in again.out
-    assert again.out[
-        0
-    ].isdigit()  # it begins with the numbers of tools and lists, not with an empty line
+    # It begins with the numbers of tools and lists, not with an empty line.
+    assert again.out[0].isdigit()
 
 
 def test_everything_runs_as_before(project: Project, orch: Orch) -> None:

@@ -49,9 +49,8 @@ def settled(project: Project, orch: Orch) -> Path:
         os.utime(root / path, (before, before))
     assert orch("run").code == 0
     deadline = time.monotonic() + 60
-    while not (
-        root / ".orch/all-fresh"
-    ).exists():  # what has just been written may change again unseen
+    # What has just been written may change again unseen.
+    while not (root / ".orch/all-fresh").exists():
         assert time.monotonic() < deadline
         assert orch("run", "--changed").out == AT_ONCE
     return root

@@ -123,9 +123,8 @@ def test_project_code_that_a_child_process_runs_counts_with_all_that_it_imports(
         },
     )
     check_each(orch, root, {"scripts/plot.py": ()}, "# a comment\n")
-    (root / "scripts/beside.py").write_text(
-        "X = 200\n"
-    )  # another size: the child trusts its bytecode by that
+    # Of another size: the child trusts its bytecode by that.
+    (root / "scripts/beside.py").write_text("X = 200\n")
     answer = orch("run", "--changed", "--json")
     assert ran(answer) == ["one"], answer.text
     assert (root / "out/one.txt").read_text() == "200\n"

@@ -67,9 +67,8 @@ def test_who_reads_what_a_failed_tool_committed_is_stale(
     project: Project, orch: Orch, body: str, config: str
 ) -> None:
     root = fail(project, orch, body, config)
-    assert count(root) == (
-        1 if config else 2
-    )  # it stays; with "none" the success left its row uncommitted
+    # It stays. With "none" the success left its row uncommitted.
+    assert count(root) == (1 if config else 2)
     assert reasons(orch) == {"a": ["failed (run 2)"], "b": WRITTEN}
     answer = orch("run", "b", "--changed")
     assert (answer.code, "1 passed" in answer.out) == (0, True)

@@ -208,9 +208,8 @@ def test_the_password_of_any_url_is_shown_nowhere(project: Project, orch: Orch) 
     assert "error: a needs dsn again" in orch("run", "--resume", "--n", "1").err
     assert orch("run", *words, "--n", "1", env=shop).code == 0
     fresh = orch("status", "a", "--dsn", url.replace(SECRET, "another"), "--n", "1", env=shop)
-    assert fresh.out.startswith("a  fresh\n"), (
-        fresh.text
-    )  # the password does not count, the host does
+    # The password does not count, the host does.
+    assert fresh.out.startswith("a  fresh\n"), fresh.text
     stale = orch("status", "a", "--dsn", url.replace("host", "elsewhere"), "--n", "1", env=shop)
     assert "--dsn: postgresql://ada:***@host/db → postgresql://ada:***@elsewhere/db" in stale.out
     assert_nowhere(stale, root)

@@ -29,6 +29,7 @@ UNREACHED = (
     "discovery.parse_files",
     "worker.loader",
     "worker.main",
+    "worker.steps",
     "execution.supervisor",
     "discovery.registry",
     "planning.project_view",
@@ -105,6 +106,7 @@ def test_a_look_without_parameters_never_loads_what_runs(project: Project) -> No
         runners = (
             "worker.loader",
             "worker.main",
+            "worker.steps",
             "execution.supervisor",
             "worker.resources",
             "execution.session",

@@ -66,9 +66,8 @@ def library(tmp_path: Path) -> Callable[[str, str], str]:
     return write
 
 
-AHEAD = (
-    "import sys, os\nis_ahead = 'src.a' not in sys.modules\n"  # only the tool's own import is late
-)
+# Only the tool's own import is late.
+AHEAD = "import sys, os\nis_ahead = 'src.a' not in sys.modules\n"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +110,8 @@ def test_a_library_is_preloaded_unless_it_is_not_wanted(
         for version in range(1, 3):
             save(root / "src/a.py", tool_text(version, top=top, body=body))
             output = watch.next_run().output["a"]
-        assert (
-            output.replace("noise\n", "") == f"{not preload}\n2\n"
-        )  # what it prints is of no tool
+        # What a module prints while it is preloaded is not the output of a tool.
+        assert output.replace("noise\n", "") == f"{not preload}\n2\n"
         assert ("noise" in output) == bool(noise)
         assert "noise" not in watch.stderr
 

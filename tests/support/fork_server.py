@@ -104,9 +104,8 @@ class ForkServer:
         meanwhile: Callable[[int], None] | None = None,
     ) -> Answer:
         """`meanwhile` is called with the process id while the command runs, and may end it."""
-        if (
-            self._process.poll() is not None
-        ):  # a test has ended all processes that its own had started
+        if self._process.poll() is not None:
+            # A test has ended all processes that its own had started.
             self._end()
             self._process = _start_server(self._code)
         assert self._process.stdin is not None

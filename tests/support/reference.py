@@ -237,7 +237,7 @@ def _document(command: str) -> str:
 
 
 def _watch_diagnostics() -> str:
-    """Its values depend on the machine, so that it is not recorded."""
+    """Its values depend on the machine, so it is not recorded."""
     shape = Shape()
     folder = WatchedFolder(path="", is_deep=True, filesystem="", sends_events=True, inside=1)
     warning = Problem(code="", message="")

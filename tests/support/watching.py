@@ -25,9 +25,8 @@ from tests.support.project_builder import clean_environment
 from tests.support.running import DEADLINE, SIGNALS, find_marked, is_gone, wait_until
 
 Event = dict[str, Any]
-TIME_TO_GO = (
-    30.0  # seconds until no process may be left; two are promised, on a machine that is not busy
-)
+# Seconds until no process may be left; two are promised, on a machine that is not busy.
+TIME_TO_GO = 30.0
 SENTINEL = "src/sentinel.py"
 MARK = "WATCH_TEST_MARK"  # in the environment of all that a watch starts
 #: A tool that only prints would else be downstream of all tools of earlier stages, since its data flow is unknown.
@@ -66,9 +65,8 @@ class _Unfinished:
     output: dict[str, str] = field(default_factory=dict)
 
 
-NUMBERS = itertools.count(
-    1
-)  # of sentinels: none like another, also in a project that is watched again
+# Of sentinels: none like another, also in a project that is watched again.
+NUMBERS = itertools.count(1)
 
 
 class Watching:

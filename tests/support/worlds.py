@@ -305,8 +305,6 @@ ALL = (
     "resume",
     "delete",
 )
-#: What no kernel event is promised for: a native reader without a process or a third-party extension module.
-UNPROMISED = ("native",)
 TABLES = ("t", "u", "v", "w")
 OUTPUTS = ("out/f.txt", "out/g.txt", "out/h.txt", "out/k.txt")
 SIDE = ("s.txt", "r.txt")

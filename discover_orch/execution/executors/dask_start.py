@@ -80,9 +80,8 @@ def silence_dask() -> None:
 def connect(address: str, seconds: float = TIME_TO_CONNECT) -> tuple[Client, int]:
     """A client, and the number of the cluster's threads. Raises UsageError after so many seconds."""
     try:
-        get_backend(
-            parse_address(address)[0]
-        )  # a client that fails at this would be left half made
+        # A client that fails at this would be left half made.
+        get_backend(parse_address(address)[0])
         client = Client(address, timeout=seconds, set_as_default=False, name="orch")
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -284,9 +284,8 @@ class LocalExecutor:
                 if step == self._behind:
                     self._behind = None
                 if self._ordered_after[step] == worker.failures and not self._is_retiring:
-                    self._retire(
-                        worker
-                    )  # an interrupt of the tool's own: it declines all further steps
+                    # An interrupt of the tool's own: the worker declines all further steps.
+                    self._retire(worker)
                 yield from self._decline([step])
             case ForeignWrite():
                 yield DatabaseWritten()

@@ -21,7 +21,7 @@ def end_of_tool(
     is_timed_out: bool,
     is_committing: bool,
 ) -> ToolFinished:
-    """How the tool ended whose worker has died. `sentence` says how the process did."""
+    """How a tool ended whose worker died. `sentence` says how the process ended."""
     failure = Failure(
         kind="crash",
         type=died.signal or "crash",

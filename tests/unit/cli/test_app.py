@@ -77,7 +77,7 @@ def orch(*words: str, files: Mapping[str, str] | None = None) -> int:
         ("status --select fetch", "targets need no option: orch status TARGET"),
         ("run -j 4", "no such option: -j hint: run several tools at the same time with: --jobs N"),
         ("run --lf", "orch run --resume continues the run that failed"),
-        ("run --force", "orch run runs its targets also where they are fresh"),
+        ("run --force", "orch run also runs fresh targets"),
         ("list --tree", "hint: orch list --help shows how to use it"),
         ("init shop", "unexpected argument: shop hint: orch init works in the current folder"),
         ("completion tcsh", "error: invalid SHELL: 'tcsh' is not one of 'bash', 'zsh', 'fish'"),

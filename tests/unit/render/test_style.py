@@ -146,7 +146,10 @@ def test_a_word_that_is_wider_than_the_screen_stays_whole() -> None:
         ("one two three", 8, "one two…"),
         ("one two three", 7, "one…"),
         ("onetwothree", 5, "onet…"),
+        ("ValueError: https://example.org/a/b", 24, "ValueError: https://exa…"),
     ],
 )
-def test_a_cut_text_ends_after_a_word(text: str, room: int, shown: str) -> None:
+def test_a_cut_text_ends_after_a_word_unless_most_of_it_is_one_word(
+    text: str, room: int, shown: str
+) -> None:
     assert cut(text, room, Style()) == shown

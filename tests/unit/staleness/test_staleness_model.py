@@ -106,9 +106,8 @@ class World:
         for place in range(self.random.randint(2, 6)):
             stage += self.random.random() < 0.4
             self.tools.append(self._make_tool(place, stage))
-        for place, tool in enumerate(
-            self.tools
-        ):  # names that later tools make do not count in a listing
+        # Names that later tools make do not count in a listing.
+        for place, tool in enumerate(self.tools):
             later = set[Key]().union(*(_changed(one.ops) for one in self.tools[place + 1 :]))
             if not later.isdisjoint(FILES):
                 tool.ops = tuple(op for op in tool.ops if op.kind != "list")

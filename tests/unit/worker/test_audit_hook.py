@@ -23,10 +23,11 @@ from typing import Any
 import pytest
 
 from discover_orch.model.search_path import OWN_FOLDER
-from discover_orch.worker.audit_hook import AuditHook, database_signature
+from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths
+from discover_orch.worker.opened_databases import database_signature
 from discover_orch.worker.project_code import ProjectCode
 from tests.support.forked import run_forked
 
@@ -247,25 +248,6 @@ def test_a_database_that_is_opened_twice_is_known_as_it_was_at_first(root: Path)
 def test_a_database_that_orch_opens_is_not_noted(root: Path) -> None:
     code = "exec(compile('sqlite3.connect(\"a.db\")', OWN_FOLDER + 'x.py', 'exec'))"
     assert noted(root, code) == {}
-
-
-def test_a_database_has_another_sign_once_anything_was_written_to_it(tmp_path: Path) -> None:
-    path = str(tmp_path / "a.db")
-    assert database_signature(path) == (None, None)
-    with closing(sqlite3.connect(path)) as conn:
-        conn.execute("CREATE TABLE t(a)")
-        made = database_signature(path)
-        assert made[0] is not None
-        assert made[1] is None
-        conn.execute("PRAGMA journal_mode = WAL")
-        conn.execute("PRAGMA wal_autocheckpoint = 0")
-        before = database_signature(path)
-        conn.execute("INSERT INTO t VALUES (1)")
-        conn.commit()
-        after = database_signature(path)
-    assert after[0] == before[0]  # it was not moved into the file yet
-    assert after[1] != before[1]
-    assert database_signature(path) != after
 
 
 # From step to step.

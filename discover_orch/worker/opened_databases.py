@@ -1,0 +1,92 @@
+"""SQLite databases that a tool opens by itself: SQLite opens their files, not Python, so their states are compared."""
+
+from __future__ import annotations
+
+import os
+
+from discover_orch.model.observation import FileStat, file_stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from discover_orch.model.observation import FileState
+    from discover_orch.worker.observed_paths import ObservedPaths
+
+    Signature = tuple[FileStat | None, ...]
+
+
+def database_signature(path: str) -> Signature:
+    """The stat of a database, and the size and the time of its write-ahead log; it differs once the database has
+    changed. A reader may make an empty log, and change the ctime of a log."""
+    signature: list[FileStat | None] = []
+    for one in (path, path + "-wal"):
+        try:
+            found = os.stat(one)
+        except OSError:
+            signature.append(None)
+        else:
+            if one == path:
+                signature.append(file_stat(found))
+            else:
+                size = found.st_size
+                signature.append((size, found.st_mtime_ns, 0, 0) if size else None)
+    return tuple(signature)
+
+
+def compare_databases(
+    connected: Mapping[str, Signature],
+    paths: ObservedPaths,
+    *,
+    attached: Collection[str],
+    read: dict[str, FileState],
+    missed: dict[str, None],
+    written: dict[str, bool],
+) -> None:
+    """Adds what the tool did to databases to `read`, `missed` and `written`.
+
+    `connected` are those that it opened, by their real paths, as they were before. `conn` also writes to those that
+    are `attached` to it.
+    """
+    for path, before in connected.items():
+        shown = paths.relative(path)
+        if path == paths.database or paths.is_noise(shown):
+            continue
+        after = database_signature(path)
+        if after[0] is None:
+            missed[shown] = None
+            continue
+        if after != before:
+            written[shown] = False
+        if before[0] is not None:
+            read[shown] = (shown, *after[0])
+            if after == before and path not in attached and _has_log(path):
+                _add_log(path + "-wal", paths, read, missed)
+
+
+def _has_log(path: str) -> bool:
+    """Whether the SQLite database has a write-ahead log: byte 18 of its header says so
+    (https://sqlite.org/fileformat.html)."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.read(fd, 19)[18:] == b"\2"
+    finally:
+        os.close(fd)
+
+
+def _add_log(
+    path: str, paths: ObservedPaths, read: dict[str, FileState], missed: dict[str, None]
+) -> None:
+    """Another program that has the database open may keep what it writes in the log for a long time."""
+    shown = paths.relative(path)
+    try:
+        found = os.stat(path)
+    except OSError:
+        found = None
+    if found is not None and found.st_size:
+        read[shown] = (shown, *file_stat(found))
+    else:  # an empty one counts as none
+        missed[shown] = None
