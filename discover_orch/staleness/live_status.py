@@ -191,8 +191,8 @@ class LiveStatus(Status):
         params_of: Callable[[Tool], Params],
         code: ImportGraph,
     ) -> Change:
-        """There are other tools, or another order or configuration. Touches new tools, and those that are stale now
-        and were fresh, or for which the configuration differs."""
+        """There are other tools, or another order or configuration. Touches stale tools that are new or back, those
+        that are stale now and were fresh, and those for which the configuration differs."""
         were = self.freshness()
         self.code = code
         self._remembered |= self._memory.results(
@@ -202,13 +202,16 @@ class LiveStatus(Status):
         touched, causes = {}, {}
         for module, one in self.freshness().items():
             now, is_new = self._find_inputs(module), module not in self._baseline
-            if module not in were:  # also one that was gone for a while
+            has_come = module not in were  # is new, or was gone for a while
+            if has_come:
                 self._baseline[module] = now
             keys = tuple(_other_settings(self._baseline[module], now))
-            was_stale = module in were and not were[module].is_fresh
-            if one.reasons and (keys or not was_stale):
+            was_stale = not has_come and not were[module].is_fresh
+            # What it needs may be made just now, by a run that does not know of it.
+            if (one.reasons and (keys or not was_stale)) or (has_come and not one.is_fresh):
                 path = registry.tools[module].path
-                touched[module] = f"{path} is new" if is_new else one.reasons[-1 if keys else 0]
+                reasons = one.reasons or one.sentences
+                touched[module] = f"{path} is new" if is_new else reasons[-1 if keys else 0]
                 causes[module] = keys or (f"code:{path}",)
                 self._baseline[module] = now
         return Change(touched=touched, causes=causes, is_structural=True)

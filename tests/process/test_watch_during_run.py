@@ -107,6 +107,32 @@ def test_what_a_tool_needs_that_was_stopped_in_its_first_attempt_is_made_anew(
         assert (root / "f.txt").read_text() == "x"
 
 
+def test_a_tool_that_comes_back_while_what_it_reads_is_made_runs_afterwards(
+    project: Project,
+) -> None:
+    """Its own code is that of its last success, and the run in progress does not know of it."""
+    writes = "open('a.txt', 'w').write('{}')"
+    reads = tool_text(stage="two", body="print(open('a.txt').read())")
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\n',
+            "src/a.py": tool_text(stage="one", body=writes.format("old")),
+            "src/b.py": reads,
+        }
+    )
+    with watching(root) as watch:
+        (root / "src/b.py").unlink()
+        assert watch.wait_for("changed", gone=["b"])["tools"] == []
+        top, body = "import os, time", f"{GATE}\n{writes.format('new')}"
+        save(root / "src/a.py", tool_text(1, stage="one", top=top, body=body))
+        until_begun(watch, "a")
+        save(root / "src/b.py", reads)
+        assert "b" in watch.wait_for("changed", paths=["src/b.py"])["tools"]
+        (root / "go").touch()
+        watch.wait_for("tool_output", name="b", text="new\n0\n")
+        assert watch.settle() == [], watch.story()
+
+
 def test_an_unrelated_edit_lets_the_run_go_on(project: Project) -> None:
     root = project(
         {"src/a.py": tool_text(0), "src/z.py": tool_text(0, stage="z"), "src/lib.py": "X = 1\n"}

@@ -201,6 +201,13 @@ def test_a_new_tool_is_touched_and_one_that_comes_back_only_if_it_is_stale(live:
     assert list(names(live.save({"src/c.py": f"{text}y = 1\n"}))) == ["c"]
 
 
+def test_a_tool_that_comes_back_below_a_stale_one_is_touched(live: Live) -> None:
+    """A run that is making anew what it needs does not know of it."""
+    live.save({"src/c.py": None})
+    assert list(names(live.save({"in.csv": "2"}))) == ["a"]
+    assert names(live.save({"src/c.py": FILES["src/c.py"]})) == {"c": "upstream a is stale (a.txt)"}
+
+
 def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
     config = FILES["orch.toml"]
     change = live.save({"orch.toml": f"{config}[params.d]\nsince = '2'\n"})
