@@ -93,6 +93,11 @@ class Running:
         return tuple(module for module in self._order if module not in begun)
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The tool that runs, and those that wait."""
+        return (*filter(None, [self.current]), *self.waiting)
+
+    @property
     def passed(self) -> frozenset[str]:
         """Those that have passed for good: not while the transaction of the run is open."""
         return frozenset(one.module for one in self._ended if one.status == "passed")
@@ -153,12 +158,13 @@ class Schedule:
             case "affected":
                 wanted = self._find_wanted(stale, below.keys()) & inside
         wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
+        coming = wanted if self.run is None else wanted.union(self.run.unfinished)
         return Affected(
             hit=hit,
             below=below,
             runs=tuple(module for module in order if module in wanted),
-            left=tuple(module for module in order if module in stale - wanted),
-            stays_stale=self._find_staying(wanted),
+            left=tuple(module for module in order if module in stale - coming),
+            stays_stale=self._find_staying(wanted, coming),
             fresh=tuple(module for module in order if module in inside - stale),
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
@@ -176,10 +182,11 @@ class Schedule:
         ]
         return stale & (status.spread(roots).keys() | below)
 
-    def _find_staying(self, wanted: Set[str]) -> frozenset[str]:
-        """Those of these tools that are stale after their run because of something upstream that does not run."""
+    def _find_staying(self, wanted: Set[str], coming: Set[str]) -> frozenset[str]:
+        """Those of these tools that are stale after their run because of something upstream that does not run;
+        `coming` are all that run until then."""
         freshness = self._watched.status.freshness()
-        roots = [one for one, now in freshness.items() if now.reasons and one not in wanted]
+        roots = [one for one, now in freshness.items() if now.reasons and one not in coming]
         return self._watched.registry.downstream(roots) & wanted
 
     def decide(self, affected: Affected) -> Action:
