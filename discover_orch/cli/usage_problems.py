@@ -35,7 +35,7 @@ _FOR_RUN: Mapping[str, str] = {
     **dict.fromkeys(("fail-fast", "failfast"), "stop at the first tool that fails with: -x"),
     **dict.fromkeys(
         ("keep-going", "continue"),
-        "a run goes on with the tools that do not depend on a failed one",
+        "a run continues with the tools that do not depend on a failed one",
     ),
     **dict.fromkeys(("config", "config-file"), "choose the project with: -C DIR"),
     **dict.fromkeys(("db", "url", "connection"), "choose the database with: --database URL"),

@@ -46,7 +46,7 @@ def one_server() -> Iterator[None]:
 def observe(
     root: Path, code: str, *, given: Path | None = None, database: str = "", **environment: str
 ) -> Observation:
-    """What was seen of this code, run in the root; `given` is what the observer is told the root is."""
+    """What was seen of this code, run in the root; `given` is the root that the observer gets."""
     seen = _run(root, str(given or root), textwrap.dedent(code), database, environment)
     assert seen is not None
     return seen
@@ -54,12 +54,12 @@ def observe(
 
 def _run(
     root: Path,
-    told: str,
+    given: str,
     code: str,
     database: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Observation | None:
-    program = BEGIN.format(root=told, database=database) + code + END
+    program = BEGIN.format(root=given, database=database) + code + END
     answer = server.run(root, program, env=environment)
     assert answer.code == 0, answer.text
     message: Any = decode_message(answer.out.encode())
