@@ -57,7 +57,7 @@ class State:
     """Where the tool is within orch's transaction."""
 
     def __init__(self) -> None:
-        # Nobody can guess the name, so no savepoint of the tool can hide this one.
+        # The name cannot be guessed, so no savepoint of the tool can hide this one.
         self.savepoint = b"orch_" + secrets.token_hex(8).encode()
         self.is_open = False  # the tool has begun a transaction
         self.has_savepoint = False  # orch's is set

@@ -23,5 +23,5 @@ _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
 
 
 def is_skipped_file(name: str) -> bool:
-    """Whether a Python file is no tool by its name: a test, `conftest.py`, `orchconf.py`, `__main__.py`."""
+    """Whether a Python file cannot be a tool by its name: a test, `conftest.py`, `orchconf.py`, `__main__.py`."""
     return name in _SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py")

@@ -43,7 +43,7 @@ def _executor(project: Project) -> Iterator[Problem]:
             module, _, factory = name.partition(":")
             path = _find_module(module, project)
             if path is None:
-                message = f'executor = "{name}": there is no module {module}'
+                message = f'executor = "{name}": the module {module} does not exist'
                 hint = "correct the name, or add the folder of the module to pythonpath"
                 yield _warning(project, message, hint)
             elif not _defines(path, factory):

@@ -88,7 +88,7 @@ def is_suffix(name: str, module: str) -> bool:
 
 
 def _find_reason(path: str, registry: Registry) -> Problem:
-    """Why a module that was scanned is no tool, though it is neither broken nor disabled."""
+    """Why a module that was scanned is not a tool, though it is neither broken nor disabled."""
     for warning in registry.warnings:
         place = warning.location
         if place is not None and place.path == path and warning.code in _REASONS:

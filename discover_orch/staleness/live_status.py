@@ -192,8 +192,10 @@ class LiveStatus(Status):
         code: ImportGraph,
     ) -> Change:
         """There are other tools, or another order or configuration. Touches stale tools that are new or back, those
-        that are stale now and were fresh, and those for which the configuration differs."""
+        that are stale now and were fresh, those that are stale for themselves and were not, and those for which the
+        configuration differs."""
         were = self.freshness()
+        stale_themselves = {module for module, one in self._own.items() if one.reasons}
         self.code = code
         self._remembered |= self._memory.results(
             [module for module in registry.order if module not in self._remembered]
@@ -206,9 +208,14 @@ class LiveStatus(Status):
             if has_come:
                 self._baseline[module] = now
             keys = tuple(_other_settings(self._baseline[module], now))
-            was_stale = not has_come and not were[module].is_fresh
+            is_newly_stale = (
+                has_come
+                or were[module].is_fresh
+                # A tool may have been stale only because the tool that is gone had to run.
+                or (self._own[module].reasons and module not in stale_themselves)
+            )
             # What it needs may be made just now, by a run that does not know of it.
-            if (one.reasons and (keys or not was_stale)) or (has_come and not one.is_fresh):
+            if (one.reasons and (keys or is_newly_stale)) or (has_come and not one.is_fresh):
                 path = registry.tools[module].path
                 reasons = one.reasons or one.sentences
                 touched[module] = f"{path} is new" if is_new else reasons[-1 if keys else 0]

@@ -233,8 +233,9 @@ class Schedule:
     # What waits.
 
     def held(self) -> frozenset[str]:
-        """The queued tools that wait for a file to be fixed: they import it, they are downstream of a tool that is
-        none because of it, or they are downstream of a queued tool that waits and were not changed themselves."""
+        """The queued tools that wait for a file to be fixed: they import it, they are downstream of a tool that
+        cannot be found because of it, or they are downstream of a queued tool that waits and were not changed
+        themselves."""
         if self._watched.problems:  # as while the configuration cannot be read
             return frozenset(self.queue)
         own = self._cannot_run(self.queue)
@@ -266,7 +267,7 @@ class Schedule:
         return self.run is not None and bool(self._cannot_run(self.run.waiting))
 
     def _cannot_run(self, modules: Iterable[str]) -> set[str]:
-        """Those that have code which cannot be read now, or that need a tool which is none now."""
+        """Those that have code which cannot be read now, or that need a tool that cannot be found now."""
         status, registry = self._watched.status, self._watched.registry
         if any(one.concerns_all for one in registry.broken):
             return {*modules}
@@ -378,7 +379,7 @@ class FeedbackLoops:
         reported = []
         for key in sorted(suspects - self.muted):
             runs = self._runs[key] = self._runs.get(key, 0) + 1
-            # Nobody saves data many times a second.
+            # A user does not save data many times a second.
             kind, _, path = key.partition(":")
             is_generated = kind != "code" or self._is_output(path)
             if is_generated and runs > MOST_RUNS:

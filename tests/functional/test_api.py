@@ -521,7 +521,7 @@ def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(
     assert (root / "ran").exists()
     with pytest.raises(OrchError, match='executor="dsk" is not an executor'):
         found.run("page", executor="dsk")
-    with pytest.raises(OrchError, match="there is no module nowhere"):
+    with pytest.raises(OrchError, match="the module nowhere does not exist"):
         found.run("page", executor="nowhere:pool")
     with pytest.raises(OrchError, match="dask_address cannot be combined"):
         found.run("page", executor="command", dask_address="tcp://x")

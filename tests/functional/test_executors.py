@@ -203,7 +203,7 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
     ("words", "message"),
     [
         (("--executor", "dsk"), '--executor dsk is not an executor\n  hint: did you mean "dask"?'),
-        (("--executor", "nopools:x"), "cannot be loaded: there is no module nopools"),
+        (("--executor", "nopools:x"), "cannot be loaded: the module nopools does not exist"),
         (("--executor", "pools:nothing"), "the module pools has no function nothing"),
         (("--executor", "pools:broken"), "cannot be made: ValueError: no pool today"),
         (("--executor", "pools:number"), "returns int, which is not a concurrent.futures.Executor"),
@@ -324,7 +324,9 @@ def test_check_reports_an_executor_that_cannot_be_loaded_and_tokens_that_are_mis
     assert 'executor = "pools:processes": pools defines no processes' in answer.out
     assert 'a needs the token "gpu", which is not defined' in answer.out
     assert answer.code == 0
-    assert "there is no module nopools" in orch("check", env={"ORCH_EXECUTOR": "nopools:x"}).out
+    assert (
+        "the module nopools does not exist" in orch("check", env={"ORCH_EXECUTOR": "nopools:x"}).out
+    )
 
 
 def test_a_connection_that_is_lost_while_the_tool_runs_makes_it_unknown(

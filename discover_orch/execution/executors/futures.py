@@ -250,7 +250,7 @@ def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == module_name
         if is_missing:
             raise _refuse(
-                f"the executor {name} cannot be loaded: there is no module {module_name}",
+                f"the executor {name} cannot be loaded: the module {module_name} does not exist",
                 "correct the name, or add the folder of the module to pythonpath",
             ) from None
         raise _refuse(

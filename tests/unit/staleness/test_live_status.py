@@ -208,6 +208,22 @@ def test_a_tool_that_comes_back_below_a_stale_one_is_touched(live: Live) -> None
     assert names(live.save({"src/c.py": FILES["src/c.py"]})) == {"c": "upstream a is stale (a.txt)"}
 
 
+def test_the_maker_of_a_table_is_touched_when_a_tool_that_wrote_into_it_is_deleted(
+    project: Project, orch: Orch
+) -> None:
+    fills = "conn.execute('DROP TABLE IF EXISTS t'); conn.execute('CREATE TABLE t (x)')"
+    root = project(
+        {
+            "src/a.py": f"STAGE = 's'\ndef run(conn): {fills}\n",
+            "src/b.py": "STAGE = 't'\ndef run(conn): conn.execute('INSERT INTO t VALUES (1)')\n",
+        }
+    )
+    assert orch("run").code == 0
+    change = Live(root).save({"src/b.py": None})
+    assert change.gone == ("b",)
+    assert "no longer a tool" in change.touched["src.a"]
+
+
 def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
     config = FILES["orch.toml"]
     change = live.save({"orch.toml": f"{config}[params.d]\nsince = '2'\n"})
