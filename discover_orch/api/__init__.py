@@ -4,8 +4,8 @@ A path goes in; a `Project` comes out, which gives values, events and results. A
 users need is here or, for `Project`, in `discover_orch`. It installs no signal handlers, prints nothing, and knows
 nothing of the command line. No package imports it; `discover_orch` does so when `Project` is first used.
 
-Doors: `project`. The others: `values` (what is given out), `events` (what happens in a run), `background` (the thread
-in which a run takes place).
+Doors: `project`. The others: `values` (what is given out), `events` (what happens in a run), `run_events` (a plan
+is run), `background` (the thread in which that takes place).
 """
 
 from discover_orch.api.events import (

@@ -6,15 +6,13 @@ of the project: tools run in worker processes.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from discover_orch.api.background import Interrupts, run_in_background
-from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunStarted, ToolFinished
+from discover_orch.api.events import Event, Note, RunFinished, RunStarted, ToolFinished
 from discover_orch.api.request import (
     Request,
     Resume,
@@ -24,12 +22,9 @@ from discover_orch.api.request import (
     with_executor,
     words_of,
 )
+from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
 from discover_orch.execution import session
-from discover_orch.execution.events import Event as OwnEvent
-from discover_orch.execution.events import nothing_to_do_events
-from discover_orch.execution.requirements import refuse_database, refuse_jobs
-from discover_orch.execution.shared_lock import SharedLock, acquire_shared_lock
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError, UsageError
 from discover_orch.planning import plan as planning
@@ -40,8 +35,6 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.notebook import project_html
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
-
-_RESUME = "Project.run(resume=True)"
 
 
 class Project:
@@ -139,7 +132,7 @@ class Project:
         view, found = self._plan(
             self._read(), targets, exclude, changed, resume, {**(params or {}), **more_params}
         )
-        names = _names(found)
+        names = found.names
         return Plan(
             steps=tuple(
                 Step(
@@ -237,77 +230,24 @@ class Project:
         _check_number("max_failures", max_failures)
         view = with_executor(self._read(), executor, dask_address)
         given = {**(params or {}), **more_params}
-        shared: SharedLock | None = None
         lock = _acquire_lock(str(self.root), wait=wait)
         if wait:  # files may have changed meanwhile
             view = replace(view, signatures={})
         try:
             settled = session.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = self._plan(view, targets, exclude, changed, resume, given)
-            project, registry = view.project, view.registry
-            refuse_database(plan, registry, project)
-            workers = project.jobs if jobs is None else jobs
-            refuse_jobs(plan, registry, project, workers)
-            shared = acquire_shared_lock(
-                plan, registry, project, waits=wait, hint="wait for it with wait=True"
+            notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)
+            yield from run_events(
+                view,
+                plan,
+                notes,
+                jobs=jobs,
+                dask_address=dask_address,
+                max_failures=max_failures,
+                waits=wait,
             )
-            reader = EventReader(_names(plan))
-
-            def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
-                side = session.open_far_side(
-                    plan,
-                    registry,
-                    project,
-                    jobs=workers,
-                    has_jobs=jobs is not None or "jobs" in project.origins,
-                    dask_address=dask_address,
-                    is_guest=True,
-                )
-                yield from session.run_plan(
-                    plan,
-                    registry,
-                    project,
-                    max_failures=max_failures,
-                    jobs=workers,
-                    side=side,
-                    requests=interrupts,
-                    signatures=view.signatures,
-                )
-
-            found = run_in_background(start) if plan.steps else iter(nothing_to_do_events(plan))
-            run, finished = "", None
-            try:
-                first = next(found)  # raises what is wrong with the executor
-                for problem in (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings):
-                    yield Note(problem=problem)
-                for event in itertools.chain([first], found):
-                    if shared is not None and (loss := shared.find_loss(_RESUME)) is not None:
-                        if loss.severity == "error":
-                            raise UsageError(loss)
-                        yield Note(problem=loss)
-                    shown = reader.read(event)
-                    if isinstance(shown, RunFinished):
-                        finished = shown  # its turn comes after the page is written
-                        continue
-                    if isinstance(shown, RunStarted):
-                        run = shown.run
-                    if shown is not None:
-                        yield shown
-                if project.report and run:
-                    from discover_orch.api.report import write_report  # few projects ask for it
-
-                    unwritten = write_report(project.root, run)
-                    if unwritten is not None:
-                        yield Note(problem=unwritten)
-                if finished is not None:
-                    yield finished
-            finally:
-                if isinstance(found, Generator):
-                    found.close()  # the run has ended before the lock is released
         finally:
             lock.release()
-            if shared is not None:
-                shared.release()
 
     def _plan(
         self,
@@ -378,10 +318,6 @@ def _refuse_missing(folder: str) -> None:
         message = f'folder "{folder}" does not exist'
         hint = "give the folder of the project, or one below it"
         raise ProjectError(Problem(code="no-project", message=message, hint=hint))
-
-
-def _names(plan: planning.Plan) -> dict[str, str]:
-    return {tool.module: tool.name for tool in (*(one.tool for one in plan.steps), *plan.fresh)}
 
 
 def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:

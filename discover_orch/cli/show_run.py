@@ -86,7 +86,7 @@ def run_and_show(
         side=side,
         signatures=view.signatures,
     )
-    names = {tool.module: tool.name for tool in (*plan.fresh, *(one.tool for one in plan.steps))}
+    names = plan.names
     renderer = RunRenderer(
         plan,
         console.out_style,

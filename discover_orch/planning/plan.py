@@ -68,6 +68,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     @property
+    def names(self) -> dict[str, str]:
+        """The names of the selected tools by module, those that need not run included."""
+        return {tool.module: tool.name for tool in (*(one.tool for one in self.steps), *self.fresh)}
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The values of secret parameters and the passwords of URLs, defaults included."""
         found: list[str] = []
