@@ -99,14 +99,6 @@ class Memory:
                 found[module] = ToolResult(module=module, last=LastOutcome(status=UPGRADED))
         return found
 
-    def durations(self, modules: Iterable[str]) -> dict[str, float]:
-        """Seconds that each of these tools took at its last success."""
-        return {
-            module: result.success.duration
-            for module, result in self.results(modules).items()
-            if result.success is not None and result.success.ended
-        }
-
     def write(self, result: ToolResult) -> None:
         self.is_lost |= not append_sealed(self._path(result.module), _TOOL, result)
 
