@@ -29,7 +29,7 @@ from discover_orch.staleness.fingerprint import (
     shared_keys,
     used_files,
 )
-from discover_orch.staleness.table_keys import ANY, attached_path, attached_paths, is_table_list
+from discover_orch.staleness.table_keys import ANY, attached_path, is_table_list
 
 
 class Upstream(Struct, frozen=True):
@@ -96,7 +96,7 @@ def compare(
         if reason is not None:
             yield reason
     yield from _missing(result, mark_of, writers, foreign_write)
-    if success.tables and not ignores_foreign:
+    if not ignores_foreign:
         yield from _foreign(success, foreign_write)
     read: tuple[Key, ...] | None = None
     for other in upstream:
@@ -115,13 +115,9 @@ def compare(
 
 def _foreign(success: Success, foreign_write: ForeignWrites) -> Iterator[Reason]:
     """The databases that the tool read and another program has written to since."""
-    attached = attached_paths(success.tables)
-    has_main = not attached or not all(map(attached_path, success.tables))
-    if has_main and foreign_write("") > success.asof:
-        yield Reason("database", seq=1)
-    for path in attached:
+    for path in dict.fromkeys(map(attached_path, success.tables)):
         if foreign_write(path) > success.asof:
-            yield Reason(f"attached:{path}", seq=1)
+            yield Reason(f"attached:{path}" if path else "database", seq=1)
 
 
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
