@@ -97,10 +97,8 @@ def reason_sentence(
             return f"{name}: {reason.then} → {reason.now}"
         case "python":
             return f"Python: {reason.then} → {reason.now}"
-        case "database":
-            return _database_sentence(reason)
-        case "attached":
-            return _attached_sentence(name, reason)
+        case "database" | "attached":
+            return _database_sentence(name, reason)
         case _:
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
@@ -147,35 +145,24 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     return f"{shown} was rewritten by {tool} ({when})"
 
 
-def _attached_sentence(path: str, reason: Reason) -> str:
-    """Versions are numbers; 0 is a file that does not exist."""
+def _database_sentence(path: str, reason: Reason) -> str:
+    """`path` is that of an attached file. Versions are "number name", of such a file the number alone; 0 is a database
+    that does not exist."""
     if reason.seq:
         return (
-            f'another program wrote to {path} (to ignore that, set external_writes = "ignore", or mark the '
-            "tools as fresh with orch accept)"
+            f"another program wrote to {path or 'the database'} (to ignore that, set external_writes = "
+            '"ignore", or mark the tools as fresh with orch accept)'
         )
-    if reason.now == "0":
-        return f"{path} is missing"
-    return f"{path} now exists" if reason.then == "0" else f"{path} was replaced"
-
-
-def _database_sentence(reason: Reason) -> str:
-    """Versions are "number name"; number 0 is a database that does not exist."""
-    if reason.seq:
-        return (
-            'another program wrote to the database (to ignore that, set external_writes = "ignore", or mark the '
-            "tools as fresh with orch accept)"
-        )
-    before, old = (reason.then or "").split(" ", 1) if reason.then else ("", "")
-    number, new = (reason.now or "").split(" ", 1) if reason.now else ("", "")
-    if not old or not new:
+    before, _, old = (reason.then or "").partition(" ")
+    number, _, new = (reason.now or "").partition(" ")
+    if not path and not (old and new):
         return "the tool uses the database in another way"
     if old != new:
         return f"database: {old} → {new}"
-    name = f"of {new}" if new.endswith("()") else new
+    shown = path or f"the database {f'of {new}' if new.endswith('()') else new}"
     if number == "0":
-        return f"the database {name} is missing"
-    return f"the database {name} {'now exists' if before == '0' else 'was replaced'}"
+        return f"{shown} is missing"
+    return f"{shown} {'now exists' if before == '0' else 'was replaced'}"
 
 
 def _when(reason: Reason, result: ToolResult) -> str:
