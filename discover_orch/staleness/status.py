@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
+from itertools import accumulate
 
 from msgspec.structs import replace
 
@@ -232,32 +233,29 @@ class _LatestSuccesses:
 
     def __init__(self, registry: Registry, results: Iterable[ToolResult]) -> None:
         self._registry = registry
-        self._ended = [one.success.ended if one.success else 0 for one in results]
-        ranks = max(registry.rank.values(), default=0) + 2
-        #: The latest success of a tool of an earlier stage: of any tool, and of one without a known write.
-        self._of_all, self._of_unsure = [0] * ranks, [0] * ranks
-        for module, ended in zip(registry.order, self._ended, strict=True):
-            rank = registry.rank[module] + 1
-            self._of_all[rank] = max(self._of_all[rank], ended)
-            if not registry.flows[module].has_writes:
-                self._of_unsure[rank] = max(self._of_unsure[rank], ended)
-        for line in (self._of_all, self._of_unsure):
-            for rank in range(1, ranks):
-                line[rank] = max(line[rank], line[rank - 1])
+        ended = [one.success.ended if one.success else 0 for one in results]
+        #: When each tool succeeded; for a tool whose reads are known only those without a known write count.
+        self._of_all = ended
+        self._of_unsure = [
+            0 if registry.flows[module].has_writes else one
+            for module, one in zip(registry.order, ended, strict=True)
+        ]
+        #: The latest of these before each place, and the place of the first tool of each stage.
+        self._latest_of_all = [*accumulate(self._of_all, max, initial=0)]
+        self._latest_of_unsure = [*accumulate(self._of_unsure, max, initial=0)]
+        self._first: dict[int, int] = {}
+        for place, module in enumerate(registry.order):
+            self._first.setdefault(registry.rank[module], place)
 
     def find_unknown(self, module: str, asof: int) -> Collection[str]:
         registry = self._registry
-        rank = registry.rank[module]
-        has_reads = registry.flows[module].has_reads
-        if (self._of_unsure if has_reads else self._of_all)[rank] <= asof:
+        end = self._first[registry.rank[module]]
+        ended, latest = self._of_all, self._latest_of_all
+        if registry.flows[module].has_reads:
+            ended, latest = self._of_unsure, self._latest_of_unsure
+        if latest[end] <= asof:
             return ()
-        return [
-            other
-            for other, ended in zip(registry.order, self._ended, strict=True)
-            if ended > asof
-            and registry.rank[other] < rank
-            and not (has_reads and registry.flows[other].has_writes)
-        ]
+        return [registry.order[place] for place in range(end) if ended[place] > asof]
 
 
 def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
