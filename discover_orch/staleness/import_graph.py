@@ -6,9 +6,8 @@ looks at each file once. Reads and parses; never imports.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -117,7 +116,8 @@ class ImportGraph:
         changed: set[str] = set()
         for path in paths:
             old, new = self.files.known(path), self.files.refresh(path)
-            if self._has_moved(path, was_there=old is not None, is_there=new is not None):
+            has_moved = (old is None) != (new is None) or path in self._locations.missing
+            if has_moved or path.endswith("/"):  # names may have to be looked up in other places
                 self._forget_locations()
             if old is None or new is None:
                 changed.add(path)
@@ -202,19 +202,6 @@ class ImportGraph:
         assert path is not None, module
         return path
 
-    def _has_moved(self, path: str, *, was_there: bool, is_there: bool) -> bool:
-        """Whether a name may have to be looked up in another place, since this file or a folder above it came or
-        went."""
-        missing = self._locations.missing
-        folders = [folder for folder in _folders_above(path) if folder in missing]
-        if path.endswith("/") and path not in missing:
-            return not os.path.isdir(os.path.join(self._root, path))
-        return (
-            (was_there and not is_there)
-            or (is_there and path in missing)
-            or any(os.path.isdir(os.path.join(self._root, folder)) for folder in folders)
-        )
-
     def _forget_locations(self) -> None:
         self._locations.forget()
         self._imports.clear()
@@ -232,11 +219,3 @@ def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[
     """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
     graph = ImportGraph(project)
     return {module: sorted(graph.reach(module)) for module in modules}
-
-
-def _folders_above(path: str) -> Iterator[str]:
-    """`a/` and `a/b/` for `a/b/c`, and for `a/b/` too."""
-    position = path.find("/")
-    while position >= 0:
-        yield path[: position + 1]
-        position = path.find("/", position + 1)
