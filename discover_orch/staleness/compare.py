@@ -36,7 +36,6 @@ class Upstream(Struct, frozen=True):
     """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
     data flow that is unknown."""
 
-    module: str
     result: ToolResult
     is_observed: bool
 
@@ -204,7 +203,7 @@ def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[R
     for key in keys:
         written, seq = find_write(key, other.result.writes)
         if seq > success.asof:
-            yield Reason(written, by=other.module, seq=seq)
+            yield Reason(written, by=other.result.module, seq=seq)
             return
     theirs = other.result.success
     if theirs is None or theirs.ended <= success.asof:
@@ -212,7 +211,8 @@ def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[R
     is_whole = theirs.is_whole and success.is_whole
     if is_whole and (other.is_observed or _exchange_files_alone(other.result, success)):
         return  # equal content stops the wave
-    yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
+    module = other.result.module
+    yield Reason(f"tool:{module}", by=module, seq=theirs.ended)
 
 
 def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
@@ -224,7 +224,7 @@ def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
 def find_overwritten(
     result: ToolResult,
     place: int,
-    earlier: Iterable[tuple[str, ToolResult]],
+    earlier: Iterable[ToolResult],
     writers: Mapping[Key, Writer],
     *,
     is_repeatable: bool,
@@ -236,7 +236,7 @@ def find_overwritten(
     inputs = success.inputs if success else result.tried
     read = find_read(result)
     found: dict[str, Overwritten] = {}
-    for module, other in earlier:
+    for other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)
             if is_table_list(key) or not makes(key, other):
@@ -251,7 +251,7 @@ def find_overwritten(
             # Unless the other tool has made it anew since.
             was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
             if is_moved or was_moved:
-                found[module] = (
+                found[other.module] = (
                     _tell_overwritten(key, written, writer, writers)
                     if is_moved and writer is not None
                     else Overwritten(written)
@@ -281,16 +281,15 @@ def _tell_overwritten(
 
 
 def find_disturbed(
-    results: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
+    earlier: Iterable[ToolResult], writers: Mapping[Key, Writer], mark_of: MarkOf
 ) -> dict[str, Overwritten]:
-    """The tools with a file that is not as its last writer left it. They must run again before a later tool that was
-    cut off in its first attempt, so that it is unknown what it writes."""
+    """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
+    that was cut off in its first attempt, so that it is unknown what it writes."""
     found: dict[str, Overwritten] = {}
-    for module, result in results:
+    for result in earlier:
         for key in result.writes:
-            is_file = key.startswith("file:") and key in writers
-            if is_file and writers[key].write.mark != mark_of(key):
-                found[module] = Overwritten(key)
+            if key.startswith("file:") and writers[key].write.mark != mark_of(key):
+                found[result.module] = Overwritten(key)
                 break
     return found
 

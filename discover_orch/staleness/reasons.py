@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from discover_orch.model.table_name import shown_table
-from discover_orch.staleness.compare import (
-    Reason,
-)
+from discover_orch.staleness.compare import Overwritten, Reason
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -66,8 +64,9 @@ def reason_sentence(
     its parameters where they are not given."""
     kind, _, name = reason.key.partition(":")
     if reason.is_by_gone:
-        shown = name if kind != "table" else table_text(reason.key)
-        return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
+        return (
+            f"{shown_key(reason.key)} still has what {reason.by} wrote, which is no longer a tool"
+        )
     match kind:
         case "code":
             return _code_sentence(name, reason)
@@ -103,6 +102,15 @@ def reason_sentence(
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
 
+def overwritten_sentence(module: str, one: Overwritten, name_of: Callable[[str], str]) -> str:
+    """Why the tool `module` must run again before another one; `name_of` as above."""
+    shown, maker = shown_key(one.key), name_of(module)
+    if one.may_be_by:
+        writer = name_of(one.may_be_by)
+        return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
+    return f"{shown} is no longer as {maker} left it"
+
+
 def _code_sentence(path: str, reason: Reason) -> str:
     if reason.now is None:
         return f"{path} is no longer imported"
@@ -126,13 +134,13 @@ def _file_sentence(
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
 
 
-def table_text(key: Key) -> str:
-    """`table raw` for `table:3:raw`."""
-    return shown_table(table_name(key))
+def shown_key(key: Key) -> str:
+    """`table raw` for `table:3:raw`, and the path of a file."""
+    return shown_table(table_name(key)) if key.startswith("table:") else key.partition(":")[2]
 
 
 def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:
-    shown = table_text(reason.key)
+    shown = shown_key(reason.key)
     if reason.then == OUT_OF_ORDER:
         return f"{shown} {_OUT_OF_ORDER}"
     if not reason.by:

@@ -36,7 +36,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import UPGRADED, find_unended, read_open_run
-from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
+from discover_orch.staleness.reasons import Freshness, overwritten_sentence, reason_sentence
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
@@ -151,7 +151,7 @@ class Status:
         below: dict[str, str] = dict.fromkeys(seeds, "")
         rebuilt: dict[str, str] = {}
         again = {*below}
-        disturbed = cache(self._find_disturbed)
+        name_of = self._registry.display
         while again:
             found = self._registry.downstream((*below, *rebuilt))
             reasons = _UpstreamReasons(self._registry, found)
@@ -164,23 +164,20 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, one in self._find_overwritten(module, disturbed).items():
+                    for other, one in self._find_overwritten(module).items():
                         if other not in below and other not in rebuilt:
-                            above.setdefault(other, self._overwritten_sentence(other, one))
+                            above.setdefault(other, overwritten_sentence(other, one, name_of))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
-    def _find_overwritten(
-        self, module: str, disturbed: Callable[[], Mapping[str, Overwritten]]
-    ) -> dict[str, Overwritten]:
-        """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
-        gives all tools with a file that is not as its last writer left it."""
+    def _find_overwritten(self, module: str) -> dict[str, Overwritten]:
+        """The tools that must run before this one can run again, with what is no longer as they left it."""
         found, place = self._known_overwritten(module), self._place[module]
         result = self._results[place]
         if result.success is None and result.last.status in CUT_OFF:
-            before = {one: key for one, key in disturbed().items() if self._place[one] < place}
-            return found | before
+            earlier = self._results[:place]
+            return found | find_disturbed(earlier, self._writers, self._present.mark)
         return found
 
     def _find_known_overwritten(self, module: str) -> dict[str, Overwritten]:
@@ -195,25 +192,10 @@ class Status:
         return find_overwritten(
             result,
             place,
-            [(registry.order[at], self._results[at]) for at in earlier],
+            [self._results[at] for at in earlier],
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
         )
-
-    def _find_disturbed(self) -> dict[str, Overwritten]:
-        results = zip(self._registry.order, self._results, strict=True)
-        return find_disturbed(results, self._writers, self._present.mark)
-
-    def _overwritten_sentence(self, module: str, one: Overwritten) -> str:
-        kind, _, name = one.key.partition(":")
-        shown, maker = (
-            name if kind != "table" else table_text(one.key),
-            self._registry.display(module),
-        )
-        if one.may_be_by:
-            writer = self._registry.display(one.may_be_by)
-            return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
-        return f"{shown} is no longer as {maker} left it"
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""
@@ -224,7 +206,7 @@ class Status:
         for other in dict.fromkeys((*before, *flow, *unknown)):
             result = self._results[self._place[other]]
             is_observed = other not in before and other not in unknown
-            yield Upstream(other, result, is_observed)
+            yield Upstream(result, is_observed)
 
 
 class _LatestSuccesses:
