@@ -80,9 +80,10 @@ class ImportGraph:
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
         hashes = {path: file.hash for path, file in files.items()}
-        meanings = {path: file.meaning for path, file in files.items()}
-        if is_tolerant:
-            meanings |= {path: file.last_good for path, file in files.items() if file.problem}
+        meanings = {
+            path: file.meaning if file.problem is None or is_tolerant else ""
+            for path, file in files.items()
+        }
         strangers = {path for path in paths if self._outside[path]}
         unread = {path for path, file in files.items() if file.has_unread}
         return {
@@ -122,7 +123,8 @@ class ImportGraph:
             if old is None or new is None:
                 changed.add(path)
                 continue
-            if (old.meaning, old.has_unread) != (new.meaning, new.has_unread):
+            is_same = old.meaning == new.meaning and old.has_unread == new.has_unread
+            if not is_same or old.problem != new.problem:
                 changed.add(path)
             # Under another module name than its own, the file may import something else though its names are the same.
             if old.names != new.names or new.depends_on_name:
