@@ -66,6 +66,11 @@ class ImportGraph:
         """The paths that would change what is imported if they appeared, as in `ModuleLocations`."""
         return frozenset(self._locations.missing)
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """The files whose meaning was asked for, and those that are `missing`."""
+        return self.missing.union(*self._given.values())
+
     def read_code(
         self, modules: Iterable[str], *, is_tolerant: bool = False
     ) -> dict[str, CodeState]:
