@@ -43,7 +43,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
         """`fresh`, `stale`, or how the last run of the tool ended: `never`, `failed`, `unknown`."""
         if self.is_fresh:
             return "fresh"
-        return self.last_ending if self.last_ending in ("never", "failed", "unknown") else "stale"
+        return self.last_ending or "stale"
 
     @property
     def is_fresh(self) -> bool:

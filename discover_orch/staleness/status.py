@@ -254,7 +254,7 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             done = "committed" if last.has_started else "started it"
             return "unknown", [f"outcome unknown: run {last.run} was killed and may have {done}"]
         case "running":
-            return "running", [f"running now (run {last.run})"]
+            return "", [f"running now (run {last.run})"]
         case _ if last.status == SETTLED:
             sentence = f"run {last.run} committed it and was killed, so what it used is not known"
             return "", [sentence]
