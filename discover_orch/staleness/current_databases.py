@@ -43,7 +43,6 @@ class CurrentDatabases:
         self.main = CurrentDatabase(
             self._root, self._known, name, named_file=file if is_named else "", usual_file=file
         )
-        self.main.ignores_foreign = project.external_writes == "ignore"
         self._attached: dict[str, CurrentDatabase] = {}
 
     def of(self, path: str) -> CurrentDatabase:
@@ -74,8 +73,6 @@ class CurrentDatabases:
 
 class CurrentDatabase:
     """One database at one time: which one it is, and whether another program has written to it."""
-
-    ignores_foreign = False
 
     def __init__(
         self,

@@ -105,7 +105,7 @@ class Status:
                 self._writers,
                 self._upstream(module, result.success.asof),
                 self._present.foreign_write,
-                ignores_foreign=self._present.database.ignores_foreign,
+                ignores_foreign=self._present.project.external_writes == "ignore",
             )
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
