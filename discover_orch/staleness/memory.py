@@ -80,6 +80,11 @@ def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> di
     return found
 
 
+def with_unended(root: str, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:
+    """The same results, with those of the tools that the latest run left without an end."""
+    return {**results, **find_unended(read_open_run(root), results)}
+
+
 class Memory:
     """The memory of one project. `is_lost` once something could not be written."""
 

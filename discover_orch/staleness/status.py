@@ -35,7 +35,7 @@ from discover_orch.staleness.fingerprint import (
     find_writers,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.memory import UPGRADED, find_unended, read_open_run
+from discover_orch.staleness.memory import UPGRADED, with_unended
 from discover_orch.staleness.reasons import Freshness, overwritten_sentence, reason_sentence
 
 #: Ends of a last run after which the success counts.
@@ -64,14 +64,11 @@ class Status:
         self._defaults_of = defaults_of
         self._clock = clock
         self._present, self._registry, self._params_of = present, registry, params_of
+        results = with_unended(present.project.root, present.results)
         self._results = [
-            present.results.get(module) or ToolResult(module=module) for module in registry.order
+            results.get(module) or ToolResult(module=module) for module in registry.order
         ]
         self._place = {module: place for place, module in enumerate(registry.order)}
-        run = read_open_run(present.project.root)
-        for module, result in find_unended(run, present.results).items():
-            if module in self._place:
-                self._results[self._place[module]] = result
         self._note_results()
 
     def _note_results(self) -> None:
