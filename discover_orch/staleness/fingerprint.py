@@ -322,16 +322,23 @@ def makes(key: Key, result: ToolResult) -> bool:
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
-    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a file also who
-    wrote it last in another way than by its tables."""
+    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a file that was
+    written by its tables also who wrote it last in another way."""
+    rows = [*results]
     found: dict[Key, Writer] = {}
-    for place, result in results:
+    by_table: set[Key] = set()
+    for place, result in rows:
         for key, write in result.writes.items():
-            is_whole_file = key.startswith("file:") and not write.is_by_table
-            for one in (key, _WHOLE_FILE + key) if is_whole_file else (key,):
-                known = found.get(one)
-                if known is None or write.seq >= known.write.seq:
-                    found[one] = Writer(place, result.module, write)
+            if write.is_by_table:
+                by_table.add(key)
+            known = found.get(key)
+            if known is None or write.seq >= known.write.seq:
+                found[key] = Writer(place, result.module, write)
+    for place, result in rows if by_table else ():
+        for key in by_table & result.writes.keys():
+            write, known = result.writes[key], found.get(_WHOLE_FILE + key)
+            if not write.is_by_table and (known is None or write.seq >= known.write.seq):
+                found[_WHOLE_FILE + key] = Writer(place, result.module, write)
     return found
 
 
