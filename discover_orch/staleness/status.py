@@ -73,9 +73,7 @@ class Status:
 
     def _note_results(self) -> None:
         self._writers = find_writers(enumerate(self._results))
-        self._written = WrittenKeys()
-        for result in self._results:
-            self._written.add(result.module, result.writes)
+        self._written = cache(self._find_written)  # few tools ask for it
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
         self._known_overwritten = cache(self._find_known_overwritten)
@@ -184,7 +182,7 @@ class Status:
         others: Collection[str] = registry.flow.get(module, ())
         if registry.flows[module].is_unclear or result.last.status not in WELL:
             # What a failed attempt or an unseen statement has written is in no data flow.
-            others = self._written.find((*find_read(result), *result.writes))
+            others = self._written().find((*find_read(result), *result.writes))
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
         return find_overwritten(
             result,
@@ -193,6 +191,12 @@ class Status:
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
         )
+
+    def _find_written(self) -> WrittenKeys:
+        found = WrittenKeys()
+        for result in self._results:
+            found.add(result.module, result.writes)
+        return found
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""
