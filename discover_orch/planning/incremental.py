@@ -43,7 +43,7 @@ from discover_orch.staleness.fingerprint import (
     move_tables,
     run_of,
 )
-from discover_orch.staleness.memory import Memory, find_unended, read_open_run
+from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
@@ -190,8 +190,7 @@ class RemainingWork:
             return []
         if database.known is not None and database.number != database.known.number:
             return []
-        run = read_open_run(project.root)
-        results = {**self.results, **find_unended(run, self.results)}
+        results = with_unended(project.root, self.results)
         chain = _find_chain(project.root, record)
         found = []
         for module in passed:

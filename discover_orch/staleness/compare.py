@@ -29,14 +29,13 @@ from discover_orch.staleness.fingerprint import (
     shared_keys,
     used_files,
 )
-from discover_orch.staleness.table_keys import ANY, attached_path, attached_paths, is_table_list
+from discover_orch.staleness.table_keys import ANY, attached_path, is_table_list
 
 
 class Upstream(Struct, frozen=True):
     """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
     data flow that is unknown."""
 
-    module: str
     result: ToolResult
     is_observed: bool
 
@@ -96,7 +95,7 @@ def compare(
         if reason is not None:
             yield reason
     yield from _missing(result, mark_of, writers, foreign_write)
-    if success.tables and not ignores_foreign:
+    if not ignores_foreign:
         yield from _foreign(success, foreign_write)
     read: tuple[Key, ...] | None = None
     for other in upstream:
@@ -115,13 +114,9 @@ def compare(
 
 def _foreign(success: Success, foreign_write: ForeignWrites) -> Iterator[Reason]:
     """The databases that the tool read and another program has written to since."""
-    attached = attached_paths(success.tables)
-    has_main = not attached or not all(map(attached_path, success.tables))
-    if has_main and foreign_write("") > success.asof:
-        yield Reason("database", seq=1)
-    for path in attached:
+    for path in dict.fromkeys(map(attached_path, success.tables)):
         if foreign_write(path) > success.asof:
-            yield Reason(f"attached:{path}", seq=1)
+            yield Reason(f"attached:{path}" if path else "database", seq=1)
 
 
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
@@ -208,7 +203,7 @@ def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[R
     for key in keys:
         written, seq = find_write(key, other.result.writes)
         if seq > success.asof:
-            yield Reason(written, by=other.module, seq=seq)
+            yield Reason(written, by=other.result.module, seq=seq)
             return
     theirs = other.result.success
     if theirs is None or theirs.ended <= success.asof:
@@ -216,7 +211,8 @@ def _later(other: Upstream, success: Success, keys: Iterable[Key]) -> Iterator[R
     is_whole = theirs.is_whole and success.is_whole
     if is_whole and (other.is_observed or _exchange_files_alone(other.result, success)):
         return  # equal content stops the wave
-    yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
+    module = other.result.module
+    yield Reason(f"tool:{module}", by=module, seq=theirs.ended)
 
 
 def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
@@ -228,7 +224,7 @@ def _exchange_files_alone(other: ToolResult, success: Success) -> bool:
 def find_overwritten(
     result: ToolResult,
     place: int,
-    earlier: Iterable[tuple[str, ToolResult]],
+    earlier: Iterable[ToolResult],
     writers: Mapping[Key, Writer],
     *,
     is_repeatable: bool,
@@ -240,7 +236,7 @@ def find_overwritten(
     inputs = success.inputs if success else result.tried
     read = find_read(result)
     found: dict[str, Overwritten] = {}
-    for module, other in earlier:
+    for other in earlier:
         for key in shared_keys(read, result.writes, other.writes):
             written, seq = find_write(key, other.writes)
             if is_table_list(key) or not makes(key, other):
@@ -255,7 +251,7 @@ def find_overwritten(
             # Unless the other tool has made it anew since.
             was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
             if is_moved or was_moved:
-                found[module] = (
+                found[other.module] = (
                     _tell_overwritten(key, written, writer, writers)
                     if is_moved and writer is not None
                     else Overwritten(written)
@@ -285,16 +281,15 @@ def _tell_overwritten(
 
 
 def find_disturbed(
-    results: Iterable[tuple[str, ToolResult]], writers: Mapping[Key, Writer], mark_of: MarkOf
+    earlier: Iterable[ToolResult], writers: Mapping[Key, Writer], mark_of: MarkOf
 ) -> dict[str, Overwritten]:
-    """The tools with a file that is not as its last writer left it. They must run again before a later tool that was
-    cut off in its first attempt, so that it is unknown what it writes."""
+    """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
+    that was cut off in its first attempt, so that it is unknown what it writes."""
     found: dict[str, Overwritten] = {}
-    for module, result in results:
+    for result in earlier:
         for key in result.writes:
-            is_file = key.startswith("file:") and key in writers
-            if is_file and writers[key].write.mark != mark_of(key):
-                found[module] = Overwritten(key)
+            if key.startswith("file:") and writers[key].write.mark != mark_of(key):
+                found[result.module] = Overwritten(key)
                 break
     return found
 

@@ -68,9 +68,7 @@ class CurrentState:
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         self.code = ImportGraph(project, signatures) if code is None else code
-        self._codes: Mapping[str, CodeState] = {}
         self.spelled = SpelledNames(project.root)
-        self._has_asked_for_all_variables = False
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
@@ -80,8 +78,7 @@ class CurrentState:
             wanted.update(dict.fromkeys(success.modules if success else ()))
         if self.registry.conf is not None:
             wanted[CONF_MODULE] = None
-        self._codes = self.code.read_code(wanted)
-        return self._codes
+        return self.code.read_code(wanted)
 
     def code_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
@@ -139,7 +136,6 @@ class CurrentState:
                 if kind in ("file", "folder", "glob", "env"):
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
                 elif kind == "environ":
-                    self._has_asked_for_all_variables = True
                     known = paths_in(then)
                     new = self.spelled.find(self.environ.keys() - {*known}, success.inputs.code)
                     other[key] = join_paths((*known, *new)) if new else then
@@ -181,12 +177,12 @@ class CurrentState:
         depends_on_time = any(tool.max_age is not None for tool in self.registry.tools.values())
         if is_in_memory(self.database.name) or self.versions.has_matches or depends_on_time:
             return None
-        code = frozenset[str]().union(*(one.meanings for one in self._codes.values()))
-        paths = {*self.databases.paths(), *code, *self.code.missing}
+        successes = [one.success for one in self.results.values() if one.success]
+        asks_for_all = any("environ:" in one.inputs.other for one in successes)
         return CacheKey(
-            paths=frozenset(paths | self.versions.paths),
+            paths=self.code.paths.union(self.databases.paths(), self.versions.paths),
             environment=self.versions.variables,
-            variables=tuple(self.environ) if self._has_asked_for_all_variables else (),
+            variables=tuple(self.environ) if asks_for_all else (),
             has_packages=self._packages is not None,
         )
 

@@ -43,7 +43,6 @@ class CurrentDatabases:
         self.main = CurrentDatabase(
             self._root, self._known, name, named_file=file if is_named else "", usual_file=file
         )
-        self.main.ignores_foreign = project.external_writes == "ignore"
         self._attached: dict[str, CurrentDatabase] = {}
 
     def of(self, path: str) -> CurrentDatabase:
@@ -75,8 +74,6 @@ class CurrentDatabases:
 class CurrentDatabase:
     """One database at one time: which one it is, and whether another program has written to it."""
 
-    ignores_foreign = False
-
     def __init__(
         self,
         root: str,
@@ -91,7 +88,6 @@ class CurrentDatabase:
         self._root, self.all_known, self.name = root, all_known, name
         self.named_file = named_file
         self.path = self.known.path if self.known else usual_file
-        self._number: int | None = None
 
     @property
     def known(self) -> KnownDatabase | None:
@@ -101,13 +97,24 @@ class CurrentDatabase:
     def version(self) -> str:
         return f"{self.number} {self.name}"
 
-    @property
+    @cached_property
     def number(self) -> int:
         """The number of the present database: the known one, or a new one where another has taken its place. MISSING
         where there is no database, UNKNOWN where there is one that is not known yet."""
-        if self._number is None:
-            self._number = self._find_number()
-        return self._number
+        known = self.known
+        if is_in_memory(self.name):
+            return MISSING
+        if known is None:
+            has_file = self.named_file and read_database(self._root, self.named_file)
+            return UNKNOWN if has_file else MISSING
+        if not known.path:
+            return known.number
+        path = self.named_file or known.path
+        stat = read_database(self._root, path)
+        if stat is None:
+            return MISSING
+        is_same = known.stat is not None and stat.is_same(known.stat)
+        return known.number if is_same and self._is_at(path, known.path) else self.next_number
 
     @property
     def next_number(self) -> int:
@@ -156,35 +163,17 @@ class CurrentDatabase:
     def note_present(self, memory: Memory, now: Seq) -> None:
         """Remembers the present database where none is known, and that another program wrote to it before `now`."""
         known = self.known
+        if self.number == MISSING:
+            return
         if self.number == UNKNOWN:
-            self._number = self.next_number
-            stat = read_database(self._root, self.named_file)
-            self.remember(
-                memory, KnownDatabase(path=self.named_file, number=self._number, stat=stat)
-            )
-        elif known is not None and self.number not in (known.number, MISSING):
-            path = self.named_file or known.path
+            self.number = self.next_number
+        if known is None or self.number != known.number:
+            path = self.named_file or (known.path if known else "")
             stat = read_database(self._root, path)
             self.remember(memory, KnownDatabase(path=path, number=self.number, stat=stat))
-        elif known is not None and self.was_written:
+        elif self.was_written:
             stat = read_database(self._root, known.path)
             self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
-
-    def _find_number(self) -> int:
-        known = self.known
-        if is_in_memory(self.name):
-            return MISSING
-        if known is None:
-            has_file = self.named_file and read_database(self._root, self.named_file)
-            return UNKNOWN if has_file else MISSING
-        if not known.path:
-            return known.number
-        path = self.named_file or known.path
-        stat = read_database(self._root, path)
-        if stat is None:
-            return MISSING
-        is_same = known.stat is not None and stat.is_same(known.stat)
-        return known.number if is_same and self._is_at(path, known.path) else self.next_number
 
     def _is_at(self, path: str, known: str) -> bool:
         """Whether both paths lead to the same file."""

@@ -58,29 +58,23 @@ class SpelledNames:
         ]
         if not chosen:
             return []
-        for row in code.items() - self._words.keys():
-            try:
-                with open(os.path.join(self._root, row[0]), "rb") as file:
-                    text = file.read().decode("utf-8", "replace")
-            except OSError:
-                text = ""
-            self._words[row] = read_words(text)
-        return find_spelled(chosen, [self._words[row] for row in code.items()])
+        words: set[str] = set()
+        prefixes: set[str] = set()
+        for row in code.items():
+            if row not in self._words:
+                self._words[row] = _read_words(os.path.join(self._root, row[0]))
+            words |= self._words[row][0]
+            prefixes |= self._words[row][1]
+        return [name for name in chosen if _is_spelled(name.lower(), words, prefixes)]
 
 
-def read_words(text: str) -> Words:
-    lower = text.lower()
-    return frozenset(_WORD.findall(lower)), frozenset(_QUOTED.findall(lower))
-
-
-def find_spelled(names: Iterable[str], texts: Iterable[Words]) -> list[str]:
-    """Those of these variables whose names the texts of the code spell, in their order."""
-    words: set[str] = set()
-    prefixes: set[str] = set()
-    for some, quoted in texts:
-        words |= some
-        prefixes |= quoted
-    return [name for name in names if _is_spelled(name.lower(), words, prefixes)]
+def _read_words(full: str) -> Words:
+    try:
+        with open(full, "rb") as file:
+            text = file.read().decode("utf-8", "replace").lower()
+    except OSError:
+        text = ""
+    return frozenset(_WORD.findall(text)), frozenset(_QUOTED.findall(text))
 
 
 def _is_spelled(name: str, words: set[str], prefixes: set[str]) -> bool:

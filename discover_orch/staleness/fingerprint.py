@@ -322,31 +322,24 @@ def makes(key: Key, result: ToolResult) -> bool:
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
-    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a database file
-    that was attached also who wrote it last in another way."""
+    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a file that was
+    written by its tables also who wrote it last in another way."""
+    rows = [*results]
     found: dict[Key, Writer] = {}
-    for place, result in results:
+    by_table: set[Key] = set()
+    for place, result in rows:
         for key, write in result.writes.items():
+            if write.is_by_table:
+                by_table.add(key)
             known = found.get(key)
             if known is None or write.seq >= known.write.seq:
                 found[key] = Writer(place, result.module, write)
-            elif write.is_by_table or not known.write.is_by_table:
-                continue
-            if write.is_by_table or (known is not None and known.write.is_by_table):
-                _keep_whole_file(found, key, known, Writer(place, result.module, write))
+    for place, result in rows if by_table else ():
+        for key in by_table & result.writes.keys():
+            write, known = result.writes[key], found.get(_WHOLE_FILE + key)
+            if not write.is_by_table and (known is None or write.seq >= known.write.seq):
+                found[_WHOLE_FILE + key] = Writer(place, result.module, write)
     return found
-
-
-def _keep_whole_file(
-    found: dict[Key, Writer], key: Key, known: Writer | None, writer: Writer
-) -> None:
-    """Keep the latest of these that is not known by table."""
-    kept = found.get(_WHOLE_FILE + key)
-    for one in (known, writer):
-        if one is None or one.write.is_by_table:
-            continue
-        if kept is None or one.write.seq >= kept.write.seq:
-            kept = found[_WHOLE_FILE + key] = one
 
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:

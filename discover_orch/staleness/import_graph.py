@@ -6,9 +6,8 @@ looks at each file once. Reads and parses; never imports.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -67,6 +66,11 @@ class ImportGraph:
         """The paths that would change what is imported if they appeared, as in `ModuleLocations`."""
         return frozenset(self._locations.missing)
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """The files whose meaning was asked for, and those that are `missing`."""
+        return self.missing.union(*self._given.values())
+
     def read_code(
         self, modules: Iterable[str], *, is_tolerant: bool = False
     ) -> dict[str, CodeState]:
@@ -81,9 +85,10 @@ class ImportGraph:
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
         hashes = {path: file.hash for path, file in files.items()}
-        meanings = {path: file.meaning for path, file in files.items()}
-        if is_tolerant:
-            meanings |= {path: file.last_good for path, file in files.items() if file.problem}
+        meanings = {
+            path: file.meaning if file.problem is None or is_tolerant else ""
+            for path, file in files.items()
+        }
         strangers = {path for path in paths if self._outside[path]}
         unread = {path for path, file in files.items() if file.has_unread}
         return {
@@ -117,12 +122,14 @@ class ImportGraph:
         changed: set[str] = set()
         for path in paths:
             old, new = self.files.known(path), self.files.refresh(path)
-            if self._has_moved(path, was_there=old is not None, is_there=new is not None):
+            has_moved = (old is None) != (new is None) or path in self._locations.missing
+            if has_moved or path.endswith("/"):  # names may have to be looked up in other places
                 self._forget_locations()
             if old is None or new is None:
                 changed.add(path)
                 continue
-            if (old.meaning, old.has_unread) != (new.meaning, new.has_unread):
+            is_same = old.meaning == new.meaning and old.has_unread == new.has_unread
+            if not is_same or old.problem != new.problem:
                 changed.add(path)
             # Under another module name than its own, the file may import something else though its names are the same.
             if old.names != new.names or new.depends_on_name:
@@ -202,19 +209,6 @@ class ImportGraph:
         assert path is not None, module
         return path
 
-    def _has_moved(self, path: str, *, was_there: bool, is_there: bool) -> bool:
-        """Whether a name may have to be looked up in another place, since this file or a folder above it came or
-        went."""
-        missing = self._locations.missing
-        folders = [folder for folder in _folders_above(path) if folder in missing]
-        if path.endswith("/") and path not in missing:
-            return not os.path.isdir(os.path.join(self._root, path))
-        return (
-            (was_there and not is_there)
-            or (is_there and path in missing)
-            or any(os.path.isdir(os.path.join(self._root, folder)) for folder in folders)
-        )
-
     def _forget_locations(self) -> None:
         self._locations.forget()
         self._imports.clear()
@@ -232,11 +226,3 @@ def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[
     """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
     graph = ImportGraph(project)
     return {module: sorted(graph.reach(module)) for module in modules}
-
-
-def _folders_above(path: str) -> Iterator[str]:
-    """`a/` and `a/b/` for `a/b/c`, and for `a/b/` too."""
-    position = path.find("/")
-    while position >= 0:
-        yield path[: position + 1]
-        position = path.find("/", position + 1)

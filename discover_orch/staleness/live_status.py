@@ -275,7 +275,7 @@ class LiveStatus(Status):
     def _meaning(self, path: str) -> str | None:
         """What a module means, or meant when it last could be read; None where that is not known."""
         file = self.code.files.known(path)
-        return None if file is None else file.meaning or file.last_good or None
+        return None if file is None else file.meaning or None
 
     def _refresh_code(self, before: Mapping[str, str | None]) -> set[str]:
         """The tools that these modules concern, each given with what it meant before."""

@@ -80,6 +80,11 @@ def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> di
     return found
 
 
+def with_unended(root: str, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:
+    """The same results, with those of the tools that the latest run left without an end."""
+    return {**results, **find_unended(read_open_run(root), results)}
+
+
 class Memory:
     """The memory of one project. `is_lost` once something could not be written."""
 
@@ -98,14 +103,6 @@ class Memory:
             elif result is None and has_other_scheme(self._path(module), _TOOL):
                 found[module] = ToolResult(module=module, last=LastOutcome(status=UPGRADED))
         return found
-
-    def durations(self, modules: Iterable[str]) -> dict[str, float]:
-        """Seconds that each of these tools took at its last success."""
-        return {
-            module: result.success.duration
-            for module, result in self.results(modules).items()
-            if result.success is not None and result.success.ended
-        }
 
     def write(self, result: ToolResult) -> None:
         self.is_lost |= not append_sealed(self._path(result.module), _TOOL, result)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from discover_orch.model.table_name import shown_table
-from discover_orch.staleness.compare import (
-    Reason,
-)
+from discover_orch.staleness.compare import Overwritten, Reason
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -45,7 +43,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
         """`fresh`, `stale`, or how the last run of the tool ended: `never`, `failed`, `unknown`."""
         if self.is_fresh:
             return "fresh"
-        return self.last_ending if self.last_ending in ("never", "failed", "unknown") else "stale"
+        return self.last_ending or "stale"
 
     @property
     def is_fresh(self) -> bool:
@@ -66,8 +64,9 @@ def reason_sentence(
     its parameters where they are not given."""
     kind, _, name = reason.key.partition(":")
     if reason.is_by_gone:
-        shown = name if kind != "table" else table_text(reason.key)
-        return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
+        return (
+            f"{shown_key(reason.key)} still has what {reason.by} wrote, which is no longer a tool"
+        )
     match kind:
         case "code":
             return _code_sentence(name, reason)
@@ -97,12 +96,19 @@ def reason_sentence(
             return f"{name}: {reason.then} → {reason.now}"
         case "python":
             return f"Python: {reason.then} → {reason.now}"
-        case "database":
-            return _database_sentence(reason)
-        case "attached":
-            return _attached_sentence(name, reason)
+        case "database" | "attached":
+            return _database_sentence(name, reason)
         case _:
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
+
+
+def overwritten_sentence(module: str, one: Overwritten, name_of: Callable[[str], str]) -> str:
+    """Why the tool `module` must run again before another one; `name_of` as above."""
+    shown, maker = shown_key(one.key), name_of(module)
+    if one.may_be_by:
+        writer = name_of(one.may_be_by)
+        return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
+    return f"{shown} is no longer as {maker} left it"
 
 
 def _code_sentence(path: str, reason: Reason) -> str:
@@ -128,13 +134,13 @@ def _file_sentence(
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
 
 
-def table_text(key: Key) -> str:
-    """`table raw` for `table:3:raw`."""
-    return shown_table(table_name(key))
+def shown_key(key: Key) -> str:
+    """`table raw` for `table:3:raw`, and the path of a file."""
+    return shown_table(table_name(key)) if key.startswith("table:") else key.partition(":")[2]
 
 
 def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:
-    shown = table_text(reason.key)
+    shown = shown_key(reason.key)
     if reason.then == OUT_OF_ORDER:
         return f"{shown} {_OUT_OF_ORDER}"
     if not reason.by:
@@ -147,35 +153,24 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     return f"{shown} was rewritten by {tool} ({when})"
 
 
-def _attached_sentence(path: str, reason: Reason) -> str:
-    """Versions are numbers; 0 is a file that does not exist."""
+def _database_sentence(path: str, reason: Reason) -> str:
+    """`path` is that of an attached file. Versions are "number name", of such a file the number alone; 0 is a database
+    that does not exist."""
     if reason.seq:
         return (
-            f'another program wrote to {path} (to ignore that, set external_writes = "ignore", or mark the '
-            "tools as fresh with orch accept)"
+            f"another program wrote to {path or 'the database'} (to ignore that, set external_writes = "
+            '"ignore", or mark the tools as fresh with orch accept)'
         )
-    if reason.now == "0":
-        return f"{path} is missing"
-    return f"{path} now exists" if reason.then == "0" else f"{path} was replaced"
-
-
-def _database_sentence(reason: Reason) -> str:
-    """Versions are "number name"; number 0 is a database that does not exist."""
-    if reason.seq:
-        return (
-            'another program wrote to the database (to ignore that, set external_writes = "ignore", or mark the '
-            "tools as fresh with orch accept)"
-        )
-    before, old = (reason.then or "").split(" ", 1) if reason.then else ("", "")
-    number, new = (reason.now or "").split(" ", 1) if reason.now else ("", "")
-    if not old or not new:
+    before, _, old = (reason.then or "").partition(" ")
+    number, _, new = (reason.now or "").partition(" ")
+    if not path and not (old and new):
         return "the tool uses the database in another way"
     if old != new:
         return f"database: {old} → {new}"
-    name = f"of {new}" if new.endswith("()") else new
+    shown = path or f"the database {f'of {new}' if new.endswith('()') else new}"
     if number == "0":
-        return f"the database {name} is missing"
-    return f"the database {name} {'now exists' if before == '0' else 'was replaced'}"
+        return f"{shown} is missing"
+    return f"{shown} {'now exists' if before == '0' else 'was replaced'}"
 
 
 def _when(reason: Reason, result: ToolResult) -> str:

@@ -52,8 +52,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     what is in them. `has_unread`: it may import any module. `depends_on_name`: under another module name than its own,
     it may import something else.
 
-    A file with a `problem` has no meaning, and the names of the last text that could be parsed; `last_good` is what
-    that text meant.
+    A file with a `problem` has the meaning and the names of the last text that could be parsed.
     """
 
     signature: str
@@ -64,7 +63,6 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     depends_on_name: bool = False
     is_blank: bool = False
     problem: Problem | None = None
-    last_good: str = ""
 
 
 class _Document(Struct, frozen=True, kw_only=True):
@@ -136,10 +134,10 @@ class SourceFiles:
         if old is not None and new is not None and new.problem is not None:
             new = replace(
                 new,
+                meaning=old.meaning,
                 names=old.names,
                 has_unread=old.has_unread,
                 depends_on_name=old.depends_on_name,
-                last_good=old.meaning or old.last_good,
             )
         self._note(path, new)
         return new

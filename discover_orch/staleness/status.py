@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
+from itertools import accumulate
 
 from msgspec.structs import replace
 
@@ -34,8 +35,8 @@ from discover_orch.staleness.fingerprint import (
     find_writers,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.memory import UPGRADED, find_unended, read_open_run
-from discover_orch.staleness.reasons import Freshness, reason_sentence, table_text
+from discover_orch.staleness.memory import UPGRADED, with_unended
+from discover_orch.staleness.reasons import Freshness, overwritten_sentence, reason_sentence
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
@@ -63,21 +64,16 @@ class Status:
         self._defaults_of = defaults_of
         self._clock = clock
         self._present, self._registry, self._params_of = present, registry, params_of
+        results = with_unended(present.project.root, present.results)
         self._results = [
-            present.results.get(module) or ToolResult(module=module) for module in registry.order
+            results.get(module) or ToolResult(module=module) for module in registry.order
         ]
         self._place = {module: place for place, module in enumerate(registry.order)}
-        run = read_open_run(present.project.root)
-        for module, result in find_unended(run, present.results).items():
-            if module in self._place:
-                self._results[self._place[module]] = result
         self._note_results()
 
     def _note_results(self) -> None:
         self._writers = find_writers(enumerate(self._results))
-        self._written = WrittenKeys()
-        for result in self._results:
-            self._written.add(result.module, result.writes)
+        self._written = cache(self._find_written)  # few tools ask for it
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
         self._known_overwritten = cache(self._find_known_overwritten)
@@ -104,7 +100,7 @@ class Status:
                 self._writers,
                 self._upstream(module, result.success.asof),
                 self._present.foreign_write,
-                ignores_foreign=self._present.database.ignores_foreign,
+                ignores_foreign=self._present.project.external_writes == "ignore",
             )
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
@@ -150,7 +146,7 @@ class Status:
         below: dict[str, str] = dict.fromkeys(seeds, "")
         rebuilt: dict[str, str] = {}
         again = {*below}
-        disturbed = cache(self._find_disturbed)
+        name_of = self._registry.display
         while again:
             found = self._registry.downstream((*below, *rebuilt))
             reasons = _UpstreamReasons(self._registry, found)
@@ -163,23 +159,20 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, one in self._find_overwritten(module, disturbed).items():
+                    for other, one in self._find_overwritten(module).items():
                         if other not in below and other not in rebuilt:
-                            above.setdefault(other, self._overwritten_sentence(other, one))
+                            above.setdefault(other, overwritten_sentence(other, one, name_of))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
-    def _find_overwritten(
-        self, module: str, disturbed: Callable[[], Mapping[str, Overwritten]]
-    ) -> dict[str, Overwritten]:
-        """The tools that must run before this one can run again, with what is no longer as they left it. `disturbed`
-        gives all tools with a file that is not as its last writer left it."""
+    def _find_overwritten(self, module: str) -> dict[str, Overwritten]:
+        """The tools that must run before this one can run again, with what is no longer as they left it."""
         found, place = self._known_overwritten(module), self._place[module]
         result = self._results[place]
         if result.success is None and result.last.status in CUT_OFF:
-            before = {one: key for one, key in disturbed().items() if self._place[one] < place}
-            return found | before
+            earlier = self._results[:place]
+            return found | find_disturbed(earlier, self._writers, self._present.mark)
         return found
 
     def _find_known_overwritten(self, module: str) -> dict[str, Overwritten]:
@@ -189,30 +182,21 @@ class Status:
         others: Collection[str] = registry.flow.get(module, ())
         if registry.flows[module].is_unclear or result.last.status not in WELL:
             # What a failed attempt or an unseen statement has written is in no data flow.
-            others = self._written.find((*find_read(result), *result.writes))
+            others = self._written().find((*find_read(result), *result.writes))
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
         return find_overwritten(
             result,
             place,
-            [(registry.order[at], self._results[at]) for at in earlier],
+            [self._results[at] for at in earlier],
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
         )
 
-    def _find_disturbed(self) -> dict[str, Overwritten]:
-        results = zip(self._registry.order, self._results, strict=True)
-        return find_disturbed(results, self._writers, self._present.mark)
-
-    def _overwritten_sentence(self, module: str, one: Overwritten) -> str:
-        kind, _, name = one.key.partition(":")
-        shown, maker = (
-            name if kind != "table" else table_text(one.key),
-            self._registry.display(module),
-        )
-        if one.may_be_by:
-            writer = self._registry.display(one.may_be_by)
-            return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
-        return f"{shown} is no longer as {maker} left it"
+    def _find_written(self) -> WrittenKeys:
+        found = WrittenKeys()
+        for result in self._results:
+            found.add(result.module, result.writes)
+        return found
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""
@@ -223,7 +207,7 @@ class Status:
         for other in dict.fromkeys((*before, *flow, *unknown)):
             result = self._results[self._place[other]]
             is_observed = other not in before and other not in unknown
-            yield Upstream(other, result, is_observed)
+            yield Upstream(result, is_observed)
 
 
 class _LatestSuccesses:
@@ -232,32 +216,29 @@ class _LatestSuccesses:
 
     def __init__(self, registry: Registry, results: Iterable[ToolResult]) -> None:
         self._registry = registry
-        self._ended = [one.success.ended if one.success else 0 for one in results]
-        ranks = max(registry.rank.values(), default=0) + 2
-        #: The latest success of a tool of an earlier stage: of any tool, and of one without a known write.
-        self._of_all, self._of_unsure = [0] * ranks, [0] * ranks
-        for module, ended in zip(registry.order, self._ended, strict=True):
-            rank = registry.rank[module] + 1
-            self._of_all[rank] = max(self._of_all[rank], ended)
-            if not registry.flows[module].has_writes:
-                self._of_unsure[rank] = max(self._of_unsure[rank], ended)
-        for line in (self._of_all, self._of_unsure):
-            for rank in range(1, ranks):
-                line[rank] = max(line[rank], line[rank - 1])
+        ended = [one.success.ended if one.success else 0 for one in results]
+        #: When each tool succeeded; for a tool whose reads are known only those without a known write count.
+        self._of_all = ended
+        self._of_unsure = [
+            0 if registry.flows[module].has_writes else one
+            for module, one in zip(registry.order, ended, strict=True)
+        ]
+        #: The latest of these before each place, and the place of the first tool of each stage.
+        self._latest_of_all = [*accumulate(self._of_all, max, initial=0)]
+        self._latest_of_unsure = [*accumulate(self._of_unsure, max, initial=0)]
+        self._first: dict[int, int] = {}
+        for place, module in enumerate(registry.order):
+            self._first.setdefault(registry.rank[module], place)
 
     def find_unknown(self, module: str, asof: int) -> Collection[str]:
         registry = self._registry
-        rank = registry.rank[module]
-        has_reads = registry.flows[module].has_reads
-        if (self._of_unsure if has_reads else self._of_all)[rank] <= asof:
+        end = self._first[registry.rank[module]]
+        ended, latest = self._of_all, self._latest_of_all
+        if registry.flows[module].has_reads:
+            ended, latest = self._of_unsure, self._latest_of_unsure
+        if latest[end] <= asof:
             return ()
-        return [
-            other
-            for other, ended in zip(registry.order, self._ended, strict=True)
-            if ended > asof
-            and registry.rank[other] < rank
-            and not (has_reads and registry.flows[other].has_writes)
-        ]
+        return [registry.order[place] for place in range(end) if ended[place] > asof]
 
 
 def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
@@ -274,7 +255,7 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             done = "committed" if last.has_started else "started it"
             return "unknown", [f"outcome unknown: run {last.run} was killed and may have {done}"]
         case "running":
-            return "running", [f"running now (run {last.run})"]
+            return "", [f"running now (run {last.run})"]
         case _ if last.status == SETTLED:
             sentence = f"run {last.run} committed it and was killed, so what it used is not known"
             return "", [sentence]

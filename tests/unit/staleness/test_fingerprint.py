@@ -102,7 +102,7 @@ def reasons(
             me.success.inputs if now is None else now,
             lambda key: known.get(key, ABSENT),
             find_writers(enumerate((*before, me, *after))),
-            [Upstream(one.module, one, is_observed) for one in before],
+            [Upstream(one, is_observed) for one in before],
             lambda _: foreign_write,
         )
     ]
@@ -416,7 +416,7 @@ def test_what_this_tool_or_a_later_one_changed_is_made_again_by_the_earlier_tool
     found = find_overwritten(
         results[1],
         1,
-        [("first", results[0])],
+        [results[0]],
         find_writers(enumerate(results)),
         is_repeatable=is_repeatable,
     )
@@ -433,7 +433,7 @@ def test_it_is_so_for_what_the_tool_only_reads_lists_or_has_tried_to_use(key: Ke
     first, last = wrote("first", key, 20), wrote("later", key, 30)
     for how, me in used.items():
         writers = find_writers(enumerate((first, me, last)))
-        found = find_overwritten(me, 1, [("first", first)], writers, is_repeatable=False)
+        found = find_overwritten(me, 1, [first], writers, is_repeatable=False)
         assert [*found] == ([] if how == "tried" and key == T else ["first"]), how
 
 
@@ -453,7 +453,7 @@ def test_it_is_told_whether_it_is_known_that_it_was_changed(
     me = succeeded(tables=(used,))
     first = wrote("first", used if used != "table:1:*" else T, 20)
     writers = find_writers(enumerate((first, me, wrote("later", moved, 30))))
-    found = find_overwritten(me, 1, [("first", first)], writers, is_repeatable=False)
+    found = find_overwritten(me, 1, [first], writers, is_repeatable=False)
     assert found == {"first": expected}
 
 
@@ -489,7 +489,7 @@ def test_what_was_used_out_of_order_is_made_again() -> None:
     me = succeeded(other={"file:x": OUT_OF_ORDER})
     first = wrote("first", "file:x", 5)
     writers = find_writers(enumerate((first, me)))
-    assert find_overwritten(me, 1, [("first", first)], writers, is_repeatable=False) == {
+    assert find_overwritten(me, 1, [first], writers, is_repeatable=False) == {
         "first": Overwritten("file:x")
     }
 
@@ -497,9 +497,7 @@ def test_what_was_used_out_of_order_is_made_again() -> None:
 def test_before_a_tool_that_was_cut_off_at_first_runs_what_is_not_as_it_was_left() -> None:
     first, second = wrote("first", "file:x", 5, "m"), wrote("second", "file:y", 6, "m")
     writers = find_writers(enumerate((first, second)))
-    found = find_disturbed(
-        [("first", first), ("second", second)], writers, {"file:x": "m", "file:y": "n"}.__getitem__
-    )
+    found = find_disturbed([first, second], writers, {"file:x": "m", "file:y": "n"}.__getitem__)
     assert found == {"second": Overwritten("file:y")}
 
 

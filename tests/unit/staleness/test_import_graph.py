@@ -231,7 +231,7 @@ def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     assert good is not None
     assert broken.problem is not None
     assert str(broken.problem.location).startswith("b.py:")
-    assert (broken.meaning, broken.last_good, broken.names) == ("", good.meaning, good.names)
+    assert (broken.meaning, broken.names) == (good.meaning, good.names)
     assert broken.hash == content_hash(text.encode())
     assert [*found.files.problems] == ["b.py"]
     assert found.read_code(["a"], is_tolerant=True)["a"].meanings == before

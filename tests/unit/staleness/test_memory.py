@@ -84,16 +84,6 @@ def test_tools_with_names_too_long_for_a_file_are_told_apart(tmp_path: Path) -> 
     assert memory.results([first, second]) == {first: make(first), second: make(second, run="2")}
 
 
-def test_times_that_a_tool_took_are_of_its_successes_not_of_what_was_accepted(
-    tmp_path: Path,
-) -> None:
-    memory = Memory(str(tmp_path))
-    memory.write(make("a", success=Success(asof=1, ended=2, duration=2.5)))
-    memory.write(make("b", success=Success(asof=1, ended=0, is_accepted=True)))
-    memory.write(make("c"))
-    assert memory.durations("abc") == {"a": 2.5}
-
-
 TEXTS = st.text(st.characters(), max_size=8)  # also names that are not UTF-8
 LISTS = st.lists(TEXTS, max_size=3).map(tuple)
 TABLES = st.dictionaries(TEXTS, TEXTS, max_size=3)

@@ -231,7 +231,7 @@ class World:
             reasons = [] if self.ends[place] == "passed" else [self.ends[place]]
             if result.success is not None:
                 upstream = [
-                    Upstream(str(other), self.results[other], is_observed)
+                    Upstream(self.results[other], is_observed)
                     for other, is_observed in self.upstream(place)
                 ]
                 now = Inputs(
@@ -262,9 +262,7 @@ class World:
                     found[place] = f"upstream {above[0]}"
                     pending = True
             for place in [*found]:
-                earlier = [
-                    (str(o), self.results[o]) for o in range(place) if self.is_flow(o, place)
-                ]
+                earlier = [self.results[o] for o in range(place) if self.is_flow(o, place)]
                 again = find_overwritten(
                     self.results[place],
                     place,
@@ -273,7 +271,7 @@ class World:
                     is_repeatable=self.tools[place].is_repeatable,
                 )
                 if self.ends[place] == "killed" and self.results[place].success is None:
-                    earlier = [(str(other), self.results[other]) for other in range(place)]
+                    earlier = self.results[:place]
                     again |= find_disturbed(earlier, writers, lambda key: self.mark(key, self.data))
                 for module, one in again.items():
                     if int(module) not in found:

@@ -366,7 +366,7 @@ def test_a_tool_of_a_run_that_goes_on_is_running(chain: Path) -> None:
     journal.write(started(journal.run, ("a", "b")))  # of this process
     journal.write(tool_started("a"))
     found = freshnesses(chain)
-    assert (found["a"].last_ending, found["a"].reasons) == ("running", ("running now (run 2)",))
+    assert (found["a"].last_ending, found["a"].reasons) == ("", ("running now (run 2)",))
     journal.close()
 
 
