@@ -79,7 +79,7 @@ class Bursts:
         now = self._clock()
         if self._debouncer.due(now) is None:
             return None
-        self._debouncer.note_git(now, is_busy=is_git_busy(self._root))
+        self._debouncer.note_git(is_busy=is_git_busy(self._root))
         is_over = (
             self._debouncer.due(now) == 0.0
             and not self._must_wait_for_queued(now)
@@ -90,7 +90,7 @@ class Bursts:
             return None
         self._queued_since = None
         self._checks.clear()
-        batch = self._debouncer.drain(now)
+        batch = self._debouncer.drain()
         index, self._index = self._index, _read_index(self._root)
         # After a git command the events of its other files may still be on their way.
         return replace(batch, is_rescan=batch.is_rescan or index != self._index)
