@@ -20,16 +20,14 @@ from discover_orch.watch.watched_files import WatchedFiles
 AFTER_START = 0.1
 #: A change that no event announced may still be being written: it counts when it is the same after so many seconds.
 CONFIRM = 0.15
-#: The share of the time that comparisons may take, however large the project and slow its disk.
-SHARE = 0.025
 #: Seconds that a due batch waits for events that watchdog has queued, and the pause between two checks of them.
 QUEUED_WAIT, QUEUED_PAUSE = 0.05, 0.001
 #: Seconds between two checks whether a burst that must wait can be judged.
 HELD_PAUSE = 0.25
 #: Files of a burst that are checked once more before the burst counts as over.
 MOST_RECHECKED = 10
-#: The shortest time in seconds between two comparisons that nothing asked for.
-SHORTEST_INTERVAL = 0.2
+#: Seconds from the start of a watch to its first comparison that nothing asked for.
+FIRST_COMPARISON = 0.2
 
 
 class Bursts:
@@ -49,7 +47,7 @@ class Bursts:
         every `HELD_PAUSE` seconds, and what changes meanwhile belongs to the same burst."""
         self._watcher, self._debouncer, self._files = watcher, debouncer, files
         self._must_wait, self._root, self._clock = must_wait, root, clock
-        self._next_comparison = clock() + SHORTEST_INTERVAL
+        self._next_comparison = clock() + FIRST_COMPARISON
         #: Found without an event, perhaps still being written, each with its signature.
         self._suspects: Mapping[str, str] = {}
         self._index = _read_index(root)
@@ -150,10 +148,8 @@ class Bursts:
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
-        interval = max(
-            self._watcher.interval(len(files)), (now - started) / SHARE, SHORTEST_INTERVAL
-        )
-        self._next_comparison = now + (CONFIRM if self._suspects else interval)
+        pause = CONFIRM if self._suspects else self._watcher.interval(now - started)
+        self._next_comparison = now + pause
 
 
 def _read_index(root: str) -> str:
