@@ -52,7 +52,7 @@ class Bursts:
         self._suspects: Mapping[str, str] = {}
         self._index = _read_index(root)
         self._queued_since: float | None = None
-        self._is_held = False
+        self._is_held = self._is_expected = False
         #: The first files of this burst, as of their last event.
         self._checks: dict[str, FileCheck] = {}
 
@@ -69,7 +69,8 @@ class Bursts:
         return comparison if due is None else min(due, comparison)
 
     def drain(self) -> Batch | None:
-        """The burst that is over, if there is one that can be judged now."""
+        """The burst that is over, if there is one that can be judged now; or once, ahead of that, one that is over
+        unless more comes at once."""
         for event in self._watcher.drain():
             self._add(event)
         if self._clock() >= self._next_comparison:
@@ -84,14 +85,23 @@ class Bursts:
             and not self._is_rewritten(now)
         )
         self._is_held = is_over and self._must_wait(self._debouncer.paths)
-        if not is_over or self._is_held:
+        if self._is_held:
             return None
-        self._queued_since = None
+        if not is_over:
+            return self._expect()
+        self._queued_since, self._is_expected = None, False
         self._checks.clear()
         batch = self._debouncer.drain()
         index, self._index = self._index, _read_index(self._root)
         # After a git command the events of its other files may still be on their way.
         return replace(batch, is_rescan=batch.is_rescan or index != self._index)
+
+    def _expect(self) -> Batch | None:
+        paths = self._debouncer.paths
+        if self._is_expected or not self._debouncer.is_complete or self._must_wait(paths):
+            return None
+        self._is_expected = True
+        return Batch(paths=paths, is_over=False)
 
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""

@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.change import Change
+from discover_orch.staleness.change import Change, merge
 from discover_orch.state.git_files import read_head
 from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
@@ -24,6 +25,15 @@ from discover_orch.watch.schedule import Affected, Schedule
 SWITCH_FILES = 2
 #: What an action asks of the run in progress.
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """What a change of these `paths` means. `warnings` are new, and `fixed` are modules that can be read again."""
+
+    paths: tuple[str, ...] = ()
+    change: Change
+    warnings: tuple[Problem, ...] = ()
+    fixed: frozenset[str] = frozenset()
 
 
 class ChangeHandler:
@@ -39,22 +49,59 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
+        self._early: Judged | None = None  # the part of a burst that was judged before it was over
 
     def handle(self, burst: Batch) -> list[str]:
-        """A burst of events is over. Returns requests to the run in progress.
+        """A burst of events is over, or expected to be. Returns requests to the run in progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
         watched = self._watched
+        if not burst.is_over:
+            if not self._schedule.is_running and all(map(watched.files.has_module, burst.paths)):
+                self._early = self._judge(burst.paths)
+                watched.prepare()
+            return []
         found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        before, broken = watched.view, {*watched.status.broken}
-        change = watched.refresh(found)
-        if change.is_structural:
-            for warning in watched.new_warnings(before):
-                self._outbox.add_note(warning)
-        return self.act(change, fixed=broken.difference(watched.status.broken))
+        early, self._early = self._early, None
+        if early is not None:
+            found = [
+                path for path in found if path not in early.paths or watched.files.differs(path)
+            ]
+        judged = self._judge(found)
+        if early is not None:
+            judged = self._join(early, judged)
+        for warning in judged.warnings:
+            self._outbox.add_note(warning)
+        return self.act(judged.change, fixed=judged.fixed)
+
+    def _judge(self, paths: Collection[str]) -> Judged:
+        watched = self._watched
+        before, broken = watched.view, frozenset(watched.status.broken)
+        change = watched.refresh(paths)
+        return Judged(
+            paths=tuple(paths),
+            change=change,
+            warnings=watched.new_warnings(before) if change.is_structural else (),
+            fixed=broken.difference(watched.status.broken),
+        )
+
+    def _join(self, early: Judged, late: Judged) -> Judged:
+        """Both, with those tools only that are stale in the end."""
+        change, status = merge(early.change, late.change), self._watched.status
+        freshness = status.freshness()
+        touched = {
+            module: why
+            for module, why in change.touched.items()
+            if module in freshness and not freshness[module].is_fresh
+        }
+        return Judged(
+            change=replace(change, touched=touched),
+            warnings=early.warnings + late.warnings,
+            fixed=(early.fixed | late.fixed).difference(status.broken),
+        )
 
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the

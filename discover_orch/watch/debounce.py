@@ -52,11 +52,13 @@ class FileEvent(Struct, frozen=True, kw_only=True):
 class Batch(Struct, frozen=True, kw_only=True):
     """The events of one burst: their paths in the order of their first events.
 
-    `is_rescan`: events were lost, or a folder came or went, so that other paths may have changed too.
+    `is_rescan`: events were lost, or a folder came or went, so that other paths may have changed too. `is_over`: not
+    if more of it may come.
     """
 
     paths: tuple[str, ...]
-    is_rescan: bool
+    is_rescan: bool = False
+    is_over: bool = True
 
 
 class Debouncer:
@@ -101,6 +103,13 @@ class Debouncer:
             return None
         left = GIT_CHECK if self._is_git_busy else self._quiet_at() - now
         return max(0.0, min(left, self._started + max(CAP, self._shortest) - now))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the batch consists of finished writes, so that it is due unless more comes at once."""
+        ends = [at + COMPLETE for at, _ in self._pending.values()]
+        is_held = self._is_rescan or self._is_git_busy
+        return bool(ends) and not is_held and self._quiet_at() <= max(ends)
 
     def drain(self) -> Batch:
         """Everything that was added since the last call."""

@@ -185,9 +185,11 @@ class Schedule:
     def _find_staying(self, wanted: Set[str], coming: Set[str]) -> frozenset[str]:
         """Those of these tools that are stale after their run because of something upstream that does not run;
         `coming` are all that run until then."""
-        freshness = self._watched.status.freshness()
+        freshness, registry = self._watched.status.freshness(), self._watched.registry
         roots = [one for one, now in freshness.items() if now.reasons and one not in coming]
-        return self._watched.registry.downstream(roots) & wanted
+        if registry.upstream(wanted).isdisjoint(roots):  # in a third of the time
+            return frozenset()
+        return registry.downstream(roots) & wanted
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""

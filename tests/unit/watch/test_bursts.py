@@ -126,14 +126,21 @@ class Listening:
             clock=self.clock,
         )
 
+        self.expected: list[Batch] = []
+
     def after(self, seconds: float) -> Batch | None:
+        """The burst that is over; those that are only expected to be go to `expected`."""
         self.clock.now += seconds
-        return self.bursts.drain()
+        batch = self.bursts.drain()
+        if batch is not None and not batch.is_over:
+            self.expected.append(batch)
+            return None
+        return batch
 
     def saves(self, path: str, look: FileCheck = "complete") -> None:
         self.files.looks[path] = look
         self.watcher.says("written", path)
-        assert self.bursts.drain() is None
+        assert self.after(0.0) is None
 
 
 @pytest.fixture
@@ -165,6 +172,32 @@ def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
     assert listening.after(0.01) is None
 
 
+def test_a_burst_of_finished_writes_is_expected_once_to_be_over(listening: Listening) -> None:
+    listening.saves("src/a.py")
+    assert listening.expected == [Batch(paths=("src/a.py",), is_over=False)]
+    listening.saves("src/b.py")
+    assert listening.after(COMPLETE / 2) is None
+    assert listening.after(COMPLETE) == burst("src/a.py", "src/b.py")
+    assert len(listening.expected) == 1
+    listening.saves("src/a.py")
+    assert len(listening.expected) == 2
+
+
+def test_a_burst_that_must_wait_or_is_incomplete_is_not_expected_to_be_over(
+    listening: Listening,
+) -> None:
+    listening.saves("src/a.py", "incomplete")
+    listening.saves("src/b.py")
+    assert listening.after(1.0) == burst("src/a.py", "src/b.py")
+    listening.must_wait = True
+    listening.saves("src/a.py")
+    listening.must_wait = False
+    assert listening.after(1.0) == burst("src/a.py")
+    listening.watcher.says("created", "src/new", is_folder=True)
+    listening.saves("src/a.py")
+    assert listening.expected == []
+
+
 def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> None:
     listening.saves("src/a.py", "incomplete")
     listening.clock.now += 0.050
@@ -175,7 +208,7 @@ def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> N
 def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> None:
     for path in ("src/a.py", "src/b.py", "src/a.py"):
         listening.watcher.says("written", path)
-    assert listening.bursts.drain() is None
+    assert listening.after(0.0) is None
     assert listening.after(0.01) == burst("src/a.py", "src/b.py")
 
 
