@@ -72,7 +72,8 @@ class LiveStatus(Status):
     def freshness(self) -> dict[str, Freshness]:
         if self._answer is None:
             self._judge_all()
-            self._answer = self._with_others(self._own)
+            are_stale = all(one.reasons for one in self._own.values())
+            self._answer = {**self._own} if are_stale else self._with_others(self._own)
         return self._answer
 
     def spread(self, seeds: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.tree import signature_of
 from discover_orch.state.git_files import find_git_folder, is_git_busy
-from discover_orch.watch.debounce import Batch, Debouncer, FileCheck, FileEvent
+from discover_orch.watch.debounce import Batch, Debouncer, FileEvent
 from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.watched_files import WatchedFiles
 
@@ -24,8 +24,6 @@ CONFIRM = 0.15
 QUEUED_WAIT, QUEUED_PAUSE = 0.05, 0.001
 #: Seconds between two checks whether a burst that must wait can be judged.
 HELD_PAUSE = 0.25
-#: Files of a burst that are checked once more before the burst counts as over.
-MOST_RECHECKED = 10
 #: Seconds from the start of a watch to its first comparison that nothing asked for.
 FIRST_COMPARISON = 0.2
 
@@ -53,8 +51,6 @@ class Bursts:
         self._index = _read_index(root)
         self._queued_since: float | None = None
         self._is_held = self._is_expected = False
-        #: The first files of this burst, as of their last event.
-        self._checks: dict[str, FileCheck] = {}
 
     @property
     def poll_interval(self) -> float:
@@ -90,7 +86,6 @@ class Bursts:
         if not is_over:
             return self._expect()
         self._queued_since, self._is_expected = None, False
-        self._checks.clear()
         batch = self._debouncer.drain()
         index, self._index = self._index, _read_index(self._root)
         # After a git command the events of its other files may still be on their way.
@@ -128,13 +123,14 @@ class Bursts:
     def _is_rewritten(self, now: float) -> bool:
         """Whether a file that was complete is being written again just now: then it gets the time of an incomplete
         one."""
-        is_rewritten = False
-        for path, check in self._checks.items():
-            if check == "complete" and self._files.check_file(path) == "incomplete":
-                self._checks[path] = "incomplete"
-                self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
-                is_rewritten = True
-        return is_rewritten
+        again = [
+            path
+            for path in self._debouncer.complete
+            if self._files.check_file(path) == "incomplete"
+        ]
+        for path in again:
+            self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
+        return bool(again)
 
     def _add(self, event: FileEvent) -> None:
         files = self._files
@@ -142,8 +138,6 @@ class Bursts:
             self._debouncer.add(event)
         elif files.is_relevant(event.path, is_folder=event.is_folder):
             check = None if event.is_folder else files.check_file(event.path)
-            if check is not None and len(self._checks) < MOST_RECHECKED:
-                self._checks[event.path] = check
             self._debouncer.add(event, check)
 
     def _compare(self) -> None:

@@ -162,15 +162,15 @@ class ChangeHandler:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
         held = schedule.held()
-        wanted = affected.runs
-        if not schedule.is_running:  # also what waited for a fix
-            wanted = tuple(module for module in watched.targets if module in schedule.queue)
-        runs = [module for module in wanted if module not in held]
-        left = [module for module in affected.left if module not in runs]
-        left += [module for module in wanted if module in held]
+        wanted: Collection[str] = affected.runs
         if action == "none":
-            runs, left = [one for one in watched.targets if one in affected.below], []
-        stale = sum(not freshness[module].is_fresh for module in runs)
+            wanted, held = affected.below, frozenset()
+        elif not schedule.is_running:
+            wanted = schedule.queue  # also what waited for a fix
+        runs = [one for one in watched.targets if one in wanted and one not in held]
+        left, staying = schedule.find_left(runs)
+        if action == "none":
+            left = []  # the run in progress may reach them
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = "wait" if held or watched.status.broken or watched.problems else "none"
@@ -182,12 +182,10 @@ class ChangeHandler:
                 tools=tuple(map(display, runs)),
                 reasons={display(module): why for module, why in affected.hit.items()},
                 stages=affected.stages,
-                stale=stale,
-                fresh=len(affected.fresh),
+                stale=sum(not freshness[module].is_fresh for module in runs),
+                fresh=sum(freshness[module].is_fresh for module in affected.inside),
                 left=tuple(map(display, left)),
-                stays_stale=tuple(
-                    display(module) for module in runs if module in affected.stays_stale
-                ),
+                stays_stale=tuple(display(module) for module in runs if module in staying),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,
                 deleted=tuple(

@@ -90,6 +90,11 @@ class Debouncer:
     def paths(self) -> tuple[str, ...]:
         return tuple(filter(None, self._pending))
 
+    @property
+    def complete(self) -> list[str]:
+        """The paths that were complete when they were checked."""
+        return [path for path, (_, window) in self._pending.items() if path and window < MISSING]
+
     def note_git(self, *, is_busy: bool) -> None:
         """Whether git is in the middle of something; to be called before each `due`."""
         self._is_git_busy = is_busy

@@ -38,8 +38,6 @@ INTERVAL, POLL = 2.0, 0.5
 SHARE = 0.025
 #: Seconds for which `close` waits for watchdog's threads.
 CLOSING = 0.8
-#: Folders that appear while their parents are being subscribed to: plans made until nothing new is found.
-MOST_PLANS = 5
 
 _KINDS: Mapping[str, EventKind] = {
     "closed": "written",
@@ -151,16 +149,12 @@ class Watcher:
         self._plan = build_plan(self._root, self._requested)
         if self._must_poll or self._is_silent():
             return
-        subscribed: Mapping[str, bool] = {}
         try:
             self._observer = _open_observer()
-            for _ in range(MOST_PLANS):
-                for path, is_deep in self._plan.folders.items() - subscribed.items():
-                    self._schedule(path, is_deep=is_deep)
-                subscribed = self._plan.folders
-                self._plan = build_plan(self._root, self._requested)
-                if self._plan.folders == subscribed:
-                    break
+            for path, is_deep in self._plan.folders.items():
+                self._schedule(path, is_deep=is_deep)
+            if build_plan(self._root, self._requested).folders != self._plan.folders:
+                self._must_renew = True  # one has appeared before its parent was subscribed to
         except Exception as error:  # whatever a system may answer
             number = error.errno if isinstance(error, OSError) else None
             if number in _LIMITS:
