@@ -31,7 +31,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     """What a change of these `paths` means. `warnings` are new, and `fixed` are modules that can be read again."""
 
     paths: tuple[str, ...] = ()
-    change: Change
+    change: Change = Change()
     warnings: tuple[Problem, ...] = ()
     fixed: frozenset[str] = frozenset()
 
@@ -49,33 +49,37 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
-        self._early: Judged | None = None  # the part of a burst that was judged before it was over
+        self._early = Judged()  # the part of a burst that was judged before it was over
 
     def handle(self, burst: Batch) -> list[str]:
-        """A burst of events is over, or expected to be. Returns requests to the run in progress.
+        """A burst of events is over, or expected to be: then it is only judged. Returns requests to the run in
+        progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
-        watched = self._watched
+        watched, schedule, early = self._watched, self._schedule, self._early
         if not burst.is_over:
-            if not self._schedule.is_running and all(map(watched.files.has_module, burst.paths)):
+            # Queued tools wait for a fix, and would run as soon as it is judged.
+            is_idle = not schedule.is_running and not schedule.queue
+            if is_idle and all(map(watched.files.has_module, burst.paths)):
                 self._early = self._judge(burst.paths)
                 watched.prepare()
             return []
         found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        early, self._early = self._early, None
-        if early is not None:
-            found = [
-                path for path in found if path not in early.paths or watched.files.differs(path)
-            ]
-        judged = self._judge(found)
-        if early is not None:
-            judged = self._join(early, judged)
-        for warning in judged.warnings:
+        found = [one for one in found if one not in early.paths or watched.files.differs(one)]
+        late, self._early = self._judge(found), Judged()
+        for warning in (*early.warnings, *late.warnings):
             self._outbox.add_note(warning)
-        return self.act(judged.change, fixed=judged.fixed)
+        freshness, change = watched.status.freshness(), merge(early.change, late.change)
+        touched = {
+            module: why
+            for module, why in change.touched.items()
+            if module in freshness and not freshness[module].is_fresh
+        }
+        fixed = (early.fixed | late.fixed).difference(watched.status.broken)
+        return self.act(replace(change, touched=touched), fixed)
 
     def _judge(self, paths: Collection[str]) -> Judged:
         watched = self._watched
@@ -86,21 +90,6 @@ class ChangeHandler:
             change=change,
             warnings=watched.new_warnings(before) if change.is_structural else (),
             fixed=broken.difference(watched.status.broken),
-        )
-
-    def _join(self, early: Judged, late: Judged) -> Judged:
-        """Both, with those tools only that are stale in the end."""
-        change, status = merge(early.change, late.change), self._watched.status
-        freshness = status.freshness()
-        touched = {
-            module: why
-            for module, why in change.touched.items()
-            if module in freshness and not freshness[module].is_fresh
-        }
-        return Judged(
-            change=replace(change, touched=touched),
-            warnings=early.warnings + late.warnings,
-            fixed=(early.fixed | late.fixed).difference(status.broken),
         )
 
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:

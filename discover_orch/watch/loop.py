@@ -320,7 +320,8 @@ class WatchLoop:
             self._outbox.add_note(problem)
         if burst is not None:
             requests += self._changes.handle(burst)
-            self._watcher.watch(*self.watched.files.folders())
+            if burst.is_over:
+                self._watcher.watch(*self.watched.files.folders())
         return requests
 
     def _sleep(self, seconds: float) -> None:

@@ -100,6 +100,22 @@ def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_cha
     assert watched.next_run().output == "a9\n"
 
 
+def test_a_fix_starts_what_waits_for_it_when_the_burst_is_over(watch: Watch) -> None:
+    watched = watch()
+    handle, schedule = watched.watching._changes.handle, watched.watching._schedule
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(CannotRun)
+    watched.press("a")
+    assert watched.next_run().tools == ("a", "c", "sentinel")
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    handle(Batch(paths=("src/helper.py",), is_over=False))
+    assert not schedule.must_run()
+    handle(Batch(paths=("src/helper.py",)))
+    assert schedule.must_run()
+    watched.until_idle()
+    assert watched.runs[-1].tools == watched.all_of(ChangesFound)[-1].tools == ("b",)
+
+
 def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/d.py": tool("d0")})
