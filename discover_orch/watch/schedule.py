@@ -180,15 +180,23 @@ class Schedule:
         something upstream that does not run."""
         coming = {*runs, *(self.run.unfinished if self.run is not None else ())}
         freshness, registry = self._watched.status.freshness(), self._watched.registry
-        roots = [one for one, now in freshness.items() if now.reasons and one not in coming]
+        roots, ahead = [], {*runs}
+        for (
+            module,
+            now,
+        ) in freshness.items():  # in order: what comes after all of these is not upstream
+            if not ahead:
+                break
+            ahead.discard(module)
+            if now.reasons and module not in coming:
+                roots.append(module)
         left = [
             module
             for module in self._watched.targets
             if module not in coming and not freshness[module].is_fresh
         ]
-        if not roots or registry.upstream(runs).isdisjoint(roots):  # in a third of the time
-            return left, frozenset()
-        return left, registry.downstream(roots).intersection(runs)
+        staying = registry.downstream(roots).intersection(runs) if roots else frozenset()
+        return left, staying
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
