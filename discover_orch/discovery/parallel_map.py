@@ -28,7 +28,9 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], result: Any) ->
 
     What else the function does in a child is lost.
     """
-    processes = min(MOST_PROCESSES, os.cpu_count() or 1, len(items) // SHARE_FROM + 1)
+    processes = min(MOST_PROCESSES, len(items) // SHARE_FROM + 1)
+    if processes > 1:  # the system takes 0.1 ms to count its processors
+        processes = min(processes, os.cpu_count() or 1)
     if processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
         return [function(item) for item in items]
     shares = [items[part::processes] for part in range(processes)]

@@ -142,7 +142,7 @@ def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
         (
             "files",
             f"{diagnosis.files:,} for {count(diagnosis.tools, 'tool')}, compared every "
-            f"{diagnosis.interval:g} s, which takes {1000 * diagnosis.look:.1f} ms",
+            f"{diagnosis.interval:.2g} s, which takes {1000 * diagnosis.look:.1f} ms",
         ),
     ]
     if diagnosis.observed or diagnosis.listed:
@@ -167,7 +167,7 @@ def diagnostics_document(diagnosis: WatchDiagnostics) -> dict[str, object]:
         "listed": diagnosis.listed,
         "tools": diagnosis.tools,
         "look": round(diagnosis.look, 6),
-        "interval": diagnosis.interval,
+        "interval": round(diagnosis.interval, 6),
         "folders": [
             {
                 "path": one.path,

@@ -72,7 +72,8 @@ class LiveStatus(Status):
     def freshness(self) -> dict[str, Freshness]:
         if self._answer is None:
             self._judge_all()
-            self._answer = self._with_others(self._own)
+            are_stale = all(one.reasons for one in self._own.values())
+            self._answer = {**self._own} if are_stale else self._with_others(self._own)
         return self._answer
 
     def spread(self, seeds: Iterable[str]) -> dict[str, str]:
@@ -159,12 +160,16 @@ class LiveStatus(Status):
             self._own.pop(module, None)
         self._answer = None
         code = {f"code:{path}" for path in changed}
+        users = self._find_all_users() if code else set()
         touched, causes = {}, {}
         for module in self._registry.order:
             if module not in concerned:
                 continue
-            reasons = [*self._outside_reasons(module, code, outside)]
-            self._baseline[module] = self._find_inputs(module)
+            now = self._find_inputs(module)
+            reasons = [*self._outside_reasons(module, now, outside)]
+            if module in users:
+                reasons += [Reason(key, then="", now=EXISTS) for key in sorted(code)]
+            self._baseline[module] = now
             if reasons and self._is_stale(module):
                 touched[module] = self._sentence(module, reasons[0])
                 causes[module] = tuple(reason.key for reason in reasons)
@@ -329,9 +334,9 @@ class LiveStatus(Status):
                 self._paths = None
         return outside
 
-    def _outside_reasons(self, module: str, code: set[Key], outside: set[Key]) -> Iterator[Reason]:
+    def _outside_reasons(self, module: str, now: Inputs, outside: set[Key]) -> Iterator[Reason]:
         """What differs from what the tool last acted on, and was not changed by a tool."""
-        then, now = self._baseline[module], self._find_inputs(module)
+        then = self._baseline[module]
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
             if key in outside or (key[:5] == "file:" and not self._is_by_pipeline(key)):
@@ -340,8 +345,6 @@ class LiveStatus(Status):
             must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)
             if key in outside and must_exist and self._present.mark(key) == ABSENT:
                 yield Reason(key, then=EXISTS, now=ABSENT)
-        if code and module in self._find_all_users():
-            yield from (Reason(key, then="", now=EXISTS) for key in sorted(code))
 
     def _is_by_pipeline(self, key: Key) -> bool:
         """Whether the file is as a tool left it, or a tool that was cut off may have left it."""

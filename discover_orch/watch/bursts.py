@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.tree import signature_of
 from discover_orch.state.git_files import find_git_folder, is_git_busy
-from discover_orch.watch.debounce import Batch, Debouncer, FileCheck, FileEvent
+from discover_orch.watch.debounce import Batch, Debouncer, FileEvent
 from discover_orch.watch.file_events import Watcher
 from discover_orch.watch.watched_files import WatchedFiles
 
@@ -20,16 +20,12 @@ from discover_orch.watch.watched_files import WatchedFiles
 AFTER_START = 0.1
 #: A change that no event announced may still be being written: it counts when it is the same after so many seconds.
 CONFIRM = 0.15
-#: The share of the time that comparisons may take, however large the project and slow its disk.
-SHARE = 0.025
 #: Seconds that a due batch waits for events that watchdog has queued, and the pause between two checks of them.
 QUEUED_WAIT, QUEUED_PAUSE = 0.05, 0.001
 #: Seconds between two checks whether a burst that must wait can be judged.
 HELD_PAUSE = 0.25
-#: Files of a burst that are checked once more before the burst counts as over.
-MOST_RECHECKED = 10
-#: The shortest time in seconds between two comparisons that nothing asked for.
-SHORTEST_INTERVAL = 0.2
+#: Seconds from the start of a watch to its first comparison that nothing asked for.
+FIRST_COMPARISON = 0.2
 
 
 class Bursts:
@@ -49,14 +45,12 @@ class Bursts:
         every `HELD_PAUSE` seconds, and what changes meanwhile belongs to the same burst."""
         self._watcher, self._debouncer, self._files = watcher, debouncer, files
         self._must_wait, self._root, self._clock = must_wait, root, clock
-        self._next_comparison = clock() + SHORTEST_INTERVAL
+        self._next_comparison = clock() + FIRST_COMPARISON
         #: Found without an event, perhaps still being written, each with its signature.
         self._suspects: Mapping[str, str] = {}
         self._index = _read_index(root)
         self._queued_since: float | None = None
-        self._is_held = False
-        #: The first files of this burst, as of their last event.
-        self._checks: dict[str, FileCheck] = {}
+        self._is_held = self._is_expected = False
 
     @property
     def poll_interval(self) -> float:
@@ -71,7 +65,8 @@ class Bursts:
         return comparison if due is None else min(due, comparison)
 
     def drain(self) -> Batch | None:
-        """The burst that is over, if there is one that can be judged now."""
+        """The burst that is over, if there is one that can be judged now; or once, ahead of that, one that is over
+        unless more comes at once."""
         for event in self._watcher.drain():
             self._add(event)
         if self._clock() >= self._next_comparison:
@@ -79,21 +74,29 @@ class Bursts:
         now = self._clock()
         if self._debouncer.due(now) is None:
             return None
-        self._debouncer.note_git(now, is_busy=is_git_busy(self._root))
+        self._debouncer.note_git(is_busy=is_git_busy(self._root))
         is_over = (
             self._debouncer.due(now) == 0.0
             and not self._must_wait_for_queued(now)
             and not self._is_rewritten(now)
         )
         self._is_held = is_over and self._must_wait(self._debouncer.paths)
-        if not is_over or self._is_held:
+        if self._is_held:
             return None
-        self._queued_since = None
-        self._checks.clear()
-        batch = self._debouncer.drain(now)
+        if not is_over:
+            return self._expect()
+        self._queued_since, self._is_expected = None, False
+        batch = self._debouncer.drain()
         index, self._index = self._index, _read_index(self._root)
         # After a git command the events of its other files may still be on their way.
         return replace(batch, is_rescan=batch.is_rescan or index != self._index)
+
+    def _expect(self) -> Batch | None:
+        paths = self._debouncer.paths
+        if self._is_expected or not self._debouncer.is_complete or self._must_wait(paths):
+            return None
+        self._is_expected = True
+        return Batch(paths=paths, is_over=False)
 
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""
@@ -120,13 +123,14 @@ class Bursts:
     def _is_rewritten(self, now: float) -> bool:
         """Whether a file that was complete is being written again just now: then it gets the time of an incomplete
         one."""
-        is_rewritten = False
-        for path, check in self._checks.items():
-            if check == "complete" and self._files.check_file(path) == "incomplete":
-                self._checks[path] = "incomplete"
-                self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
-                is_rewritten = True
-        return is_rewritten
+        again = [
+            path
+            for path in self._debouncer.complete
+            if self._files.check_file(path) == "incomplete"
+        ]
+        for path in again:
+            self._debouncer.add(FileEvent(kind="written", path=path, at=now), "incomplete")
+        return bool(again)
 
     def _add(self, event: FileEvent) -> None:
         files = self._files
@@ -134,8 +138,6 @@ class Bursts:
             self._debouncer.add(event)
         elif files.is_relevant(event.path, is_folder=event.is_folder):
             check = None if event.is_folder else files.check_file(event.path)
-            if check is not None and len(self._checks) < MOST_RECHECKED:
-                self._checks[event.path] = check
             self._debouncer.add(event, check)
 
     def _compare(self) -> None:
@@ -150,10 +152,8 @@ class Bursts:
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
-        interval = max(
-            self._watcher.interval(len(files)), (now - started) / SHARE, SHORTEST_INTERVAL
-        )
-        self._next_comparison = now + (CONFIRM if self._suspects else interval)
+        pause = CONFIRM if self._suspects else self._watcher.interval(now - started)
+        self._next_comparison = now + pause
 
 
 def _read_index(root: str) -> str:

@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.change import Change
+from discover_orch.staleness.change import Change, merge
 from discover_orch.state.git_files import read_head
 from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
@@ -24,6 +25,15 @@ from discover_orch.watch.schedule import Affected, Schedule
 SWITCH_FILES = 2
 #: What an action asks of the run in progress.
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """What a change of these `paths` means. `warnings` are new, and `fixed` are modules that can be read again."""
+
+    paths: tuple[str, ...] = ()
+    change: Change = Change()
+    warnings: tuple[Problem, ...] = ()
+    fixed: frozenset[str] = frozenset()
 
 
 class ChangeHandler:
@@ -39,22 +49,48 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
+        self._early = Judged()  # the part of a burst that was judged before it was over
 
     def handle(self, burst: Batch) -> list[str]:
-        """A burst of events is over. Returns requests to the run in progress.
+        """A burst of events is over, or expected to be: then it is only judged. Returns requests to the run in
+        progress.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
-        watched = self._watched
+        watched, schedule, early = self._watched, self._schedule, self._early
+        if not burst.is_over:
+            # Queued tools wait for a fix, and would run as soon as it is judged.
+            is_idle = not schedule.is_running and not schedule.queue
+            if is_idle and all(map(watched.files.has_module, burst.paths)):
+                self._early = self._judge(burst.paths)
+                watched.prepare()
+            return []
         found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        before, broken = watched.view, {*watched.status.broken}
-        change = watched.refresh(found)
-        if change.is_structural:
-            for warning in watched.new_warnings(before):
-                self._outbox.add_note(warning)
-        return self.act(change, fixed=broken.difference(watched.status.broken))
+        found = [one for one in found if one not in early.paths or watched.files.differs(one)]
+        late, self._early = self._judge(found), Judged()
+        for warning in (*early.warnings, *late.warnings):
+            self._outbox.add_note(warning)
+        freshness, change = watched.status.freshness(), merge(early.change, late.change)
+        touched = {
+            module: why
+            for module, why in change.touched.items()
+            if module in freshness and not freshness[module].is_fresh
+        }
+        fixed = (early.fixed | late.fixed).difference(watched.status.broken)
+        return self.act(replace(change, touched=touched), fixed)
+
+    def _judge(self, paths: Collection[str]) -> Judged:
+        watched = self._watched
+        before, broken = watched.view, frozenset(watched.status.broken)
+        change = watched.refresh(paths)
+        return Judged(
+            paths=tuple(paths),
+            change=change,
+            warnings=watched.new_warnings(before) if change.is_structural else (),
+            fixed=broken.difference(watched.status.broken),
+        )
 
     def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
         """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
@@ -115,15 +151,15 @@ class ChangeHandler:
         watched, schedule = self._watched, self._schedule
         display, freshness = watched.registry.display, watched.status.freshness()
         held = schedule.held()
-        wanted = affected.runs
-        if not schedule.is_running:  # also what waited for a fix
-            wanted = tuple(module for module in watched.targets if module in schedule.queue)
-        runs = [module for module in wanted if module not in held]
-        left = [module for module in affected.left if module not in runs]
-        left += [module for module in wanted if module in held]
+        wanted: Collection[str] = affected.runs
         if action == "none":
-            runs, left = [one for one in watched.targets if one in affected.below], []
-        stale = sum(not freshness[module].is_fresh for module in runs)
+            wanted, held = affected.below, frozenset()
+        elif not schedule.is_running:
+            wanted = schedule.queue  # also what waited for a fix
+        runs = [one for one in watched.targets if one in wanted and one not in held]
+        left, staying = schedule.find_left(runs)
+        if action == "none":
+            left = []  # the run in progress may reach them
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = "wait" if held or watched.status.broken or watched.problems else "none"
@@ -135,12 +171,10 @@ class ChangeHandler:
                 tools=tuple(map(display, runs)),
                 reasons={display(module): why for module, why in affected.hit.items()},
                 stages=affected.stages,
-                stale=stale,
-                fresh=len(affected.fresh),
+                stale=sum(not freshness[module].is_fresh for module in runs),
+                fresh=sum(freshness[module].is_fresh for module in affected.inside),
                 left=tuple(map(display, left)),
-                stays_stale=tuple(
-                    display(module) for module in runs if module in affected.stays_stale
-                ),
+                stays_stale=tuple(display(module) for module in runs if module in staying),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,
                 deleted=tuple(

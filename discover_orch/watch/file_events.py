@@ -32,14 +32,12 @@ from discover_orch.watch.subscriptions import (
 #: `polling`: by snapshots alone. `mixed`: some folders send no events, so snapshots must be compared often.
 Mode = Literal["events", "polling", "mixed"]
 
-#: Seconds between two comparisons while events come, and the number of files up to which this holds: comparing
-#: 1,000 files takes 3 ms, so this is at most 1 % of a core (3 % when polling).
-INTERVAL, INTERVAL_FILES, LONGEST_INTERVAL = 2.0, 5_000, 10.0
-POLL, POLL_FILES, LONGEST_POLL = 0.5, 2_000, 2.0
+#: Seconds between two comparisons while events come, and when polling.
+INTERVAL, POLL = 2.0, 0.5
+#: The share of the time that comparisons may take, however large the project and slow its disk.
+SHARE = 0.025
 #: Seconds for which `close` waits for watchdog's threads.
 CLOSING = 0.8
-#: Folders that appear while their parents are being subscribed to: plans made until nothing new is found.
-MOST_PLANS = 5
 
 _KINDS: Mapping[str, EventKind] = {
     "closed": "written",
@@ -135,11 +133,9 @@ class Watcher:
             return "polling"
         return "mixed" if self._has_silent else "events"
 
-    def interval(self, files: int) -> float:
-        """Seconds between two comparisons of a snapshot of so many files."""
-        if self.mode == "events":
-            return min(INTERVAL * max(1.0, files / INTERVAL_FILES), LONGEST_INTERVAL)
-        return min(POLL * max(1.0, files / POLL_FILES), LONGEST_POLL)
+    def interval(self, duration: float) -> float:
+        """Seconds between two comparisons of the snapshot, where one takes so many."""
+        return max(INTERVAL if self.mode == "events" else POLL, duration / SHARE)
 
     def close(self) -> None:
         """Stop. Takes a second at most; threads that do not end by then are daemons."""
@@ -153,16 +149,12 @@ class Watcher:
         self._plan = build_plan(self._root, self._requested)
         if self._must_poll or self._is_silent():
             return
-        subscribed: Mapping[str, bool] = {}
         try:
             self._observer = _open_observer()
-            for _ in range(MOST_PLANS):
-                for path, is_deep in self._plan.folders.items() - subscribed.items():
-                    self._schedule(path, is_deep=is_deep)
-                subscribed = self._plan.folders
-                self._plan = build_plan(self._root, self._requested)
-                if self._plan.folders == subscribed:
-                    break
+            for path, is_deep in self._plan.folders.items():
+                self._schedule(path, is_deep=is_deep)
+            if build_plan(self._root, self._requested).folders != self._plan.folders:
+                self._must_renew = True  # one has appeared before its parent was subscribed to
         except Exception as error:  # whatever a system may answer
             number = error.errno if isinstance(error, OSError) else None
             if number in _LIMITS:

@@ -32,7 +32,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.debounce import Debouncer
+from discover_orch.watch.debounce import COMPLETE, Debouncer
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
@@ -305,9 +305,7 @@ class WatchLoop:
         """Handle signals, keys and changed files, and wait up to so many seconds for the first of them. Returns
         requests to the run in progress."""
         if wait:
-            poll = select.poll()
-            poll.register(self.wake, select.POLLIN)
-            poll.poll(min(self.poll_interval, wait) * 1000)  # rounded up to whole milliseconds
+            self._sleep(min(self.poll_interval, wait))
         requests: list[str] = []
         for request in self._signals.drain():
             if request == "suspend" and not self._schedule.is_running:
@@ -322,8 +320,20 @@ class WatchLoop:
             self._outbox.add_note(problem)
         if burst is not None:
             requests += self._changes.handle(burst)
-            self._watcher.watch(*self.watched.files.folders())
+            if burst.is_over:
+                self._watcher.watch(*self.watched.files.folders())
         return requests
+
+    def _sleep(self, seconds: float) -> None:
+        """Until something arrives, at most so long."""
+        if (
+            seconds <= COMPLETE
+        ):  # less than what `poll` can measure, which counts whole milliseconds
+            time.sleep(seconds)
+            return
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
+        poll.poll(seconds * 1000)
 
     def _must_wait(self, paths: Collection[str]) -> bool:
         """Whether these are judged later: in a pause, and while another command runs tools, which write files."""

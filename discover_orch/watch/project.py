@@ -309,26 +309,23 @@ class OtherRuns:
 
     def __init__(self, root: str, lock: ProjectLock) -> None:
         self._root, self._lock = root, lock
-        self._known = max(map(int, find_runs(root)), default=0)
-        self._own: set[str] = set()
+        self._known = {*find_runs(root)}
 
     def note_own(self, run: str) -> None:
         """A run of the watch itself started."""
-        self._own.add(run)
+        self._known.add(run)
 
     def find_holder(self) -> LockHolder | None:
         """Who runs tools now. Not to be asked while the watch holds the lock."""
-        holder = self._lock.acquire() if self._find_new() - self._own else None
+        holder = self._lock.acquire() if self._find_new() else None
         self._lock.release()
         return holder
 
     def have_run(self) -> bool:
         """Whether others have run tools since the last call."""
         new = self._find_new()
-        have_run = bool(new - self._own)
-        self._known = max(map(int, new), default=self._known)
-        self._own.clear()
-        return have_run
+        self._known |= new
+        return bool(new)
 
     def _find_new(self) -> set[str]:
-        return {run for run in find_runs(self._root) if int(run) > self._known}
+        return {*find_runs(self._root)} - self._known

@@ -34,17 +34,13 @@ class Affected(Struct, frozen=True, kw_only=True):
     """What a change means for the watched tools.
 
     `hit` are those that it concerns itself, `below` all that it makes stale, each with a sentence; with the scope
-    `tool` the same as `hit`. `runs` are the tools to run, in order; `left` are stale and do not run; `stays_stale`
-    are those of `runs` that are stale after it, because a tool upstream of them does not run. `fresh` are the other
-    tools of the affected `stages`.
+    `tool` the same as `hit`. `runs` are the tools to run, in order. `inside` are all of the affected `stages`.
     """
 
     hit: Mapping[str, str] = field(default_factory=dict)
     below: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
-    stays_stale: frozenset[str] = frozenset()
-    fresh: tuple[str, ...] = ()
+    inside: frozenset[str] = frozenset()
     stages: tuple[str, ...] = ()
     is_structural: bool = False
 
@@ -158,14 +154,11 @@ class Schedule:
             case "affected":
                 wanted = self._find_wanted(stale, below.keys()) & inside
         wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
-        coming = wanted if self.run is None else wanted.union(self.run.unfinished)
         return Affected(
             hit=hit,
             below=below,
             runs=tuple(module for module in order if module in wanted),
-            left=tuple(module for module in order if module in stale - coming),
-            stays_stale=self._find_staying(wanted, coming),
-            fresh=tuple(module for module in order if module in inside - stale),
+            inside=inside,
             stages=tuple(stage.name for stage in stages),
             is_structural=change.is_structural,
         )
@@ -182,12 +175,28 @@ class Schedule:
         ]
         return stale & (status.spread(roots).keys() | below)
 
-    def _find_staying(self, wanted: Set[str], coming: Set[str]) -> frozenset[str]:
-        """Those of these tools that are stale after their run because of something upstream that does not run;
-        `coming` are all that run until then."""
-        freshness = self._watched.status.freshness()
-        roots = [one for one, now in freshness.items() if now.reasons and one not in coming]
-        return self._watched.registry.downstream(roots) & wanted
+    def find_left(self, runs: Collection[str]) -> tuple[list[str], frozenset[str]]:
+        """The stale targets that do not run where these do, and those of these that are stale after it, because of
+        something upstream that does not run."""
+        coming = {*runs, *(self.run.unfinished if self.run is not None else ())}
+        freshness, registry = self._watched.status.freshness(), self._watched.registry
+        roots, ahead = [], {*runs}
+        for (
+            module,
+            now,
+        ) in freshness.items():  # in order: what comes after all of these is not upstream
+            if not ahead:
+                break
+            ahead.discard(module)
+            if now.reasons and module not in coming:
+                roots.append(module)
+        left = [
+            module
+            for module in self._watched.targets
+            if module not in coming and not freshness[module].is_fresh
+        ]
+        staying = registry.downstream(roots).intersection(runs) if roots else frozenset()
+        return left, staying
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""

@@ -75,12 +75,12 @@ def diagnose(
     try:
         watcher.watch(deep, flat)
         warnings = watcher.drain_problems()
-        mode, interval = watcher.mode, watcher.interval(len(watched.files))
+        mode, started = watcher.mode, time.perf_counter()
+        watched.files.find_changed()
+        look = time.perf_counter() - started
+        interval = watcher.interval(look)
     finally:
         watcher.close()
-    started = time.perf_counter()
-    watched.files.find_changed()
-    look = time.perf_counter() - started
     imports, more = _try_imports(watched.preload(preload))
     return WatchDiagnostics(
         folders=tuple(_folder(project.root, path, is_deep=path in deep) for path in (*deep, *flat)),

@@ -12,11 +12,10 @@ from discover_orch.model.errors import Problem
 from discover_orch.watch.bursts import (
     AFTER_START,
     CONFIRM,
+    FIRST_COMPARISON,
     HELD_PAUSE,
     QUEUED_PAUSE,
     QUEUED_WAIT,
-    SHARE,
-    SHORTEST_INTERVAL,
     Bursts,
 )
 from discover_orch.watch.debounce import (
@@ -76,9 +75,8 @@ class ScriptedWatcher(Watcher):
     def mode(self) -> Mode:
         return "events"
 
-    def interval(self, files: int) -> float:
-        assert files == 3
-        return self.pause
+    def interval(self, duration: float) -> float:
+        return self.pause + duration
 
 
 class ScriptedFiles(WatchedFiles):
@@ -92,9 +90,6 @@ class ScriptedFiles(WatchedFiles):
         self.looked = 0
         self.takes = 0.0  # seconds that a look takes
         self.clock: Clock | None = None
-
-    def __len__(self) -> int:
-        return 3
 
     def is_relevant(self, path: str, *, is_folder: bool) -> bool:
         return not path.startswith("noise")
@@ -131,14 +126,21 @@ class Listening:
             clock=self.clock,
         )
 
+        self.expected: list[Batch] = []
+
     def after(self, seconds: float) -> Batch | None:
+        """The burst that is over; those that are only expected to be go to `expected`."""
         self.clock.now += seconds
-        return self.bursts.drain()
+        batch = self.bursts.drain()
+        if batch is not None and not batch.is_over:
+            self.expected.append(batch)
+            return None
+        return batch
 
     def saves(self, path: str, look: FileCheck = "complete") -> None:
         self.files.looks[path] = look
         self.watcher.says("written", path)
-        assert self.bursts.drain() is None
+        assert self.after(0.0) is None
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def near(seconds: float) -> object:
 
 def test_nothing_has_come_at_first(listening: Listening) -> None:
     assert listening.bursts.drain() is None
-    assert listening.bursts.poll_interval == near(SHORTEST_INTERVAL)
+    assert listening.bursts.poll_interval == near(FIRST_COMPARISON)
 
 
 def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
@@ -168,6 +170,32 @@ def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
     assert listening.after(COMPLETE / 2) is None
     assert listening.after(COMPLETE / 2 + 1e-6) == burst("src/a.py")
     assert listening.after(0.01) is None
+
+
+def test_a_burst_of_finished_writes_is_expected_once_to_be_over(listening: Listening) -> None:
+    listening.saves("src/a.py")
+    assert listening.expected == [Batch(paths=("src/a.py",), is_over=False)]
+    listening.saves("src/b.py")
+    assert listening.after(COMPLETE / 2) is None
+    assert listening.after(COMPLETE) == burst("src/a.py", "src/b.py")
+    assert len(listening.expected) == 1
+    listening.saves("src/a.py")
+    assert len(listening.expected) == 2
+
+
+def test_a_burst_that_must_wait_or_is_incomplete_is_not_expected_to_be_over(
+    listening: Listening,
+) -> None:
+    listening.saves("src/a.py", "incomplete")
+    listening.saves("src/b.py")
+    assert listening.after(1.0) == burst("src/a.py", "src/b.py")
+    listening.must_wait = True
+    listening.saves("src/a.py")
+    listening.must_wait = False
+    assert listening.after(1.0) == burst("src/a.py")
+    listening.watcher.says("created", "src/new", is_folder=True)
+    listening.saves("src/a.py")
+    assert listening.expected == []
 
 
 def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> None:
@@ -180,7 +208,7 @@ def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> N
 def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> None:
     for path in ("src/a.py", "src/b.py", "src/a.py"):
         listening.watcher.says("written", path)
-    assert listening.bursts.drain() is None
+    assert listening.after(0.0) is None
     assert listening.after(0.01) == burst("src/a.py", "src/b.py")
 
 
@@ -270,7 +298,7 @@ def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
     listening: Listening,
 ) -> None:
     listening.files.changed = {"src/a.py": "1"}
-    assert listening.after(SHORTEST_INTERVAL) is None
+    assert listening.after(FIRST_COMPARISON) is None
     assert listening.bursts.poll_interval == near(CONFIRM)
     assert listening.after(CONFIRM) is None
     assert (listening.files.looked, listening.watcher.missed) == (2, [("src/a.py",)])
@@ -282,7 +310,7 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
 ) -> None:
     for signature in ("1", "2"):
         listening.files.changed = {"src/a.py": signature}
-        assert listening.after(SHORTEST_INTERVAL) is None
+        assert listening.after(FIRST_COMPARISON) is None
     assert listening.watcher.missed == []
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/a.py",)]
@@ -290,7 +318,7 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
 
 def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> None:
     listening.files.changed = {"src/a.py": "1"}
-    listening.after(SHORTEST_INTERVAL)
+    listening.after(FIRST_COMPARISON)
     listening.files.changed = {}  # its event came, and it was judged
     listening.after(CONFIRM)
     assert listening.watcher.missed == []
@@ -312,24 +340,22 @@ def test_a_burst_that_cannot_be_judged_waits_with_all_that_comes_meanwhile(
 
 
 def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
-    listening.after(SHORTEST_INTERVAL)
+    listening.after(FIRST_COMPARISON)
     assert listening.bursts.poll_interval == near(2.0)
     listening.after(1.999)
     assert listening.files.looked == 1
-    listening.watcher.pause = 0.0
     listening.after(0.002)
     assert listening.files.looked == 2
-    assert listening.bursts.poll_interval == near(SHORTEST_INTERVAL)
 
 
-def test_slow_comparisons_are_further_apart(listening: Listening) -> None:
+def test_the_watcher_is_given_the_duration_of_a_comparison(listening: Listening) -> None:
     listening.files.clock, listening.files.takes = listening.clock, 0.5
-    listening.after(SHORTEST_INTERVAL)
-    assert listening.bursts.poll_interval == near(0.5 / SHARE)
+    listening.after(FIRST_COMPARISON)
+    assert listening.bursts.poll_interval == near(2.5)
 
 
 def test_a_comparison_that_finds_nothing_reports_nothing_missed(listening: Listening) -> None:
-    listening.after(SHORTEST_INTERVAL)
+    listening.after(FIRST_COMPARISON)
     assert (listening.files.looked, listening.watcher.missed) == (1, [])
 
 
@@ -337,7 +363,7 @@ def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Li
     """No events are subscribed to for permissions."""
     listening.files.silent.add("src/a.py")
     listening.files.changed = {"src/a.py": "1", "src/b.py": "1"}
-    listening.after(SHORTEST_INTERVAL)
+    listening.after(FIRST_COMPARISON)
     listening.after(CONFIRM)
     assert listening.watcher.missed == [("src/b.py",)]
 
@@ -345,7 +371,7 @@ def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Li
 def test_during_a_burst_nothing_is_compared(
     listening: Listening,
 ) -> None:
-    listening.clock.now += SHORTEST_INTERVAL - 0.001
+    listening.clock.now += FIRST_COMPARISON - 0.001
     listening.saves("src/a.py", "incomplete")
     listening.files.changed = {"src/b.py": "1"}
     listening.after(0.002)
@@ -353,7 +379,7 @@ def test_during_a_burst_nothing_is_compared(
 
 
 def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) -> None:
-    listening.after(SHORTEST_INTERVAL)
+    listening.after(FIRST_COMPARISON)
     listening.bursts.compare_soon()
     assert listening.bursts.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)

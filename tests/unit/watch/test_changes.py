@@ -9,6 +9,7 @@ import pytest
 from discover_orch.execution.events import RunFinished, ToolFinished
 from discover_orch.state.journal import begin_run
 from discover_orch.state.lock import ProjectLock
+from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
@@ -72,6 +73,47 @@ def test_a_mistake_in_the_configuration_during_a_run_is_reported_once(watch: Wat
     assert len(watched.all_of(ChangesFound)) == len(watched.all_of(CannotRun)) == 1
     let_go(watched)
     watched.until_idle()
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "output"),
+    [
+        ("a1", "a2", "a2\n"),
+        ("a1", "a1", "a1\n"),
+        ("a1", "a0", ""),
+        ("a1", "", ""),
+    ],
+)
+def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_changed(
+    watch: Watch, early: str, late: str, output: str
+) -> None:
+    watched = watch()
+    handle = watched.watching._changes.handle
+    watched.save({"src/a.py": tool(early)})
+    assert handle(Batch(paths=("src/a.py",), is_over=False)) == []
+    assert not watched.watching._schedule.must_run()
+    watched.save({"src/a.py": tool(late) if late else "def run(:\n"})
+    handle(Batch(paths=("src/a.py",)))
+    assert watched.watching._schedule.must_run() == bool(output)
+    assert "".join(run.output for run in watched.settle()) == output
+    watched.save({"src/a.py": tool("a9")})
+    assert watched.next_run().output == "a9\n"
+
+
+def test_a_fix_starts_what_waits_for_it_when_the_burst_is_over(watch: Watch) -> None:
+    watched = watch()
+    handle, schedule = watched.watching._changes.handle, watched.watching._schedule
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(CannotRun)
+    watched.press("a")
+    assert watched.next_run().tools == ("a", "c", "sentinel")
+    watched.save({"src/helper.py": FILES["src/helper.py"]})
+    handle(Batch(paths=("src/helper.py",), is_over=False))
+    assert not schedule.must_run()
+    handle(Batch(paths=("src/helper.py",)))
+    assert schedule.must_run()
+    watched.until_idle()
+    assert watched.runs[-1].tools == watched.all_of(ChangesFound)[-1].tools == ("b",)
 
 
 def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:

@@ -99,6 +99,9 @@ class Scheduled:
         )
         return self.schedule.affected(change)
 
+    def left(self, found: Affected) -> str:
+        return short(self.schedule.find_left(found.runs)[0])
+
     def decide(self, names: str, **more: Any) -> str:
         return self.schedule.decide(self.touch(names, **more))
 
@@ -152,15 +155,22 @@ def short(modules: Iterable[str]) -> str:
 def test_the_scope_says_how_much_of_what_is_stale_runs(
     scope: Scope, touched: str, runs: str, left: str, fresh: str, stages: str
 ) -> None:
-    found = Scheduled(scope).touch(touched)
-    assert (short(found.runs), short(found.left), short(found.fresh)) == (runs, left, fresh)
+    made = Scheduled(scope)
+    found = made.touch(touched)
+    is_fresh = {module: one.is_fresh for module, one in made.status.freshness().items()}
+    assert short(found.runs) == runs
+    assert made.left(found) == left
+    assert (
+        short(module for module in made.targets if module in found.inside and is_fresh[module])
+        == fresh
+    )
     assert found.stages == tuple(stages.split())
 
 
 def test_what_was_stale_before_runs_with_its_stage_and_is_named_elsewhere() -> None:
     made = Scheduled()
     made.status.reasons = {"src.d": "failed"}
-    assert short(made.touch("c").left) == "d"
+    assert made.left(made.touch("c")) == "d"
     made.status.reasons |= {"src.a": "failed"}
     assert short(made.touch("b").runs) == "a b c"
 
@@ -168,7 +178,7 @@ def test_what_was_stale_before_runs_with_its_stage_and_is_named_elsewhere() -> N
 def test_what_is_always_stale_runs_only_where_the_change_reaches_it() -> None:
     made = Scheduled()
     made.status.reasons, made.status.idle = {"src.a": '"always" is set'}, {"src.a"}
-    assert (short(made.touch("b").runs), short(made.touch("b").left)) == ("b c", "a")
+    assert (short(made.touch("b").runs), made.left(made.touch("b"))) == ("b c", "a")
     assert short(made.touch("a").runs) == "a b c"
 
 
@@ -177,7 +187,7 @@ def test_targets_limit_and_a_change_outside_them_runs_nothing(scope: Scope) -> N
     made = Scheduled(scope)
     made.targets = ("src.b", "src.d")
     found = made.touch("a")
-    assert (found.hit, found.runs, short(found.left)) == ({}, (), "b")
+    assert (found.hit, found.runs, made.left(found)) == ({}, (), "b")
     assert short(made.touch("b").runs) == "b"
 
 
