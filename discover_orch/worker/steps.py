@@ -206,7 +206,7 @@ class Worker:
             self._capture.restore()
         self._capture.end_step(order.step)
         self._failures += status == "failed"
-        self._report_foreign_write(self._asked_for)
+        self._report_foreign_write(())  # as it was asked when the step had ended
         self._channel.send(
             StepFinished(
                 step=order.step,
