@@ -191,6 +191,8 @@ class TransactionalConnection(OrdinaryConnection):
         """The names of the databases before a step. Raises what SQLite raises."""
         if self.has_run:
             self._databases = frozenset(name for name, _ in list_databases(self))
+            if self.statements is not None:
+                self.statements.is_silent = True  # the tool has not begun
         return self._databases
 
     def _drop_temporary_tables(self) -> None:
