@@ -108,6 +108,7 @@ class StatementNotes:
     - `made`: (table, whether it was created or dropped), in this order.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
+    - `is_silent`: nothing was prepared on the connection.
     - `files`: names of files as ATTACH was given them; None for one that it had as a value. `copies`: names of files
       into which a database was copied.
 
@@ -123,6 +124,7 @@ class StatementNotes:
         self.clear()
 
     def clear(self) -> None:
+        self.is_silent = True
         self.files: list[str | None] = []
         self.copies: list[str] = []
         self.has_lost_bases = False  # of tables whose database was detached before it was known
@@ -151,6 +153,7 @@ class StatementNotes:
 
     def authorize(self, action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
         """Called several times for each prepared statement. Allows everything; must not raise."""
+        self.is_silent = False
         if base is not None and base != "main":
             base = self._place(base)
         if action == READ:
@@ -247,6 +250,7 @@ class StatementNotes:
 
     def note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
         """A method has used a table; WHOLE stands for all of the database."""
+        self.is_silent = False
         used = (self._place(base), table)
         self.read.add(used)
         if is_written:

@@ -87,7 +87,8 @@ class SqliteTableLog(TableLog):
         _not_found.clear()
         try:
             is_unobserved = self._pause()
-            if is_unobserved:
+            has_run = not isinstance(conn, Connection) or conn.has_run
+            if is_unobserved and has_run:
                 self._attached.refresh(is_first=True)
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
@@ -105,6 +106,9 @@ class SqliteTableLog(TableLog):
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()
+        if isinstance(self._conn, Connection):
+            is_heard = self._conn.statements is notes
+            self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
         notes.tables_of_caller = None
         self._lists_tables |= notes.lists_tables
         if notes.files or notes.has_unplaced():

@@ -23,7 +23,7 @@ from discover_orch.databases.driver_transaction import Transaction as Transactio
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
-from discover_orch.databases.sqlite_queries import ask_rows, list_databases
+from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False
@@ -152,7 +152,7 @@ class SqliteTransaction(Transaction):
         is_managed = self._wants_control and not is_autocommit(self._driver)
         self._has_found_open = is_managed and _is_left_open(self._driver)
         with suppress(sqlite3.Error):  # the connection is closed
-            self._attached = frozenset(name for name, _ in list_databases(self._driver))
+            self._attached = self._driver.database_names()
         self._driver.begin_step(is_managed, begins_immediately=self.begins_immediately)
 
     def end(self, keep: bool) -> list[str]:

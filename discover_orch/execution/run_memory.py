@@ -119,10 +119,11 @@ class DatabaseRecord:
     def note_use(self, path: str, takes_connection: bool) -> None:
         """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
         run loses nothing."""
+        if not path and not takes_connection:
+            return
         known = self._current.known
         found = path or (known.path if known else self._find_named())
-        is_used = bool(path) or takes_connection
-        if is_used and (not self._is_noted or known is None or known.path != found):
+        if not self._is_noted or known is None or known.path != found:
             self._is_noted = True
             self._save(found)
 

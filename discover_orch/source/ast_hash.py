@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import marshal
-from operator import is_
+from collections.abc import Callable, Iterable
+from operator import attrgetter, is_
 
 from discover_orch.model.digest import content_hash
 
@@ -79,12 +80,33 @@ def _flatten(tree: ast.Module) -> list[object]:
     queue: list[object] = [tree]
     flat: list[object] = []
     for item in queue:  # which grows meanwhile
-        if isinstance(item, ast.AST):
-            flat.append(item.__class__.__name__)
-            queue += [getattr(item, name) for name in item._fields if name not in _LEFT_OUT]
-        elif isinstance(item, list):
-            flat.append(len(item))
-            queue += item
+        kind = item.__class__
+        known = _CLASSES.get(kind)
+        if known is not None:
+            name, fields = known
+            flat.append(name)
+            queue += fields(item)
+        elif kind is list:
+            items: list[object] = item  # type: ignore[assignment]
+            flat.append(len(items))
+            queue += items
         else:
             flat.append(item)
     return flat
+
+
+def _read_fields(kind: type[ast.AST]) -> Callable[[object], Iterable[object]]:
+    """What gives the values of the fields of a node that count."""
+    names = [name for name in kind._fields if name not in _LEFT_OUT]
+    if not names:
+        return lambda _: ()
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda node: (read(node),)
+
+
+#: All classes of nodes.
+_CLASSES: dict[type, tuple[str, Callable[[object], Iterable[object]]]] = {
+    kind: (kind.__name__, _read_fields(kind))
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}

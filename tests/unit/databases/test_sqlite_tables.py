@@ -12,8 +12,10 @@ import pytest
 
 from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_connection import Connection
+from discover_orch.databases.sqlite_queries import ask, list_databases
 from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file, observe_sqlite
 from discover_orch.databases.table_log import TableUse
+from discover_orch.databases.transactions import choose_transaction
 
 SCHEMA = """
 CREATE TABLE t(a, b);
@@ -839,3 +841,41 @@ def test_tables_are_created_and_dropped_though_the_names_of_before_are_unknown(
         tables.resolve()
         use = tables.drain()
     assert (use.tables_created, use.tables_dropped) == (("x",), ("t",))
+
+
+def test_between_steps_without_statements_what_others_leave_is_found_and_removed(
+    tmp_path: Path,
+) -> None:
+    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
+        transaction = choose_transaction(conn, "tool")
+        tables = SqliteTableLog(conn, os.path.basename)
+
+        def step(*statements: str) -> TableUse:
+            tables.begin_step()
+            transaction.begin()
+            for one in statements:
+                conn.execute(one).fetchall()
+            tables.resolve()
+            transaction.end(keep=True)
+            transaction.drop_temporary_tables()
+            return tables.drain()
+
+        for statements in (
+            (),
+            (f"ATTACH '{tmp_path}/other.db' AS other", "CREATE TEMP TABLE x(a)"),
+            (),
+        ):
+            step(*statements)
+            assert isinstance(conn, Connection)
+            assert conn.has_run == bool(statements)
+        assert step("SELECT name FROM sqlite_temp_master").lists_tables is False
+        assert [name for name, _ in list_databases(conn) if name != "temp"] == ["main"]
+        assert ask(conn, "SELECT name FROM sqlite_temp_master") == []
+        step()
+        with closing(sqlite3.connect(tmp_path / "data.db")) as another:
+            another.execute("CREATE TABLE new(a)")
+        step()
+        assert tables.names == {"new"}
+        assert step("DROP TABLE IF EXISTS old", "SELECT a FROM new") == TableUse(
+            tables_read=("new",), tables_missed=("old",)
+        )
