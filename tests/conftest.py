@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import ORCH, ORCH_AND_WORKERS, ForkServer
 from tests.support.project_builder import Answer, run_orch, write_files
 
 # What is started in this process's own environment finds the same as what a test starts with `clean_environment`;
@@ -75,18 +75,27 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
-    with ForkServer() as server:
+    with ForkServer(ORCH_AND_WORKERS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def drivers_server() -> Iterator[ForkServer]:
+    """For the tests of PostgreSQL: their commands need its driver, and workers are no forks."""
+    with ForkServer(ORCH) as server:
         yield server
 
 
 @pytest.fixture
-def orch(tmp_path: Path, fork_server: ForkServer) -> Orch:
+def orch(tmp_path: Path, request: pytest.FixtureRequest) -> Orch:
     """Runs `orch` in the project of this test, in a clean environment of 80 columns without colour.
 
-    Each command is a process of its own: a fork of one that has the modules loaded, which costs a third of an
-    interpreter's start. An interpreter of its own is started where the command needs one: for standard input, for a
-    prefix, and for settings of the interpreter itself.
+    Each command is a process of its own, and so is its worker: forks of one that has the modules loaded, which cost a
+    third of an interpreter's start. Interpreters of their own are started where the command needs one: for standard
+    input, for a prefix, and for settings of the interpreter itself.
     """
+    name = "drivers_server" if "new_postgres" in request.fixturenames else "fork_server"
+    server: ForkServer = request.getfixturevalue(name)
 
     def run(
         *words: str,
@@ -101,7 +110,7 @@ def orch(tmp_path: Path, fork_server: ForkServer) -> Orch:
             and not prefix
             and not any(one.startswith(("PYTHON", "TZ")) for one in env or ())
         ):
-            return fork_server.run(root, *words, cwd=cwd, env=env)
+            return server.run(root, *words, cwd=cwd, env=env)
         return run_orch(root, *words, cwd=cwd, env=env, stdin=stdin, prefix=prefix)
 
     return run

@@ -19,8 +19,6 @@ from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
 FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, stage="t")}
-SLOW = ("in_chunks", "truncated_first", "formatted")  # by themselves
-SAMPLE = 4
 
 
 def save_versions(
@@ -38,8 +36,7 @@ def test_one_save_is_one_run_whatever_the_editor(project: Project) -> None:
     root = project(FILES)
     with watching(root) as watch:
         for number, (name, editor) in enumerate(EDITORS.items(), start=1):
-            first = 10 * number
-            save_versions(watch, editor, range(first, first + (2 if name in SLOW else SAMPLE)))
+            save_versions(watch, editor, range(10 * number, 10 * number + 2))
             assert watch.settle() == [], f"{name}\n{watch.story()}"
 
 

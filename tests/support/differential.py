@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.support.fork_server import ForkServer, has_ended
+from tests.support.fork_server import ORCH_AND_WORKERS, ForkServer, has_ended
 from tests.support.histories import History, Step, change, random_history, script, smaller
 from tests.support.project_builder import Answer
 from tests.support.worlds import State, world_files
@@ -358,7 +358,7 @@ def first_failure(
     seeds: Iterable[int], make: Maker = random_history, play: type[Play] = Play
 ) -> str:
     """What went wrong with the first seed that fails, with the smallest history found; "" for nothing."""
-    with ForkServer() as server:
+    with ForkServer(ORCH_AND_WORKERS) as server:
         for seed in seeds:
             history = make(seed)
             told = failure(history, server, play)

@@ -19,6 +19,7 @@ from tests.support.project_builder import Answer, clean_environment
 SERVER = """
 import json, os, sys
 replies = os.fdopen(os.dup(1), "w", buffering=1)
+work = None
 for line in sys.stdin.buffer:
     words, folder, environment, out, err = json.loads(line)
     pid = os.fork()
@@ -33,15 +34,19 @@ for line in sys.stdin.buffer:
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)
-            do(words)
+            work = do(words)
         except SystemExit as end:
             code = end.code or 0
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            if work is None:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        break
     replies.write(f"{pid}\\n")
     replies.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n")
+if work is not None:
+    work()
 """
 #: What a server imports, and what each of its forks does with the words of the command.
 ORCH = """
@@ -54,6 +59,30 @@ from discover_orch.__main__ import main
 def do(words):
     sys.argv = ["orch", *words]
     main()
+"""
+#: The same, and workers are forks too. Drivers of databases are imported by the commands that need them: a library of
+#: C code cannot be imported a second time, as a worker would do.
+ORCH_AND_WORKERS = """
+import gc, sys
+from discover_orch.worker.main import COMMON_IMPORTS, main
+from discover_orch.worker.protocol import prepare_for_orders
+for each in ("ctypes", *COMMON_IMPORTS):
+    __import__(each)
+prepare_for_orders()
+from tests.support.forked_workers import ForkedWorkers, build_decoders
+workers = ForkedWorkers()
+import importlib, pkgutil
+import discover_orch
+for each in pkgutil.walk_packages(discover_orch.__path__, "discover_orch."):
+    if "dask" not in each.name and not each.name.endswith("__main__"):
+        if not each.name.startswith(("discover_orch.databases.", "discover_orch.worker.")):
+            importlib.import_module(each.name)
+from discover_orch.__main__ import main
+build_decoders()
+workers.install()
+def do(words):
+    sys.argv = ["orch", *words]
+    return workers.run(main)
 """
 #: The command is one word, a program. Like an interpreter it ends with a traceback and 1 if the program raises.
 PROGRAMS = """

@@ -1,0 +1,147 @@
+"""The worker of `orch run` as a fork of a fork server: a new interpreter and its imports cost more than most tools.
+
+Whatever the server has imported beyond what a worker imports is taken away again, so the worker has the same modules,
+path, signals, descriptors and `__main__` as a new interpreter (`tests/process/test_forked_workers.py`). Only the worker
+that `orch run` starts before it reads its command line is a fork: at that moment nothing has happened in `orch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from discover_orch.worker.spawn import PipeEnds
+
+#: What no worker imports, and the folders that were searched for it.
+OWN_PACKAGE = __name__.partition(".")[0]
+OWN_PLACES = (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)))
+
+
+class StartWorker(BaseException):
+    """Raised in a new fork, which leaves `orch` with it and becomes a worker that runs `code`."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+
+class ForkedWorkers:
+    """Remembers the interpreter as it is now, with all that a worker imports and nothing else."""
+
+    def __init__(self) -> None:
+        self._modules = {
+            name: module
+            for name, module in sys.modules.items()
+            if name.partition(".")[0] != OWN_PACKAGE
+        }
+        self._path = sys.path[:]
+        self._finders = sys.meta_path[:], sys.path_hooks[:]
+        self._places = sys.path_importer_cache.keys() - {*OWN_PLACES}
+        self._filters = warnings.filters[:]
+
+    def install(self) -> None:
+        """From now on early workers are forks. To be called when all is imported that commands need."""
+        from discover_orch.cli.app import run_command_line
+
+        spawn, main = PipeEnds.spawn, threading.main_thread()
+
+        def fork_early(
+            self: PipeEnds, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]
+        ) -> int:
+            if threading.current_thread() is not main or _is_called_by(run_command_line):
+                return spawn(self, code, default=default, mask=mask)
+            return _fork(self._given, code, default, mask)
+
+        PipeEnds.spawn = fork_early  # type: ignore[method-assign]
+        gc.collect()
+        gc.freeze()
+
+    def run(self, command: Callable[[], None]) -> Callable[[], None]:
+        """Runs `orch`, which ends the process. In a worker it returns the rest of its life, to be called where nothing
+        else is on the stack."""
+        try:
+            command()
+        except StartWorker as start:
+            code = start.code
+            return lambda: self._work(code)
+        raise AssertionError("orch has not ended the process")
+
+    def _work(self, code: str) -> None:
+        main = sys.modules["__main__"].__dict__
+        # Taking modules down would take longer than all the rest.
+        _keep_for_ever([self, main.copy(), *sys.modules.values()])
+        for name in [*sys.modules]:
+            if name not in self._modules:
+                module = sys.modules.pop(name)
+                parent, _, own = name.rpartition(".")
+                holder = vars(self._modules[parent]) if parent in self._modules else {}
+                if holder.get(own) is module:
+                    del holder[own]
+        sys.path[:] = self._path
+        sys.meta_path[:], sys.path_hooks[:] = self._finders
+        for place in sys.path_importer_cache.keys() - self._places:
+            del sys.path_importer_cache[place]
+        warnings.filters[:] = self._filters  # type: ignore[index]
+        sys.argv[:] = ["-c"]
+        for name in [*main]:
+            if not name.startswith("__"):
+                del main[name]
+        _close_as_exec_does()
+        gc.enable()
+        exec(compile(code, "<string>", "exec"), main)
+
+
+def build_decoders(kind: type[msgspec.Struct] = msgspec.Struct) -> None:
+    """msgspec reads the annotations of a class when it first decodes one, which takes a fifth of a small run."""
+    for one in kind.__subclasses__():
+        with contextlib.suppress(TypeError, NameError):  # it is never decoded
+            msgspec.json.Decoder(one)
+        build_decoders(one)
+
+
+def _is_called_by(function: Callable[..., object]) -> bool:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame.f_code is function.__code__
+
+
+def _fork(
+    given: Iterable[tuple[int, int]], code: str, default: Iterable[int], mask: Iterable[int]
+) -> int:
+    """As `posix_spawn` in `PipeEnds.spawn`. In the child it raises `StartWorker`."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    pid = os.fork()
+    if pid:
+        os.setpgid(pid, pid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for theirs, _ in given:
+            os.close(theirs)
+        return pid
+    os.setpgid(0, 0)
+    for theirs, target in given:
+        os.dup2(theirs, target)
+    for number in default:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    raise StartWorker(code)
+
+
+def _close_as_exec_does() -> None:
+    for fd in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                os.close(fd)
+
+
+def _keep_for_ever(something: object) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(something))
