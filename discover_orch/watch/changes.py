@@ -117,10 +117,12 @@ class ChangeHandler:
         held = schedule.held()
         wanted = affected.runs
         if not schedule.is_running:  # also what waited for a fix
-            wanted = tuple(module for module in watched.targets if module in schedule.queue)
+            wanted = tuple(
+                module for module in watched.targets if module in held or schedule.is_needed(module)
+            )
         runs = [module for module in wanted if module not in held]
         left = [module for module in affected.left if module not in runs]
-        left += [module for module in wanted if module in held]
+        left += [module for module in wanted if module in held and module not in left]
         if action == "none":
             runs, left = [one for one in watched.targets if one in affected.below], []
         stale = sum(not freshness[module].is_fresh for module in runs)
