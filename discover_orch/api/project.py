@@ -41,9 +41,10 @@ class Project:
     """The project at `root`, which is absolute.
 
     Targets are those of the command line: names of stages, tools, files and groups, and globs; one as a string, or
-    several; none means everything. `exclude` has targets to leave out. Parameters are keywords, and `params` holds
-    those whose name is one of the other arguments, and those for one tool (`{"parse.since": "2024-01-01"}`). A value
-    can be a text as on the command line or a Python value; None means that it is not given.
+    several; none means everything. A file can be a `Path` too. `exclude` has targets to leave out. Parameters are
+    keywords, and `params` holds those whose name is one of the other arguments, and those for one tool
+    (`{"parse.since": "2024-01-01"}`). A value can be a text as on the command line or a Python value; None means
+    that it is not given.
 
     All methods raise OrchError for what `orch` would refuse, with the problems and their hints, and ValueError for an
     argument of theirs that is none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
@@ -20,7 +21,8 @@ from discover_orch.planning.incremental import (
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.project_view import ProjectView
 
-Targets = str | Iterable[str]
+Target = str | os.PathLike[str]
+Targets = Target | Iterable[Target]
 #: False; True for the latest run that did not finish; or the number of a run.
 Resume = bool | int | str
 
@@ -36,7 +38,15 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def words_of(given: Targets) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    """Raises ValueError for what is neither a text nor the path of a file."""
+    words: list[str] = []
+    some = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for one in some:
+        word = os.fspath(one) if isinstance(one, os.PathLike) else one
+        if not isinstance(word, str):
+            raise ValueError(f"a target must be a text or the path of a file, not {one!r}")
+        words.append(word)
+    return tuple(words)
 
 
 def with_executor(view: ProjectView, executor: str | None, dask_address: str | None) -> ProjectView:

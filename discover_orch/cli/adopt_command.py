@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import tokenize
 
 import click
@@ -55,7 +56,9 @@ def command(context: Context, file: str, write: bool, check: bool) -> int:
         last = "" if adoption.is_imported else f"; then remove {one_line(old.path)}"
         context.console.out(f"\nnext: orch list, orch run --dry-run{last}\n")
     elif adoption.changes:
-        context.console.out(f"\nwrite this with: orch adopt {one_line(file)} --write\n")
+        context.console.out(
+            f"\nwrite this with: orch adopt {shlex.quote(one_line(file))} --write\n"
+        )
     else:
         context.console.out("\nnothing to write\n")
     return ExitCode.DISCOVERY if problems else ExitCode.OK

@@ -1,6 +1,7 @@
-"""Completion in bash of words that click's own script breaks: with spaces, which must be escaped, and with colons.
+"""Completion in bash of words that click's own script breaks: with spaces, which must be escaped, and with colons or
+equals signs.
 
-bash splits the line at colons and replaces only what is behind the last one. So this script gives the line as it is,
+bash splits the line at these and replaces only what is behind the last one. So this script gives the line as it is,
 and the answer is what stands in place of that part. zsh and fish need no help.
 """
 
@@ -21,7 +22,9 @@ SCRIPT = """\
         case ${completion%%%%,*} in
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
-            plain) COMPREPLY+=("${completion#*,}") ;;
+            plain)
+                COMPREPLY+=("${completion#*,}")
+                [[ $completion == *= ]] && compopt -o nospace ;;
         esac
     done < <(env ORCH_COMPLETE_LINE="${COMP_LINE:0:$COMP_POINT}" \\
         ORCH_COMPLETE_BREAKS="$COMP_WORDBREAKS" %(complete_var)s=bash_complete "$1")
@@ -44,9 +47,10 @@ class OrchBash(BashComplete):
             return super().get_completion_args()
         words, quote = split_line(os.environ["ORCH_COMPLETE_LINE"])
         self._quote = quote
-        breaks_at_colons = ":" in os.environ.get("ORCH_COMPLETE_BREAKS", ":") and not quote
+        breaks = "" if quote else os.environ.get("ORCH_COMPLETE_BREAKS", ":=")
         value = words[-1].partition("=")[2] if words[-1].startswith("-") else words[-1]
-        self._kept = value.rpartition(":")[0] + ":" if breaks_at_colons and ":" in value else ""
+        ends = [value.rfind(one) + 1 for one in ":=" if one in breaks]
+        self._kept = value[: max(ends, default=0)]
         return words[1:-1], words[-1]
 
     def format_completion(self, item: CompletionItem[Any]) -> str:

@@ -169,13 +169,13 @@ def _style(stream: TextIO | None, colour: str, width: int) -> Style:
 
 
 def _has_colour(stream: TextIO | None, colour: str) -> bool:
-    """`--color` wins over FORCE_COLOR, this over NO_COLOR; else a terminal has colours."""
+    """`--color` wins over NO_COLOR, this over FORCE_COLOR, as in pytest; else a terminal has colours."""
     if colour != "auto":
         return colour == "always"
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
-        return True
     if os.environ.get("NO_COLOR"):
         return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
     return _is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments
-from discover_orch.cli.tool_options import ParamOption, help_rows, mixed_names, param_options
+from discover_orch.cli.tool_options import (
+    ParamOption,
+    find_pairs,
+    help_rows,
+    mixed_names,
+    param_options,
+)
 from discover_orch.model.errors import OrchError, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader, project_view
@@ -129,6 +135,19 @@ class ToolsCommand(click.Command):
             is_wanted = option.param.name in names or not chosen
             hidden.update(one for one in spellings if not is_wanted or "_" in one)
         return [item for item in found if item.value not in hidden]
+
+    def complete_pair(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes the value of `-p`, for the tools selected so far, or for all."""
+        from click.shell_completion import CompletionItem
+
+        view: ProjectView | None = ctx.meta.get(VIEW)
+        if view is None:
+            return []
+        words = ctx.meta[ARGS][:-1]  # without the -p itself
+        tools = self.chosen_tools(ctx, view, words) or view.registry.tools.values()
+        return [
+            CompletionItem(pair, help=text) for pair, text in find_pairs(tools, incomplete).items()
+        ]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parameters of the selected tools, tool by tool, then orch's own options."""

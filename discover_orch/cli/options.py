@@ -274,6 +274,8 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             "--param",
             "pairs",
             multiple=True,
+            # Only commands that know the parameters of tools have this option.
+            shell_complete=lambda ctx, _, start: cast(Any, ctx.command).complete_pair(ctx, start),
             metavar="KEY=VALUE",
             help="Set a parameter: since=2024-01-31, or parse.since=2024-01-31 for one tool only.",
         ),

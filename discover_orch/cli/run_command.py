@@ -27,7 +27,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.cli.whole_number import WholeNumber
-from discover_orch.config.executor import executor_hint, is_executor
+from discover_orch.config.executor import EXECUTORS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
 @click.option(
     "--executor",
     metavar="NAME",
+    shell_complete=lambda _, __, start: [name for name in EXECUTORS if name.startswith(start)],
     help="Where tools run: local, dask, command, or module:factory of a concurrent.futures.Executor.",
 )
 @click.option(

@@ -116,6 +116,20 @@ def choices(param: Param) -> list[str]:
             return []
 
 
+def find_pairs(tools: Iterable[Tool], start: str) -> dict[str, str]:
+    """What `-p` takes and begins like this, with the help of each: `since=` and, where the name of a tool is typed,
+    `parse.since=`. With `kind=` typed these are the values, where few are allowed."""
+    name, equals, _ = start.partition("=")
+    typed = name.rpartition(".")[0]
+    found: dict[str, str] = {}
+    for tool in tools:
+        for param in tool.params:
+            key = f"{tool.name}.{param.name}" if typed else param.name
+            pairs = [key + "="] if not equals else [f"{key}={one}" for one in choices(param)]
+            found |= {one: one_line(param.help) for one in pairs if one.startswith(start)}
+    return found
+
+
 def help_rows(
     tool: Tool, taken: set[str], in_force: Sequence[BoundArgument] = ()
 ) -> list[tuple[str, str]]:

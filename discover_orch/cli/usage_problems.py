@@ -86,12 +86,15 @@ def _parameter_problem(error: click.BadParameter) -> tuple[str, str]:
 
 def _option_hint(error: click.NoSuchOption, context: click.Context | None) -> str:
     """The nearest option, or what stands for an option of another program."""
+    name = error.option_name.lstrip("-")
     by_name = {one.lstrip("-"): one for one in error.possibilities or ()}
-    close = nearest(error.option_name.lstrip("-"), by_name, similarity=_OPTION_SIMILARITY)
+    is_long = error.option_name.startswith("--")
+    begun = [one for one in by_name if is_long and one.startswith(name)]
+    close = begun[0] if len(begun) == 1 else nearest(name, by_name, similarity=_OPTION_SIMILARITY)
     if close:
         return f"did you mean {by_name[close]}?"
-    name = context.info_name if context else None
-    return _foreign_hint(name or "", error.option_name)
+    command = context.info_name if context else None
+    return _foreign_hint(command or "", error.option_name)
 
 
 def _foreign_hint(command: str, option: str) -> str:

@@ -49,7 +49,7 @@ WATCH_MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "preload": (
         "true",
-        "import installed packages ahead of the next run; a list names the modules",
+        "import ahead of the next run what tools import from outside the project; a list names the modules",
     ),
 }
 

@@ -142,6 +142,8 @@ ANOTHER_FILE = "name another file in the database URL, or move this file away"
 
 def _find_obstacle(path: str) -> CannotOpen | None:
     """Why the system cannot open a database file, or make it."""
+    from shlex import quote  # only a few workers get here
+
     folder = os.path.dirname(path)
     what = f"cannot open the database {path}"
     if path == IN_MEMORY:
@@ -149,11 +151,15 @@ def _find_obstacle(path: str) -> CannotOpen | None:
     if os.path.isdir(path):
         return CannotOpen(f"{what}: it is a folder", "name a file in that folder")
     if not os.path.isdir(folder):
-        return CannotOpen(f"{what}: the folder {folder} does not exist", f"mkdir -p {folder}")
+        return CannotOpen(
+            f"{what}: the folder {folder} does not exist", f"mkdir -p {quote(folder)}"
+        )
     if os.path.exists(path) and not os.access(path, os.R_OK):
-        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {path}")
+        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {quote(path)}")
     if not os.path.exists(path) and not os.access(folder, os.W_OK):
-        return CannotOpen(f"{what}: no permission to write in {folder}", f"chmod u+w {folder}")
+        return CannotOpen(
+            f"{what}: no permission to write in {folder}", f"chmod u+w {quote(folder)}"
+        )
     return None
 
 

@@ -219,7 +219,7 @@ class AttemptReader:
                 for one in self._setup_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
-        return [*found.values()]
+        return [without_files(one, self._output_files) for one in found.values()]
 
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str], seen: Observation

@@ -117,11 +117,13 @@ class EmptyError(OrchError):
 
 
 def nearest(word: str, candidates: object, *, similarity: float = 0.6) -> str | None:
-    """The candidate that `word` was most likely meant to be; None below this similarity. The default is difflib's."""
+    """The candidate that `word` was most likely meant to be; None below this similarity, unless only the case differs.
+    The default is difflib's."""
     import difflib
 
     names = [str(name) for name in candidates]  # type: ignore[attr-defined]
     found = difflib.get_close_matches(word, names, n=1, cutoff=similarity)
+    found = found or [name for name in names if name.lower() == word.lower()]
     return found[0] if found else None
 
 

@@ -1,4 +1,4 @@
-"""What can be seen, without running anything, to be wrong with the executor and with tokens."""
+"""What can be seen, without running anything, to be wrong with the executor, with tokens, and with several workers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from discover_orch.config.file import find_line
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem
-from discover_orch.planning.parallel import check_tokens
+from discover_orch.planning.parallel import check_sharing, check_tokens
 
 
 def check_executor(registry: Registry, project: Project) -> list[Problem]:
-    """Warnings: the executor cannot be used on this machine, or a tool needs tokens that there are not."""
-    tokens = check_tokens([*registry.tools.values()], project.tokens)
-    return [*_executor(project), *(replace(one, severity="warning") for one in tokens)]
+    """Warnings: the executor cannot be used on this machine, or a run of all tools would be refused because of tokens,
+    the number of workers or the transaction."""
+    tools = [*registry.tools.values()]
+    refused = [
+        *check_tokens(tools, project.tokens),
+        *check_sharing(tools, registry, project, project.jobs),
+    ]
+    return [*_executor(project), *(replace(one, severity="warning") for one in refused)]
 
 
 def _executor(project: Project) -> Iterator[Problem]:

@@ -6,16 +6,19 @@ and for every earlier step that may not see what it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from discover_orch.discovery.registry import Registry
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model import dataflow
+from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
+from discover_orch.staleness.current import takes_connection
 
 NO_DATAFLOW = Dataflow()
 
@@ -130,3 +133,42 @@ def check_tokens(tools: Sequence[Tool], tokens: Mapping[str, int]) -> list[Probl
                 )
             )
     return problems
+
+
+def check_sharing(
+    tools: Sequence[Tool], registry: Registry, project: Project, jobs: int
+) -> list[Problem]:
+    """Why these tools cannot run with so many workers, or in one transaction if that is configured."""
+    if project.transaction == "run":
+        if jobs > 1:
+            message = 'several workers cannot share one transaction, and transaction = "run" is set'
+            hint = 'run with --jobs 1, or set transaction = "tool"'
+            return [Problem(code="transaction", message=message, hint=hint)]
+        return [
+            Problem(
+                code="transaction",
+                message=f'{tool.name} has the transaction "none", and transaction = "run" is set: what it '
+                "commits could not be rolled back with the run",
+                hint=f'leave it out with --exclude {tool.name}, or set transaction = "tool"',
+            )
+            for tool in tools
+            if tool.commits_by_itself
+        ]
+    if jobs == 1 or not opens_database(tools, registry, project):
+        return []
+    if is_in_memory(project.database):
+        message = "several workers cannot share a database in memory"
+        hint = "run with --jobs 1, or give the database a file: sqlite:///data.db"
+        return [Problem(code="database", message=message, hint=hint)]
+    if project.database.startswith("duckdb:"):
+        message = (
+            "several workers cannot share a DuckDB database: only one process can have it open"
+        )
+        return [Problem(code="database", message=message, hint="run with --jobs 1")]
+    return []
+
+
+def opens_database(tools: Iterable[Tool], registry: Registry, project: Project) -> bool:
+    """Whether one of them takes a connection that orch opens."""
+    takes_conn = any(takes_connection(tool, registry) for tool in tools)
+    return takes_conn and not uses_get_connection(registry, project)

@@ -161,7 +161,7 @@ class LiveStatus(Status):
         self._answer = None
         code = {f"code:{path}" for path in changed}
         users = self._find_all_users() if code else set()
-        touched, causes = {}, {}
+        touched, causes, differ = {}, {}, list[str]()
         for module in self._registry.order:
             if module not in concerned:
                 continue
@@ -173,8 +173,13 @@ class LiveStatus(Status):
             if reasons and self._is_stale(module):
                 touched[module] = self._sentence(module, reasons[0])
                 causes[module] = tuple(reason.key for reason in reasons)
-        found = dict.fromkeys(changed)
-        found |= {key.partition(":")[2]: None for keys in causes.values() for key in keys}
+                # A module that a tool only no longer imports, or imports now, has not changed.
+                differ += [
+                    reason.key.partition(":")[2]
+                    for reason in reasons
+                    if reason.key[:5] != "code:" or None not in (reason.then, reason.now)
+                ]
+        found = dict.fromkeys((*changed, *differ))
         quiet = found.keys() | self.broken.keys()
         return Change(
             touched=touched,

@@ -42,6 +42,8 @@ from discover_orch.staleness.reasons import Freshness, overwritten_sentence, rea
 WELL = ("passed", "accepted")
 #: Ends of a last run after which it is unknown what the tool has written.
 CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
+#: Seconds by which the clock of another machine, or this one after it was set, may be behind a recorded time.
+CLOCK_TOLERANCE = 60
 
 
 def no_defaults(_: Tool) -> Params:
@@ -271,6 +273,8 @@ def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]
     expires = expires_at(tool, success)
     if expires is not None and now >= expires:
         found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
+    elif expires is not None and expires - (tool.max_age or 0) > now + CLOCK_TOLERANCE:
+        found.append("the last success is dated in the future, so its age is not known (max_age)")
     return found
 
 

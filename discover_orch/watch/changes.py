@@ -155,7 +155,7 @@ class ChangeHandler:
         if action == "none":
             wanted, held = affected.below, frozenset()
         elif not schedule.is_running:
-            wanted = schedule.queue  # also what waited for a fix
+            wanted = [*filter(schedule.is_needed, schedule.queue)]  # also what waited for a fix
         runs = [one for one in watched.targets if one in wanted and one not in held]
         left, staying = schedule.find_left(runs)
         if action == "none":

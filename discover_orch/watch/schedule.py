@@ -181,11 +181,8 @@ class Schedule:
         coming = {*runs, *(self.run.unfinished if self.run is not None else ())}
         freshness, registry = self._watched.status.freshness(), self._watched.registry
         roots, ahead = [], {*runs}
-        for (
-            module,
-            now,
-        ) in freshness.items():  # in order: what comes after all of these is not upstream
-            if not ahead:
+        for module, now in freshness.items():
+            if not ahead:  # what comes after all of these is not upstream
                 break
             ahead.discard(module)
             if now.reasons and module not in coming:
@@ -271,6 +268,13 @@ class Schedule:
             return False
         return not self.held().issuperset(self.queue)
 
+    def is_needed(self, module: str) -> bool:
+        """Whether the tool is queued and stale, or queued to run though it is fresh. One that waited for a fix may be
+        as it was before."""
+        now = self._watched.status.freshness().get(module)
+        queued = self.queue.get(module)
+        return now is not None and queued is not None and (queued.is_forced or not now.is_fresh)
+
     def must_hold(self) -> bool:
         """Whether a tool that waits in the run in progress cannot run now: then the run goes no further."""
         return self.run is not None and bool(self._cannot_run(self.run.waiting))
@@ -290,13 +294,11 @@ class Schedule:
         fresh. Tools that are held stay in the queue."""
         self._is_requested = False
         self._add_what_was_disturbed()
-        held, freshness = self.held(), self._watched.status.freshness()
+        held = self.held()
         started = {
             module: queued
             for module, queued in self.queue.items()
-            if module not in held
-            and module in freshness
-            and (queued.is_forced or not freshness[module].is_fresh)
+            if module not in held and self.is_needed(module)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
         self._blocked = {one: by for one, by in self._blocked.items() if one not in started}

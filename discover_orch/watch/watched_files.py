@@ -51,6 +51,8 @@ class WatchedFiles:
         self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._seen: dict[str, str] = {}  # path → signature
         self._data: set[str] = set()
+        #: What the last comparison missed, and is not noted yet.
+        self._missed: set[str] = set()
         #: What may change again without a new signature, with a hash of what it had.
         self._racy: dict[str, str] = {}
         self.skips_data = False  # during a run: what it does to data counts when it has ended
@@ -64,6 +66,7 @@ class WatchedFiles:
         if (project, paths) == self._configured:
             return []
         was_scanned, was_listed = self._scanned if self._seen else None, self.paths.listed
+        excludes_same = self._configured is None or self._configured[0].exclude == project.exclude
         self._configured, self._folders = (project, paths), None
         self.paths = replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES})
         self._scanned, self._entries = tuple(scanned_folders(project)), project.pythonpath
@@ -78,7 +81,9 @@ class WatchedFiles:
                 was_name, is_name = known == EXISTS, signature == EXISTS
                 return was_name != is_name and ABSENT not in (known, signature)
             # In a folder that was searched or listed before, it is not new here: it has just appeared.
-            was_searched = was_scanned == self._scanned and self._is_in_scanned(path)
+            was_searched = (
+                excludes_same and was_scanned == self._scanned and self._is_in_scanned(path)
+            )
             return not was_searched and split(path)[0] not in was_listed
 
         new = [path for path, signature in now.items() if is_new(path, signature)]
@@ -94,9 +99,8 @@ class WatchedFiles:
         """The paths that differ from when they were last noted, each with its present signature."""
         now, seen = self._read_signatures(), self._seen
         found = {path: one for path, one in now.items() if seen.get(path, ABSENT) != one}
-        for path in seen.keys() - now.keys():
-            if seen[path] != ABSENT:
-                found[path] = ABSENT
+        self._missed = {path for path in seen.keys() - now.keys() if seen[path] != ABSENT}
+        found |= dict.fromkeys(self._missed, ABSENT)
         for path, content in [*self._racy.items()]:
             if path not in found and not (self.skips_data and path in self._data):
                 if self._read_hash(path) != content:
@@ -116,8 +120,13 @@ class WatchedFiles:
 
     def note(self, paths: Collection[str]) -> None:
         """These, which were found to differ or resolved, are about to be judged as they are now."""
-        known = (path for path in paths if path in self._seen or self._counts(path))
-        self._note({path: self._sign(path) for path in known})
+        known = [path for path in paths if path in self._seen or self._counts(path)]
+        now = {path: self._sign(path) for path in known}
+        there = [path for path in known if path in self._missed and now[path] != ABSENT]
+        if there:  # in a folder that is no longer searched, or back
+            now |= dict.fromkeys({*there} - self._read_signatures().keys(), ABSENT)
+        self._note(now)
+        self._missed.difference_update(known)
 
     def _note(self, now: Mapping[str, str]) -> None:
         started = time.time_ns()
@@ -287,7 +296,9 @@ class WatchedFiles:
         """Whether what is in the file counts, and not its name alone."""
         if path in self.paths.code or path in self._data:
             return True
-        return path.endswith(".py") and self._is_in_scanned(path)
+        if not path.endswith(".py") or not self._is_in_scanned(path):
+            return False
+        return self._is_excluded is None or not self._is_excluded(path)
 
     def _is_in_scanned(self, path: str) -> bool:
         return any(is_below(path, folder) for folder in self._scanned)

@@ -228,7 +228,10 @@ def test_every_list_selects_the_same_tools_in_the_same_order(
 
 def test_everything_runs_as_before(project: Project, orch: Orch) -> None:
     root = build(project, *SHAPES["typical"])
-    answer = orch("adopt", "old_pipeline.py", "--write")
+    (root / "old_pipeline.py").rename(root / "old pipeline.py")
+    shown = orch("adopt", "old pipeline.py").out
+    assert shown.endswith("\nwrite this with: orch adopt 'old pipeline.py' --write\n")
+    answer = orch("adopt", "old pipeline.py", "--write")
     assert (answer.code, answer.err) == (0, ""), answer.text
     assert "--since stays, as a parameter of fetch, parse, enrich, summarize, render" in answer.out
     assert "AFTER" not in (root / "src/pipeline/parse.py").read_text()

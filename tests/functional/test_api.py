@@ -227,6 +227,19 @@ def test_what_is_wrong_is_raised_with_its_problems(project: Project) -> None:
         OrchProject(root, database="data.db").run("total")
 
 
+def test_a_target_is_a_text_or_the_path_of_a_file(project: Project) -> None:
+    found = OrchProject(project(FILES))
+    path = found.root / "src" / "load.py"
+    targets: Any
+    for targets in (path, [path], str(path), iter(["load"])):
+        assert [step.name for step in found.plan(targets).steps] == ["load"]
+    wrong: Any
+    for wrong in (5, [5], b"load", [None]):
+        for given in ({"targets": wrong}, {"exclude": wrong}):
+            with pytest.raises(ValueError, match=r"^a target must be a text or the path"):
+                found.plan(**given)
+
+
 def test_errors_speak_of_python_arguments_and_not_of_options(project: Project) -> None:
     text = 'STAGE = "s"\ndef run(*, day: date, pin_token: str, n: int = 0): print(n)\n'
     root = project({"src/a.py": f"from datetime import date\n{text}"})

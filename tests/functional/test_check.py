@@ -32,6 +32,21 @@ def test_warnings_alone_exit_0_and_4_under_strict(project: Project, orch: Orch) 
     assert orch("check").code == 4
 
 
+def test_what_a_run_of_all_tools_would_refuse_is_a_warning(project: Project, orch: Orch) -> None:
+    tool = "STAGE = 's'\nORCH = {'transaction': 'none'}\ndef run(conn): ...\n"
+    for settings, message in (
+        ('transaction = "run"\njobs = 2', "several workers cannot share one transaction"),
+        ('transaction = "run"', 'x has the transaction "none", and transaction = "run" is set'),
+        ('database = "sqlite://"\njobs = 2', "several workers cannot share a database in memory"),
+        ('database = "duckdb:///d.db"\njobs = 2', "several workers cannot share a DuckDB database"),
+    ):
+        project({"src/x.py": tool, "orch.toml": settings})
+        answer = orch("check")
+        assert (answer.code, message in answer.out) == (0, True), answer.text
+        refused = orch("run")
+        assert (refused.code, message in refused.err) == (2, True), refused.text
+
+
 def test_a_module_that_a_tool_imports_and_that_cannot_be_read_is_a_doubt(
     project: Project, orch: Orch
 ) -> None:

@@ -69,6 +69,16 @@ def test_options_of_the_tools_that_are_chosen(project: Project, orch: Orch) -> N
     assert complete(orch, "orch run fetch --ki") == ["--kind"]
     assert complete(orch, "orch run fetch --kind ") == ["new", "old"]
     assert complete(orch, "orch run --output f") == ["fail"]
+    assert complete(orch, "orch run --executor d") == ["dask"]
+
+
+def test_parameters_behind_the_option_that_sets_one(project: Project, orch: Orch) -> None:
+    project(PIPELINE)
+    assert complete(orch, "orch run -p ") == ["row_limit=", "kind=", "wide="]
+    assert complete(orch, "orch run render -p ") == ["wide="]
+    assert complete(orch, "orch status --param fetch.") == ["fetch.row_limit=", "fetch.kind="]
+    assert complete(orch, "orch run -p kind=n") == ["kind=new"]
+    assert complete(orch, "orch run -p row_limit=") == []
 
 
 def test_another_project_and_a_broken_one(project: Project, orch: Orch) -> None:

@@ -167,6 +167,7 @@ def test_kwargs_take_what_p_gives_and_never_a_mistyped_option(project: Project, 
     answer = orch("run", "two", "--sicne", "1")
     assert answer.code == 2
     assert "error: no such option: --sicne\n  hint: did you mean --since?" in answer.err
+    assert "did you mean --since?" in orch("run", "--sin", "2024-01-31").err
 
 
 def test_a_missing_required_parameter_is_refused_wherever_it_could_come_from(

@@ -118,7 +118,7 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
 @pytest.mark.parametrize(
     ("url", "message", "hint"),
     [
-        ("sqlite:///no/such/x.db", "the folder {root}/no/such does not exist", "mkdir -p"),
+        ("sqlite:///no/a b/x.db", "the folder {root}/no/a b does not exist", "mkdir -p '/"),
         ("sqlite:///src", "it is a folder", "name a file in that folder"),
         ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
         ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that makes it"),

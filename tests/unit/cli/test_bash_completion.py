@@ -42,6 +42,9 @@ def test_the_words_of_the_line(line: str, words: list[str], quote: str) -> None:
         ("orch run a:b:", "a:b:c", "c"),
         ("orch run --mode=c:", "c:d", "d"),
         ("orch run --mode c", "c:d", "c:d"),
+        ("orch run -p ki", "kind=", "kind="),
+        ("orch run -p kind=n", "kind=new", "new"),
+        ("orch run -p 'kind=n", "kind=new", "kind=new"),
         ("orch run fe", "fetch_orders", "fetch_orders"),
     ],
 )

@@ -89,7 +89,7 @@ def test_each_stream_has_a_style_of_its_own(streams: tuple[Stream, Stream]) -> N
         ("auto", {"FORCE_COLOR": "1"}, False, True),
         ("auto", {"FORCE_COLOR": "0"}, False, False),
         ("auto", {"FORCE_COLOR": ""}, False, False),
-        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, True),
+        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
         ("always", {"NO_COLOR": "1", "TERM": "dumb"}, False, True),
         ("never", {"FORCE_COLOR": "1"}, True, False),
     ],

@@ -717,6 +717,18 @@ def test_what_a_resource_read_as_it_opened_counts_for_all_that_take_it(
     assert files(run.passes("b")) == {}
 
 
+def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_input(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(shared, "run.log")
+    inodes = frozenset([(shared / "run.log").stat().st_ino])
+    monkeypatch.setattr("discover_orch.execution.attempt.find_output_files", lambda: inodes)
+    run = Run(shared)
+    setup = Observation(native_read=seen(shared, read=("in.csv", "run.log")).read)
+    assert files(run.passes("c", setup, setup=setup, opened=("outer",))).keys() == {"in.csv"}
+    assert files(run.passes("d")).keys() == {"in.csv"}
+
+
 def test_tables_written_early_count_as_read_by_later_tools_only(shared: Path) -> None:
     run = Run(shared)
     first = load(run, Observation(tables_written=("made",), written=("made.csv",)))

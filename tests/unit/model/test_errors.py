@@ -66,6 +66,7 @@ def test_the_nearest_word_is_the_one_meant() -> None:
     assert nearest("analyse", ["ingest", "analyze", "render"]) == "analyze"
     assert nearest("analyze", ()) is None
     assert nearest("zzz", ["ingest", "analyze"]) is None
+    assert nearest("T1", ["ingest", "t1"]) == "t1"
     assert nearest("stage.A", (name for name in ["stage.B"])) == "stage.B"
 
 

@@ -103,6 +103,14 @@ def test_what_is_downstream_is_stale_and_not_touched(live: Live) -> None:
     }
 
 
+def test_a_module_that_is_only_no_longer_or_newly_imported_has_not_changed(live: Live) -> None:
+    change = live.save({"src/a.py": FILES["src/a.py"].replace("from src import lib\n", "")})
+    assert (change.paths, names(change)) == (("src/a.py",), {"a": "src/a.py changed"})
+    assert live.save({"src/a.py": FILES["src/a.py"]}).paths == ("src/a.py",)
+    assert live.save({"src/a.py": None}).paths == ("src/a.py",)
+    assert live.save({LIB: None}).paths == (LIB,)
+
+
 def test_a_change_without_meaning_or_taken_back_touches_nobody(live: Live) -> None:
     change = live.save({LIB: "x = 1  # one\n", "in.csv": "1"})
     assert (names(change), change.paths) == ({}, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from msgspec.structs import replace
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.status import CLOCK_TOLERANCE
 from discover_orch.state.journal import begin_run, read_record
 from tests.conftest import Project
 from tests.support.journals import started, tool_started
@@ -25,6 +28,7 @@ from tests.support.recorded import (
     result,
     seen,
     stale,
+    success,
     view_of,
 )  # fmt: skip
 
@@ -481,3 +485,19 @@ def test_what_was_left_in_another_database_is_no_reason(updating: Path) -> None:
     other = replace(COMMITTED, database="other.db")
     record(updating, {"a": other}, "a", ends={"a": "failed"}, database="sqlite:///other.db")
     assert stale(updating)["c"] == ("upstream b is stale (table t)",)
+
+
+def test_a_success_in_the_future_has_no_known_age(project: Project) -> None:
+    root = project({"pyproject.toml": CONFIG, "src/a.py": tool(ORCH={"max_age": "1d"})})
+    record(root)
+    made, before = result(root, "src.a"), success(root)
+    assert stale(root) == {}
+    for at, sentences in (
+        (datetime.now(UTC) + timedelta(seconds=CLOCK_TOLERANCE / 2), {}),
+        (
+            datetime.now(UTC) + timedelta(days=400),  # the clock was wrong, and is right now
+            {"a": ("the last success is dated in the future, so its age is not known (max_age)",)},
+        ),
+    ):
+        Memory(str(root)).write(replace(made, success=replace(before, at=at.isoformat())))
+        assert stale(root) == sentences

@@ -64,6 +64,20 @@ def test_after_the_fix_of_what_could_not_be_read_the_watch_says_that_it_watches(
     assert watched.settle() == []
 
 
+def test_what_waited_for_a_fix_and_is_as_it_was_does_not_run_and_is_not_named(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"orch.toml": "stagse = []\n"})
+    watched.until(CannotRun)
+    watched.save({"src/a.py": tool("a1")})
+    assert "a" in watched.until(ChangesFound).left
+    watched.save({"src/a.py": FILES["src/a.py"]})
+    watched.until(ChangesFound)
+    watched.save({"orch.toml": FILES["orch.toml"]})
+    fixed = watched.until(ChangesFound)
+    assert (fixed.tools, fixed.action) == ((), "none")
+    assert watched.settle() == []
+
+
 def test_a_mistake_in_the_configuration_during_a_run_is_reported_once(watch: Watch) -> None:
     watched = busy(watch)
     watched.save({"orch.toml": "stagse = []\n"})

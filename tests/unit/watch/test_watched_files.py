@@ -117,6 +117,32 @@ def test_what_is_awaited_outside_differs_when_it_appears(project: Project) -> No
     assert changed(files) == ["lib.py", "lib/"]
 
 
+def test_what_is_excluded_later_no_longer_counts_until_it_is_included_again(
+    project: Project,
+) -> None:
+    root = project({"src/a.py": "x = 1\n", "src/gen/b.py": "x = 1\n", "src/c.py": "x = 1\n"})
+    files = make(root, code=["src/a.py", "src/c.py"])
+    for excluded in (["src/a.py"], ["src/gen/", "a.py"]):
+        assert configure(files, root, code=["src/c.py"], excluded=excluded) == []
+        assert changed(files) == []
+        assert not files.is_relevant("src/a.py", is_folder=False)
+        write(root / "src/a.py", f"x = {excluded}\n")
+        assert changed(files) == []
+    assert configure(files, root, code=["src/c.py"]) == ["src/a.py", "src/gen/b.py"]
+    assert changed(files) == []
+
+
+def test_modules_of_a_folder_that_becomes_a_virtual_environment_go(project: Project) -> None:
+    root = project({"src/a.py": "x = 1\n", "src/env/b.py": "x = 1\n"})
+    files = make(root)
+    write(root / "src/env/pyvenv.cfg", "")
+    assert changed(files) == ["src/env/b.py"]
+    write(root / "src/env/b.py", "x = 2\n")
+    assert changed(files) == []
+    (root / "src/env/pyvenv.cfg").unlink()
+    assert changed(files) == ["src/env/b.py"]
+
+
 def test_what_is_excluded_counts_only_where_it_is_imported(project: Project) -> None:
     root = project({"src/a.py": "", "src/gen/b.py": "", "src/gen/c.py": ""})
     files = make(root, code=["src/gen/b.py"], excluded=["src/gen"])
