@@ -178,22 +178,15 @@ class Schedule:
     def find_left(self, runs: Collection[str]) -> tuple[list[str], frozenset[str]]:
         """The stale targets that do not run where these do, and those of these that are stale after it, because of
         something upstream that does not run."""
-        coming = {*runs, *(self.run.unfinished if self.run is not None else ())}
         freshness, registry = self._watched.status.freshness(), self._watched.registry
-        roots, ahead = [], {*runs}
-        for module, now in freshness.items():
-            if not ahead:  # what comes after all of these is not upstream
-                break
-            ahead.discard(module)
-            if now.reasons and module not in coming:
-                roots.append(module)
-        left = [
-            module
-            for module in self._watched.targets
-            if module not in coming and not freshness[module].is_fresh
-        ]
+        order, coming = [*freshness], {*runs}
+        last = max((place for place, one in enumerate(order) if one in coming), default=0)
+        coming.update(self.run.unfinished if self.run is not None else ())
+        stale = [one for one in self._watched.targets if not freshness[one].is_fresh]
+        # What comes after all of these in the order is not upstream of them.
+        roots = [one for one in order[:last] if one not in coming and freshness[one].reasons]
         staying = registry.downstream(roots).intersection(runs) if roots else frozenset()
-        return left, staying
+        return [one for one in stale if one not in coming], staying
 
     def decide(self, affected: Affected) -> Action:
         """What to do about the change. `hold` where waiting tools may have other arguments now."""
