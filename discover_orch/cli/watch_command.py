@@ -94,10 +94,8 @@ def command(
     from discover_orch.watch.loop import WatchLoop, WatchOptions
     from discover_orch.watch.project import WatchRequest
 
-    configured = arguments.view.project.watch
-    try:
-        values = read_values(arguments)
-        options = WatchOptions(
+    def options_of(configured: Mapping[str, object]) -> WatchOptions:
+        return WatchOptions(
             scope=cast(Scope, scope or configured.get("scope") or "affected"),
             queues=(on_busy or configured.get("on_busy")) == "queue",
             runs_at_start=not no_initial,
@@ -106,6 +104,9 @@ def command(
             preload=read_preload(configured),
             all_frames=shown.verbose,
         )
+
+    try:
+        values = read_values(arguments)
         request = WatchRequest(
             start=context.start,
             folder=context.folder,
@@ -115,7 +116,7 @@ def command(
             database=arguments.database,
         )
         settle_killed_run(context, arguments.view, settles=True)
-        watching = WatchLoop(request, options, dict(os.environ))
+        watching = WatchLoop(request, options_of, dict(os.environ))
     except OrchError as error:
         if shown.as_json:
             errors = [problem_json(problem) for problem in error.problems]

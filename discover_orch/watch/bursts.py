@@ -98,6 +98,10 @@ class Bursts:
         self._is_expected = True
         return Batch(paths=paths, is_over=False)
 
+    def set_shortest_window(self, seconds: float) -> None:
+        """From now on no burst is over sooner after a save."""
+        self._debouncer.shortest = seconds
+
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""
         self._next_comparison = self._clock() + AFTER_START

@@ -66,7 +66,7 @@ class Debouncer:
 
     def __init__(self, *, announces_end: bool = True, shortest: float = 0.0) -> None:
         """`announces_end`: the system says when a write is finished. `shortest`: no window is shorter."""
-        self._announces_end, self._shortest = announces_end, shortest
+        self._announces_end, self.shortest = announces_end, shortest
         self._cancelled = 0  # runs in a row
         self._clear()
 
@@ -107,7 +107,7 @@ class Debouncer:
         if not self._pending:
             return None
         left = GIT_CHECK if self._is_git_busy else self._quiet_at() - now
-        return max(0.0, min(left, self._started + max(CAP, self._shortest) - now))
+        return max(0.0, min(left, self._started + max(CAP, self.shortest) - now))
 
     @property
     def is_complete(self) -> bool:
@@ -146,5 +146,5 @@ class Debouncer:
         least = MANY_FILES_WINDOW if len(self._pending) >= MANY_FILES else 0.0
         if self._cancelled >= CANCELLED_RUNS:
             least = max(least, CANCELLED_WINDOW)
-        least = max(least, self._shortest)
+        least = max(least, self.shortest)
         return max(at + max(window, least) for at, window in self._pending.values())

@@ -32,7 +32,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.debounce import COMPLETE, Debouncer
+from discover_orch.watch.debounce import Debouncer
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
@@ -79,12 +79,14 @@ class WatchLoop:
     def __init__(
         self,
         request: WatchRequest,
-        options: WatchOptions,
+        options_of: Callable[[Mapping[str, object]], WatchOptions],
         environ: Mapping[str, str],
     ) -> None:
-        """Raises ProjectError and UsageError, as a run would."""
+        """`options_of` gives the options that follow from the settings in `watch`. Raises ProjectError and UsageError,
+        as a run would."""
         self.watched = WatchedProject(request, environ)
-        self._options, self._environ = options, environ
+        self._options_of, self._environ = options_of, environ
+        self._options = options = options_of(self.watched.view.project.watch)
         self._outbox = Outbox()
         self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
         self._lock = ProjectLock(self._root)
@@ -305,7 +307,8 @@ class WatchLoop:
         """Handle signals, keys and changed files, and wait up to so many seconds for the first of them. Returns
         requests to the run in progress."""
         if wait:
-            self._sleep(min(self.poll_interval, wait))
+            # `poll` would wait whole milliseconds, which is as long as most bursts.
+            select.select([self.wake], [], [], min(self.poll_interval, wait))
         requests: list[str] = []
         for request in self._signals.drain():
             if request == "suspend" and not self._schedule.is_running:
@@ -320,20 +323,21 @@ class WatchLoop:
             self._outbox.add_note(problem)
         if burst is not None:
             requests += self._changes.handle(burst)
-            if burst.is_over:
-                self._watcher.watch(*self.watched.files.folders())
+        if burst is not None and burst.is_over:
+            self._read_options()
+            self._watcher.watch(*self.watched.files.folders())
         return requests
 
-    def _sleep(self, seconds: float) -> None:
-        """Until something arrives, at most so long."""
-        if (
-            seconds <= COMPLETE
-        ):  # less than what `poll` can measure, which counts whole milliseconds
-            time.sleep(seconds)
-            return
-        poll = select.poll()
-        poll.register(self.wake, select.POLLIN)
-        poll.poll(seconds * 1000)
+    def _read_options(self) -> None:
+        """The settings of the watch may have changed. `poll` counts when a watch starts."""
+        old, new = self._options, self._options_of(self.watched.view.project.watch)
+        self._options = new
+        if new.scope != old.scope:  # else that of a key stays
+            self._schedule.scope = new.scope
+        self._schedule.queues = new.queues
+        self._bursts.set_shortest_window(new.debounce)
+        if new.must_poll != old.must_poll:
+            self._outbox.add_note(_poll_problem())
 
     def _must_wait(self, paths: Collection[str]) -> bool:
         """Whether these are judged later: in a pause, and while another command runs tools, which write files."""
@@ -377,6 +381,15 @@ def _locked_problem(holder: LockHolder) -> Problem:
     return Problem(
         code="locked",
         message=f"{holder.sentence}; waiting for it to end",
+        severity="warning",
+    )
+
+
+def _poll_problem() -> Problem:
+    return Problem(
+        code="watch-settings",
+        message="the setting poll has changed, and counts only when a watch starts",
+        hint="quit with q, and start the watch again",
         severity="warning",
     )
 

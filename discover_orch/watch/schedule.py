@@ -109,7 +109,7 @@ class Schedule:
 
     def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
         """`queues`: no run is cancelled for a change."""
-        self._watched, self._queues = watched, queues
+        self._watched, self.queues = watched, queues
         self._started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self._blocked: Mapping[str, str] = {}  # tools that a failed tool blocked
@@ -198,7 +198,7 @@ class Schedule:
             if affected.is_structural and not wanted.isdisjoint(run.waiting):
                 return "hold"
             return "none" if wanted.issubset(run.waiting) else "after"
-        if self._queues or (run.current is None and not run.waiting):
+        if self.queues or (run.current is None and not run.waiting):
             return "after"
         tool = self._watched.registry.tools.get(run.current or "")
         can_cancel = tool is None or tool.is_cancellable

@@ -88,7 +88,7 @@ class Watched:
             WatchRequest(
                 start=str(root), folder=None, words=words, values=GivenParams(folder=str(root))
             ),
-            WatchOptions(scope=scope, preload=preload, **options),
+            lambda _: WatchOptions(scope=scope, preload=preload, **options),
             clean_environment(),
         )
         self._events = self.watching.events(self.keys)

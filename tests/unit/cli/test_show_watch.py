@@ -100,7 +100,7 @@ class PlayedWatching(WatchLoop):
     """Yields scripted events, and counts how often it is closed."""
 
     def __init__(self, root: Path, told: Sequence[WatchEvent | Event], code: int) -> None:
-        super().__init__(WatchRequest(start=str(root), folder=None), WatchOptions(), {})
+        super().__init__(WatchRequest(start=str(root), folder=None), lambda _: WatchOptions(), {})
         self._play, self._code = told, code
         self.closed = 0
 
