@@ -317,7 +317,7 @@ def find_lines(text: str, prefix: KeyPath = ()) -> dict[KeyPath, int]:
         try:
             paths = list(_key_paths(tomllib.loads("\n".join(statement))))
         except tomllib.TOMLDecodeError:
-            continue  # its value goes on in the next line
+            continue  # its value continues in the next line
         start, head = number + 1 - len(statement), statement[0].lstrip()
         statement = []
         if head.startswith("["):

@@ -58,7 +58,7 @@ class PsycopgDriver(Driver):
             raise LookupError("the transaction has failed")
         listener, self.listener = self.listener, None  # this query is orch's own
         try:
-            # In a savepoint: if the query fails, the tool's own transaction goes on.
+            # In a savepoint: if the query fails, the tool's own transaction continues.
             with conn.transaction():
                 cursor = psycopg.Cursor(conn, row_factory=psycopg.rows.tuple_row)
                 cursor.adapters.register_loader("text", psycopg.types.string.TextLoader)

@@ -45,11 +45,11 @@ class Transaction:
         return []
 
     def can_keep_open(self) -> bool:
-        """Whether one transaction can go on over several tools. Known after `begin`."""
+        """Whether one transaction can continue over several tools. Known after `begin`."""
         return False
 
     def keep_open(self) -> None:
-        """In place of `end` when a tool has succeeded: the transaction goes on with the next tool, which finds the
+        """In place of `end` when a tool has succeeded: the transaction continues with the next tool, which finds the
         connection as after a commit. What it raises fails the tool."""
         raise NotImplementedError
 

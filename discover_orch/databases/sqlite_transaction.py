@@ -1,7 +1,7 @@
 """The transaction of a SQLite connection that belongs to orch, and those that the tool has inside it.
 
 The tool's first transaction is the real one. Once the tool has committed something, each further transaction of its
-own is a savepoint inside the real one, which goes on until orch ends it. Whether a transaction of the tool's is open,
+own is a savepoint inside the real one, which lasts until orch ends it. Whether a transaction of the tool's is open,
 and in which mode the connection is, is therefore noted here, not in SQLite. The real transaction begins just before
 the first statement that can change something.
 """
@@ -138,7 +138,7 @@ class TransactionalConnection(OrdinaryConnection):
             self._give_back()
 
     def keep_open(self) -> None:
-        """The tool has ended, and the real transaction goes on with the next one."""
+        """The tool has ended, and the real transaction continues with the next one."""
         if self._is_open:
             self._commit()
         authorize(self, None)
@@ -432,7 +432,7 @@ class TransactionalConnection(OrdinaryConnection):
                 if name not in known and name != "temp":
                     try:
                         execute(new_cursor(self), f"DETACH {quote(name)}")
-                    except sqlite3.Error:  # the transaction goes on
+                    except sqlite3.Error:  # the transaction continues
                         self._has_postponed = self._has_leftovers = True
 
     def _can_prepare(self, sql: str, error: Exception) -> bool:

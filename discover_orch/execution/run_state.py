@@ -31,7 +31,7 @@ from discover_orch.planning.plan import Plan
 class Run:
     """One run of a plan: one step after another, or side by side as its `queue` allows.
 
-    A tool that fails blocks every tool that depends on it, and the run goes on with the others until `max_failures`
+    A tool that fails blocks every tool that depends on it, and the run continues with the others until `max_failures`
     tools have failed. A tool that declares neither what it runs after nor what it reads and writes may depend on the
     failed one without orch knowing it, unless `has_known_flow`. Then it is blocked too.
 

@@ -47,7 +47,7 @@ class SharedLock:
 
     def find_loss(self, resume: str) -> Problem | None:
         """None while it is held. If it was lost and could be taken again, a warning; if another run has it now, an
-        error, and the run must end. `resume` says how to go on then."""
+        error, and the run must end. `resume` says how to continue then."""
         if not self._lock.has_lost():
             return None
         ended = "the database ended the connection that held the lock of this project"

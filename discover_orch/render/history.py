@@ -50,7 +50,7 @@ def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> 
     # A few long cells leave the titles on one line.
     room = style.width - sum(widths[:-2]) - 2 * len(widths[:-1]) - min(widths[-1], _TARGETS_WIDTH)
     widths[-2] = max(len("tools"), min(widths[-2], room))
-    # What does not fit goes on below the last column, or below "tools" if the last one is narrow.
+    # What does not fit continues below the last column, or below "tools" if the last one is narrow.
     last = sum(widths[:-1]) + 2 * len(widths[:-1])
     last = last if last <= style.width - 20 else last - widths[-2] - 2
     pad, room = " " * last, style.width - last

@@ -58,7 +58,7 @@ def _find_place(tree: ast.Module) -> int:
         place = statement.end_lineno or statement.lineno
     if place == 0:
         return _first_line(body[0]) - 1 if body else 0
-    while True:  # a statement behind a semicolon may go on in further lines
+    while True:  # a statement behind a semicolon may continue in further lines
         end = max((one.end_lineno or 0 for one in body if one.lineno <= place), default=place)
         if end <= place:
             return place

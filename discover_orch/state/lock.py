@@ -2,7 +2,7 @@
 
 It is a lock of the system on the open file `.orch/lock`, so it ends with the process that holds it, however that ends.
 The file itself stays and says who holds the lock. Where the file system has no locks, or `.orch` cannot be written,
-the run goes on without one.
+the run continues without one.
 """
 
 from __future__ import annotations
