@@ -241,7 +241,9 @@ class AttemptReader:
                 code |= one.meanings
                 hashes |= one.hashes
         changed = [
-            path for path, content in hashes.items() if self._loaded.get(path, content) != content
+            path
+            for path, content in hashes.items()
+            if self._loaded.get(path, content) != content and not self._means_the_same(path, code)
         ]
         if changed and self._is_live:
             now = self._current.code.read_code((tool.module, *modules))
@@ -257,6 +259,14 @@ class AttemptReader:
         for path in changed:
             code[path] = UNSURE
         return code, modules, changed
+
+    def _means_the_same(self, path: str, code: Mapping[str, str]) -> bool:
+        """Whether the text that was loaded is what is there now, and means what the plan knew: as where an editor has
+        called a formatter after it saved the file."""
+        now = self._current.code.files.look_at(path)
+        if now is None or now.problem is not None:
+            return False
+        return (now.hash, now.meaning) == (self._loaded[path], code[path])
 
     def _spelled_variables(
         self, observed: Iterable[Observation], code: Mapping[str, str]

@@ -617,6 +617,20 @@ def test_a_module_that_no_import_names_and_of_which_another_text_was_loaded_is_u
     assert found.changed == ("src/plugin.py",)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_changed"), [("\n{}# formatted\n", False), ("{}X = 1\n", True)]
+)
+def test_a_module_that_was_formatted_before_it_was_loaded_is_what_the_plan_knew(
+    root: Path, text: str, *, is_changed: bool
+) -> None:
+    run = Run(root)
+    write_files(root, {"src/a.py": text.format((root / "src/a.py").read_text())})
+    loaded = {"src/a.py": hash_file(str(root / "src/a.py"), os.stat(root / "src/a.py"))[0]}
+    found = run.ends("a", loaded=loaded)
+    assert found.changed == (("src/a.py",) if is_changed else ())
+    assert (found.success.inputs.code["src/a.py"] == UNSURE) == is_changed
+
+
 def test_a_module_that_another_tool_had_loaded_is_code_of_the_tool_that_uses_it(root: Path) -> None:
     write(root, "src/plugin.py", "X = 1\n")
     found = Run(root).passes("b", Observation(used_modules=("src.plugin",)))
