@@ -23,6 +23,8 @@ from discover_orch.worker.child_processes import (
 )
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import preload
+from discover_orch.worker.native_files import NativeFiles
+from discover_orch.worker.observed_paths import ObservedPaths
 from discover_orch.worker.protocol import Greet, Preload, Prepare, prepare_for_orders
 from discover_orch.worker.steps import Worker
 
@@ -55,12 +57,13 @@ def main(forks: int = 0) -> None:
     faulthandler.enable(channel.messages_fd, all_threads=False)
     capture = Capture(greeting.mark)
     channel.guard(capture.fds)
-    order = channel.receive()
+    order, native = channel.receive(), None
     if isinstance(order, Preload):
         channel.send(preload(order, capture.restore))
+        native = NativeFiles(ObservedPaths(order.root))  # following folders takes milliseconds
         order = channel.receive()
     if isinstance(order, Prepare):
-        Worker(order, channel, capture, interrupts).serve()
+        Worker(order, channel, capture, interrupts, native).serve()
 
 
 def _become_several(forks: int) -> None:

@@ -50,7 +50,7 @@ class NativeFiles:
     """`begin_step` before each step; `complete` after it."""
 
     def __init__(self, paths: ObservedPaths) -> None:
-        self._paths = paths
+        self.paths = paths
         self._events: FileEvents | None = None
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
@@ -81,7 +81,7 @@ class NativeFiles:
         """The command lines of this step."""
         from discover_orch.worker.child_commands import ChildCommands  # few tools start a process
 
-        return ChildCommands(self._paths)
+        return ChildCommands(self.paths)
 
     def note_import(self, name: str, file: object = None, *_: object) -> None:
         """A module is about to be imported; `file` is that of an extension module."""
@@ -125,7 +125,7 @@ class NativeFiles:
         if self._events is None or not is_followed:
             return False, False
         is_read = is_written = False
-        for path in self._paths.database_files:
+        for path in self.paths.database_files:
             happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
             # A file that was made and not closed since is the one that `conn` has open.
             if happened not in (0, CREATED):
@@ -180,7 +180,7 @@ class NativeFiles:
                 if not is_read:  # Python read what native code or a child had made
                     native_read[shown] = rows.pop(shown)
         made = {
-            self._paths.relative(path) for path, one in self._events.files.items() if one & CREATED
+            self.paths.relative(path) for path, one in self._events.files.items() if one & CREATED
         }
         seen["read"] = tuple(rows.values())
         seen["native_read"] = tuple(native_read.values())
@@ -196,12 +196,12 @@ class NativeFiles:
         """What the command lines of children name, as fields of an `Observation`."""
         commands, files = self.commands, {} if self._events is None else self._events.files
         commands.read()
-        opened = (self._paths.relative(path) for path in files if path.endswith(".py"))
-        commands.find_named_scripts(one for one in opened if not self._paths.is_noise(one))
+        opened = (self.paths.relative(path) for path in files if path.endswith(".py"))
+        commands.find_named_scripts(one for one in opened if not self.paths.is_noise(one))
         return {
             "child_code": tuple(commands.code),
             "native_missed": tuple(
-                self._paths.relative(path)
+                self.paths.relative(path)
                 for path in commands.absent
                 if path not in files and not os.path.lexists(path)
             ),
@@ -218,7 +218,7 @@ class NativeFiles:
             str, set[str]
         ] = {}  # that a read file is in or below -> suffixes of those in it
         for shown in read:
-            path = os.path.join(self._paths.root, shown)
+            path = os.path.join(self.paths.root, shown)
             for above in parent_folders(path):
                 folders.setdefault(above, set())
             folders[os.path.dirname(path)].add(os.path.splitext(path)[1])
@@ -227,13 +227,13 @@ class NativeFiles:
         globs: dict[str, None] = {}
         named = {*map(os.path.dirname, commands.globs)}
         for path in self._events.listed:
-            shown = "." if self._paths.is_root(path) else self._paths.relative(path)
+            shown = "." if self.paths.is_root(path) else self.paths.relative(path)
             is_named = path in commands.folders
             if (
                 shown in known
                 or path in self._events.made
                 or not (is_named or path in folders or path in named)
-                or (shown != "." and self._paths.is_noise_folder(shown))
+                or (shown != "." and self.paths.is_noise_folder(shown))
             ):
                 continue
             try:
@@ -241,13 +241,13 @@ class NativeFiles:
             except OSError:
                 continue
             if is_named or not self._has_code(shown, names):
-                listed[shown] = list_paths(shown, names, self._paths.own)
+                listed[shown] = list_paths(shown, names, self.paths.own)
                 continue
             start = "" if shown == "." else f"{glob_escape(shown)}/"
             globs.update({f"{start}*{one}": None for one in folders.get(path, ()) if one})
             globs.update(
                 {
-                    self._paths.relative(one): None
+                    self.paths.relative(one): None
                     for one in commands.globs
                     if os.path.dirname(one) == path
                 }
@@ -256,7 +256,7 @@ class NativeFiles:
 
     def _has_code(self, shown: str, names: Iterable[str]) -> bool:
         """Whether imports list the folder."""
-        path = os.path.join(self._paths.root, shown)
+        path = os.path.join(self.paths.root, shown)
         return (
             shown == "."
             or path in sys.path
@@ -269,7 +269,7 @@ class NativeFiles:
         """
         files = {} if self._events is None else self._events.files.copy()
         for path, happened in files.items():
-            shown = self._paths.relative(path)
+            shown = self.paths.relative(path)
             if self._is_left_out(shown):
                 continue
             try:
@@ -297,21 +297,21 @@ class NativeFiles:
         return (
             name.endswith((*SOURCE_SUFFIXES, *SIDE_FILES))
             or re.search(EDITOR_FILE, name) is not None
-            or self._paths.is_noise(shown)
+            or self.paths.is_noise(shown)
         )
 
     def _is_skipped(self, path: str) -> bool:
-        shown = self._paths.relative(path)
+        shown = self.paths.relative(path)
         return os.path.basename(path) in SKIPPED_FOLDERS or (
-            shown != "" and self._paths.is_noise_folder(shown)
+            shown != "" and self.paths.is_noise_folder(shown)
         )
 
     def _follow(self) -> None:
         if self._events is None and not self._is_unavailable:
             try:
                 self.before_events()
-                self._opened_before.update(map(self._paths.relative, self.find_opened()))
-                self._events = FileEvents(self._paths.root, self._is_skipped)
+                self._opened_before.update(map(self.paths.relative, self.find_opened()))
+                self._events = FileEvents(self.paths.root, self._is_skipped)
                 for folder in self._folders:
                     self._events.follow_folder(folder)
             except Exception:

@@ -39,10 +39,12 @@ _COARSE_CLOCK = 5 if sys.platform == "linux" else None
 class Observer:
     """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
-    def __init__(self, project: ProjectCode, database: str = "") -> None:
+    def __init__(
+        self, project: ProjectCode, database: str = "", native: NativeFiles | None = None
+    ) -> None:
         self._project = project
-        self._paths = ObservedPaths(project.root)
-        self._native = NativeFiles(self._paths)
+        self._native = native or NativeFiles(ObservedPaths(project.root))
+        self._paths = self._native.paths
         self._stacks = CallStacks(project)
         self._audit = AuditHook(project, self._native, self._stacks)
         self._files = UsedFiles(self._audit, self._paths)

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from discover_orch.model.observation import Observation
     from discover_orch.worker.loader import Loaded
+    from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.protocol import StepStatus
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
@@ -84,8 +85,14 @@ class Worker:
     """Runs the steps that the parent orders, after `Prepare`."""
 
     def __init__(
-        self, prepare: Prepare, channel: Channel, capture: Capture, interrupts: Interrupts
+        self,
+        prepare: Prepare,
+        channel: Channel,
+        capture: Capture,
+        interrupts: Interrupts,
+        native: NativeFiles | None,
     ) -> None:
+        """`native` follows the files of the project already, as in a warm worker."""
         self._pid = os.getpid()
         self._channel = channel
         self._capture = capture
@@ -112,7 +119,7 @@ class Worker:
         self._loader.install()
         self._observer = None
         if prepare.observes:
-            self._observer = Observer(project, database)
+            self._observer = Observer(project, database, native)
             self._observer.before_file_events(self._wait_until_recorded)
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
