@@ -222,17 +222,20 @@ class NativeFiles:
             for above in parent_folders(path):
                 folders.setdefault(above, set())
             folders[os.path.dirname(path)].add(os.path.splitext(path)[1])
-        commands = self.commands
+        # Loading the code for command lines takes a millisecond.
+        named, named_globs = (
+            (self.commands.folders, self.commands.globs) if self._has_child else ((), ())
+        )
         listed: dict[str, str] = {}
         globs: dict[str, None] = {}
-        named = {*map(os.path.dirname, commands.globs)}
+        with_globs = {*map(os.path.dirname, named_globs)}
         for path in self._events.listed:
             shown = "." if self.paths.is_root(path) else self.paths.relative(path)
-            is_named = path in commands.folders
+            is_named = path in named
             if (
                 shown in known
                 or path in self._events.made
-                or not (is_named or path in folders or path in named)
+                or not (is_named or path in folders or path in with_globs)
                 or (shown != "." and self.paths.is_noise_folder(shown))
             ):
                 continue
@@ -248,7 +251,7 @@ class NativeFiles:
             globs.update(
                 {
                     self.paths.relative(one): None
-                    for one in commands.globs
+                    for one in named_globs
                     if os.path.dirname(one) == path
                 }
             )
