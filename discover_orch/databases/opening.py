@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import assert_never
 
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
+from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.databases.transactions import connect_plainly, find_hint
 from discover_orch.model.database_url import (
     IN_MEMORY,
@@ -100,7 +101,7 @@ def open_sqlite(path: str, query: str = "") -> Connection:
         raise _cannot_open_sqlite(path, error) from None
     try:
         apply_settings(conn)
-        conn.execute("PRAGMA schema_version").fetchone()  # reads the header: is it a database?
+        ask_rows(conn, "PRAGMA schema_version")  # reads the header: is it a database?
     except sqlite3.Error as error:
         conn.close()
         raise _cannot_open_sqlite(path, error) from None

@@ -20,6 +20,7 @@ from discover_orch.databases.sqlite_class import (
     set_autocommit,
     set_level,
 )
+from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.databases.sqlite_statements import DDL
 from discover_orch.databases.sqlite_text import (
     BEGIN,
@@ -374,5 +375,5 @@ def mix(kind: Any, base: Any) -> Any:
 
 def apply_settings(conn: sqlite3.Connection) -> None:
     """The settings of every connection of orch: check foreign keys, wait for locks."""
-    conn.execute("PRAGMA foreign_keys = ON")
-    conn.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+    ask_rows(conn, "PRAGMA foreign_keys = ON")
+    ask_rows(conn, f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
