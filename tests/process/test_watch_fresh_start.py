@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_a_library_is_preloaded_unless_it_is_not_wanted(
         assert output.replace("noise\n", "") == f"{not preload}\n2\n"
         assert ("noise" in output) == bool(noise)
         assert "noise" not in watch.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what native code reads is seen on Linux only")
+def test_what_others_do_while_a_warm_worker_waits_is_not_the_tool_s(project: Project) -> None:
+    """It follows the files of the project before its run begins."""
+    body = "duckdb.sql(\"select * from read_csv('in/x.csv')\").fetchall()"
+    text = [tool_text(version, top="import duckdb", body=body) for version in range(3)]
+    root = project({"src/a.py": text[0], "in/x.csv": "n\n1\n", "in/other.csv": "n\n1\n"})
+    with watching(root) as watch:
+        for version in (1, 2):
+            (root / "in/other.csv").read_text()
+            (root / f"in/new{version}.csv").write_text("n\n1\n")
+            save(root / "src/a.py", text[version])
+            assert watch.next_run().output == {"a": f"{version}\n"}
+        save(root / "in/x.csv", "n\n2\n")
+        assert watch.next_run().tools == ("a",)
+        for path in (root / "in").glob("[no]*.csv"):
+            save(path, "n\n2\n")
+        assert watch.settle() == [], watch.story()
 
 
 def test_a_new_import_is_preloaded_for_the_runs_after_it(
