@@ -122,7 +122,10 @@ def _foreign(success: Success, foreign_write: ForeignWrites) -> Iterator[Reason]
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
     if then == now and UNKNOWN_VERSIONS.isdisjoint(then.values()):
         return
-    for path in dict.fromkeys((*then, *now)):
+    # What changed first: that it imports something else follows from that.
+    for path in sorted(
+        then.keys() | now.keys(), key=lambda one: (one not in then or one not in now, one)
+    ):
         old, new = then.get(path), now.get(path)
         if old != new or old in UNKNOWN_VERSIONS:
             yield Reason(f"code:{path}", then=old, now=new)
