@@ -44,6 +44,7 @@ class LiveStatus(Status):
         self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
         self._own: dict[str, Freshness] = {}  # without the tools that must be judged again
         self._has_new_results = False
+        self.is_running = False  # set by who runs the tools
         self._set_up(project, registry, params_of)
         for module in registry.order:
             self._baseline[module] = self._find_inputs(module)
@@ -260,6 +261,7 @@ class LiveStatus(Status):
         self._remembered[module] = result
         self._results[self._place[module]] = result
         self._read_databases()
+        self._present.databases.state()  # now, before the next tool begins
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
@@ -312,7 +314,10 @@ class LiveStatus(Status):
         return concerned
 
     def _look_at_database(self) -> None:
-        """Another program may have written to it, removed or replaced it."""
+        """Another program may have written to it, removed or replaced it. Not during a run: the kernel would show the
+        tool that runs that its database was opened."""
+        if self.is_running:
+            return
         before = self._present.databases.state()
         self._read_databases()
         if self._present.databases.state() != before:

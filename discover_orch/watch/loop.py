@@ -214,7 +214,7 @@ class WatchLoop:
             )
         schedule.begin(order)
         self._run_started_at = time.monotonic()
-        watched.files.skips_data = True
+        watched.files.skips_data = watched.status.is_running = True
         self._bursts.compare_soon()
         events = session.run_watched(
             plan,
@@ -244,7 +244,7 @@ class WatchLoop:
         finally:
             events.close()
             schedule.run = None
-            watched.files.skips_data = False
+            watched.files.skips_data = watched.status.is_running = False
         yield from self._outbox.drain()
 
     def _follow(self, event: Event) -> None:
@@ -269,7 +269,7 @@ class WatchLoop:
         schedule.end(end.status)
         if end.status == "interrupted":
             return
-        watched.files.skips_data = False
+        watched.files.skips_data = watched.status.is_running = False
         found = [*watched.note_run(), *watched.files.find_changed()]
         schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:

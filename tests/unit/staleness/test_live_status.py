@@ -13,7 +13,9 @@ import pytest
 from discover_orch.planning import project_reader
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
+from discover_orch.staleness import current_databases
 from discover_orch.staleness.change import Change
+from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.watch.project import WatchedProject
 from tests.conftest import Orch, Project
 from tests.support.looked_at import CANARY, request_for
@@ -230,6 +232,27 @@ def test_the_maker_of_a_table_is_touched_when_a_tool_that_wrote_into_it_is_delet
     change = Live(root).save({"src/b.py": None})
     assert change.gone == ("b",)
     assert "no longer a tool" in change.touched["src.a"]
+
+
+def test_a_change_during_a_run_does_not_open_the_database(
+    project: Project, orch: Orch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel would show it to a tool with a child process as if that had opened it."""
+    root = project({"src/a.py": "STAGE = 's'\ndef run(conn): conn.execute('CREATE TABLE t (x)')\n"})
+    assert orch("run").code == 0
+    live, opened = Live(root), list[str]()
+    assert live.states == {}
+
+    def read(root: str, path: str) -> DatabaseStat | None:
+        opened.append(path)
+        return read_database(root, path)
+
+    monkeypatch.setattr(current_databases, "read_database", read)
+    for is_running in (True, False):
+        live.watched.status.is_running = is_running
+        opened.clear()
+        assert live.save({"src/a.py": (root / "src/a.py").read_text() + "X = 1\n"}).touched
+        assert ("a" in live.states, "data.db" in opened) == (True, not is_running)
 
 
 def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
