@@ -11,6 +11,7 @@ import atexit
 import faulthandler
 import os
 import signal
+import sys
 
 from discover_orch.databases.transactions import install_connect
 from discover_orch.worker.capture import Capture
@@ -28,6 +29,10 @@ from discover_orch.worker.observed_paths import ObservedPaths
 from discover_orch.worker.protocol import Greet, Preload, Prepare, prepare_for_orders
 from discover_orch.worker.steps import Worker
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
 # Most tools need these; the worker imports them while it waits for its first order.
 COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "discover_orch.worker.module_state")
 
@@ -35,6 +40,8 @@ COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "discover_orch.worker.mod
 def main(forks: int = 0) -> None:
     """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors. With `forks` it
     becomes so many workers (`worker/forks.py`)."""
+    kept: dict[str, ModuleType] = {}
+    atexit.register(end_process, kept)  # registered first, called last
     if forks:
         _become_several(forks)
     interrupts = Interrupts()
@@ -50,7 +57,7 @@ def main(forks: int = 0) -> None:
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # reading the terminal fails instead of stopping
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     become_subreaper()
-    atexit.register(end_process)  # registered first, called last
+    kept.update(sys.modules)  # none of them is a tool's
     _thread.start_new_thread(end_after_parent, (channel.life, os.getpid()))
     if greeting.watches_death:
         end_with_parent(greeting.parent)

@@ -8,7 +8,7 @@ from tests.conftest import Project
 from tests.support.running import find_marked, running, wait_until
 
 LEFT_OPEN = """
-    import atexit, os
+    import atexit, logging, os
     STAGE = "s"
     AFTER = ()
     plain = open("{name}.txt", "w")
@@ -17,6 +17,13 @@ LEFT_OPEN = """
         import json
         with open("{name}.late", "w") as file:
             file.write(json.dumps(os.path.basename("x/y")))
+    class Handler(logging.Handler):
+        def close(self):
+            import textwrap
+            with open("{name}.handler", "w") as file:
+                file.write(textwrap.indent(os.path.basename("x/y"), " "))
+            super().close()
+    handler = Handler()
     def run():
         plain.write("all of it")
 """
@@ -32,6 +39,7 @@ def test_what_a_module_leaves_open_is_complete_when_its_worker_has_ended(
     for name in "ab":
         assert (root / f"{name}.txt").read_text() == "all of it"
         assert (root / f"{name}.late").read_text() == '"y"'
+        assert (root / f"{name}.handler").read_text() == " y"
 
 
 @pytest.mark.parametrize(
