@@ -137,12 +137,15 @@ def _start_workers(
     this process as orphans do, so `count` is 0 for a process that adopts none."""
     match interpreter:
         case Forks():
-            interpreter.wanted = count
-            return None, interpreter
+            first, forks = None, interpreter
+            forks.wanted = count
         case None:
-            return None, Forks(count if count > 1 else 0)
+            first, forks = None, Forks(count if count > 1 else 0)
         case _:
-            return Supervisor.start(interpreter=interpreter), Forks(count - 1)
+            first, forks = Supervisor.start(interpreter=interpreter), Forks(count - 1)
+    if forks.wanted > 0:  # they get ready while the recorder reads the code
+        forks.begin()
+    return first, forks
 
 
 def _make_key(project: Project) -> str:

@@ -34,8 +34,8 @@ _PER_WORKER = 6
 
 
 class Forks:
-    """At most `count` workers of one interpreter, which is started at once and forks at the first `claim`. Then as
-    many are made as are `wanted`."""
+    """At most `count` workers of one interpreter, which is started at once. As many are made as are `wanted`, when
+    `begin` is called, or else at the first `claim`. `pids` has all of them only after `wait`."""
 
     def __init__(self, count: int) -> None:
         self.wanted = count
@@ -43,6 +43,7 @@ class Forks:
         self._workers: list[Interpreter] = []
         self._pipes: list[Pipes] = []
         self._interpreter = self._go = self._report = -1
+        self._ordered = -1  # workers; -1 before `begin`
         count = min(count, MOST_FORKS)
         if count > 0 and sys.platform == "linux":
             try:
@@ -50,10 +51,45 @@ class Forks:
             except OSError:  # each worker gets an interpreter of its own then
                 return
 
+    def begin(self) -> None:
+        """Has the interpreter fork. This does not wait for the workers."""
+        from discover_orch.worker.child_processes import become_subreaper
+
+        if self._interpreter < 0 or self._ordered >= 0:
+            return
+        self._ordered = min(max(self.wanted, 0), len(self._pipes)) if become_subreaper() else 0
+        try:
+            os.write(self._go, b"%d\n" % self._ordered)
+        except BrokenPipeError:  # it has died
+            self._ordered = 0
+        os.set_blocking(self._report, True)
+
+    @property
+    def is_forking(self) -> bool:
+        """Whether there may be workers that are not in `pids`."""
+        return self._ordered >= 0 and self._interpreter > 0
+
+    def wait(self) -> None:
+        """Returns when all workers are known."""
+        if not self.is_forking:
+            return
+        text = b""
+        while text.count(b"\n") < self._ordered and (data := os.read(self._report, 4096)):
+            text += data
+        for word in text.split():
+            pid = int(word)
+            self.pids.add(pid)
+            pipes = self._pipes.pop(0)
+            pipes.pidfd = open_pid(pid)
+            self._workers.append((pid, pipes))
+        os.waitpid(self._interpreter, 0)
+        self.pids.discard(self._interpreter)
+        self._interpreter = -1
+
     def claim(self) -> Interpreter | None:
         """A worker that has captured output and waits for orders; None if there is none left."""
-        if self._interpreter > 0:
-            self._fork()
+        self.begin()
+        self.wait()  # until the interpreter ends, the workers are its children
         if not self._workers:
             return None
         pid, pipes = self._workers.pop(0)
@@ -62,6 +98,7 @@ class Forks:
 
     def close(self) -> None:
         """Ends what is not claimed. It has received no order and has done nothing."""
+        self.wait()
         for pid in self.pids:
             _end(pid)
         self.pids.clear()
@@ -103,28 +140,6 @@ class Forks:
             self._go = self._report = -1
             raise
         self.pids.add(self._interpreter)
-
-    def _fork(self) -> None:
-        from discover_orch.worker.child_processes import become_subreaper
-
-        number = min(max(self.wanted, 0), len(self._pipes)) if become_subreaper() else 0
-        try:
-            os.write(self._go, b"%d\n" % number)
-        except BrokenPipeError:  # it has died
-            number = 0
-        os.set_blocking(self._report, True)
-        text = b""
-        while text.count(b"\n") < number and (data := os.read(self._report, 4096)):
-            text += data
-        for word in text.split():
-            pid = int(word)
-            self.pids.add(pid)
-            pipes = self._pipes.pop(0)
-            pipes.pidfd = open_pid(pid)
-            self._workers.append((pid, pipes))
-        os.waitpid(self._interpreter, 0)
-        self.pids.discard(self._interpreter)
-        self._interpreter = -1
 
 
 def fork(count: int) -> None:

@@ -143,6 +143,12 @@ class ForkedWorkers(WorkerPool):
     def is_over(self) -> bool:
         return not self._forks.pids and super().is_over
 
+    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        if self._forks.is_forking:  # a worker that ends has all unknown processes ended
+            self._forks.wait()
+            keep_alive(self._forks.pids)
+        yield from super().events(timeout, wake)
+
     def finish(self) -> None:
         self._forks.close()
         super().finish()

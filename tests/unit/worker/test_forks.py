@@ -69,10 +69,12 @@ def test_the_command_line_tells_early_how_many_workers_there_are(words: str, job
     assert count_jobs(words.split()) == jobs
 
 
-@pytest.mark.parametrize("claimed", [0, 1])
-def test_what_is_not_claimed_is_ended(claimed: int) -> None:
+@pytest.mark.parametrize(("claimed", "begins"), [(0, False), (0, True), (1, False), (1, True)])
+def test_what_is_not_claimed_is_ended(claimed: int, begins: bool) -> None:
     children, open_before = find_children(os.getpid()), descriptors()
     forks = Forks(3)
+    if begins:
+        forks.begin()
     for _ in range(claimed):
         worker = forks.claim()
         assert worker is not None
