@@ -62,6 +62,7 @@ def run_and_show(
     warnings = _find_terminal_warning() if post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
     is_raw = shown.output == "raw"
+    terminal = None if is_raw or shown.as_json else console.terminal
     side = session.open_far_side(
         plan,
         view.registry,
@@ -85,6 +86,7 @@ def run_and_show(
         interpreter=interpreter,
         side=side,
         signatures=view.signatures,
+        predicts=terminal is not None,
     )
     names = plan.names
     renderer = RunRenderer(
@@ -94,7 +96,7 @@ def run_and_show(
         heading=heading(view, side.shown if side else ""),
         resume=resume,
     )
-    status = StatusLine(None if is_raw or shown.as_json else console.terminal, console.out_style)
+    status = StatusLine(terminal, console.out_style)
     page: RunReport | None = None
     try:
         for event in events:

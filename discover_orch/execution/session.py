@@ -58,11 +58,12 @@ def run_plan(
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
     signatures: Mapping[str, str] | None = None,
+    predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. `signatures` are those of the scan that the plan was made from. With a `side`, the steps are carried out
     there. With `requests` the process belongs to another program: no signal handlers are installed, so this may be any
-    thread, and no processes are adopted."""
+    thread, and no processes are adopted. `predicts`: the events say how much time is left, which takes time itself."""
     prepare = _prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -115,7 +116,7 @@ def run_plan(
                 max_failures=max_failures,
                 has_retries=not post_mortem,
                 random=_random,
-                expected=recorder.expected_duration,
+                expected=recorder.expected_duration if predicts else _expect_nothing,
                 settle=_settle_with(prepare),
                 commit=_find_commit(project, executor),
             )
@@ -282,6 +283,10 @@ def run_watched(
         commit=_find_commit(project, executor),
     )
     yield from _carry_out(events, plan, project, executor, requests, recorder)
+
+
+def _expect_nothing(module: str) -> None:
+    """How long the tool takes is not asked."""
 
 
 def _random() -> float:
