@@ -53,11 +53,14 @@ def compile_ahead(path: str) -> None:
     cached = find_bytecode(path)
     if cached is None or sys.dont_write_bytecode:
         return
+    folder = os.path.dirname(cached)
     try:
         with open(path, "rb", buffering=0) as file:
             source = file.read()
-        os.makedirs(os.path.dirname(cached), exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     except OSError:
+        return
+    if not os.access(folder, os.W_OK):
         return
     header = build_header(source)
     if read_bytecode(cached, path, header) is not None:

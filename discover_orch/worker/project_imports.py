@@ -178,6 +178,8 @@ def write_bytecode_file(cached: str, header: bytes, code: CodeType) -> None:
         with open(made, "wb") as file:
             file.write(header + marshal.dumps(code))
         os.replace(made, cached)
-    except OSError:
+    except BaseException as error:  # Ctrl-C too
         with contextlib.suppress(OSError):
             os.unlink(made)
+        if not isinstance(error, OSError):
+            raise
