@@ -26,7 +26,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 def parallel_map(function: Callable[[T], R], items: Sequence[T], result: Any) -> list[R]:
     """`function` of each item, in this order. `result` is the type of what it returns, as msgspec takes it.
 
-    What else the function does in a child is lost.
+    What else the function changes in the memory of a child is lost.
     """
     processes = min(MOST_PROCESSES, len(items) // SHARE_FROM + 1)
     if processes > 1:  # the system takes 0.1 ms to count its processors

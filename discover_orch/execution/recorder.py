@@ -56,6 +56,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended, read_open_run
+from discover_orch.staleness.source_files import SourceFiles
 from discover_orch.state.journal import Journal, begin_run, find_runs, prune, timestamp
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
@@ -195,6 +196,11 @@ class Recorder:
     def sources_of(self, tool: Tool) -> dict[str, str]:
         """The hashes of the files of its code, as the plan knows them."""
         return self._current.hashes_of(tool, self._code)
+
+    @property
+    def source_files(self) -> SourceFiles:
+        """The files of the tools' code, as they were when the run was planned."""
+        return self._current.code.files
 
     def _update_code(self) -> None:
         if self._is_live:

@@ -25,6 +25,7 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
+from discover_orch.execution.start_of_run import compile_new_files
 from discover_orch.execution.step_queue import WRITES, SideBySide, can_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
@@ -83,6 +84,8 @@ def run_plan(
                 # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, start=start)
             recorder = Recorder(plan, registry, project, ledger=key, signatures=signatures or {})
+            if is_here:
+                compile_new_files(project.root, recorder.source_files)
             if project.ledger:
                 prepare = _with_ledger(prepare, project, recorder.run, key)
             queue = None

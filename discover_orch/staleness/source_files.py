@@ -145,6 +145,14 @@ class SourceFiles:
         """As `read`, without reading a file that was not asked for yet."""
         return self._files.get(path)
 
+    def find_readable(self) -> dict[str, bool]:
+        """The files that were asked for and have no problem. True: their bytes are not those that were kept."""
+        return {
+            path: (known := self._kept.get(path)) is None or known.hash != file.hash
+            for path, file in self._files.items()
+            if file is not None and file.problem is None
+        }
+
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
         imports depend on that name, and a file can have two: `src.a` and `a`, where both the root and `src` are in

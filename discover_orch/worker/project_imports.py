@@ -108,16 +108,13 @@ class ProjectLoader(SourceFileLoader):
         source = self.get_data(path)
         if not source:
             source = _read_again(path) or source
-        key = importlib.util.source_hash(source)
-        try:
-            cached = importlib.util.cache_from_source(path)
-        except NotImplementedError:  # the interpreter keeps no bytecode
-            cached = None
-        code = None if cached is None else _read_bytecode(cached, path, HEADER + key)
+        header = build_header(source)
+        cached = find_bytecode(path)
+        code = None if cached is None else read_bytecode(cached, path, header)
         if code is None:
             code = self.source_to_code(source, path)
             if cached is not None and not sys.dont_write_bytecode:
-                _unwritten[cached] = HEADER + key, code
+                _unwritten[cached] = header, code
         self._record(fullname, path, source)
         return code
 
@@ -136,7 +133,20 @@ def _read_again(path: str) -> bytes:
     return source
 
 
-def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
+def find_bytecode(path: str) -> str | None:
+    """The bytecode file of a source file, there or not; None where the interpreter keeps no bytecode."""
+    try:
+        return importlib.util.cache_from_source(path)
+    except NotImplementedError:
+        return None
+
+
+def build_header(source: bytes) -> bytes:
+    """The first bytes of the bytecode of this source."""
+    return HEADER + importlib.util.source_hash(source)
+
+
+def read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
     """The code of a bytecode file with this header; None for any other file."""
     try:
         with open(cached, "rb", buffering=0) as file:
@@ -154,18 +164,22 @@ def _read_bytecode(cached: str, path: str, header: bytes) -> CodeType | None:
 
 
 def write_bytecode() -> None:
-    """Keep what was compiled since the last call. A tool does not wait for that: it is called when a step has ended.
-
-    Each file is replaced atomically. Where that fails, the next load compiles again.
-    """
+    """Keep what was compiled since the last call. It is called when a step has ended, so that no tool waits for it."""
     while _unwritten:
         cached, (header, code) = _unwritten.popitem()
-        made = f"{cached}.{os.getpid()}"
-        try:
-            os.makedirs(os.path.dirname(cached), exist_ok=True)
-            with open(made, "wb") as file:
-                file.write(header + marshal.dumps(code))
-            os.replace(made, cached)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(made)
+        write_bytecode_file(cached, header, code)
+
+
+def write_bytecode_file(cached: str, header: bytes, code: CodeType) -> None:
+    """Replace the file atomically. Where that fails, the next load compiles again."""
+    made = f"{cached}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(cached), exist_ok=True)
+        with open(made, "wb") as file:
+            file.write(header + marshal.dumps(code))
+        os.replace(made, cached)
+    except BaseException as error:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            os.unlink(made)
+        if not isinstance(error, OSError):
+            raise

@@ -214,3 +214,36 @@ def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch:
     answer = orch("run")
     assert answer.code == 1
     assert 'hint: library is in src/: add "src" to pythonpath in the configuration' in answer.out
+
+
+def test_the_first_run_of_many_tools_compiles_what_they_may_load_and_no_more(
+    project: Project, orch: Orch
+) -> None:
+    tool = "STAGE = 's'\ndef run(): ...\n"
+    root = project(
+        {
+            **{f"src/t{number:03}.py": tool for number in range(150)},
+            "src/t000.py": tool + "def later(): from src import helper, broken\n",
+            "src/t001.py": "STAGE = 's'\ndef run(): print(1 is 1)\n",
+            "src/helper.py": "raise SystemExit('was loaded')\n",
+            "src/broken.py": "return\n",
+            "src/other.py": "",
+        }
+    )
+
+    def compiled() -> set[str]:
+        return {path.name.partition(".")[0] for path in root.rglob("*.pyc")}
+
+    assert orch("run", "-n").code == 0
+    assert orch("run", "t002", "t003").code == 0
+    assert compiled() == {"t002", "t003"}
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert "SyntaxWarning" in answer.out
+    assert compiled() == {*(f"t{number:03}" for number in range(150)), "helper"}
+    for path in (root / "src").glob("t*.py"):
+        path.write_text(path.read_text() + f"print('new {path.stem}')\n")
+    answer = orch("run")
+    assert all(f"new t{number:03}" in answer.out for number in range(150)), answer.text
+    assert orch("run", "--changed").code == 0
+    assert len(orch("run", "--changed").out.splitlines()) == 1
