@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
 
 ABSENT = "-"
+#: The file that makes a folder a virtual environment.
+VENV_MARKER = "pyvenv.cfg"
 #: A file that changed this short before the walk may change again within one tick of the file system's clock and have
 #: the same signature, so it counts as unknown. Linux ticks are 1 to 10 ms.
 RACY_NS = 20_000_000
@@ -125,7 +127,7 @@ def _walk(
         except OSError as error:
             tree.unreadable.append((folder, error.strerror or "unreadable"))
             continue
-        if folder and any(entry.name == "pyvenv.cfg" for entry in entries):
+        if folder and any(entry.name == VENV_MARKER for entry in entries):
             passed_over.append((folder, "a virtual environment"))
             continue
         tree.folders.append(folder)

@@ -269,7 +269,8 @@ class Recorder:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
         tools that passed read and wrote. Returns the highest run number that is remembered."""
         root = self._project.root
-        runs, record = find_runs(root), read_open_run(root)
+        runs = find_runs(root)
+        record = read_open_run(root, runs)
         if record is not None and record.status == "killed":
             known = self._memory.results([one.module for one in record.tools])
             for result in find_unended(record, known).values():

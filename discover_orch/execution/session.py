@@ -263,14 +263,17 @@ def run_watched(
         environment=environment,
     )
     key = _make_key(project)
+    executor = None
+    if not project.ledger:
+        # The worker gets ready while the recorder reads the code.
+        executor = LocalExecutor(prepare, worker, is_importing=is_importing)
     recorder = Recorder(
         plan, registry, project, kind="watch", code=code, environ=environment, ledger=key
     )
-    if project.ledger:
+    if executor is None:
         prepare = _with_ledger(prepare, project, recorder.run, key)
-    executor = LocalExecutor(
-        prepare, worker, is_importing=is_importing, start_mark=recorder.mark_start
-    )
+        executor = LocalExecutor(prepare, worker, is_importing=is_importing)
+    executor.start_mark = recorder.mark_start
     events = run_steps(
         plan,
         registry,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
-from discover_orch.staleness.database_file import read_database, read_tables
+from discover_orch.staleness.database_file import DatabaseStat, read_database, read_tables
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.table_keys import ANY, attached_path, table_name
@@ -88,6 +88,7 @@ class CurrentDatabase:
         self._root, self.all_known, self.name = root, all_known, name
         self.named_file = named_file
         self.path = self.known.path if self.known else usual_file
+        self._stats: dict[str, DatabaseStat | None] = {}
 
     @property
     def known(self) -> KnownDatabase | None:
@@ -110,7 +111,7 @@ class CurrentDatabase:
         if not known.path:
             return known.number
         path = self.named_file or known.path
-        stat = read_database(self._root, path)
+        stat = self._stat(path)
         if stat is None:
             return MISSING
         is_same = known.stat is not None and stat.is_same(known.stat)
@@ -149,7 +150,7 @@ class CurrentDatabase:
         known = self.known
         if known is None or known.stat is None or not known.path or self.number != known.number:
             return False
-        found = read_database(self._root, known.path)
+        found = self._stat(known.path)
         if found is None or not found.was_written_since(known.stat):
             return False
         runs = find_runs(self._root)
@@ -174,6 +175,12 @@ class CurrentDatabase:
         elif self.was_written:
             stat = read_database(self._root, known.path)
             self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
+
+    def _stat(self, path: str) -> DatabaseStat | None:
+        """What is known of the file at this one time."""
+        if path not in self._stats:
+            self._stats[path] = read_database(self._root, path)
+        return self._stats[path]
 
     def _is_at(self, path: str, known: str) -> bool:
         """Whether both paths lead to the same file."""

@@ -178,9 +178,11 @@ def _query_tables(full: str, options: str) -> frozenset[str] | None:
 def _hash_sample(file: FileIO, size: int) -> str:
     hasher = blake2b(digest_size=16)
     last = max(size - _BLOCK, 0)
+    # A small file is read in one piece: asking the system for each block takes longer than hashing it.
+    whole = os.pread(file.fileno(), size, 0) if size <= _BLOCKS * _BLOCK else b""
     for offset in dict.fromkeys(last * number // (_BLOCKS - 1) for number in range(_BLOCKS)):
-        file.seek(offset)
-        hasher.update(file.read(_BLOCK) or b"")
+        block = whole[offset : offset + _BLOCK] or os.pread(file.fileno(), _BLOCK, offset)
+        hasher.update(block)
     return hasher.hexdigest()
 
 

@@ -298,11 +298,11 @@ class LiveStatus(Status):
         }
         for path in before:
             now = self._meaning(path)
-            concerned.update(
+            concerned |= {
                 module
-                for module in self._registry.order
-                if self._baseline[module].code.get(path, now) != now
-            )
+                for module, inputs in self._baseline.items()
+                if module in self._place and inputs.code.get(path, now) != now
+            }
         if before:
             concerned |= self._find_all_users()
         states = self._read_code({name for one in concerned for name in self._names[one]})

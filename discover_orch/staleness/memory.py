@@ -7,7 +7,7 @@ version counts as no file. Only the process that runs tools writes here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,9 +50,9 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreign_write: Seq = 0
 
 
-def read_open_run(root: str) -> RunRecord | None:
-    """The latest run if it has no end: it was killed, or is in progress."""
-    runs = find_runs(root)
+def read_open_run(root: str, runs: Sequence[str] | None = None) -> RunRecord | None:
+    """The latest of the `runs`, by default of all, if it has no end: it was killed, or is in progress."""
+    runs = find_runs(root) if runs is None else runs
     record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
     return record if record is not None and record.status in ("killed", "running") else None
 

@@ -98,17 +98,9 @@ class Bursts:
         self._is_expected = True
         return Batch(paths=paths, is_over=False)
 
-    def set_shortest_window(self, seconds: float) -> None:
-        """From now on no burst is over sooner after a save."""
-        self._debouncer.shortest = seconds
-
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""
         self._next_comparison = self._clock() + AFTER_START
-
-    def note_run_end(self, *, was_cancelled: bool) -> None:
-        """When newer saves cancel one run after another, the next burst is given more time."""
-        self._debouncer.note_run_end(was_cancelled=was_cancelled)
 
     def add_changed(self, paths: Collection[str]) -> None:
         """Paths that a comparison found to have changed."""

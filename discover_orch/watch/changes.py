@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
@@ -27,15 +26,6 @@ SWITCH_FILES = 2
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
-class Judged(Struct, frozen=True, kw_only=True):
-    """What a change of these `paths` means. `warnings` are new, and `fixed` are modules that can be read again."""
-
-    paths: tuple[str, ...] = ()
-    change: Change = Change()
-    warnings: tuple[Problem, ...] = ()
-    fixed: frozenset[str] = frozenset()
-
-
 class ChangeHandler:
     """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
 
@@ -49,53 +39,48 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
-        self._early = Judged()  # the part of a burst that was judged before it was over
+        self._broken = frozenset(watched.status.broken)  # when a change was last acted on
+        #: The paths of a burst that were judged before it was over, and what they mean.
+        self._early: tuple[tuple[str, ...], Change] = (), Change()
 
-    def handle(self, burst: Batch) -> list[str]:
-        """A burst of events is over, or expected to be: then it is only judged. Returns requests to the run in
-        progress.
+    def judge(self, burst: Batch) -> Change | None:
+        """What a burst of events means; None while more of it may come. Then it may be judged already.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
-        watched, schedule, early = self._watched, self._schedule, self._early
+        watched, schedule = self._watched, self._schedule
         if not burst.is_over:
             # Queued tools wait for a fix, and would run as soon as it is judged.
             is_idle = not schedule.is_running and not schedule.queue
             if is_idle and all(map(watched.files.has_module, burst.paths)):
-                self._early = self._judge(burst.paths)
+                self._early = burst.paths, self._judge(burst.paths)
                 watched.prepare()
-            return []
+            return None
+        (judged, early), self._early = self._early, ((), Change())
         found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        found = [one for one in found if one not in early.paths or watched.files.differs(one)]
-        late, self._early = self._judge(found), Judged()
-        for warning in (*early.warnings, *late.warnings):
-            self._outbox.add_note(warning)
-        freshness, change = watched.status.freshness(), merge(early.change, late.change)
+        found = [one for one in found if one not in judged or watched.files.differs(one)]
+        change = merge(early, self._judge(found))
+        freshness = watched.status.freshness()
         touched = {
             module: why
             for module, why in change.touched.items()
             if module in freshness and not freshness[module].is_fresh
         }
-        fixed = (early.fixed | late.fixed).difference(watched.status.broken)
-        return self.act(replace(change, touched=touched), fixed)
+        return replace(change, touched=touched)
 
-    def _judge(self, paths: Collection[str]) -> Judged:
-        watched = self._watched
-        before, broken = watched.view, frozenset(watched.status.broken)
-        change = watched.refresh(paths)
-        return Judged(
-            paths=tuple(paths),
-            change=change,
-            warnings=watched.new_warnings(before) if change.is_structural else (),
-            fixed=broken.difference(watched.status.broken),
-        )
+    def _judge(self, paths: Collection[str]) -> Change:
+        before = self._watched.view
+        change = self._watched.refresh(paths)
+        for warning in self._watched.new_warnings(before) if change.is_structural else ():
+            self._outbox.add_note(warning)
+        return change
 
-    def act(self, change: Change, fixed: Collection[str] = ()) -> list[str]:
-        """Schedule and report what a change means; `fixed` are modules that can be read again. Returns requests to the
-        run in progress."""
-        schedule = self._schedule
+    def act(self, change: Change) -> list[str]:
+        """Schedule and report what a change means. Returns requests to the run in progress."""
+        schedule, broken = self._schedule, frozenset(self._watched.status.broken)
+        fixed, self._broken = self._broken - broken, broken
         has_new_problems = self.report_problems()
         if fixed and schedule.must_run():
             # What waited for them runs, also where they are as they were before.

@@ -135,12 +135,13 @@ class WatchLoop:
         self._watcher = watcher
         watched, options = self.watched, self._options
         watcher.watch(*watched.files.folders())
+        self._debouncer = Debouncer(
+            announces_end=watcher.mode == "events" and sys.platform == "linux",
+            shortest=options.debounce,
+        )
         self._bursts = Bursts(
             watcher,
-            Debouncer(
-                announces_end=watcher.mode == "events" and sys.platform == "linux",
-                shortest=options.debounce,
-            ),
+            self._debouncer,
             watched.files,
             self._must_wait,
             root=self._root,
@@ -265,7 +266,7 @@ class WatchLoop:
     def _finish_run(self, end: RunFinished) -> None:
         """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""
         watched, schedule = self.watched, self._schedule
-        self._bursts.note_run_end(was_cancelled=schedule.restarts)
+        self._debouncer.note_run_end(was_cancelled=schedule.restarts)
         schedule.end(end.status)
         if end.status == "interrupted":
             return
@@ -321,10 +322,10 @@ class WatchLoop:
         burst = self._bursts.drain()
         for problem in self._watcher.drain_problems():
             self._outbox.add_note(problem)
-        if burst is not None:
-            requests += self._changes.handle(burst)
-        if burst is not None and burst.is_over:
-            self._read_options()
+        change = None if burst is None else self._changes.judge(burst)
+        if change is not None:
+            self._read_options()  # which the change is acted on with
+            requests += self._changes.act(change)
             self._watcher.watch(*self.watched.files.folders())
         return requests
 
@@ -335,7 +336,7 @@ class WatchLoop:
         if new.scope != old.scope:  # else that of a key stays
             self._schedule.scope = new.scope
         self._schedule.queues = new.queues
-        self._bursts.set_shortest_window(new.debounce)
+        self._debouncer.shortest = new.debounce
         if new.must_poll != old.must_poll:
             self._outbox.add_note(_poll_problem())
 

@@ -78,7 +78,6 @@ class WatchedProject:
         self._strays: tuple[Problem, ...] = ()  # about targets that do not exist now
         self._plan_again(is_first=True)
         self._known: KnownFacts | None = None  # what the index says of each module
-        self._is_config_broken = False
         self._preload: Preload | None = None
         project = self.view.project
         sources = ImportGraph(project)
@@ -149,9 +148,9 @@ class WatchedProject:
         self._preload = None
         self.files.note(paths)
         change = self.status.refresh(paths)
-        was_broken = self._is_config_broken
         # What was wrong may be fixed by now: the configuration, or a tool that an AFTER names and that is back.
-        can_fix = (was_broken or self.view.errors) and any(map(self.is_code, change.paths))
+        is_wrong = bool(self.problems or self.view.errors)
+        can_fix = is_wrong and any(map(self.is_code, change.paths))
         if can_fix or any(map(self._is_structural, paths)):
             change = merge(change, self._read_again(paths))
         new = self._configure()
@@ -175,7 +174,7 @@ class WatchedProject:
         if of_others:
             self._note_written(self.status.reload())
         registry = with_observed(self.registry, read_flows(self.view.project.root))
-        if registry.flows != self.registry.flows and not self._is_config_broken:
+        if registry.flows != self.registry.flows and not self.problems:
             self.view = replace(self.view, registry=registry)
             self._plan_again()
             self.status.set_order(registry)
@@ -194,10 +193,10 @@ class WatchedProject:
         try:
             self.view = self._request.read_project(self._environ)
         except OrchError as error:
-            self.problems, self._strays, self._is_config_broken = error.problems, (), True
+            self.problems, self._strays = error.problems, ()
             return Change(paths=config, is_structural=True)
         self._plan_again()
-        self._known, self._is_config_broken = None, False
+        self._known = None
         change = Change(paths=config, is_structural=True)
         if not self.problems:
             sources = self.status.code

@@ -252,7 +252,8 @@ class Schedule:
         return tuple(
             watched.registry.display(module)
             for module in watched.targets
-            if module in held or watched.status.is_held(module)
+            if module in watched.registry.tools
+            and (module in held or watched.status.is_held(module))
         )
 
     def must_run(self) -> bool:

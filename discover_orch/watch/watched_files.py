@@ -17,6 +17,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.scanner import scanned_folders
 from discover_orch.discovery.tree import (
     ABSENT,
+    VENV_MARKER,
     is_racy,
     read_tree,
     signature_of,
@@ -147,6 +148,8 @@ class WatchedFiles:
             return False
         if self._is_file(path):
             return not (self.skips_data and path in self._data)
+        if path.endswith(f"/{VENV_MARKER}") and self._is_in_scanned(path):
+            return True  # the modules beside it count no more, or again
         is_name = self._is_listed(path) and not self.skips_data
         if is_name and (self._sign(path) != ABSENT) != (path in self._seen):
             return True

@@ -26,6 +26,7 @@ from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import preload
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths
+from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import Greet, Preload, Prepare, prepare_for_orders
 from discover_orch.worker.steps import Worker
 
@@ -64,13 +65,16 @@ def main(forks: int = 0) -> None:
     faulthandler.enable(channel.messages_fd, all_threads=False)
     capture = Capture(greeting.mark)
     channel.guard(capture.fds)
-    order, native = channel.receive(), None
+    order, project, native = channel.receive(), None, None
     if isinstance(order, Preload):
         channel.send(preload(order, capture.restore))
-        native = NativeFiles(ObservedPaths(order.root))  # following folders takes milliseconds
+        # Each takes milliseconds, which its run then saves.
+        project = ProjectCode(order.root, order.pythonpath)
+        native = NativeFiles(ObservedPaths(order.root))
         order = channel.receive()
     if isinstance(order, Prepare):
-        Worker(order, channel, capture, interrupts, native).serve()
+        project = project or ProjectCode(order.root, order.pythonpath)
+        Worker(order, project, channel, capture, interrupts, native).serve()
 
 
 def _become_several(forks: int) -> None:

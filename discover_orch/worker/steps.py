@@ -29,7 +29,6 @@ from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState, find_threads
-from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.project_imports import write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
     from discover_orch.model.observation import Observation
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
+    from discover_orch.worker.project_code import ProjectCode
     from discover_orch.worker.protocol import StepStatus
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
@@ -87,6 +87,7 @@ class Worker:
     def __init__(
         self,
         prepare: Prepare,
+        project: ProjectCode,
         channel: Channel,
         capture: Capture,
         interrupts: Interrupts,
@@ -108,12 +109,11 @@ class Worker:
         self._is_set_up = False  # the modules and resources of the step are there
         self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
-        if prepare.environment is not None:
+        if prepare.environment is not None and prepare.environment != os.environ:
             os.environ.clear()
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
-        project = ProjectCode(prepare.root, prepare.pythonpath)
         self._search_path = project.search_path  # until it is reported
         self._loader = Loader(project)
         self._loader.install()

@@ -117,9 +117,10 @@ class Listening:
         self.watcher = ScriptedWatcher(self.clock)
         self.files = ScriptedFiles()
         self.must_wait = False
+        self.debouncer = Debouncer()
         self.bursts = Bursts(
             self.watcher,
-            Debouncer(),
+            self.debouncer,
             self.files,
             lambda _: self.must_wait,
             root=str(root),
@@ -253,7 +254,7 @@ def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
     listening: Listening,
 ) -> None:
     for _ in range(2):
-        listening.bursts.note_run_end(was_cancelled=True)
+        listening.debouncer.note_run_end(was_cancelled=True)
     listening.saves("src/a.py")
     assert listening.bursts.poll_interval == near(CANCELLED_WINDOW)
     assert listening.after(CANCELLED_WINDOW - 0.001) is None

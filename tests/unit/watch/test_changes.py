@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from discover_orch.execution.events import RunFinished, ToolFinished
+from discover_orch.staleness.change import Change
 from discover_orch.state.journal import begin_run
 from discover_orch.state.lock import ProjectLock
 from discover_orch.watch.debounce import Batch
@@ -18,6 +19,7 @@ from discover_orch.watch.events import (
     WatchNote,
     WatchWaiting,
 )
+from discover_orch.watch.loop import WatchOptions
 from discover_orch.watch.project import OtherRuns
 from tests.conftest import Project
 from tests.support.journals import started, tool_started, whole_run
@@ -46,6 +48,17 @@ def test_what_the_scope_adds_runs_because_its_stage_is_affected(watch: Watch) ->
     run = watched.next_run()
     assert run.tools == ("a", "b")
     assert run.reasons["a"] == "its stage is affected"
+
+
+def test_a_change_is_acted_on_with_the_settings_that_were_saved_with_it(watch: Watch) -> None:
+    watched = watch()
+    watched.watching._options_of = lambda settings: WatchOptions(
+        scope="stage" if settings else "tool", preload=()
+    )
+    settings = FILES["orch.toml"] + '[watch]\nscope = "stage"\n'
+    watched.save({"orch.toml": settings, "src/a.py": tool("a1")})
+    assert watched.until(ChangesFound).scope == "stage"
+    watched.until_idle()
 
 
 def test_after_the_fix_of_what_could_not_be_read_the_watch_says_that_it_watches(
@@ -102,12 +115,12 @@ def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_cha
     watch: Watch, early: str, late: str, output: str
 ) -> None:
     watched = watch()
-    handle = watched.watching._changes.handle
+    changes = watched.watching._changes
     watched.save({"src/a.py": tool(early)})
-    assert handle(Batch(paths=("src/a.py",), is_over=False)) == []
+    assert changes.judge(Batch(paths=("src/a.py",), is_over=False)) is None
     assert not watched.watching._schedule.must_run()
     watched.save({"src/a.py": tool(late) if late else "def run(:\n"})
-    handle(Batch(paths=("src/a.py",)))
+    changes.act(changes.judge(Batch(paths=("src/a.py",))) or Change())
     assert watched.watching._schedule.must_run() == bool(output)
     assert "".join(run.output for run in watched.settle()) == output
     watched.save({"src/a.py": tool("a9")})
@@ -116,15 +129,15 @@ def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_cha
 
 def test_a_fix_starts_what_waits_for_it_when_the_burst_is_over(watch: Watch) -> None:
     watched = watch()
-    handle, schedule = watched.watching._changes.handle, watched.watching._schedule
+    changes, schedule = watched.watching._changes, watched.watching._schedule
     watched.save({"src/helper.py": "x = (\n"})
     watched.until(CannotRun)
     watched.press("a")
     assert watched.next_run().tools == ("a", "c", "sentinel")
     watched.save({"src/helper.py": FILES["src/helper.py"]})
-    handle(Batch(paths=("src/helper.py",), is_over=False))
+    assert changes.judge(Batch(paths=("src/helper.py",), is_over=False)) is None
     assert not schedule.must_run()
-    handle(Batch(paths=("src/helper.py",)))
+    changes.act(changes.judge(Batch(paths=("src/helper.py",))) or Change())
     assert schedule.must_run()
     watched.until_idle()
     assert watched.runs[-1].tools == watched.all_of(ChangesFound)[-1].tools == ("b",)
@@ -145,6 +158,17 @@ def test_a_broken_module_is_reported_once_and_its_tools_wait_for_the_fix(watch: 
     assert len(watched.all_of(CannotRun)) == 1
     watched.save({"src/helper.py": "x = 3\n"})
     assert watched.next_run().tools == ("b",)
+
+
+def test_a_tool_that_is_gone_waits_for_no_fix(watch: Watch) -> None:
+    watched = watch()
+    watched.save({"src/helper.py": "x = (\n"})
+    watched.until(CannotRun)
+    watched.press("a")
+    watched.until_idle()
+    (watched.root / "src/b.py").unlink()
+    watched.save({"src/c.py": "STAGE = 't'\ndef run(since): ...\n"})
+    assert watched.until(CannotRun).waiting == ()
 
 
 def test_a_break_that_is_taken_back_runs_nothing(watch: Watch) -> None:

@@ -136,6 +136,8 @@ def test_modules_of_a_folder_that_becomes_a_virtual_environment_go(project: Proj
     root = project({"src/a.py": "x = 1\n", "src/env/b.py": "x = 1\n"})
     files = make(root)
     write(root / "src/env/pyvenv.cfg", "")
+    assert files.is_relevant("src/env/pyvenv.cfg", is_folder=False)
+    assert not files.is_relevant("env/pyvenv.cfg", is_folder=False)
     assert changed(files) == ["src/env/b.py"]
     write(root / "src/env/b.py", "x = 2\n")
     assert changed(files) == []
