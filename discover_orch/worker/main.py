@@ -28,8 +28,11 @@ from discover_orch.worker.observed_paths import ObservedPaths
 from discover_orch.worker.protocol import Greet, Preload, Prepare, prepare_for_orders
 from discover_orch.worker.steps import Worker
 
-# Most tools need these; the worker imports them while it waits for its first order.
-COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "discover_orch.worker.module_state")
+# The worker itself and most tools need these; the worker imports them while it waits for its first order.
+COMMON_IMPORTS = (
+    *("ctypes", "dataclasses", "json", "logging", "pathlib"),
+    "discover_orch.worker.module_state",
+)
 
 
 def main(forks: int = 0) -> None:
@@ -44,6 +47,7 @@ def main(forks: int = 0) -> None:
     for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
+    prepare_for_orders()
     greeting = channel.receive()
     if not isinstance(greeting, Greet):
         return
@@ -68,12 +72,9 @@ def main(forks: int = 0) -> None:
 
 def _become_several(forks: int) -> None:
     """Returns in each worker. What all of them need is imported before, once."""
-    import ctypes  # to find and end processes
-
     from discover_orch.worker.forks import fork
 
     for name in COMMON_IMPORTS:
         __import__(name)
     prepare_for_orders()
-    del ctypes
     fork(forks)
