@@ -93,9 +93,15 @@ def write_all_fresh(root: str, key: str, stages: Stages, cache_key: CacheKey, si
     ]
     if cache_key.has_packages:
         paths += [os.path.abspath(one) for one in sys.path]
-    stamps = {path: _stamp(os.path.join(root, path)) for path in dict.fromkeys(paths)}
+    nearest: dict[str, str] = {}
+    stamps: dict[str, str] = {}
+    for path in dict.fromkeys(paths):
+        full = os.path.join(root, path)
+        folder = os.path.dirname(full)
+        is_possible = _find_nearest(folder, nearest) == folder  # often the folder is not there
+        stamps[path] = _stamp(full) if is_possible else ABSENT
     absent = [path for path, stamp in stamps.items() if stamp == ABSENT]
-    above = {os.path.dirname(os.path.join(root, path)) for path in absent}
+    above = {nearest[os.path.dirname(os.path.join(root, path))] for path in absent}
     if any(is_racy(stamp, since) for stamp in (*stamps.values(), *map(_nearest_stamp, above))):
         return
     document = _Document(
@@ -139,12 +145,20 @@ def _stamp(path: str) -> str:
     return build_signature(st)
 
 
+def _find_nearest(folder: str, known: dict[str, str]) -> str:
+    """The folder, or the nearest one above that is there. `known` are those found before, and is added to."""
+    found = known.get(folder)
+    if found is None:
+        above = os.path.dirname(folder)
+        is_there = above == folder or os.path.exists(folder)
+        found = known[folder] = folder if is_there else _find_nearest(above, known)
+    return found
+
+
 def _nearest_stamp(folder: str) -> str:
-    """The signature of the folder, or of the nearest one above that is there: it changes when something below is
-    removed."""
-    while folder and not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    return _stamp(folder)
+    """The signature of the folder, or of the nearest one above if it was removed meanwhile: it changes when something
+    below is removed."""
+    return _stamp(_find_nearest(folder, {}))
 
 
 def _path(root: str) -> str:

@@ -278,9 +278,11 @@ class AuditHook:
                 self._note(one)
 
     def _on_chdir(self, _: object) -> None:
-        self.resolve_paths()
-        self._stacks.resolve_paths()
         self._cwd = ""
+        # Orch itself changes to the root when a tool has ended and its notes have been used.
+        if not _getframe(2).f_code.co_filename.startswith(OWN_FOLDER):
+            self.resolve_paths()
+            self._stacks.resolve_paths()
 
     def _on_sqlite_connect(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)

@@ -34,8 +34,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Most tools need these; the worker imports them while it waits for its first order.
-COMMON_IMPORTS = ("dataclasses", "logging", "pathlib", "discover_orch.worker.module_state")
+# The worker itself and most tools need these; the worker imports them while it waits for its first order.
+COMMON_IMPORTS = (
+    *("ctypes", "dataclasses", "json", "logging", "pathlib"),
+    "discover_orch.worker.module_state",
+)
 
 
 def main(forks: int = 0) -> None:
@@ -52,6 +55,7 @@ def main(forks: int = 0) -> None:
     for name in COMMON_IMPORTS:
         if channel.is_idle():
             __import__(name)
+    prepare_for_orders()
     greeting = channel.receive()
     if not isinstance(greeting, Greet):
         return
@@ -79,12 +83,9 @@ def main(forks: int = 0) -> None:
 
 def _become_several(forks: int) -> None:
     """Returns in each worker. What all of them need is imported before, once."""
-    import ctypes  # to find and end processes
-
     from discover_orch.worker.forks import fork
 
     for name in COMMON_IMPORTS:
         __import__(name)
     prepare_for_orders()
-    del ctypes
     fork(forks)

@@ -101,8 +101,9 @@ def parent_folders(path: str) -> Iterator[str]:
         yield path
 
 
-def resolve_paths(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
-    """These paths as keys of a dictionary, absolute and normalized."""
+def resolve_paths(paths: Iterable[str]) -> dict[str, None]:
+    """These paths as keys, absolute and normalized. They may be many."""
+    found: dict[str, None] = {}
     start = ""
     for path in paths:
         if path[:1] != os.sep:
@@ -112,7 +113,8 @@ def resolve_paths(paths: Iterable[str]) -> Iterator[tuple[str, None]]:
                 continue
             path = start + path
         is_plain = "/." not in path and "//" not in path and path[-1:] != "/"
-        yield (path if is_plain else normalize_path(path)), None
+        found[path if is_plain else normalize_path(path)] = None
+    return found
 
 
 def normalize_path(path: str) -> str:

@@ -66,7 +66,7 @@ ORCH_AND_WORKERS = """
 import gc, sys
 from discover_orch.worker.main import COMMON_IMPORTS, main
 from discover_orch.worker.protocol import prepare_for_orders
-for each in ("ctypes", *COMMON_IMPORTS):
+for each in COMMON_IMPORTS:
     __import__(each)
 prepare_for_orders()
 from tests.support.forked_workers import ForkedWorkers, build_decoders
