@@ -193,7 +193,7 @@ class SourceFiles:
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
         full = os.path.join(self._root, path)
-        if signature[0] == _UNSURE:
+        if signature[:1] == _UNSURE:
             signature = signature_of(full)
         if signature == ABSENT or not path.endswith(".py"):
             return None

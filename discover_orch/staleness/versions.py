@@ -1,25 +1,23 @@
 """What is there now of what tools depend on beside their code: data files, names in folders, environment variables.
 
 Paths are relative to the root. A file is read at most once, and not at all where its mark is the one that it had when
-it was hashed: a few numbers of its stat. Reads files and writes none.
+it was hashed: its signature. Reads files and writes none.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
+from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import blake2b, short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
-    file_stat,
     is_noise,
     list_paths,
 )
@@ -91,7 +89,7 @@ class Versions:
             found = ABSENT, ""
         elif now is None:
             found = (EXISTS if os.path.exists(full) else ABSENT), ""
-        elif known_mark and file_mark(now) == known_mark:
+        elif known_mark and build_signature(now) == known_mark:
             found = known, known_mark
         else:
             found = hash_file(full, now)
@@ -163,30 +161,9 @@ class Versions:
         )
 
 
-def stat_file(path: str) -> os.stat_result | None:
-    """What the system says of a regular file; None where there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
-
-
-def file_mark(found: os.stat_result) -> str:
-    """The state of a regular file. While it stays the same, so does the content."""
-    return mark_text(file_stat(found))
-
-
-def mark_text(found: Iterable[int]) -> str:
-    return " ".join(map(str, found))
-
-
 def read_mark(full: str) -> str:
-    """The state of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
-    found = stat_file(full)
-    if found is not None:
-        return file_mark(found)
-    return EXISTS if os.path.lexists(full) else ABSENT
+    """The signature of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
+    return signature_of(full) or (EXISTS if os.path.lexists(full) else ABSENT)
 
 
 def find_data(root: str, pattern: str) -> Iterator[str]:
@@ -300,9 +277,9 @@ def _spelled(path: str) -> str:
 def hash_file(full: str, found: os.stat_result) -> Hashed:
     """The hash of a file with this stat. A file that changed within the last tick of the clock, or while it was read,
     may change again and look the same."""
-    size, changed, inode = found.st_size, found.st_mtime_ns, found.st_ino
-    if size > LARGEST:
-        return f"large {size} {changed} {inode}", file_mark(found)
+    mark = build_signature(found)
+    if found.st_size > LARGEST:
+        return f"large {found.st_size} {found.st_mtime_ns} {found.st_ino}", mark
     hasher = blake2b(digest_size=16)
     started = time.time_ns()
     try:
@@ -313,7 +290,5 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
         return ABSENT, ""
     except OSError as error:
         return f"unreadable {error.errno}", ""
-    window = RACY_COARSE_NS if changed % 1_000_000_000 == 0 else RACY_NS
-    is_old = max(changed, found.st_ctime_ns) <= started - window
-    mark = file_mark(found)
-    return hasher.hexdigest(), mark if is_old and read_mark(full) == mark else ""
+    is_sure = not is_racy(mark, started) and signature_of(full) == mark
+    return hasher.hexdigest(), mark if is_sure else ""

@@ -168,8 +168,8 @@ class WatchedFiles:
             return "missing"
         if source.problem is not None:
             return "incomplete"
-        size = source.signature.split(" ")[1]
-        was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [size]
+        size = source.signature.split(" ")[0]
+        was_empty = self._seen.get(path, ABSENT).split(" ")[:1] == [size]
         return "complete" if not source.is_blank or was_empty else "incomplete"
 
     def has_event(self, path: str, signature: str) -> bool:
