@@ -7,9 +7,9 @@ it was hashed: its signature. Reads files and writes none.
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
@@ -30,9 +30,6 @@ Hashed = tuple[str, str]
 #: Bytes; reading a larger file takes seconds, so it counts as changed when its `FileStat` has changed.
 LARGEST = 1 << 28
 CHUNK = 1 << 20
-_WILD = re.compile(
-    r"(?P<deep>(?:^|(?<=/))\*\*/)|(?P<rest>\*\*)|\*|\?|\[(?P<not>!)?(?P<set>\]?[^\]]*)\]"
-)
 
 
 class Versions:
@@ -237,37 +234,24 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def meets_input(path: str, inputs: Iterable[str]) -> bool:
-    """Whether one of these paths, globs or folders matches the file."""
-    return any(_compile(one).match(path) for one in inputs)
+    """Whether one of these paths, globs or folders matches the file, or would if it were there."""
+    names = path.split("/")
+    return any(_meets(names, _split(one)) for one in inputs)
+
+
+def _meets(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """`**` stands for any number of folders, and a folder matches all below it."""
+    if not pattern:
+        return True
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        return any(_meets(names[place:], rest) for place in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], first) and _meets(names[1:], rest)
 
 
 @lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    """`*` stays in its folder, `**` crosses folders, and a folder matches all below it."""
-    text = pattern.removeprefix("./").rstrip("/")
-    if text in ("", ".") and not pattern.startswith("/"):
-        return re.compile("")
-    parts = []
-    end = 0
-    for match in _WILD.finditer(text):
-        parts.append(re.escape(text[end : match.start()]))
-        end = match.end()
-        if match["deep"]:
-            parts.append("(?:[^/]+/)*")
-        elif match["rest"]:
-            parts.append(".*")
-        elif match[0] == "*":
-            parts.append("[^/]*")
-        elif match[0] == "?":
-            parts.append("[^/]")
-        else:
-            inside = re.sub(r"[\\\[\]&~|^]", r"\\\g<0>", match["set"]).replace("--", r"\-\-")
-            parts.append(f"[{'^/' if match['not'] else ''}{inside}]")
-    parts.append(re.escape(text[end:]))
-    try:
-        return re.compile("".join(parts) + "(?:/.*)?\\Z", re.DOTALL)
-    except re.error:  # a set that is none, as [z-a]
-        return re.compile(re.escape(text) + "(?:/.*)?\\Z", re.DOTALL)
+def _split(pattern: str) -> tuple[str, ...]:
+    return tuple(part for part in _spelled(pattern).split("/") if part != ".")
 
 
 def _spelled(path: str) -> str:
