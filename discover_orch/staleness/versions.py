@@ -142,20 +142,13 @@ class Versions:
         self._matches.clear()
 
     def declared(self, patterns: Iterable[str]) -> Iterator[Key]:
-        """The keys of declared inputs or outputs: files, and globs and folders with the files that they match. A path
-        that exists is no glob."""
+        """The keys of declared inputs or outputs: files, and globs and folders with the files that they match."""
         for pattern in patterns:
-            if self._is_pattern(pattern):
+            if _is_glob(self._root, pattern) or os.path.isdir(os.path.join(self._root, pattern)):
                 yield f"glob:{pattern}"
                 yield from (f"file:{path}" for path in self.matches(pattern))
             else:
                 yield f"file:{_spelled(pattern)}"
-
-    def _is_pattern(self, given: str) -> bool:
-        full = os.path.join(self._root, given)
-        return os.path.isdir(full) or (
-            not GLOB_CHARACTERS.isdisjoint(given) and not os.path.lexists(full)
-        )
 
 
 def read_mark(full: str) -> str:
@@ -166,11 +159,10 @@ def read_mark(full: str) -> str:
 def find_data(root: str, pattern: str) -> Iterator[str]:
     """The files that an input matches: the file itself, all files below a folder, or those of a glob.
 
-    A path that exists is no glob. Links to folders are followed. Noise counts only where it is named.
+    Links to folders are followed. Noise counts only where it is named.
     """
-    if GLOB_CHARACTERS.isdisjoint(pattern) or os.path.lexists(os.path.join(root, pattern)):
-        found: Iterable[str] = (pattern,)
-    else:
+    found: Iterable[str] = (pattern,)
+    if _is_glob(root, pattern):
         matching = _expand_glob(root, pattern)
         found = (path for path in matching if not any(map(is_noise, path.split(os.sep))))
     for path in found:
@@ -179,6 +171,11 @@ def find_data(root: str, pattern: str) -> Iterator[str]:
             continue
         for folder, names in _walk(root, path):
             yield from (_spelled(os.path.join(folder, name)) for name in names)
+
+
+def _is_glob(root: str, given: str) -> bool:
+    """A path that exists is no glob."""
+    return not GLOB_CHARACTERS.isdisjoint(given) and not os.path.lexists(os.path.join(root, given))
 
 
 def _expand_glob(root: str, pattern: str) -> Iterator[str]:

@@ -22,18 +22,16 @@ from discover_orch.discovery.tree import (
     is_racy,
     read_tree,
     signature_of,
+    stat_file,
 )
 from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS
-from discover_orch.model.digest import content_hash
 from discover_orch.staleness.change import Paths
 from discover_orch.staleness.fingerprint import EXISTS
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.versions import find_data, meets_input, read_mark
+from discover_orch.staleness.versions import find_data, hash_file, meets_input, read_mark
 from discover_orch.watch.debounce import FileCheck
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
-#: Data files with more bytes are not read to find out whether they changed within one tick of the clock.
-MOST_READ = 1 << 26
 #: More folders than this below a common one are subscribed to through that one.
 MANY_FOLDERS = 16
 
@@ -294,12 +292,9 @@ class WatchedFiles:
                 return read_mark(full)
 
     def _read_hash(self, path: str) -> str:
-        try:
-            with open(os.path.join(self._root, path), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                return content_hash(file.readall()) if size <= MOST_READ else ""
-        except (OSError, ValueError):
-            return ""
+        full = os.path.join(self._root, path)
+        found = stat_file(full)
+        return ABSENT if found is None else hash_file(full, found)[0]
 
     def _list(self, folder: str) -> list[str]:
         try:
