@@ -57,7 +57,7 @@ def scan(
     started = time.time_ns()
     folders = scanned_folders(project)
     known = read_known_facts(index, project.pythonpath)
-    tree = read_tree(project.root, folders, is_excluded=_build_matcher(project.exclude))
+    tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
     python_path = PythonPath(project)
     files = _read_all(project.root, tree, known, python_path)
     references = _References(project, tree, known, python_path)
@@ -136,7 +136,8 @@ def _is_importable(module: str) -> bool:
     return all(map(str.isidentifier, module.split(".")))
 
 
-def _build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+    """Whether a path matches one of these gitignore patterns; None where there are none."""
     if not patterns:
         return None
     import pathspec  # only where there are patterns: it costs as much as a small scan

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
 
-ABSENT = "-"
+#: In place of a signature: there is no regular file.
+ABSENT = ""
 #: The file that makes a folder a virtual environment.
 VENV_MARKER = "pyvenv.cfg"
 #: A file that changed this short before the walk may change again within one tick of the file system's clock and have
@@ -76,16 +77,22 @@ def read_tree(
 
 def signature_of(path: str) -> str:
     """The signature of one file, `ABSENT` where there is no regular file."""
+    st = stat_file(path)
+    return ABSENT if st is None else build_signature(st)
+
+
+def stat_file(path: str) -> os.stat_result | None:
+    """What the system says of a regular file; None where there is none."""
     try:
         st = os.stat(path)
     except (OSError, ValueError):
-        return ABSENT
-    return build_signature(st) if stat.S_ISREG(st.st_mode) else ABSENT
+        return None
+    return st if stat.S_ISREG(st.st_mode) else None
 
 
 def build_signature(st: os.stat_result) -> str:
-    """A text that differs when a file or folder has changed: inode, size, times of content and of status."""
-    return f"{st.st_ino} {st.st_size} {st.st_mtime_ns} {st.st_ctime_ns}"
+    """A text that differs when a file or folder has changed: the numbers of `file_stat`."""
+    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino} {st.st_ctime_ns}"
 
 
 def is_racy(signature: str, now_ns: int) -> bool:

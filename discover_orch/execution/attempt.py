@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec import Struct
 
 from discover_orch.discovery.scanner import PythonPath
+from discover_orch.discovery.tree import build_signature, stat_file
 from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.observed_flow import (
     build_flow,
@@ -54,11 +55,8 @@ from discover_orch.staleness.source_files import path_module
 from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
 from discover_orch.staleness.versions import (
     Versions,
-    file_mark,
     hash_file,
-    mark_text,
     read_mark,
-    stat_file,
 )
 
 
@@ -313,7 +311,7 @@ class AttemptReader:
             for path, *stat in (*one.native_read, *one.read):
                 key = f"file:{path}"
                 if key not in own and versions.get(key) != UNSURE:
-                    self._add_file(key, mark_text(stat), one, before, versions, marks)
+                    self._add_file(key, " ".join(map(str, stat)), one, before, versions, marks)
         return versions, marks
 
     def _add_file(
@@ -338,7 +336,7 @@ class AttemptReader:
         path = key.partition(":")[2]
         full = os.path.join(self._root, path)
         found = stat_file(full)
-        current = None if found is None else file_mark(found)
+        current = None if found is None else build_signature(found)
         last = before.success
         if mark is not None and current != mark:
             return self._version_of_state(key, mark, seen, last), ""

@@ -74,8 +74,9 @@ class CurrentState:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
         wanted = dict.fromkeys(modules)
         for module in tuple(wanted):
-            success = self._success(module)
-            wanted.update(dict.fromkeys(success.modules if success else ()))
+            result = self.results.get(module)
+            if result is not None and result.success is not None:
+                wanted.update(dict.fromkeys(result.success.modules))
         if self.registry.conf is not None:
             wanted[CONF_MODULE] = None
         return self.code.read_code(wanted)
@@ -195,10 +196,6 @@ class CurrentState:
 
             self._packages = find_versions(sys.path)
         return {name: self._packages[name] for name in names if name in self._packages}
-
-    def _success(self, module: str) -> Success | None:
-        result = self.results.get(module)
-        return None if result is None else result.success
 
 
 def hash_code(meanings: Mapping[str, str]) -> str:

@@ -131,13 +131,7 @@ class SourceFiles:
         """The file as it is now; from now on `read` gives this."""
         old, new = self._files.get(path), self.look_at(path)
         if old is not None and new is not None and new.problem is not None:
-            new = replace(
-                new,
-                meaning=old.meaning,
-                names=old.names,
-                has_unread=old.has_unread,
-                depends_on_name=old.depends_on_name,
-            )
+            new = replace(old, signature=new.signature, hash=new.hash, problem=new.problem)
         self._note(path, new)
         return new
 
@@ -201,7 +195,7 @@ class SourceFiles:
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
         full = os.path.join(self._root, path)
-        if signature[0] == _UNSURE:
+        if signature[:1] == _UNSURE:
             signature = signature_of(full)
         if signature == ABSENT or not path.endswith(".py"):
             return None

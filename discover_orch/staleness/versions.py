@@ -1,25 +1,23 @@
 """What is there now of what tools depend on beside their code: data files, names in folders, environment variables.
 
 Paths are relative to the root. A file is read at most once, and not at all where its mark is the one that it had when
-it was hashed: a few numbers of its stat. Reads files and writes none.
+it was hashed: its signature. Reads files and writes none.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from discover_orch.discovery.tree import RACY_COARSE_NS, RACY_NS
+from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import blake2b, short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
-    file_stat,
     is_noise,
     list_paths,
 )
@@ -32,9 +30,6 @@ Hashed = tuple[str, str]
 #: Bytes; reading a larger file takes seconds, so it counts as changed when its `FileStat` has changed.
 LARGEST = 1 << 28
 CHUNK = 1 << 20
-_WILD = re.compile(
-    r"(?P<deep>(?:^|(?<=/))\*\*/)|(?P<rest>\*\*)|\*|\?|\[(?P<not>!)?(?P<set>\]?[^\]]*)\]"
-)
 
 
 class Versions:
@@ -91,7 +86,7 @@ class Versions:
             found = ABSENT, ""
         elif now is None:
             found = (EXISTS if os.path.exists(full) else ABSENT), ""
-        elif known_mark and file_mark(now) == known_mark:
+        elif known_mark and build_signature(now) == known_mark:
             found = known, known_mark
         else:
             found = hash_file(full, now)
@@ -147,56 +142,27 @@ class Versions:
         self._matches.clear()
 
     def declared(self, patterns: Iterable[str]) -> Iterator[Key]:
-        """The keys of declared inputs or outputs: files, and globs and folders with the files that they match. A path
-        that exists is no glob."""
+        """The keys of declared inputs or outputs: files, and globs and folders with the files that they match."""
         for pattern in patterns:
-            if self._is_pattern(pattern):
+            if _is_glob(self._root, pattern) or os.path.isdir(os.path.join(self._root, pattern)):
                 yield f"glob:{pattern}"
                 yield from (f"file:{path}" for path in self.matches(pattern))
             else:
                 yield f"file:{_spelled(pattern)}"
 
-    def _is_pattern(self, given: str) -> bool:
-        full = os.path.join(self._root, given)
-        return os.path.isdir(full) or (
-            not GLOB_CHARACTERS.isdisjoint(given) and not os.path.lexists(full)
-        )
-
-
-def stat_file(path: str) -> os.stat_result | None:
-    """What the system says of a regular file; None where there is none."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
-
-
-def file_mark(found: os.stat_result) -> str:
-    """The state of a regular file. While it stays the same, so does the content."""
-    return mark_text(file_stat(found))
-
-
-def mark_text(found: Iterable[int]) -> str:
-    return " ".join(map(str, found))
-
 
 def read_mark(full: str) -> str:
-    """The state of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
-    found = stat_file(full)
-    if found is not None:
-        return file_mark(found)
-    return EXISTS if os.path.lexists(full) else ABSENT
+    """The signature of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
+    return signature_of(full) or (EXISTS if os.path.lexists(full) else ABSENT)
 
 
 def find_data(root: str, pattern: str) -> Iterator[str]:
     """The files that an input matches: the file itself, all files below a folder, or those of a glob.
 
-    A path that exists is no glob. Links to folders are followed. Noise counts only where it is named.
+    Links to folders are followed. Noise counts only where it is named.
     """
-    if GLOB_CHARACTERS.isdisjoint(pattern) or os.path.lexists(os.path.join(root, pattern)):
-        found: Iterable[str] = (pattern,)
-    else:
+    found: Iterable[str] = (pattern,)
+    if _is_glob(root, pattern):
         matching = _expand_glob(root, pattern)
         found = (path for path in matching if not any(map(is_noise, path.split(os.sep))))
     for path in found:
@@ -205,6 +171,11 @@ def find_data(root: str, pattern: str) -> Iterator[str]:
             continue
         for folder, names in _walk(root, path):
             yield from (_spelled(os.path.join(folder, name)) for name in names)
+
+
+def _is_glob(root: str, given: str) -> bool:
+    """A path that exists is no glob."""
+    return not GLOB_CHARACTERS.isdisjoint(given) and not os.path.lexists(os.path.join(root, given))
 
 
 def _expand_glob(root: str, pattern: str) -> Iterator[str]:
@@ -260,37 +231,24 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def meets_input(path: str, inputs: Iterable[str]) -> bool:
-    """Whether one of these paths, globs or folders matches the file."""
-    return any(_compile(one).match(path) for one in inputs)
+    """Whether one of these paths, globs or folders matches the file, or would if it were there."""
+    names = path.split("/")
+    return any(_meets(names, _split(one)) for one in inputs)
+
+
+def _meets(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """`**` stands for any number of folders, and a folder matches all below it."""
+    if not pattern:
+        return True
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        return any(_meets(names[place:], rest) for place in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], first) and _meets(names[1:], rest)
 
 
 @lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    """`*` stays in its folder, `**` crosses folders, and a folder matches all below it."""
-    text = pattern.removeprefix("./").rstrip("/")
-    if text in ("", ".") and not pattern.startswith("/"):
-        return re.compile("")
-    parts = []
-    end = 0
-    for match in _WILD.finditer(text):
-        parts.append(re.escape(text[end : match.start()]))
-        end = match.end()
-        if match["deep"]:
-            parts.append("(?:[^/]+/)*")
-        elif match["rest"]:
-            parts.append(".*")
-        elif match[0] == "*":
-            parts.append("[^/]*")
-        elif match[0] == "?":
-            parts.append("[^/]")
-        else:
-            inside = re.sub(r"[\\\[\]&~|^]", r"\\\g<0>", match["set"]).replace("--", r"\-\-")
-            parts.append(f"[{'^/' if match['not'] else ''}{inside}]")
-    parts.append(re.escape(text[end:]))
-    try:
-        return re.compile("".join(parts) + "(?:/.*)?\\Z", re.DOTALL)
-    except re.error:  # a set that is none, as [z-a]
-        return re.compile(re.escape(text) + "(?:/.*)?\\Z", re.DOTALL)
+def _split(pattern: str) -> tuple[str, ...]:
+    return tuple(part for part in _spelled(pattern).split("/") if part != ".")
 
 
 def _spelled(path: str) -> str:
@@ -300,9 +258,9 @@ def _spelled(path: str) -> str:
 def hash_file(full: str, found: os.stat_result) -> Hashed:
     """The hash of a file with this stat. A file that changed within the last tick of the clock, or while it was read,
     may change again and look the same."""
-    size, changed, inode = found.st_size, found.st_mtime_ns, found.st_ino
-    if size > LARGEST:
-        return f"large {size} {changed} {inode}", file_mark(found)
+    mark = build_signature(found)
+    if found.st_size > LARGEST:
+        return f"large {found.st_size} {found.st_mtime_ns} {found.st_ino}", mark
     hasher = blake2b(digest_size=16)
     started = time.time_ns()
     try:
@@ -313,7 +271,5 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
         return ABSENT, ""
     except OSError as error:
         return f"unreadable {error.errno}", ""
-    window = RACY_COARSE_NS if changed % 1_000_000_000 == 0 else RACY_NS
-    is_old = max(changed, found.st_ctime_ns) <= started - window
-    mark = file_mark(found)
-    return hasher.hexdigest(), mark if is_old and read_mark(full) == mark else ""
+    is_sure = not is_racy(mark, started) and signature_of(full) == mark
+    return hasher.hexdigest(), mark if is_sure else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
+from pathlib import PurePath
 
 from msgspec import Struct
 
@@ -128,15 +129,9 @@ def sends_events(filesystem: str) -> bool:
 
 
 def _parents(path: str) -> list[str]:
-    found = []
-    while (parent := os.path.dirname(path)) != path:
-        found.append(parent)
-        path = parent
-    return found
+    return [*map(str, PurePath(path).parents)]
 
 
 def _nearest_folder(path: str) -> str:
     """The folder itself, or the nearest one above it that exists."""
-    while not os.path.isdir(path) and os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-    return path
+    return next(filter(os.path.isdir, (path, *_parents(path))), "/")

@@ -8,34 +8,62 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import OWN_FILE, SHARED_FILE
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import scanned_folders
+from discover_orch.discovery.scanner import build_matcher, scanned_folders
 from discover_orch.discovery.tree import (
     ABSENT,
     VENV_MARKER,
     is_racy,
     read_tree,
     signature_of,
+    stat_file,
 )
 from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS
-from discover_orch.model.digest import content_hash
 from discover_orch.staleness.change import Paths
+from discover_orch.staleness.fingerprint import EXISTS
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.versions import find_data, meets_input
+from discover_orch.staleness.versions import find_data, hash_file, meets_input, read_mark
 from discover_orch.watch.debounce import FileCheck
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
-#: In place of a signature: a name in a listed folder, or a folder or anything else that is no regular file.
-EXISTS = "+"
-#: Data files with more bytes are not read to find out whether they changed within one tick of the clock.
-MOST_READ = 1 << 26
 #: More folders than this below a common one are subscribed to through that one.
 MANY_FOLDERS = 16
+
+
+#: What counts of a path: what is in the file, as source or configuration, or as data; its name alone; or nothing.
+Kind = Literal["code", "data", "name", ""]
+Matcher = Callable[[str], bool]
+
+
+class Watched(Struct, frozen=True):
+    """What counts for a watch: all modules in the `scanned` folders that are not excluded, and these paths."""
+
+    scanned: tuple[str, ...] = ()
+    paths: Paths = Paths()
+    is_excluded: Matcher | None = None
+
+    def kind(self, path: str) -> Kind:
+        if path in self.paths.code or (path.endswith(".py") and self._is_scanned(path)):
+            return "code"
+        if path in self.paths.data or meets_input(path, self.paths.globs):
+            return "data"
+        return "name" if (path.rpartition("/")[0] or ".") in self.paths.listed else ""
+
+    def has_scanned(self, path: str) -> bool:
+        """Whether the path is in a scanned folder, excluded or not."""
+        return any(is_below(path, folder) for folder in self.scanned)
+
+    def _is_scanned(self, path: str) -> bool:
+        return self.has_scanned(path) and not (
+            self.is_excluded is not None and self.is_excluded(path)
+        )
 
 
 class WatchedFiles:
@@ -44,14 +72,13 @@ class WatchedFiles:
     def __init__(self, root: str, sources: ImportGraph) -> None:
         self._root, self.sources = root, sources
         self._configured: tuple[Project, Paths] | None = None
-        self.paths = Paths()
-        self._scanned: tuple[str, ...] = ()  # folders in which every module counts
+        self._watched = Watched()
         self._entries: tuple[str, ...] = ()  # folders in which a module may appear
-        self._is_excluded = self._is_ignored = _matcher(())
+        self._is_ignored: Matcher | None = None
         self._excluded: set[str] = set()
         self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-        self._seen: dict[str, str] = {}  # path → signature
-        self._data: set[str] = set()
+        self._seen: dict[str, str] = {}  # path → signature, of what is there
+        self._data: set[str] = set()  # files and names that are not code, as they were last found
         #: What the last comparison missed, and is not noted yet.
         self._missed: set[str] = set()
         #: What may change again without a new signature, with a hash of what it had.
@@ -59,54 +86,55 @@ class WatchedFiles:
         self.skips_data = False  # during a run: what it does to data counts when it has ended
 
     def __len__(self) -> int:
-        return sum(signature not in (ABSENT, EXISTS) for signature in self._seen.values())
+        return sum(signature != EXISTS for signature in self._seen.values())
+
+    @property
+    def paths(self) -> Paths:
+        return self._watched.paths
 
     def configure(self, project: Project, paths: Paths) -> list[str]:
         """Watch the project and what its status depends on from now on. Returns what is new here: it may have changed
         since it was judged."""
         if (project, paths) == self._configured:
             return []
-        was_scanned, was_listed = self._scanned if self._seen else None, self.paths.listed
-        excludes_same = self._configured is None or self._configured[0].exclude == project.exclude
+        is_first, before = self._configured is None, self._watched
         self._configured, self._folders = (project, paths), None
-        self.paths = replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES})
-        self._scanned, self._entries = tuple(scanned_folders(project)), project.pythonpath
+        self._entries, self._excluded = project.pythonpath, set()
         ignored = project.watch.get("ignore")
-        self._is_ignored = _matcher(ignored if isinstance(ignored, tuple | list) else ())
-        self._is_excluded, self._excluded = _matcher(project.exclude), set()
+        self._is_ignored = build_matcher(ignored if isinstance(ignored, tuple | list) else ())
+        self._watched = Watched(
+            scanned=tuple(scanned_folders(project)),
+            paths=replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES}),
+            is_excluded=build_matcher(project.exclude),
+        )
         now = self._read_signatures()
 
-        def is_new(path: str, signature: str) -> bool:
+        def is_new(path: str) -> bool:
             known = self._seen.get(path)
-            if known is not None:
-                was_name, is_name = known == EXISTS, signature == EXISTS
-                return was_name != is_name and ABSENT not in (known, signature)
-            # In a folder that was searched or listed before, it is not new here: it has just appeared.
-            was_searched = (
-                excludes_same and was_scanned == self._scanned and self._is_in_scanned(path)
-            )
-            return not was_searched and split(path)[0] not in was_listed
+            if known is None:
+                return not before.kind(path)  # what counted before has just appeared
+            return (known == EXISTS) != (now[path] == EXISTS) and now[path] != ABSENT
 
-        new = [path for path, signature in now.items() if is_new(path, signature)]
+        new = [*filter(is_new, now)]
         self._note({path: now[path] for path in new})
         for path in self._seen.keys() - now.keys():
-            if not self._counts(path) and not meets_input(path, paths.globs):
-                del self._seen[path]
-                self._racy.pop(path, None)
-        folders = [f"{folder}/" for folder in sorted(paths.listed - was_listed)]
-        return [*filter(self._is_file, new), *folders] if was_scanned is not None else []
+            if not self._watched.kind(path):
+                self._note({path: ABSENT})
+        new = [path for path in new if self._watched.kind(path) != "name"]
+        folders = [f"{folder}/" for folder in sorted(paths.listed - before.paths.listed)]
+        return [] if is_first else [*new, *folders]
 
     def find_changed(self) -> dict[str, str]:
         """The paths that differ from when they were last noted, each with its present signature."""
         now, seen = self._read_signatures(), self._seen
         found = {path: one for path, one in now.items() if seen.get(path, ABSENT) != one}
-        self._missed = {path for path in seen.keys() - now.keys() if seen[path] != ABSENT}
+        self._missed = seen.keys() - now.keys()
         found |= dict.fromkeys(self._missed, ABSENT)
         for path, content in [*self._racy.items()]:
             if path not in found and not (self.skips_data and path in self._data):
                 if self._read_hash(path) != content:
-                    found[path] = f"?{now.get(path, ABSENT)}"
-                elif not is_racy(now.get(path, ABSENT), time.time_ns()):
+                    found[path] = f"?{now[path]}"
+                elif not is_racy(now[path], time.time_ns()):
                     del self._racy[path]
         if self._is_ignored is None:
             return found
@@ -121,7 +149,9 @@ class WatchedFiles:
 
     def note(self, paths: Collection[str]) -> None:
         """These, which were found to differ or resolved, are about to be judged as they are now."""
-        known = [path for path in paths if path in self._seen or self._counts(path)]
+        kinds = {path: self._watched.kind(path) for path in paths}
+        known = [path for path, kind in kinds.items() if kind or path in self._seen]
+        self._data |= {path for path in known if kinds[path] != "code"}
         now = {path: self._sign(path) for path in known}
         there = [path for path in known if path in self._missed and now[path] != ABSENT]
         if there:  # in a folder that is no longer searched, or back
@@ -133,12 +163,11 @@ class WatchedFiles:
         started = time.time_ns()
         for path, signature in now.items():
             self._racy.pop(path, None)
-            if signature == ABSENT and not self._is_file(path):
-                self._seen.pop(path, None)
-                continue
-            self._seen[path] = signature
-            if signature not in (ABSENT, EXISTS) and is_racy(signature, started):
-                self._racy[path] = self._read_hash(path)
+            self._seen.pop(path, None)
+            if signature != ABSENT:
+                self._seen[path] = signature
+                if signature != EXISTS and is_racy(signature, started):
+                    self._racy[path] = self._read_hash(path)
 
     # What an event is worth.
 
@@ -146,20 +175,20 @@ class WatchedFiles:
         """Whether an event for this path can mean that something differs."""
         if self._is_ignored is not None and self._is_ignored(path):
             return False
-        if self._is_file(path):
-            return not (self.skips_data and path in self._data)
-        if path.endswith(f"/{VENV_MARKER}") and self._is_in_scanned(path):
-            return True  # the modules beside it count no more, or again
-        is_name = self._is_listed(path) and not self.skips_data
-        if is_name and (self._sign(path) != ABSENT) != (path in self._seen):
+        kind = self._watched.kind(path)
+        is_left = self.skips_data and kind != "code"
+        if kind in ("code", "data") and not is_left:
             return True
-        if is_folder:
-            below = path + "/"
-            if below in self._seen or any(one.startswith(below) for one in self._seen):
-                return True
-            starts = [start for one in self.paths.globs if (start := fixed_part(one))]
-            return any(is_below(path, folder) for folder in (*self._scanned, *starts))
-        return not self.skips_data and meets_input(path, self.paths.globs)
+        if path.endswith(f"/{VENV_MARKER}") and self._watched.has_scanned(path):
+            return True  # the modules beside it count no more, or again
+        if kind == "name" and not is_left and (self._sign(path) != ABSENT) != (path in self._seen):
+            return True
+        if not is_folder:
+            return False
+        if any(is_below(one, path) for one in self._seen):
+            return True
+        starts = [start for one in self.paths.globs if (start := fixed_part(one))]
+        return any(is_below(path, folder) for folder in (*self._watched.scanned, *starts))
 
     def check_file(self, path: str) -> FileCheck:
         """A quick check of a path that an event named: `complete`, `incomplete` (a module that is empty or does not
@@ -171,8 +200,8 @@ class WatchedFiles:
             return "missing"
         if source.problem is not None:
             return "incomplete"
-        size = source.signature.split(" ")[1]
-        was_empty = self._seen.get(path, ABSENT).split(" ")[1:2] == [size]
+        size = source.signature.split(" ")[0]
+        was_empty = self._seen.get(path, ABSENT).split(" ")[0] == size
         return "complete" if not source.is_blank or was_empty else "incomplete"
 
     def has_event(self, path: str, signature: str) -> bool:
@@ -181,7 +210,7 @@ class WatchedFiles:
 
     def exists(self, path: str) -> bool:
         """Whether it existed when it was last noted."""
-        return self._seen.get(path, ABSENT) != ABSENT
+        return path in self._seen
 
     def has_module(self, path: str) -> bool:
         """Whether it is a module that was there before and still is."""
@@ -194,7 +223,7 @@ class WatchedFiles:
         return self._sign(path) != self._seen.get(path, ABSENT)
 
     def is_module(self, path: str) -> bool:
-        return path.endswith(".py") and path not in self._data
+        return path.endswith(".py") and self._watched.kind(path) in ("code", "")
 
     def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The folders to subscribe to: with everything below them, and alone."""
@@ -204,7 +233,7 @@ class WatchedFiles:
 
     def _find_folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         paths = self.paths
-        deep = [*self._scanned]
+        deep = [*self._watched.scanned]
         deep += [path.split("/", 1)[0] for path in paths.code if "/" in path.rstrip("/")]
         flat = ["", *(os.path.normpath(entry) for entry in self._entries)]
         by_top: dict[str, set[str]] = {}
@@ -231,51 +260,48 @@ class WatchedFiles:
     # The disk.
 
     def _read_signatures(self) -> dict[str, str]:
-        plain = [path for path in self.paths.code if path[-1:] != "/"]
+        root, paths = self._root, self.paths
         tree = read_tree(
-            self._root,
-            self._scanned,
+            root,
+            self._watched.scanned,
             excluded=self._excluded,
-            is_excluded=self._is_excluded,
-            extras=[path for path in plain if path not in self._data],
+            is_excluded=self._watched.is_excluded,
+            extras=[path for path in paths.code if path[-1:] != "/"],
         )
         self._excluded |= tree.excluded
         found = tree.signatures
-        for path in self.paths.code:
+        for path in paths.code:
             if path[-1:] == "/":
-                found[path] = self._sign(path)
+                found[path] = read_mark(os.path.join(root, path))
         if self.skips_data:
-            others = self._seen.keys() - found.keys()
-            data = (path for path in others if path in self._data or not self._is_file(path))
-            return found | {path: self._seen[path] for path in data}
-        matched = {path for one in self.paths.globs for path in find_data(self._root, one)}
-        self._data = (matched | self.paths.data).difference(found)
-        for path in self._data:
-            found[path] = self._sign(path)
-        for folder in self.paths.listed:
+            left = self._data & self._seen.keys()
+            return {path: self._seen[path] for path in left} | found
+        matched = {path for one in paths.globs for path in find_data(root, one)}
+        data = {
+            path: read_mark(os.path.join(root, path))
+            for path in (matched | paths.data).difference(found)
+        }
+        for folder in paths.listed:
             start = "" if folder == "." else f"{folder}/"
             for name in self._list(folder):
-                found.setdefault(start + name, EXISTS)
-        return found
+                data.setdefault(start + name, EXISTS)
+        self._data = {*data} - found.keys()
+        return data | found
 
     def _sign(self, path: str) -> str:
         full = os.path.join(self._root, path)
-        if path[-1:] == "/":
-            return EXISTS if os.path.isdir(full) else ABSENT
-        if not self._is_file(path):
-            return EXISTS if os.path.lexists(full) else ABSENT
-        signature = signature_of(full)
-        if signature == ABSENT and path in self._data and os.path.exists(full):
-            return EXISTS
-        return signature
+        match self._watched.kind(path):
+            case "code" if path[-1:] != "/":
+                return signature_of(full)
+            case "name":
+                return EXISTS if os.path.lexists(full) else ABSENT
+            case _:
+                return read_mark(full)
 
     def _read_hash(self, path: str) -> str:
-        try:
-            with open(os.path.join(self._root, path), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                return content_hash(file.readall()) if size <= MOST_READ else ""
-        except (OSError, ValueError):
-            return ""
+        full = os.path.join(self._root, path)
+        found = stat_file(full)
+        return ABSENT if found is None else hash_file(full, found)[0]
 
     def _list(self, folder: str) -> list[str]:
         try:
@@ -284,33 +310,7 @@ class WatchedFiles:
             return []
 
     def _is_known_file(self, path: str) -> bool:
-        known = self._seen.get(path, ABSENT)
-        return known != ABSENT and path[-1:] != "/" and self._sign(path) != ABSENT
-
-    def _counts(self, path: str) -> bool:
-        """Whether what is in the file counts, or its name alone."""
-        return self._is_file(path) or self._is_listed(path)
-
-    def _is_listed(self, path: str) -> bool:
-        """Whether the name counts, as one in a listed folder."""
-        return split(path)[0] in self.paths.listed
-
-    def _is_file(self, path: str) -> bool:
-        """Whether what is in the file counts, and not its name alone."""
-        if path in self.paths.code or path in self._data:
-            return True
-        if not path.endswith(".py") or not self._is_in_scanned(path):
-            return False
-        return self._is_excluded is None or not self._is_excluded(path)
-
-    def _is_in_scanned(self, path: str) -> bool:
-        return any(is_below(path, folder) for folder in self._scanned)
-
-
-def split(path: str) -> tuple[str, str]:
-    """The folder of a path, "." for the root, and its name there."""
-    folder, _, name = path.rpartition("/")
-    return folder or ".", name
+        return path in self._seen and path[-1:] != "/" and self._sign(path) != ABSENT
 
 
 def fixed_part(pattern: str) -> str:
@@ -327,12 +327,3 @@ def fixed_part(pattern: str) -> str:
 def is_below(path: str, folder: str) -> bool:
     """Whether the path is the folder, or inside it; everything is inside the root."""
     return not folder or path == folder or path.startswith(folder + "/")
-
-
-def _matcher(patterns: Iterable[object]) -> Callable[[str], bool] | None:
-    """Whether a path matches one of these gitignore patterns; None where there are none."""
-    if not patterns:
-        return None
-    import pathspec  # only where there are patterns: it takes as long as a small scan
-
-    return pathspec.GitIgnoreSpec.from_lines(map(str, patterns)).match_file

@@ -15,7 +15,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery import parse_files, scanner
 from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts, ScanIndex
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
-from discover_orch.discovery.tree import signature_of
+from discover_orch.discovery.tree import ABSENT, signature_of
 from discover_orch.source.facts import ConfFacts, Scan
 from discover_orch.state.store import Index, open_index, write_index
 from tests.support.permissions import run_bound
@@ -228,7 +228,7 @@ def test_a_look_tells_the_signatures_of_what_it_met(detector: Eye) -> None:
     found = {path: one.removeprefix("?") for path, one in detector.snapshot.signatures.items()}
     assert found == {
         **{path: signature_of(str(detector.root / path)) for path in ("src/a.py", "src/b.py")},
-        "orchconf.py": "-",
+        "orchconf.py": ABSENT,
     }
 
 

@@ -13,6 +13,7 @@ from discover_orch.staleness.fingerprint import ABSENT, EXISTS
 from discover_orch.staleness.versions import (
     Versions,
     find_data,
+    meets_input,
     read_mark,
 )
 from tests.support.permissions import run_bound
@@ -203,6 +204,16 @@ def test_an_input_means_a_file_all_below_a_folder_or_what_a_glob_matches(
 ) -> None:
     write(tmp_path, *TREE)
     assert [*Versions(str(tmp_path)).matches(pattern)] == found
+
+
+def test_a_file_meets_the_inputs_that_would_find_it(tmp_path: Path) -> None:
+    write(tmp_path, *TREE, "data/d [1].csv")
+    patterns = ("data", "./data/", "data/*", "data/**", "**/*.csv", "data/**/*", "*", "data/[!a].*")
+    for pattern in (*patterns, "data/de*/**", "data/d [[]1].csv", "data/dee?", "absent"):
+        found = {*find_data(str(tmp_path), pattern)}
+        assert {one for one in found if meets_input(one, ["absent", pattern])} == found, pattern
+    for pattern in ("data/*.csv", "data/[ab]", "data/a.csv/x", "a.csv", "**/deep/a.csv"):
+        assert not meets_input("data/deep/c.csv", [pattern]), pattern
 
 
 def test_an_existing_path_is_no_glob(tmp_path: Path) -> None:
