@@ -111,15 +111,25 @@ class Status:
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
         sentences += _clock_reasons(tool, result.success, self._clock())
+        has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(
-            reason_sentence(reason, result, self._registry.display, self._defaults_of(tool))
-            for reason in reasons
+            self._sentence(module, reason, has_new_code=has_new_code) for reason in reasons
         )
         return Freshness(
             module=module,
             reasons=tuple(sentences),
             last_ending=last_ending,
             starts_nothing=starts_nothing,
+        )
+
+    def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
+        return reason_sentence(
+            reason,
+            self._results[self._place[module]],
+            self._registry.display,
+            self._defaults_of(self._registry.tools[module]),
+            is_missing=self._present.code.is_missing,
+            has_new_code=has_new_code,
         )
 
     def _with_others(self, own: Mapping[str, Freshness]) -> dict[str, Freshness]:
