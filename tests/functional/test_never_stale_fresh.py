@@ -757,6 +757,27 @@ def test_a_table_that_a_later_tool_drops_is_made_again_when_that_tool_is_stale(
 
 # ---- files that Python does not open ----
 
+
+def test_a_new_file_that_a_glob_of_a_duckdb_statement_matches_counts(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "database = 'duckdb:///d.duckdb'\n",
+            "in/1.csv": "x\n1\n",
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE OR REPLACE TABLE t AS FROM 'in/*.csv'")
+                """,
+        }
+    )
+    run_all(orch)
+    (root / "in/2.csv").write_text("x\n2\n")
+    assert reasons(orch) == {"a": ["in/2.csv now exists"]}
+    assert run_changed(orch) == ["a"]
+
+
 NATIVE_READS = {
     "a_native_library": """
         import duckdb
