@@ -448,7 +448,7 @@ def test_a_closed_connection_keeps_what_was_noted(duck: Duck) -> None:
 
 
 def test_only_connections_of_known_drivers_have_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def listener(read: Iterable[str], written: Iterable[str]) -> None:
+    def listener(read: Iterable[str], written: Iterable[str], listed: Iterable[str]) -> None:
         raise AssertionError
 
     assert observe_statements(object(), listener) is None
