@@ -39,8 +39,8 @@ def command(
     """Check the project for errors and warnings. Nothing is run.
 
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
-    strict = true. With --watch, a separate process imports the installed packages that the tools
-    import, to measure how long that takes.
+    strict = true. With --watch, a separate process imports what the tools import from the standard
+    library and from installed packages, to measure how long that takes. It imports no module of the project.
     """
     if about_watch and about_jobs:
         raise OrchUsage("--watch cannot be combined with --jobs", "use one of them")

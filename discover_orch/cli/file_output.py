@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import os
 
+from discover_orch.cli.options import OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
 from discover_orch.state.store import UNFINISHED
+
+#: Stands for the standard output, as in other tools.
+STANDARD_OUTPUT = "-"
+
+
+def check_file_option(file: str | None, *, opens: bool, as_json: bool = False) -> None:
+    """`-o -` is the standard output, which can neither be opened nor hold something else besides."""
+    if file == STANDARD_OUTPUT and opens:
+        raise OrchUsage("--open cannot be combined with -o -", "give a file with -o FILE")
+    if file == STANDARD_OUTPUT and as_json:
+        raise OrchUsage("--json cannot be combined with -o -", "give a file with -o FILE")
 
 
 def write_file(path: str, text: str) -> None:

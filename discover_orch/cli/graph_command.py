@@ -10,6 +10,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from discover_orch.cli.file_output import STANDARD_OUTPUT, check_file_option, open_file, write_file
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
@@ -52,7 +53,13 @@ DEFAULT_FILE = os.path.join(FOLDER, "graph.svg")
     type=click.Choice(FORMATS),
     help="How to show it.  [default: text, or what the ending of FILE says]",
 )
-@click.option("-o", "--output-file", "file", metavar="FILE", help="Write it to this file.")
+@click.option(
+    "-o",
+    "--output-file",
+    "file",
+    metavar="FILE",
+    help="Write it to this file; - is the standard output.",
+)
 @click.option("--open", "opens", is_flag=True, help="Open the picture in the browser.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every file, even if there are many.")
 @json_option
@@ -72,7 +79,9 @@ def command(
 
     As a picture, the targets are highlighted, beside the tools that they exchange data with.
     """
+    check_file_option(file, opens=opens)
     kind = _format(kind, file, opens=opens, as_json=as_json)
+    file = None if file == STANDARD_OUTPUT else file
     view = project_reader.read_project(context.start, context.folder, os.environ)
     console = context.console
     try:
@@ -100,8 +109,6 @@ def command(
     if file is None:
         console.out(text)
     else:
-        from discover_orch.cli.file_output import open_file, write_file
-
         write_file(file, text)
         console.out(f"{one_line(file)}\n")
         problem = open_file(file) if opens else None

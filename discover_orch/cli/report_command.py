@@ -9,9 +9,14 @@ from collections.abc import Sequence
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.file_output import open_file, write_file
+from discover_orch.cli.file_output import STANDARD_OUTPUT, check_file_option, open_file, write_file
 from discover_orch.cli.history_command import read_run
-from discover_orch.cli.options import RUN, Context, common_options, json_option
+from discover_orch.cli.options import (
+    RUN,
+    Context,
+    common_options,
+    json_option,
+)
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
 from discover_orch.render.markup import escape
@@ -30,7 +35,7 @@ from discover_orch.state.run_record import RunRecord
     "--output-file",
     "file",
     metavar="FILE",
-    help="Write the page to this file.  [default: .orch/runs/RUN/report.html]",
+    help="Write the page to this file; - is the standard output.  [default: .orch/runs/RUN/report.html]",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @json_option
@@ -49,6 +54,7 @@ def command(
     The page needs no network and no other file, so you can send it to others. It shows the graph, the
     timeline, every tool with its history and its log, and what failed.
     """
+    check_file_option(file, opens=opens, as_json=as_json)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
     other = read_run(root, compare) if compare else None
@@ -56,11 +62,15 @@ def command(
     if other is not None:
         if file is None:
             path = path.removesuffix(".html") + f"-compared-with-{other.run}.html"
-        write_file(path, _comparison(root, other, record))
+        page = _comparison(root, other, record)
     else:
         source = read_report_source(root, record)
-        write_file(path, report_html(source, _project(root), read_page_files()))
+        page = report_html(source, _project(root), read_page_files())
     console = context.console
+    if path == STANDARD_OUTPUT:
+        console.out(page)
+        return ExitCode.OK
+    write_file(path, page)
     if as_json:
         console.out(json.dumps({"version": 1, "run": record.run, "path": path}) + "\n")
     else:

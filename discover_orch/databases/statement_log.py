@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from discover_orch.databases.catalog import Catalog
     from discover_orch.databases.driver import Driver
 
-    Files = Callable[[Iterable[str], Iterable[str]], None]
+    #: Gets absolute paths of files read, of files written, and of folders listed.
+    Files = Callable[[Iterable[str], Iterable[str], Iterable[str]], None]
 
 #: This many different texts of a step are kept as they are. Of later texts, and of longer ones, only the shape
 #: is kept: the text without its values.
@@ -108,7 +109,10 @@ class StatementLog(TableLog):
 
     def on_files(self, paths: Iterable[str], /, *, is_written: bool) -> None:
         found = [*_find_files(paths)]
-        self._note_files([] if is_written else found, found if is_written else [])
+        if is_written:
+            self._note_files((), found, ())
+        else:
+            self._note_files(found, (), map(os.path.abspath, _find_folders(paths)))
 
     def on_commit(self, conn: Any, /) -> None:
         self._has_committed |= conn is not self.conn or not self.defers_commits
@@ -316,6 +320,18 @@ def _find_files(paths: Iterable[str]) -> Iterable[str]:
             yield from map(os.path.abspath, glob.glob(path, recursive=True))
         else:
             yield os.path.abspath(path)
+
+
+def _find_folders(paths: Iterable[str]) -> Iterable[str]:
+    """The folders whose names decide which files the globs of these paths match."""
+    for path in paths:
+        above, name = os.path.split(os.path.expanduser(path))
+        if "://" in path or not glob.has_magic(path):
+            continue
+        if glob.has_magic(name):
+            found = glob.glob(above, recursive=True) if glob.has_magic(above) else [above or "."]
+            yield from filter(os.path.isdir, found)
+        yield from _find_folders([above])
 
 
 def _find_file(driver: Driver, conn: Any) -> str:

@@ -323,8 +323,9 @@ class AttemptReader:
         versions: dict[Key, str],
         marks: dict[Key, str],
     ) -> None:
-        """Adds the version of the file as the tool read it, and its mark if that stands for the version. `mark` is its
-        state when the tool had ended, None for a file that the tool was not seen to read."""
+        """Adds the version of the file as the tool read it, and its mark if that stands for the version, or the
+        content if the version is unsure. `mark` is its state when the tool had ended, None for a file that the tool
+        was not seen to read."""
         versions[key], known = self._read_file(key, mark, seen, before)
         marks.pop(key, None)
         if known:
@@ -347,9 +348,12 @@ class AttemptReader:
         if self._changed_meanwhile(path, changed, seen):
             content, known = hash_file(full, found)
             # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
-            # again.
-            is_same = last is not None and content == last.inputs.other.get(key)
-            return (content, known) if is_same else (UNSURE, "")
+            # again. Where that success was unsure too, its mark is the content that it left.
+            is_same = last is not None and content in (
+                last.inputs.other.get(key),
+                last.marks.get(key),
+            )
+            return (content, known) if is_same else (UNSURE, content)
         hashed = self._hashed.get(path)
         if hashed is not None and hashed[0] == current:
             return hashed[1], current

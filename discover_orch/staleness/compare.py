@@ -5,7 +5,7 @@ Keys are compared by their versions, and what has none by sequence numbers. Pure
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -231,10 +231,11 @@ def find_overwritten(
     writers: Mapping[Key, Writer],
     *,
     is_repeatable: bool,
+    out_of_order: Collection[Key] = (),
 ) -> dict[str, Overwritten]:
     """The tools of `earlier` that must run again before the tool at `place` can, each with what is no longer as it
     left it: this tool or a later one has changed it since. What this one changed does not count if it is
-    repeatable."""
+    repeatable. `out_of_order` is what `SharedWrites` finds."""
     success = result.success
     inputs = success.inputs if success else result.tried
     read = find_read(result)
@@ -252,7 +253,8 @@ def find_overwritten(
                 and not (writer.place == place and is_repeatable)
             )
             # Unless the other tool has made it anew since.
-            was_moved = inputs.other.get(key) == OUT_OF_ORDER and success and seq < success.asof
+            is_out_of_order = inputs.other.get(key) == OUT_OF_ORDER or key in out_of_order
+            was_moved = is_out_of_order and success and seq < success.asof
             if is_moved or was_moved:
                 found[other.module] = (
                     _tell_overwritten(key, written, writer, writers)
@@ -261,6 +263,55 @@ def find_overwritten(
                 )
                 break
     return found
+
+
+class SharedWrites:
+    """What several tools have written. Where the order of tools is another one than when they ran, a tool may have
+    used it as a tool that now is after it had left it."""
+
+    def __init__(self, results: Sequence[ToolResult]) -> None:
+        """`results` are in the order of all tools."""
+        self._results = results
+        seen: set[Key] = set()
+        several: set[Key] = set()
+        for result in results:
+            keys = result.writes.keys()
+            several |= keys & seen
+            seen |= keys
+        self._several = {key for key in several if not is_table_list(key)}
+        places: dict[Key, list[int]] = {key: [] for key in self._several}
+        for place, result in enumerate(results if places else ()):
+            for key in result.writes.keys() & places.keys():
+                places[key].append(place)
+        self._places = places
+
+    def find_out_of_order(self, place: int) -> list[Key]:
+        """What the tool at `place` has used as a later one had left it, though an earlier one makes it. What the
+        earlier one has written since then counts for itself."""
+        result = self._results[place]
+        success = result.success
+        if not self._several or success is None or success.is_accepted:
+            return []
+        read = {*used_files(success.inputs), *success.tables}
+        written = {key for key, one in result.writes.items() if one.seq >= success.ended}
+        return [
+            key
+            for key in (read | written) & self._several
+            if self._is_out_of_order(key, place, success.asof, is_read=key in read)
+        ]
+
+    def _is_out_of_order(self, key: Key, place: int, asof: Seq, *, is_read: bool) -> bool:
+        own, made, later = self._results[place].writes, 0, 0
+        for other in self._places[key]:
+            writes = self._results[other].writes
+            if other == place or (not is_read and only_add(key, own, writes)):
+                continue
+            seq = writes[key].seq
+            if other < place and makes(key, self._results[other]):
+                made = max(made, seq)
+            elif other > place and seq < asof:
+                later = max(later, seq)
+        return 0 < made < later
 
 
 def find_read(result: ToolResult) -> dict[Key, None]:

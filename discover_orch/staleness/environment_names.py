@@ -2,7 +2,8 @@
 whole environment, as pydantic-settings does for it, or has a library look a variable up.
 
 A variable counts where the code spells its name, in any case: as a word (`region: str` in a class of settings), or as
-a prefix in quotes and a word (`env_prefix="APP_"` and `region`). So a new terminal makes nothing stale.
+a prefix in quotes and a word (`env_prefix="APP_"` and `region`), or where it looks for all names that start so
+(`name.startswith("APP_")`). So a new terminal makes nothing stale.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
 
 from discover_orch.model.parameter import is_secret_name
 
@@ -36,8 +39,16 @@ VOLATILE_PREFIXES = (
 )
 _WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r"[\"'](\w+?)_*[\"']")
-#: The words of a text, and those that stand alone in quotes, without underscores at the end. In small letters.
-Words = tuple[frozenset[str], frozenset[str]]
+_START = re.compile(r"(?:startswith|removeprefix)\(\s*\(?\s*[\"'](\w+)[\"']")
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """Of a text, in small letters: the words; those that stand alone in quotes, without underscores at the end; the
+    starts of names that it looks for."""
+
+    all: frozenset[str] = frozenset()
+    quoted: frozenset[str] = frozenset()
+    starts: frozenset[str] = frozenset()
 
 
 class SpelledNames:
@@ -58,14 +69,16 @@ class SpelledNames:
         ]
         if not chosen:
             return []
-        words: set[str] = set()
-        prefixes: set[str] = set()
         for row in code.items():
             if row not in self._words:
                 self._words[row] = _read_words(os.path.join(self._root, row[0]))
-            words |= self._words[row][0]
-            prefixes |= self._words[row][1]
-        return [name for name in chosen if _is_spelled(name.lower(), words, prefixes)]
+        found = [self._words[row] for row in code.items()]
+        words = Words(
+            all=frozenset().union(*(one.all for one in found)),
+            quoted=frozenset().union(*(one.quoted for one in found)),
+            starts=frozenset().union(*(one.starts for one in found)),
+        )
+        return [name for name in chosen if _is_spelled(name.lower(), words)]
 
 
 def _read_words(full: str) -> Words:
@@ -74,14 +87,19 @@ def _read_words(full: str) -> Words:
             text = file.read().decode("utf-8", "replace").lower()
     except OSError:
         text = ""
-    return frozenset(_WORD.findall(text)), frozenset(_QUOTED.findall(text))
+    return Words(
+        all=frozenset(_WORD.findall(text)),
+        quoted=frozenset(_QUOTED.findall(text)),
+        starts=frozenset(_START.findall(text)),
+    )
 
 
-def _is_spelled(name: str, words: set[str], prefixes: set[str]) -> bool:
-    if name in words:
+def _is_spelled(name: str, words: Words) -> bool:
+    if name in words.all or name.startswith(tuple(words.starts)):
         return True
     # A prefix ends before an underscore. Two of them stand between the names of nested settings.
     ends = (place for place, letter in enumerate(name) if letter == "_")
     return any(
-        name[:end] in prefixes and words.issuperset(name[end + 1 :].split("__")) for end in ends
+        name[:end] in words.quoted and words.all.issuperset(name[end + 1 :].split("__"))
+        for end in ends
     )

@@ -66,6 +66,9 @@ class ImportGraph:
         """The paths that would change what is imported if they appeared, as in `ModuleLocations`."""
         return frozenset(self._locations.missing)
 
+    def is_missing(self, path: str) -> bool:
+        return path in self._locations.missing
+
     @property
     def paths(self) -> frozenset[str]:
         """The files whose meaning was asked for, and those that are `missing`."""

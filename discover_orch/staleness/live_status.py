@@ -20,7 +20,7 @@ from discover_orch.staleness.current_databases import CurrentDatabases
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, UNSURE, Inputs, Key, ToolResult
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.reasons import Freshness, reason_sentence
+from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status, no_defaults
 from discover_orch.staleness.versions import meets_input
 
@@ -410,10 +410,6 @@ class LiveStatus(Status):
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
-
-    def _sentence(self, module: str, reason: Reason) -> str:
-        defaults = self._defaults_of(self._registry.tools[module])
-        return reason_sentence(reason, self._result(module), self._registry.display, defaults)
 
 
 def _is_code(path: str) -> bool:

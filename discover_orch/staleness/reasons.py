@@ -59,9 +59,13 @@ def reason_sentence(
     result: ToolResult,
     name_of: Callable[[str], str],
     defaults: Mapping[str, str] = _NOTHING,
+    *,
+    is_missing: Callable[[str], bool] = lambda _: False,
+    has_new_code: bool = False,
 ) -> str:
     """`result` is that of the tool that is stale; `name_of` gives the name of a module; `defaults` are the values of
-    its parameters where they are not given."""
+    its parameters where they are not given. `is_missing`: whether code imports this file, which does not exist.
+    `has_new_code`: the code of the tool changed too, so a default may be a new one."""
     kind, _, name = reason.key.partition(":")
     if reason.is_by_gone:
         return (
@@ -69,7 +73,7 @@ def reason_sentence(
         )
     match kind:
         case "code":
-            return _code_sentence(name, reason)
+            return _code_sentence(name, reason, is_missing)
         case "file":
             return _file_sentence(name, reason, result, name_of)
         case "folder":
@@ -84,6 +88,8 @@ def reason_sentence(
         case "param":
             default = defaults.get(name)
             then, now = param_text(reason.then, default), param_text(reason.now, default)
+            if has_new_code and now == "default" and reason.now != "default":
+                now = f"{reason.now} (the default)"
             return f"--{name.replace('_', '-')}: {then} → {now}"
         case "env":
             return f"the environment variable {name} changed"
@@ -111,9 +117,9 @@ def overwritten_sentence(module: str, one: Overwritten, name_of: Callable[[str],
     return f"{shown} is no longer as {maker} left it"
 
 
-def _code_sentence(path: str, reason: Reason) -> str:
+def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool]) -> str:
     if reason.now is None:
-        return f"{path} is no longer imported"
+        return f"{path} is {'missing' if is_missing(path) else 'no longer imported'}"
     if reason.then is None:
         return f"{path} is now imported"
     return f"{path} changed" + (" while the tool ran" if reason.then == UNSURE else "")

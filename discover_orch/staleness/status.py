@@ -19,6 +19,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.compare import (
     Overwritten,
     Reason,
+    SharedWrites,
     Upstream,
     compare,
     find_disturbed,
@@ -28,6 +29,7 @@ from discover_orch.staleness.compare import (
 )
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import (
+    OUT_OF_ORDER,
     SETTLED,
     Success,
     ToolResult,
@@ -76,6 +78,7 @@ class Status:
     def _note_results(self) -> None:
         self._writers = find_writers(enumerate(self._results))
         self._written = cache(self._find_written)  # few tools ask for it
+        self._out_of_order = cache(SharedWrites(self._results).find_out_of_order)
         self._latest = _LatestSuccesses(self._registry, self._results)
         self._left_behind = find_left_behind(self._present.gone, self._results)
         self._known_overwritten = cache(self._find_known_overwritten)
@@ -104,6 +107,7 @@ class Status:
                 self._present.foreign_write,
                 ignores_foreign=self._present.project.external_writes == "ignore",
             )
+        reasons += (Reason(key, then=OUT_OF_ORDER) for key in self._out_of_order(place))
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
             reason.seq and reason.key.startswith(("database", "attached:")) for reason in reasons
@@ -111,15 +115,25 @@ class Status:
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
         sentences += _clock_reasons(tool, result.success, self._clock())
+        has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(
-            reason_sentence(reason, result, self._registry.display, self._defaults_of(tool))
-            for reason in reasons
+            self._sentence(module, reason, has_new_code=has_new_code) for reason in reasons
         )
         return Freshness(
             module=module,
             reasons=tuple(sentences),
             last_ending=last_ending,
             starts_nothing=starts_nothing,
+        )
+
+    def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
+        return reason_sentence(
+            reason,
+            self._results[self._place[module]],
+            self._registry.display,
+            self._defaults_of(self._registry.tools[module]),
+            is_missing=self._present.code.is_missing,
+            has_new_code=has_new_code,
         )
 
     def _with_others(self, own: Mapping[str, Freshness]) -> dict[str, Freshness]:
@@ -192,6 +206,7 @@ class Status:
             [self._results[at] for at in earlier],
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
+            out_of_order=self._out_of_order(place),
         )
 
     def _find_written(self) -> WrittenKeys:

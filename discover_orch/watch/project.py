@@ -152,7 +152,9 @@ class WatchedProject:
         is_wrong = bool(self.problems or self.view.errors)
         can_fix = is_wrong and any(map(self.is_code, change.paths))
         if can_fix or any(map(self._is_structural, paths)):
-            change = merge(change, self._read_again(paths))
+            both = merge(change, self._read_again(paths))
+            # A module that was saved says more than a parameter whose default it changed.
+            change = replace(both, touched={**both.touched, **change.touched})
         new = self._configure()
         return merge(change, self.status.refresh(new)) if new else change
 

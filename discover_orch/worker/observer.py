@@ -95,9 +95,13 @@ class Observer:
         """`conn` had these files open in this step, paths as they are shown, and tells what it did to them."""
         self._attached.update(paths)
 
-    def note_files(self, read: Iterable[str], written: Iterable[str]) -> None:
-        """Note absolute paths of files that a database read and wrote: Python does not open these."""
+    def note_files(
+        self, read: Iterable[str], written: Iterable[str], listed: Iterable[str] = ()
+    ) -> None:
+        """Note absolute paths of files that a database read and wrote, and of folders that it listed: Python does not
+        open these."""
         self._audit.opened.update(dict.fromkeys(read))
+        self._audit.listed.update(dict.fromkeys(listed))
         for path in written:
             self._audit.changed.setdefault(path, False)
 

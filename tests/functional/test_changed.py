@@ -182,3 +182,28 @@ def test_a_file_that_changes_while_the_tool_runs_is_stale_again(
     found = reasons(orch)["a"]
     assert any("src/a.py changed" in one for one in found)
     assert any("input.txt changed" in one for one in found)
+
+
+def test_a_tool_that_makes_a_hard_link_to_what_it_reads_settles(
+    project: Project, orch: Orch
+) -> None:
+    """Each link changes the time of the status of the file, as a write would."""
+    project(
+        {
+            "orch.toml": "",
+            "input.txt": "1",
+            "src/a.py": """
+                import os, time
+                STAGE = "s"
+                def run():
+                    began = time.time_ns()
+                    while os.stat("input.txt").st_ctime_ns < began + 50_000_000:
+                        os.link("input.txt", "link.txt")
+                        os.unlink("link.txt")
+                    open("input.txt").read()
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}

@@ -69,6 +69,13 @@ def test_a_variable_whose_name_the_code_spells_counts(project: Project, orch: Or
             **{f"src/common/{how}.py": text for how, text in SETTINGS.items()},
             **{f"src/{name}.py": USE.format(name=name, how=how) for name, how in tools.items()},
             "src/other.py": "STAGE = 's'\ndef run():\n    open('other.txt', 'w').write('')\n",
+            "src/starts.py": """
+                import os
+                STAGE = "s"
+                def run():
+                    found = {name: os.environ[name] for name in os.environ if name.startswith("WANTED_")}
+                    open("starts.txt", "w").write(str(found))
+                """,
         }
     )
     answer = orch("run")
@@ -89,3 +96,5 @@ def test_a_variable_whose_name_the_code_spells_counts(project: Project, orch: Or
     assert reasons(orch, env=here) == {}
     assert sorted(reasons(orch, env={"APP_REGION": "us"})) == sorted(tools)
     assert sorted(reasons(orch)) == sorted(tools)
+    new = reasons(orch, env={**here, "WANTED_NAME": "1"})
+    assert new == {"starts": ["the environment variable WANTED_NAME is now set"]}

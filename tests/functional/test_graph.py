@@ -126,6 +126,11 @@ def test_each_format_goes_to_a_file_whose_ending_says_which(project: Project, or
     assert orch("graph", "-o", "link.txt").code == 0
     assert (root / "link.txt").is_symlink()
     assert (root / "g.txt").read_text(encoding="utf-8").startswith("ingest\n")
+    for format_ in ("text", "svg"):
+        shown = orch("graph", "--format", format_, "-o", "-").out
+        assert shown == orch("graph", "--format", format_).out
+    assert orch("graph", "-o", "-", "--open").code == 2
+    assert not (root / "-").exists()
     unknown = orch("graph", "-o", "g.png")
     assert unknown.code == 2
     assert "cannot write a file that ends in .png" in unknown.err

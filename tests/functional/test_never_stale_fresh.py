@@ -755,7 +755,65 @@ def test_a_table_that_a_later_tool_drops_is_made_again_when_that_tool_is_stale(
     assert run_changed(orch) == ["a_make", "b_use"]
 
 
+@pytest.mark.parametrize("tag", ["", "ORCH = {'repeatable': True}"])
+def test_what_a_tool_got_from_one_that_is_after_it_by_now_is_made_again(
+    tag: str, project: Project, orch: Orch
+) -> None:
+    def stages(*names: str) -> dict[str, str]:
+        return {"orch.toml": f"stages = {list(names)}\n"}
+
+    def update(stage: str, value: str, more: str = "") -> str:
+        return f"STAGE = '{stage}'\n{more}\ndef run(conn):\n    conn.execute('UPDATE t SET x = {value}')\n"
+
+    root = project(
+        stages("make", "multiply", "add", "use")
+        | {
+            "src/make.py": """
+                STAGE = "make"
+                def run(conn):
+                    conn.executescript("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT 1 AS x")
+                """,
+            "src/multiply.py": update("multiply", "x * 10"),
+            "src/add.py": update("add", "max(x, 5)" if tag else "x + 5", tag),
+            "src/use.py": """
+                STAGE = "use"
+                def run(conn):
+                    text = str(conn.execute("SELECT x FROM t").fetchone()[0])
+                    open("out.txt", "w").write(text)
+                """,
+        }
+    )
+    run_all(orch)
+    project(stages("make", "add", "multiply", "use"))
+    assert run_changed(orch) == ["make", "add", "multiply", "use"]
+    assert (root / "out.txt").read_text() == ("50" if tag else "60")
+    project(stages("make", "use", "add", "multiply"))
+    assert run_changed(orch) == ["make", "use", "add", "multiply"]
+    assert (root / "out.txt").read_text() == "1"
+
+
 # ---- files that Python does not open ----
+
+
+def test_a_new_file_that_a_glob_of_a_duckdb_statement_matches_counts(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "database = 'duckdb:///d.duckdb'\n",
+            "in/1.csv": "x\n1\n",
+            "src/a.py": """
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE OR REPLACE TABLE t AS FROM 'in/*.csv'")
+                """,
+        }
+    )
+    run_all(orch)
+    (root / "in/2.csv").write_text("x\n2\n")
+    assert reasons(orch) == {"a": ["in/2.csv now exists"]}
+    assert run_changed(orch) == ["a"]
+
 
 NATIVE_READS = {
     "a_native_library": """

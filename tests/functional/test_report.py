@@ -93,6 +93,9 @@ def test_a_page_of_any_run_can_be_written_anywhere_and_opened(
     assert missing.code == 2
     assert "hint: make the folder no/such first" in missing.err
     assert orch("report", "7").code == 2
+    assert orch("report", "-o", "-").out == (root / ".orch/runs/2/report.html").read_text()
+    assert orch("report", "-o", "-", "--json").code == 2
+    assert not (root / "-").exists()
 
 
 def test_two_runs_stand_side_by_side(project: Project, orch: Orch) -> None:

@@ -68,7 +68,7 @@ class Step:
         self.files: list[tuple[list[str], list[str]]] = []
         self.statements = StatementLog("conn", self.driver, self._note)
 
-    def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
+    def _note(self, read: Iterable[str], written: Iterable[str], _: Iterable[str]) -> None:
         self.files.append(([*read], [*written]))
 
     def use(self, *does: str | Callable[[StatementLog], object]) -> TableUse:
@@ -309,13 +309,15 @@ class Duck:
         self.conn = conn
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.listed: set[str] = set()
         heard = observe_statements(conn, self._note)
         assert heard is not None
         self.statements = heard
 
-    def _note(self, read: Iterable[str], written: Iterable[str]) -> None:
+    def _note(self, read: Iterable[str], written: Iterable[str], listed: Iterable[str]) -> None:
         self.read.update(read)
         self.written.update(written)
+        self.listed.update(listed)
 
     def use(self, *does: str | Callable[[Any], object]) -> TableUse:
         self.statements.begin_step()
@@ -418,6 +420,21 @@ def test_files_are_reported_as_paths(duck: Duck, tmp_path: Path) -> None:
     assert duck.written == {str(tmp_path / "out.csv")}
 
 
+def test_the_folders_of_a_glob_are_reported(duck: Duck, tmp_path: Path) -> None:
+    deep = tmp_path / "in" / "deep"
+    deep.mkdir(parents=True)
+    for folder in (deep.parent, deep):
+        (folder / "a.csv").write_text("a\n1\n")
+    folders = {"*.csv": tmp_path, "in/*.csv": deep.parent, "in/d*/a.csv": deep.parent}
+    for pattern, folder in folders.items():
+        duck.listed.clear()
+        duck.use(f"FROM '{pattern}'")
+        assert duck.listed == {str(folder)}
+    duck.listed.clear()
+    duck.use("FROM read_csv('in/**/*.csv')", "FROM 'in/a.csv'", "FROM 'https://host/in/*.csv'")
+    assert duck.listed == {str(deep.parent), str(deep)}
+
+
 def test_files_behind_a_view_are_reported(duck: Duck, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     duck.run("CREATE VIEW v AS FROM 'a.csv'")
@@ -431,7 +448,7 @@ def test_a_closed_connection_keeps_what_was_noted(duck: Duck) -> None:
 
 
 def test_only_connections_of_known_drivers_have_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def listener(read: Iterable[str], written: Iterable[str]) -> None:
+    def listener(read: Iterable[str], written: Iterable[str], listed: Iterable[str]) -> None:
         raise AssertionError
 
     assert observe_statements(object(), listener) is None

@@ -264,6 +264,17 @@ def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
     assert live.states == {}
 
 
+def test_a_new_default_is_shown_and_a_save_is_told_by_its_file(live: Live) -> None:
+    text = FILES["src/d.py"].replace("str = 'x'", "str = 'y'")
+    assert names(live.save({"src/d.py": text})) == {"d": "src/d.py changed"}
+    assert live.states == {"d": ("src/d.py changed", "--since: x → y (the default)")}
+
+
+def test_a_module_that_is_imported_and_deleted_is_missing(live: Live) -> None:
+    assert names(live.save({LIB: None})) == {"a": "src/lib.py is missing"}
+    assert live.states["a"] == ("src/lib.py is missing",)
+
+
 def test_a_configuration_that_cannot_be_read_is_a_problem_until_it_can(live: Live) -> None:
     live.save({"orch.toml": "stages = [\n"})
     assert live.watched.problems
