@@ -152,11 +152,6 @@ class Run:
         return self._is_stopped or not (self._queue or self._submitted)
 
     @property
-    def has_waiting(self) -> bool:
-        """Whether a step is not submitted yet, or is to be tried again."""
-        return bool(self._queue)
-
-    @property
     def _is_stopped(self) -> bool:
         has_enough = self._max_failures is not None and self._failures >= self._max_failures
         return self.is_interrupted or self._is_cancelled or has_enough

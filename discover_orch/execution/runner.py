@@ -128,8 +128,6 @@ def run_steps(
         yield ToolFinished(module=one, status="fresh")
     while not (run.is_over and executor.is_idle):
         yield from submit_ready()
-        if not run.has_waiting:
-            executor.end_idle()
         for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
             yield event
             if workers > 1 and isinstance(event, ToolFinished | ToolRetried | ToolDeclined):

@@ -200,7 +200,7 @@ class WatchedFiles:
             return "missing"
         if source.problem is not None:
             return "incomplete"
-        size = source.signature.split(" ")[0]
+        size = source.signature.split(" ")[0].removeprefix("?")  # it may change again unseen
         was_empty = self._seen.get(path, ABSENT).split(" ")[0] == size
         return "complete" if not source.is_blank or was_empty else "incomplete"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sqlite3
@@ -382,45 +381,6 @@ def test_a_tool_that_is_tried_again_does_not_overlap_with_itself(
     project({"orch.toml": "", "src/a.py": tool.format("a"), "src/b.py": tool.format("b")})
     answer = orch("run", "--jobs", "2")
     assert (answer.code, answer.err) == (0, "")
-
-
-#: Ends when the worker of the tool `a` has ended.
-LATER = """
-    import os, time
-    STAGE = "s"
-    AFTER = ()
-    ORCH = {"retries": 1, "retry_delay": 0.01}
-    def run():
-        until = time.monotonic() + 60
-        while not os.path.exists("pid"):  # not observed
-            assert time.monotonic() < until, "a does not start"
-            time.sleep(0.005)
-        with open("pid") as file:
-            pid = file.read()
-        while os.path.exists(f"/proc/{pid}"):
-            assert time.monotonic() < until, "the worker is still there"
-            time.sleep(0.005)
-        if not os.path.exists("tried"):
-            open("tried", "w").close()
-            raise OSError
-"""
-FIRST = """
-    import os
-    STAGE = "s"
-    AFTER = ()
-    def run():
-        with open("pid.new", "w") as file:
-            file.write(str(os.getpid()))
-        os.rename("pid.new", "pid")
-"""
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="needs /proc")
-def test_a_worker_without_more_to_do_ends_before_the_run_does(project: Project, orch: Orch) -> None:
-    project({"orch.toml": "", "src/a.py": FIRST, "src/b.py": LATER})
-    answer = orch("run", "--jobs", "2")
-    assert answer.code == 0, answer.text
-    assert "2 passed" in answer.out
 
 
 LINGERING = """

@@ -31,9 +31,6 @@ class Executor(Protocol):
         """What has happened. Waits up to `timeout` seconds for the first event, or until the descriptor `wake` is
         readable."""
 
-    def end_idle(self) -> None:
-        """Every step was submitted: a worker without one may end, though a step may be submitted again."""
-
     def interrupt(self) -> None:
         """Interrupts what is running and starts nothing more."""
 

@@ -110,11 +110,6 @@ class LocalExecutor:
         return (self._worker is None or self._worker.is_over) and not self._events
 
     @property
-    def has_worker(self) -> bool:
-        """Whether a step could start at once, without a new worker."""
-        return not self._is_retiring and self._worker is not None and not self._worker.is_over
-
-    @property
     def room(self) -> Room:
         """One after another, steps may always be sent ahead."""
         return "free"
@@ -230,14 +225,6 @@ class LocalExecutor:
         dies."""
         if self._worker is not None and not self._worker.is_over:
             self._worker.send(CommitRun())
-
-    def end_idle(self) -> None:
-        """The end of the run is near: the only worker ends then."""
-
-    def retire(self) -> None:
-        """Ends its worker, which is idle. Another one is started if a step is submitted again."""
-        if self.has_worker and not self._is_importing and self._worker is not None:
-            self._retire(self._worker)
 
     def finish(self) -> None:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:

@@ -50,8 +50,7 @@ class WorkerPool:
         return "behind" if any(one.has_room_behind for one in self._workers) else "none"
 
     def submit(self, step: Step) -> None:
-        idle = [one for one in self._workers if one.is_idle]
-        worker = max(idle, key=lambda one: one.has_worker, default=None)
+        worker = next((one for one in self._workers if one.is_idle), None)
         if worker is None and len(self._workers) < self._size:
             worker = self._start()
             self._workers.append(worker)
@@ -94,9 +93,6 @@ class WorkerPool:
         if not ready or time.monotonic() >= due:
             return self._workers
         return ready
-
-    def end_idle(self) -> None:
-        """Workers elsewhere end together."""
 
     def interrupt(self) -> None:
         self._is_ending = True
@@ -142,8 +138,6 @@ class ForkedWorkers(WorkerPool):
         first = first or claim_worker(forks)
         super().__init__(build(first), lambda: build(claim_worker(forks)), size)
         self._forks = forks
-        # What is made for the tools of a worker may be shared with others outside.
-        self._ends_early = not (prepare.resources or prepare.has_connection)
 
     @property
     def is_over(self) -> bool:
@@ -154,12 +148,6 @@ class ForkedWorkers(WorkerPool):
             self._forks.wait()
             keep_alive(self._forks.pids)
         yield from super().events(timeout, wake)
-
-    def end_idle(self) -> None:
-        self._fill_free_workers()
-        for one in self._workers if self._ends_early else ():
-            if one.is_idle:
-                one.retire()
 
     def finish(self) -> None:
         self._forks.close()

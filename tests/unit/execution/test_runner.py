@@ -125,9 +125,6 @@ class PlayedExecutor:
         if not self._is_interrupted:
             yield from (ToolDeclined(module=one) for one in declined)
 
-    def end_idle(self) -> None:
-        """It has one worker."""
-
     def interrupt(self) -> None:
         self.log.append("interrupt")
         self._is_interrupted = True

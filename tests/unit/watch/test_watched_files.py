@@ -278,7 +278,11 @@ def test_an_event_is_relevant_where_something_can_differ(project: Project) -> No
     assert not files.is_relevant("other", is_folder=True)
 
 
-def test_a_path_is_complete_incomplete_or_missing(project: Project) -> None:
+@pytest.mark.parametrize("is_racy", [False, True])
+def test_a_path_is_complete_incomplete_or_missing(
+    project: Project, monkeypatch: pytest.MonkeyPatch, is_racy: bool
+) -> None:
+    monkeypatch.setattr("discover_orch.staleness.source_files.is_racy", lambda *_: is_racy)
     root = project({"src/a.py": "x = 1\n", "src/empty.py": "", "in.csv": "", "raw.py": "("})
     files = make(root, data=["in.csv", "raw.py"])
     assert files.check_file("src/a.py") == "complete"

@@ -177,26 +177,6 @@ def test_a_worker_that_was_started_before_is_prepared_at_once_and_used(staged: S
     assert stage.worker.steps == [0]
 
 
-def test_a_step_after_an_idle_worker_was_ended_gets_another_worker(staged: Staged) -> None:
-    stage = staged()
-    stage.submit("a")
-    stage.hear(StepStarted(step=0))
-    stage.hear(passed(0))
-    assert stage.executor.has_worker
-    stage.executor.retire()
-    stage.executor.retire()
-    assert [one for one in stage.worker.sent if isinstance(one, Finish)] == [Finish()]
-    assert (stage.executor.is_idle, stage.executor.has_worker) == (True, False)
-    first = stage.worker
-    stage.submit("b")
-    assert (stage.executor.is_idle, len(stage.workers)) == (False, 1)
-    stage.hear(Closed())
-    stage.hear(WorkerEnded())
-    assert first.steps == [0]
-    assert stage.workers[-1] is not first
-    assert stage.workers[-1].steps == [1]
-
-
 def test_a_step_behind_another_one_can_be_taken_back_until_its_worker_has_begun_it(
     staged: Staged,
 ) -> None:
