@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.conftest import Orch, Project
 
 FACTS = """
@@ -48,15 +50,20 @@ def run(conn):
 """
 
 
-def test_a_forked_worker_is_like_a_new_interpreter(project: Project, orch: Orch) -> None:
-    project({"orch.toml": "", "data.db": "", "src/a.py": FACTS})
-    forked, started = read_facts(orch), read_facts(orch, stdin="")
+@pytest.mark.parametrize("words", [("run",), ("run", "--changed")], ids=" ".join)
+def test_a_forked_worker_is_like_a_new_interpreter(
+    words: tuple[str, ...], project: Project, orch: Orch
+) -> None:
+    project({"orch.toml": "", "data.db": "", "src/a.py": FACTS + "VERSION = 0\n"})
+    forked = read_facts(orch, *words)
+    project({"src/a.py": FACTS + "VERSION = 1\n"})
+    started = read_facts(orch, *words, stdin="")
     assert (forked.pop("is a fork"), started.pop("is a fork")) == (True, False)
     assert forked == started
 
 
-def read_facts(orch: Orch, **how: Any) -> dict[str, Any]:
-    answer = orch("run", **how)
+def read_facts(orch: Orch, *words: str, **how: Any) -> dict[str, Any]:
+    answer = orch(*words, **how)
     assert answer.code == 0, answer.text
     (line,) = [one for one in answer.out.splitlines() if one.startswith("    {")]
     facts: dict[str, Any] = json.loads(line)

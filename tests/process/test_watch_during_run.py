@@ -253,7 +253,7 @@ def test_children_of_a_cancelled_tool_are_gone_before_the_next_run(project: Proj
     body = "\n".join([*ways, GATE])
     root = project({"src/a.py": tool_text(0, top="import os, subprocess, time", body=body)})
     count = "import os\ndef others():\n    return sum(b'86400' in open(f'/proc/{p}/cmdline', 'rb').read() for p in PIDS if os.path.exists(f'/proc/{p}'))\n"
-    with watching(root, *TOOL, waits=False) as watch:
+    with watching(root, *TOOL, waits=False, forks=False) as watch:
         until_begun(watch, "a")
         before = watch.processes() - {watch.pid}
         assert len(before) >= 5, "the worker and its children"

@@ -48,7 +48,7 @@ def wait_for_warm_worker(watch: Watching) -> None:
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals) -> None:
     root = project({"src/a.py": IDLE})
-    with watching(root) as watch:
+    with watching(root, forks=False) as watch:
         wait_for_warm_worker(watch)
         watch.send(number)
         assert watch.wait() == CODES[number], watch.story()
@@ -76,7 +76,7 @@ def test_a_signal_during_a_run_interrupts_the_tool_once_and_ends_the_watch(
     project: Project, number: signal.Signals
 ) -> None:
     root = project({"src/a.py": BUSY})
-    with watching(root, waits=False) as watch:
+    with watching(root, waits=False, forks=False) as watch:
         watch.wait_for("tool_output", text="begins\n")
         watch.send(number)
         assert watch.wait() == CODES[number], watch.story()
@@ -91,7 +91,7 @@ def test_a_signal_during_a_run_interrupts_the_tool_once_and_ends_the_watch(
 def test_a_second_signal_kills_at_once(project: Project) -> None:
     deaf = "while True:\n    try: print('begins', flush=True); time.sleep(60)\n    except KeyboardInterrupt: print('deaf', flush=True)"
     root = project({"src/a.py": tool_text(top="import time", body=deaf)})
-    with watching(root, waits=False) as watch:
+    with watching(root, waits=False, forks=False) as watch:
         watch.wait_for("tool_output", text="begins\n")
         watch.send(signal.SIGINT)
         watch.wait_for_one(lambda one: "deaf" in one.get("text", ""), "that it does not hear")
@@ -104,7 +104,7 @@ def test_a_second_signal_kills_at_once(project: Project) -> None:
 def test_a_signal_before_the_first_run_ends_it_too(project: Project) -> None:
     root = project({"src/a.py": IDLE})
     for delay in (0.1, 0.2, 0.3):
-        with watching(root, waits=False) as watch:
+        with watching(root, waits=False, forks=False) as watch:
             time.sleep(delay)
             watch.send(signal.SIGTERM)
             assert watch.wait() in (143, -signal.SIGTERM), watch.story()
@@ -118,7 +118,7 @@ def test_kill_9_during_a_run_leaves_no_process_and_no_half_done_work(
     project: Project, orch: Orch
 ) -> None:
     root = project({"src/a.py": BUSY})
-    with watching(root, waits=False) as watch:
+    with watching(root, waits=False, forks=False) as watch:
         watch.wait_for("tool_output", text="begins\n")
         watch.send(signal.SIGKILL)
         assert watch.wait() == -signal.SIGKILL
@@ -141,7 +141,7 @@ def test_kill_9_at_any_moment_leaves_no_process(project: Project, trials: int) -
     text = {"top": "import subprocess, time", "body": body}
     root = project({"src/a.py": tool_text(0, **text)})
     for trial in range(trials):
-        with watching(root, waits=False) as watch:
+        with watching(root, waits=False, forks=False) as watch:
             end = time.monotonic() + chance.random() * 0.8
             version = 0
             while (left := end - time.monotonic()) > 0:
@@ -159,7 +159,7 @@ def test_kill_9_at_any_moment_leaves_no_process(project: Project, trials: int) -
 @pytest.mark.parametrize("busy", [False, True])
 def test_q_ends_with_0(project: Project, busy: bool) -> None:
     root = project({"src/a.py": BUSY if busy else IDLE})
-    with watching(root, waits=not busy) as watch:
+    with watching(root, waits=not busy, forks=False) as watch:
         if busy:
             watch.wait_for("tool_output", text="begins\n")
         watch.press("q")
@@ -170,7 +170,7 @@ def test_q_ends_with_0(project: Project, busy: bool) -> None:
 
 def test_who_stops_reading_ends_it_quietly(project: Project) -> None:
     root = project({"src/a.py": IDLE})
-    with watching(root) as watch:
+    with watching(root, forks=False) as watch:
         os.close(watch.out)
         watch.out = os.open(os.devnull, os.O_RDONLY)
         deadline = time.monotonic() + 60

@@ -24,7 +24,7 @@ def test_two_runs_share_no_process_and_no_random_state(project: Project) -> None
     body = "print(os.getpid(), random.random(), uuid.uuid4(), len(os.listdir('/proc/self/fd')))"
     top = "import os, random, uuid"
     root = project({"src/a.py": tool_text(0, top=top, body=body)})
-    with watching(root, *TOOL) as watch:
+    with watching(root, *TOOL, forks=False) as watch:
         printed = [watch.runs[0].output["a"]]
         for version in range(1, 5):
             save(root / "src/a.py", tool_text(version, top=top, body=body))
@@ -37,7 +37,7 @@ def test_two_runs_share_no_process_and_no_random_state(project: Project) -> None
 def test_what_one_run_has_left_in_its_modules_is_not_there_in_the_next(project: Project) -> None:
     body = "import decimal, json, src.lib\nprint(hasattr(json, 'left'), src.lib.count, decimal.getcontext().prec)\njson.left = 1\nsrc.lib.count += 1\ndecimal.getcontext().prec = 5"
     root = project({"src/a.py": tool_text(0, body=body), "src/lib.py": "count = 0\n"})
-    with watching(root, *TOOL) as watch:
+    with watching(root, *TOOL, forks=False) as watch:
         for version in range(1, 4):
             save(root / "src/a.py", tool_text(version, body=body))
             assert watch.next_run().output["a"] == f"False 0 28\n{version}\n"
@@ -46,7 +46,7 @@ def test_what_one_run_has_left_in_its_modules_is_not_there_in_the_next(project: 
 def test_no_project_module_is_imported_ahead(project: Project) -> None:
     body = "print(sorted(n for n in sys.modules if n.startswith('src.') or n.startswith('lib')))"
     root = project({"src/a.py": tool_text(0, top="import sys", body=body), "src/lib.py": "X = 1\n"})
-    with watching(root, *TOOL) as watch:
+    with watching(root, *TOOL, forks=False) as watch:
         save(root / "src/a.py", tool_text(1, top="import sys", body=body))
         assert watch.next_run().output["a"] == "['src.a']\n1\n"
 
@@ -86,7 +86,7 @@ def test_a_preload_that_fails_is_a_cold_start_with_one_notice(
     path = library("touchy", f"{AHEAD}if is_ahead:\n    {end}\n")
     table = '[watch]\npreload = ["touchy"]\n' if configured else ""
     root = project({"orch.toml": table, "src/a.py": tool_text(0, top="import touchy")})
-    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+    with watching(root, *TOOL, PYTHONPATH=path, forks=False) as watch:
         assert watch.runs[0].ended["a"] == "passed"
         for version in range(1, 4):
             save(root / "src/a.py", tool_text(version, top="import touchy"))
@@ -106,7 +106,7 @@ def test_a_library_is_preloaded_unless_it_is_not_wanted(
     root = project(
         {"orch.toml": f"[watch]\n{preload}\n", "src/a.py": tool_text(0, top=top, body=body)}
     )
-    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+    with watching(root, *TOOL, PYTHONPATH=path, forks=False) as watch:
         noise = "" if not preload else "noise\n"
         for version in range(1, 3):
             save(root / "src/a.py", tool_text(version, top=top, body=body))
@@ -123,7 +123,7 @@ def test_what_others_do_while_a_warm_worker_waits_is_not_the_tool_s(project: Pro
     body = "duckdb.sql(\"select * from read_csv('in/x.csv')\").fetchall()"
     text = [tool_text(version, top="import duckdb", body=body) for version in range(3)]
     root = project({"src/a.py": text[0], "in/x.csv": "n\n1\n", "in/other.csv": "n\n1\n"})
-    with watching(root) as watch:
+    with watching(root, forks=False) as watch:
         for version in (1, 2):
             (root / "in/other.csv").read_text()
             (root / f"in/new{version}.csv").write_text("n\n1\n")
@@ -141,7 +141,7 @@ def test_a_new_import_is_preloaded_for_the_runs_after_it(
 ) -> None:
     path = library("heavy", AHEAD)
     root = project({"src/a.py": tool_text(0)})
-    with watching(root, *TOOL, PYTHONPATH=path) as watch:
+    with watching(root, *TOOL, PYTHONPATH=path, forks=False) as watch:
         top, body = "import heavy", "print(heavy.is_ahead)"
         save(root / "src/a.py", tool_text(1, top=top, body=body))
         assert watch.next_run().status == "passed"
@@ -162,7 +162,7 @@ def test_the_run_after_a_tool_that_ends_its_process_is_fine(project: Project) ->
         "os.kill(0, 9)",
         "os.closerange(0, 4096)",
     )
-    with watching(root, *TOOL) as watch:
+    with watching(root, *TOOL, forks=False) as watch:
         for version, body in enumerate(ends, start=1):
             save(root / "src/a.py", tool_text(0, top="import os, sys", body=body))
             assert watch.next_run().ended["a"] == "failed", f"{body}\n{watch.story()}"
@@ -227,7 +227,7 @@ def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch, 
     lib = "def helper(text): return text.upper()\n"
     root = project({"orch.toml": "", "src/a.py": tool_text(0), "src/lib.py": lib})
     environment = {"WATCH_TEST_MARK": ""}
-    with watching(root, "a", keys="nothing") as watch:
+    with watching(root, "a", keys="nothing", forks=False) as watch:
         for number in range(count):
             text = script(chance, number)
             save(root / "src/a.py", text)
@@ -274,7 +274,7 @@ def test_10000_saves_are_10000_runs_and_nothing_grows(project: Project) -> None:
 
 def soak(project: Project, cycles: int, kept: tuple[float, int]) -> None:
     root = project({"orch.toml": "keep_runs = 5\n", "src/a.py": tool_text(0)})
-    with watching(root, *TOOL) as watch:
+    with watching(root, *TOOL, forks=False) as watch:
         for version in range(1, cycles + 11):
             save(root / "src/a.py", tool_text(version))
             run = watch.next_run()
@@ -326,7 +326,7 @@ def test_a_package_that_is_upgraded_runs_its_importers_again_with_it(
             "src/b.py": tool_text(),
         }
     )
-    with watching(root, PYTHONPATH=f"{PACKAGE}{os.pathsep}{site}") as watch:
+    with watching(root, PYTHONPATH=f"{PACKAGE}{os.pathsep}{site}", forks=False) as watch:
         assert watch.runs[0].output["a"] == "1.0\n0\n"
         install("2.0.0")
         changed = watch.wait_for("changed")

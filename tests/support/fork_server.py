@@ -45,6 +45,11 @@ for line in sys.stdin.buffer:
         break
     replies.write(f"{pid}\\n")
     replies.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n")
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 if work is not None:
     work()
 """
@@ -60,9 +65,7 @@ def do(words):
     sys.argv = ["orch", *words]
     main()
 """
-#: The same, and workers are forks too. Drivers of databases are imported by the commands that need them: a library of
-#: C code cannot be imported a second time, as a worker would do.
-ORCH_AND_WORKERS = """
+_WORKERS = """
 import gc, sys
 from discover_orch.worker.main import COMMON_IMPORTS, main
 from discover_orch.worker.protocol import prepare_for_orders
@@ -71,7 +74,10 @@ for each in COMMON_IMPORTS:
 prepare_for_orders()
 from tests.support.forked_workers import ForkedWorkers, build_decoders
 workers = ForkedWorkers()
+"""
+_COMMANDS = """
 import importlib, pkgutil
+import tests.support.forker
 import discover_orch
 for each in pkgutil.walk_packages(discover_orch.__path__, "discover_orch."):
     if "dask" not in each.name and not each.name.endswith("__main__"):
@@ -84,6 +90,20 @@ def do(words):
     sys.argv = ["orch", *words]
     return workers.run(main)
 """
+#: The same, and workers are forks too. Drivers of databases are imported by the commands that need them: a library of
+#: C code cannot be imported a second time, as a worker would do. A fork of a command that outlives it ends at once, and
+#: the server waits for it.
+ORCH_AND_WORKERS = f"""{_WORKERS}{_COMMANDS}
+from discover_orch.worker.child_processes import become_subreaper
+become_subreaper()
+"""
+#: Forkers (`forker.py`) of such commands, and of workers alone.
+ORCH_FORKER = f"""{_WORKERS}{_COMMANDS}
+from tests.support.forker import wait_for_order
+work = do(wait_for_order(fd))
+work()
+"""
+WORKERS_FORKER = f"{_WORKERS}workers.serve(fd)\n"
 #: The command is one word, a program. Like an interpreter it ends with a traceback and 1 if the program raises.
 PROGRAMS = """
 import traceback

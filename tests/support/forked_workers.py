@@ -1,8 +1,9 @@
 """The worker of `orch run` as a fork of a fork server: a new interpreter and its imports cost more than most tools.
 
 Whatever the server has imported beyond what a worker imports is taken away again, so the worker has the same modules,
-path, signals, descriptors and `__main__` as a new interpreter (`tests/process/test_forked_workers.py`). Only the worker
-that `orch run` starts before it reads its command line is a fork: at that moment nothing has happened in `orch`.
+path, signals, descriptors and `__main__` as a new interpreter (`tests/process/test_forked_workers.py`). The worker that
+`orch run` starts before it reads its command line is a fork of `orch`: at that moment nothing has happened in it. Later
+ones, of a watch and of `run --changed`, are forks of a fork that was made then (`forker.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,16 @@ import msgspec
 
 from discover_orch.worker.spawn import PipeEnds
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # it imports what no worker does
+    from tests.support.forker import Forker
+
 #: What no worker imports, and the folders that were searched for it.
 OWN_PACKAGE = __name__.partition(".")[0]
 OWN_PLACES = (os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__)))
+#: With one of these a command may start workers after it has read its command line.
+LATER = frozenset({"watch", "--changed"})
+RUNS_NOTHING = frozenset({"-n", "--dry-run", "--help"})
 
 
 class StartWorker(BaseException):
@@ -68,6 +76,9 @@ class ForkedWorkers:
     def run(self, command: Callable[[], None]) -> Callable[[], None]:
         """Runs `orch`, which ends the process. In a worker it returns the rest of its life, to be called where nothing
         else is on the stack."""
+        words = {*sys.argv}
+        if words & LATER and not words & RUNS_NOTHING and (fd := self._fork_forker()):
+            return lambda: self.serve(fd)
         try:
             command()
         except StartWorker as start:
@@ -75,7 +86,42 @@ class ForkedWorkers:
             return lambda: self._work(code)
         raise AssertionError("orch has not ended the process")
 
+    def serve(self, fd: int) -> None:
+        """As a forker with this socket. Returns in each worker, at the end of its life."""
+        from tests.support.forker import wait_for_first_order, wait_for_order
+
+        wait_for_first_order(fd)
+        self._forget()
+        gc.freeze()
+        self._execute(wait_for_order(fd))
+
+    def _fork_forker(self) -> int:
+        """Its socket in the new process, 0 in this one."""
+        from tests.support.forker import Forker, can_fork, make_sockets
+
+        if not can_fork():
+            return 0
+        ours, theirs = make_sockets()
+        pid = os.fork()
+        if pid:
+            os.close(theirs)
+            fork_workers_by(Forker(pid, ours))
+            return 0
+        os.setpgid(0, 0)
+        os.close(ours)
+        for number in range(
+            3
+        ):  # else who reads the output of `orch` would wait for the end of this process
+            os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), number)
+        return theirs
+
     def _work(self, code: str) -> None:
+        self._forget()
+        close_as_exec_does()
+        self._execute(code)
+
+    def _forget(self) -> None:
+        """What only `orch` has imported."""
         main = sys.modules["__main__"].__dict__
         # Taking modules down would take longer than all the rest.
         _keep_for_ever([self, main.copy(), *sys.modules.values()])
@@ -95,9 +141,40 @@ class ForkedWorkers:
         for name in [*main]:
             if not name.startswith("__"):
                 del main[name]
-        _close_as_exec_does()
+
+    def _execute(self, code: str) -> None:
         gc.enable()
-        exec(compile(code, "<string>", "exec"), main)
+        exec(compile(code, "<string>", "exec"), sys.modules["__main__"].__dict__)
+
+
+def fork_workers_by(forker: Forker) -> None:
+    """From now on this process starts workers with this forker, and as ever when it has ended."""
+    from tests.support.forker import Order
+
+    spawn = PipeEnds.spawn
+
+    def fork(self: PipeEnds, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
+        given = self._given
+        targets = {target for _, target in given}
+        inherited = [(fd, fd) for fd in range(3) if fd not in targets and _is_open(fd)]
+        try:
+            pid = forker.fork(
+                Order(
+                    what=code,
+                    folder=os.getcwd(),
+                    environment=os.environ,
+                    given=[*given, *inherited],
+                    default=default,
+                    mask=mask,
+                )
+            )
+        except OSError:
+            return spawn(self, code, default=default, mask=mask)
+        for theirs, _ in given:
+            os.close(theirs)
+        return pid
+
+    PipeEnds.spawn = fork  # type: ignore[method-assign]
 
 
 def build_decoders(kind: type[msgspec.Struct] = msgspec.Struct) -> None:
@@ -136,11 +213,19 @@ def _fork(
     raise StartWorker(code)
 
 
-def _close_as_exec_does() -> None:
+def close_as_exec_does() -> None:
     for fd in map(int, os.listdir("/dev/fd")):
         with contextlib.suppress(OSError):  # that of the listing itself
             if fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
                 os.close(fd)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
 
 
 def _keep_for_ever(something: object) -> None:

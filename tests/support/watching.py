@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.editors import save
+from tests.support.fork_server import ORCH_FORKER
+from tests.support.forker import Order, can_fork, find_forker
 from tests.support.project_builder import clean_environment
 from tests.support.running import DEADLINE, SIGNALS, find_marked, is_gone, wait_until
 
@@ -275,19 +277,27 @@ class Watching:
 
 @contextlib.contextmanager
 def watching(
-    root: Path, *words: str, keys: str = "pipe", waits: bool = True, **environment: str
+    root: Path,
+    *words: str,
+    keys: str = "pipe",
+    waits: bool = True,
+    forks: bool = True,
+    **environment: str,
 ) -> Iterator[Watching]:
     """`orch watch --json` in a process group of its own, once it waits after its first run.
 
     `keys` is its standard input: a pipe, nothing (/dev/null), or closed. With `waits=False` it has just been started.
-    The sentinel is added to the project.
+    The sentinel is added to the project. Without `forks` it and its workers are new interpreters, which start later
+    and have the mark in their environment.
     """
     if not (root / SENTINEL).exists():
         (root / SENTINEL).parent.mkdir(parents=True, exist_ok=True)
         (root / SENTINEL).write_text(sentinel_text(0))
     mark = f"mark-{os.getpid()}-{os.urandom(4).hex()}"
     errors = root.parent / f"stderr-{mark}"
-    watch = _start(root, words, keys, errors, {MARK: mark, **environment})
+    needs_own = keys == "closed" or any(one.startswith("PYTHON") for one in environment)
+    forks = forks and can_fork() and not needs_own
+    watch = _start(root, words, keys, errors, {MARK: mark, **environment}, forks=forks)
     try:
         if waits and "--no-initial" not in words:
             watch.next_run()
@@ -299,32 +309,63 @@ def watching(
 
 
 def _start(
-    root: Path, words: tuple[str, ...], keys: str, errors: Path, environment: Mapping[str, str]
+    root: Path,
+    words: tuple[str, ...],
+    keys: str,
+    errors: Path,
+    environment: Mapping[str, str],
+    *,
+    forks: bool,
 ) -> Watching:
     out, their_out = os.pipe()
     their_errors = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     their_keys, ours = os.pipe() if keys == "pipe" else (os.open(os.devnull, os.O_RDONLY), -1)
-    argv = [sys.executable, "-m", "discover_orch", "-C", str(root), "watch", "--json", *words]
+    words = ("-C", str(root), "watch", "--json", *words)
+    start = _fork if forks else _spawn
     try:
-        pid = os.posix_spawn(
-            sys.executable,
-            argv,
-            clean_environment(**environment),
-            file_actions=[
-                (os.POSIX_SPAWN_CLOSE, 0)
-                if keys == "closed"
-                else (os.POSIX_SPAWN_DUP2, their_keys, 0),
-                (os.POSIX_SPAWN_DUP2, their_out, 1),
-                (os.POSIX_SPAWN_DUP2, their_errors, 2),
-            ],
-            setpgroup=0,
-            setsigdef=SIGNALS,
-        )
+        pid = start(words, environment, [(their_keys, 0), (their_out, 1), (their_errors, 2)], keys)
     finally:
         os.close(their_out)
         os.close(their_errors)
         os.close(their_keys)
     return Watching(root, pid, out, ours, errors, environment[MARK])
+
+
+def _spawn(
+    words: tuple[str, ...],
+    environment: Mapping[str, str],
+    given: list[tuple[int, int]],
+    keys: str,
+) -> int:
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "discover_orch", *words],
+        clean_environment(**environment),
+        file_actions=[
+            (os.POSIX_SPAWN_CLOSE, 0)
+            if target == 0 and keys == "closed"
+            else (os.POSIX_SPAWN_DUP2, fd, target)
+            for fd, target in given
+        ],
+        setpgroup=0,
+        setsigdef=SIGNALS,
+    )
+
+
+def _fork(
+    words: tuple[str, ...],
+    environment: Mapping[str, str],
+    given: list[tuple[int, int]],
+    _: str,
+) -> int:
+    order = Order(
+        what=words,
+        folder=os.getcwd(),
+        environment=clean_environment(**environment),
+        given=given,
+        default=SIGNALS,
+    )
+    return find_forker(ORCH_FORKER).fork(order)
 
 
 def sentinel_text(number: int) -> str:
