@@ -271,5 +271,5 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
         return ABSENT, ""
     except OSError as error:
         return f"unreadable {error.errno}", ""
-    is_sure = not is_racy(mark, started) and signature_of(full) == mark
-    return hasher.hexdigest(), mark if is_sure else ""
+    is_old = not is_racy(mark, started) and found.st_mtime_ns < started
+    return hasher.hexdigest(), mark if is_old and signature_of(full) == mark else ""
