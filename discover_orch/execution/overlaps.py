@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
+from discover_orch.model.observation import Observation
 from discover_orch.model.table_name import named_table
 
 
@@ -16,9 +19,14 @@ class Overlaps:
         self._running: list[str] = []
         self._pairs: list[tuple[str, str]] = []
         self._flows: dict[str, Dataflow] = {}
+        self._partners: dict[str, set[str]] = {}
+        self._seen: dict[str, Observation] = {}  # of those that have ended
 
     def begin(self, module: str) -> None:
-        self._pairs += [(other, module) for other in self._running]
+        for other in self._running:
+            self._pairs.append((other, module))
+            self._partners.setdefault(other, set()).add(module)
+            self._partners.setdefault(module, set()).add(other)
         self._running.append(module)
 
     def end(self, module: str) -> None:
@@ -28,6 +36,28 @@ class Overlaps:
     def add_flow(self, module: str, flow: Dataflow) -> None:
         if self._pairs:
             self._flows[module] = flow
+
+    def without_others(self, module: str, seen: Observation) -> Observation:
+        """The same without files that only the kernel saw being written, and that a tool wrote that ran at the same
+        time and has ended."""
+        ended = [self._seen[one] for one in self._partners.get(module, ()) if one in self._seen]
+        others = {path for one in ended for path in one.written}
+        self._seen[module] = seen
+        strange = others & _find_only_written(seen)
+        if not strange:
+            return seen
+        kept = tuple(path for path in seen.native_written if path not in strange)
+        return replace(seen, native_written=kept)
+
+    def find_written_for_others(self, module: str) -> Iterator[tuple[str, set[str]]]:
+        """For a tool that has ended: each tool that ended while it ran, with the files that only the kernel saw being
+        written by it, and that this tool wrote."""
+        written = {*self._seen[module].written}
+        for other in self._partners.get(module, ()) if written else ():
+            if other in self._seen:
+                found = written & _find_only_written(self._seen[other])
+                if found:
+                    yield other, found
 
     def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
         """A warning for each pair of tools that should not have run at the same time."""
@@ -45,6 +75,11 @@ class Overlaps:
                     hint="check their results with orch status; from now on they run one after the other",
                     severity="warning",
                 )
+
+
+def _find_only_written(seen: Observation) -> set[str]:
+    """What only the kernel saw, and not being read: that may be an input."""
+    return {*seen.native_written}.difference(row[0] for row in seen.native_read)
 
 
 def _shared(one: Dataflow, other: Dataflow) -> list[str]:

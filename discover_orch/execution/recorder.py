@@ -297,6 +297,10 @@ class Recorder:
         status = SETTLED if event.is_settled else event.status
         last = LastOutcome(run=self.run, status=status, at=timestamp(), duration=event.duration)
         before = results.find(module)
+        if self._is_parallel and event.seen is not None:
+            event = replace(event, seen=self._overlaps.without_others(module, event.seen))
+            for other, paths in self._overlaps.find_written_for_others(module):
+                results.drop_writes(other, paths)
         self._attempts.add_event(event)
         found: list[Problem] = []
         if event.is_settled or (event.seen is None and event.status != "passed"):

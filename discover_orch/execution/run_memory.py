@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from msgspec.structs import replace
+
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
@@ -15,6 +17,7 @@ from discover_orch.staleness.current_databases import CurrentDatabase, CurrentDa
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,
+    OUT_OF_ORDER,
     Key,
     Seq,
     Success,
@@ -58,6 +61,20 @@ class ResultRecord:
         """As `write`, for this run alone until it is written."""
         self._found[result.module] = result
         self._written.add(result.module, result.writes)
+
+    def drop_writes(self, module: str, paths: Iterable[str]) -> None:
+        """Only the kernel saw that these files were written while the tool ran, and another tool has written them."""
+        before, keys = self.find(module), {f"file:{path}" for path in paths}
+        success = before.success
+        if success is not None:
+            inputs = {
+                key: version
+                for key, version in success.inputs.other.items()
+                if key not in keys or version != OUT_OF_ORDER
+            }
+            success = replace(success, inputs=replace(success.inputs, other=inputs))
+        writes = {key: one for key, one in before.writes.items() if key not in keys}
+        self.write(replace(before, success=success, writes=writes))
 
     def place(self, module: str) -> int:
         """The place of the tool in the order of all."""

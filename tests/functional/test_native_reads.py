@@ -195,3 +195,41 @@ def test_a_folder_that_native_code_or_a_child_lists_and_a_file_that_it_misses_co
     assert ran(answer) == ["one"], answer.text
     assert "2" in (root / "out/one.txt").read_text()
     assert reasons(orch) == {}
+
+
+@needs_kernel_events
+def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
+    project: Project, orch: Orch
+) -> None:
+    """All three tools have the kernel's events, and each writes while the others run."""
+    names = ("one", "two", "three")
+    body = """
+        import os, subprocess, sys, time
+        STAGE = "s"
+        AFTER = ()
+        def meet(kind, run):
+            open(f"../{kind}-{run}-NAME", "w").close()
+            deadline = time.monotonic() + 60
+            while not all(os.path.exists(f"../{kind}-{run}-{one}") for one in ALL):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        def run(*, number: int):
+            subprocess.run([sys.executable, "-c", ""], check=True)
+            meet("began", number)
+            open("NAME.txt", "w").close()
+            meet("wrote", number)
+        """
+    project(
+        {
+            "orch.toml": "jobs = 3\n",
+            **{
+                f"src/{one}.py": body.replace("NAME", one).replace("ALL", str(names))
+                for one in names
+            },
+        }
+    )
+    for number in ("1", "2", "3"):
+        assert orch("run", "--number", number).code == 0
+        tools = orch("status", "--json", "--number", number).json["tools"]
+        assert {tool["name"]: tool["state"] for tool in tools} == dict.fromkeys(names, "fresh")
+    assert "by a library" not in orch("status", "one").out
