@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.fork_server import ORCH, ORCH_AND_WORKERS, ForkServer
+from discover_orch.worker.spawn import PipeEnds
+from tests.support.fork_server import ORCH, ORCH_AND_WORKERS, WORKERS_FORKER, ForkServer
+from tests.support.forked_workers import spawn_by
+from tests.support.forker import can_fork, find_forker
 from tests.support.project_builder import Answer, run_orch, write_files
 
 # What is started in this process's own environment finds the same as what a test starts with `clean_environment`;
@@ -84,6 +87,17 @@ def drivers_server() -> Iterator[ForkServer]:
     """For the tests of PostgreSQL: their commands need its driver, and workers are no forks."""
     with ForkServer(ORCH) as server:
         yield server
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that the process of the tests starts are forks of one interpreter."""
+    if can_fork():
+        monkeypatch.setattr(
+            PipeEnds,
+            "spawn",
+            spawn_by(lambda: find_forker(WORKERS_FORKER, os.environ), PipeEnds.spawn),
+        )
 
 
 @pytest.fixture

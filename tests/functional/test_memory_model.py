@@ -39,6 +39,8 @@ from tests.support.memory_model import (
 )
 from tests.support.project_builder import write_files
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SINCES = (None, "x")
 TARGETS: tuple[tuple[str, ...], ...] = (
     (),

@@ -12,6 +12,8 @@ from discover_orch.worker.protocol import Finish, StepFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def test_each_line_comes_when_it_is_printed(project: Project) -> None:
     root = project(

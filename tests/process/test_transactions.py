@@ -14,6 +14,8 @@ from discover_orch.worker.protocol import StepFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def tool(body: str, fails: bool = False) -> str:
     lines = "".join(f"    {line}\n" for line in body.splitlines())

@@ -103,7 +103,14 @@ from tests.support.forker import wait_for_order
 work = do(wait_for_order(fd))
 work()
 """
-WORKERS_FORKER = f"{_WORKERS}workers.serve(fd)\n"
+_ROOT = str(Path(__file__).parents[2])
+WORKERS_FORKER = f"""
+import sys
+sys.path.insert(0, {_ROOT!r})
+{_WORKERS}
+workers.leave_out({_ROOT!r})
+workers.serve(fd)
+"""
 #: The command is one word, a program. Like an interpreter it ends with a traceback and 1 if the program raises.
 PROGRAMS = """
 import traceback

@@ -56,6 +56,10 @@ class ForkedWorkers:
         self._places = sys.path_importer_cache.keys() - {*OWN_PLACES}
         self._filters = warnings.filters[:]
 
+    def leave_out(self, place: str) -> None:
+        """This is on the path for the forker alone."""
+        self._path.remove(place)
+
     def install(self) -> None:
         """From now on early workers are forks. To be called when all is imported that commands need."""
         from discover_orch.cli.app import run_command_line
@@ -105,7 +109,8 @@ class ForkedWorkers:
         pid = os.fork()
         if pid:
             os.close(theirs)
-            fork_workers_by(Forker(pid, ours))
+            forker = Forker(pid, ours)
+            PipeEnds.spawn = spawn_by(lambda: forker, PipeEnds.spawn)  # type: ignore[method-assign]
             return 0
         os.setpgid(0, 0)
         os.close(ours)
@@ -147,18 +152,19 @@ class ForkedWorkers:
         exec(compile(code, "<string>", "exec"), sys.modules["__main__"].__dict__)
 
 
-def fork_workers_by(forker: Forker) -> None:
-    """From now on this process starts workers with this forker, and as ever when it has ended."""
-    from tests.support.forker import Order
+Spawn = Callable[..., int]  # as `PipeEnds.spawn`
 
-    spawn = PipeEnds.spawn
+
+def spawn_by(find_forker: Callable[[], Forker], spawn: Spawn) -> Spawn:
+    """A `PipeEnds.spawn` that forks workers; `spawn` starts them where the forker cannot."""
+    from tests.support.forker import Order
 
     def fork(self: PipeEnds, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
         given = self._given
         targets = {target for _, target in given}
         inherited = [(fd, fd) for fd in range(3) if fd not in targets and _is_open(fd)]
         try:
-            pid = forker.fork(
+            pid = find_forker().fork(
                 Order(
                     what=code,
                     folder=os.getcwd(),
@@ -174,7 +180,7 @@ def fork_workers_by(forker: Forker) -> None:
             os.close(theirs)
         return pid
 
-    PipeEnds.spawn = fork  # type: ignore[method-assign]
+    return fork
 
 
 def build_decoders(kind: type[msgspec.Struct] = msgspec.Struct) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 
 from discover_orch.worker.child_processes import become_subreaper
 from tests.support.forked_workers import close_as_exec_does
-from tests.support.project_builder import clean_environment
 
 FORKERS_FD = 20
 LONGEST, MOST_FDS = 1 << 17, 128  # of one order
@@ -45,12 +44,12 @@ class Forker:
     def __init__(self, pid: int, end: int) -> None:
         self.pid = pid
         self._end = socket.socket(fileno=end)
-        self._owner = os.getpid()
+        self.owner = os.getpid()
         self._lock = threading.Lock()
 
     def fork(self, order: Order) -> int:
         """The process id. Raises OSError if the forker has ended, or belongs to another process."""
-        if os.getpid() != self._owner:
+        if os.getpid() != self.owner:
             raise OSError("the forker starts processes for the one that has started it")
         given = [*order.given]
         text = {
@@ -70,22 +69,20 @@ class Forker:
         return int(pid)
 
     def is_alive(self) -> bool:
-        if os.getpid() != self._owner:
-            return False
         try:
             return os.waitpid(self.pid, os.WNOHANG)[0] == 0
         except ChildProcessError:  # a test has ended all children of its process
             return False
 
 
-def start_forker(code: str) -> Forker:
+def start_forker(code: str, environment: Mapping[str, str]) -> Forker:
     """A new interpreter that runs `code`, in which `fd` is the number of the forker's socket."""
     ours, theirs = make_sockets()
     try:
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-c", f"fd = {FORKERS_FD}\n{code}"],
-            clean_environment(),
+            environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -107,11 +104,14 @@ def can_fork() -> bool:
 _forkers: dict[str, Forker] = {}
 
 
-def find_forker(code: str) -> Forker:
-    """The one that runs `code`. It lives as long as this process, or until a test ends all child processes."""
+def find_forker(code: str, environment: Mapping[str, str]) -> Forker:
+    """The one that runs `code`. It lives as long as this process, or until a test ends all child processes.
+    Raises OSError."""
     found = _forkers.get(code)
+    if found is not None and found.owner != os.getpid():
+        raise OSError("this fork of the process of the tests ends too soon for a forker of its own")
     if found is None or not found.is_alive():
-        found = _forkers[code] = start_forker(code)
+        found = _forkers[code] = start_forker(code, environment)
         from discover_orch.execution import supervisor  # which no forker imports
 
         if supervisor._others is not None:  # what later workers leave behind is ended, but not this

@@ -365,7 +365,7 @@ def _fork(
         given=given,
         default=SIGNALS,
     )
-    return find_forker(ORCH_FORKER).fork(order)
+    return find_forker(ORCH_FORKER, clean_environment()).fork(order)
 
 
 def sentinel_text(number: int) -> str:

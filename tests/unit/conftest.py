@@ -13,7 +13,7 @@ from tests.support.watched import FILES, Watch, Watched
 
 
 @pytest.fixture
-def watch(project: Project) -> Iterator[Watch]:
+def watch(project: Project, forked_workers: None) -> Iterator[Watch]:
     """Starts a watch on these files beside the usual ones, and takes its first run."""
     made: list[Watched] = []
 

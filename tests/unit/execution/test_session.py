@@ -33,6 +33,8 @@ from discover_orch.worker.protocol import Prepare
 from tests.conftest import Project as MakeProject
 from tests.support.values import make_conf, make_facts, make_project, make_registry
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 HANDLED = (*STOPPING, signal.SIGTSTP)
 
 

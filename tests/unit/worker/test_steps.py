@@ -13,6 +13,8 @@ from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.worker.protocol import DebugStarted, StepFinished, Terminal, WireArgument
 from tests.support.driven_worker import DrivenWorker
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 Project = Callable[[Mapping[str, str | bytes]], Path]
 
 
