@@ -77,7 +77,9 @@ def main(forks: int = 0) -> None:
         native = NativeFiles(ObservedPaths(order.root))
         order = channel.receive()
     if isinstance(order, Prepare):
-        project = project or ProjectCode(order.root, order.pythonpath)
+        place = order.root, order.pythonpath
+        if project is None or (project.root, project.pythonpath) != place:
+            project = ProjectCode(*place)
         Worker(order, project, channel, capture, interrupts, native).serve()
 
 

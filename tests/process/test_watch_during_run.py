@@ -131,7 +131,7 @@ def test_a_tool_that_comes_back_while_what_it_reads_is_made_runs_afterwards(
         assert "b" in changed["tools"]
         assert (changed["stale"], changed["stays_stale"]) == ([], [])
         (root / "go").touch()
-        watch.wait_for("tool_output", name="b", text="new\n0\n")
+        watch.until(lambda: any(run.output.get("b") == "new\n0\n" for run in watch.runs), "b")
         assert {one.status for one in watch.settle()} == {"passed"}, watch.story()
 
 
