@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from discover_orch.execution.worker_shutdown import WorkerEnded
 from discover_orch.worker.protocol import Finish
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-
-pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def test_a_thread_that_never_ends_is_named_and_killed_after_two_seconds(project: Project) -> None:
