@@ -277,13 +277,13 @@ class SharedWrites:
         seen: set[Key] = set()
         several: set[Key] = set()
         for result in results:
-            keys = result.writes.keys()
-            several |= keys & seen
-            seen |= keys
+            # An intersection with the keys of a dictionary would go through all that was seen.
+            several.update(filter(seen.__contains__, result.writes))
+            seen.update(result.writes)
         self._several = {key for key in several if not is_table_list(key)}
         places: dict[Key, list[int]] = {key: [] for key in self._several}
         for place, result in enumerate(results if places else ()):
-            for key in result.writes.keys() & places.keys():
+            for key in filter(places.__contains__, result.writes):
                 places[key].append(place)
         self._places = places
         #: The least number of the writes at each of these places and after it.
