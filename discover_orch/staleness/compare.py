@@ -5,7 +5,9 @@ Keys are compared by their versions, and what has none by sequence numbers. Pure
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -275,15 +277,22 @@ class SharedWrites:
         seen: set[Key] = set()
         several: set[Key] = set()
         for result in results:
-            keys = result.writes.keys()
-            several |= keys & seen
-            seen |= keys
+            # An intersection with the keys of a dictionary would go through all that was seen.
+            several.update(filter(seen.__contains__, result.writes))
+            seen.update(result.writes)
         self._several = {key for key in several if not is_table_list(key)}
         places: dict[Key, list[int]] = {key: [] for key in self._several}
         for place, result in enumerate(results if places else ()):
-            for key in result.writes.keys() & places.keys():
+            for key in filter(places.__contains__, result.writes):
                 places[key].append(place)
         self._places = places
+        #: The least number of the writes at each of these places and after it.
+        self._least = {
+            key: [*accumulate((results[place].writes[key].seq for place in reversed(some)), min)][
+                ::-1
+            ]
+            for key, some in places.items()
+        }
 
     def find_out_of_order(self, place: int) -> list[Key]:
         """What the tool at `place` has used as a later one had left it, though an earlier one makes it. What the
@@ -296,13 +305,17 @@ class SharedWrites:
         written = {key for key, one in result.writes.items() if one.seq >= success.ended}
         return [
             key
-            for key in (read | written) & self._several
+            for key in sorted((read | written) & self._several)
             if self._is_out_of_order(key, place, success.asof, is_read=key in read)
         ]
 
     def _is_out_of_order(self, key: Key, place: int, asof: Seq, *, is_read: bool) -> bool:
+        places = self._places[key]
+        after = bisect_right(places, place)
+        if after == len(places) or self._least[key][after] >= asof:
+            return False  # the usual case
         own, made, later = self._results[place].writes, 0, 0
-        for other in self._places[key]:
+        for other in places:
             writes = self._results[other].writes
             if other == place or (not is_read and only_add(key, own, writes)):
                 continue
