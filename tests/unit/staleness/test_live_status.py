@@ -264,7 +264,7 @@ def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
     assert live.states == {}
 
 
-def test_a_new_default_is_shown_and_a_save_is_told_by_its_file(live: Live) -> None:
+def test_a_new_default_is_shown_and_a_save_names_its_file(live: Live) -> None:
     text = FILES["src/d.py"].replace("str = 'x'", "str = 'y'")
     assert names(live.save({"src/d.py": text})) == {"d": "src/d.py changed"}
     assert live.states == {"d": ("src/d.py changed", "--since: x → y (the default)")}
