@@ -11,12 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.cli.file_output import STANDARD_OUTPUT, check_file_option, open_file, write_file
 from discover_orch.cli.history_command import read_run
-from discover_orch.cli.options import (
-    RUN,
-    Context,
-    common_options,
-    json_option,
-)
+from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
 from discover_orch.render.markup import escape

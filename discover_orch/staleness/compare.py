@@ -268,8 +268,8 @@ def find_overwritten(
 
 
 class SharedWrites:
-    """What several tools have written. Where the order of tools is another one than when they ran, a tool may have
-    used it as a tool that now is after it had left it."""
+    """What several tools have written. Where the order of tools has changed since they ran, a tool may have used what
+    a tool that now runs later had written."""
 
     def __init__(self, results: Sequence[ToolResult]) -> None:
         """`results` are in the order of all tools."""

@@ -21,9 +21,8 @@ from discover_orch.worker.project_imports import (
 def find_uncompiled(paths: Iterable[str]) -> list[str]:
     """Those of these source files that have no bytecode file."""
     found = []
-    present: dict[
-        str, tuple[str, frozenset[str]]
-    ] = {}  # folder → ending of its bytecode, and names
+    #: By folder: the ending of the names of its bytecode files, and their names.
+    present: dict[str, tuple[str, frozenset[str]]] = {}
     for path in paths:
         folder, _, name = path.rpartition(os.sep)
         if folder not in present:
