@@ -237,9 +237,8 @@ def find_overwritten(
 ) -> dict[str, Overwritten]:
     """The tools of `earlier` that must run again before the tool at `place` can, each with what is no longer as it
     left it: this tool or a later one has changed it since. What this one changed does not count if it is
-    repeatable. `out_of_order` is what `SharedWrites` finds."""
+    repeatable. `out_of_order` is what it used out of order."""
     success = result.success
-    inputs = success.inputs if success else result.tried
     read = find_read(result)
     found: dict[str, Overwritten] = {}
     for other in earlier:
@@ -255,8 +254,7 @@ def find_overwritten(
                 and not (writer.place == place and is_repeatable)
             )
             # Unless the other tool has made it anew since.
-            is_out_of_order = inputs.other.get(key) == OUT_OF_ORDER or key in out_of_order
-            was_moved = is_out_of_order and success and seq < success.asof
+            was_moved = key in out_of_order and success and seq < success.asof
             if is_moved or was_moved:
                 found[other.module] = (
                     _tell_overwritten(key, written, writer, writers)
@@ -325,6 +323,12 @@ class SharedWrites:
             elif other > place and seq < asof:
                 later = max(later, seq)
         return 0 < made < later
+
+
+def find_marked_out_of_order(result: ToolResult) -> list[Key]:
+    """What the tool was seen to use out of order when it ran."""
+    known = result.success.inputs.other if result.success else {}
+    return [key for key, version in known.items() if version == OUT_OF_ORDER]
 
 
 def find_read(result: ToolResult) -> dict[Key, None]:

@@ -24,6 +24,7 @@ from discover_orch.staleness.compare import (
     compare,
     find_disturbed,
     find_left_behind,
+    find_marked_out_of_order,
     find_overwritten,
     find_read,
 )
@@ -34,6 +35,7 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
     WrittenKeys,
+    find_writer,
     find_writers,
 )
 from discover_orch.staleness.import_graph import CodeState
@@ -195,10 +197,20 @@ class Status:
         """The part of `_find_overwritten` that follows from the results alone, so it is found once."""
         place, registry = self._place[module], self._registry
         result = self._results[place]
-        others: Collection[str] = registry.flow.get(module, ())
+        out_of_order = {*self._out_of_order(place), *find_marked_out_of_order(result)}
+        # What only the kernel saw the tool read is in no data flow,
+        unseen = {
+            key
+            for key in find_read(result)
+            if key in out_of_order
+            or ((writer := find_writer(key, self._writers)) and writer.place >= place)
+        }
         if registry.flows[module].is_unclear or result.last.status not in WELL:
-            # What a failed attempt or an unseen statement has written is in no data flow.
-            others = self._written().find((*find_read(result), *result.writes))
+            # nor is what a failed attempt or an unseen statement has written.
+            unseen |= result.writes.keys()
+        others = {*registry.flow.get(module, ())}
+        if unseen:
+            others |= self._written().find(unseen)
         earlier = sorted(at for other in others if (at := self._place[other]) < place)
         return find_overwritten(
             result,
@@ -206,7 +218,7 @@ class Status:
             [self._results[at] for at in earlier],
             self._writers,
             is_repeatable=registry.tools[module].is_repeatable,
-            out_of_order=self._out_of_order(place),
+            out_of_order=out_of_order,
         )
 
     def _find_written(self) -> WrittenKeys:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.remembered import ran, reasons
+from tests.support.remembered import change, ran, reasons
 
 needs_kernel_events = pytest.mark.skipif(
     sys.platform != "linux", reason="what native code lists is seen on Linux only"
@@ -233,3 +233,50 @@ def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
         tools = orch("status", "--json", "--number", number).json["tools"]
         assert {tool["name"]: tool["state"] for tool in tools} == dict.fromkeys(names, "fresh")
     assert "by a library" not in orch("status", "one").out
+
+
+@needs_kernel_events
+def test_a_file_that_only_the_kernel_saw_being_read_is_made_anew_before_it_is_read_again(
+    project: Project, orch: Orch
+) -> None:
+    """A later tool has replaced it. The reader comes after its maker in no data flow."""
+    root = project(
+        {
+            "orch.toml": 'stages = ["load", "show"]\n',
+            "src/make.py": """
+                from pathlib import Path
+                STAGE = "load"
+                def run():
+                    Path("made.txt").write_text("made")
+                """,
+            "src/read.py": """
+                import ctypes
+                STAGE = "load"
+                ORCH = {"outputs": []}
+                def run():
+                    libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(100)
+                    fd = libc.open(b"made.txt", 0)
+                    libc.read(fd, buffer, 100)
+                    libc.close(fd)
+                    print("read", buffer.value.decode())
+                """,
+            "src/replace.py": """
+                from pathlib import Path
+                STAGE = "show"
+                ORCH = {"inputs": []}
+                def run():
+                    Path("made.txt").write_text("replaced")
+                """,
+        }
+    )
+    for begin in (
+        lambda: orch("run", "read"),  # reads what a later tool has left
+        lambda: change(root / "src/read.py", "print(", "print('again', "),
+    ):
+        assert orch("run").code == 0
+        begin()
+        assert "made.txt is no longer as make left it" in reasons(orch)["make"]
+        answer = orch("run", "--changed", "--json")
+        assert ran(answer) == ["make", "read", "replace"], answer.text
+        assert "read made" in answer.text.replace("again ", "")
+        assert reasons(orch) == {}

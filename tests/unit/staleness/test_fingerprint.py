@@ -16,6 +16,7 @@ from discover_orch.staleness.compare import (
     Upstream,
     compare,
     find_disturbed,
+    find_marked_out_of_order,
     find_overwritten,
     judge,
 )
@@ -489,7 +490,8 @@ def test_what_was_used_out_of_order_is_made_again() -> None:
     me = succeeded(other={"file:x": OUT_OF_ORDER})
     first = wrote("first", "file:x", 5)
     writers = find_writers(enumerate((first, me)))
-    assert find_overwritten(me, 1, [first], writers, is_repeatable=False) == {
+    marked = find_marked_out_of_order(me)
+    assert find_overwritten(me, 1, [first], writers, is_repeatable=False, out_of_order=marked) == {
         "first": Overwritten("file:x")
     }
 
