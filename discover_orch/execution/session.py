@@ -26,16 +26,13 @@ from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.start_of_run import compile_new_files
-from discover_orch.execution.step_queue import WRITES, SideBySide, can_overlap
+from discover_orch.execution.step_queue import SideBySide, build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
-from discover_orch.model.tool import Tool
-from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.current import takes_connection
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
@@ -124,7 +121,7 @@ def run_plan(
                 commit=_find_commit(project, executor),
             )
             if jobs > 1 and queue is None and len(plan.steps) > 1:
-                idle = _nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
+                idle = nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
                 events = _insert(RunNote(problem=idle), events)
             yield from _carry_out(
                 events, plan, project, executor, signals, recorder, has_alarm=not is_guest
@@ -299,60 +296,6 @@ def _random() -> float:
     import random  # takes 2 ms, and few runs need it
 
     return random.random()
-
-
-def _find_waits(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
-) -> tuple[Waits, ...]:
-    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
-    return find_waits(plan.steps, registry, counts_as_declared)
-
-
-def build_queue(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
-) -> SideBySide | None:
-    """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
-    SQLite database."""
-    waits = _find_waits(plan, registry, project, has_known_flow)
-    tools = [step.tool for step in plan.steps]
-    needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
-    if is_sqlite(registry, project):
-        for tool in tools:
-            if not takes_connection(tool, registry):
-                continue
-            flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            if flow.tables_written or project.ledger or not has_known_flow(tool):
-                needs[tool.module] = {**tool.tokens, WRITES: 1}
-    modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
-    if not can_overlap(SideBySide(modules, waits, needs, tokens)):
-        return None
-    return SideBySide(modules, waits, needs, tokens)
-
-
-def _nothing_to_overlap(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
-) -> Problem:
-    waits = _find_waits(plan, registry, project, has_known_flow)
-    if can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {})):
-        hint = "they wait for each other's tokens"
-        takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
-        if takes_conn and is_sqlite(registry, project):
-            hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
-    else:
-        hint = "add AFTER = () to tools that do not depend on others of their stage"
-        if project.parallel == "declared":
-            hint += ', or set parallel = "observed"'
-        hint += "; orch check --jobs shows which"
-    return Problem(
-        code="nothing-to-overlap",
-        message="no two of these tools may run at the same time, so more than one worker does not help",
-        hint=hint,
-        severity="warning",
-    )
-
-
-def is_sqlite(registry: Registry, project: Project) -> bool:
-    return project.database.startswith("sqlite:") and not uses_get_connection(registry, project)
 
 
 def absolute_pythonpath(project: Project) -> tuple[str, ...]:

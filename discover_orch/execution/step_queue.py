@@ -9,9 +9,15 @@ import itertools
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from discover_orch.planning.parallel import Waits
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import Tool
+from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
+from discover_orch.planning.plan import Plan
+from discover_orch.staleness.current import takes_connection
 
 #: Tokens and how many of each.
 _Needs = tuple[tuple[str, int], ...]
@@ -226,3 +232,58 @@ def can_overlap(queue: SideBySide) -> bool:
 
 
 StepQueue = OneByOne | SideBySide
+
+
+def build_queue(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> SideBySide | None:
+    """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
+    SQLite database."""
+    waits = _find_waits(plan, registry, project, has_known_flow)
+    tools = [step.tool for step in plan.steps]
+    needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
+    if _is_sqlite(registry, project):
+        for tool in tools:
+            if not takes_connection(tool, registry):
+                continue
+            flow = registry.flows.get(tool.module, NO_DATAFLOW)
+            if flow.tables_written or project.ledger or not has_known_flow(tool):
+                needs[tool.module] = {**tool.tokens, WRITES: 1}
+    modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
+    if not can_overlap(SideBySide(modules, waits, needs, tokens)):
+        return None
+    return SideBySide(modules, waits, needs, tokens)
+
+
+def nothing_to_overlap(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> Problem:
+    """What to say where more than one worker was asked for and `build_queue` gives None."""
+    waits = _find_waits(plan, registry, project, has_known_flow)
+    if can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {})):
+        hint = "they wait for each other's tokens"
+        takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
+        if takes_conn and _is_sqlite(registry, project):
+            hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
+    else:
+        hint = "add AFTER = () to tools that do not depend on others of their stage"
+        if project.parallel == "declared":
+            hint += ', or set parallel = "observed"'
+        hint += "; orch check --jobs shows which"
+    return Problem(
+        code="nothing-to-overlap",
+        message="no two of these tools may run at the same time, so more than one worker does not help",
+        hint=hint,
+        severity="warning",
+    )
+
+
+def _find_waits(
+    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+) -> tuple[Waits, ...]:
+    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
+    return find_waits(plan.steps, registry, counts_as_declared)
+
+
+def _is_sqlite(registry: Registry, project: Project) -> bool:
+    return project.database.startswith("sqlite:") and not uses_get_connection(registry, project)
