@@ -20,6 +20,9 @@ from discover_orch.state.store import open_nonblocking
 _SQLITE = b"SQLite format 3\0"
 _SIZE = 100  # bytes of the header
 _WAL_MODE = 2
+_JOURNAL = bytes.fromhex(
+    "d9d505f920a163d7"
+)  # the first bytes of the journal of a transaction that may be undone
 #: The content is compared by this many blocks of this many bytes, spread over the file: 128 kB of it, or all of it.
 _BLOCKS, _BLOCK = 32, 4096
 #: linux/fs.h, linux/stat.h: the number that tells files of one inode apart, and the mask for the time of creation.
@@ -31,7 +34,8 @@ class DatabaseStat(Struct, frozen=True, kw_only=True):
 
     - `birth` is another text for another file of the same inode, or "" where the file system has none: a
       system gives the inode of a removed file to a new one.
-    - `counter` is SQLite's counter of changes. DuckDB has none; its header has an id of the database.
+    - `counter` is SQLite's counter of changes, without a transaction that may still be undone. DuckDB has none; its
+      header has an id of the database.
     - `header` and `content` are hashes; `content` is a sample of a large file.
     - `wal_size`, `wal_mtime_ns`: of the write-ahead log beside it; zeros where there is none or it is empty.
     """
@@ -110,12 +114,22 @@ def read_database(root: str, path: str) -> DatabaseStat | None:
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         ctime_ns=found.st_ctime_ns,
-        counter=int.from_bytes(header[24:28], "big") if is_sqlite else 0,
+        counter=_count_changes(full, header) if is_sqlite else 0,
         header=short_hash(header),
         content=content,
         wal_size=log[0],
         wal_mtime_ns=log[1],
     )
+
+
+def _count_changes(full: str, header: bytes) -> int:
+    """A commit that is cut off has counted already, and is undone by who opens the file next."""
+    counter = int.from_bytes(header[24:28], "big")
+    try:
+        with open(f"{full}-journal", "rb", buffering=0, opener=open_nonblocking) as file:
+            return counter - 1 if counter and file.read(len(_JOURNAL)) == _JOURNAL else counter
+    except OSError:
+        return counter
 
 
 def read_tables(root: str, path: str) -> frozenset[str] | None:

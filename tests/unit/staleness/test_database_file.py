@@ -118,6 +118,27 @@ def test_an_older_copy_of_it_is_another_database(tmp_path: Path) -> None:
     assert not look_at(tmp_path).is_same(before)
 
 
+def test_a_commit_that_was_cut_off_and_is_rolled_back_makes_no_other_database(
+    tmp_path: Path,
+) -> None:
+    """As where its process was killed before it could remove the journal."""
+    path = database(tmp_path / "data.db", 1)
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute(
+            "PRAGMA cache_size = 1"
+        )  # so that the journal is on the disk before the commit
+        conn.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+        os.link(f"{path}-journal", tmp_path / "kept")
+        conn.commit()
+    os.rename(tmp_path / "kept", f"{path}-journal")
+    cut_off = look_at(tmp_path)
+    with closing(sqlite3.connect(path)) as conn:
+        assert [*conn.execute("SELECT x FROM t")] == [(1,)], "not rolled back"
+    now = look_at(tmp_path)
+    assert now.is_same(cut_off)
+    assert now.was_written_since(cut_off)
+
+
 def test_another_copy_with_as_many_changes_has_been_written(tmp_path: Path) -> None:
     database(tmp_path / "data.db", 1)
     before = look_at(tmp_path)
