@@ -390,7 +390,14 @@ class AttemptReader:
         coarse, fine = seen.began
         if not coarse:  # unknown
             return False
-        return changed > (fine if path in self._written else coarse)
+        return changed > fine or (changed > coarse and not self._is_written(path))
+
+    def _is_written(self, path: str) -> bool:
+        """Whether a tool that has ended wrote the file, also under its real name."""
+        real = os.path.realpath(os.path.join(self._root, path))
+        return not self._written.isdisjoint(
+            (path, os.path.relpath(real, os.path.realpath(self._root)))
+        )
 
     def _packages(self, tool: Tool, seen: Observation) -> dict[Key, str]:
         """The distributions of installed modules that it loaded, or that it imports and another tool loaded before."""

@@ -45,7 +45,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status
+from discover_orch.staleness.status import Status, accept_order
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -228,9 +228,13 @@ class RemainingWork:
         for one in present.databases.all_attached():
             one.note_present(memory, now)
         code = present.read_code(self._registry.order)
+        results = {
+            module: self.results.get(module) or ToolResult(module=module)
+            for module in self._registry.order
+        }
         for step in plan.steps:
             tool = step.tool
-            result = self.results.get(tool.module) or ToolResult(module=tool.module)
+            result = results[tool.module]
             if takes_connection(tool, self._registry) and present.database.number > 0:
                 result = move_tables(result, present.database.number)
             params = step_versions(step, self._project.root)
@@ -245,7 +249,11 @@ class RemainingWork:
             )
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
             writes = self._as_present(tool, result)
-            memory.write(replace(result, last=last, success=accepted, writes=writes))
+            results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
+        accepted_modules = {step.tool.module for step in plan.steps}
+        for result in accept_order([*results.values()]):
+            if result.module in accepted_modules:
+                memory.write(result)
         return not memory.is_lost
 
     def find_missing_outputs(self, plan: Plan) -> dict[str, tuple[str, ...]]:

@@ -297,14 +297,15 @@ class SharedWrites:
         earlier one has written since then counts for itself."""
         result = self._results[place]
         success = result.success
-        if not self._several or success is None or success.is_accepted:
+        if not self._several or success is None:
             return []
+        began = min(success.asof, success.ended)  # it was accepted later
         read = {*used_files(success.inputs), *success.tables}
         written = {key for key, one in result.writes.items() if one.seq >= success.ended}
         return [
             key
-            for key in sorted((read | written) & self._several)
-            if self._is_out_of_order(key, place, success.asof, is_read=key in read)
+            for key in sorted((read | written) & self._several - {*success.out_of_order})
+            if self._is_out_of_order(key, place, began, is_read=key in read)
         ]
 
     def _is_out_of_order(self, key: Key, place: int, asof: Seq, *, is_read: bool) -> bool:

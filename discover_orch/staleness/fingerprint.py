@@ -97,6 +97,7 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     it ended. `tables` are keys without a version that it read or looked for in vain. `is_whole`: nothing that it read
     or wrote can have gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
+    `out_of_order` is what it had used out of order before it was accepted.
     """
 
     asof: Seq
@@ -105,6 +106,7 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tables: tuple[Key, ...] = ()
     is_whole: bool = True
     is_accepted: bool = False
+    out_of_order: tuple[Key, ...] = ()
     at: str = ""
     duration: float = 0.0
     marks: Mapping[Key, str] = {}
@@ -284,7 +286,12 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
     return replace(
         before,
         writes={moved(key): write for key, write in before.writes.items()},
-        success=success and replace(success, tables=tuple(map(moved, success.tables))),
+        success=success
+        and replace(
+            success,
+            tables=tuple(map(moved, success.tables)),
+            out_of_order=tuple(map(moved, success.out_of_order)),
+        ),
     )
 
 

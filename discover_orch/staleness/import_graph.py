@@ -136,7 +136,7 @@ class ImportGraph:
                 changed.add(path)
             # Under another module name than its own, the file may import something else though its names are the same.
             if old.names != new.names or new.depends_on_name:
-                self._forget_imports(path)
+                self._forget_locations()
         has_forgotten, self._has_forgotten = self._has_forgotten, False
         return {
             module
@@ -217,12 +217,6 @@ class ImportGraph:
         self._imports.clear()
         self._reached.clear()
         self._has_forgotten = True
-
-    def _forget_imports(self, path: str) -> None:
-        """The file imports something else, so what reaches it may reach other files. It also has another meaning."""
-        for module in [one for one in self._imports if self._path(one) == path]:
-            del self._imports[module]
-        self._reached = {one: paths for one, paths in self._reached.items() if path not in paths}
 
 
 def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ that needs what this tool wrote, as this tool left it. Reads, never writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import accumulate
@@ -237,6 +237,17 @@ class Status:
             result = self._results[self._place[other]]
             is_observed = other not in before and other not in unknown
             yield Upstream(result, is_observed)
+
+
+def accept_order(results: Sequence[ToolResult]) -> Iterator[ToolResult]:
+    """These results, of all tools in their order. What an accepted tool has used out of order until now no longer
+    counts."""
+    shared = SharedWrites(results)
+    for place, result in enumerate(results):
+        success = result.success
+        if success is not None and success.is_accepted:
+            found = (*success.out_of_order, *shared.find_out_of_order(place))
+            yield replace(result, success=replace(success, out_of_order=found))
 
 
 class _LatestSuccesses:

@@ -39,6 +39,7 @@ APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".zip", ".egg", ".whl")
 _LIBRARY = os.path.dirname(os.__file__)
 _GLOB = os.path.join(_LIBRARY, "glob.py")
+_SHUTIL = os.path.join(_LIBRARY, "shutil.py")
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 #: Code that opens files to import modules or to show source lines.
 IMPORT_CODE = frozenset(
@@ -56,9 +57,7 @@ IMPORT_CODE = frozenset(
     ]
 )  # fmt: skip
 #: Code that opens files relative to an open folder; the event does not say which folder.
-FOLDER_WALKERS = frozenset(
-    ["<frozen os>", *(os.path.join(_LIBRARY, one) for one in ("os.py", "shutil.py", "glob.py"))]
-)
+FOLDER_WALKERS = frozenset(["<frozen os>", os.path.join(_LIBRARY, "os.py"), _SHUTIL, _GLOB])
 #: No files of a project. The worker reads them itself, to find processes that are left.
 PROCESSES = "/proc/"
 CONNECTED = "opened a network connection"
@@ -210,11 +209,14 @@ class AuditHook:
 
     def _on_list(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)
-        if given.__class__ is int or _is_import_code(_getframe(2).f_code.co_filename):
-            return
+        opener = _getframe(2).f_code.co_filename
+        if _is_import_code(opener) or (given.__class__ is int and opener == _SHUTIL):
+            return  # `shutil.rmtree` lists open folders to delete them
         while frame is not None and frame.f_code.co_filename == _GLOB:
             frame = frame.f_back
         if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
+            if given.__class__ is int:  # an open folder; Linux says which
+                given = os.readlink(f"{PROCESSES}self/fd/{given}")
             path = "." if given is None else os.fsdecode(given)
             self._listed[path] = None
             self._stacks.find(frame).paths[path] = None

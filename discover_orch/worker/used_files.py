@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 
 from discover_orch.model.observation import NOISE, NOISY_ENDS, list_paths
 from discover_orch.worker.audit_hook import AuditHook
@@ -95,6 +96,7 @@ class UsedFiles:
         read: dict[str, FileState] = {}
         missed: dict[str, None] = {}
         starts: dict[str, str | None] = {}  # of folders: many files are in few of them
+        real_folder = cache(os.path.realpath)
         left_out = self._paths.own.union(written)
         database_files, database_inode = self._paths.database_files, self._paths.find_inode()
         link_targets = self._audit.link_targets
@@ -114,7 +116,10 @@ class UsedFiles:
             if shown in left_out:
                 continue
             try:
-                found = os.stat(path)
+                found = os.lstat(path)
+                is_link = stat.S_ISLNK(found.st_mode)
+                if is_link:
+                    found = os.stat(path)
             except (FileNotFoundError, NotADirectoryError):
                 if shown in removed:  # whoever made it must run before this tool
                     read[shown] = (shown, -1, 0, 0, 0)
@@ -144,6 +149,16 @@ class UsedFiles:
                     self.has_opened_database = True
                     continue
                 read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
+                if is_link or real_folder(folder) != folder:
+                    # Another tool may have written it under its real name.
+                    real = (
+                        os.path.realpath(path)
+                        if is_link
+                        else f"{real_folder(folder)}{os.sep}{name}"
+                    )
+                    shown_real = self._paths.relative(real)
+                    if shown_real not in left_out and not self._paths.is_noise(shown_real):
+                        read[shown_real] = (shown_real, *read[shown][1:])
         return read, missed
 
     def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
@@ -153,7 +168,10 @@ class UsedFiles:
             if not folder or (folder != "." and self._paths.is_noise_folder(folder)):
                 continue
             try:
-                listed[folder] = list_paths(folder, os.listdir(path), self._paths.own)
+                names = os.listdir(path)
+                for shown in dict.fromkeys((folder, self._paths.relative(os.path.realpath(path)))):
+                    if shown and (shown == "." or not self._paths.is_noise_folder(shown)):
+                        listed[shown] = list_paths(shown, names, self._paths.own)
             except FileNotFoundError:
                 if not self._is_in_changed_folder(path):
                     missed[folder] = None

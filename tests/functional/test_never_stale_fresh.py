@@ -787,9 +787,15 @@ def test_what_a_tool_got_from_one_that_is_after_it_by_now_is_made_again(
     project(stages("make", "add", "multiply", "use"))
     assert run_changed(orch) == ["make", "add", "multiply", "use"]
     assert (root / "out.txt").read_text() == ("50" if tag else "60")
+    assert orch("accept", "full").code == 0
+    assert reasons(orch) == {}
     project(stages("make", "use", "add", "multiply"))
     assert run_changed(orch) == ["make", "use", "add", "multiply"]
     assert (root / "out.txt").read_text() == "1"
+    # What is accepted as it is stays fresh in this order.
+    project(stages("make", "multiply", "add", "use"))
+    assert orch("accept", "full").code == 0
+    assert reasons(orch) == {}
 
 
 # ---- files that Python does not open ----
@@ -917,6 +923,41 @@ def test_a_linked_folder_below_a_declared_input_is_followed(
 
 
 # ---- one answer ----
+
+
+def test_a_file_counts_under_its_real_name_too_when_it_is_read_through_a_link(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['publish', 'use']\n",
+            "in.txt": "1",
+            "old/a.txt": "0",
+            "old/b.txt": "0",
+            "src/publish.py": """
+                import os
+                STAGE = "publish"
+                def run():
+                    os.makedirs("releases/1", exist_ok=True)
+                    open("releases/1/a.txt", "w").write(open("in.txt").read())
+                """,
+            "src/read_folder.py": "STAGE = 'use'\ndef run(): open('x.txt', 'w').write(open('latest/a.txt').read())\n",
+            "src/read_file.py": "STAGE = 'use'\ndef run(): open('y.txt', 'w').write(open('a.txt').read())\n",
+            "src/lists.py": "import os\nSTAGE = 'use'\ndef run(): open('z.txt', 'w').write(str(os.listdir('latest')))\n",
+        }
+    )
+    (root / "latest").symlink_to("releases/1")
+    (root / "a.txt").symlink_to("releases/1/a.txt")
+    run_all(orch)
+    (root / "in.txt").write_text("2")
+    assert run_changed(orch) == ["publish", "lists", "read_file", "read_folder"]
+    assert (root / "x.txt").read_text() == (root / "y.txt").read_text() == "2"
+    (root / "latest").unlink()
+    (root / "latest").symlink_to("old")
+    assert run_changed(orch) == ["lists", "read_folder"]
+    assert (root / "x.txt").read_text() == "0"
+    (root / "in.txt").write_text("3")
+    assert run_changed(orch) == ["publish", "read_file"]
 
 
 def test_after_a_failure_status_and_changed_agree(project: Project, orch: Orch) -> None:

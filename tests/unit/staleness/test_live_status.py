@@ -273,6 +273,8 @@ def test_a_new_default_is_shown_and_a_save_names_its_file(live: Live) -> None:
 def test_a_module_that_is_imported_and_deleted_is_missing(live: Live) -> None:
     assert names(live.save({LIB: None})) == {"a": "src/lib.py is missing"}
     assert live.states["a"] == ("src/lib.py is missing",)
+    live.save({"src/a.py": FILES["src/a.py"].replace("from src import lib\n", "")})
+    assert [*live.states["a"]] == ["src/a.py changed", "src/lib.py is no longer imported"]
 
 
 def test_a_configuration_that_cannot_be_read_is_a_problem_until_it_can(live: Live) -> None:

@@ -251,10 +251,10 @@ def test_a_file_that_is_read_is_told_with_its_state(tmp_path: Path, code: str) -
     assert (seen.missed, seen.written, seen.listed) == ((), (), ())
 
 
-def test_a_link_is_read_by_its_own_name(tmp_path: Path) -> None:
+def test_a_link_is_read_by_its_own_name_and_its_real_one(tmp_path: Path) -> None:
     make(tmp_path, "old")
     (tmp_path / "link").symlink_to("old")
-    assert read(observe(tmp_path, "open('link').close()")) == ["link"]
+    assert read(observe(tmp_path, "open('link').close()")) == ["link", "old"]
 
 
 def test_a_source_file_is_an_input_for_who_reads_it_but_not_for_who_imports_it(
@@ -314,6 +314,10 @@ def test_what_is_missed_at_first_and_then_made_is_written(tmp_path: Path) -> Non
         "list(pathlib.Path('in').glob('*'))",
         "os.chdir('in'); os.listdir()",
         "list(os.walk('in'))",
+        "list(os.fwalk('in'))",
+        "os.listdir(os.open('in', os.O_RDONLY))",
+        "list(os.scandir(os.open('in', os.O_RDONLY)))",
+        "glob.glob('*', dir_fd=os.open('in', os.O_RDONLY))",
     ],
 )
 def test_a_folder_that_is_listed_is_told_with_its_names(tmp_path: Path, code: str) -> None:
