@@ -40,6 +40,15 @@ def broken():
 def number():
     print("the factory prints this")
     return 7
+
+
+def quits():
+    raise SystemExit("no licence")
+
+
+class Stuck(ThreadPoolExecutor):
+    def shutdown(self, *args, **kwargs):
+        raise OSError("it is stuck")
 """
 WORDS = {
     "command": ("--executor", "command"),
