@@ -1,5 +1,5 @@
-"""Warnings that need more than one tool, or a tool and the configuration. They stop nothing. Pure, but for the line of a
-setting, which is read from its file."""
+"""Warnings that need more than one tool, or a tool and the configuration. They stop nothing. Only the line of a
+setting is read from a file."""
 
 from __future__ import annotations
 
