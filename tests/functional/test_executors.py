@@ -288,6 +288,7 @@ def test_a_prefix_may_make_noise_and_never_sees_a_secret(
             "fails",
             "./srun ended with exit code 7 before the tool started, and printed: no such partition",
         ),
+        ("echoes", "./srun ended with exit code 7 before the tool started, and printed: srun: "),
     ],
 )
 def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
