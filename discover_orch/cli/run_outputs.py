@@ -23,6 +23,11 @@ from discover_orch.planning.project_view import ProjectView
 
 #: The namespace of jobs, as the clients of OpenLineage take it from the environment.
 LINEAGE_NAMESPACE = "OPENLINEAGE_NAMESPACE"
+_EXAMPLES = {
+    "--junit": "junit.xml",
+    "--trace": "trace.json",
+    "--openlineage": "lineage.jsonl",
+}
 
 
 class RunOutput(Protocol):
@@ -117,6 +122,10 @@ class _File:
 
     def __init__(self, option: str, path: str) -> None:
         self.option, self._path = option, path
+        if path == "-":
+            message = f"{option} cannot write to standard output, where orch reports the run"
+            hint = f"name a file, such as {option} {_EXAMPLES[option]}"
+            raise UsageError(Problem(code="output-file", message=message, hint=hint))
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
         try:
             # Opening a pipe without a reader would wait for one.

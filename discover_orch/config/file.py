@@ -144,6 +144,15 @@ def find_line(project: Project, keys: KeyPath) -> int | None:
     return None
 
 
+def name_setting(project: Project, key: str) -> str:
+    """How a hint names a setting and where it is set: `stages in orch.toml:3`, or `ORCH_STAGES`."""
+    origin = project.origins.get(key, project.config) or "the configuration"
+    if origin.startswith(VARIABLE_PREFIX):
+        return origin
+    line = find_line(project, (key,))
+    return f"{key} in {origin if line is None else Location(path=origin, line=line)}"
+
+
 # The file.
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.config.file import name_setting
 from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import OrchSettings, read_settings
@@ -168,7 +169,7 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
                     message=f'stage "{stage}" is not a configured stage',
                     hint=f'did you mean "{close}"?'
                     if close
-                    else "add it to stages in the configuration",
+                    else f'add "{stage}" to {name_setting(project, "stages")}',
                     location=candidate.stage_place,
                     severity="warning",
                 )

@@ -259,17 +259,22 @@ def nothing_to_overlap(
     plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
 ) -> Problem:
     """What to say where more than one worker was asked for and `build_queue` gives None."""
-    waits = _find_waits(plan, registry, project, has_known_flow)
-    if can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {})):
+
+    def may_overlap(waits: Sequence[Waits]) -> bool:
+        return can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {}))
+
+    if may_overlap(_find_waits(plan, registry, project, has_known_flow)):
         hint = "they wait for each other's tokens"
         takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
         if takes_conn and _is_sqlite(registry, project):
             hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
-    else:
+    elif may_overlap(find_waits(plan.steps, registry, lambda _: True)):
         hint = "add AFTER = () to tools that do not depend on others of their stage"
         if project.parallel == "declared":
             hint += ', or set parallel = "observed"'
         hint += "; orch check --jobs shows which"
+    else:
+        hint = "each waits for the one before it, because of AFTER, shared data, or the order of stages and targets"
     return Problem(
         code="nothing-to-overlap",
         message="no two of these tools may run at the same time, so more than one worker does not help",

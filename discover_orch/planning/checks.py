@@ -1,10 +1,12 @@
-"""Warnings that need more than one tool, or a tool and the configuration. They stop nothing. Pure."""
+"""Warnings that need more than one tool, or a tool and the configuration. They stop nothing. Only the line of a
+setting is read from a file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from discover_orch.config.file import name_setting
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
@@ -43,12 +45,17 @@ def check_stage_order(
     stages = [*dict.fromkeys(stage for pair in pairs for stage in pair)]
     if not stages:
         return ()
-    line = ", ".join(f'"{stage.name}"' for stage in registry.stages)
+    known = project.stages
+    line = ", ".join(f'"{one.name}"' for one in registry.stages if one.name not in known)
+    place = project.config or "orch.toml"
+    added = (
+        f"{line} to {name_setting(project, 'stages')}" if known else f"stages = [{line}] to {place}"
+    )
     return (
         build_warning(
             STAGES_BY_NAME,
             f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
-            f"add stages = [{line}] to {project.config or 'orch.toml'}, in the right order",
+            f"add {added}, in the right order",
         ),
     )
 

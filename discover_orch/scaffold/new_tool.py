@@ -7,7 +7,7 @@ import os
 import sys
 import tomllib
 
-from discover_orch.config.file import OWN_FILE, find_line, resolve_packages
+from discover_orch.config.file import OWN_FILE, find_line, name_setting, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.scanner import PythonPath
@@ -96,9 +96,8 @@ def _add_stage(project: Project, registry: Registry, stage: str) -> tuple[FileCh
         raise _wrong(f'"{stage}" cannot be the name of a stage', "choose another name")
     close = nearest(stage, known, similarity=_SIMILARITY)
     if close:
-        hint = (
-            f'did you mean "{close}"? For a new stage, add it to stages in the configuration first'
-        )
+        place = name_setting(project, "stages")
+        hint = f'did you mean "{close}"? For a new stage, add "{stage}" to {place} first'
         raise _wrong(f'there is no stage "{stage}"', hint)
     if (
         not project.stages

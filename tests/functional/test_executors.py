@@ -205,7 +205,15 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
         (("--executor", "dsk"), '--executor dsk is not an executor\n  hint: did you mean "dask"?'),
         (("--executor", "nopools:x"), "cannot be loaded: the module nopools does not exist"),
         (("--executor", "pools:nothing"), "the module pools has no function nothing"),
-        (("--executor", "pools:broken"), "cannot be made: ValueError: no pool today"),
+        (
+            ("--executor", "pools:broken"),
+            "pools.py:25: the executor pools:broken cannot be made: ValueError: no pool today",
+        ),
+        (("--executor", "pools:quits"), "pools.py:34: the executor pools:quits cannot be made: "),
+        (
+            ("--executor", "halved:x"),
+            "halved.py:2: the executor halved:x cannot be loaded: SyntaxError: invalid syntax",
+        ),
         (("--executor", "pools:number"), "returns int, which is not a concurrent.futures.Executor"),
         (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
         (
@@ -217,13 +225,28 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
 def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
     words: tuple[str, ...], message: str, project: Project, orch: Orch
 ) -> None:
-    root = project({"pools.py": POOLS, "src/a.py": 'STAGE = "one"\ndef run(): pass\n'})
+    root = project(
+        {
+            "pools.py": POOLS,
+            "halved.py": "X = 1\ndef x(:\n",
+            "src/a.py": 'STAGE = "one"\ndef run(): pass\n',
+        }
+    )
     answer = orch("run", *words)
     assert answer.code == 2
     assert message in answer.err
     assert "Traceback" not in answer.err
     assert "running" not in answer.out
     assert not list((root / ".orch").glob("runs/*/events.jsonl"))
+
+
+def test_an_executor_that_cannot_be_shut_down_is_reported(project: Project, orch: Orch) -> None:
+    project({"pools.py": POOLS, "src/a.py": 'STAGE = "one"\ndef run(): pass\n'})
+    answer = orch("run", "--executor", "pools:Stuck")
+    assert answer.code == 1
+    assert "1 passed" in answer.out
+    assert "error: pools:Stuck could not be shut down: OSError: it is stuck" in answer.err
+    assert "Traceback" not in answer.err
 
 
 # A command prefix.
@@ -265,6 +288,7 @@ def test_a_prefix_may_make_noise_and_never_sees_a_secret(
             "fails",
             "./srun ended with exit code 7 before the tool started, and printed: no such partition",
         ),
+        ("echoes", "./srun ended with exit code 7 before the tool started, and printed: srun: "),
     ],
 )
 def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(

@@ -110,6 +110,15 @@ def test_where_only_one_can_write_the_hint_says_so(project: Project, orch: Orch)
     assert "AFTER" not in said
 
 
+def test_where_no_tag_would_help_the_hint_does_not_ask_for_one(
+    project: Project, orch: Orch
+) -> None:
+    project({f"src/{name}.py": alone("AFTER = ()") for name in "ab"})
+    said = orch("run", "a", "b", "--jobs", "2").err
+    assert "each waits for the one before it, because of AFTER, shared data, or the order" in said
+    assert "add AFTER" not in said
+
+
 def test_a_stage_begins_when_the_one_before_it_has_ended(project: Project, orch: Orch) -> None:
     config = {"orch.toml": 'stages = ["s", "t"]\n'}
     tools = {f"src/{name}.py": together(name, wanted=2) for name in "ab"}

@@ -104,6 +104,18 @@ def test_an_order_of_stages_that_only_their_names_decide_is_said_with_the_line_t
     assert orch("status", "--exit-code").code == 0
 
 
+def test_a_stage_that_is_not_configured_is_to_be_added_where_the_others_are(
+    project: Project, orch: Orch
+) -> None:
+    settings = '[project]\nname = "x"\n[tool.orch]\nstages = [\n  "ingest",\n]\n'
+    project({"pyproject.toml": settings, "src/a.py": AGG, "src/b.py": LOAD})
+    for words in (["list"], ["list"]):  # the second reads the index
+        said = orch(*words).err
+        assert 'add "agg" to stages in pyproject.toml:4\n' in said
+        assert 'add "agg", "load" to stages in pyproject.toml:4, in the right order' in said
+    assert 'add "agg" to ORCH_STAGES\n' in orch("list", env={"ORCH_STAGES": "ingest"}).err
+
+
 def test_observed_data_flow_orders_stages_that_are_not_configured(
     project: Project, orch: Orch
 ) -> None:

@@ -197,6 +197,18 @@ def test_a_file_that_cannot_be_written_refuses_the_run(project: Project, orch: O
     assert not (root / "ran").exists()
 
 
+@pytest.mark.parametrize("option", ["--junit", "--trace", "--openlineage"])
+def test_standard_output_has_the_report_of_the_run_alone(
+    option: str, project: Project, orch: Orch
+) -> None:
+    root = project({"src/a.py": "STAGE = 's'\ndef run(): ...\n"})
+    answer = orch("run", option, "-")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert f"{option} cannot write to standard output, where orch reports the run" in answer.err
+    assert not (root / "-").exists()
+
+
 def test_a_file_that_fails_later_is_a_warning(project: Project, orch: Orch) -> None:
     project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
     answer = orch("run", "-q", "--trace", "/dev/full")

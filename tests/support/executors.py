@@ -40,6 +40,15 @@ def broken():
 def number():
     print("the factory prints this")
     return 7
+
+
+def quits():
+    raise SystemExit("no licence")
+
+
+class Stuck(ThreadPoolExecutor):
+    def shutdown(self, *args, **kwargs):
+        raise OSError("it is stuck")
 """
 WORDS = {
     "command": ("--executor", "command"),
@@ -59,12 +68,13 @@ SRUN = """#!/bin/sh
 printf '%s\\n' "$*" >>srun.log
 shift
 case "$SRUN" in
-noise) echo "srun: job 4711 queued"; printf 'no newline'; exec "$@" ;;
+noise) echo "srun: job 4711 queued"; echo "srun: starting $*"; printf 'no newline'; exec "$@" ;;
 waits) echo $$ >srun.pid; while [ ! -e srun.go ]; do sleep 0.05; done; exec "$@" ;;
 closed) exec "$@" </dev/null ;;
+echoes) echo "srun: starting $*"; exit 7 ;;
 fails) echo "srun: error: invalid partition" >&2; echo "no such partition"; exit 7 ;;
 greets) mkfifo srun.in; "$@" <srun.in & exec 4>srun.in; read -r line; kill -9 $!; exit 3 ;;
-garbles) for mark; do :; done; printf '%sgarbage\\n' "$mark"; cat >/dev/null ;;
+garbles) for mark; do :; done; printf '%s{garbage\\n' "$mark"; cat >/dev/null ;;
 lost) exec 3<&0; "$@" <&3 & child=$!
     while [ ! -e srun.go ]; do sleep 0.05; done
     kill -9 $child; exit 3 ;;

@@ -180,7 +180,7 @@ class _Attempt:
         noise, mark, text = line.partition(self._mark)
         if noise and not self._has_greeted:
             self._noise = noise
-        if not mark:
+        if not mark or not text.startswith(b"{"):  # the command may print its own arguments
             return
         try:
             if not self._has_greeted:

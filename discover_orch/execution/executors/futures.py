@@ -14,6 +14,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import traceback
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future
@@ -34,7 +35,7 @@ from discover_orch.execution.executors.far_messages import (
     encode_start,
 )
 from discover_orch.execution.executors.futures_worker import run_attempt
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import Failure, Location, Problem, UsageError
 from discover_orch.worker.child_processes import find_children, kill_all
 from discover_orch.worker.protocol import Closed, Declined
 
@@ -122,12 +123,22 @@ class FuturesSide:
         self._server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         # The process of orch may end at once. What is left of the pool then would wait for ever.
-        closing = Thread(target=self._executor.shutdown, daemon=True)
+        errors: list[Failure] = []
+        closing = Thread(target=self._shut_down, args=(errors,), daemon=True)
         closing.start()
         closing.join(TIME_TO_CLOSE)
+        closed = Closed(errors=tuple(errors))  # not those that come from killing its processes
         if self._others is not None:
             kill_all(find_children(os.getpid()).difference(self._others))
-        return []  # the descriptors that wake us may still be written to by its threads
+        # The descriptors that wake us stay open: threads of the executor may still write to them.
+        return [closed]
+
+    def _shut_down(self, errors: list[Failure]) -> None:
+        try:
+            self._executor.shutdown()
+        except (Exception, SystemExit) as error:
+            message = f"{self.name} could not be shut down: {type(error).__name__}: {error}"
+            errors.append(Failure(kind="exception", type=type(error).__name__, message=message))
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -235,9 +246,11 @@ def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
     module_name, _, factory_name = name.partition(":")
     # At the end, and for good: orch's own imports come first, and the pool's processes may need them.
     sys.path += [os.path.normpath(os.path.join(project.root, one)) for one in project.pythonpath]
+    is_loaded = False
     try:
         with contextlib.nullcontext() if is_guest else _at_root(project.root):
             factory = getattr(importlib.import_module(module_name), factory_name, None)
+            is_loaded = True
             if not callable(factory):
                 raise _refuse(
                     f"the module {module_name} has no function {factory_name}",
@@ -246,16 +259,18 @@ def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
             made = factory()
     except UsageError:
         raise
-    except Exception as error:
-        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module_name
-        if is_missing:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             raise _refuse(
                 f"the executor {name} cannot be loaded: the module {module_name} does not exist",
                 "correct the name, or add the folder of the module to pythonpath",
             ) from None
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
         raise _refuse(
-            f"the executor {name} cannot be made: {type(error).__name__}: {error}",
-            f"correct {factory_name}() in {module_name}",
+            f"the executor {name} cannot be {'made' if is_loaded else 'loaded'}: {type(error).__name__}"
+            + (f": {text}" if text else ""),
+            f"correct {factory_name}() in {module_name}" if is_loaded else f"correct {module_name}",
+            _find_place(error, project.root),
         ) from None
     if type(made).__module__.startswith("distributed."):
         raise _refuse(f"{name} makes an executor of Dask", "use --executor dask --dask-address URL")
@@ -274,5 +289,17 @@ def _at_root(root: str) -> Iterator[None]:
         yield
 
 
-def _refuse(message: str, hint: str) -> UsageError:
-    return UsageError(Problem(code="executor", message=message, hint=hint))
+def _find_place(error: BaseException, root: str) -> Location | None:
+    """The line of the project that raised it."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or "", error.lineno))
+    for path, line in reversed(places):
+        relative = os.path.relpath(path, root)
+        if path and not relative.startswith("..") and "site-packages" not in relative:
+            return Location(path=relative, line=line)
+    return None
+
+
+def _refuse(message: str, hint: str, place: Location | None = None) -> UsageError:
+    return UsageError(Problem(code="executor", message=message, hint=hint, location=place))

@@ -88,6 +88,8 @@ def test_a_stage_that_is_not_configured_is_a_slip_with_the_nearest() -> None:
         'src/x.py:1: stage "ingst" is not a configured stage (did you mean "ingest"?)'
     ]
     assert found.tag_warnings[0].severity == "warning"
+    other = candidates(facts, stages=("render",))
+    assert said(other.tag_warnings)[0].endswith('(add "ingst" to stages in orch.toml)')
     assert candidates(facts, stages=("ingest",), strict=True).tag_warnings[0].severity == "error"
 
 
