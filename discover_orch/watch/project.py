@@ -207,10 +207,11 @@ class WatchedProject:
                 self.files.sources = sources
             change = merge(change, self._renew(sources))
         broken = {one.module for one in self.registry.broken}
+        names = {tool.name for tool in self.registry.tools.values()}  # one may have moved
         gone = [
             tool.name
             for module, tool in old.registry.tools.items()
-            if module not in self.registry.tools and module not in broken
+            if module not in self.registry.tools and module not in broken and tool.name not in names
         ]
         return replace(change, gone=tuple(sorted(gone)))
 
