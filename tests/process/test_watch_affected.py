@@ -205,6 +205,19 @@ def test_a_tool_that_moves_is_not_removed(project: Project) -> None:
         assert [one["gone"] for one in last] == [[]]
 
 
+def test_a_source_folder_that_is_gone_for_a_while_is_read_again(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
+    with watching(root) as watch:
+        (root / "src").rename(root / "elsewhere")
+        watch.wait_for("broken")
+        (root / "elsewhere").rename(root / "src")
+        watch.wait_for("watching")
+        bump(root, "src/b.py", 1)
+        assert watch.next_run().tools == ("b",)
+        said = [one["message"] for one in watch.events if "message" in one]
+        assert not [text for text in said if "was planned" in text], watch.story()
+
+
 def test_a_file_that_a_failed_attempt_did_not_read_is_no_change(project: Project) -> None:
     reads = tool_text(body='open("a.csv").close()')
     root = project({"orch.toml": "", "a.csv": "1", "src/a.py": reads})
