@@ -47,7 +47,7 @@ class Project:
     that it is not given.
 
     All methods raise OrchError for what `orch` would refuse, with the problems and their hints, and ValueError for an
-    argument of theirs that is none.
+    argument that is not valid.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:

@@ -20,7 +20,7 @@ LINES = {
 @common_options
 @click.pass_obj
 def command(context: Context, shell: str) -> int:
-    """Print the line that switches on completion in SHELL, for its start-up file.
+    """Print the line that switches on completion in a shell. Add it to the start-up file of the shell.
 
     The shell then completes commands, targets, options, parameters of the chosen tools and numbers
     of runs.

@@ -30,6 +30,7 @@ from discover_orch.planning.param_values import (
     bind_arguments,
     find_arguments,
     find_unused,
+    suggest_tools,
 )
 from discover_orch.planning.project_view import ProjectView
 
@@ -208,11 +209,10 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
         if not any(tool.module in chosen for tool in takers):
             place = {module: at for at, module in enumerate(view.registry.order)}
             takers.sort(key=lambda tool: place[tool.module])
-            names = ", ".join(tool.name for tool in takers)
-            verb = "has" if len(takers) == 1 else "have"
+            add = suggest_tools([tool.name for tool in takers])
             raise OrchUsage(
                 f"no selected tool has the parameter --{name.replace('_', '-')}",
-                f"{names} {verb} it: add the tool to the targets, or remove the option",
+                f"{add}, or remove the option",
             )
 
 

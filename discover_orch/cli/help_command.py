@@ -8,6 +8,7 @@ import click
 
 from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.model.errors import ExitCode, nearest
+from discover_orch.render.style import Style, wrap
 
 CONVENTION = """\
 A tool is a Python module under src with two top-level names:
@@ -42,7 +43,7 @@ files that it reads.
 orch list -v shows why a module is not a tool.
 """
 TAGS = """\
-Beside run(), a module can have three top-level names. orch reads them from the
+Besides run(), a module can have three top-level names. orch reads them from the
 source.
 
     STAGE = "ingest"             the stage; ("ingest", "nightly") for several;
@@ -89,8 +90,8 @@ Tools with a parameter of the same name share the option.
     ORCH_PARAM_LIMIT=5         in the environment
     params = {limit = 5}       in [tool.orch]; [tool.orch.params.parse] for one
 
-What is typed wins over the environment, this over the configuration, and this
-over the default in run().
+The command line wins over the environment, the environment over the
+configuration, and the configuration over the default in run().
 
 orch run TARGETS --help shows the parameters of the selected tools, and
 orch run --dry-run -v where each value comes from.
@@ -154,7 +155,7 @@ TOPICS: Mapping[str, tuple[str, Callable[[], str]]] = {
 @click.argument(
     "topic",
     required=False,
-    shell_complete=lambda _, __, start: [name for name in TOPICS if name.startswith(start)],
+    shell_complete=lambda ctx, _, start: [one for one in _names(ctx) if one.startswith(start)],
 )
 @common_options
 @click.pass_context
@@ -171,10 +172,36 @@ def command(ctx: click.Context, topic: str | None) -> int:
             f"Topics:\n{rows}\norch help TOPIC explains one. orch --help lists the commands.\n"
         )
     elif topic in TOPICS:
-        context.console.out(TOPICS[topic][1]())
+        context.console.out(_fit(TOPICS[topic][1](), context.console.out_style))
     else:
         context.console.out(_command_help(ctx, topic))
     return ExitCode.OK
+
+
+def _names(ctx: click.Context) -> list[str]:
+    """What can be explained."""
+    group = ctx.find_root().command
+    assert isinstance(group, click.Group)
+    return [*TOPICS, *group.list_commands(ctx)]
+
+
+def _fit(text: str, style: Style) -> str:
+    """The text of a topic, wrapped anew where the screen is too narrow for its lines. A row of two columns continues
+    below its second one."""
+    if max(map(len, text.splitlines())) <= style.width:
+        return text
+    rows: list[tuple[str, str]] = []  # each with what its further lines begin with
+    for line in text.splitlines():
+        content = line.lstrip()
+        indent = line[: len(line) - len(content)]
+        if content and rows and rows[-1][0] and rows[-1][1] == indent:
+            rows[-1] = f"{rows[-1][0]} {content}", indent
+            continue
+        name, gap, _ = content.partition("  ")
+        rows.append(
+            (line, " " * line.index(content.removeprefix(name).lstrip()) if gap else indent)
+        )
+    return "".join(wrap(row, style, pad) + "\n" for row, pad in rows)
 
 
 def _command_help(ctx: click.Context, name: str) -> str:
@@ -184,7 +211,7 @@ def _command_help(ctx: click.Context, name: str) -> str:
     assert isinstance(group, click.Group)
     found = group.get_command(ctx, name)
     if found is None:
-        near = nearest(name, [*TOPICS, *group.list_commands(ctx)])
+        near = nearest(name, _names(ctx))
         meant = f'did you mean "{near}"? ' if near else ""
         raise OrchUsage(
             f'"{name}" is neither a topic nor a command', f"{meant}orch help lists the topics"

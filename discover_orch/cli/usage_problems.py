@@ -41,6 +41,9 @@ _FOR_RUN: Mapping[str, str] = {
     **dict.fromkeys(("db", "url", "connection"), "choose the database with: --database URL"),
     **dict.fromkeys(("check", "plan", "show"), "show what would run with: --dry-run"),
 }
+_FOR_MISSING: Mapping[str, str] = {
+    "stage": "orch list shows the stages of the project; any other name adds a stage"
+}
 _WITH_TARGETS = ("run", "watch", "list", "status", "accept", "graph")
 
 
@@ -81,7 +84,9 @@ def _parameter_problem(error: click.BadParameter) -> tuple[str, str]:
     is_path = isinstance(param, click.Argument) and isinstance(param.type, click.Path)
     if is_path and not isinstance(error, click.MissingParameter):
         return error.message, ""
-    return error.format_message(), ""
+    is_missing = isinstance(error, click.MissingParameter) and param is not None
+    hint = _FOR_MISSING.get(param.name or "", "") if is_missing and param is not None else ""
+    return error.format_message(), hint
 
 
 def _option_hint(error: click.NoSuchOption, context: click.Context | None) -> str:

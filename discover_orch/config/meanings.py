@@ -40,7 +40,7 @@ WATCH_MEANINGS: Mapping[str, tuple[str, str]] = {
         "what a change runs: the stale tools of the affected stages, or with "
         '`"stage"` all tools of these stages, or with `"tool"` only the tools whose own code or inputs changed',
     ),
-    "debounce": ("0", "seconds to wait at least after a save"),
+    "debounce": ("0", "the least number of seconds to wait after a save"),
     "ignore": ("[]", "gitignore patterns of files whose changes never count"),
     "poll": ("false", "compare the files regularly instead of waiting for file events"),
     "on_busy": (

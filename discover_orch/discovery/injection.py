@@ -72,7 +72,7 @@ def find_meant_resource(name: str, conf: ConfFacts | None) -> str:
     """A hint that names the resource which an argument of this name was probably meant to be; or ""."""
     offered = offered_resources(conf)
     if conf is not None and any(name == other for other, _ in conf.others):
-        return f"{name}() in {conf.path} is not a resource: mark it with @resource."
+        return f"{name}() in {conf.path} is not a resource: mark it with @resource, from discover_orch."
     if name.lower() in _OTHER_NAMES:
         close: str | None = CONNECTION
     else:

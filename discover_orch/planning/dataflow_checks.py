@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 
 from msgspec.structs import replace
 
@@ -212,7 +213,7 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
             yield build_warning(
                 "not-observed",
                 f"{tool.name} was not observed completely: it used the database in a way that orch cannot see",
-                "statements are seen on the connection that orch opens; name in AFTER what must come before it",
+                _statements_hint(),
                 tool,
             )
         elif flow.gaps and not (tool.has_inputs and tool.has_outputs):
@@ -273,6 +274,14 @@ def _tables(names: Iterable[str]) -> list[str]:
 
 def _both(names: list[str]) -> str:
     return "both" if len(names) == 2 else "all"
+
+
+def _statements_hint() -> str:
+    """How orch can see what the tool does with the database."""
+    has_driver = any(find_spec(driver) for driver in ("duckdb", "psycopg"))
+    if has_driver and find_spec("sqlglot") is None:
+        return "install sqlglot: with it, orch sees the statements of PostgreSQL and DuckDB on conn"
+    return "orch sees only statements on conn; name in AFTER what must run before the tool"
 
 
 def listed(words: list[str], most: int = 5) -> str:

@@ -67,10 +67,18 @@ def _find_misplaced(registry: Registry, project: Project, graph: ImportGraph) ->
                 yield Problem(
                     code="not-on-pythonpath",
                     message=f"imports {top}, which is in {places[top]}/, where Python does not look",
-                    hint=f'add "{places[top]}" to pythonpath in the configuration',
+                    hint=_place_hint(top, places[top], searched),
                     location=Location(path=path, line=fact.line),
                     severity="warning",
                 )
+
+
+def _place_hint(top: str, folder: str, searched: tuple[str, ...]) -> str:
+    hint = f'add "{folder}" to pythonpath in the configuration'
+    name = folder.replace(os.sep, ".")
+    if "." in searched and all(map(str.isidentifier, name.split("."))):
+        return f"write {name}.{top}, or {hint}"
+    return hint
 
 
 def _is_installable(root: str) -> bool:

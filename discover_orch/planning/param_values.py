@@ -290,9 +290,12 @@ def _check_used(
                 hint="run() always gets the default; annotate it with a supported type to set it",
                 location=Location(path=tool.path, line=tool.line),
             )
+    message = f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}'
+    if one.tool is not None:
+        message = f'{option}{one.tool}.{one.name}: {one.tool} has no parameter "{one.name}"'
     return Problem(
         code="unknown-parameter",
-        message=f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}',
+        message=message,
         hint=_unknown_parameter_hint(one, takers, registry),
     )
 
@@ -326,10 +329,20 @@ def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Reg
         if _is_for(one, tool, registry) and _has_param(tool, one.name)
     ]
     if others:
-        names = ", ".join(others)
-        return f"{names} {'has' if len(others) == 1 else 'have'} it: add it to the targets"
-    close = nearest(one.name, {param.name for tool in takers for param in tool.params})
-    return f'did you mean "{close}"?' if close else "orch run TARGETS --help lists all parameters"
+        return suggest_tools(others)
+    names = [param.name for tool in takers for param in tool.params]
+    if close := nearest(one.name, {*names}):
+        return f'did you mean "{close}"?'
+    if one.tool is not None:
+        return f"{one.tool} has {', '.join(names) or 'no parameters'}"
+    return "orch run TARGETS --help lists all parameters"
+
+
+def suggest_tools(names: Sequence[str]) -> str:
+    """A hint to select one of the tools that have a parameter."""
+    if len(names) == 1:
+        return f"{names[0]} has it: add {names[0]} to the targets"
+    return f"{', '.join(names)} have it: add one of them to the targets"
 
 
 def _has_param(tool: Tool, name: str) -> bool:

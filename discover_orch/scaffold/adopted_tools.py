@@ -50,7 +50,7 @@ def find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterato
                     tool.place.path,
                     tool.place.line,
                     f"the module of {tool.name} was not found: {module}",
-                    f"looked for it in {', '.join(bases)}",
+                    f"correct the entry or remove it (looked in {', '.join(bases)})",
                 )
             )
             continue

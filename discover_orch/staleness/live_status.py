@@ -174,11 +174,8 @@ class LiveStatus(Status):
             if reasons and self._is_stale(module):
                 touched[module] = self._sentence(module, reasons[0])
                 causes[module] = tuple(reason.key for reason in reasons)
-                # A module that a tool only no longer imports, or imports now, has not changed.
                 differ += [
-                    reason.key.partition(":")[2]
-                    for reason in reasons
-                    if reason.key[:5] != "code:" or None not in (reason.then, reason.now)
+                    reason.key.partition(":")[2] for reason in reasons if _is_change(reason, paths)
                 ]
         found = dict.fromkeys((*changed, *differ))
         quiet = found.keys() | self.broken.keys()
@@ -410,6 +407,15 @@ class LiveStatus(Status):
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
+
+
+def _is_change(reason: Reason, paths: Collection[str]) -> bool:
+    """Whether the file has changed, and not only its use: a tool imports a module no longer or only now, or it failed
+    before it could read a file."""
+    kind, _, path = reason.key.partition(":")
+    if kind == "code":
+        return None not in (reason.then, reason.now)
+    return kind != "file" or reason.then is not None or path in paths
 
 
 def _is_code(path: str) -> bool:

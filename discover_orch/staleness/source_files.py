@@ -139,6 +139,16 @@ class SourceFiles:
         """As `read`, without reading a file that was not asked for yet."""
         return self._files.get(path)
 
+    def find_returned(self, folder: str) -> list[str]:
+        """The files in or below `folder/` that were missing when they were last read, and exist now."""
+        return [
+            path
+            for path, file in self._files.items()
+            if file is None
+            and path.startswith(folder)
+            and os.path.isfile(os.path.join(self._root, path))
+        ]
+
     def find_readable(self) -> dict[str, bool]:
         """The files that were asked for and have no problem. True: their bytes are not those that were kept."""
         return {

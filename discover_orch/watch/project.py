@@ -146,6 +146,10 @@ class WatchedProject:
         """Judge these as they are now. Where they change which tools there are, or their arguments, the project is
         read again."""
         self._preload = None
+        # A scanned folder may be back that was gone, and its files with it.
+        folders = [path for path in paths if path[-1:] == "/"]
+        returned = [path for one in folders for path in self.status.code.files.find_returned(one)]
+        paths = [*dict.fromkeys((*paths, *returned))]
         self.files.note(paths)
         change = self.status.refresh(paths)
         # What was wrong may be fixed by now: the configuration, or a tool that an AFTER names and that is back.
@@ -207,10 +211,11 @@ class WatchedProject:
                 self.files.sources = sources
             change = merge(change, self._renew(sources))
         broken = {one.module for one in self.registry.broken}
+        names = {tool.name for tool in self.registry.tools.values()}  # one may have moved
         gone = [
             tool.name
             for module, tool in old.registry.tools.items()
-            if module not in self.registry.tools and module not in broken
+            if module not in self.registry.tools and module not in broken and tool.name not in names
         ]
         return replace(change, gone=tuple(sorted(gone)))
 

@@ -201,7 +201,10 @@ class Loader:
         top = missing.partition(".")[0]
         for folder in self._find_folders_with(top):
             if os.path.join(self._project.root, folder) not in self._project.pythonpath:
-                return f'{top} is in {folder}/: add "{folder}" to pythonpath in the configuration'
+                add = f'add "{folder}" to pythonpath in the configuration'
+                if self._project.root in self._project.pythonpath:
+                    add = f"write {folder.replace(os.sep, '.')}.{top}, or {add}"
+                return f"{top} is in {folder}/: {add}"
         if missing == top:
             return f"if {top} is a library, install it for {sys.executable}"
         return ""

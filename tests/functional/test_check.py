@@ -78,7 +78,8 @@ def test_an_import_from_a_src_layout_that_python_would_not_find_is_a_warning(
     answer = orch("check")
     assert answer.out.startswith(
         "warning: src/shop/a.py:2: imports shop, which is in src/, where Python does not look "
-        '(also src/shop/b.py:2)\n  hint: add "src" to pythonpath in the configuration\n'
+        "(also src/shop/b.py:2)\n"
+        '  hint: write src.shop, or add "src" to pythonpath in the configuration\n'
     )
     project({"pyproject.toml": "[build-system]\nrequires = []\n"})
     assert orch("check").out == "3 tools, no problems found\n", "it may be installed elsewhere"

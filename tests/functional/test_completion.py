@@ -45,6 +45,7 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "export",
         *looking,
     }
+    assert complete(orch, "orch help co") == ["convention", "configuration", "completion"]
     targets = ["ingest", "render", "full", "nightly", "fetch"]
     for command in ("run", "list", "graph", "status", "accept", "run --exclude", "list fetch"):
         assert complete(orch, f"orch {command} ") == targets, command

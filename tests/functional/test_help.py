@@ -74,6 +74,16 @@ def test_help_explains_topics_and_commands(project: Project, orch: Orch) -> None
     assert 'did you mean "targets"?' in wrong.err
 
 
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_fits_a_narrow_screen_and_loses_no_word(
+    project: Project, orch: Orch, topic: str
+) -> None:
+    project({})
+    narrow = orch("help", topic, env={"COLUMNS": "60"}).out
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert narrow.split() == TOPICS[topic][1]().split()
+
+
 def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
     project: Project, orch: Orch
 ) -> None:

@@ -155,7 +155,8 @@ def test_an_option_of_unselected_tools_alone_is_refused_naming_them(
     answer = orch("run", "three", "--since", "1")
     assert (answer.code, answer.out) == (2, "")
     assert (
-        "error: no selected tool has the parameter --since\n  hint: one, two have it" in answer.err
+        "error: no selected tool has the parameter --since\n  hint: one, two have it: add one"
+        in answer.err
     )
     with_p = orch("run", "three", "-p", "limit=1")
     assert 'no selected tool has a parameter "limit" (from -p)\n  hint: one has it' in with_p.err

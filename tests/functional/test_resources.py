@@ -212,8 +212,9 @@ def test_a_function_that_is_nearly_a_resource_or_get_connection_is_named(
     )
     answer = orch("run")
     assert answer.code == 2
-    assert "hint: http() in orchconf.py is not a resource: mark it with @resource. Otherwise" in (
-        answer.err
+    assert (
+        "hint: http() in orchconf.py is not a resource: mark it with @resource, from discover_orch. Otherwise"
+        in (answer.err)
     )
     warning = "warning: orchconf.py:2: get_conection() does not provide conn\n"
     listed = orch("list")

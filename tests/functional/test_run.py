@@ -213,7 +213,8 @@ def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch:
     )
     answer = orch("run")
     assert answer.code == 1
-    assert 'hint: library is in src/: add "src" to pythonpath in the configuration' in answer.out
+    hint = 'write src.library, or add "src" to pythonpath in the configuration'
+    assert f"hint: library is in src/: {hint}" in answer.out
 
 
 def test_the_first_run_of_many_tools_compiles_what_they_may_load_and_no_more(

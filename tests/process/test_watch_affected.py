@@ -192,6 +192,42 @@ def test_a_deleted_tool_is_gone(project: Project) -> None:
         assert watch.settle() == [], watch.story()
         watch.press("a")
         assert watch.next_run().tools == ("a", "sentinel")
+        assert next(one["gone"] for one in watch.all_events("changed")) == ["b"]
+
+
+def test_a_tool_that_moves_is_not_removed(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text()})
+    with watching(root) as watch:
+        (root / "src/later").mkdir()
+        (root / "src/a.py").rename(root / "src/later/a.py")
+        assert watch.next_run().tools == ("a",)
+        last = [one for one in watch.all_events("changed") if "src/later/a.py" in one["paths"]]
+        assert [one["gone"] for one in last] == [[]]
+
+
+def test_a_source_folder_that_is_gone_for_a_while_is_read_again(project: Project) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
+    with watching(root) as watch:
+        (root / "src").rename(root / "elsewhere")
+        watch.wait_for("broken")
+        (root / "elsewhere").rename(root / "src")
+        watch.wait_for("watching")
+        bump(root, "src/b.py", 1)
+        assert watch.next_run().tools == ("b",)
+        said = [one["message"] for one in watch.events if "message" in one]
+        assert not [text for text in said if "was planned" in text], watch.story()
+
+
+def test_a_file_that_a_failed_attempt_did_not_read_is_no_change(project: Project) -> None:
+    reads = tool_text(body='open("a.csv").close()')
+    root = project({"orch.toml": "", "a.csv": "1", "src/a.py": reads})
+    with watching(root) as watch:
+        save(root / "src/a.py", f"import nowhere_to_be_found\n{reads}")
+        assert watch.next_run().ended == {"a": "failed"}
+        save(root / "src/a.py", f"X = 1\n{reads}")
+        assert watch.next_run().ended == {"a": "passed"}
+        paths = [one["paths"] for one in watch.all_events("changed")]
+        assert paths == [["src/a.py"], ["src/a.py"]], watch.story()
 
 
 # Broken modules

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import build_registry
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.planning import dataflow_checks
 from discover_orch.planning.dataflow_checks import check_dataflow
 from discover_orch.source.facts import ModuleFacts, Scan
 from tests.support.values import make_facts, make_project, said
@@ -194,6 +196,22 @@ def test_statements_that_cannot_be_seen_are_no_matter_of_declared_files() -> Non
     assert line.startswith(
         "a.py:3: a was not observed completely: it used the database in a way that orch cannot see"
     )
+
+
+def test_where_sqlglot_is_missing_the_hint_is_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flow = Dataflow(is_unclear=True)
+    for installed, hint in (
+        ({"duckdb"}, "install sqlglot: with it, orch sees the statements"),
+        ({"duckdb", "sqlglot"}, "orch sees only statements on conn"),
+        (set[str](), "orch sees only statements on conn"),
+    ):
+        monkeypatch.setattr(
+            dataflow_checks, "find_spec", lambda name, has=installed: name in has or None
+        )
+        (line,) = seen(make_facts("a"), a=flow)
+        assert f" ({hint}" in line
 
 
 def test_a_tool_that_is_not_known_to_write_is_told_where_later_stages_depend_on_it() -> None:

@@ -193,7 +193,7 @@ def test_every_wrong_value_is_told_before_anything_starts() -> None:
     project = make_project({"params": {"since": "soon"}}, ORCH_PARAM_LIMIT="x")
     lines = wrong(project=project, values=pairs("zzz=1", "fetch.zzz=1"))
     assert [line.partition(" (")[0] for line in lines] == [
-        '-: no selected tool has a parameter "zzz"',
+        '-: -p fetch.zzz: fetch has no parameter "zzz"',
         "src/fetch.py:3: invalid --limit for fetch: 'x' is not a whole number",
         "src/parse.py:3: invalid --since for parse: 'soon' is not a date like 2024-01-31",
     ]
@@ -244,13 +244,14 @@ def test_kwargs_never_receive_a_resource() -> None:
         (
             "parse",
             "parse.sicne=1",
-            '-: no selected tool has a parameter "sicne" (from -p) (did you mean "since"?)',
+            '-: -p parse.sicne: parse has no parameter "sicne" (did you mean "since"?)',
         ),
+        ("parse", "parse.x=1", '-: -p parse.x: parse has no parameter "x" (parse has since, tags)'),
         (
             "parse",
             "limit=1",
             '-: no selected tool has a parameter "limit" (from -p)'
-            " (fetch has it: add it to the targets)",
+            " (fetch has it: add fetch to the targets)",
         ),
         ("parse", "fetch.limit=1", '-: -p fetch.limit: "fetch" is not a selected tool'),
         (

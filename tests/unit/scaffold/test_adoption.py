@@ -129,7 +129,8 @@ def test_a_module_that_is_not_there_is_no_function_of_its_package(adopt: Adopt) 
     more = '"old": "tools.missing", "known": "tools.script.main"'
     found = said(adopt(more=more, files=files))
     assert found == [
-        "old.py:1: the module of old was not found: tools.missing | looked for it in ., src",
+        "old.py:1: the module of old was not found: tools.missing | correct the entry or remove it"
+        " (looked in ., src)",
         "tools/script.py:None: known has no run() | rename main() to run(), or add the line: run = main",
     ]
 

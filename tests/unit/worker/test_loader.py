@@ -195,9 +195,12 @@ def test_a_module_of_another_place_is_not_taken_for_the_tool(project: Project) -
 @pytest.mark.parametrize(
     ("source", "hint"),
     [
-        ("import helpers", 'helpers is in src/: add "src" to pythonpath'),
-        ("import helpers.deep", 'helpers is in src/: add "src" to pythonpath'),
-        ("from lone import x", 'lone is in src/: add "src" to pythonpath'),
+        ("import helpers", 'helpers is in src/: write src.helpers, or add "src" to pythonpath'),
+        (
+            "import helpers.deep",
+            'helpers is in src/: write src.helpers, or add "src" to pythonpath',
+        ),
+        ("from lone import x", 'lone is in src/: write src.lone, or add "src" to pythonpath'),
         ("import nowhere_to_be_found", "if nowhere_to_be_found is a library, install"),
         ("import json.nothing", ""),
         ("from json import nothing", ""),
