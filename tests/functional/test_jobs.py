@@ -244,6 +244,8 @@ def test_a_token_that_nobody_has_is_refused_before_anything_starts(
     assert answer.code == 2
     assert 'src/a.py:3: a needs the token "gpu", which is not defined' in answer.err
     assert "add gpu = 2 to [tool.orch.tokens]" in answer.err
+    project({"orch.toml": ""})
+    assert "add gpu = 2 to [tokens]" in orch("run").err
     assert not (root / "ran").exists()
 
 
