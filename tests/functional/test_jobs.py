@@ -336,6 +336,21 @@ def test_what_cannot_be_is_refused(
     assert said in answer.err
 
 
+def test_that_each_worker_has_its_own_database_in_memory_is_said_once(
+    project: Project, orch: Orch
+) -> None:
+    conf = "import sqlite3\ndef get_connection(): return sqlite3.connect(':memory:')\n"
+    tools = {
+        f"src/{name}.py": together(name, wanted=2).replace("run()", "run(conn)") for name in "ab"
+    }
+    project({"orchconf.py": conf, **tools})
+    said = "warning: each worker has its own database in memory"
+    answer = orch("run", "--jobs", "2")
+    assert answer.code == 0, answer.text
+    assert answer.err.count(said) == 1
+    assert said not in orch("run").err
+
+
 def test_a_database_in_memory_cannot_be_shared_by_workers(project: Project, orch: Orch) -> None:
     project({f"src/{name}.py": alone(arguments="conn") for name in "ab"})
     answer = orch("run", "--jobs", "2", "--database", "sqlite://")
