@@ -118,7 +118,7 @@ class ToolConnection:
         dialect = "sqlite" if self._is_sqlite else getattr(self.tables, "dialect", "")
         if dialect in ("sqlite", "duckdb") and not self.file:
             self._warn_once(
-                "each worker has its own database in memory: only later tools of the same worker see what a tool writes",
+                "each worker has its own database in memory: only later tools of that worker see what a tool writes",
                 "run with --jobs 1, or return a connection to a file or a server from get_connection()",
             )
 
