@@ -144,6 +144,11 @@ def find_line(project: Project, keys: KeyPath) -> int | None:
     return None
 
 
+def name_table(project: Project, name: str) -> str:
+    """A table of the settings as this project writes it: `[tokens]` in orch.toml, else `[tool.orch.tokens]`."""
+    return f"[{name}]" if project.config == OWN_FILE else f"[{'.'.join(SHARED_TABLE)}.{name}]"
+
+
 def name_setting(project: Project, key: str) -> str:
     """How a hint names a setting and where it is set: `stages in orch.toml:3`, or `ORCH_STAGES`."""
     origin = project.origins.get(key, project.config) or "the configuration"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
 CLOSED_NOTE = "closed its connection; a new one is opened for the next tool"
+LOST_NOTE = "the database ended its connection; a new one is opened for the next tool"
 #: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
 TRANSACTION_FAILED = 3
 

@@ -29,6 +29,7 @@ from discover_orch.model.database_url import (
     read_database_url,
 )
 from discover_orch.model.errors import nearest
+from discover_orch.model.parameter import MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ POSTGRES_HINTS = (
     ("no password supplied", "write the password into the URL, or set PGPASSWORD"),
     ("role ", "check the user in the URL, or make it with createuser"),
     ("database ", "check the name in the URL, or make the database with createdb"),
+    ("invalid port number", "check the port in the URL"),
     ("could not translate host name", "check the host in the URL"),
     ("failed to resolve host", "check the host in the URL"),
     ("too many clients", "close other connections, or raise max_connections of the server"),
@@ -68,8 +70,8 @@ def check_url(url: str) -> None:
             _need_driver("duckdb", "DuckDB", '"discover-orch[duckdb]"')
         case PostgresUrl(url=given):
             _need_driver("psycopg", "PostgreSQL", '"discover-orch[postgres]"')
-            if "?" in given:
-                _check_postgres_query(given)
+            if {*"?[% "} & {*given}:  # else libpq has nothing to refuse
+                _check_postgres_url(given)
         case OtherUrl() as other:
             _find_dialect(other)
         case unreachable:
@@ -201,7 +203,7 @@ def _cannot_open_duckdb(path: str, error: Exception) -> CannotOpen:
     return CannotOpen(f"{what}: {text}", "")
 
 
-def _check_postgres_query(url: str) -> None:
+def _check_postgres_url(url: str) -> None:
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
@@ -210,6 +212,8 @@ def _check_postgres_query(url: str) -> None:
     except ProgrammingError as error:
         message = f"PostgreSQL does not accept {masked_url(url)}: {_hide(str(error).strip(), url)}"
         hint = "https://www.postgresql.org/docs/current/libpq-connect.html lists the parameters"
+        if "query parameter" not in message:
+            hint = "write % as %25 and a space as %20, and an IPv6 address in brackets"
         raise CannotOpen(message, hint) from None
 
 
@@ -235,7 +239,13 @@ def _find_reason(text: str) -> str:
 
 
 def _hide(text: str, url: str) -> str:
-    return text.replace(url, masked_url(url))
+    """libpq quotes the URL, or the part of it that it cannot read, which may be the password."""
+    masked = masked_url(url)
+    hidden = text.replace(url, masked)
+    for quoted in re.findall(r'"([^"]+)"', hidden):
+        if quoted in url and quoted not in masked:
+            hidden = hidden.replace(quoted, MASK)
+    return hidden
 
 
 def _find_dialect(given: OtherUrl) -> Any:

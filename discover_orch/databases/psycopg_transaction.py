@@ -8,6 +8,7 @@ import psycopg
 
 from discover_orch.databases.driver_transaction import (
     CLOSED_NOTE,
+    LOST_NOTE,
     DriverTransaction,
     WritesLost,
     is_autocommit,
@@ -83,7 +84,9 @@ class PsycopgTransaction(DriverTransaction):
                     conn.autocommit = False
         if lost:
             raise WritesLost(lost)
-        return [CLOSED_NOTE] if conn.closed else []
+        if conn.closed:
+            return [CLOSED_NOTE if state.is_closed else LOST_NOTE]
+        return []
 
     def can_keep_open(self) -> bool:
         return self.defers_commits

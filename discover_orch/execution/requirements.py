@@ -40,6 +40,6 @@ def _bad_url(project: Project, error: CannotOpen) -> Problem:
 def refuse_jobs(plan: Plan, registry: Registry, project: Project, jobs: int) -> None:
     """Raises UsageError for tokens that do not exist, and for what several workers or one transaction cannot share."""
     tools = [step.tool for step in plan.steps]
-    problems = check_tokens(tools, project.tokens) or check_sharing(tools, registry, project, jobs)
+    problems = check_tokens(tools, project) or check_sharing(tools, registry, project, jobs)
     if problems:
         raise UsageError(*problems)

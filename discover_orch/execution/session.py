@@ -326,9 +326,14 @@ def _carry_out(
     executor is over afterwards."""
     variables = _secret_variables(recorder.environ, project.root)
     hidden = secret_texts((*plan.secrets, *url_secrets(project.database), *variables))
+    notes_before: set[Problem] = set()
     try:
         for event in events:
             masked = mask_event(event, hidden)
+            if isinstance(masked, RunNote) and masked.problem.code == "conn":
+                if masked.problem in notes_before:  # another worker has said it
+                    continue
+                notes_before.add(masked.problem)
             notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
             if isinstance(masked, RunFinished):
                 yield from notes

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from discover_orch.config.file import name_setting
+from discover_orch.config.file import name_setting, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
@@ -178,10 +178,10 @@ def find_unused_params(
     for word, table in project.tool_params.items():
         found = registry.names.find(word)
         if not found:
-            message = f"[tool.orch.params.{word}] does not name a tool"
+            message = f"{name_table(project, f'params.{word}')} does not name a tool"
             yield (word,), build_warning("unused-param", message, _near(word, registry.names.words))
         elif len(found) > 1:
-            message = f"[tool.orch.params.{word}] matches several tools"
+            message = f"{name_table(project, f'params.{word}')} matches several tools"
             hint = "use one of " + ", ".join(registry.display(module) for module in found)
             yield (word,), build_warning("ambiguous", message, hint)
         elif found[0] in registry.tools:

@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 
 from msgspec.structs import replace
 
-from discover_orch.config.file import find_line
+from discover_orch.config.file import find_line, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Location, Problem
@@ -23,7 +23,7 @@ def check_executor(registry: Registry, project: Project) -> list[Problem]:
     the number of workers or the transaction."""
     tools = [*registry.tools.values()]
     refused = [
-        *check_tokens(tools, project.tokens),
+        *check_tokens(tools, project),
         *check_sharing(tools, registry, project, project.jobs),
     ]
     return [*_executor(project), *(replace(one, severity="warning") for one in refused)]
@@ -43,7 +43,7 @@ def _executor(project: Project) -> Iterator[Problem]:
                 place = os.path.join(project.root, words[0])
                 if shutil.which(place if os.path.dirname(words[0]) else words[0]) is None:
                     message = f"the command {words[0]} does not exist or cannot be executed"
-                    yield _warning(project, message, "correct [tool.orch.command]")
+                    yield _warning(project, message, f"correct {name_table(project, 'command')}")
         case name:
             module, _, factory = name.partition(":")
             path = _find_module(module, project)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model import dataflow
@@ -111,19 +112,20 @@ def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[in
     return found
 
 
-def check_tokens(tools: Sequence[Tool], tokens: Mapping[str, int]) -> list[Problem]:
+def check_tokens(tools: Sequence[Tool], project: Project) -> list[Problem]:
     """The tools that hold more tokens than there are."""
     problems = []
+    table = name_table(project, "tokens")
     for tool in tools:
         for name, needed in tool.tokens.items():
-            there = tokens.get(name)
+            there = project.tokens.get(name)
             if there is not None and there >= needed:
                 continue
             message = f'{tool.name} needs the token "{name}", which is not defined'
-            hint = f"add {name} = {needed} to [tool.orch.tokens]"
+            hint = f"add {name} = {needed} to {table}"
             if there is not None:
                 message = f'{tool.name} needs {needed} of the token "{name}", and there are {there}'
-                hint = f"set {name} = {needed} in [tool.orch.tokens], or lower it in ORCH"
+                hint = f"set {name} = {needed} in {table}, or lower it in ORCH"
             problems.append(
                 Problem(
                     code="tokens",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
@@ -167,7 +168,9 @@ def bind_arguments(
         if setting is not None:
             bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
         elif param.required:
-            problems.append(missing_value(tool, param, registry, is_python=values.is_python))
+            problems.append(
+                missing_value(tool, param, registry, project, is_python=values.is_python)
+            )
     return keep_valid(tool, bound, problems)
 
 
@@ -186,7 +189,7 @@ def keep_valid(
 
 
 def missing_value(
-    tool: Tool, param: Param, registry: Registry, *, is_python: bool = False
+    tool: Tool, param: Param, registry: Registry, project: Project, *, is_python: bool = False
 ) -> Problem:
     """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
     name = param.name if is_python else param.flag
@@ -197,7 +200,7 @@ def missing_value(
         variable = f"{PARAM_PREFIX}{param.name.upper()}"
         hint = f"set {variable} in the environment, or {hint.partition(' or ')[0]}"
     else:
-        hint += f", or set {param.name} in [tool.orch.params]"
+        hint += f", or set {param.name} in {name_table(project, 'params')}"
     meant = registry.find_meant_resource(param.name)
     return Problem(
         code=MISSING,

@@ -295,7 +295,7 @@ def _step(
         elif name in planned.secrets:
             problems.append(_secret_needed(tool, name, is_param=True))
         elif param.required:  # the parameter is new
-            problems.append(missing_value(tool, param, registry))
+            problems.append(missing_value(tool, param, registry, project))
     extra = {**planned.extra, **extra_arguments(tool, values, registry)}
     extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
     for name in planned.secrets:

@@ -113,6 +113,15 @@ class ToolConnection:
         else:
             self.ledger.make_table()
 
+    def warn_in_memory(self) -> None:
+        """Other workers have connections of their own. A URL of such a database is refused before a run."""
+        dialect = "sqlite" if self._is_sqlite else getattr(self.tables, "dialect", "")
+        if dialect in ("sqlite", "duckdb") and not self.file:
+            self._warn_once(
+                "each worker has its own database in memory: only later tools of that worker see what a tool writes",
+                "run with --jobs 1, or return a connection to a file or a server from get_connection()",
+            )
+
     def _warn_once(self, message: str, hint: str) -> None:
         if message not in self._warnings:
             self._warnings.add(message)

@@ -297,6 +297,8 @@ class Resources:
                 self._stack.remove(opened)
                 raise
         self._connection.attach(value, has_ledger=self._has_ledger)
+        if self._is_one_of_several:
+            self._connection.warn_in_memory()
         self.has_foreign_write((CONN,))  # it compares with this
         self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
         return value

@@ -240,6 +240,24 @@ def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
     assert not list((root / ".orch").glob("runs/*/events.jsonl"))
 
 
+@pytest.mark.parametrize("words", [(), *(pytest.param(WORDS[one]) for one in QUICK)])
+def test_a_thread_that_is_left_is_named_with_what_to_do(
+    words: tuple[str, ...], project: Project, orch: Orch
+) -> None:
+    tool = """
+        from threading import Thread
+        from time import sleep
+        STAGE = "one"
+        def run():
+            Thread(target=sleep, args=(600,), name="heart beat").start()
+        """
+    project({"pools.py": POOLS, "src/a.py": tool})
+    answer = orch("run", *words)
+    assert answer.code == 0
+    assert 'and was killed; still running: "heart beat"\n' in answer.err
+    assert "hint: make such threads daemons, or join them before run() returns" in answer.err
+
+
 def test_an_executor_that_cannot_be_shut_down_is_reported(project: Project, orch: Orch) -> None:
     project({"pools.py": POOLS, "src/a.py": 'STAGE = "one"\ndef run(): pass\n'})
     answer = orch("run", "--executor", "pools:Stuck")
@@ -409,7 +427,7 @@ def test_a_local_file_is_refused_behind_a_prefix(project: Project, orch: Orch) -
     answer = orch("run")
     assert answer.code == 2
     assert "a uses sqlite:///data.db, a local file" in answer.err
-    hint = "; if srun runs the tools on this machine, write local = true in [tool.orch.command]\n"
+    hint = "; if srun runs the tools on this machine, write local = true in [command]\n"
     assert hint in answer.err
     conf = 'import sqlite3\ndef get_connection(): return sqlite3.connect("own.db")\n'
     project({"orchconf.py": conf})

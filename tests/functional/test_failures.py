@@ -51,6 +51,7 @@ def test_the_summary_says_where_and_what(project: Project, orch: Orch) -> None:
         (line,) = [one for one in answer.out.splitlines() if one.startswith(f"FAILED {name} ")]
         assert line.startswith(f"FAILED {name} src/{name}.py")
         assert said.replace("NAME", name) in line
+    assert "\ncrashed with SIGSEGV\n" in answer.out
     assert f"{len(named)} failed in " in answer.out
     assert "discover_orch" not in answer.out
     assert answer.err == ""

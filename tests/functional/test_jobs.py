@@ -244,6 +244,8 @@ def test_a_token_that_nobody_has_is_refused_before_anything_starts(
     assert answer.code == 2
     assert 'src/a.py:3: a needs the token "gpu", which is not defined' in answer.err
     assert "add gpu = 2 to [tool.orch.tokens]" in answer.err
+    project({"orch.toml": ""})
+    assert "add gpu = 2 to [tokens]" in orch("run").err
     assert not (root / "ran").exists()
 
 
@@ -332,6 +334,21 @@ def test_what_cannot_be_is_refused(
     answer = orch("run", *words)
     assert answer.code == 2
     assert said in answer.err
+
+
+def test_that_each_worker_has_its_own_database_in_memory_is_said_once(
+    project: Project, orch: Orch
+) -> None:
+    conf = "import sqlite3\ndef get_connection(): return sqlite3.connect(':memory:')\n"
+    tools = {
+        f"src/{name}.py": together(name, wanted=2).replace("run()", "run(conn)") for name in "ab"
+    }
+    project({"orchconf.py": conf, **tools})
+    said = "warning: each worker has its own database in memory"
+    answer = orch("run", "--jobs", "2")
+    assert answer.code == 0, answer.text
+    assert answer.err.count(said) == 1
+    assert said not in orch("run").err
 
 
 def test_a_database_in_memory_cannot_be_shared_by_workers(project: Project, orch: Orch) -> None:

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from discover_orch.config.executor import Command
+from discover_orch.config.file import name_table
+from discover_orch.config.project import Project
 from discover_orch.execution.executors.far_messages import (
     Control,
     Ended,
@@ -150,7 +151,7 @@ class _Attempt:
     def read(self) -> list[FarEvent]:
         if self._error:
             self.is_over = True
-            hint = "check the prefix in [tool.orch.command]"
+            hint = 'check the prefix of the executor "command"'
             return [Refused(message=self._error, hint=hint)]
         found: list[FarEvent] = []
         if self._unsent:
@@ -254,15 +255,15 @@ class _Attempt:
             os.close(self._pidfd)
 
 
-def open_command(command: Command, root: str) -> CommandSide:
+def open_command(project: Project) -> CommandSide:
     """That of `[tool.orch.command]`, run at the root. Raises UsageError if its program does not exist."""
-    prefix = command.prefix
-    python = command.python or (sys.executable,)
+    prefix, root = project.command.prefix, project.root
+    python = project.command.python or (sys.executable,)
     program = (*prefix, *python)[0]
     place = os.path.join(root, program) if os.path.dirname(program) else program
     if shutil.which(place) is None:
         setting = "prefix" if prefix else "python"
         message = f"the command {program} does not exist or cannot be executed"
-        hint = f"correct {setting} in [tool.orch.command], or install {program}"
+        hint = f"correct {setting} in {name_table(project, 'command')}, or install {program}"
         raise UsageError(Problem(code="executor", message=message, hint=hint))
     return CommandSide(prefix, python, root)

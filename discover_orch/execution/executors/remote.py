@@ -26,6 +26,7 @@ from discover_orch.execution.executors.far_messages import (
     folder_identity,
     installation,
 )
+from discover_orch.execution.executors.worker_end import ending_note
 from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.database_url import masked_url
@@ -256,9 +257,8 @@ class RemoteWorker:
                 event = StepFinished(step=self._sent, status="failed", duration=0.0, error=failure)
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
-                    names = ", ".join(threads)
-                    shown = f"the worker process {sentence}" if sentence else "threads were left"
-                    found.append(Warned(message=shown + (f": {names}" if names else "")))
+                    said = ending_note(sentence, threads).problem
+                    found.append(Warned(message=said.message, hint=said.hint))
                 return
             case _:
                 pass

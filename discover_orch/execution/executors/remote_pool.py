@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
+from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import Event
@@ -64,7 +65,7 @@ def open_far_side(
         case "command":
             from discover_orch.execution.executors.command import open_command
 
-            side = open_command(project.command, project.root)
+            side = open_command(project)
             return OpenFarSide(side, is_remote=is_remote, jobs=jobs, shown=side.shown)
         case "dask":
             try:
@@ -114,7 +115,8 @@ def _local_file_hint(project: Project) -> str:
     if project.executor != "command":
         return hint
     program = os.path.basename(project.command.prefix[0])
-    return f"{hint}; if {program} runs the tools on this machine, write local = true in [tool.orch.command]"
+    table = name_table(project, "command")
+    return f"{hint}; if {program} runs the tools on this machine, write local = true in {table}"
 
 
 def _stop(message: str, hint: str) -> NoReturn:

@@ -42,6 +42,8 @@ def end_of_tool(
         status = "unknown"
         message = f"{failure.message} during its commit: what it wrote may be in the database"
         failure = replace(failure, message=message)
+    if failure.traceback and not is_timed_out:  # else it ends with the message
+        failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
     return ToolFinished(module=tool.module, status=status, error=failure)
 
 

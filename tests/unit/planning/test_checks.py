@@ -65,7 +65,7 @@ def unused(registry: Registry, params: dict[str, object]) -> list[str]:
     ("params", "what"),
     [
         ({"sinc": 1}, 'sinc: no tool has a parameter "sinc"'),
-        ({"prase": {"since": 1}}, "prase: [tool.orch.params.prase] does not name a tool"),
+        ({"prase": {"since": 1}}, "prase: [params.prase] does not name a tool"),
         ({"parse": {"sinc": 1}}, 'parse.sinc: parse has no parameter "sinc"'),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_configured_parameter_that_no_tool_has_is_found(
 def test_parameters_of_an_ambiguous_word_are_reported() -> None:
     facts = [make_facts(f"src.{one}.parse", arguments=[make_argument("x")]) for one in "ab"]
     assert unused(make_registry(*facts), {"parse": {"x": 1}}) == [
-        "parse: [tool.orch.params.parse] matches several tools"
+        "parse: [params.parse] matches several tools"
     ]
 
 

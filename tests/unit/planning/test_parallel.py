@@ -12,7 +12,7 @@ from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.parallel import check_tokens, find_beside, find_waits
 from discover_orch.planning.plan import Step
-from tests.support.values import make_facts, make_plan, make_registry
+from tests.support.values import make_facts, make_plan, make_project, make_registry
 
 
 def steps_of(registry: Registry, *targets: str) -> tuple[Step, ...]:
@@ -91,14 +91,14 @@ def test_tokens_that_nobody_has_are_named() -> None:
         make_facts("a", orch={"tokens": {"gpu": 1}}), make_facts("b", orch={"tokens": {"gpu": 3}})
     )
     tools = [step.tool for step in steps_of(registry)]
-    assert [one.message for one in check_tokens(tools, {})] == [
+    assert [one.message for one in check_tokens(tools, make_project())] == [
         'a needs the token "gpu", which is not defined',
         'b needs the token "gpu", which is not defined',
     ]
-    assert [one.message for one in check_tokens(tools, {"gpu": 2})] == [
+    assert [one.message for one in check_tokens(tools, make_project({"tokens": {"gpu": 2}}))] == [
         'b needs 3 of the token "gpu", and there are 2'
     ]
-    assert check_tokens(tools, {"gpu": 3}) == []
+    assert check_tokens(tools, make_project({"tokens": {"gpu": 3}})) == []
 
 
 # The queue.

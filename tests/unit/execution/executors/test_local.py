@@ -376,7 +376,7 @@ def test_a_worker_that_ended_badly_after_all_was_closed_is_a_warning(staged: Sta
 def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: Staged) -> None:
     stage = staged()
     stage.submit("a", "b")
-    died = WorkerDied(sentence="was killed by SIGSEGV", signal="SIGSEGV", step=0, traceback="t")
+    died = WorkerDied(sentence="was killed by SIGSEGV", signal="SIGSEGV", step=0, traceback="t\n")
     assert stage.hear(StepStarted(step=0), died) == [
         ToolStarted(module="a"),
         ToolFinished(
@@ -387,7 +387,7 @@ def test_a_worker_that_dies_is_a_failed_tool_and_a_new_one_takes_over(staged: St
                 type="SIGSEGV",
                 message="was killed by SIGSEGV",
                 path="a.py",
-                traceback="t",
+                traceback="t\nwas killed by SIGSEGV\n",
             ),
         ),
         ToolDeclined(module="b"),
