@@ -205,7 +205,7 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
         (("--executor", "dsk"), '--executor dsk is not an executor\n  hint: did you mean "dask"?'),
         (("--executor", "nopools:x"), "cannot be loaded: the module nopools does not exist"),
         (("--executor", "pools:nothing"), "the module pools has no function nothing"),
-        (("--executor", "pools:broken"), "cannot be made: ValueError: no pool today"),
+        (("--executor", "pools:broken"), "cannot be created: ValueError: no pool today"),
         (("--executor", "pools:number"), "returns int, which is not a concurrent.futures.Executor"),
         (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
         (
@@ -282,7 +282,7 @@ def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
     ("mode", "said"),
     [
         ("fails", "./srun ended with exit code 7 before the tool started"),
-        ("garbles", "./srun garbled what the tool's worker said"),
+        ("garbles", "./srun garbled the output of the tool's worker"),
         ("greets", "./srun ended with exit code 3 before it said whether the tool had started"),
     ],
 )

@@ -254,7 +254,7 @@ def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
                 "correct the name, or add the folder of the module to pythonpath",
             ) from None
         raise _refuse(
-            f"the executor {name} cannot be made: {type(error).__name__}: {error}",
+            f"the executor {name} cannot be created: {type(error).__name__}: {error}",
             f"correct {factory_name}() in {module_name}",
         ) from None
     if type(made).__module__.startswith("distributed."):
