@@ -51,7 +51,7 @@ def _write(place: str, path: str, data: bytes) -> None:
 def _cannot_write(path: str, error: OSError) -> UsageError:
     hint = "give another file with -o FILE"
     if isinstance(error, FileNotFoundError):
-        hint = f"make the folder {one_line(os.path.dirname(path) or '.')} first, or {hint}"
+        hint = f"create the folder {one_line(os.path.dirname(path) or '.')} first, or {hint}"
     message = f"cannot write {one_line(path)}: {error.strerror}"
     return UsageError(Problem(code="output-file", message=message, hint=hint))
 

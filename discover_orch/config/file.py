@@ -227,7 +227,7 @@ def _check_folder(typed: str, folder: str) -> None:
     else:
         guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
         message = f'folder "{printable(typed)}" does not exist'
-        hint = "-C takes the folder of the project; for a new one, make the folder first"
+        hint = "-C takes the folder of the project; for a new one, create the folder first"
         hint = f'did you mean "{guess}"?' if guess else hint
     raise _error("no-project", message, hint)
 

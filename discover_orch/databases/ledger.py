@@ -47,7 +47,7 @@ class Ledger:
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             raise CannotOpen(
-                f"cannot make the table {OWN_TABLE}, which ledger = true needs: {reason}",
+                f"cannot create the table {OWN_TABLE}, which ledger = true needs: {reason}",
                 "let orch write to the database, or remove ledger from the configuration",
             ) from None
 

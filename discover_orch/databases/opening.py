@@ -45,8 +45,8 @@ PACKAGES = {
 POSTGRES_HINTS = (
     ("password authentication failed", "check the user and the password in the URL"),
     ("no password supplied", "write the password into the URL, or set PGPASSWORD"),
-    ("role ", "check the user in the URL, or make it with createuser"),
-    ("database ", "check the name in the URL, or make the database with createdb"),
+    ("role ", "check the user in the URL, or create it with createuser"),
+    ("database ", "check the name in the URL, or create the database with createdb"),
     ("invalid port number", "check the port in the URL"),
     ("could not translate host name", "check the host in the URL"),
     ("failed to resolve host", "check the host in the URL"),
@@ -133,7 +133,7 @@ def _cannot_open_sqlite(path: str, error: sqlite3.Error) -> CannotOpen:
     what = f"cannot open the database {path}"
     if not os.path.exists(path) and path != IN_MEMORY:
         return CannotOpen(
-            f"{what}: it does not exist", "run the tool that makes it, or remove mode="
+            f"{what}: it does not exist", "run the tool that creates it, or remove mode="
         )
     if "not a database" in str(error):
         return CannotOpen(f"{what}: it is not a SQLite database", ANOTHER_FILE)
@@ -198,7 +198,7 @@ def _cannot_open_duckdb(path: str, error: Exception) -> CannotOpen:
         return CannotOpen(f"{what}: it is not a DuckDB database", ANOTHER_FILE)
     if not os.path.exists(path) and path != IN_MEMORY:
         return CannotOpen(
-            f"{what}: it does not exist", "run the tool that makes it, or remove access_mode="
+            f"{what}: it does not exist", "run the tool that creates it, or remove access_mode="
         )
     return CannotOpen(f"{what}: {text}", "")
 

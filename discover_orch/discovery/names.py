@@ -77,7 +77,8 @@ def after_targets(
         )
     if plain is word and word in members:
         return tuple(other for other in members[word] if other != module)
-    return _nothing(word, [*names.words, *members])
+    others = [one for one in names.words if names.find(one) != (module,)]
+    return _nothing(word, [*others, *members])
 
 
 def _nothing(word: str, candidates: Sequence[str]) -> Problem:

@@ -62,7 +62,7 @@ def has_nothing_left(record: RunRecord) -> bool:
 
 class Resumption:
     """How the run of `record` is resumed. Raises UsageError if a value does not fit, a secret has to be given again or
-    none of its tools exists any more, and DiscoveryError if one of its tools cannot be read."""
+    none of its tools exists now, and DiscoveryError if one of its tools cannot be read."""
 
     def __init__(
         self, record: RunRecord, registry: Registry, project: Project, values: GivenParams
@@ -217,7 +217,7 @@ def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
 def _all_gone(record: RunRecord) -> Problem:
     return Problem(
         code="all-gone",
-        message=f"run {record.run} cannot be resumed: none of its tools exists any more",
+        message=f"run {record.run} cannot be resumed: none of its tools exists now",
         hint="run the stale tools with: orch run --changed",
     )
 

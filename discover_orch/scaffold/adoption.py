@@ -117,7 +117,7 @@ def check_adoption(root: str, adoption: Adoption) -> tuple[Problem, ...]:
                     adopt_problem(
                         place.path,
                         place.line,
-                        f"the word {name} would not name {module} alone",
+                        f"the name {name} would mean more than the tool {module}",
                         "rename one of the tools",
                     )
                 )

@@ -201,7 +201,7 @@ def _describe_argument(
             return
         case Unknown(text=text):
             message = f"run() gets {param}={text}, which no flag gives"
-            hint = f"let run() work it out, or give it with --{param.replace('_', '-')}"
+            hint = f"let run() compute it, or give it with --{param.replace('_', '-')}"
             _add(problems, path, argument.line, message, hint)
         case value if not _is_other_default(value, param, takers):
             return
@@ -209,7 +209,7 @@ def _describe_argument(
             params[param] = value
             notes.append(f"run() got {param}={value!r} (line {argument.line}), now a setting")
         case value:
-            message = f"run() gets {param}={value!r}, which no setting can say"
+            message = f"run() gets {param}={value!r}, which no setting can express"
             _add(problems, path, argument.line, message, "make it the default in run()")
 
 

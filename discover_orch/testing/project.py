@@ -221,6 +221,6 @@ def _refuse_other_file(module: ModuleType, tool: Tool, root: Path) -> None:
             Problem(
                 code="other-module",
                 message=f"Python finds the module {tool.module} in {found}, not in {tool.path}",
-                hint="rename one of them, or run their tests apart",
+                hint="rename one of them, or run their tests separately",
             )
         )

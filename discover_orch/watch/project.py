@@ -28,7 +28,7 @@ from discover_orch.model.errors import (
 )
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader
-from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.project_view import ProjectView
@@ -97,12 +97,11 @@ class WatchedProject:
 
     @property
     def all_problems(self) -> tuple[Problem, ...]:
-        return (
-            *self.problems,
-            *self._strays,
-            *self.view.errors,
-            *self.status.broken.values(),
-        )
+        planned, errors = self.problems, self.view.errors
+        if any(one.location and one.location.path == CONF_FILE for one in errors):
+            # A resource of the file that cannot be read looks like a parameter without a value.
+            planned = tuple(one for one in planned if one.code != MISSING)
+        return (*planned, *self._strays, *errors, *self.status.broken.values())
 
     @property
     def failing(self) -> tuple[str, ...]:

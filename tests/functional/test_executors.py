@@ -207,9 +207,12 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
         (("--executor", "pools:nothing"), "the module pools has no function nothing"),
         (
             ("--executor", "pools:broken"),
-            "pools.py:25: the executor pools:broken cannot be made: ValueError: no pool today",
+            "pools.py:25: the executor pools:broken cannot be created: ValueError: no pool today",
         ),
-        (("--executor", "pools:quits"), "pools.py:34: the executor pools:quits cannot be made: "),
+        (
+            ("--executor", "pools:quits"),
+            "pools.py:34: the executor pools:quits cannot be created: ",
+        ),
         (
             ("--executor", "halved:x"),
             "halved.py:2: the executor halved:x cannot be loaded: SyntaxError: invalid syntax",
@@ -324,7 +327,7 @@ def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
     ("mode", "said"),
     [
         ("fails", "./srun ended with exit code 7 before the tool started"),
-        ("garbles", "./srun garbled what the tool's worker said"),
+        ("garbles", "./srun garbled the output of the tool's worker"),
         ("greets", "./srun ended with exit code 3 before it said whether the tool had started"),
     ],
 )

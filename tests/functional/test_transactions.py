@@ -121,7 +121,7 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
         ("sqlite:///no/a b/x.db", "the folder {root}/no/a b does not exist", "mkdir -p '/"),
         ("sqlite:///src", "it is a folder", "name a file in that folder"),
         ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
-        ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that makes it"),
+        ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that creates it"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(

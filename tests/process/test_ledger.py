@@ -257,7 +257,7 @@ def test_a_database_that_cannot_be_written_keeps_no_ledger(project: Project, orc
     sqlite3.connect(root / "data.db").close()
     answer = orch("run", "--database", "sqlite:///data.db?mode=ro")
     assert answer.code == 1
-    assert "cannot make the table orch_ledger" in " ".join(answer.out.split())
+    assert "cannot create the table orch_ledger" in " ".join(answer.out.split())
     conf = "import sqlite3\ndef get_connection(): return sqlite3.connect('x.db', isolation_level=None)\n"
     project({"orchconf.py": conf})
     answer = orch("run")

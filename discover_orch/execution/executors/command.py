@@ -197,7 +197,7 @@ class _Attempt:
             else:
                 found.extend(decode_said(text).events)
         except (ValueError, msgspec.DecodeError):
-            garbled = f"{self._name} garbled what the tool's worker said"
+            garbled = f"{self._name} garbled the output of the tool's worker"
             found.append(Lost(sentence=garbled) if self._has_greeted else Refused(message=garbled))
             self._signal(signal.SIGKILL)
 

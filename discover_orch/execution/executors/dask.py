@@ -152,7 +152,7 @@ class DaskSide:
         now = time.monotonic()
         for one in self._attempts.values():
             if one.done_at is not None and now - one.done_at > TIME_TO_HEAR:
-                self._lose(one, "its task ended and said nothing")
+                self._lose(one, "its task ended without a result")
 
     def _lose(self, one: _Attempt, sentence: str) -> None:
         if not one.is_over:
@@ -212,7 +212,7 @@ class DaskSide:
                 if one.missed > MOST_MISSED:
                     self._lose(one, f"its Dask worker {one.worker} was lost")
             elif is_empty:
-                self._calls.submit(self._take_back, one, "the cluster has no workers any more")
+                self._calls.submit(self._take_back, one, "the cluster no longer has workers")
 
     # Called by other threads.
 

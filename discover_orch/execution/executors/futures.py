@@ -267,7 +267,7 @@ def _make_executor(name: str, project: Project, *, is_guest: bool) -> Executor:
             ) from None
         text = error.msg if isinstance(error, SyntaxError) else str(error)
         raise _refuse(
-            f"the executor {name} cannot be {'made' if is_loaded else 'loaded'}: {type(error).__name__}"
+            f"the executor {name} cannot be {'created' if is_loaded else 'loaded'}: {type(error).__name__}"
             + (f": {text}" if text else ""),
             f"correct {factory_name}() in {module_name}" if is_loaded else f"correct {module_name}",
             _find_place(error, project.root),

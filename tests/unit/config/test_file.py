@@ -136,7 +136,7 @@ def test_a_given_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
         '-: folder "sampl_project" does not exist (did you mean "sample_project"?)'
     ]
     assert say(refused(tmp_path, "nowhere/at/all")) == [
-        '-: folder "nowhere/at/all" does not exist (-C takes the folder of the project; for a new one, make the '
+        '-: folder "nowhere/at/all" does not exist (-C takes the folder of the project; for a new one, create the '
         "folder first)"
     ]
     assert say(refused(tmp_path, "sample_project/orch.toml")) == [

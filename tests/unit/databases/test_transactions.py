@@ -102,5 +102,5 @@ def test_the_parameters_of_a_url_are_sqlite_s(tmp_path: Path) -> None:
 def test_a_database_that_must_exist_is_not_made(tmp_path: Path, mode: str) -> None:
     with pytest.raises(CannotOpen, match="does not exist") as told:
         open_url(f"sqlite:///no.db?mode={mode}", str(tmp_path))
-    assert "run the tool that makes it" in told.value.hint
+    assert "run the tool that creates it" in told.value.hint
     assert list(tmp_path.iterdir()) == []

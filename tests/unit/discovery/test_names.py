@@ -130,6 +130,14 @@ def test_after_that_names_nothing_tells_the_nearest(word: str, hint: str) -> Non
         assert problem.hint == hint
 
 
+def test_no_tool_is_suggested_to_name_itself() -> None:
+    itself, other = meaning("prase"), meaning("prase", "src.fetch")
+    assert isinstance(itself, Problem)
+    assert isinstance(other, Problem)
+    assert itself.hint == "orch list shows all stages and tools"
+    assert other.hint == 'did you mean "parse"?'
+
+
 def test_after_that_is_ambiguous_lists_the_candidates() -> None:
     names = build_names([("src.a.parse", None), ("src.b.parse", None)])
     problem = after_targets("parse", "src.x", names, {})

@@ -197,7 +197,7 @@ def test_the_shape_is_converted_as_a_whole(shape: str, tmp_path: Path) -> None:
         ),
         (
             MAPS + CALL.replace("args.since", "['a']"),
-            "old.py:5: run() gets since=['a'], which no setting can say",
+            "old.py:5: run() gets since=['a'], which no setting can express",
         ),
         (
             MAPS + PASSED + FLAG.replace("2020", "2021"),

@@ -92,6 +92,17 @@ def test_when_the_last_tool_has_gone_the_plan_is_empty_and_says_so(
     assert (planned.problems, len(planned._strays)) == ((), 1)
 
 
+def test_resources_of_an_orchconf_that_cannot_be_read_are_no_missing_parameters(
+    project: Project,
+) -> None:
+    conf = "from discover_orch import resource\n@resource\ndef http(): {}\n"
+    tools = {"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(http): ...\n"}
+    asked = Asked(project({**tools, "orchconf.py": conf.format("return 1")}))
+    problems = asked.edit({"orchconf.py": conf.format("(")}).all_problems
+    assert {one.code for one in problems} == {"syntax"}
+    assert asked.edit({"orchconf.py": conf.format("return 2")}).all_problems == ()
+
+
 def test_when_a_later_plan_fails_the_earlier_one_stays(project: Project) -> None:
     asked = Asked(project(PARAMS))
     before = asked.watched.plan
