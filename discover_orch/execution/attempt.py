@@ -230,11 +230,17 @@ class AttemptReader:
         extra = [path for path in loaded if path not in code]
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
-        if extra or seen.used_modules or child_code:
+        kept = [
+            name
+            for path in code
+            for use, _ in self._cached.get(path, ())
+            for name in use.used_modules
+        ]
+        if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
             by_path = (path_module(path) for path in child_code)
-            modules = tuple(dict.fromkeys((*named, *seen.used_modules, *by_path)))
+            modules = tuple(dict.fromkeys((*named, *seen.used_modules, *kept, *by_path)))
             for one in self._current.code.read_code(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
