@@ -41,6 +41,7 @@ from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
+    UNKNOWN_VERSIONS,
     UNSURE,
     Inputs,
     Key,
@@ -230,11 +231,17 @@ class AttemptReader:
         extra = [path for path in loaded if path not in code]
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
-        if extra or seen.used_modules or child_code:
+        kept = [
+            name
+            for path in code
+            for use, _ in self._cached.get(path, ())
+            for name in use.used_modules
+        ]
+        if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)
             named = (name for path in extra if (name := space.name(path)))
             by_path = (path_module(path) for path in child_code)
-            modules = tuple(dict.fromkeys((*named, *seen.used_modules, *by_path)))
+            modules = tuple(dict.fromkeys((*named, *seen.used_modules, *kept, *by_path)))
             for one in self._current.code.read_code(modules).values():
                 code |= one.meanings
                 hashes |= one.hashes
@@ -357,8 +364,8 @@ class AttemptReader:
         hashed = self._hashed.get(path)
         if hashed is not None and hashed[0] == current:
             return hashed[1], current
-        if last is not None and last.marks.get(key) == current:
-            return last.inputs.other[key], current
+        if version := _known_version(key, current, last):
+            return version, current
         content, known = hash_file(full, found)
         if not known:
             if mark is not None and read_mark(full) != mark:
@@ -381,8 +388,7 @@ class AttemptReader:
         hashed = self._hashed.get(path)
         if hashed is not None and hashed[0] == mark:
             return hashed[1]
-        is_known = last is not None and last.marks.get(key) == mark
-        return last.inputs.other[key] if last is not None and is_known else mark
+        return _known_version(key, mark, last) or mark
 
     def _changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
         """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
@@ -417,6 +423,14 @@ class AttemptReader:
         owners = sorted({owner for name in names for owner in self._owners[name]})
         installed = self._current.installed(owners)
         return {f"package:{name}": version for name, version in installed.items()}
+
+
+def _known_version(key: Key, mark: str, last: Success | None) -> str:
+    """The version of the file in this state, if the last success had it; else ""."""
+    if last is None or last.marks.get(key) != mark:
+        return ""
+    version = last.inputs.other[key]
+    return "" if version in UNKNOWN_VERSIONS else version
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

@@ -330,6 +330,7 @@ class Recorder:
                     results.place(module),
                     *results.find_writers(module, success, attempt.writes),
                     is_repeatable=tool.is_repeatable,
+                    is_there=lambda key: os.path.exists(f"{self._project.root}/{key[5:]}"),
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]

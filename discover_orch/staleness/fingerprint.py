@@ -8,7 +8,7 @@ it left, so that a change by the user differs from one by the pipeline. Pure: re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -233,16 +233,18 @@ def add_success(
     earlier: Iterable[ToolResult],
     *,
     is_repeatable: bool = False,
+    is_there: Callable[[Key], bool] = lambda _: False,
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
-    `earlier` are the tools before it."""
+    `earlier` are the tools before it; `is_there` says whether a file exists now."""
     removed = find_removed(
         success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
     )
     read = (*used_files(success.inputs), *removed, *success.tables)
     moved = find_out_of_order(read, writes, place, writers, earlier, is_repeatable=is_repeatable)
     kept = {
-        key: replace(write, is_checked=False)
+        # It may have left a file as it is because it was there.
+        key: replace(write, is_checked=write.is_checked and key[:5] == "file:" and is_there(key))
         for key, write in before.writes.items()
         if key not in writes and key in writers and writers[key].place == place
     }

@@ -16,6 +16,7 @@ from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
     find_files,
+    find_source,
     normalize_path,
     parent_folders,
     resolve_paths,
@@ -39,6 +40,7 @@ APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".zip", ".egg", ".whl")
 _LIBRARY = os.path.dirname(os.__file__)
 _GLOB = os.path.join(_LIBRARY, "glob.py")
+_TOKENIZE = os.path.join(_LIBRARY, "tokenize.py")
 _SHUTIL = os.path.join(_LIBRARY, "shutil.py")
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 #: Code that opens files to import modules or to show source lines.
@@ -47,10 +49,11 @@ IMPORT_CODE = frozenset(
         IMPORT_SYSTEM,
         "<frozen importlib._bootstrap>",
         "<frozen zipimport>",
+        _TOKENIZE,
         *(
             os.path.join(_LIBRARY, *words)
             for words in (
-                ["zipimport.py"], ["tokenize.py"], ["linecache.py"], ["inspect.py"],
+                ["zipimport.py"], ["linecache.py"], ["inspect.py"],
                 ["importlib", "metadata", "__init__.py"], ["importlib", "_bootstrap_external.py"],
             )
         ),
@@ -184,12 +187,20 @@ class AuditHook:
         ):
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
+            caller = _getframe(3)  # of the function that opens it
             if opener == IMPORT_SYSTEM and not path.startswith(OWN_FOLDER):
-                self.imported[path] = None
-            return
+                self._note_imported(path, caller)
+            if opener != _TOKENIZE or not self._project.find_file(caller.f_code):
+                return
         self._stacks.find(_getframe(2)).opened[path] = None
         if self._native.is_followed:
             self._native.note_open()
+
+    def _note_imported(self, path: str, loader: FrameType) -> None:
+        self.imported[path] = None
+        # A module of the project that orch's loader does not load is a file that is read.
+        if not loader.f_code.co_filename.startswith(OWN_FOLDER) and self._project.includes(path):
+            self._stacks.find(loader).paths[find_source(path)] = None
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)

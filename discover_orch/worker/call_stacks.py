@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from discover_orch.worker.project_code import ProjectCode
 
 MODULE = "<module>"  # the name of the code that runs while a module is imported
+LAZY = "__getattr__"  # of a module, since the name of a method starts with that of its class
 MOST_STACKS = 10_000  # of one step; all others count as one
 CALL = Interrupts.call.__code__  # it calls the user's code
 
@@ -154,9 +155,9 @@ class CallStacks:
         return found
 
     def _find_sharers(self, stack: Stack) -> Iterator[str]:
-        """The files of cached functions and of modules being imported."""
+        """The files of cached functions, of modules being imported, and of those that import parts of a package when
+        they are asked for (PEP 562), which Python does once."""
         for code in stack.codes:
-            if (id(code) in self._project.cached or code.co_name == MODULE) and (
-                file := self._project.find_file(code)
-            ):
+            is_once = id(code) in self._project.cached or code.co_qualname in (MODULE, LAZY)
+            if is_once and (file := self._project.find_file(code)):
                 yield file

@@ -129,6 +129,15 @@ def normalize_path(path: str) -> str:
     return os.sep + os.path.normpath(path).lstrip(os.sep)  # normpath keeps two leading slashes
 
 
+def find_source(path: str) -> str:
+    """The source file of a bytecode file in a `__pycache__`; "" for bytecode elsewhere. Any other path as it is."""
+    if not path.endswith(".pyc"):
+        return path
+    folder, _, name = path.rpartition(os.sep)
+    folder, _, cache = folder.rpartition(os.sep)
+    return f"{folder}{os.sep}{name.partition('.')[0]}.py" if cache == "__pycache__" else ""
+
+
 def find_files(folder: str) -> list[str]:
     """All files below a folder. Without `os.walk`, whose listings the hook would note."""
     found: list[str] = []

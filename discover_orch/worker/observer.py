@@ -18,7 +18,7 @@ from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.call_stacks import CallStacks
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
-from discover_orch.worker.observed_paths import ObservedPaths
+from discover_orch.worker.observed_paths import ObservedPaths, find_source
 from discover_orch.worker.opened_databases import database_signature
 from discover_orch.worker.used_files import UsedFiles
 
@@ -188,15 +188,10 @@ class Observer:
         """
         setup = set()
         for number, path in enumerate(self._audit.imported.copy()):
-            folder, _, name = path.rpartition(os.sep)
-            if name.endswith(".pyc"):
-                folder, _, cache = folder.rpartition(os.sep)
-                if cache != "__pycache__":
-                    continue
-                name = name.partition(".")[0] + ".py"
-            shown = self._paths.relative(f"{folder}{os.sep}{name}")
+            source = find_source(path)
+            shown = self._paths.relative(source)
             if shown and shown not in loaded:
-                self._audit.opened[f"{folder}{os.sep}{name}"] = None
+                self._audit.opened[source] = None
                 if number < self._setup_imports:
                     setup.add(shown)
         return setup

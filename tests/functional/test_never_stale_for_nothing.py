@@ -140,6 +140,35 @@ def test_a_temporary_file_that_a_later_tool_removes_is_not_missing(
     assert run_changed(orch) == ["a", "b"]
 
 
+def test_a_file_that_was_used_out_of_order_once_settles(project: Project, orch: Orch) -> None:
+    project(
+        {
+            "orch.toml": "stages = ['one', 'two']\n",
+            "src/make.py": """
+                from pathlib import Path
+                STAGE = "one"
+                FILE = Path("x.txt")
+                def run():
+                    if not FILE.exists():
+                        FILE.write_text("x")
+                """,
+            "src/add.py": """
+                from pathlib import Path
+                STAGE = "two"
+                FILE = Path("x.txt")
+                def run():
+                    if not FILE.read_text().endswith("added"):
+                        FILE.open("a").write("added")
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    assert orch("run", "add").code == 0
+    assert [*reasons(orch)] == ["make", "add"]
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
+
+
 def test_a_log_that_tools_append_to_settles_and_may_be_missing(
     project: Project, orch: Orch
 ) -> None:

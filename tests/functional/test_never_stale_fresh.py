@@ -537,6 +537,65 @@ def test_a_plugin_that_two_tools_load_by_name_counts_for_both(project: Project, 
     assert run_changed(orch) == ["one", "two"]
 
 
+def test_a_python_file_that_a_tool_opens_as_text_counts(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "scripts/old.py": "x = 1\n",
+            "src/count.py": "import tokenize\nSTAGE = 's'\ndef run(): tokenize.open('scripts/old.py').close()\n",
+        }
+    )
+    run_all(orch)
+    (root / "scripts" / "old.py").write_text("x = 1  # as before\n")
+    assert run_changed(orch) == ["count"]
+
+
+def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
+    project: Project, orch: Orch
+) -> None:
+    use = """
+        from src import lib, loaders
+        STAGE = "s"
+        def run():
+            found = loaders.by_name("cached").X, loaders.by_path("kept").X, lib.lazy.X
+            open("{name}.txt", "w").write(str(found))
+        """
+    root = project(
+        {
+            "src/loaders.py": """
+                import functools, importlib
+                from importlib.util import module_from_spec, spec_from_file_location
+                MODULES = {}
+
+                @functools.cache
+                def by_name(name):
+                    return importlib.import_module(f"src.plugins.{name}")
+
+                def by_path(name):
+                    if name not in MODULES:
+                        spec = spec_from_file_location(name, f"plugins/{name}.py")
+                        MODULES[name] = module_from_spec(spec)
+                        spec.loader.exec_module(MODULES[name])
+                    return MODULES[name]
+                """,
+            "src/lib/__init__.py": """
+                import importlib
+                def __getattr__(name): return importlib.import_module(f".{name}", __name__)
+                """,
+            "src/plugins/__init__.py": "",
+            "src/plugins/cached.py": "X = 1\n",
+            "src/lib/lazy.py": "X = 1\n",
+            "plugins/kept.py": "X = 1\n",
+            "src/one.py": use.format(name="one"),
+            "src/two.py": use.format(name="two"),
+        }
+    )
+    run_all(orch)
+    for path in ("src/plugins/cached.py", "src/lib/lazy.py", "plugins/kept.py"):
+        (root / path).write_text("X = 2\n")
+        assert run_changed(orch) == ["one", "two"], path
+    assert (root / "two.txt").read_text() == "(2, 2, 2)"
+
+
 # ---- environment and database ----
 
 
@@ -958,6 +1017,36 @@ def test_a_file_counts_under_its_real_name_too_when_it_is_read_through_a_link(
     assert (root / "x.txt").read_text() == "0"
     (root / "in.txt").write_text("3")
     assert run_changed(orch) == ["publish", "read_file"]
+
+
+def test_a_file_that_a_tool_keeps_where_it_is_there_is_made_again_when_it_is_gone(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "stages = ['load', 'use']\n",
+            "src/load.py": """
+                from pathlib import Path
+                STAGE = "load"
+                FILE = Path("raw.zip")
+                def run():
+                    if not FILE.exists():
+                        FILE.write_text("zip")
+                """,
+            "src/use.py": "STAGE = 'use'\ndef run(): open('raw.zip').close()\n",
+        }
+    )
+    run_all(orch)
+    run_all(orch)
+    (root / "raw.zip").unlink()
+    assert list(reasons(orch)) == ["load", "use"]
+    assert run_changed(orch) == ["load", "use"]
+    # Of a file that the tool no longer makes, it is said once.
+    change(root / "src" / "load.py", "raw.zip", "new.zip")
+    change(root / "src" / "use.py", "raw.zip", "new.zip")
+    assert run_changed(orch) == ["load", "use"]
+    (root / "raw.zip").unlink()
+    assert run_changed(orch) == ["load", "use"]
 
 
 def test_after_a_failure_status_and_changed_agree(project: Project, orch: Orch) -> None:
