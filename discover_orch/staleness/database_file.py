@@ -20,9 +20,8 @@ from discover_orch.state.store import open_nonblocking
 _SQLITE = b"SQLite format 3\0"
 _SIZE = 100  # bytes of the header
 _WAL_MODE = 2
-_JOURNAL = bytes.fromhex(
-    "d9d505f920a163d7"
-)  # the first bytes of the journal of a transaction that may be undone
+#: The first bytes of the journal of a transaction that may still be undone.
+_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 #: The content is compared by this many blocks of this many bytes, spread over the file: 128 kB of it, or all of it.
 _BLOCKS, _BLOCK = 32, 4096
 #: linux/fs.h, linux/stat.h: the number that tells files of one inode apart, and the mask for the time of creation.
