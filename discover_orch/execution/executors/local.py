@@ -349,7 +349,8 @@ class LocalExecutor:
 
     def _retire(self, worker: Worker) -> None:
         self._is_retiring = True
-        worker.send(Finish())
+        if not worker.is_over:  # it may have ended while its answers were read
+            worker.send(Finish())
 
     def _drain_unstarted(self, worker: Worker) -> list[int]:
         """The steps that a dead worker did not start."""

@@ -497,6 +497,17 @@ def test_a_worker_that_dies_of_the_interrupt_between_steps_is_no_error(staged: S
     assert stage.executor.is_over
 
 
+def test_a_worker_that_ended_while_its_last_answers_were_read_gets_no_order(staged: Staged) -> None:
+    stage = staged()
+    stage.submit("a", "b")
+    stage.hear(StepStarted(step=0))
+    stage.executor.interrupt()
+    stage.executor.finish()
+    interrupted = StepFinished(step=0, status="interrupted", duration=1.5)
+    stage.hear(interrupted, Declined(step=1), Closed(), WorkerEnded())
+    assert stage.executor.is_over
+
+
 def test_a_worker_stops_and_goes_on_with_orch(staged: Staged) -> None:
     stage = staged()
     stage.executor.suspend()
