@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -114,13 +114,19 @@ def kill(victim: str, orch: int, start: list[str], mark: str) -> None:
         case "host":
             pid = int(start[2])
         case _:
-            pid = next(
-                one
-                for one in find_marked(mark)
-                if b"dask_cluster" in Path(f"/proc/{one}/cmdline").read_bytes()
-            )
-    if not is_gone(pid):
-        os.kill(pid, signal.SIGKILL)
+            pid = find_scheduler(mark)
+    if pid and not is_gone(pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def find_scheduler(mark: str) -> int:
+    """0 where the run has ended its cluster already."""
+    for pid in find_marked(mark):
+        with suppress(OSError):
+            if b"dask_cluster" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+    return 0
 
 
 @pytest.mark.slow
