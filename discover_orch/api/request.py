@@ -77,7 +77,7 @@ def plan_request(
         is_partial=request.changed,
     )
     if request.changed:
-        work = RemainingWork(view.project, view.registry, request.values, view.signatures)
+        work = RemainingWork(view.project, view.registry, request.values, view.scanned)
         found = work.keep_stale(found)
     return view, found
 
@@ -98,7 +98,7 @@ def _plan_resumed(
             record, view.project.database, "give it again: Project(root, database=URL)"
         )
         view = view if url is None else project_reader.with_database(view, url)
-    work = RemainingWork(view.project, view.registry, request.values, view.signatures)
+    work = RemainingWork(view.project, view.registry, request.values, view.scanned)
     plan = work.build_resumed_plan(record)
     if not plan.steps:
         said = Problem(code="nothing-to-resume", message=plan.intro, severity="warning")

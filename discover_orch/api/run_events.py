@@ -56,7 +56,7 @@ def run_events(
             jobs=workers,
             side=side,
             requests=interrupts,
-            signatures=view.signatures,
+            scanned=view.scanned,
         )
 
     def events() -> Generator[OwnEvent, None, None]:

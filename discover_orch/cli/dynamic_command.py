@@ -33,6 +33,7 @@ from discover_orch.planning.param_values import (
     suggest_tools,
 )
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.source.source_file import KeepCode
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -50,7 +51,9 @@ class ToolsCommand(click.Command):
         context.folder = _folder(args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_reader.read_project(context.start, context.folder, os.environ)
+            view = project_reader.read_project(
+                context.start, context.folder, os.environ, keep_code=self.find_keep_code(args)
+            )
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)
@@ -62,6 +65,10 @@ class ToolsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise _with_own_name(error, view) from None
+
+    def find_keep_code(self, _args: Sequence[str]) -> KeepCode | None:
+        """As of `scan`. For a command that only looks: None."""
+        return None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]

@@ -122,9 +122,7 @@ def command(
 
 def _read_freshness(view: ProjectView) -> Mapping[str, Freshness]:
     """As `orch status` has it. Where nothing has ever run, that need not be found out."""
-    left = RemainingWork(
-        view.project, view.registry, GivenParams(folder=view.folder), view.signatures
-    )
+    left = RemainingWork(view.project, view.registry, GivenParams(folder=view.folder), view.scanned)
     if not left.results and not find_runs(view.project.root):
         return {
             module: Freshness(module=module, reasons=("never ran",), last_ending="never")

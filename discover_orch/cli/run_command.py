@@ -29,6 +29,7 @@ from discover_orch.cli.show_plan import error_documents, show_nothing_left, show
 from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import EXECUTORS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
+from discover_orch.discovery.scanner import ScannedFiles
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
@@ -38,15 +39,29 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from discover_orch.cli.observers import RunObservers
     from discover_orch.execution.shared_lock import SharedLock
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions, Resume
+    from discover_orch.source.source_file import KeepCode
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
 
 
-@click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
+class RunCommand(ToolsCommand):
+    def find_keep_code(self, args: Sequence[str]) -> KeepCode | None:
+        return None if {"-n", "--dry-run"} & {*args} else _keep_code
+
+
+def _keep_code(source: bytes, code: CodeType) -> None:
+    from discover_orch.worker.compile_ahead import keep_bytecode  # only where many tools are new
+
+    keep_bytecode(source, code)
+
+
+@click.command("run", cls=RunCommand, short_help="Run tools, in order.")
 @click.option(
     "-n",
     "--dry-run",
@@ -171,8 +186,8 @@ def command(
             if lock is None:
                 return ExitCode.OK
             if when_busy == "wait":  # files may have changed meanwhile
-                arguments = _without_signatures(arguments)
-                view = replace(view, signatures={})
+                arguments = replace(arguments, view=_as_not_scanned(arguments.view))
+                view = _as_not_scanned(view)
         if observers is not None:
             observers.open()
         settle_killed_run(context, view, settles=not dry_run)
@@ -229,8 +244,8 @@ def command(
             observers.end()
 
 
-def _without_signatures(arguments: ToolArguments) -> ToolArguments:
-    return replace(arguments, view=replace(arguments.view, signatures={}))
+def _as_not_scanned(view: ProjectView) -> ProjectView:
+    return replace(view, scanned=ScannedFiles())
 
 
 def _find_observers(
@@ -318,7 +333,7 @@ def _what_is_left(
         hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
         database = arguments.database or find_recorded_database(record, view.project.database, hint)
         view = view if database is None else project_reader.with_database(view, database)
-    left = RemainingWork(view.project, view.registry, values, view.signatures)
+    left = RemainingWork(view.project, view.registry, values, view.scanned)
     if resume is not None:
         plan = left.build_resumed_plan(record)
     elif changed:

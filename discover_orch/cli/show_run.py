@@ -85,7 +85,7 @@ def run_and_show(
         all_frames=shown.verbose,
         interpreter=interpreter,
         side=side,
-        signatures=view.signatures,
+        scanned=view.scanned,
         predicts=terminal is not None,
     )
     names = plan.names

@@ -60,7 +60,7 @@ def command(
     chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
     refuse_wrong(view, chosen, values)
     settle_killed_run(context, view, settles=False)
-    left = RemainingWork(view.project, view.registry, values, view.signatures)
+    left = RemainingWork(view.project, view.registry, values, view.scanned)
     freshness = left.freshness()
     rows = [
         Row(
@@ -145,7 +145,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     )
     lock = acquire_lock(view, waits=wait, console=context.console)
     try:
-        left = RemainingWork(view.project, view.registry, values, view.signatures)
+        left = RemainingWork(view.project, view.registry, values, view.scanned)
         unseen = left.warn_never_passed(plan)
         missing = left.find_missing_outputs(plan)
         is_kept = left.accept(plan)

@@ -59,14 +59,10 @@ class _Part(Struct, frozen=True, kw_only=True):
 
 
 class ScanIndex(Struct, frozen=True, kw_only=True):
-    """What the next scan starts from: the index, less the listing.
-
-    `signatures` are those of all files that the scan met; a `?` stands before those that are to match none.
-    """
+    """What the next scan starts from: the index, less the listing."""
 
     header: Mapping[str, object]
     tree: str
-    signatures: Mapping[str, str]
     encode_facts: Callable[[], str]
 
     @property

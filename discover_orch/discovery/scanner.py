@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
@@ -40,26 +41,48 @@ from discover_orch.source.facts import (
     Scan,
     UnknownType,
 )
+from discover_orch.source.source_file import KeepCode, SourceFile
 from discover_orch.state.store import Index
 
 #: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
 _CONF_KEY = "resources"
 
 
+class ScannedFiles(Struct, frozen=True, kw_only=True):
+    """The files that a scan met. `signatures` are those of all of them; a `?` stands before those that are to match
+    none.
+
+    `sources` are those whose code was read besides, and `keep_code` is what they were read with.
+    """
+
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, SourceFile] = field(default_factory=dict)
+    keep_code: KeepCode | None = None
+
+
+NOT_SCANNED = ScannedFiles()
+
+
 def scan(
-    project: Project, index: Index | None = None, *, key: str = "", is_wide: bool = False
-) -> tuple[Scan, ScanIndex]:
+    project: Project,
+    index: Index | None = None,
+    *,
+    key: str = "",
+    is_wide: bool = False,
+    keep_code: KeepCode | None = None,
+) -> tuple[Scan, ScanIndex, ScannedFiles]:
     """Scans the project, starting from the index of the last scan.
 
     `key` stands for the configuration. `is_wide` also reads the files without the word STAGE, and finds those that
-    look like tools.
+    look like tools. `keep_code` is given for a command that is about to run tools: where many are new, their code is
+    read, compiled and kept in the same go.
     """
     started = time.time_ns()
     folders = scanned_folders(project)
     known = read_known_facts(index, project.pythonpath)
     tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
     python_path = PythonPath(project)
-    files = _read_all(project.root, tree, known, python_path)
+    files, sources = _read_all(project.root, tree, known, python_path, keep_code)
     references = _References(project, tree, known, python_path)
     modules: list[ModuleFacts] = []
     broken: list[BrokenModule] = []
@@ -91,11 +114,21 @@ def scan(
         "excluded": sorted(tree.excluded),
         "extras": sorted(references.extras),
     }
-    return result, ScanIndex(
-        header=header,
-        tree=tree.text,
-        signatures=tree.signatures,
-        encode_facts=lambda: _encode(tree, files, references, known, modules),
+    return (
+        result,
+        ScanIndex(
+            header=header,
+            tree=tree.text,
+            encode_facts=lambda: _encode(tree, files, references, known, modules),
+        ),
+        ScannedFiles(
+            signatures=tree.signatures,
+            sources={
+                path: replace(source, signature=tree.signatures[path])
+                for path, source in sources.items()
+            },
+            keep_code=keep_code,
+        ),
     )
 
 
@@ -146,10 +179,16 @@ def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
 
 
 def _read_all(
-    root: str, tree: Tree, known: KnownFacts, python_path: PythonPath
-) -> dict[str, FileFacts]:
-    """The facts of each file, from the index where its signature is the same."""
+    root: str,
+    tree: Tree,
+    known: KnownFacts,
+    python_path: PythonPath,
+    keep_code: KeepCode | None,
+) -> tuple[dict[str, FileFacts], dict[str, SourceFile]]:
+    """The facts of each file, from the index where its signature is the same; and what
+    `read_and_compile` gives besides."""
     files: dict[str, FileFacts] = {}
+    sources: dict[str, SourceFile] = {}
     changed: list[tuple[str, str]] = []
     for path, signature in tree.signatures.items():
         record = known.files.get(path)
@@ -158,10 +197,17 @@ def _read_all(
         else:
             changed.append((path, python_path.name(path)))
     if changed:
-        from discover_orch.discovery import parse_files
+        from discover_orch.discovery import parallel_map, parse_files
 
-        files.update(parse_files.read_files(root, changed))
-    return files
+        if keep_code is None or len(changed) < parallel_map.SHARE_FROM:
+            files.update(parse_files.read_files(root, changed))
+        else:
+            found = parse_files.read_and_compile(root, changed, keep_code)
+            for (path, _), (facts, source) in zip(changed, found, strict=True):
+                files[path] = facts
+                if source is not None:
+                    sources[path] = source
+    return files, sources
 
 
 class _References:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     DatabaseWritten,
@@ -63,7 +64,6 @@ from discover_orch.state.journal import Journal, begin_run, find_runs, prune, ti
 TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")
 #: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
 LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
-_UNSIGNED: Mapping[str, str] = {}
 
 
 class Recorder:
@@ -79,10 +79,10 @@ class Recorder:
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
-        signatures: Mapping[str, str] = _UNSIGNED,
+        scanned: ScannedFiles = NOT_SCANNED,
     ) -> None:
         """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
-        `ledger` is the run's key in the ledger; `signatures` are as of `ImportGraph`."""
+        `ledger` is the run's key in the ledger; `scanned` is as of `ImportGraph`."""
         self._ledger = ledger
         self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
         self.environ = environ
@@ -94,7 +94,7 @@ class Recorder:
             project,
             registry,
             self._memory,
-            signatures=signatures,
+            scanned=scanned,
             code=code,
             environ=environ,
         )

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
 from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker
@@ -55,11 +56,11 @@ def run_plan(
     interpreter: Interpreter | Forks | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
-    signatures: Mapping[str, str] | None = None,
+    scanned: ScannedFiles = NOT_SCANNED,
     predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal. `signatures` are those of the scan that the plan was made from. With a `side`, the steps are carried out
+    journal. `scanned` is of the scan that the plan was made from. With a `side`, the steps are carried out
     there. With `requests` the process belongs to another program: no signal handlers are installed, so this may be any
     thread, and no processes are adopted. `predicts`: the events say how much time is left, which takes time itself."""
     prepare = _prepare(
@@ -80,7 +81,7 @@ def run_plan(
             if jobs == 1 and side is None and not project.ledger:
                 # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, start=start)
-            recorder = Recorder(plan, registry, project, ledger=key, signatures=signatures or {})
+            recorder = Recorder(plan, registry, project, ledger=key, scanned=scanned)
             if is_here:
                 compile_new_files(project.root, recorder.source_files)
             if project.ledger:

@@ -113,15 +113,13 @@ class StartOfRun:
 
 
 def compile_new_files(root: str, files: SourceFiles) -> None:
-    """Compiles those of these files that are new or have no bytecode, before the workers load them. For a few it does
-    nothing: several processes save time only where many files are compiled."""
-    is_new = files.find_readable()
-    if len(is_new) < SHARE_FROM:
+    """Compiles those of these files that have no bytecode, before the workers load them. For a few it does nothing:
+    several processes save time only where many files are compiled."""
+    paths = [os.path.normpath(os.path.join(root, path)) for path in files.find_readable()]
+    if len(paths) < SHARE_FROM:
         return
     from discover_orch.worker.compile_ahead import compile_ahead, find_uncompiled
 
-    paths = {os.path.normpath(os.path.join(root, path)): new for path, new in is_new.items()}
-    found = [path for path, new in paths.items() if new]
-    found += find_uncompiled(path for path, new in paths.items() if not new)
+    found = find_uncompiled(paths)
     if len(found) >= SHARE_FROM:
         parallel_map(compile_ahead, found, None)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
@@ -49,8 +50,6 @@ from discover_orch.staleness.status import Status, accept_order
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
-_UNSIGNED: Mapping[str, str] = {}
-
 
 class RemainingWork:
     """The state of a project's tools, read once."""
@@ -60,13 +59,13 @@ class RemainingWork:
         project: Project,
         registry: Registry,
         values: GivenParams,
-        signatures: Mapping[str, str] = _UNSIGNED,
+        scanned: ScannedFiles = NOT_SCANNED,
     ) -> None:
         self._since = time.time_ns()
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root)
         self._current = CurrentState(
-            project, registry, self._memory, self._memory.results(registry.order), signatures
+            project, registry, self._memory, self._memory.results(registry.order), scanned
         )
 
     @property

@@ -6,13 +6,14 @@ project prints that text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.scanner import ScannedFiles
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -34,7 +35,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
     `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `key` changes
-    whenever the configuration does; `signatures` are those of the scanned files.
+    whenever the configuration does; `scanned` are its files.
     """
 
     project: Project
@@ -44,7 +45,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     config_warnings: tuple[Problem, ...] = ()
     config_errors: tuple[Problem, ...] = ()
     key: str = ""
-    signatures: Mapping[str, str] = field(default_factory=dict)
+    scanned: ScannedFiles = field(default_factory=ScannedFiles)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -82,7 +83,11 @@ def select_targets(
 ) -> Selection:
     """Raises UsageError, DiscoveryError and EmptyError."""
     return select(
-        words, view.registry, exclude=exclude, place=view.place, files=view.signatures.keys()
+        words,
+        view.registry,
+        exclude=exclude,
+        place=view.place,
+        files=view.scanned.signatures.keys(),
     )
 
 

@@ -5,5 +5,5 @@
 imports, `hash_module` hashes the code, `add_after` adds a tag. Nothing is opened, imported or executed here, and no
 text makes it raise.
 
-Other packages import `facts`, `read_module`, `resolve`, `parse`, `imports`, `ast_hash` and `after_tag`.
+Other packages import `facts`, `source_file`, `read_module`, `resolve`, `parse`, `imports`, `ast_hash` and `after_tag`.
 """

@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import CodeType
 
 from discover_orch.model.errors import Location, Problem
 
@@ -35,11 +36,12 @@ _BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
 
 
 @contextmanager
-def ignore_warnings() -> Iterator[None]:
-    """No SyntaxWarning is shown, for an invalid escape for example, and none becomes an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def ignore_warnings() -> Iterator[Sequence[warnings.WarningMessage]]:
+    """No SyntaxWarning is shown, for an invalid escape for example, and none becomes an error. Gives those that there
+    were."""
+    with warnings.catch_warnings(record=True) as ignored:
+        warnings.simplefilter("always")
+        yield ignored
 
 
 def parse(data: bytes) -> ast.Module:
@@ -49,15 +51,20 @@ def parse(data: bytes) -> ast.Module:
     return tree
 
 
-def parse_strictly(data: bytes) -> ast.Module:
-    """The same, only where Python can import the module.
+def parse_strictly(data: bytes, path: str = "<module>") -> tuple[ast.Module, CodeType]:
+    """The same, only where Python can import the module; with its code, which is that of the file `path`.
 
-    Compiling finds what parsing does not, such as `return` outside a function or an argument given twice. The code
-    is thrown away.
+    Compiling finds what parsing does not, such as `return` outside a function or an argument given twice.
     """
     tree = parse(data)
-    compile(tree, "<module>", "exec", dont_inherit=True)  # a tenth faster than from the bytes
-    return tree
+    return tree, compile_tree(tree, path)
+
+
+def compile_tree(tree: ast.Module, path: str) -> CodeType:
+    """What Python compiles the file `path` to. Raises one of PARSE_ERRORS."""
+    code = compile(tree, path, "exec", dont_inherit=True)  # a tenth faster than from the bytes
+    assert isinstance(code, CodeType)
+    return code
 
 
 def can_parse(data: bytes) -> bool:

@@ -53,8 +53,8 @@ def read_module(
     """The facts of a file that contains the word STAGE."""
     with ignore_warnings():
         try:
-            tree = parse_strictly(data)
-            return _read_facts(tree, data, module, path, is_package)
+            tree, _ = parse_strictly(data)
+            return read_tree(tree, data, module, path, is_package)
         except PARSE_ERRORS as error:
             return BrokenModule(
                 path=path,
@@ -70,7 +70,7 @@ def read_near_miss(
     """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
-            facts = _read_facts(parse(data), data, module, path, is_package)
+            facts = read_tree(parse(data), data, module, path, is_package)
         except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
@@ -80,7 +80,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource`."""
     with ignore_warnings():
         try:
-            tree = parse_strictly(data)
+            tree, _ = parse_strictly(data)
             scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
             found = [_read_resource(name, scope) for name in scope.bindings]
             connection = scope.last("get_connection")
@@ -106,9 +106,10 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
             return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
-def _read_facts(
+def read_tree(
     tree: ast.Module, data: bytes, module: str, path: str, is_package: bool
 ) -> ModuleFacts:
+    """The facts of a file that is parsed already. Raises one of PARSE_ERRORS."""
     scope = ModuleScope(tree, module, is_package, has_walrus=b":=" in data)
     doc = first_line(docstring_of(tree.body))
     run, function, miss, miss_line = _read_run(scope, has_yield=b"yield" in data)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash
@@ -40,7 +41,6 @@ _CONN = "conn"
 #: The value of each parameter as text, by name.
 Params = Mapping[str, str]
 _NOTHING: Mapping[str, ToolResult] = {}
-_UNSIGNED: Mapping[str, str] = {}
 
 
 class CurrentState:
@@ -52,11 +52,11 @@ class CurrentState:
         registry: Registry,
         memory: Memory,
         results: Mapping[str, ToolResult] = _NOTHING,
-        signatures: Mapping[str, str] = _UNSIGNED,
+        scanned: ScannedFiles = NOT_SCANNED,
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`results` are those of the tools that will be asked about; `signatures` as of `ImportGraph`; `code` is a
+        """`results` are those of the tools that will be asked about; `scanned` is as of `ImportGraph`; `code` is a
         graph that a watch keeps; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
@@ -67,7 +67,7 @@ class CurrentState:
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        self.code = ImportGraph(project, signatures) if code is None else code
+        self.code = ImportGraph(project, scanned) if code is None else code
         self.spelled = SpelledNames(project.root)
 
     def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:

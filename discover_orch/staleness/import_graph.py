@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.config.project import Project
+from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
 from discover_orch.discovery.tree import ABSENT
 from discover_orch.model.graph import components
+from discover_orch.source.source_file import SourceFile, with_packages
 from discover_orch.staleness.module_locations import ModuleLocations
-from discover_orch.staleness.source_files import SourceFile, SourceFiles, with_packages
+from discover_orch.staleness.source_files import SourceFiles
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
@@ -24,7 +26,6 @@ NEVER_PRELOADED = frozenset(
         *("tkinter", "turtle"),
     }
 )
-_NOTHING: Mapping[str, str] = {}
 _GONE = SourceFile("", "")  # it was removed just now
 
 
@@ -46,11 +47,11 @@ class CodeState(Struct, frozen=True, kw_only=True):
 class ImportGraph:
     """The modules of a project that were asked for, and those that they import. `files` are their files."""
 
-    def __init__(self, project: Project, signatures: Mapping[str, str] = _NOTHING) -> None:
-        """`signatures` are those of a scan that was just made."""
+    def __init__(self, project: Project, scanned: ScannedFiles = NOT_SCANNED) -> None:
+        """`scanned` is of a scan that was just made."""
         self._root = project.root
-        self.files = SourceFiles(project, signatures)
-        files = {path for path, signature in signatures.items() if signature != ABSENT}
+        self.files = SourceFiles(project, scanned)
+        files = {path for path, signature in scanned.signatures.items() if signature != ABSENT}
         self._locations = ModuleLocations(project, files)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}

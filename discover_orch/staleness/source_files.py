@@ -7,61 +7,35 @@ where its bytes have. No parser is loaded where nothing has changed. Reads and p
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.project import Project, module_folders
-from discover_orch.discovery.scanner import PythonPath
+from discover_orch.discovery.scanner import NOT_SCANNED, PythonPath, ScannedFiles
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ImportFact
+from discover_orch.source.source_file import (
+    KeepCode,
+    SourceFile,
+    names_of,
+    read_import_facts,
+    read_source_file,
+)
 from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import ast
 
 _KIND = "code 4"
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
-#: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
-_MOVES_PLACES = (
-    *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
-    *(b"SourceFileLoader", b"runpy", b"pkgutil"),
-)
-#: Without word boundaries, which would take ten times as long. A match too many costs only time.
-_DEPENDS_ON_ITS_NAME = re.compile(rb"from\s*(?:\\\s*)?\.|import_module|__import__|__all__")
-_TAG = b"ORCH"
-_NOTHING: Mapping[str, str] = {}
-
-
-class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A file as it was last read.
-
-    `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read; `meaning` that of the
-    syntax tree, without what only says how a tool is run. `names` are those that its imports look up, packages before
-    what is in them. `has_unread`: it may import any module. `depends_on_name`: under another module name than its own,
-    it may import something else.
-
-    A file with a `problem` has the meaning and the names of the last text that could be parsed.
-    """
-
-    signature: str
-    hash: str
-    meaning: str = ""
-    names: tuple[str, ...] = ()
-    has_unread: bool = False
-    depends_on_name: bool = False
-    is_blank: bool = False
-    problem: Problem | None = None
 
 
 class _Document(Struct, frozen=True, kw_only=True):
@@ -74,9 +48,9 @@ class _Document(Struct, frozen=True, kw_only=True):
 class SourceFiles:
     """Paths are relative to the root. `problems` are those of the files that cannot be read now."""
 
-    def __init__(self, project: Project, signatures: Mapping[str, str] = _NOTHING) -> None:
-        """`signatures` are those of a scan that was just made."""
-        self._root, self._signatures = project.root, signatures
+    def __init__(self, project: Project, scanned: ScannedFiles = NOT_SCANNED) -> None:
+        """`scanned` is of a scan that was just made."""
+        self._root, self._scanned = project.root, scanned
         self._space = PythonPath(project)
         self._key: list[object] = [
             __version__,
@@ -101,25 +75,37 @@ class SourceFiles:
         return self._files[path]
 
     def read_all(self, paths: Iterable[str]) -> None:
-        """As `read` for each of them, in several processes where many are new."""
+        """As `read` for each of them, in several processes where many are new. Where tools are about to run, the code
+        of these many is compiled and kept too."""
         unknown: list[str] = []
         for path in paths:
             known = self._kept.get(path)
             if path in self._files:
                 continue
-            if known is not None and known.signature == self._signatures.get(path):
+            if path in self._scanned.sources:
+                self._files[path] = self._scanned.sources[path]
+            elif known is not None and known.signature == self._signature(path):
                 self._files[path] = known
             else:
                 unknown.append(path)
         if unknown:
-            from discover_orch.discovery.parallel_map import parallel_map
+            from discover_orch.discovery.parallel_map import SHARE_FROM, parallel_map
 
-            files = parallel_map(self._read_first, unknown, SourceFile | None)
+            keep_code = self._scanned.keep_code if len(unknown) >= SHARE_FROM else None
+            read = partial(self._read_first, keep_code=keep_code)
+            files = parallel_map(read, unknown, SourceFile | None)
             for path, file in zip(unknown, files, strict=True):
                 self._note(path, file)
 
-    def _read_first(self, path: str) -> SourceFile | None:
-        return self._read(path, self._kept.get(path), self._signatures.get(path, _UNSURE))
+    def _read_first(self, path: str, keep_code: KeepCode | None = None) -> SourceFile | None:
+        if path in self._scanned.sources:
+            return self._scanned.sources[path]
+        return self._read(path, self._kept.get(path), self._signature(path), keep_code)
+
+    def _signature(self, path: str) -> str:
+        """The one that the scan met; _UNSURE where the file may have changed since without another."""
+        found = self._scanned.signatures.get(path, _UNSURE)
+        return _UNSURE if found[:1] == _UNSURE else found
 
     def look_at(self, path: str) -> SourceFile | None:
         """The file as it is now. `read` gives it as it was until `refresh`."""
@@ -149,13 +135,9 @@ class SourceFiles:
             and os.path.isfile(os.path.join(self._root, path))
         ]
 
-    def find_readable(self) -> dict[str, bool]:
-        """The files that were asked for and have no problem. True: their bytes are not those that were kept."""
-        return {
-            path: (known := self._kept.get(path)) is None or known.hash != file.hash
-            for path, file in self._files.items()
-            if file is not None and file.problem is None
-        }
+    def find_readable(self) -> list[str]:
+        """The files that were asked for and have no problem."""
+        return [path for path, file in self._files.items() if file and file.problem is None]
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
@@ -166,7 +148,7 @@ class SourceFiles:
             return ()
         if not file.depends_on_name or module in ("", self._name(path)):
             return file.names
-        return _names_of(self.imports(path, module))
+        return names_of(self.imports(path, module))
 
     def imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
         """The imports of the file as `module`. Parses it where that was not done yet."""
@@ -201,11 +183,15 @@ class SourceFiles:
             self.problems.pop(path, None)
 
     def _read(
-        self, path: str, known: SourceFile | None, signature: str = _UNSURE
+        self,
+        path: str,
+        known: SourceFile | None,
+        signature: str = _UNSURE,
+        keep_code: KeepCode | None = None,
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
         full = os.path.join(self._root, path)
-        if signature[:1] == _UNSURE:
+        if signature == _UNSURE:
             signature = signature_of(full)
         if signature == ABSENT or not path.endswith(".py"):
             return None
@@ -217,14 +203,16 @@ class SourceFiles:
             signature = _UNSURE + signature
         if known is not None and data is not None and known.hash == content_hash(data):
             return replace(known, signature=signature)
-        return self._parse(path, signature, data)
+        return self._parse(path, signature, data, keep_code)
 
-    def _parse(self, path: str, signature: str, data: bytes | None) -> SourceFile | None:
+    def _parse(
+        self, path: str, signature: str, data: bytes | None, keep_code: KeepCode | None
+    ) -> SourceFile | None:
         from discover_orch.discovery.parse_files import read_source
-        from discover_orch.source.ast_hash import hash_behaviour, hash_module
         from discover_orch.source.parse import (
             PARSE_ERRORS,
             build_problem,
+            compile_tree,
             ignore_warnings,
             parse,
         )
@@ -234,28 +222,23 @@ class SourceFiles:
             if not isinstance(problem, Problem):
                 return None  # it was removed just now
             return SourceFile(signature=signature, hash="", problem=problem)
-        hashed, module = content_hash(data), self._name(path)
-        with ignore_warnings():
+        module = self._name(path)
+        with ignore_warnings() as ignored:
             try:
                 tree = parse(data)
-                meaning = hash_behaviour(tree) if _TAG in data else hash_module(tree)
-                facts = _read_facts(tree, data, path, module)
+                file, facts = read_source_file(tree, data, path, module)
             except PARSE_ERRORS as error:
                 problem = build_problem(error, data, path)
                 if b"STAGE" not in data:
                     problem = replace(problem, hint="fix the syntax error")  # it is not a tool
-                return SourceFile(signature=signature, hash=hashed, problem=problem)
-        self._imports[path, module] = hashed, facts
-        return SourceFile(
-            signature=signature,
-            hash=hashed,
-            meaning=meaning,
-            names=_names_of(facts),
-            has_unread=any(word in data for word in _MOVES_PLACES)
-            or not all(one.module for one in facts),
-            depends_on_name=_DEPENDS_ON_ITS_NAME.search(data) is not None,
-            is_blank=not data.strip(),
-        )
+                return SourceFile(signature=signature, hash=content_hash(data), problem=problem)
+            if keep_code is not None:
+                with suppress(*PARSE_ERRORS):
+                    code = compile_tree(tree, os.path.normpath(os.path.join(self._root, path)))
+                    if not ignored:
+                        keep_code(data, code)
+        self._imports[path, module] = file.hash, facts
+        return replace(file, signature=signature)
 
     def _parse_imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
         from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
@@ -265,7 +248,7 @@ class SourceFiles:
             return ()
         with ignore_warnings():
             try:
-                return _read_facts(parse(data), data, path, module)
+                return read_import_facts(parse(data), data, path, module)
             except PARSE_ERRORS:
                 return ()
 
@@ -277,36 +260,6 @@ def path_module(path: str) -> str:
     """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
     `tools/make.py`."""
     return f"/{path.removesuffix('.py')}"
-
-
-def with_packages(name: str) -> Iterator[str]:
-    """The module and the packages that are imported with it: `a`, `a.b`, `a.b.c` for `a.b.c`."""
-    position = -1 if name[:1] == "/" else name.find(".")
-    while position >= 0:
-        yield name[:position]
-        position = name.find(".", position + 1)
-    yield name
-
-
-def _names_of(facts: Iterable[ImportFact]) -> tuple[str, ...]:
-    """All names that these imports look up, each once."""
-    found: dict[str, None] = {}
-    for fact in facts:
-        if fact.module:
-            found.update(dict.fromkeys(with_packages(fact.module)))
-            found.update((f"{fact.module}.{name}", None) for name in fact.names if name != "*")
-    return tuple(found)
-
-
-def _read_facts(tree: ast.Module, data: bytes, path: str, module: str) -> tuple[ImportFact, ...]:
-    from discover_orch.source.imports import DYNAMIC, read_imports
-
-    return read_imports(
-        tree,
-        module=module,
-        is_package=path.endswith("__init__.py"),
-        with_calls=any(word.encode() in data for word in DYNAMIC),
-    )
 
 
 def _read_bytes(full: str) -> bytes | None:

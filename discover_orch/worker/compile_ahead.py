@@ -9,6 +9,8 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
+from types import CodeType
 
 from discover_orch.worker.project_imports import (
     build_header,
@@ -50,19 +52,14 @@ def compile_ahead(path: str) -> None:
     Nothing is kept of a file that Python cannot compile or warns of: the worker that loads it shows that.
     """
     cached = find_bytecode(path)
-    if cached is None or sys.dont_write_bytecode:
+    if cached is None or not _can_write(cached):
         return
-    folder = os.path.dirname(cached)
     try:
         with open(path, "rb", buffering=0) as file:
             source = file.read()
-        os.makedirs(folder, exist_ok=True)
     except OSError:
         return
-    if not os.access(folder, os.W_OK):
-        return
-    header = build_header(source)
-    if read_bytecode(cached, path, header) is not None:
+    if read_bytecode(cached, path, build_header(source)) is not None:
         return
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
@@ -71,4 +68,20 @@ def compile_ahead(path: str) -> None:
         except Exception:  # of many kinds, as `source.parse` lists them
             return
     if not shown:
-        write_bytecode_file(cached, header, code)
+        write_bytecode_file(cached, build_header(source), code)
+
+
+def keep_bytecode(source: bytes, code: CodeType) -> None:
+    """Keep what a source file was compiled to, as Python keeps it when it loads the module."""
+    cached = find_bytecode(code.co_filename)
+    if cached is not None and _can_write(cached):
+        write_bytecode_file(cached, build_header(source), code)
+
+
+def _can_write(cached: str) -> bool:
+    if sys.dont_write_bytecode:
+        return False
+    folder = os.path.dirname(cached)
+    with suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+    return os.access(folder, os.W_OK)

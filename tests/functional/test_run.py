@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -248,3 +249,33 @@ def test_the_first_run_of_many_tools_compiles_what_they_may_load_and_no_more(
     assert all(f"new t{number:03}" in answer.out for number in range(150)), answer.text
     assert orch("run", "--changed").code == 0
     assert len(orch("run", "--changed").out.splitlines()) == 1
+
+
+def test_the_first_run_of_many_tools_compiles_them_once_and_a_look_leaves_nothing(
+    project: Project, orch: Orch
+) -> None:
+    """From 150 new files on, several processes read, compile and keep them in one go."""
+    tool = "from lib.tables import write\nSTAGE = 'many'\ndef run(conn): write(conn, __name__)\n"
+    table = (
+        "def write(conn, name):\n    conn.execute(f'create table \"{name}\" as select 1 as n')\n"
+    )
+    names = [f"t{number}" for number in range(160)]
+    files = {f"src/{name}.py": tool for name in names} | {"src/lib/tables.py": table}
+    files["src/warns.py"] = "STAGE = 'many'\ndef run():\n    if 1 is 1: print('ran')\n"
+    files["src/broken.py"] = "STAGE = 'other'\nreturn\n"
+    root = project({**files, "orch.toml": "pythonpath = ['src']\nstages = ['many', 'other']\n"})
+    for words in (("list",), ("status",), ("run", "-n", "many")):
+        assert orch(*words).code in (0, 4)
+        assert not list(root.rglob("__pycache__"))
+    shutil.rmtree(root / ".orch")
+    answer = orch("run", "many")
+    assert answer.code == 0
+    assert "161 passed" in answer.out
+    assert "SyntaxWarning" in answer.out + answer.err
+    compiled = {path.name.partition(".")[0] for path in root.rglob("*.pyc")}
+    assert compiled >= {*names, "tables"}
+    assert "161 fresh" in orch("status", "many").out
+    project({"src/t7.py": tool + "print(1)\n"})
+    assert "160 fresh" in orch("status", "many").out
+    project({"src/lib/tables.py": table + "x = 1\n"})
+    assert "1 fresh, 160 stale" in orch("status", "many").out

@@ -64,7 +64,7 @@ class Eye:
         """`is_early`: within the tick of the clock in which the last file was written."""
         self.read = []
         self._now = 0 if is_early else LONG_AFTER
-        found, snapshot = scanner.scan(
+        found, snapshot, self.scanned = scanner.scan(
             project_at(self.root, **self.table), self.index, key="f", is_wide=is_wide
         )
         self.snapshot = snapshot
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
     (tmp_path / "src/p").chmod(0)
 
     def problems() -> str:
-        found, _ = scanner.scan(project_at(tmp_path))
+        found, _, _ = scanner.scan(project_at(tmp_path))
         return f"{len(found.modules)} {said(found.problems)}"
 
     try:
@@ -225,7 +225,7 @@ def test_only_changed_files_are_read_again(detector: Eye) -> None:
 def test_a_look_tells_the_signatures_of_what_it_met(detector: Eye) -> None:
     detector.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
     detector.look()
-    found = {path: one.removeprefix("?") for path, one in detector.snapshot.signatures.items()}
+    found = {path: one.removeprefix("?") for path, one in detector.scanned.signatures.items()}
     assert found == {
         **{path: signature_of(str(detector.root / path)) for path in ("src/a.py", "src/b.py")},
         "orchconf.py": ABSENT,

@@ -34,9 +34,11 @@ FILES: dict[str, str] = {
 BROKEN = {"src/broken.py": 'STAGE = "ingest"\ndef ('}
 
 
-def at(root: Path, files: Mapping[str, str] = FILES, folder: str = "", **more: bool) -> ProjectView:
+def at(
+    root: Path, files: Mapping[str, str] = FILES, folder: str = "", *, is_wide: bool = False
+) -> ProjectView:
     write_files(root, files)
-    return read_project(str(root / folder), None, {}, **more)
+    return read_project(str(root / folder), None, {}, is_wide=is_wide)
 
 
 def tools(document: Mapping[str, Any]) -> list[str]:

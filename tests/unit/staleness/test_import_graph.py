@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
+from discover_orch.discovery.scanner import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
@@ -135,7 +136,7 @@ def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
     signatures = {path: signature_of(str(tmp_path / path)) for path in paths}
     table = {"pythonpath": ["src"]}
     project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
-    plain, spared = ImportGraph(project), ImportGraph(project, signatures)
+    plain, spared = ImportGraph(project), ImportGraph(project, ScannedFiles(signatures=signatures))
     assert spared.read_code(["a"]) == plain.read_code(["a"])
     assert plain.reach("a") == {"src/a.py", "src/both/__init__.py", "src/single.py"}
     assert {*spared.missing} <= {*plain.missing}

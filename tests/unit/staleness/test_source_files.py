@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
+from discover_orch.discovery.scanner import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.staleness import source_files
@@ -72,9 +73,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     parse = SourceFiles._parse
 
-    def remember(self: SourceFiles, path: str, signature: str, data: bytes | None) -> object:
+    def remember(self: SourceFiles, path: str, *rest: Any) -> object:
         found.append(path)
-        return parse(self, path, signature, data)
+        return parse(self, path, *rest)
 
     monkeypatch.setattr(SourceFiles, "_parse", remember)
     return found
@@ -129,6 +130,29 @@ def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("2 False False\n", "")
 
 
+def test_a_file_that_was_saved_twice_within_the_tick_of_a_clock_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of some file systems moves every two seconds: both saves and both looks can be within that time."""
+    write_files(tmp_path, FILES)
+    project = project_at(tmp_path)
+    stamps = {path: f"6 {YEARS_AGO} 1 {time.time_ns()}" for path in ("src/a.py", "lib/b.py")}
+    monkeypatch.setattr(
+        source_files,
+        "signature_of",
+        lambda full: next(
+            (one for path, one in stamps.items() if full.endswith(path)), signature_of(full)
+        ),
+    )
+    monkeypatch.setattr(source_files, "is_racy", lambda _signature, _now: True)
+    scanned = ScannedFiles(signatures={path: "?" + one for path, one in stamps.items()})
+    graph = ImportGraph(project, scanned)
+    first = graph.read_code(["src.a"])
+    assert graph.files.write()
+    (tmp_path / "lib/b.py").write_text("x = 2\n")
+    assert ImportGraph(project, scanned).read_code(["src.a"]) != first
+
+
 def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     settle(tmp_path)
@@ -136,8 +160,9 @@ def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
     first = look(project, "src.a")
     known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
     (tmp_path / "lib/b.py").write_text("x = 2\n")
-    assert ImportGraph(project, known).read_code(["src.a"]) == first
-    unsure = {path: "?" + signature for path, signature in known.items()}
+    scanned = ScannedFiles(signatures=known)
+    assert ImportGraph(project, scanned).read_code(["src.a"]) == first
+    unsure = ScannedFiles(signatures={path: "?" + one for path, one in known.items()})
     assert (
         ImportGraph(project, unsure).read_code(["src.a"]) == said_anew(project, ["src.a"]) != first
     )
