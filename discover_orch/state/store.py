@@ -28,8 +28,9 @@ FORMAT = 6
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160
 _INDEX = "index"
-#: Bytes; a file that documents are appended to is replaced when it is longer than this, or twice this.
-_LONGEST_FILE = 1 << 14
+#: A file that documents are appended to is replaced when it has more bytes than this, or twice this; with long
+#: documents when it has room for so many, or twice as many.
+_LONGEST_FILE, _MOST_DOCUMENTS = 1 << 14, 8
 _PIECE = 4 * _LONGEST_FILE
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -147,10 +148,12 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
     """As `write_sealed`, for a file that is written for each tool of a run: the document becomes the last line.
 
     ext4 flushes a file that takes the place of another one. For 1,000 tools that takes 0.1 to 4 s, and appending takes
-    0.03 s. A kill leaves the line before. A file that has become long is replaced, not all files in the same run.
+    0.03 s. A kill leaves the line before. A file that has become long is replaced, not all files in the same run: in
+    each run about one of twelve, or fewer.
     """
     data = _seal(kind, document)
-    limit = _LONGEST_FILE + zlib.crc32(os.fsencode(path)) % _LONGEST_FILE
+    least = max(_LONGEST_FILE, _MOST_DOCUMENTS * len(data))
+    limit = least + zlib.crc32(os.fsencode(path)) % least
     try:
         fd = os.open(path, _APPENDING)
         try:

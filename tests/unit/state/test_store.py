@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import zlib
@@ -359,3 +360,14 @@ def test_a_file_that_is_appended_to_does_not_grow_for_ever(tmp_path: Path) -> No
     assert read_sealed(path, KIND, Document) == {"text": "x" * (1 << 17)}
     assert append_sealed(path, KIND, {"number": 0})
     assert read_sealed(path, KIND, Document) == {"number": 0}
+
+
+def test_a_file_with_long_documents_is_seldom_replaced(tmp_path: Path) -> None:
+    """The system flushes each file that is replaced, so that a run that did it for each tool would wait for the disk."""
+    path = str(tmp_path / FOLDER / "x")
+    sizes = []
+    for number in range(60):
+        assert append_sealed(path, KIND, {"number": number, "text": "x" * 9000})
+        sizes.append(os.path.getsize(path))
+    replaced = [after for before, after in itertools.pairwise(sizes) if after < before]
+    assert 1 <= len(replaced) <= 60 // 8
