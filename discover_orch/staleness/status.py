@@ -293,7 +293,10 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             return "failed", [f"failed (run {last.run})"]
         case "unknown":
             done = "committed" if last.has_started else "started it"
-            return "unknown", [f"outcome unknown: run {last.run} was killed and may have {done}"]
+            killed = f"run {last.run} was killed"
+            if last.cause == "worker lost":
+                killed = f"its worker was lost in run {last.run}"
+            return "unknown", [f"outcome unknown: {killed} and may have {done}"]
         case "running":
             return "", [f"running now (run {last.run})"]
         case _ if last.status == SETTLED:
@@ -302,7 +305,8 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == UPGRADED:
             return "", ["orch was upgraded and cannot compare with the last success"]
         case _:
-            return "", [f"{last.status.replace('_', ' ')} (run {last.run})"]
+            why = ': its output was closed, as by "| head"' if last.cause == "output closed" else ""
+            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
 
 
 def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
