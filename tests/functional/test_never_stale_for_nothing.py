@@ -85,7 +85,9 @@ def test_a_statement_that_fails_makes_no_other_tool_stale(
     run_all(orch)
     before = (root / "src/c.py").read_text()
     # What it had written before would be made anew if it were not known that all was undone.
-    failing = '    conn.execute("DELETE FROM t")\n    conn.execute("INSERT INTO nothing VALUES (1)")\n'
+    failing = (
+        '    conn.execute("DELETE FROM t")\n    conn.execute("INSERT INTO nothing VALUES (1)")\n'
+    )
     (root / "src/c.py").write_text(before + failing)
     assert orch("run", "c").code == 1
     assert [*reasons(orch)] == ["c"]
