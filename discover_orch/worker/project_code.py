@@ -32,6 +32,35 @@ if TYPE_CHECKING:
 IS_INITIALIZING = "_initializing"
 
 
+def find_looked_up(source: bytes) -> tuple[str, ...] | None:
+    """The modules that this code may take from `sys.modules`; None if it may be any. Its own, which it gets by
+    `__name__` or as the `__module__` of an object, does not count."""
+    import re  # little code does that
+
+    rest = re.sub(rb"\bsys\.modules\[[\w.]*__(?:name|module)__\]", b"", source)
+    name = rb"""["']([\w.]+)["']"""
+    forms = (
+        rb"\bsys\.modules\[" + name + rb"\]",
+        rb"\bsys\.modules\.(?:get|pop)\(" + name,
+        name + rb"\s+(?:not\s+)?in\s+sys\.modules\b",
+    )
+    found: dict[str, None] = {}
+    for form in forms:
+        found.update((one.decode(), None) for one in re.findall(form, rest))
+        rest = re.sub(form, b"", rest)
+    return None if re.search(rb"\bsys\.modules\b", rest) else tuple(found)
+
+
+def _is_spelled(words: str, source: bytes) -> bool:
+    """`words` are `.dates`, for example."""
+    place, text = -1, words.encode()
+    while (place := source.find(text, place + 1)) >= 0:
+        after = source[place + len(text) : place + len(text) + 1]
+        if not (after.isalnum() or after == b"_"):
+            return True
+    return False
+
+
 class ProjectCode:
     """The project's own code in this process."""
 
@@ -55,6 +84,11 @@ class ProjectCode:
         self.helpers: dict[str, None] = {}  # all other modules
         self._new_modules: set[str] = set()  # those of this step
         self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
+        #: Files with code that looks into `sys.modules`, each with the modules that it may take; None is any.
+        self._lookups: dict[str, tuple[str, ...] | None] = {}
+        self._sources: dict[
+            str, tuple[str, bytes]
+        ] = {}  # path and text of the modules of this step
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
 
@@ -96,10 +130,14 @@ class ProjectCode:
     def clear(self) -> None:
         """Forget what was used before this step."""
         self._new_modules.clear()
+        self._sources.clear()
         self.used_modules.clear()
 
-    def note_import(self, module: str, path: str) -> None:
+    def note_import(self, module: str, path: str, source: bytes) -> None:
         """A module of the project is about to run for the first time."""
+        self._sources[module] = path, source
+        if b"sys.modules" in source and (names := find_looked_up(source)) != ():
+            self._lookups[self.show(path)] = names
         self.modules.add(module)
         self._new_modules.add(module)
         self.module_of[path] = module
@@ -115,6 +153,32 @@ class ProjectCode:
         """Modules of the project that this step got by name and was not the first to load."""
         used = self.used_modules.copy()
         return tuple(one for one in used if one in self.modules and one not in self._new_modules)
+
+    def find_found_loaded(self) -> dict[str, set[str]]:
+        """By file: the modules of the project that its code may use without importing them, since other code has
+        loaded them: from `sys.modules`, or as attributes of their package."""
+        found: dict[str, set[str]] = {}
+        for file, names in self._lookups.items():
+            found[file] = {*self.helpers} if names is None else self.modules.intersection(names)
+        for module, (path, source) in self._sources.items():
+            if used := self._find_attributes(module, source):
+                found.setdefault(self.show(path), set()).update(used)
+        return {file: used for file, used in found.items() if used}
+
+    def _find_attributes(self, module: str, source: bytes) -> set[str]:
+        """Modules that are spelled as attributes of a package that is a global variable of this module."""
+        values = [*vars(sys.modules[module]).values()] if module in sys.modules else []
+        packages = [one for one in values if type(one) is ModuleType and hasattr(one, "__path__")]
+        found = set()
+        for start in {f"{one.__name__}." for one in packages}:
+            for name in self.helpers:
+                if (
+                    name.startswith(start)
+                    and _is_spelled(name[len(start) - 1 :], source)
+                    and not _is_spelled(f"import {name}", source)
+                ):
+                    found.add(name)
+        return found
 
     def note_names(self, name: str, frame: FrameType | None) -> None:
         """A module was got by this absolute name. The packages that it is in count too."""

@@ -556,6 +556,58 @@ def test_a_plugin_that_two_tools_load_by_name_counts_for_both(project: Project, 
     assert run_changed(orch) == ["one", "two"]
 
 
+#: Tools that use `src.lib.plugin` without importing it. Another tool has loaded it.
+LOOKUPS = {
+    "by_name": "import sys; found = sys.modules['src.lib.plugin']",
+    "by_get": "import sys; found = sys.modules.get('src.lib.plugin')",
+    "by_helper": "from src.lib import finding; found = finding.find('plugin')",
+    "by_attribute": "found = src.lib.plugin",
+    "by_package": "found = lib.plugin",
+}
+#: Not from there.
+NO_LOOKUPS = {
+    "own": "import sys; found = sys.modules[__name__]; found.X = 1",
+    "other": "import sys; found = sys; found.X = 'src.lib.plugins' in sys.modules",
+}
+
+
+def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
+    project: Project, orch: Orch
+) -> None:
+    use = """
+        STAGE = "s"
+        AFTER = ()
+        import src.lib
+        from src import lib
+        def run():
+            {lookup}
+            open("{name}.txt", "w").write(str(found.X))
+        """
+    root = project(
+        {
+            "src/lib/__init__.py": "",
+            "src/lib/plugin.py": "X = 1\n",
+            "src/lib/finding.py": """
+                import importlib, sys
+                def find(name):
+                    name = f"src.lib.{name}"
+                    return sys.modules.get(name) or importlib.import_module(name)
+                """,
+            "src/a.py": "import src.lib.plugin\nSTAGE = 's'\ndef run(): open('a.txt', 'w').close()\n",
+            **{
+                f"src/{name}.py": use.format(name=name, lookup=lookup)
+                for name, lookup in (LOOKUPS | NO_LOOKUPS).items()
+            },
+        }
+    )
+    run_all(orch)
+    (root / "src/lib/plugin.py").write_text("X = 2\n")
+    changed = ["src/lib/plugin.py changed"]
+    assert reasons(orch) == dict.fromkeys(sorted(["a", *LOOKUPS]), changed)
+    assert run_changed(orch) == sorted(["a", *LOOKUPS])
+    assert all((root / f"{name}.txt").read_text() == "2" for name in LOOKUPS)
+
+
 def test_a_python_file_that_a_tool_opens_as_text_counts(project: Project, orch: Orch) -> None:
     root = project(
         {
