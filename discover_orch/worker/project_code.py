@@ -52,13 +52,11 @@ def find_looked_up(source: bytes) -> tuple[str, ...] | None:
 
 
 def _is_spelled(words: str, source: bytes) -> bool:
-    """`words` are `.dates`, for example."""
-    place, text = -1, words.encode()
-    while (place := source.find(text, place + 1)) >= 0:
-        after = source[place + len(text) : place + len(text) + 1]
-        if not (after.isalnum() or after == b"_"):
-            return True
-    return False
+    """`words` are `dates` or `.dates`, for example."""
+    import re  # few tools need it
+
+    start = rb"" if words[0] == "." else rb"(?<!\w)"
+    return bool(re.search(start + re.escape(words.encode()) + rb"(?!\w)", source))
 
 
 class ProjectCode:
@@ -84,8 +82,10 @@ class ProjectCode:
         self.helpers: dict[str, None] = {}  # all other modules
         self._new_modules: set[str] = set()  # those of this step
         self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
-        #: Files with code that looks into `sys.modules`, each with the modules that it may take; None is any.
-        self._lookups: dict[str, tuple[str, ...] | None] = {}
+        self._named: set[str] = set()  # got by name in any step
+        #: Files with code that looks into `sys.modules`, each with its text and the modules that it names; None is
+        #: any.
+        self._lookups: dict[str, tuple[bytes, tuple[str, ...] | None]] = {}
         self._sources: dict[
             str, tuple[str, bytes]
         ] = {}  # path and text of the modules of this step
@@ -137,7 +137,7 @@ class ProjectCode:
         """A module of the project is about to run for the first time."""
         self._sources[module] = path, source
         if b"sys.modules" in source and (names := find_looked_up(source)) != ():
-            self._lookups[self.show(path)] = names
+            self._lookups[self.show(path)] = source, names
         self.modules.add(module)
         self._new_modules.add(module)
         self.module_of[path] = module
@@ -158,19 +158,29 @@ class ProjectCode:
         """By file: the modules of the project that its code may use without importing them, since other code has
         loaded them: from `sys.modules`, or as attributes of their package."""
         found: dict[str, set[str]] = {}
-        for file, names in self._lookups.items():
-            found[file] = {*self.helpers} if names is None else self.modules.intersection(names)
+        for file, (source, names) in self._lookups.items():
+            if names is not None:
+                found[file] = self.modules.intersection(names)
+                continue
+            found[file] = self._find_spelled(source) | (self._named & self.helpers.keys())
+            if self.tool in self._sources:  # it may give the name to the code that looks
+                path, text = self._sources[self.tool]
+                found.setdefault(self.show(path), set()).update(self._find_spelled(text))
         for module, (path, source) in self._sources.items():
             if used := self._find_attributes(module, source):
                 found.setdefault(self.show(path), set()).update(used)
         return {file: used for file, used in found.items() if used}
 
+    def _find_spelled(self, source: bytes) -> set[str]:
+        """The helpers whose last name is in this text."""
+        return {one for one in self.helpers if _is_spelled(one.rpartition(".")[2], source)}
+
     def _find_attributes(self, module: str, source: bytes) -> set[str]:
         """Modules that are spelled as attributes of a package that is a global variable of this module."""
         values = [*vars(sys.modules[module]).values()] if module in sys.modules else []
-        packages = [one for one in values if type(one) is ModuleType and hasattr(one, "__path__")]
+        packages = [one for one in values if type(one) is ModuleType and "__path__" in vars(one)]
         found = set()
-        for start in {f"{one.__name__}." for one in packages}:
+        for start in {f"{vars(one)['__name__']}." for one in packages}:
             for name in self.helpers:
                 if (
                     name.startswith(start)
@@ -184,6 +194,7 @@ class ProjectCode:
         """A module was got by this absolute name. The packages that it is in count too."""
         while name:
             self.used_modules[name] = None
+            self._named.add(name)
             if frame is not None:
                 self.note_use(frame, name)
             name = name.rpartition(".")[0]

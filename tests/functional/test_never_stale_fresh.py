@@ -561,6 +561,7 @@ LOOKUPS = {
     "by_name": "import sys; found = sys.modules['src.lib.plugin']",
     "by_get": "import sys; found = sys.modules.get('src.lib.plugin')",
     "by_helper": "from src.lib import finding; found = finding.find('plugin')",
+    "by_parts": "import sys; found = sys.modules['src.lib.' + 'plugin']",
     "by_attribute": "found = src.lib.plugin",
     "by_package": "found = lib.plugin",
 }
@@ -593,7 +594,8 @@ def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
                     name = f"src.lib.{name}"
                     return sys.modules.get(name) or importlib.import_module(name)
                 """,
-            "src/a.py": "import src.lib.plugin\nSTAGE = 's'\ndef run(): open('a.txt', 'w').close()\n",
+            "src/lib/unused.py": "X = 1\n",
+            "src/a.py": "import src.lib.plugin, src.lib.unused\nSTAGE = 's'\ndef run(): open('a.txt', 'w').close()\n",
             **{
                 f"src/{name}.py": use.format(name=name, lookup=lookup)
                 for name, lookup in (LOOKUPS | NO_LOOKUPS).items()
@@ -605,6 +607,8 @@ def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
     changed = ["src/lib/plugin.py changed"]
     assert reasons(orch) == dict.fromkeys(sorted(["a", *LOOKUPS]), changed)
     assert run_changed(orch) == sorted(["a", *LOOKUPS])
+    (root / "src/lib/unused.py").write_text("X = 2\n")
+    assert [*reasons(orch)] == ["a"]
     assert all((root / f"{name}.txt").read_text() == "2" for name in LOOKUPS)
 
 
