@@ -53,10 +53,13 @@ def find_looked_up(source: bytes) -> tuple[str, ...] | None:
 
 def _is_spelled(words: str, source: bytes) -> bool:
     """`words` are `dates` or `.dates`, for example."""
-    import re  # few tools need it
+    text = words.encode()
+    if text not in source:  # most are not, and to compile a pattern takes longer
+        return False
+    import re
 
     start = rb"" if words[0] == "." else rb"(?<!\w)"
-    return bool(re.search(start + re.escape(words.encode()) + rb"(?!\w)", source))
+    return bool(re.search(start + re.escape(text) + rb"(?!\w)", source))
 
 
 class ProjectCode:
