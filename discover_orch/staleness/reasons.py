@@ -172,7 +172,7 @@ def _database_sentence(path: str, reason: Reason) -> str:
     before, _, old = (reason.then or "").partition(" ")
     number, _, new = (reason.now or "").partition(" ")
     if not path and not (old and new):
-        return "the tool uses the database in another way"
+        return f"the tool {'now' if new else 'no longer'} uses the database"
     if old != new:
         return f"database: {old} → {new}"
     shown = path or f"the database {f'of {new}' if new.endswith('()') else new}"

@@ -354,10 +354,11 @@ class _UpstreamReasons:
         for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
             if other in self._below:
                 written, name = registry.flows[other], registry.display(other)
-                table = _shared(flow.tables_read, written.tables_written)
-                shared = (
-                    f"table {table}" if table else _shared(flow.files_read, written.files_written)
-                )
+                # What it reads says more than what both write.
+                tables = (*flow.tables_read, *flow.tables_written)
+                table = _shared(tables, written.tables_written)
+                files = (*flow.files_read, *flow.files_written)
+                shared = f"table {table}" if table else _shared(files, written.files_written)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         first = self._first_unsure if flow.has_reads else self._first
         name = registry.display(first)
