@@ -198,12 +198,11 @@ class Status:
         place, registry = self._place[module], self._registry
         result = self._results[place]
         out_of_order = {*self._out_of_order(place), *find_marked_out_of_order(result)}
-        # What only the kernel saw the tool read is in no data flow,
-        unseen = {
+        # What only the kernel saw the tool use is in no data flow,
+        unseen = out_of_order | {
             key
             for key in find_read(result)
-            if key in out_of_order
-            or ((writer := find_writer(key, self._writers)) and writer.place >= place)
+            if (writer := find_writer(key, self._writers)) and writer.place >= place
         }
         if registry.flows[module].is_unclear or result.last.status not in WELL:
             # nor is what a failed attempt or an unseen statement has written.
