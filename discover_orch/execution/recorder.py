@@ -310,6 +310,7 @@ class Recorder:
             event = replace(event, seen=self._overlaps.without_others(module, event.seen))
             for other, paths in self._overlaps.find_written_for_others(module):
                 results.drop_writes(other, paths)
+                self._flows.drop_writes(other, paths)
         self._attempts.add_event(event)
         found: list[Problem] = []
         if event.is_settled or (event.seen is None and event.status != "passed"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -63,6 +63,12 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False
     has_outputs: bool = False
+
+    def without_native(self, paths: Collection[str]) -> Dataflow:
+        """The same without these files where only the kernel saw them being written."""
+        kept = tuple(path for path in self.native_writes if path not in paths)
+        updates = tuple(path for path in self.native_updates if path not in paths)
+        return replace(self, native_writes=kept, native_updates=updates)
 
     @property
     def has_reads(self) -> bool:
