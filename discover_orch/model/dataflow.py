@@ -137,7 +137,8 @@ def upstream(
     one. What a tool keeps, it does not write.
     """
     removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
-    native = Written(Dataflow(writes=flow.native_writes) for flow in flows.values())
+    has_native = any(flow.native_writes for flow in flows.values())
+    native = Written(Dataflow(writes=flow.native_writes) for flow in flows.values() if has_native)
     if not (written or removed or native):
         return {}
     place = {tool: number for number, tool in enumerate(order)}
