@@ -128,22 +128,25 @@ def _answer_from_cache(ctx: click.Context, command: str) -> None:
 
 
 def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
-    """`orch run` with these words if the first is a target, else the nearest command."""
+    """`orch run` with these words if the first is a target, else the nearest command or target."""
     import shlex
 
     from discover_orch.planning import project_reader, project_view
+    from discover_orch.planning.selection import completions
 
     context: Context = ctx.obj
+    targets: list[str] = []
     try:
-        project_view.select_targets(
-            project_reader.read_project(context.start, context.folder, os.environ), args[:1]
-        )
+        view = project_reader.read_project(context.start, context.folder, os.environ)
+        targets = [word for word, _ in completions(view.registry)]
+        project_view.select_targets(view, args[:1])
         is_target = True
     except OrchError as error:
         is_target = error.exit_code is not ExitCode.USAGE
-    close = None if is_target else nearest(args[0], COMMANDS)
+    close = None if is_target else nearest(args[0], [*COMMANDS, *targets])
     if close:
-        return f'did you mean "orch {close}"? orch --help lists all commands'
+        meant = close if close in COMMANDS else f"run {shlex.join([close, *args[1:]])}"
+        return f'did you mean "orch {meant}"? orch --help lists all commands'
     run = f"orch run {shlex.join(args)}"
     if is_target:
         return f"run it with: {run}"

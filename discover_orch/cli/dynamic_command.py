@@ -7,10 +7,11 @@ options may come before or after targets.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments
 from discover_orch.cli.tool_options import (
@@ -20,7 +21,7 @@ from discover_orch.cli.tool_options import (
     mixed_names,
     param_options,
 )
-from discover_orch.model.errors import OrchError, ProjectError, UsageError
+from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.param_values import (
@@ -210,7 +211,10 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
     if not arguments.options:
         return
     view = arguments.view
-    chosen = {*project_view.select_targets(view, arguments.targets, arguments.exclude).tools}
+    try:
+        chosen = {*project_view.select_targets(view, arguments.targets, arguments.exclude).tools}
+    except UsageError as error:
+        raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
     for name in arguments.options:
         takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
         if not any(tool.module in chosen for tool in takers):
@@ -221,6 +225,37 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
                 f"no selected tool has the parameter --{name.replace('_', '-')}",
                 f"{add}, or remove the option",
             )
+
+
+def _with_repeats(
+    problems: Sequence[Problem], view: ProjectView, options: Collection[str]
+) -> Iterator[Problem]:
+    """A word behind the value of an option that takes several values may be meant as one more."""
+    import shlex  # few command lines need it
+
+    args: Sequence[str] = click.get_current_context().meta.get(ARGS, ())
+    many = {
+        f"--{spelling}"
+        for tool in view.registry.tools.values()
+        for param in tool.params
+        if param.type.many and param.name in options
+        for spelling in (param.name, param.name.replace("_", "-"))
+    }
+    repeated: dict[str, str] = {}  # how to give each word that may be one more value of an option
+    option = value = ""
+    for word in args:
+        if word.startswith("-"):
+            option, _, value = word.partition("=")
+        elif option in many:
+            if value:
+                repeated[word] = shlex.join([option, value, option, word])
+            value = word
+    for problem in problems:
+        word = problem.message.removeprefix('unknown target "').removesuffix('"')
+        if word in repeated and "did you mean" not in problem.hint:
+            yield replace(problem, hint=f"for several values, repeat the option: {repeated[word]}")
+        else:
+            yield problem
 
 
 def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadParameter | OrchUsage:

@@ -60,7 +60,7 @@ def command(
         if kept is not None:
             text, summary = kept
             console.out(text)
-            return _report(context, summary, NO_TOOLS)
+            return _report(context, summary)
 
     from discover_orch.planning import project_reader, project_view
 
@@ -94,13 +94,15 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     if kept is None:
         return None
     summary, is_clean = kept
+    if not (summary["stages"] or summary["disabled"]):
+        return None  # why there are no tools is not kept
     if not as_json:
         return listing_text(summary, context.console.out_style, is_clean=is_clean), summary
     document = read_document(index, root)
     return None if document is None else (document + "\n", summary)
 
 
-def _report(context: Context, summary: ListingSummary, no_tools: Problem) -> int:
+def _report(context: Context, summary: ListingSummary, no_tools: Problem = NO_TOOLS) -> int:
     """Shows the problems and returns the exit code."""
     problems = problems_of(summary) if summary["errors"] or summary["warnings"] else []
     return context.console.report(

@@ -118,6 +118,9 @@ def run_and_show(
                 write_text(console, event, renderer, report, status)
     except HungUp:
         return ExitCode.HANGUP
+    except BrokenPipeError as error:
+        events.throw(error)
+        raise
     except BlockedInterrupt:
         status.forget()
         raise

@@ -18,7 +18,7 @@ MEANINGS: Mapping[str, str] = {
     "transaction": '`"tool"`, `"none"`, or `"run"`: one transaction for the whole run',
     "ledger": "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of "
     "the project there",
-    "external_writes": "what it means that another program wrote to the SQLite database: "
+    "external_writes": "what it means that another program wrote to the SQLite or DuckDB file: "
     '`"stale"` makes the tools that read it stale, `"ignore"` does not',
     "jobs": "the number of worker processes",
     "parallel": 'which tools may run side by side: `"declared"` or `"observed"`',

@@ -41,10 +41,10 @@ class Project(Struct, frozen=True, kw_only=True):
     was set (`pyproject.toml`, `ORCH_STAGES`); a key that is not in it has its default, and `database_origin` is
     `DATABASE_URL` or `default` then.
 
-    `external_writes` says whether the tools that read the SQLite database are stale when another program wrote to it:
-    "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side: those
-    that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the ledger
-    of the database, "" where none is kept.
+    `external_writes` says whether the tools that read the SQLite or DuckDB file are stale when another program wrote
+    to it: "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side:
+    those that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the
+    ledger of the database, "" where none is kept.
 
     `executor` is "local", "dask", "command" or "module:factory"; `command` is for "command".
 

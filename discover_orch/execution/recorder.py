@@ -47,6 +47,7 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState, takes_connection
 from discover_orch.staleness.fingerprint import (
     SETTLED,
+    Cause,
     LastOutcome,
     Seq,
     ToolResult,
@@ -123,6 +124,8 @@ class Recorder:
         self._starts: str | None = None
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
+        #: Whether the run ends because nothing reads what orch writes any more.
+        self.is_output_closed = False
 
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
@@ -295,12 +298,19 @@ class Recorder:
         ended = self._next_number()
         began = self._began.get(module, ended)
         status = SETTLED if event.is_settled else event.status
-        last = LastOutcome(run=self.run, status=status, at=timestamp(), duration=event.duration)
+        last = LastOutcome(
+            run=self.run,
+            status=status,
+            at=timestamp(),
+            duration=event.duration,
+            cause=self._cause_of(event.status),
+        )
         before = results.find(module)
         if self._is_parallel and event.seen is not None:
             event = replace(event, seen=self._overlaps.without_others(module, event.seen))
             for other, paths in self._overlaps.find_written_for_others(module):
                 results.drop_writes(other, paths)
+                self._flows.drop_writes(other, paths)
         self._attempts.add_event(event)
         found: list[Problem] = []
         if event.is_settled or (event.seen is None and event.status != "passed"):
@@ -355,9 +365,15 @@ class Recorder:
                 if now.success is not None:
                     self._flows.add(module, now.success.flow)
             else:
-                now = replace(cut_off(before, ended), last=replace(now.last, status=status))
+                last = replace(now.last, status=status, cause=self._cause_of(status))
+                now = replace(cut_off(before, ended), last=last)
             self._results.write(now)
         self._done.clear()
+
+    def _cause_of(self, status: str) -> Cause:
+        if status == "interrupted" and self.is_output_closed:
+            return "output closed"
+        return "worker lost" if status == "unknown" else ""
 
     def _next_number(self) -> Seq:
         self._count += 1

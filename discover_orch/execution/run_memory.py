@@ -5,7 +5,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -62,7 +62,7 @@ class ResultRecord:
         self._found[result.module] = result
         self._written.add(result.module, result.writes)
 
-    def drop_writes(self, module: str, paths: Iterable[str]) -> None:
+    def drop_writes(self, module: str, paths: Collection[str]) -> None:
         """Only the kernel saw that these files were written while the tool ran, and another tool has written them."""
         before, keys = self.find(module), {f"file:{path}" for path in paths}
         success = before.success
@@ -72,7 +72,8 @@ class ResultRecord:
                 for key, version in success.inputs.other.items()
                 if key not in keys or version != OUT_OF_ORDER
             }
-            success = replace(success, inputs=replace(success.inputs, other=inputs))
+            flow = success.flow.without_native(paths)
+            success = replace(success, inputs=replace(success.inputs, other=inputs), flow=flow)
         writes = {key: one for key, one in before.writes.items() if key not in keys}
         self.write(replace(before, success=success, writes=writes))
 
@@ -105,7 +106,8 @@ class ResultRecord:
         found = WrittenKeys()
         for module, flow in self._registry.flows.items():
             tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-            found.add(module, (f"file:{path}" for path in (*flow.files_written, *flow.removed)))
+            files = (*flow.files_written, *flow.removed, *flow.native_writes)
+            found.add(module, (f"file:{path}" for path in files))
             found.add(module, (table_key(0, name) for name in tables))
         for module, result in self._found.items():
             found.add(module, result.writes)
@@ -211,6 +213,11 @@ class FlowRecord:
 
     def add(self, module: str, flow: Dataflow) -> None:
         self._flows[module] = flow
+
+    def drop_writes(self, module: str, paths: Collection[str]) -> None:
+        """As of `ResultRecord`."""
+        if module in self._flows:
+            self._flows[module] = self._flows[module].without_native(paths)
 
     def restore(self, flows: Mapping[str, Dataflow]) -> None:
         """Saves what a killed run could not save."""

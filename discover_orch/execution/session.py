@@ -60,7 +60,8 @@ def run_plan(
     predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal. `scanned` is of the scan that the plan was made from. With a `side`, the steps are carried out
+    journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
+    more. `scanned` is of the scan that the plan was made from. With a `side`, the steps are carried out
     there. With `requests` the process belongs to another program: no signal handlers are installed, so this may be any
     thread, and no processes are adopted. `predicts`: the events say how much time is left, which takes time itself."""
     prepare = _prepare(
@@ -342,6 +343,9 @@ def _carry_out(
             else:
                 yield masked
                 yield from notes
+    except BrokenPipeError:  # thrown in by the caller, which could not write an event
+        recorder.is_output_closed = True
+        raise
     finally:
         if has_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +26,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `reads`, `writes`: files; `missed` files were looked for and did not exist; `folders` were listed, "." is the
       root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
       They say what is downstream of what, and never change the order of tools.
+    - `native_writes`: files that only the kernel saw being written. `native_updates`: those of them that were read
+      before. They say what is downstream too.
     - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
@@ -47,6 +49,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    native_writes: tuple[str, ...] = ()
+    native_updates: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()
     tables_inserted: tuple[str, ...] = ()
     tables_created: tuple[str, ...] = ()
@@ -59,6 +63,12 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False
     has_outputs: bool = False
+
+    def without_native(self, paths: Collection[str]) -> Dataflow:
+        """The same without these files where only the kernel saw them being written."""
+        kept = tuple(path for path in self.native_writes if path not in paths)
+        updates = tuple(path for path in self.native_updates if path not in paths)
+        return replace(self, native_writes=kept, native_updates=updates)
 
     @property
     def has_reads(self) -> bool:
@@ -121,12 +131,15 @@ def upstream(
     these flows.
 
     A second writer is downstream of the first, unless both only insert into the table, or only append to the file. Who
-    removes a file counts as one that writes it.
+    removes a file counts as one that writes it. Of what only the kernel saw it is not known whether it was appended,
+    so one of the two must be known to do more.
     Who looked for a table in vain is downstream of who writes it, who read the list of tables of who creates or drops
     one. What a tool keeps, it does not write.
     """
     removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
-    if not (written or removed):
+    has_native = any(flow.native_writes for flow in flows.values())
+    native = Written(Dataflow(writes=flow.native_writes) for flow in flows.values() if has_native)
+    if not (written or removed or native):
         return {}
     place = {tool: number for number, tool in enumerate(order)}
     places = [place[tool] for tool in flows]
@@ -136,6 +149,12 @@ def upstream(
         numbers = written.other_writers(flow)
         if removed:
             numbers |= removed.writers_for(flow) | removed.other_writers(flow)
+        for path in flow.native_writes:
+            numbers |= written.makers_of(path)
+        if native:
+            made = (path for path in flow.writes if path not in flow.appended)
+            for path in (*flow.native_updates, *made):
+                numbers |= native.of_path(path)
         others = {places[number] for number in numbers}
         others.update([place[other] for other in readers.get(tool, ())])
         if earlier := sorted([one for one in others if one < here]):
@@ -297,6 +316,10 @@ class Written:
         file."""
         found = self._of_path(spelled)
         return found.union(self._of_file[spelled]) if spelled in self._of_file else found
+
+    def makers_of(self, path: str) -> set[int]:
+        """The same without those that only append to the file."""
+        return self.of_path(path).difference(self._appended.get(path, ()))
 
     def _of_path(self, spelled: str) -> set[int]:
         path = spelled.rstrip("/")

@@ -40,6 +40,9 @@ from discover_orch.source.source_file import KeepCode
 from discover_orch.state.flows import read_flows
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, write_index
 
+#: Bytes of a file that are searched for an orchestrator.
+_MOST_READ = 1_000_000
+
 
 def read_project(
     start: str,
@@ -63,6 +66,9 @@ def read_project(
         outer = "" if config or explicit else _find_used_folder(root)
         problem = no_source(root, project.config or "orch.toml", outer)
         registry = replace(registry, no_tools=problem)
+    if not registry.tools and (path := _find_orchestrator(project)):
+        hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
+        registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
     unused = _find_unused_params(registry, project)
     view = ProjectView(
         project=project,
@@ -162,6 +168,23 @@ def _find_used_folder(below: str) -> str:
         if os.path.isdir(os.path.join(folder, FOLDER)):
             return folder
         folder = os.path.dirname(folder)
+    return ""
+
+
+def _find_orchestrator(project: Project) -> str:
+    """A module at the root or in a package that looks like a hand-written orchestrator, as a path; "" for none."""
+    import glob  # few projects have no tool
+    import re
+
+    for folder in (".", *project.packages):
+        for path in sorted(glob.glob(os.path.join(project.root, folder, "*.py"))):
+            try:
+                with open(path, "rb") as file:
+                    text = file.read(_MOST_READ)
+            except OSError:
+                continue
+            if re.search(rb"^\s*TOOL_MAP\b.*=\s*\{", text, re.MULTILINE):
+                return os.path.relpath(path, project.root).replace(os.sep, "/")
     return ""
 
 

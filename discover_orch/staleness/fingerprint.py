@@ -9,6 +9,7 @@ it left, so that a change by the user differs from one by the pipeline. Pure: re
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -78,16 +79,21 @@ class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
 SETTLED = "settled"
 
 
+#: Why the outcome is unknown, or why the tool was interrupted.
+Cause = Literal["", "worker lost", "output closed"]
+
+
 class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a tool ended last. `run` is the id of the run; `status` a status word, `accepted`, or "" if it has never
     ended; `at` the local time, ISO 8601; `duration` in seconds. `has_started` is False where a killed run had sent
-    the order, and no start is recorded."""
+    the order, and no start is recorded. `cause` is "" where it is not known."""
 
     run: str = ""
     status: str = ""
     at: str = ""
     duration: float = 0.0
     has_started: bool = True
+    cause: Cause = ""
 
 
 class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -156,7 +156,9 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
         return f"{tool} changed which tables exist ({when})"
     if shown.startswith("the "):
         return f"{tool} used {shown} in a way that cannot be observed ({when})"
-    return f"{shown} was rewritten by {tool} ({when})"
+    missed = result.success.flow.tables_missed if result.success else ()
+    verb = "made" if table_name(reason.key) in missed else "rewritten"
+    return f"{shown} was {verb} by {tool} ({when})"
 
 
 def _database_sentence(path: str, reason: Reason) -> str:
@@ -170,7 +172,7 @@ def _database_sentence(path: str, reason: Reason) -> str:
     before, _, old = (reason.then or "").partition(" ")
     number, _, new = (reason.now or "").partition(" ")
     if not path and not (old and new):
-        return "the tool uses the database in another way"
+        return f"the tool {'now' if new else 'no longer'} uses the database"
     if old != new:
         return f"database: {old} → {new}"
     shown = path or f"the database {f'of {new}' if new.endswith('()') else new}"

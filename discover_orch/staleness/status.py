@@ -198,12 +198,11 @@ class Status:
         place, registry = self._place[module], self._registry
         result = self._results[place]
         out_of_order = {*self._out_of_order(place), *find_marked_out_of_order(result)}
-        # What only the kernel saw the tool read is in no data flow,
-        unseen = {
+        # What only the kernel saw the tool use is in no data flow,
+        unseen = out_of_order | {
             key
             for key in find_read(result)
-            if key in out_of_order
-            or ((writer := find_writer(key, self._writers)) and writer.place >= place)
+            if (writer := find_writer(key, self._writers)) and writer.place >= place
         }
         if registry.flows[module].is_unclear or result.last.status not in WELL:
             # nor is what a failed attempt or an unseen statement has written.
@@ -293,7 +292,10 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             return "failed", [f"failed (run {last.run})"]
         case "unknown":
             done = "committed" if last.has_started else "started it"
-            return "unknown", [f"outcome unknown: run {last.run} was killed and may have {done}"]
+            killed = f"run {last.run} was killed"
+            if last.cause == "worker lost":
+                killed = f"its worker was lost in run {last.run}"
+            return "unknown", [f"outcome unknown: {killed} and may have {done}"]
         case "running":
             return "", [f"running now (run {last.run})"]
         case _ if last.status == SETTLED:
@@ -302,7 +304,8 @@ def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == UPGRADED:
             return "", ["orch was upgraded and cannot compare with the last success"]
         case _:
-            return "", [f"{last.status.replace('_', ' ')} (run {last.run})"]
+            why = ': its output was closed, as by "| head"' if last.cause == "output closed" else ""
+            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
 
 
 def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
@@ -350,10 +353,11 @@ class _UpstreamReasons:
         for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
             if other in self._below:
                 written, name = registry.flows[other], registry.display(other)
-                table = _shared(flow.tables_read, written.tables_written)
-                shared = (
-                    f"table {table}" if table else _shared(flow.files_read, written.files_written)
-                )
+                # What it reads says more than what both write.
+                tables = (*flow.tables_read, *flow.tables_written)
+                table = _shared(tables, written.tables_written)
+                files = (*flow.files_read, *flow.files_written)
+                shared = f"table {table}" if table else _shared(files, written.files_written)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         first = self._first_unsure if flow.has_reads else self._first
         name = registry.display(first)

@@ -11,6 +11,8 @@ import time
 
 from msgspec import Struct
 
+from discover_orch.config.file import name_table
+from discover_orch.config.project import Project
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import discard_worker
 from discover_orch.execution.worker_shutdown import WorkerDied
@@ -81,7 +83,7 @@ def diagnose(
         interval = watcher.interval(look)
     finally:
         watcher.close()
-    imports, more = _try_imports(watched.preload(preload))
+    imports, more = _try_imports(watched.preload(preload), project)
     return WatchDiagnostics(
         folders=tuple(_folder(project.root, path, is_deep=path in deep) for path in (*deep, *flat)),
         files=len(watched.files),
@@ -126,7 +128,9 @@ def _folder(root: str, path: str, *, is_deep: bool) -> WatchedFolder:
     )
 
 
-def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], list[Problem]]:
+def _try_imports(
+    order: Preload, project: Project
+) -> tuple[tuple[tuple[str, float, str], ...], list[Problem]]:
     """In a worker that then ends; its output is dropped, and failures become warnings."""
     worker = Supervisor.start()
     worker.send(order)
@@ -135,27 +139,29 @@ def _try_imports(order: Preload) -> tuple[tuple[tuple[str, float, str], ...], li
         while time.monotonic() < deadline:
             for event in worker.events(0.5):
                 if isinstance(event, Preloaded):
-                    return event.modules, _shadowed(event.shadowed)
+                    return event.modules, _shadowed(event.shadowed, project)
                 if isinstance(event, WorkerDied):
-                    return (), [_warning(f"preloading ends the process: it {event.sentence}")]
-        return (), [_warning(f"preloading takes longer than {IMPORT_TIMEOUT:g} s")]
+                    message = f"preloading ends the process: it {event.sentence}"
+                    return (), [_warning(message, project)]
+        return (), [_warning(f"preloading takes longer than {IMPORT_TIMEOUT:g} s", project)]
     finally:
         discard_worker(worker)
 
 
-def _shadowed(names: tuple[str, ...]) -> list[Problem]:
+def _shadowed(names: tuple[str, ...], project: Project) -> list[Problem]:
     if not names:
         return []
+    shown = ", ".join(names)
     return [
-        _warning(f"modules of the project have the names of installed modules: {', '.join(names)}")
+        _warning(f"modules of the project have the names of installed modules: {shown}", project)
     ]
 
 
-def _warning(message: str) -> Problem:
+def _warning(message: str, project: Project) -> Problem:
     return Problem(
         code="cold-start",
         message=message,
-        hint="every run then starts without preloaded imports; set preload in [tool.orch.watch] to the "
+        hint=f"every run then starts without preloaded imports; set preload in {name_table(project, 'watch')} to the "
         "modules to preload, or to false",
         severity="warning",
     )

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.table_name import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
-from discover_orch.worker.call_stacks import CallStacks
+from discover_orch.worker.call_stacks import CallStacks, Stack
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths, find_source
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
-    from discover_orch.worker.call_stacks import Stack
     from discover_orch.worker.project_code import ProjectCode
 
 
@@ -215,8 +214,8 @@ class Observer:
                 ),
                 began=self._began[0],
             )
-            if not is_setup and (shared := self._stacks.find_shared()):
-                seen["cached"] = self._find_cached({**seen, "tables_read": tables_read}, shared)
+            if not is_setup and (cached := self._find_cached(seen, tables_read)):
+                seen["cached"] = cached
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
         gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
@@ -233,18 +232,23 @@ class Observer:
         return seen
 
     def _find_cached(
-        self, seen: Mapping[str, Any], shared: Mapping[str, Stack]
+        self, seen: Mapping[str, Any], tables_read: Collection[str]
     ) -> tuple[CachedUse, ...]:
         """What was `seen` and is not repeated, by the file that keeps it."""
         found = []
+        shared, loaded = self._stacks.find_shared(), self._project.find_found_loaded()
+        if not (shared or loaded):  # most tools
+            return ()
         read = (*seen.get("read", ()), *seen.get("native_read", ()))
         databases = frozenset(map(self._paths.relative, self._audit.connected.copy()))
-        for file, stack in shared.items():
+        for file in dict.fromkeys((*shared, *loaded)):
+            stack = shared.get(file) or Stack(())
             shown = {
                 "." if self._paths.is_root(path) else self._paths.relative(path)
                 for path in stack.paths
             }
             shown |= {one + "-wal" for one in shown & databases}
+            modules = {one for one in stack.modules if one in self._project.modules}
             use = CachedUse(
                 path=file,
                 read=tuple(row for row in read if row[0] in shown),
@@ -254,10 +258,10 @@ class Observer:
                 environment_asked=tuple(stack.asked),
                 has_copied_environment=stack.has_copied,
                 databases=tuple(sorted(shown & databases)),
-                used_modules=tuple(one for one in stack.modules if one in self._project.modules),
+                used_modules=tuple(sorted(modules | loaded.get(file, set()))),
                 tables=tuple(
                     name
-                    for name in seen["tables_read"]
+                    for name in tables_read
                     if WHOLE in stack.tables or name.rpartition(":")[2] in stack.tables
                 ),
             )

@@ -32,6 +32,36 @@ if TYPE_CHECKING:
 IS_INITIALIZING = "_initializing"
 
 
+def find_looked_up(source: bytes) -> tuple[str, ...] | None:
+    """The modules that this code may take from `sys.modules`; None if it may be any. Its own, which it gets by
+    `__name__` or as the `__module__` of an object, does not count."""
+    import re  # little code does that
+
+    rest = re.sub(rb"\bsys\.modules\[[\w.]*__(?:name|module)__\]", b"", source)
+    name = rb"""["']([\w.]+)["']"""
+    forms = (
+        rb"\bsys\.modules\[" + name + rb"\]",
+        rb"\bsys\.modules\.(?:get|pop)\(" + name,
+        name + rb"\s+(?:not\s+)?in\s+sys\.modules\b",
+    )
+    found: dict[str, None] = {}
+    for form in forms:
+        found.update((one.decode(), None) for one in re.findall(form, rest))
+        rest = re.sub(form, b"", rest)
+    return None if re.search(rb"\bsys\.modules\b", rest) else tuple(found)
+
+
+def _is_spelled(words: str, source: bytes) -> bool:
+    """`words` are `dates` or `.dates`, for example."""
+    text = words.encode()
+    if text not in source:  # most are not, and to compile a pattern takes longer
+        return False
+    import re
+
+    start = rb"" if words[0] == "." else rb"(?<!\w)"
+    return bool(re.search(start + re.escape(text) + rb"(?!\w)", source))
+
+
 class ProjectCode:
     """The project's own code in this process."""
 
@@ -55,6 +85,13 @@ class ProjectCode:
         self.helpers: dict[str, None] = {}  # all other modules
         self._new_modules: set[str] = set()  # those of this step
         self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
+        self._named: set[str] = set()  # got by name in any step
+        #: Files with code that looks into `sys.modules`, each with its text and the modules that it names; None is
+        #: any.
+        self._lookups: dict[str, tuple[bytes, tuple[str, ...] | None]] = {}
+        self._sources: dict[
+            str, tuple[str, bytes]
+        ] = {}  # path and text of the modules of this step
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
 
@@ -96,10 +133,14 @@ class ProjectCode:
     def clear(self) -> None:
         """Forget what was used before this step."""
         self._new_modules.clear()
+        self._sources.clear()
         self.used_modules.clear()
 
-    def note_import(self, module: str, path: str) -> None:
+    def note_import(self, module: str, path: str, source: bytes) -> None:
         """A module of the project is about to run for the first time."""
+        self._sources[module] = path, source
+        if b"sys.modules" in source and (names := find_looked_up(source)) != ():
+            self._lookups[self.show(path)] = source, names
         self.modules.add(module)
         self._new_modules.add(module)
         self.module_of[path] = module
@@ -116,10 +157,47 @@ class ProjectCode:
         used = self.used_modules.copy()
         return tuple(one for one in used if one in self.modules and one not in self._new_modules)
 
+    def find_found_loaded(self) -> dict[str, set[str]]:
+        """By file: the modules of the project that its code may use without importing them, since other code has
+        loaded them: from `sys.modules`, or as attributes of their package."""
+        found: dict[str, set[str]] = {}
+        for file, (source, names) in self._lookups.items():
+            if names is not None:
+                found[file] = self.modules.intersection(names)
+                continue
+            found[file] = self._find_spelled(source) | (self._named & self.helpers.keys())
+            if self.tool in self._sources:  # it may give the name to the code that looks
+                path, text = self._sources[self.tool]
+                found.setdefault(self.show(path), set()).update(self._find_spelled(text))
+        for module, (path, source) in self._sources.items():
+            if used := self._find_attributes(module, source):
+                found.setdefault(self.show(path), set()).update(used)
+        return {file: used for file, used in found.items() if used}
+
+    def _find_spelled(self, source: bytes) -> set[str]:
+        """The helpers whose last name is in this text."""
+        return {one for one in self.helpers if _is_spelled(one.rpartition(".")[2], source)}
+
+    def _find_attributes(self, module: str, source: bytes) -> set[str]:
+        """Modules that are spelled as attributes of a package that is a global variable of this module."""
+        values = [*vars(sys.modules[module]).values()] if module in sys.modules else []
+        packages = [one for one in values if type(one) is ModuleType and "__path__" in vars(one)]
+        found = set()
+        for start in {f"{vars(one)['__name__']}." for one in packages}:
+            for name in self.helpers:
+                if (
+                    name.startswith(start)
+                    and _is_spelled(name[len(start) - 1 :], source)
+                    and not _is_spelled(f"import {name}", source)
+                ):
+                    found.add(name)
+        return found
+
     def note_names(self, name: str, frame: FrameType | None) -> None:
         """A module was got by this absolute name. The packages that it is in count too."""
         while name:
             self.used_modules[name] = None
+            self._named.add(name)
             if frame is not None:
                 self.note_use(frame, name)
             name = name.rpartition(".")[0]

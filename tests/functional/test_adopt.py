@@ -357,3 +357,20 @@ def test_settings_that_exist_are_compared_and_not_changed(project: Project, orch
     assert 'set there: stages = ["ingest", "analyze", "render"]' in " ".join(answer.err.split())
     assert (root / "pyproject.toml").read_text() == settings
     assert json.loads(orch("list", "--json").out)["tools"] == []
+
+
+def test_a_project_without_tools_is_shown_the_way_from_its_orchestrator(
+    project: Project, orch: Orch
+) -> None:
+    text = "import argparse\nTOOL_MAP: dict[str, str] = {\n    'fetch': 'src.fetch',\n}\n"
+    for path in ("main.py", "src/main.py"):
+        root = project({path: text, "other.py": "print('no TOOL_MAP = {')\n"})
+        for words in (("list",), ("list",), ("list", "-v"), ("run",), ("status",), ("check",)):
+            answer = orch(*words)
+            assert answer.code == 5, answer.text
+            shown = " ".join(answer.err.split())
+            assert shown.endswith(
+                f"hint: orch adopt {path} shows how the modules in its TOOL_MAP become tools"
+            )
+        (root / path).unlink()
+    assert "orch adopt" not in orch("list").err

@@ -146,6 +146,8 @@ def test_a_worker_that_is_killed_makes_its_tool_unknown_and_nothing_runs_twice(
             assert "may be in the database" in orch.text
             assert "1 unknown" in orch.text
         assert (root / "starts").read_text() == "x"
+        with running(root, "status") as orch:
+            orch.wait_for("outcome unknown: its worker was lost in run 1 and may have")
     wait_until(lambda: not find_marked(mark), "the end of all processes")
 
 

@@ -280,3 +280,71 @@ def test_a_file_that_only_the_kernel_saw_being_read_is_made_anew_before_it_is_re
         assert ran(answer) == ["make", "read", "replace"], answer.text
         assert "read made" in answer.text.replace("again ", "")
         assert reasons(orch) == {}
+
+
+SED = "subprocess.run(['sed', '-i', f's/$/{S}/', NAME], check=True)"
+#: How a file is made, and how a later tool changes it. Of a child process only the kernel tells.
+CHANGED_IN_PLACE = {
+    "one": ("child", SED),
+    "two": ("child", "text = open(NAME).read().strip(); open(NAME, 'w').write(text + S)"),
+    "three": ("python", SED),
+    "four": ("python", "subprocess.run(f'echo {S} >> {NAME}', shell=True, check=True)"),
+}
+MAKE_BY = {
+    "child": "subprocess.run(f'echo {S} > {NAME}', shell=True, check=True)",
+    "python": "open(NAME, 'w').write(S)",
+}
+
+
+@needs_kernel_events
+def test_a_file_that_a_child_process_made_or_changed_is_rebuilt_from_its_first_writer(
+    project: Project, orch: Orch
+) -> None:
+    def use(stage: str, name: str, sign: str, line: str) -> str:
+        tag = "ORCH = {'inputs': []}"
+        return f"import subprocess\nSTAGE = {stage!r}\n{tag}\nS, NAME = {sign!r}, '{name}.txt'\ndef run(): {line}\n"
+
+    files = {"orch.toml": "stages = ['make', 'change']\n"}
+    for name, (how, line) in CHANGED_IN_PLACE.items():
+        files[f"src/make_{name}.py"] = use("make", name, "1", MAKE_BY[how])
+        files[f"src/change_{name}.py"] = use("change", name, "!", line)
+    root = project(files)
+    assert orch("run").code == 0
+
+    def check(sign: str) -> None:
+        assert orch("run", "--changed").code == 0
+        assert reasons(orch) == {}
+        for name in CHANGED_IN_PLACE:
+            assert (root / f"{name}.txt").read_text().split() in ([f"1{sign}"], ["1", sign]), name
+
+    check("!")
+    for name in CHANGED_IN_PLACE:
+        change(root / f"src/change_{name}.py", "'!'", "'?'")
+    check("?")
+    assert orch("run", "change").code == 0
+    stale = reasons(orch)
+    assert {f"{verb}_{name}" for verb in ("make", "change") for name in CHANGED_IN_PLACE} == {
+        *stale
+    }
+    check("?")
+
+
+@needs_kernel_events
+def test_a_log_that_child_processes_append_to_settles(project: Project, orch: Orch) -> None:
+    log = "import subprocess\nSTAGE = '{0}'\nORCH = {{'inputs': []}}\ndef run(): {1}\n"
+    child = "subprocess.run('echo x >> run.log', shell=True, check=True)"
+    root = project(
+        {
+            "orch.toml": "stages = ['s', 't', 'u']\n",
+            "src/a.py": log.format("s", child),
+            "src/b.py": log.format("t", child),
+            "src/c.py": log.format("u", "open('run.log', 'a').write('x')"),
+        }
+    )
+    assert orch("run").code == 0
+    assert reasons(orch) == {}
+    change(root / "src/b.py", "echo x", "echo y")
+    assert ran(orch("run", "--changed", "--json"))[:1] != ["a"]
+    assert orch("run", "b").code == 0
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}

@@ -79,15 +79,20 @@ def test_a_statement_that_fails_makes_no_other_tool_stale(
             "orchconf.py": f"import {driver}\ndef get_connection(): return {driver}.connect({url!r})\n",
             "src/a.py": make.format(name="t"),
             "src/b.py": make.format(name="u"),
+            "src/c.py": make.format(name="v").replace("VALUES (1)", "SELECT x FROM t"),
         }
     )
     run_all(orch)
-    before = (root / "src/a.py").read_text()
-    (root / "src/a.py").write_text(before + '    conn.execute("INSERT INTO nothing VALUES (1)")\n')
-    assert orch("run", "a").code == 1
-    assert [*reasons(orch)] == ["a"]
-    (root / "src/a.py").write_text(before)
-    assert run_changed(orch) == ["a"]
+    before = (root / "src/c.py").read_text()
+    # What it had written before would be made anew if it were not known that all was undone.
+    failing = (
+        '    conn.execute("DELETE FROM t")\n    conn.execute("INSERT INTO nothing VALUES (1)")\n'
+    )
+    (root / "src/c.py").write_text(before + failing)
+    assert orch("run", "c").code == 1
+    assert [*reasons(orch)] == ["c"]
+    (root / "src/c.py").write_text(before)
+    assert run_changed(orch) == ["c"]
 
 
 def test_after_a_failure_the_counts_of_status_and_changed_are_the_same(

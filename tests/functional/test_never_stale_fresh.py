@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.staleness.database_file import read_database
 from tests.conftest import Orch, Project
 from tests.support.environments import make_environment_with
 from tests.support.marks import slow_but
@@ -82,6 +83,24 @@ def test_who_comes_after_a_tool_that_ran_alone_is_stale(
     change(root / "src/make.py", " 1 ", " 2 ")
     assert orch("run", "make").code == 0
     assert [*reasons(orch)] == ["use"]
+    assert run_changed(orch) == ["use"]
+
+
+def test_who_comes_after_a_tool_whose_work_cannot_be_seen_is_stale_when_that_ran_alone(
+    project: Project, orch: Orch
+) -> None:
+    """What it makes is outside of the root, so only `AFTER` says that the other tool may need it."""
+    make = """
+        import subprocess
+        STAGE = "s"
+        def run():
+            subprocess.run("echo 1 > ../mid.parquet", shell=True, check=True)
+        """
+    root = project({"src/make.py": make, "src/use.py": USE.replace("mid.", "../mid.")})
+    run_all(orch)
+    change(root / "src/make.py", " 1 ", " 2 ")
+    assert orch("run", "make").code == 0
+    assert reasons(orch) == {"use": ["make ran after this tool (run 2)"]}
     assert run_changed(orch) == ["use"]
 
 
@@ -537,6 +556,62 @@ def test_a_plugin_that_two_tools_load_by_name_counts_for_both(project: Project, 
     assert run_changed(orch) == ["one", "two"]
 
 
+#: Tools that use `src.lib.plugin` without importing it. Another tool has loaded it.
+LOOKUPS = {
+    "by_name": "import sys; found = sys.modules['src.lib.plugin']",
+    "by_get": "import sys; found = sys.modules.get('src.lib.plugin')",
+    "by_helper": "from src.lib import finding; found = finding.find('plugin')",
+    "by_parts": "import sys; found = sys.modules['src.lib.' + 'plugin']",
+    "by_attribute": "found = src.lib.plugin",
+    "by_package": "found = lib.plugin",
+}
+#: Not from there.
+NO_LOOKUPS = {
+    "own": "import sys; found = sys.modules[__name__]; found.X = 1",
+    "other": "import sys; found = sys; found.X = 'src.lib.plugins' in sys.modules",
+}
+
+
+def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
+    project: Project, orch: Orch
+) -> None:
+    use = """
+        STAGE = "s"
+        AFTER = ()
+        import src.lib
+        from src import lib
+        def run():
+            {lookup}
+            open("{name}.txt", "w").write(str(found.X))
+        """
+    root = project(
+        {
+            "src/lib/__init__.py": "",
+            "src/lib/plugin.py": "X = 1\n",
+            "src/lib/finding.py": """
+                import importlib, sys
+                def find(name):
+                    name = f"src.lib.{name}"
+                    return sys.modules.get(name) or importlib.import_module(name)
+                """,
+            "src/lib/unused.py": "X = 1\n",
+            "src/a.py": "import src.lib.plugin, src.lib.unused\nSTAGE = 's'\ndef run(): open('a.txt', 'w').close()\n",
+            **{
+                f"src/{name}.py": use.format(name=name, lookup=lookup)
+                for name, lookup in (LOOKUPS | NO_LOOKUPS).items()
+            },
+        }
+    )
+    run_all(orch)
+    (root / "src/lib/plugin.py").write_text("X = 2\n")
+    changed = ["src/lib/plugin.py changed"]
+    assert reasons(orch) == dict.fromkeys(sorted(["a", *LOOKUPS]), changed)
+    assert run_changed(orch) == sorted(["a", *LOOKUPS])
+    (root / "src/lib/unused.py").write_text("X = 2\n")
+    assert [*reasons(orch)] == ["a"]
+    assert all((root / f"{name}.txt").read_text() == "2" for name in LOOKUPS)
+
+
 def test_a_python_file_that_a_tool_opens_as_text_counts(project: Project, orch: Orch) -> None:
     root = project(
         {
@@ -654,18 +729,35 @@ READ_RAW = """
 def test_a_database_that_was_removed_and_made_anew_is_another_one(
     project: Project, orch: Orch
 ) -> None:
-    root = project({"src/a.py": READ_RAW})
-    migrate(root)
+    """The new file may have the inode of the old one, and then only its time of creation differs."""
+    config = 'external_writes = "ignore"\n'
+    root = project(
+        {"orch.toml": config, "src/a.py": READ_RAW, "src/b.py": "STAGE = 's'\ndef run(conn): ...\n"}
+    )
+    migrate(root, 1)
     run_all(orch)
+    before = read_database(str(root), "data.db")
     (root / "data.db").unlink()
     migrate(root)
-    assert run_changed(orch) == ["a"]
+    after = read_database(str(root), "data.db")
+    assert before is not None
+    assert after is not None
+    assert after.counter > before.counter
+    if after.birth:  # some file systems have none
+        replaced = "the database sqlite:///data.db was replaced"
+        assert reasons(orch) == {"a": [replaced], "b": [replaced]}
+        assert run_changed(orch) == ["a", "b"]
+    (root / "orch.toml").write_text("")
+    assert orch("run").code == 0
+    (root / "data.db").unlink()
+    migrate(root)
+    assert "a" in run_changed(orch)
 
 
-def migrate(root: Path) -> None:
+def migrate(root: Path, commits: int = 30) -> None:
     """As a migration does it: many commits, so that the counter of the file is not lower than before."""
     with closing(sqlite3.connect(root / "data.db", isolation_level=None)) as conn:
-        for number in range(30):
+        for number in range(commits):
             conn.execute(f"CREATE TABLE migration{number} (x)")
         conn.execute("CREATE TABLE raw (x)")
 
@@ -755,7 +847,9 @@ def test_a_tool_that_lists_the_tables_is_stale_when_there_is_another(
     run_all(orch)
     new = 'STAGE = "make"\ndef run(conn):\n    conn.execute("CREATE TABLE IF NOT EXISTS u (x)")\n'
     project({"src/new.py": new})
-    assert run_changed(orch) == ["new", "lists"]
+    assert orch("run", "new").code == 0  # from now on it is known what the new tool writes
+    assert reasons(orch) == {"lists": ["new changed which tables exist (run 2)"]}
+    assert run_changed(orch) == ["lists"]
     assert "u" in (root / "tables.txt").read_text()
 
 
@@ -786,7 +880,9 @@ def test_a_tool_that_tried_a_table_in_vain_is_stale_when_it_is_there(
             conn.execute("CREATE TABLE extra AS SELECT 1 AS x")
         """
     project({"src/new.py": new})
-    assert "uses" in run_changed(orch)
+    assert orch("run", "new").code == 0
+    assert reasons(orch) == {"uses": ["table extra was made by new (run 2)"]}
+    assert run_changed(orch) == ["uses"]
     assert rows(root, "SELECT x FROM found") == [(1,)]
 
 

@@ -374,3 +374,26 @@ def test_one_value_with_commas_for_a_list_is_said_once_with_the_way_to_give_seve
     assert "--symbols STR ...  --n INT ..." in orch("list").out
     project({"orch.toml": 'params = {symbols = "AAPL,GOOG"}\n'})
     assert 'write a list: symbols = ["AAPL", "GOOG"]' in orch("run").err
+
+
+def test_a_word_that_may_be_one_more_value_of_an_option_is_answered_with_how_to_give_several(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": "STAGE = 's'\ndef run(*, log_levels: list[str], n: int = 1): print(log_levels)\n"
+        }
+    )
+    again = "hint: for several values, repeat the option: "
+    for words, hints in {
+        "--log-levels ERROR INFO": ["--log-levels ERROR --log-levels INFO"],
+        "a --log_levels=E I W": ["--log_levels E --log_levels I", "--log_levels I --log_levels W"],
+        "INFO --log-levels ERROR": [],
+        "--log-levels ERROR --n 2 INFO": [],
+    }.items():
+        answer = orch("run", *words.split())
+        assert (answer.code, answer.out) == (2, ""), words
+        found = [line.partition(again)[2] for line in answer.err.splitlines() if again in line]
+        assert found == hints, words
+    answer = orch("run", "--log-levels", "ERROR", "--log-levels", "INFO")
+    assert answer.code == 0, answer.text

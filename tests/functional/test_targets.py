@@ -106,3 +106,4 @@ def test_orch_with_a_target_says_orch_run(project: Project, orch: Orch) -> None:
         assert f'error: "{words[0]}" is not an orch command' in answer.err
         assert f"hint: run it with: orch run {' '.join(words)}\n" in answer.err
     assert 'hint: did you mean "orch list"?' in orch("lisst").err
+    assert 'hint: did you mean "orch run ingest --limit 3"?' in orch("ingst", "--limit", "3").err

@@ -63,6 +63,8 @@ def orch(*words: str, files: Mapping[str, str] | None = None) -> int:
         ("nothing", '"nothing" is not an orch command'),
         ("lst", 'did you mean "orch list"?'),
         ("fetch", "run it with: orch run fetch"),
+        ("fetsch", 'did you mean "orch run fetch"?'),
+        ("fetsch --since 3", 'did you mean "orch run fetch --since 3"?'),
         ("fetch --since 'x y'", "run it with: orch run fetch --since 'x y'"),
         ("run nothing", "nothing"),
         ("run --sicne 3", "did you mean --since?"),

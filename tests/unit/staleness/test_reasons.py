@@ -92,7 +92,8 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
             difference("database", "1 get_connection()", "2 get_connection()"),
             "the database of get_connection() was replaced",
         ),
-        (difference("database", None, "1 x.db"), "the tool uses the database in another way"),
+        (difference("database", None, "1 x.db"), "the tool now uses the database"),
+        (difference("database", "1 x.db", None), "the tool no longer uses the database"),
     ],
 )
 def test_every_reason_has_its_own_sentence(reason: Reason, sentence: str) -> None:

@@ -288,6 +288,11 @@ def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path)
         ("failed", "failed (run 2)", "failed"),
         ("interrupted", "interrupted (run 2)", ""),
         ("cancelled", "cancelled (run 2)", ""),
+        (
+            "unknown",
+            "outcome unknown: its worker was lost in run 2 and may have committed",
+            "unknown",
+        ),
     ],
 )
 def test_a_tool_that_did_not_end_well_is_stale(

@@ -129,7 +129,11 @@ def test_imports_that_end_the_process_are_a_warning(
     (warning,) = diagnosis.warnings
     assert warning.message == ("preloading ends the process: it exited with code 3")
     assert warning.severity == "warning"
-    assert "preload" in warning.hint
+    assert "set preload in [watch] to" in warning.hint
+    (root / "orch.toml").unlink()
+    (root / "pyproject.toml").write_text("[tool.orch]\n")
+    (warning,) = find(root, preload=("deadly",)).warnings
+    assert "set preload in [tool.orch.watch] to" in warning.hint
     assert is_gone(pids[0])
 
 

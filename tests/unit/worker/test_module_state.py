@@ -87,7 +87,7 @@ def project(tmp_path: Path) -> Iterator[ProjectCode]:
     code = ProjectCode(str(tmp_path), [str(tmp_path)])
     for name in ("kept", "user"):
         importlib.import_module(name)
-        code.note_import(name, str(tmp_path / f"{name}.py"))
+        code.note_import(name, str(tmp_path / f"{name}.py"), b"")
     yield code
     sys.path.remove(str(tmp_path))
     for name in ("kept", "user"):

@@ -1,0 +1,135 @@
+"""The rules of staleness that tables follow, on PostgreSQL and DuckDB, where statements are parsed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.functional.test_never_stale_fresh import edit, run_all, run_changed
+from tests.support.remembered import change, reasons
+
+
+def tool(stage: str, *lines: str, top: str = "") -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"STAGE = {stage!r}\n{top}\ndef run(conn):\n{body}"
+
+
+def show(name: str, query: str) -> str:
+    return tool("show", f'open("{name}.txt", "w").write(str(conn.execute("{query}").fetchall()))')
+
+
+LISTED = "select table_name from information_schema.tables where table_schema in ('public', 'main') order by 1"
+SALES = {
+    "src/load_2023.py": tool(
+        "load",
+        'conn.execute("drop table if exists sales")',
+        'conn.execute("create table sales (year int, amount float)")',
+        'conn.execute(f"insert into sales values (2023, {AMOUNT})")',
+        top="AMOUNT = 1",
+    ),
+    "src/load_2024.py": tool(
+        "load", 'conn.execute(f"insert into sales values (2024, {AMOUNT})")', top="AMOUNT = 10"
+    ),
+    "src/raise_all.py": tool(
+        "load", 'conn.execute(f"update sales set amount = amount * {FACTOR}")', top="FACTOR = 2"
+    ),
+    "src/report.py": show("total", "select sum(amount) from sales"),
+    "src/tables.py": show("tables", LISTED),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgres", "duckdb"])
+def test_tables_of_a_parsed_database_follow_the_rules_of_those_of_sqlite(
+    database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else "duckdb:///w.duckdb"
+    config = f"database = '{url}'\nstages = ['load', 'show']\n"
+    root = project({"orch.toml": config, **SALES})
+    run_all(orch)
+    all_of_sales = ["load_2023", "load_2024", "raise_all", "report"]
+    for name, then, now, total in (
+        ("load_2023", "AMOUNT = 1\n", "AMOUNT = 2\n", 24),
+        ("load_2024", "AMOUNT = 10", "AMOUNT = 20", 44),
+        ("raise_all", "FACTOR = 2", "FACTOR = 3", 66),
+    ):
+        change(root / f"src/{name}.py", then, now)
+        assert {*all_of_sales} <= {*run_changed(orch)}
+        assert (root / "total.txt").read_text() == f"[({total}.0,)]"
+    assert orch("run", "raise_all").code == 0
+    assert run_changed(orch) == all_of_sales
+    assert (root / "total.txt").read_text() == "[(66.0,)]"
+
+    # A new table makes stale who lists the tables, and who looked for it in vain.
+    project(
+        {
+            "src/tries.py": tool(
+                "show",
+                "found = None",
+                "try:",
+                '    with conn.transaction() if hasattr(conn, "transaction") else nullcontext():',
+                '        found = conn.execute("select x from extra").fetchall()',
+                "except Exception:",
+                "    pass",
+                'open("tries.txt", "w").write(str(found))',
+                top="from contextlib import nullcontext",
+            )
+        }
+    )
+    run_changed(orch)
+    assert (root / "tries.txt").read_text() == "None"
+    project(
+        {"src/makes.py": tool("load", 'conn.execute("create table if not exists extra (x int)")')}
+    )
+    assert orch("run", "makes").code == 0
+    assert [*reasons(orch)] == ["tables", "tries"]
+    assert run_changed(orch) == ["tables", "tries"]
+    assert (root / "tries.txt").read_text() == "[]"
+    assert "extra" in (root / "tables.txt").read_text()
+
+    # What a later tool drops is not missing, and is made again for that tool.
+    project(
+        {
+            "src/scratch.py": tool("load", 'conn.execute("create table scratch as select 1 as x")'),
+            "src/uses.py": tool(
+                "show",
+                'conn.execute("drop table if exists kept")',
+                'conn.execute("create table kept as select x from scratch")',
+                'conn.execute("drop table scratch")',
+            ),
+        }
+    )
+    run_changed(orch)
+    edit(root, "uses")
+    assert {"scratch", "uses"} <= {*run_changed(orch)}
+
+
+WRITES = "import duckdb; conn = duckdb.connect('w.duckdb'); conn.execute('{}'); conn.close()"
+
+
+def test_what_another_program_writes_to_a_duckdb_file_makes_its_readers_stale(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "database = 'duckdb:///w.duckdb'\n",
+            "src/a.py": show("a", "select count(*) from raw"),
+        }
+    )
+
+    def write(statement: str) -> None:
+        code = WRITES.format(statement)
+        subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+    write("create table raw as select 1 as x")
+    run_all(orch)
+    write("insert into raw values (2)")
+    (reason,) = reasons(orch)["a"]
+    assert reason.startswith("another program wrote to the database")
+    (root / "w.duckdb").unlink()
+    write("create table raw as select 1 as x")
+    assert reasons(orch) == {"a": ["the database duckdb:///w.duckdb was replaced"]}
