@@ -129,6 +129,11 @@ class AttemptReader:
         writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
         made = _made_before(seen, database, before)
         writes |= made
+        folders_made = self._find_folders_made(seen, before)
+        writes |= {
+            f"file:{path}": Write(ended, EXISTS, is_checked=False, only_adds=True)
+            for path in folders_made
+        }
         files, marks = self._files(tool, seen, [*setup, *cached], before, writes)
         missed = find_missed(seen, setup, writes)
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
@@ -149,7 +154,9 @@ class AttemptReader:
             **self._spelled_variables((*setup, *cached, seen), code),
         }
         kept = {name for one in cached for name in one.tables_read}
-        flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made), kept)
+        flow = build_flow(
+            seen, setup, missed, tuple(folders), folders_made, map(table_name, made), kept
+        )
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
@@ -202,6 +209,16 @@ class AttemptReader:
             for key in versions.declared(tool.outputs):
                 found[key] = Write(ended, versions.mark(key))
         return found
+
+    def _find_folders_made(self, seen: Observation, before: ToolResult) -> tuple[str, ...]:
+        """The folders that it made, and those that it made at an earlier success and has used to write into now."""
+        used: set[str] = set()
+        for path in (*seen.written, *seen.native_written, *seen.folders_made):
+            while (path := path.rpartition("/")[0]) and path not in used:
+                used.add(path)
+        known = (key.removeprefix("file:") for key, one in before.writes.items() if one.only_adds)
+        again = (one for one in known if one in used)
+        return tuple(dict.fromkeys((*seen.folders_made, *again)))
 
     def _find_setup_observations(
         self, tool: Tool, code: Iterable[str], own: Observation | None

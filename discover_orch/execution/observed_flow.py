@@ -16,6 +16,7 @@ def build_flow(
     setup: Collection[Observation],
     missed: tuple[str, ...],
     folders: tuple[str, ...],
+    folders_made: tuple[str, ...],
     made: Iterable[str],
     kept: Iterable[str],
 ) -> Dataflow:
@@ -30,6 +31,7 @@ def build_flow(
         missed=missed,
         appended=seen.appended,
         removed=seen.removed,
+        folders_made=folders_made,
         tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
         tables_inserted=seen.tables_inserted,
         tables_created=seen.tables_created,

@@ -105,7 +105,8 @@ class ResultRecord:
         found = WrittenKeys()
         for module, flow in self._registry.flows.items():
             tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-            found.add(module, (f"file:{path}" for path in (*flow.files_written, *flow.removed)))
+            paths = (*flow.files_written, *flow.removed, *flow.folders_made)
+            found.add(module, (f"file:{path}" for path in paths))
             found.add(module, (table_key(0, name) for name in tables))
         for module, result in self._found.items():
             found.add(module, result.writes)
