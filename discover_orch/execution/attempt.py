@@ -80,6 +80,7 @@ class AttemptReader:
         self._is_live = is_live
         self._current, self._code, self._root = present, code, present.project.root
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
+        self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
         self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
         self._written: set[str] = set()  # files written by the tools that have ended
         self._brought: dict[
@@ -96,6 +97,8 @@ class AttemptReader:
 
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
+        for path, name in event.loaded_as.items():
+            self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
         if event.seen is not None:
             written = {*find_changed(event.seen)}
             for use in event.seen.cached:
@@ -245,7 +248,7 @@ class AttemptReader:
         code = {**self._current.code_of(tool, self._code)}
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
-        extra = [path for path in loaded if path not in code]
+        extra = [path for path in (*loaded, *self._find_elsewhere(tool)) if path not in code]
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
         kept = [
@@ -256,7 +259,7 @@ class AttemptReader:
         ]
         if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)
-            named = (name for path in extra if (name := space.name(path)))
+            named = (space.name(path) or path_module(path) for path in extra)
             by_path = (path_module(path) for path in child_code)
             modules = tuple(dict.fromkeys((*named, *seen.used_modules, *kept, *by_path)))
             for one in self._current.code.read_code(modules).values():
@@ -281,6 +284,19 @@ class AttemptReader:
         for path in changed:
             code[path] = UNSURE
         return code, modules, changed
+
+    def _find_elsewhere(self, tool: Tool) -> Iterable[str]:
+        """The files of modules that its code imports and that are not in `pythonpath`, but where code that changes
+        `sys.path` has Python find them: this tool or one before it has loaded them."""
+        found: dict[str, None] = {}
+        names = self._current.third_party_of(tool, self._code)
+        while new := [
+            path for name in names for path in self._loaded_as.get(name, ()) if path not in found
+        ]:
+            found.update(dict.fromkeys(new))
+            states = self._current.code.read_code(map(path_module, new)).values()
+            names = {name for one in states for name in one.third_party}
+        return found
 
     def _means_the_same(self, path: str, code: Mapping[str, str]) -> bool:
         """Whether the text that was loaded is what is there now, and means what the plan knew: as where an editor has

@@ -463,6 +463,34 @@ def test_an_editable_package_outside_the_root_counts(
     assert run_changed(orch, **how) == ["one", "two"]
 
 
+@pytest.mark.parametrize("pythonpath", [".", "src"])
+def test_a_module_counts_that_is_found_by_a_folder_that_code_adds_to_the_path(
+    pythonpath: str, project: Project, orch: Orch
+) -> None:
+    """For each tool that imports it, also where another tool has loaded it."""
+    here = "os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'vendor')"
+    root = project(
+        {
+            "orch.toml": f'pythonpath = ["{pythonpath}"]\n',
+            "src/a.py": f"import os, sys\nsys.path.insert(0, {here})\nfrom helper import X\n"
+            "STAGE = 's'\ndef run(): open('a.txt', 'w').write(str(X))\n",
+            "src/b.py": "import sys\nsys.path.append('vendor')\nSTAGE = 's'\ndef run():\n"
+            "    import helper\n    open('b.txt', 'w').write(str(helper.X))\n",
+            "src/c.py": "STAGE = 's'\ndef run(): open('c.txt', 'w').close()\n",
+            "vendor/helper.py": "from deep.table import X\n",
+            "vendor/deep/table.py": "X = 1\n",
+        }
+    )
+    run_all(orch)
+    (root / "vendor/deep/table.py").write_text("X = 2\n")
+    assert run_changed(orch) == ["a", "b"]
+    (root / "vendor/helper.py").write_text("import deep.table\nX = deep.table.X + 1\n")
+    assert run_changed(orch) == ["a", "b"]
+    assert (root / "b.txt").read_text() == "3"
+    (root / "vendor/helper.py").write_text("# the same\nimport deep.table\nX = deep.table.X + 1\n")
+    assert run_changed(orch) == []
+
+
 def test_what_a_cached_function_reads_counts_for_every_tool_with_its_module(
     project: Project, orch: Orch
 ) -> None:
