@@ -31,6 +31,7 @@ from discover_orch.execution.unseen_reads import (
     without_files,
     without_states,
     without_used,
+    without_written,
 )
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
@@ -238,7 +239,8 @@ class AttemptReader:
                 for one in self._setup_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
-        return [without_files(one, self._output_files) for one in found.values()]
+        others = (without_files(one, self._output_files) for one in found.values())
+        return [without_written(one, self._is_written) for one in others]
 
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str], seen: Observation
