@@ -584,13 +584,13 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
         from src import lib, loaders
         STAGE = "s"
         def run():
-            found = loaders.by_name("cached").X, loaders.by_path("kept").X, lib.lazy.X
-            open("{name}.txt", "w").write(str(found))
+            found = [loaders.by_name("cached"), loaders.by_path("kept"), loaders.in_sys("shown"), lib.lazy]
+            open("{name}.txt", "w").write(str([one.X for one in found]))
         """
     root = project(
         {
             "src/loaders.py": """
-                import functools, importlib
+                import functools, importlib, sys
                 from importlib.util import module_from_spec, spec_from_file_location
                 MODULES = {}
 
@@ -604,6 +604,13 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
                         MODULES[name] = module_from_spec(spec)
                         spec.loader.exec_module(MODULES[name])
                     return MODULES[name]
+
+                def in_sys(name):
+                    if name not in sys.modules:
+                        spec = spec_from_file_location(name, f"plugins/{name}.py")
+                        sys.modules[name] = module_from_spec(spec)
+                        spec.loader.exec_module(sys.modules[name])
+                    return sys.modules[name]
                 """,
             "src/lib/__init__.py": """
                 import importlib
@@ -613,16 +620,18 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
             "src/plugins/cached.py": "X = 1\n",
             "src/lib/lazy.py": "X = 1\n",
             "plugins/kept.py": "X = 1\n",
+            "plugins/shown.py": "X = 1\n",
             "src/one.py": use.format(name="one"),
             "src/two.py": use.format(name="two"),
         }
     )
     run_all(orch)
-    for path in ("src/plugins/cached.py", "src/lib/lazy.py", "plugins/kept.py"):
+    paths = "src/plugins/cached.py", "src/lib/lazy.py", "plugins/kept.py", "plugins/shown.py"
+    for path in paths:
         # Python's own loader takes a file of the same size and second for the same one.
         (root / path).write_text("X = 2  # another size\n")
         assert run_changed(orch) == ["one", "two"], path
-    assert (root / "two.txt").read_text() == "(2, 2, 2)"
+    assert (root / "two.txt").read_text() == "[2, 2, 2, 2]"
 
 
 # ---- environment and database ----
