@@ -31,6 +31,7 @@ from discover_orch.execution.unseen_reads import (
     without_files,
     without_states,
     without_used,
+    without_written,
 )
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
@@ -80,6 +81,7 @@ class AttemptReader:
         self._is_live = is_live
         self._current, self._code, self._root = present, code, present.project.root
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
+        self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
         self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
         self._written: set[str] = set()  # files written by the tools that have ended
         self._brought: dict[
@@ -96,6 +98,8 @@ class AttemptReader:
 
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
+        for path, name in event.loaded_as.items():
+            self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
         if event.seen is not None:
             written = {*find_changed(event.seen)}
             for use in event.seen.cached:
@@ -129,6 +133,11 @@ class AttemptReader:
         writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
         made = _made_before(seen, database, before)
         writes |= made
+        folders_made = self._find_folders_made(seen, before)
+        writes |= {
+            f"file:{path}": Write(ended, EXISTS, is_checked=False, only_adds=True)
+            for path in folders_made
+        }
         files, marks = self._files(tool, seen, [*setup, *cached], before, writes)
         missed = find_missed(seen, setup, writes)
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
@@ -149,7 +158,9 @@ class AttemptReader:
             **self._spelled_variables((*setup, *cached, seen), code),
         }
         kept = {name for one in cached for name in one.tables_read}
-        flow = build_flow(seen, setup, missed, tuple(folders), map(table_name, made), kept)
+        flow = build_flow(
+            seen, setup, missed, tuple(folders), folders_made, map(table_name, made), kept
+        )
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
@@ -203,6 +214,16 @@ class AttemptReader:
                 found[key] = Write(ended, versions.mark(key))
         return found
 
+    def _find_folders_made(self, seen: Observation, before: ToolResult) -> tuple[str, ...]:
+        """The folders that it made, and those that it made at an earlier success and has used to write into now."""
+        used: set[str] = set()
+        for path in (*seen.written, *seen.native_written, *seen.folders_made):
+            while (path := path.rpartition("/")[0]) and path not in used:
+                used.add(path)
+        known = (key.removeprefix("file:") for key, one in before.writes.items() if one.only_adds)
+        again = (one for one in known if one in used)
+        return tuple(dict.fromkeys((*seen.folders_made, *again)))
+
     def _find_setup_observations(
         self, tool: Tool, code: Iterable[str], own: Observation | None
     ) -> list[Observation]:
@@ -218,7 +239,8 @@ class AttemptReader:
                 for one in self._setup_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
-        return [without_files(one, self._output_files) for one in found.values()]
+        others = (without_files(one, self._output_files) for one in found.values())
+        return [without_written(one, self._is_written) for one in others]
 
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str], seen: Observation
@@ -228,7 +250,7 @@ class AttemptReader:
         code = {**self._current.code_of(tool, self._code)}
         hashes = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
-        extra = [path for path in loaded if path not in code]
+        extra = [path for path in (*loaded, *self._find_elsewhere(tool)) if path not in code]
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
         kept = [
@@ -239,7 +261,7 @@ class AttemptReader:
         ]
         if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)
-            named = (name for path in extra if (name := space.name(path)))
+            named = (space.name(path) or path_module(path) for path in extra)
             by_path = (path_module(path) for path in child_code)
             modules = tuple(dict.fromkeys((*named, *seen.used_modules, *kept, *by_path)))
             for one in self._current.code.read_code(modules).values():
@@ -264,6 +286,19 @@ class AttemptReader:
         for path in changed:
             code[path] = UNSURE
         return code, modules, changed
+
+    def _find_elsewhere(self, tool: Tool) -> Iterable[str]:
+        """The files of modules that its code imports and that are not in `pythonpath`, but where code that changes
+        `sys.path` has Python find them: this tool or one before it has loaded them."""
+        found: dict[str, None] = {}
+        names = self._current.third_party_of(tool, self._code)
+        while new := [
+            path for name in names for path in self._loaded_as.get(name, ()) if path not in found
+        ]:
+            found.update(dict.fromkeys(new))
+            states = self._current.code.read_code(map(path_module, new)).values()
+            names = {name for one in states for name in one.third_party}
+        return found
 
     def _means_the_same(self, path: str, code: Mapping[str, str]) -> bool:
         """Whether the text that was loaded is what is there now, and means what the plan knew: as where an editor has

@@ -85,11 +85,11 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     """How a tool ended. `duration` is in seconds, 0.0 if it did not start.
 
     `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
-    worker. `seen` is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it
-    that was done while those files were loaded and the resources `opened`; None if there was nothing. `blocked_by` is
-    the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says
-    that it passed, and what it used is not known. `commit_seconds` is the part of `duration` that its commit took.
-    `is_locked`: it failed because another connection had locked SQLite.
+    worker; `loaded_as` maps them to names of modules. `seen` is what the tool was observed to do, None if it did not
+    end by itself. `setup` is the part of it that was done while those files were loaded and the resources `opened`;
+    None if there was nothing. `blocked_by` is the tool whose failure blocked this one. `attempt` counts from 1.
+    `is_settled`: the ledger in the database says that it passed, and what it used is not known. `commit_seconds` is
+    the part of `duration` that its commit took. `is_locked`: it failed because another connection had locked SQLite.
     """
 
     module: str
@@ -99,6 +99,7 @@ class ToolFinished(Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loaded: Mapping[str, str] = field(default_factory=dict)
+    loaded_as: Mapping[str, str] = field(default_factory=dict)
     seen: Observation | None = None
     setup: Observation | None = None
     opened: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ _NAMES = (
         "missed",
         "written",
         "removed",
+        "folders_made",
         "tables_read",
         "tables_written",
         "tables_missed",

@@ -16,6 +16,7 @@ def build_flow(
     setup: Collection[Observation],
     missed: tuple[str, ...],
     folders: tuple[str, ...],
+    folders_made: tuple[str, ...],
     made: Iterable[str],
     kept: Iterable[str],
 ) -> Dataflow:
@@ -33,6 +34,7 @@ def build_flow(
         removed=seen.removed,
         native_writes=seen.native_written,
         native_updates=tuple(path for path in seen.native_written if path in natively_read),
+        folders_made=folders_made,
         tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
         tables_inserted=seen.tables_inserted,
         tables_created=seen.tables_created,

@@ -106,7 +106,10 @@ class ResultRecord:
         found = WrittenKeys()
         for module, flow in self._registry.flows.items():
             tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
-            files = (*flow.files_written, *flow.removed, *flow.native_writes)
+            files = (
+                *(*flow.files_written, *flow.removed),
+                *(*flow.native_writes, *flow.folders_made),
+            )
             found.add(module, (f"file:{path}" for path in files))
             found.add(module, (table_key(0, name) for name in tables))
         for module, result in self._found.items():

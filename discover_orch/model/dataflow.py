@@ -28,6 +28,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       They say what is downstream of what, and never change the order of tools.
     - `native_writes`: files that only the kernel saw being written. `native_updates`: those of them that were read
       before. They say what is downstream too.
+      They say what is downstream of what, and never change the order of tools. `folders_made`: they were not there
+      before the tool made them, now or at an earlier success.
     - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
@@ -51,6 +53,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed: tuple[str, ...] = ()
     native_writes: tuple[str, ...] = ()
     native_updates: tuple[str, ...] = ()
+    folders_made: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()
     tables_inserted: tuple[str, ...] = ()
     tables_created: tuple[str, ...] = ()
@@ -227,6 +230,7 @@ class Written:
         self._appended: dict[str, list[int]] = {}
         self._making: list[int] = []  # create or drop tables
         self._paths: dict[str, list[int]] = {}
+        self._inside: dict[str, set[int]] = {}
         self._spelled: dict[str, list[int]] = {}
         self._globs: dict[str, list[tuple[str, int]]] = {}  # by the literal part
         for number, flow in enumerate(flows):
@@ -245,7 +249,8 @@ class Written:
             for path in flow.files_written:
                 self._spelled.setdefault(path, []).append(number)
                 self._paths.setdefault(path.rstrip("/"), []).append(number)
-        self._inside: dict[str, set[int]] = {}
+            for path in flow.folders_made:
+                self._inside.setdefault(_folder_of(path), set()).add(number)
         for path, numbers in self._paths.items():
             self._inside.setdefault(_folder_of(path), set()).update(numbers)
         self._below: dict[str, set[int]] = {}

@@ -70,7 +70,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `missed`: files that it tried to read, and that are not there at the end either.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
     - `appended`: those of `written` that it only opened to append to them.
-    - `removed`: files that were there before the step and that it removed.
+    - `removed`: files and folders that were there before the step and that it removed.
+    - `folders_made`: folders that it made, and that are there at the end.
     - `tables_read`, `tables_written`: the tables that it read and wrote, in small letters, named as `table_name` says;
       `*` is all of them. A table that it made and dropped does not count.
     - `tables_missed`: tables that a statement looked for in vain, with IF EXISTS too, and that are not there at its
@@ -107,6 +108,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     written: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    folders_made: tuple[str, ...] = ()
     tables_read: tuple[str, ...] = ()
     tables_written: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
-    find_files,
+    find_all_below,
     find_source,
     normalize_path,
     parent_folders,
@@ -78,7 +78,7 @@ class AuditHook:
         self._native = native
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
-        self.changed: dict[str, bool] = {}  # path -> existed before
+        self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
         self.appended: dict[
             str, None
         ] = {}  # those of `changed` that were only opened to append to them
@@ -132,6 +132,7 @@ class AuditHook:
             "os.scandir": self._on_list,
             "os.rename": self._on_rename,
             "os.remove": self._on_remove,
+            "os.rmdir": self._on_remove,
             "os.truncate": self._on_truncate,
             "os.link": self._on_link,
             "os.symlink": self._on_symlink,
@@ -249,7 +250,7 @@ class AuditHook:
         new = self._absolute(target) if target_folder == -1 else ""
         if old and os.path.isdir(old) and not os.path.islink(old):
             self.folder_changes.setdefault(old, False)
-            for path in find_files(old):
+            for path in (old, *find_all_below(old)):
                 self._note(path)
                 if new:
                     self._note(new + path[len(old) :])
@@ -280,14 +281,15 @@ class AuditHook:
     def _on_mkdir(self, given: Any, mode: int = 0, folder: int = -1) -> None:
         if folder == -1:
             path = self._absolute(given)
-            if path not in self.folder_changes and not os.access(path, os.F_OK):
-                self.folder_changes[path] = True
+            if not os.access(path, os.F_OK):
+                self._note(path)
+                self.folder_changes.setdefault(path, True)
 
     def _on_rmtree(self, given: Any, folder: Any = None) -> None:
         if folder is None:
             path = self._absolute(given)
             self.folder_changes.setdefault(path, False)
-            for one in find_files(path):
+            for one in (path, *find_all_below(path)):
                 self._note(one)
 
     def _on_chdir(self, _: object) -> None:

@@ -155,9 +155,13 @@ class CallStacks:
         return found
 
     def _find_sharers(self, stack: Stack) -> Iterator[str]:
-        """The files of cached functions, of modules being imported, and of those that import parts of a package when
-        they are asked for (PEP 562), which Python does once."""
+        """The files of cached functions, of modules being imported, of those that import parts of a package when they
+        are asked for (PEP 562), and of code that may keep a module in `sys.modules`: this is done once."""
         for code in stack.codes:
-            is_once = id(code) in self._project.cached or code.co_qualname in (MODULE, LAZY)
+            is_once = (
+                id(code) in self._project.cached
+                or code.co_qualname in (MODULE, LAZY)
+                or ("sys" in code.co_names and "modules" in code.co_names)
+            )
             if is_once and (file := self._project.find_file(code)):
                 yield file

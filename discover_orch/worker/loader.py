@@ -231,7 +231,8 @@ class Loader:
 
     def _record(self, module: str, path: str, source: bytes) -> None:
         self._known_names.add(module.partition(".")[0])
-        self._loaded.append((module, self._project.show(path), content_hash(source)))
+        shown = self._project.show(os.path.abspath(path))
+        self._loaded.append((module, shown, content_hash(source)))
         self._project.note_import(module, path, source)
         if b"__import__" in source and module in sys.modules:
             sys.modules[module].__dict__["__import__"] = self._project.import_by_name

@@ -138,15 +138,17 @@ def find_source(path: str) -> str:
     return f"{folder}{os.sep}{name.partition('.')[0]}.py" if cache == "__pycache__" else ""
 
 
-def find_files(folder: str) -> list[str]:
-    """All files below a folder. Without `os.walk`, whose listings the hook would note."""
+def find_all_below(folder: str) -> list[str]:
+    """All files and folders below a folder. Without `os.walk`, whose listings the hook would note."""
     found: list[str] = []
     waiting = [folder]
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(entry.path)
+                    found.append(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
         except OSError:
             continue
     return found

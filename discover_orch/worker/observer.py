@@ -188,6 +188,7 @@ class Observer:
         setup = set()
         for number, path in enumerate(self._audit.imported.copy()):
             source = find_source(path)
+            source = source and os.path.abspath(source)
             shown = self._paths.relative(source)
             if shown and shown not in loaded:
                 self._audit.opened[source] = None

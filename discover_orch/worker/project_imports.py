@@ -44,7 +44,7 @@ def make_path_hook(project: ProjectCode, record: Record) -> Callable[[str], Proj
         return ProjectLoader(name, path, record)
 
     def make_finder(path: str) -> ProjectFinder:
-        if not project.includes(path) or not os.path.isdir(path):
+        if not project.includes(os.path.abspath(path)) or not os.path.isdir(path):
             raise ImportError("not a folder of the project", path=path)
         return ProjectFinder(
             path,

@@ -29,7 +29,7 @@ class UsedFiles:
 
     def inspect(self, inodes: set[int], *, has_databases: bool) -> dict[str, Any]:
         """`inodes`, of files written, is filled."""
-        written, removed = self._find_changed(inodes)
+        written, removed, folders_made = self._find_changed(inodes)
         read, missed = self._find_read(written, removed, inodes)
         if has_databases:
             compare_databases(
@@ -48,15 +48,19 @@ class UsedFiles:
             "written": tuple(written),
             "appended": tuple(path for path, is_appended in written.items() if is_appended),
             "removed": tuple(removed),
+            "folders_made": tuple(folders_made),
         }
 
-    def _find_changed(self, inodes: set[int]) -> tuple[dict[str, bool], dict[str, None]]:
-        """(written, with whether it was only appended to; removed); paths through links also by their real names.
-        Adds the inodes that were written.
+    def _find_changed(
+        self, inodes: set[int]
+    ) -> tuple[dict[str, bool], dict[str, None], dict[str, None]]:
+        """(written, with whether it was only appended to; removed; folders made); paths through links also by their
+        real names. Adds the inodes that were written.
         """
         audit = self._audit
         written: dict[str, bool] = {}
         removed: dict[str, None] = {}
+        folders_made: dict[str, None] = {}
         real_folders: dict[str, str] = {}
         for path, was_there in audit.changed.copy().items():
             shown = self._paths.relative(path)
@@ -75,6 +79,10 @@ class UsedFiles:
                     )
                 continue
             if stat.S_ISDIR(found.st_mode):
+                if not was_there:
+                    folders_made.update(
+                        {one: None for one in (shown, self._paths.relative(real)) if one}
+                    )
                 continue
             if stat.S_ISLNK(found.st_mode) and path not in audit.link_targets:
                 real = os.path.realpath(path)
@@ -88,7 +96,7 @@ class UsedFiles:
             ):
                 real = self._paths.relative(real)
                 written[real] = is_appended and written.get(real, True)
-        return written, removed
+        return written, removed, folders_made
 
     def _find_read(
         self, written: dict[str, bool], removed: dict[str, None], inodes: set[int]

@@ -236,6 +236,51 @@ def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
 
 
 @needs_kernel_events
+def test_what_another_worker_writes_while_a_module_is_loaded_is_no_input_of_later_tools(
+    project: Project, orch: Orch
+) -> None:
+    """`later` takes `conn`, which `loads` has opened after its module was loaded."""
+    wait = """
+        def wait(name):
+            deadline = time.monotonic() + 60
+            while not os.path.exists(name):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        """
+    project(
+        {
+            "orch.toml": 'jobs = 2\nstages = ["one", "two"]\n',
+            "side.txt": "1",
+            "src/loads.py": f"""
+        import os, subprocess, sys, time
+        STAGE = "one"
+        AFTER = ()
+        {wait}
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        open("../follows", "w").close()
+        wait("../wrote")
+        def run(conn):
+            conn.execute("SELECT 1").fetchall()
+        """,
+            "src/writes.py": f"""
+        import os, subprocess, time
+        STAGE = "one"
+        AFTER = ()
+        {wait}
+        def run():
+            wait("../follows")
+            subprocess.run("cat side.txt; echo 2 >> side.txt", shell=True, check=True)
+            open("../wrote", "w").close()
+        """,
+            "src/later.py": "STAGE = 'two'\ndef run(conn): conn.execute('SELECT 2').fetchall()\n",
+        }
+    )
+    assert orch("run").code == 0
+    tools = {tool["name"]: tool for tool in orch("status", "--json").json["tools"]}
+    assert not any("side.txt" in one for one in tools["later"]["reasons"])
+
+
+@needs_kernel_events
 def test_a_file_that_only_the_kernel_saw_being_read_is_made_anew_before_it_is_read_again(
     project: Project, orch: Orch
 ) -> None:

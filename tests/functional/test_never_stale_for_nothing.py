@@ -205,6 +205,46 @@ def test_what_a_later_tool_writes_into_a_listed_folder_does_not_count(
 # ---- what tools say about themselves ----
 
 
+@pytest.mark.parametrize(
+    ("make", "clean"),
+    [
+        ("os.makedirs(day, exist_ok=True)", "shutil.rmtree('lake')"),
+        ("os.path.exists(day) or os.makedirs(day)", "os.rename('lake', 'lake.old')"),
+        ("os.makedirs('new/' + day); os.rename('new/' + day, day)", "pass"),
+    ],
+    ids=["rmtree", "rename", "nothing"],
+)
+def test_folders_that_tools_make_and_remove_count_as_files_do(
+    make: str, clean: str, project: Project, orch: Orch
+) -> None:
+    """Who lists only the names of folders is downstream of who makes them, and a later tool may remove them."""
+    root = project(
+        {
+            "orch.toml": 'stages = ["make", "use", "clean"]\n',
+            "days.txt": "1 2",
+            "src/split.py": "import os, shutil\nSTAGE = 'make'\ndef run():\n"
+            "    shutil.rmtree('new', ignore_errors=True)\n"
+            "    shutil.rmtree('lake.old', ignore_errors=True)\n"
+            "    os.makedirs('lake', exist_ok=True)\n"
+            "    for n in open('days.txt').read().split():\n"
+            f"        day = 'lake/day=' + n\n        if not os.path.exists(day): {make}\n"
+            "        open(day + '/rows.csv', 'w').write(n)\n",
+            "src/names.py": "import os\nSTAGE = 'use'\n"
+            "def run(): open('names.txt', 'w').write(' '.join(sorted(os.listdir('lake'))))\n",
+            "src/rows.py": "import pathlib\nSTAGE = 'use'\nAFTER = ()\n"
+            "def run(): open('rows.txt', 'w').write(str(sorted(map(str, pathlib.Path('lake').rglob('*.csv')))))\n",
+            "src/clean.py": "import os, shutil\nSTAGE = 'clean'\n"
+            f"def run():\n    open('names.txt').close()\n    {clean}\n",
+        }
+    )
+    run_all(orch)
+    assert run_changed(orch) == []
+    (root / "days.txt").write_text("1 2 3")
+    assert run_changed(orch) == ["split", "names", "rows", "clean"]
+    assert (root / "names.txt").read_text() == "day=1 day=2 day=3"
+    assert run_changed(orch) == []
+
+
 def test_a_tool_without_inputs_is_not_downstream_of_everything(
     project: Project, orch: Orch
 ) -> None:

@@ -482,6 +482,34 @@ def test_an_editable_package_outside_the_root_counts(
     assert run_changed(orch, **how) == ["one", "two"]
 
 
+@pytest.mark.parametrize("pythonpath", [".", "src"])
+def test_a_module_counts_that_is_found_by_a_folder_that_code_adds_to_the_path(
+    pythonpath: str, project: Project, orch: Orch
+) -> None:
+    """For each tool that imports it, also where another tool has loaded it."""
+    here = "os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'vendor')"
+    root = project(
+        {
+            "orch.toml": f'pythonpath = ["{pythonpath}"]\n',
+            "src/a.py": f"import os, sys\nsys.path.insert(0, {here})\nfrom helper import X\n"
+            "STAGE = 's'\ndef run(): open('a.txt', 'w').write(str(X))\n",
+            "src/b.py": "import sys\nsys.path.append('vendor')\nSTAGE = 's'\ndef run():\n"
+            "    import helper\n    open('b.txt', 'w').write(str(helper.X))\n",
+            "src/c.py": "STAGE = 's'\ndef run(): open('c.txt', 'w').close()\n",
+            "vendor/helper.py": "from deep.table import X\n",
+            "vendor/deep/table.py": "X = 1\n",
+        }
+    )
+    run_all(orch)
+    (root / "vendor/deep/table.py").write_text("X = 2\n")
+    assert run_changed(orch) == ["a", "b"]
+    (root / "vendor/helper.py").write_text("import deep.table\nX = deep.table.X + 1\n")
+    assert run_changed(orch) == ["a", "b"]
+    assert (root / "b.txt").read_text() == "3"
+    (root / "vendor/helper.py").write_text("# the same\nimport deep.table\nX = deep.table.X + 1\n")
+    assert run_changed(orch) == []
+
+
 def test_what_a_cached_function_reads_counts_for_every_tool_with_its_module(
     project: Project, orch: Orch
 ) -> None:
@@ -631,13 +659,13 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
         from src import lib, loaders
         STAGE = "s"
         def run():
-            found = loaders.by_name("cached").X, loaders.by_path("kept").X, lib.lazy.X
-            open("{name}.txt", "w").write(str(found))
+            found = [loaders.by_name("cached"), loaders.by_path("kept"), loaders.in_sys("shown"), lib.lazy]
+            open("{name}.txt", "w").write(str([one.X for one in found]))
         """
     root = project(
         {
             "src/loaders.py": """
-                import functools, importlib
+                import functools, importlib, sys
                 from importlib.util import module_from_spec, spec_from_file_location
                 MODULES = {}
 
@@ -651,6 +679,13 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
                         MODULES[name] = module_from_spec(spec)
                         spec.loader.exec_module(MODULES[name])
                     return MODULES[name]
+
+                def in_sys(name):
+                    if name not in sys.modules:
+                        spec = spec_from_file_location(name, f"plugins/{name}.py")
+                        sys.modules[name] = module_from_spec(spec)
+                        spec.loader.exec_module(sys.modules[name])
+                    return sys.modules[name]
                 """,
             "src/lib/__init__.py": """
                 import importlib
@@ -660,16 +695,18 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
             "src/plugins/cached.py": "X = 1\n",
             "src/lib/lazy.py": "X = 1\n",
             "plugins/kept.py": "X = 1\n",
+            "plugins/shown.py": "X = 1\n",
             "src/one.py": use.format(name="one"),
             "src/two.py": use.format(name="two"),
         }
     )
     run_all(orch)
-    for path in ("src/plugins/cached.py", "src/lib/lazy.py", "plugins/kept.py"):
+    paths = "src/plugins/cached.py", "src/lib/lazy.py", "plugins/kept.py", "plugins/shown.py"
+    for path in paths:
         # Python's own loader takes a file of the same size and second for the same one.
         (root / path).write_text("X = 2  # another size\n")
         assert run_changed(orch) == ["one", "two"], path
-    assert (root / "two.txt").read_text() == "(2, 2, 2)"
+    assert (root / "two.txt").read_text() == "[2, 2, 2, 2]"
 
 
 # ---- environment and database ----

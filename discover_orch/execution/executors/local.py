@@ -268,6 +268,7 @@ class LocalExecutor:
                     metrics=event.metrics,
                     notes=event.notes,
                     loaded={path: content for _, path, content in event.loaded},
+                    loaded_as={path: name for name, path, _ in event.loaded},
                     seen=event.seen,
                     setup=event.setup,
                     opened=event.opened,

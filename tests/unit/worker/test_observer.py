@@ -163,7 +163,7 @@ def test_what_was_there_and_is_taken_away_is_removed_also_when_it_was_written_or
     shutil.rmtree('d')
     """
     seen = observe(tmp_path, code)
-    assert sorted(seen.removed) == ["a", "b", "c", "d/e", "d/f/g"]
+    assert sorted(seen.removed) == ["a", "b", "c", "d", "d/e", "d/f", "d/f/g"]
     assert (seen.written, seen.missed) == ((), ())
     assert seen.read == (("c", -1, 0, 0, 0),)
 
@@ -176,7 +176,8 @@ def test_a_folder_that_is_renamed_takes_its_files_along(tmp_path: Path) -> None:
     """
     seen = observe(tmp_path, code)
     assert sorted(seen.written) == ["new/x", "older/a", "older/sub/b"]
-    assert sorted(seen.removed) == ["old/a", "old/sub/b"]
+    assert sorted(seen.removed) == ["old", "old/a", "old/sub", "old/sub/b"]
+    assert sorted(seen.folders_made) == ["new", "older", "older/sub"]
 
 
 def test_an_exclusive_open_that_fails_is_no_write(tmp_path: Path) -> None:
