@@ -24,7 +24,7 @@ from discover_orch.api.request import (
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.discovery.scanner import ScannedFiles
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.execution import session
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError, UsageError

@@ -37,6 +37,8 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.source.source_file import KeepCode
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from click.shell_completion import CompletionItem
 
 #: Keys of `click.Context.meta`: the options made from parameters, and the words on the line.
@@ -172,6 +174,19 @@ class ToolsCommand(click.Command):
         dynamic = ctx.meta.pop(DYNAMIC, ())
         super().format_options(ctx, formatter)
         ctx.meta[DYNAMIC] = dynamic
+
+
+class RunCommand(ToolsCommand):
+    """It runs the tools, unless it is a dry run."""
+
+    def find_keep_code(self, args: Sequence[str]) -> KeepCode | None:
+        return None if {"-n", "--dry-run"} & {*args} else _keep_code
+
+
+def _keep_code(source: bytes, code: CodeType) -> None:
+    from discover_orch.worker.compile_ahead import keep_bytecode  # only where many tools are new
+
+    keep_bytecode(source, code)
 
 
 def read_values(arguments: ToolArguments) -> GivenParams:

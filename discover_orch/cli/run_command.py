@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
+from discover_orch.cli.dynamic_command import RunCommand, read_values, view_of
 from discover_orch.cli.options import (
     RUN,
     Context,
@@ -29,7 +29,7 @@ from discover_orch.cli.show_plan import error_documents, show_nothing_left, show
 from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import EXECUTORS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
-from discover_orch.discovery.scanner import ScannedFiles
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
@@ -39,26 +39,12 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
-    from types import CodeType
-
     from discover_orch.cli.observers import RunObservers
     from discover_orch.execution.shared_lock import SharedLock
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions, Resume
-    from discover_orch.source.source_file import KeepCode
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
-
-
-class RunCommand(ToolsCommand):
-    def find_keep_code(self, args: Sequence[str]) -> KeepCode | None:
-        return None if {"-n", "--dry-run"} & {*args} else _keep_code
-
-
-def _keep_code(source: bytes, code: CodeType) -> None:
-    from discover_orch.worker.compile_ahead import keep_bytecode  # only where many tools are new
-
-    keep_bytecode(source, code)
 
 
 @click.command("run", cls=RunCommand, short_help="Run tools, in order.")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
@@ -27,6 +26,7 @@ from discover_orch.discovery.facts_index import (
     encode_facts,
     read_known_facts,
 )
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
@@ -46,21 +46,6 @@ from discover_orch.state.store import Index
 
 #: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
 _CONF_KEY = "resources"
-
-
-class ScannedFiles(Struct, frozen=True, kw_only=True):
-    """The files that a scan met. `signatures` are those of all of them; a `?` stands before those that are to match
-    none.
-
-    `sources` are those whose code was read besides, and `keep_code` is what they were read with.
-    """
-
-    signatures: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, SourceFile] = field(default_factory=dict)
-    keep_code: KeepCode | None = None
-
-
-NOT_SCANNED = ScannedFiles()
 
 
 def scan(

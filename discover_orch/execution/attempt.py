@@ -1,5 +1,5 @@
-"""What an attempt of a tool depended on and what it left: its code as it ran, the files that it read as they were,
-packages, tables, and what it wrote.
+"""What an attempt of a tool depended on and what it left: its code as it ran, files, packages, tables, and what it
+wrote.
 
 Built from what the worker observed and what the plan knew of the code. What changed while the tool ran is marked as
 unsure, so that the tool is stale again. Reads and hashes files, writes none.
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
 from discover_orch.discovery.scanner import PythonPath
-from discover_orch.discovery.tree import build_signature, stat_file
+from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.observed_flow import (
     build_flow,
@@ -23,6 +23,7 @@ from discover_orch.execution.observed_flow import (
     find_tables_missed,
     uses_main_database,
 )
+from discover_orch.execution.read_files import ReadFiles
 from discover_orch.execution.unseen_reads import (
     Cached,
     ChildCodeFinder,
@@ -42,7 +43,6 @@ from discover_orch.staleness.current import CurrentState, all_resources
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
-    UNKNOWN_VERSIONS,
     UNSURE,
     Inputs,
     Key,
@@ -57,7 +57,6 @@ from discover_orch.staleness.source_files import path_module
 from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
 from discover_orch.staleness.versions import (
     Versions,
-    hash_file,
     read_mark,
 )
 
@@ -82,8 +81,7 @@ class AttemptReader:
         self._current, self._code, self._root = present, code, present.project.root
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
-        self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
-        self._written: set[str] = set()  # files written by the tools that have ended
+        self._files = ReadFiles(self._root)
         self._brought: dict[
             str, frozenset[str]
         ] = {}  # installed module → those loaded together with it
@@ -138,7 +136,7 @@ class AttemptReader:
             f"file:{path}": Write(ended, EXISTS, is_checked=False, only_adds=True)
             for path in folders_made
         }
-        files, marks = self._files(tool, seen, [*setup, *cached], before, writes)
+        files, marks = self._files.versions(tool, seen, [*setup, *cached], before, writes)
         missed = find_missed(seen, setup, writes)
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
         other = {
@@ -181,7 +179,7 @@ class AttemptReader:
             modules=modules,
             flow=flow,
         )
-        self._written.update((*seen.written, *seen.native_written, *attached_paths(writes)))
+        self._files.add_written((*seen.written, *seen.native_written, *attached_paths(writes)))
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
     def _writes(
@@ -240,7 +238,7 @@ class AttemptReader:
                     found[id(one)] = one
         found.pop(id(own), None)
         others = (without_files(one, self._output_files) for one in found.values())
-        return [without_written(one, self._is_written) for one in others]
+        return [without_written(one, self._files.is_written) for one in others]
 
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str], seen: Observation
@@ -281,7 +279,7 @@ class AttemptReader:
             changed = [path for path in changed if path not in same]
         for path in child_code:
             state = stat_file(os.path.join(self._root, path))
-            if state is None or self._changed_meanwhile(path, state.st_ctime_ns, seen):
+            if state is None or self._files.is_changed_meanwhile(path, state.st_ctime_ns, seen):
                 changed.append(path)
         for path in changed:
             code[path] = UNSURE
@@ -330,116 +328,6 @@ class AttemptReader:
         versions = Versions(self._root)
         return {f"glob:{one}": versions.version(f"glob:{one}") for one in patterns}
 
-    def _files(
-        self,
-        tool: Tool,
-        seen: Observation,
-        setup: Iterable[Observation],
-        before: ToolResult,
-        own: Collection[Key],
-    ) -> tuple[dict[Key, str], dict[Key, str]]:
-        """The versions and marks of the files that it read or declares to read, and what its globs match. `own` is
-        what it wrote."""
-        versions: dict[Key, str] = {}
-        marks: dict[Key, str] = {}
-        if tool.inputs:  # as it is now: earlier tools have written
-            now = Versions(self._root, seen.database)
-            for key in now.declared(tool.inputs):
-                if key.startswith("glob:"):
-                    versions[key] = now.version(key)
-                elif key not in own:
-                    self._add_file(key, None, seen, before, versions, marks)
-        for one in (seen, *setup):
-            for path, *stat in (*one.native_read, *one.read):
-                key = f"file:{path}"
-                if key not in own and versions.get(key) != UNSURE:
-                    self._add_file(key, " ".join(map(str, stat)), one, before, versions, marks)
-        return versions, marks
-
-    def _add_file(
-        self,
-        key: Key,
-        mark: str | None,
-        seen: Observation,
-        before: ToolResult,
-        versions: dict[Key, str],
-        marks: dict[Key, str],
-    ) -> None:
-        """Adds the version of the file as the tool read it, and its mark if that stands for the version, or the
-        content if the version is unsure. `mark` is its state when the tool had ended, None for a file that the tool
-        was not seen to read."""
-        versions[key], known = self._read_file(key, mark, seen, before)
-        marks.pop(key, None)
-        if known:
-            marks[key] = known
-
-    def _read_file(
-        self, key: Key, mark: str | None, seen: Observation, before: ToolResult
-    ) -> tuple[str, str]:
-        path = key.partition(":")[2]
-        full = os.path.join(self._root, path)
-        found = stat_file(full)
-        current = None if found is None else build_signature(found)
-        last = before.success
-        if mark is not None and current != mark:
-            return self._version_of_state(key, mark, seen, last), ""
-        if found is None or current is None:
-            return ABSENT, ""
-        is_log = path.endswith("-wal")  # a reader of a database may change its ctime
-        changed = found.st_mtime_ns if is_log else found.st_ctime_ns
-        if self._changed_meanwhile(path, changed, seen):
-            content, known = hash_file(full, found)
-            # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
-            # again. Where that success was unsure too, its mark is the content that it left.
-            is_same = last is not None and content in (
-                last.inputs.other.get(key),
-                last.marks.get(key),
-            )
-            return (content, known) if is_same else (UNSURE, content)
-        hashed = self._hashed.get(path)
-        if hashed is not None and hashed[0] == current:
-            return hashed[1], current
-        if version := _known_version(key, current, last):
-            return version, current
-        content, known = hash_file(full, found)
-        if not known:
-            if mark is not None and read_mark(full) != mark:
-                return self._version_of_state(key, mark, seen, last), ""
-            return content, ""
-        self._hashed[path] = known, content
-        return content, known
-
-    def _version_of_state(
-        self, key: Key, mark: str, seen: Observation, last: Success | None
-    ) -> str:
-        """The version of a file that had this state when the tool ended, and has another one now, as where the next
-        tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
-        from every content, and who made the difference is found out when they are compared."""
-        path = key.partition(":")[2]
-        changed = int(mark.rpartition(" ")[2])
-        has_times = changed > 0 and seen.began[0] > 0
-        if not has_times or self._changed_meanwhile(path, changed, seen):
-            return UNSURE
-        hashed = self._hashed.get(path)
-        if hashed is not None and hashed[0] == mark:
-            return hashed[1]
-        return _known_version(key, mark, last) or mark
-
-    def _changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
-        """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
-        steps of some milliseconds, so files that an earlier tool wrote just before are compared with a finer one."""
-        coarse, fine = seen.began
-        if not coarse:  # unknown
-            return False
-        return changed > fine or (changed > coarse and not self._is_written(path))
-
-    def _is_written(self, path: str) -> bool:
-        """Whether a tool that has ended wrote the file, also under its real name."""
-        real = os.path.realpath(os.path.join(self._root, path))
-        return not self._written.isdisjoint(
-            (path, os.path.relpath(real, os.path.realpath(self._root)))
-        )
-
     def _packages(self, tool: Tool, seen: Observation) -> dict[Key, str]:
         """The distributions of installed modules that it loaded, or that it imports and another tool loaded before."""
         together = frozenset(seen.third_party)
@@ -458,14 +346,6 @@ class AttemptReader:
         owners = sorted({owner for name in names for owner in self._owners[name]})
         installed = self._current.installed(owners)
         return {f"package:{name}": version for name, version in installed.items()}
-
-
-def _known_version(key: Key, mark: str, last: Success | None) -> str:
-    """The version of the file in this state, if the last success had it; else ""."""
-    if last is None or last.marks.get(key) != mark:
-        return ""
-    version = last.inputs.other[key]
-    return "" if version in UNKNOWN_VERSIONS else version
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     DatabaseWritten,

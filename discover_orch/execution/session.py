@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker

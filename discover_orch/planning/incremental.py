@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK

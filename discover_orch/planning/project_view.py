@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanner import ScannedFiles
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import (
     DiscoveryError,

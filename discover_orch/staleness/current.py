@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash

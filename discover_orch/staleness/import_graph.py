@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.discovery.tree import ABSENT
 from discover_orch.model.graph import components
 from discover_orch.source.source_file import SourceFile, with_packages

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.project import Project, module_folders
-from discover_orch.discovery.scanner import NOT_SCANNED, PythonPath, ScannedFiles
+from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.scanner import PythonPath
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash

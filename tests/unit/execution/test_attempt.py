@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discover_orch.execution import attempt
+from discover_orch.execution import read_files
 from discover_orch.execution.attempt import Attempt, AttemptReader
 from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
 from discover_orch.execution.recorder import Recorder
@@ -186,7 +186,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_stale(
         write(root, "in.csv", "changed at this very moment")
         return hash_file(full, stat)
 
-    monkeypatch.setattr(attempt, "hash_file", hash_slowly)
+    monkeypatch.setattr(read_files, "hash_file", hash_slowly)
     record(root, {"a": sight})
     assert stale(root)["a"] == ("in.csv changed while the tool ran",)
 
@@ -201,7 +201,7 @@ def test_a_file_is_hashed_once_for_all_tools_that_read_it(
         hashed.append(os.path.relpath(full, root))
         return hash_file(full, stat)
 
-    monkeypatch.setattr(attempt, "hash_file", hash_and_count)
+    monkeypatch.setattr(read_files, "hash_file", hash_and_count)
     sight = seen(root, read=("in.csv",))
     record(root, {"a": sight, "b": sight})
     assert hashed == ["in.csv"]

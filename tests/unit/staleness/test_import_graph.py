@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
-from discover_orch.discovery.scanner import ScannedFiles
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact

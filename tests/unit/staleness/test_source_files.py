@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import ScannedFiles
+from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.staleness import source_files

@@ -1,0 +1,153 @@
+"""The files that an attempt read, as they were then: their versions, and the marks that stand for them.
+
+The tool has ended by then, and a file may have changed again. Reads and hashes files, writes none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+
+from discover_orch.discovery.tree import build_signature, stat_file
+from discover_orch.model.observation import Observation
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    UNKNOWN_VERSIONS,
+    UNSURE,
+    Key,
+    Success,
+    ToolResult,
+)
+from discover_orch.staleness.versions import Versions, hash_file, read_mark
+
+
+class ReadFiles:
+    """For the tools of one run, in the order in which they end."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
+        self._written: set[str] = set()  # files written by the tools that have ended
+
+    def add_written(self, paths: Iterable[str]) -> None:
+        """A tool that has ended wrote these files."""
+        self._written.update(paths)
+
+    def versions(
+        self,
+        tool: Tool,
+        seen: Observation,
+        setup: Iterable[Observation],
+        before: ToolResult,
+        own: Collection[Key],
+    ) -> tuple[dict[Key, str], dict[Key, str]]:
+        """The versions and marks of the files that it read or declares to read, and what its globs match. `own` is
+        what it wrote."""
+        versions: dict[Key, str] = {}
+        marks: dict[Key, str] = {}
+        if tool.inputs:  # as it is now: earlier tools have written
+            now = Versions(self._root, seen.database)
+            for key in now.declared(tool.inputs):
+                if key.startswith("glob:"):
+                    versions[key] = now.version(key)
+                elif key not in own:
+                    self._add_file(key, None, seen, before, versions, marks)
+        for one in (seen, *setup):
+            for path, *stat in (*one.native_read, *one.read):
+                key = f"file:{path}"
+                if key not in own and versions.get(key) != UNSURE:
+                    self._add_file(key, " ".join(map(str, stat)), one, before, versions, marks)
+        return versions, marks
+
+    def _add_file(
+        self,
+        key: Key,
+        mark: str | None,
+        seen: Observation,
+        before: ToolResult,
+        versions: dict[Key, str],
+        marks: dict[Key, str],
+    ) -> None:
+        """Adds the version of the file as the tool read it, and its mark if that stands for the version, or the
+        content if the version is unsure. `mark` is its state when the tool had ended, None for a file that the tool
+        was not seen to read."""
+        versions[key], known = self._read_file(key, mark, seen, before)
+        marks.pop(key, None)
+        if known:
+            marks[key] = known
+
+    def _read_file(
+        self, key: Key, mark: str | None, seen: Observation, before: ToolResult
+    ) -> tuple[str, str]:
+        path = key.partition(":")[2]
+        full = os.path.join(self._root, path)
+        found = stat_file(full)
+        current = None if found is None else build_signature(found)
+        last = before.success
+        if mark is not None and current != mark:
+            return self._version_of_state(key, mark, seen, last), ""
+        if found is None or current is None:
+            return ABSENT, ""
+        is_log = path.endswith("-wal")  # a reader of a database may change its ctime
+        changed = found.st_mtime_ns if is_log else found.st_ctime_ns
+        if self.is_changed_meanwhile(path, changed, seen):
+            content, known = hash_file(full, found)
+            # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
+            # again. Where that success was unsure too, its mark is the content that it left.
+            is_same = last is not None and content in (
+                last.inputs.other.get(key),
+                last.marks.get(key),
+            )
+            return (content, known) if is_same else (UNSURE, content)
+        hashed = self._hashed.get(path)
+        if hashed is not None and hashed[0] == current:
+            return hashed[1], current
+        if version := _known_version(key, current, last):
+            return version, current
+        content, known = hash_file(full, found)
+        if not known:
+            if mark is not None and read_mark(full) != mark:
+                return self._version_of_state(key, mark, seen, last), ""
+            return content, ""
+        self._hashed[path] = known, content
+        return content, known
+
+    def _version_of_state(
+        self, key: Key, mark: str, seen: Observation, last: Success | None
+    ) -> str:
+        """The version of a file that had this state when the tool ended, and has another one now, as where the next
+        tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
+        from every content, and who made the difference is found out when they are compared."""
+        path = key.partition(":")[2]
+        changed = int(mark.rpartition(" ")[2])
+        has_times = changed > 0 and seen.began[0] > 0
+        if not has_times or self.is_changed_meanwhile(path, changed, seen):
+            return UNSURE
+        hashed = self._hashed.get(path)
+        if hashed is not None and hashed[0] == mark:
+            return hashed[1]
+        return _known_version(key, mark, last) or mark
+
+    def is_changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
+        """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
+        steps of some milliseconds, so files that an earlier tool wrote just before are compared with a finer one."""
+        coarse, fine = seen.began
+        if not coarse:  # unknown
+            return False
+        return changed > fine or (changed > coarse and not self.is_written(path))
+
+    def is_written(self, path: str) -> bool:
+        """Whether a tool that has ended wrote the file, also under its real name."""
+        real = os.path.realpath(os.path.join(self._root, path))
+        return not self._written.isdisjoint(
+            (path, os.path.relpath(real, os.path.realpath(self._root)))
+        )
+
+
+def _known_version(key: Key, mark: str, last: Success | None) -> str:
+    """The version of the file in this state, if the last success had it; else ""."""
+    if last is None or last.marks.get(key) != mark:
+        return ""
+    version = last.inputs.other[key]
+    return "" if version in UNKNOWN_VERSIONS else version
