@@ -107,6 +107,10 @@ class Watcher:
                 drained.append(self._events.popleft())
         return drained
 
+    def set_polling(self, *, must_poll: bool) -> None:
+        """Poll from now on, or use events again."""
+        self._must_poll, self._must_renew = must_poll, True
+
     def drain_problems(self) -> list[Problem]:
         """What limits watching here, each once."""
         drained, self._problems = self._problems, []

@@ -325,7 +325,7 @@ class WatchLoop:
         return requests
 
     def _read_options(self) -> None:
-        """The settings of the watch may have changed. `poll` counts when a watch starts."""
+        """The settings of the watch may have changed."""
         old, new = self._options, self._options_of(self.watched.view.project.watch)
         self._options = new
         if new.scope != old.scope:  # else that of a key stays
@@ -333,7 +333,7 @@ class WatchLoop:
         self._schedule.queues = new.queues
         self._bursts.shortest = new.debounce
         if new.must_poll != old.must_poll:
-            self._outbox.add_note(_poll_problem())
+            self._watcher.set_polling(must_poll=new.must_poll)
 
     def _must_wait(self, paths: Collection[str]) -> bool:
         """Whether these are judged later: in a pause, and while another command runs tools, which write files."""
@@ -377,15 +377,6 @@ def _locked_problem(holder: LockHolder) -> Problem:
     return Problem(
         code="locked",
         message=f"{holder.sentence}; waiting for it to end",
-        severity="warning",
-    )
-
-
-def _poll_problem() -> Problem:
-    return Problem(
-        code="watch-settings",
-        message="the setting poll has changed, and counts only when a watch starts",
-        hint="quit with q, and start the watch again",
         severity="warning",
     )
 
