@@ -19,7 +19,8 @@ from discover_orch.watch.watched_files import WatchedFiles
 FINISHED = 0.002
 #: After a write whose end is not announced: most writers write their chunks closer together than this.
 UNFINISHED = 0.050
-#: While a file is missing, empty or unparsable: some editors delete or truncate it before they write.
+#: While a file is missing, empty or unparsable: some editors delete or truncate it before they write. A change that no
+#: event announced counts when it is the same after so long.
 INCOMPLETE = 0.150
 #: From this many paths on it is a checkout, a copy or a formatter, with longer pauses between files.
 MANY_PATHS = 10
@@ -37,8 +38,6 @@ GIT_PAUSE, HELD_PAUSE = 0.050, 0.25
 QUEUED_WAIT, QUEUED_PAUSE = 0.05, 0.001
 #: A run has so long to itself before anything else is done beside it.
 AFTER_START = 0.1
-#: A change that no event announced may still be being written: it counts when it is the same after so long.
-CONFIRM = 0.15
 #: From the start of a watch to its first comparison that nothing asked for.
 FIRST_COMPARISON = 0.2
 
@@ -169,7 +168,7 @@ class Bursts:
             if unannounced:
                 self._watcher.note_missed(unannounced)
         now = self._clock()
-        pause = CONFIRM if self._suspects else self._watcher.interval(now - started)
+        pause = INCOMPLETE if self._suspects else self._watcher.interval(now - started)
         self._next_comparison = now + pause
 
 

@@ -101,11 +101,7 @@ class Watcher:
             self._must_renew = False
             self._subscribe()
             self._add_lost()
-        drained: list[FileEvent] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                drained.append(self._events.popleft())
-        return drained
+        return [self._events.popleft() for _ in range(len(self._events))]
 
     def set_polling(self, *, must_poll: bool) -> None:
         """Poll from now on, or use events again."""

@@ -15,7 +15,6 @@ from discover_orch.watch.bursts import (
     AFTER_MANY,
     AFTER_START,
     CAP,
-    CONFIRM,
     FINISHED,
     FIRST_COMPARISON,
     GIT_PAUSE,
@@ -373,8 +372,8 @@ def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
 ) -> None:
     listening.files.changed = {"src/a.py": "1"}
     assert listening.after(FIRST_COMPARISON) is None
-    assert listening.bursts.poll_interval == near(CONFIRM)
-    assert listening.after(CONFIRM) is None
+    assert listening.bursts.poll_interval == near(INCOMPLETE)
+    assert listening.after(INCOMPLETE) is None
     assert (listening.files.looked, listening.watcher.missed) == (2, [("src/a.py",)])
     assert listening.after(0.06) == ["src/a.py"]
 
@@ -386,7 +385,7 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
         listening.files.changed = {"src/a.py": signature}
         assert listening.after(FIRST_COMPARISON) is None
     assert listening.watcher.missed == []
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == [("src/a.py",)]
 
 
@@ -394,7 +393,7 @@ def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> 
     listening.files.changed = {"src/a.py": "1"}
     listening.after(FIRST_COMPARISON)
     listening.files.changed = {}  # its event came, and it was judged
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == []
     assert listening.after(0.1) is None
 
@@ -438,7 +437,7 @@ def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Li
     listening.files.silent.add("src/a.py")
     listening.files.changed = {"src/a.py": "1", "src/b.py": "1"}
     listening.after(FIRST_COMPARISON)
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == [("src/b.py",)]
 
 
