@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.change import Change, merge
 from discover_orch.state.git_files import read_head
-from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
 from discover_orch.watch.schedule import Affected, Schedule
@@ -39,29 +38,28 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
+        self._early, self._judged = Change(), set[str]()  # the modules of a burst that lasts
         self._broken = frozenset(watched.status.broken)  # when a change was last acted on
-        #: The paths of a burst that were judged before it was over, and what they mean.
-        self._early: tuple[tuple[str, ...], Change] = (), Change()
 
-    def judge(self, burst: Batch) -> Change | None:
-        """What a burst of events means; None while more of it may come. Then it may be judged already.
+    def expect(self, saved: Collection[str]) -> None:
+        """Judge these modules while their burst lasts, so that it costs no time when it is over."""
+        # Queued tools wait for a fix, and would run as soon as it is judged.
+        if saved and not self._schedule.is_running and not self._schedule.queue:
+            self._early = merge(self._early, self._judge(saved))
+            self._judged.update(saved)
+            self._watched.prepare()
+
+    def judge(self, found: Collection[str]) -> Change:
+        """What the changes of a burst mean, which is over.
 
         Everything is compared again after the run has started: what the system did not announce by then is one
         more change, during that run."""
-        watched, schedule = self._watched, self._schedule
-        if not burst.is_over:
-            # Queued tools wait for a fix, and would run as soon as it is judged.
-            is_idle = not schedule.is_running and not schedule.queue
-            if is_idle and all(map(watched.files.has_module, burst.paths)):
-                self._early = burst.paths, self._judge(burst.paths)
-                watched.prepare()
-            return None
-        (judged, early), self._early = self._early, ((), Change())
-        found = watched.files.resolve(burst.paths, is_rescan=burst.is_rescan)
+        watched = self._watched
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        found = [one for one in found if one not in judged or watched.files.differs(one)]
-        change = merge(early, self._judge(found))
+        found = [one for one in found if one not in self._judged or watched.files.differs(one)]
+        change = merge(self._early, self._judge(found))
+        self._early, self._judged = Change(), set()
         freshness = watched.status.freshness()
         touched = {
             module: why

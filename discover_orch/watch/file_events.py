@@ -17,11 +17,12 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from discover_orch.model.errors import Problem
-from discover_orch.watch.debounce import EventKind, FileEvent
 from discover_orch.watch.subscriptions import (
     SubscriptionPlan,
     build_plan,
@@ -39,18 +40,22 @@ SHARE = 0.025
 #: Seconds for which `close` waits for watchdog's threads.
 CLOSING = 0.8
 
-_KINDS: Mapping[str, EventKind] = {
-    "closed": "written",
-    "created": "created",
-    "deleted": "deleted",
-    "modified": "changed",
-}
 #: Error → what ran out, the setting of the kernel, and the value to set it to.
 _LIMITS = {
     errno.ENOSPC: ("watches", "fs.inotify.max_user_watches", 524_288),
     errno.EMFILE: ("instances", "fs.inotify.max_user_instances", 1024),
 }
 _POLLS = f"orch polls every {POLL:g} s"
+
+
+class FileEvent(Struct, frozen=True, kw_only=True):
+    """Something happened to this path: relative to the root with `/`, surrogateescape text; "" says that events were
+    lost. `at` is in monotonic seconds. `is_finished`: it was closed after writing, or renamed to this path."""
+
+    path: str
+    at: float
+    is_finished: bool = False
+    is_folder: bool = False
 
 
 class Watcher:
@@ -74,7 +79,7 @@ class Watcher:
         """Watch these folders from now on, and no others; `""` is the root, `../x` may be outside.
 
         `deep` with everything below, `flat` alone. Missing folders are subscribed to when they appear. If a
-        later call subscribes to more, a `lost` event follows: there may have been changes before it.
+        later call subscribes to more, an event for "" follows: there may have been changes before it.
         """
         is_first, before = not self._requested, self._requested
         self._requested = {_clean(name): False for name in flat}
@@ -96,11 +101,11 @@ class Watcher:
             self._must_renew = False
             self._subscribe()
             self._add_lost()
-        drained: list[FileEvent] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                drained.append(self._events.popleft())
-        return drained
+        return [self._events.popleft() for _ in range(len(self._events))]
+
+    def set_polling(self, *, must_poll: bool) -> None:
+        """Poll from now on, or use events again."""
+        self._must_poll, self._must_renew = must_poll, True
 
     def drain_problems(self) -> list[Problem]:
         """What limits watching here, each once."""
@@ -132,6 +137,11 @@ class Watcher:
         if self._observer is None:
             return "polling"
         return "mixed" if self._has_silent else "events"
+
+    @property
+    def announces_end(self) -> bool:
+        """Whether the system says when a write is finished."""
+        return self.mode == "events" and sys.platform == "linux"
 
     def interval(self, duration: float) -> float:
         """Seconds between two comparisons of the snapshot, where one takes so many."""
@@ -220,13 +230,16 @@ class Watcher:
     def dispatch(self, event: Any) -> None:
         """Called by watchdog with each event; an exception here would end its thread."""
         with contextlib.suppress(Exception):
-            if event.event_type == "moved":
-                self._add("deleted", os.fsdecode(event.src_path), event.is_directory)
-                self._add("moved", os.fsdecode(event.dest_path), event.is_directory)
-            elif event.event_type in _KINDS:
-                self._add(_KINDS[event.event_type], os.fsdecode(event.src_path), event.is_directory)
+            is_file, kind = not event.is_directory, event.event_type
+            self._add(
+                os.fsdecode(event.src_path),
+                is_finished=is_file and kind == "closed",
+                is_file=is_file,
+            )
+            if kind == "moved":
+                self._add(os.fsdecode(event.dest_path), is_finished=is_file, is_file=is_file)
 
-    def _add(self, kind: EventKind, path: str, is_folder: bool) -> None:
+    def _add(self, path: str, *, is_finished: bool, is_file: bool) -> None:
         plan, now = self._plan, time.monotonic()
         names = plan.names_of(path)
         if path in plan.anchors:
@@ -235,11 +248,13 @@ class Watcher:
             return
         for name in names:
             self._missed.discard(os.path.dirname(name))
-            self._events.append(FileEvent(kind=kind, path=name, at=now, is_folder=is_folder))
+            self._events.append(
+                FileEvent(path=name, at=now, is_finished=is_finished, is_folder=not is_file)
+            )
         self._notify()
 
     def _add_lost(self) -> None:
-        self._events.append(FileEvent(kind="lost", path="", at=time.monotonic()))
+        self._events.append(FileEvent(path="", at=time.monotonic()))
         self._notify()
 
     def _notify(self) -> None:

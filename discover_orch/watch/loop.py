@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import math
 import select
-import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from typing import Protocol
@@ -32,7 +31,6 @@ from discover_orch.model.errors import Problem
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.changes import ChangeHandler
-from discover_orch.watch.debounce import Debouncer
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
@@ -135,17 +133,13 @@ class WatchLoop:
         self._watcher = watcher
         watched, options = self.watched, self._options
         watcher.watch(*watched.files.folders())
-        self._debouncer = Debouncer(
-            announces_end=watcher.mode == "events" and sys.platform == "linux",
-            shortest=options.debounce,
-        )
         self._bursts = Bursts(
             watcher,
-            self._debouncer,
             watched.files,
             self._must_wait,
             root=self._root,
             clock=time.monotonic,
+            shortest=options.debounce,
         )
         self._bursts.add_changed([*watched.files.find_changed(), *watched.unjudged])
         for problem in watcher.drain_problems():
@@ -266,7 +260,7 @@ class WatchLoop:
     def _finish_run(self, end: RunFinished) -> None:
         """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""
         watched, schedule = self.watched, self._schedule
-        self._debouncer.note_run_end(was_cancelled=schedule.restarts)
+        self._bursts.note_run_end(was_cancelled=schedule.restarts)
         schedule.end(end.status)
         if end.status == "interrupted":
             return
@@ -319,26 +313,27 @@ class WatchLoop:
             requests.append(request)
         for key in self._keys.drain() if self._keys is not None else ():
             requests += self._key_commands.press(key)
-        burst = self._bursts.drain()
+        found = self._bursts.drain()
+        self._changes.expect(self._bursts.expect())
         for problem in self._watcher.drain_problems():
             self._outbox.add_note(problem)
-        change = None if burst is None else self._changes.judge(burst)
-        if change is not None:
+        if found is not None:
+            change = self._changes.judge(found)
             self._read_options()  # which the change is acted on with
             requests += self._changes.act(change)
             self._watcher.watch(*self.watched.files.folders())
         return requests
 
     def _read_options(self) -> None:
-        """The settings of the watch may have changed. `poll` counts when a watch starts."""
+        """The settings of the watch may have changed."""
         old, new = self._options, self._options_of(self.watched.view.project.watch)
         self._options = new
         if new.scope != old.scope:  # else that of a key stays
             self._schedule.scope = new.scope
         self._schedule.queues = new.queues
-        self._debouncer.shortest = new.debounce
+        self._bursts.shortest = new.debounce
         if new.must_poll != old.must_poll:
-            self._outbox.add_note(_poll_problem())
+            self._watcher.set_polling(must_poll=new.must_poll)
 
     def _must_wait(self, paths: Collection[str]) -> bool:
         """Whether these are judged later: in a pause, and while another command runs tools, which write files."""
@@ -382,15 +377,6 @@ def _locked_problem(holder: LockHolder) -> Problem:
     return Problem(
         code="locked",
         message=f"{holder.sentence}; waiting for it to end",
-        severity="warning",
-    )
-
-
-def _poll_problem() -> Problem:
-    return Problem(
-        code="watch-settings",
-        message="the setting poll has changed, and counts only when a watch starts",
-        hint="quit with q, and start the watch again",
         severity="warning",
     )
 

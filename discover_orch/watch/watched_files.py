@@ -30,7 +30,6 @@ from discover_orch.staleness.change import Paths
 from discover_orch.staleness.fingerprint import EXISTS
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.versions import find_data, hash_file, meets_input, read_mark
-from discover_orch.watch.debounce import FileCheck
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
 #: More folders than this below a common one are subscribed to through that one.
@@ -140,10 +139,10 @@ class WatchedFiles:
             return found
         return {path: one for path, one in found.items() if not self._is_ignored(path)}
 
-    def resolve(self, hinted: Collection[str], *, is_rescan: bool = False) -> list[str]:
+    def resolve(self, hinted: Collection[str]) -> list[str]:
         """What must be judged after events for these paths: themselves, where each is a known file that exists;
-        otherwise, and with `is_rescan`, also all else that differs."""
-        if not is_rescan and all(self._is_known_file(path) for path in hinted):
+        otherwise also all else that differs."""
+        if all(map(self._is_known_file, hinted)):
             return [*hinted]
         return sorted({*self.find_changed(), *self._seen.keys() & {*hinted}})
 
@@ -190,19 +189,16 @@ class WatchedFiles:
         starts = [start for one in self.paths.globs if (start := fixed_part(one))]
         return any(is_below(path, folder) for folder in (*self._watched.scanned, *starts))
 
-    def check_file(self, path: str) -> FileCheck:
-        """A quick check of a path that an event named: `complete`, `incomplete` (a module that is empty or does not
-        parse) or `missing`."""
+    def is_complete(self, path: str) -> bool:
+        """Whether it is there, and no module that is empty or does not parse."""
         if not self.is_module(path):
-            return "complete" if os.path.exists(os.path.join(self._root, path)) else "missing"
+            return os.path.lexists(os.path.join(self._root, path))
         source = self.sources.files.look_at(path)
-        if source is None:
-            return "missing"
-        if source.problem is not None:
-            return "incomplete"
+        if source is None or source.problem is not None:
+            return False
         size = source.signature.split(" ")[0].removeprefix("?")  # it may change again unseen
         was_empty = self._seen.get(path, ABSENT).split(" ")[0] == size
-        return "complete" if not source.is_blank or was_empty else "incomplete"
+        return not source.is_blank or was_empty
 
     def has_event(self, path: str, signature: str) -> bool:
         """Whether the system announces the change to this signature: not where only the permissions changed."""

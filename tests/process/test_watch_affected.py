@@ -72,14 +72,19 @@ def test_the_scope_is_affected_unless_it_is_configured(project: Project) -> None
 def test_the_settings_of_a_watch_are_read_again(project: Project) -> None:
     root = project({**FLOW, "orch.toml": 'stages = ["s", "t"]\n'})
     with watching(root) as watch:
-        for scope, tools in (("tool", ("a",)), ("stage", ("a", "b", "c", "d"))):
-            settings = f'[watch]\nscope = "{scope}"\npoll = true\n'
+        mode = watch.all_events("watching")[-1]["mode"]
+        for scope, tools, poll in (
+            ("tool", ("a",), "true"),
+            ("stage", ("a", "b", "c", "d"), "false"),
+        ):
+            settings = f'[watch]\nscope = "{scope}"\npoll = {poll}\n'
             save(root / "orch.toml", f"{FLOW['orch.toml']}{settings}")
             gone(watch, "orch.toml")
             bump(root, "src/a.py", len(tools))
             assert watch.next_run().tools == tools
-        (notice,) = watch.all_events("notice")
-        assert notice["message"].startswith("the setting poll has changed")
+            now = watch.wait_for("watching")["mode"]
+            assert now == ("polling" if poll == "true" else mode)
+        assert watch.all_events("notice") == []
 
 
 def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> None:

@@ -52,7 +52,7 @@ class Live:
         return self.refresh(*files)
 
     def refresh(self, *paths: str) -> Change:
-        return self.watched.refresh(self.watched.files.resolve(paths, is_rescan=True))
+        return self.watched.refresh(self.watched.files.resolve(["", *paths]))
 
     def note(self, *names: str) -> Change:
         """These tools have just ended. What it means that files have changed meanwhile."""

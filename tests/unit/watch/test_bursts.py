@@ -1,37 +1,36 @@
-"""What a watch receives, with a scripted clock, a scripted watcher, and real signals."""
+"""When a burst of events is over, with a scripted clock, watcher and disk; nothing waits."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from discover_orch.model.errors import Problem
 from discover_orch.watch.bursts import (
+    AFTER_CANCELLED,
+    AFTER_MANY,
     AFTER_START,
-    CONFIRM,
+    CAP,
+    FINISHED,
     FIRST_COMPARISON,
+    GIT_PAUSE,
     HELD_PAUSE,
+    INCOMPLETE,
+    MANY_PATHS,
     QUEUED_PAUSE,
     QUEUED_WAIT,
+    UNFINISHED,
     Bursts,
 )
-from discover_orch.watch.debounce import (
-    CANCELLED_WINDOW,
-    COMPLETE,
-    GIT_CHECK,
-    Batch,
-    Debouncer,
-    EventKind,
-    FileCheck,
-    FileEvent,
-)
-from discover_orch.watch.file_events import Mode, Watcher
+from discover_orch.watch.file_events import FileEvent, Mode, Watcher
 from discover_orch.watch.watched_files import WatchedFiles
 
-LIMITED = Problem(code="watch-limit", message="too many", severity="warning")
+#: In a burst that asks for a comparison of all files.
+ALL = "*"
 
 
 class Clock:
@@ -46,27 +45,24 @@ class ScriptedWatcher(Watcher):
     """Gives the events that the test adds; subscribes to nothing."""
 
     def __init__(self, clock: Clock) -> None:
-        self.hints: list[FileEvent] = []
-        self.problems: list[Problem] = []
+        self.events: list[FileEvent] = []
         self.missed: list[tuple[str, ...]] = []
         self.pause = 2.0
         self.more = False
+        self.says_when = True
         self._clock = clock
 
-    def says(self, kind: EventKind, path: str, *, is_folder: bool = False) -> None:
-        hint = FileEvent(kind=kind, path=path, at=self._clock.now, is_folder=is_folder)
-        self.hints.append(hint)
+    def says(self, path: str, *, is_finished: bool = True, is_folder: bool = False) -> None:
+        self.events.append(
+            FileEvent(path=path, at=self._clock.now, is_finished=is_finished, is_folder=is_folder)
+        )
 
     def drain(self) -> list[FileEvent]:
-        taken, self.hints = self.hints, []
+        taken, self.events = self.events, []
         return taken
 
     def has_queued(self) -> bool:
         return self.more
-
-    def drain_problems(self) -> list[Problem]:
-        drained, self.problems = self.problems, []
-        return drained
 
     def note_missed(self, paths: Collection[str]) -> None:
         self.missed.append(tuple(paths))
@@ -75,28 +71,36 @@ class ScriptedWatcher(Watcher):
     def mode(self) -> Mode:
         return "events"
 
+    @property
+    def announces_end(self) -> bool:
+        return self.says_when
+
     def interval(self, duration: float) -> float:
         return self.pause + duration
 
 
 class ScriptedFiles(WatchedFiles):
-    """Looks at files that are not there: `looks` says what each path is worth, `changed` what differs."""
+    """Looks at files that are not there: `incomplete` are such, and `changed` is what differs."""
 
     def __init__(self) -> None:
-        self.looks: dict[str, FileCheck] = {}
-        self.judged: list[str] = []
+        self.incomplete: set[str] = set()
         self.changed: dict[str, str] = {}
         self.silent: set[str] = set()  # the system sends no event for these
         self.looked = 0
-        self.takes = 0.0  # seconds that a look takes
+        self.takes = 0.0  # seconds that a comparison takes
         self.clock: Clock | None = None
 
     def is_relevant(self, path: str, *, is_folder: bool) -> bool:
         return not path.startswith("noise")
 
-    def check_file(self, path: str) -> FileCheck:
-        self.judged.append(path)
-        return self.looks.get(path, "complete")
+    def is_complete(self, path: str) -> bool:
+        return path not in self.incomplete
+
+    def has_module(self, path: str) -> bool:
+        return path.endswith(".py")
+
+    def resolve(self, hinted: Collection[str]) -> list[str]:
+        return [path or ALL for path in hinted]
 
     def find_changed(self) -> dict[str, str]:
         self.looked += 1
@@ -111,46 +115,44 @@ class ScriptedFiles(WatchedFiles):
 class Listening:
     """A `Bursts` and all that it listens to."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shortest: float = 0.0) -> None:
         self.root = root
         self.clock = Clock()
         self.watcher = ScriptedWatcher(self.clock)
         self.files = ScriptedFiles()
         self.must_wait = False
-        self.debouncer = Debouncer()
         self.bursts = Bursts(
             self.watcher,
-            self.debouncer,
             self.files,
             lambda _: self.must_wait,
             root=str(root),
             clock=self.clock,
+            shortest=shortest,
         )
 
-        self.expected: list[Batch] = []
-
-    def after(self, seconds: float) -> Batch | None:
-        """The burst that is over; those that are only expected to be go to `expected`."""
+    def after(self, seconds: float) -> list[str] | None:
+        """The burst that is over."""
         self.clock.now += seconds
-        batch = self.bursts.drain()
-        if batch is not None and not batch.is_over:
-            self.expected.append(batch)
-            return None
-        return batch
+        return self.bursts.drain()
 
-    def saves(self, path: str, look: FileCheck = "complete") -> None:
-        self.files.looks[path] = look
-        self.watcher.says("written", path)
+    def hears(self, *paths: str, is_finished: bool = True, is_folder: bool = False) -> None:
+        for path in paths:
+            self.watcher.says(path, is_finished=is_finished, is_folder=is_folder)
         assert self.after(0.0) is None
+
+    def expects(self, seconds: float, *paths: str) -> None:
+        """It is over after so many seconds, and not before."""
+        self.watcher.pause = 100.0  # there are no other comparisons
+        end = self.clock.now + seconds
+        while (left := end - self.clock.now) > 1e-6:
+            assert 0.0 < self.bursts.poll_interval <= left + 1e-6
+            assert self.after(min(self.bursts.poll_interval, left - 1e-6) + 1e-9) is None
+        assert self.after(2e-6) == [*paths]
 
 
 @pytest.fixture
 def listening(tmp_path: Path) -> Listening:
     return Listening(tmp_path)
-
-
-def burst(*paths: str, is_rescan: bool = False) -> Batch:
-    return Batch(paths=paths, is_rescan=is_rescan)
 
 
 def near(seconds: float) -> object:
@@ -165,100 +167,159 @@ def test_nothing_has_come_at_first(listening: Listening) -> None:
     assert listening.bursts.poll_interval == near(FIRST_COMPARISON)
 
 
-def test_a_save_counts_when_its_window_has_passed(listening: Listening) -> None:
-    listening.saves("src/a.py")
-    assert listening.bursts.poll_interval == near(COMPLETE)
-    assert listening.after(COMPLETE / 2) is None
-    assert listening.after(COMPLETE / 2 + 1e-6) == burst("src/a.py")
+def test_a_finished_save_counts_almost_at_once(listening: Listening) -> None:
+    listening.hears("src/a.py")
+    assert listening.bursts.poll_interval == near(FINISHED)
+    listening.expects(FINISHED, "src/a.py")
     assert listening.after(0.01) is None
 
 
-def test_a_burst_of_finished_writes_is_expected_once_to_be_over(listening: Listening) -> None:
-    listening.saves("src/a.py")
-    assert listening.expected == [Batch(paths=("src/a.py",), is_over=False)]
-    listening.saves("src/b.py")
-    assert listening.after(COMPLETE / 2) is None
-    assert listening.after(COMPLETE) == burst("src/a.py", "src/b.py")
-    assert len(listening.expected) == 1
-    listening.saves("src/a.py")
-    assert len(listening.expected) == 2
+def test_a_write_that_may_not_have_ended_has_more_time(listening: Listening) -> None:
+    listening.hears("src/a.py", is_finished=False)
+    listening.expects(UNFINISHED, "src/a.py")
+    listening.watcher.says_when = False
+    listening.hears("src/a.py")
+    listening.expects(UNFINISHED, "src/a.py")
 
 
-def test_a_burst_that_must_wait_or_is_incomplete_is_not_expected_to_be_over(
+def test_a_new_file_that_is_closed_waits_no_longer(listening: Listening) -> None:
+    listening.hears("src/a.py", is_finished=False)
+    listening.clock.now += 0.01
+    listening.hears("src/a.py")
+    listening.expects(FINISHED, "src/a.py")
+
+
+def test_a_file_that_is_missing_or_half_written_holds_the_whole_burst(
     listening: Listening,
 ) -> None:
-    listening.saves("src/a.py", "incomplete")
-    listening.saves("src/b.py")
-    assert listening.after(1.0) == burst("src/a.py", "src/b.py")
-    listening.must_wait = True
-    listening.saves("src/a.py")
-    listening.must_wait = False
-    assert listening.after(1.0) == burst("src/a.py")
-    listening.watcher.says("created", "src/new", is_folder=True)
-    listening.saves("src/a.py")
-    assert listening.expected == []
+    listening.files.incomplete.add("src/a.py")
+    listening.hears("src/a.py", "src/b.py")
+    listening.expects(INCOMPLETE, "src/a.py", "src/b.py")
 
 
 def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> None:
-    listening.saves("src/a.py", "incomplete")
-    listening.clock.now += 0.050
-    listening.saves("src/a.py")
-    assert listening.after(COMPLETE + 1e-6) == burst("src/a.py")
+    listening.files.incomplete.add("src/a.py")
+    listening.hears("src/a.py")
+    assert listening.after(INCOMPLETE - 0.001) is None
+    listening.hears("src/a.py")
+    assert listening.after(FINISHED + 1e-6) is None
+    listening.files.incomplete.clear()
+    listening.hears("src/a.py")
+    listening.expects(FINISHED, "src/a.py")
+
+
+def test_modules_that_are_saved_are_expected_once_to_be_all_of_a_burst(
+    listening: Listening,
+) -> None:
+    listening.hears("src/a.py", "in.csv", "src/b.py")
+    assert listening.bursts.expect() == ["src/a.py", "src/b.py"]
+    assert listening.bursts.expect() == []
+    listening.hears("src/b.py")
+    assert listening.bursts.expect() == ["src/b.py"]
+    listening.expects(FINISHED, "src/a.py", "in.csv", "src/b.py")
+    listening.hears("src/a.py")
+    listening.after(1.0)
+    assert listening.bursts.expect() == []
+
+
+def test_nothing_is_expected_of_a_burst_that_lasts_or_must_wait(listening: Listening) -> None:
+    listening.files.incomplete.add("src/a.py")
+    listening.hears("src/a.py", "src/b.py")
+    assert listening.bursts.expect() == ["src/b.py"]
+    listening.must_wait = True
+    listening.hears("src/b.py")
+    assert listening.bursts.expect() == []
+    listening.must_wait = False
+    listening.hears("src/b.py")
+    listening.hears("src/new", is_folder=True, is_finished=False)
+    assert listening.bursts.expect() == []
 
 
 def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> None:
-    for path in ("src/a.py", "src/b.py", "src/a.py"):
-        listening.watcher.says("written", path)
-    assert listening.after(0.0) is None
-    assert listening.after(0.01) == burst("src/a.py", "src/b.py")
+    listening.hears("src/a.py", "src/b.py", "src/a.py")
+    listening.expects(FINISHED, "src/a.py", "src/b.py")
+
+
+def test_many_files_have_more_time_between_them(listening: Listening) -> None:
+    paths = [f"src/{number}.py" for number in range(MANY_PATHS)]
+    listening.hears(*paths[:-1])
+    assert listening.bursts.poll_interval == near(FINISHED)
+    listening.hears(paths[-1])
+    listening.expects(AFTER_MANY, *paths)
+
+
+def test_the_setting_is_a_lower_bound_and_may_exceed_the_longest_wait(tmp_path: Path) -> None:
+    for shortest in (0.5, 5.0):
+        listening = Listening(tmp_path, shortest=shortest)
+        listening.hears("src/a.py")
+        listening.expects(shortest, "src/a.py")
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_constant_writes_do_not_put_a_run_off_for_ever(
+    listening: Listening, is_complete: bool
+) -> None:
+    listening.files.incomplete.update(() if is_complete else ["src/a.py"])
+    found, started = None, listening.clock.now
+    while found is None:
+        listening.watcher.says("src/a.py", is_finished=False)
+        found = listening.after(0.005)
+    assert found == ["src/a.py"]
+    assert listening.clock.now - started == pytest.approx(CAP, abs=0.011)
+
+
+def test_an_event_that_arrives_late_counts_from_its_own_time(listening: Listening) -> None:
+    listening.files.incomplete.add("src/a.py")
+    listening.watcher.says("src/a.py")
+    assert listening.after(INCOMPLETE + 0.001) == ["src/a.py"]
 
 
 def test_a_burst_waits_for_events_that_are_on_their_way_and_not_for_long(
     listening: Listening,
 ) -> None:
-    listening.saves("src/a.py")
+    listening.hears("src/a.py")
     listening.watcher.more = True
-    assert listening.after(COMPLETE + 0.001) is None
+    assert listening.after(FINISHED + 0.001) is None
     assert 0 < listening.bursts.poll_interval <= QUEUED_PAUSE
-    listening.saves("src/b.py")
+    listening.hears("src/b.py")
     listening.watcher.more = False
-    assert listening.after(COMPLETE + 0.001) == burst("src/a.py", "src/b.py")
-    listening.saves("src/a.py")
+    listening.expects(FINISHED, "src/a.py", "src/b.py")
+    listening.hears("src/a.py")
     listening.watcher.more = True  # and for ever, as where a tool writes all the time
-    assert listening.after(COMPLETE + 0.001) is None
-    assert listening.after(QUEUED_WAIT) == burst("src/a.py")
+    assert listening.after(FINISHED + 0.001) is None
+    assert listening.after(QUEUED_WAIT) == ["src/a.py"]
 
 
 def test_irrelevant_events_are_dropped(listening: Listening) -> None:
-    listening.watcher.says("written", "noise.log")
-    assert (listening.after(0.0), listening.after(0.1)) == (None, None)
-    assert listening.files.judged == []
-    listening.saves("src/a.py")
-    assert listening.files.judged == ["src/a.py"]
+    listening.hears("noise.log")
+    assert listening.after(0.1) is None
 
 
-def test_a_folder_is_not_checked_and_asks_for_a_rescan(listening: Listening) -> None:
-    listening.watcher.says("created", "src/new", is_folder=True)
-    listening.bursts.drain()
-    assert listening.files.judged == []
-    assert listening.after(0.1) == burst("src/new", is_rescan=True)
+def test_lost_events_and_folders_ask_for_a_comparison_of_all_files(listening: Listening) -> None:
+    listening.hears("", is_finished=False)
+    listening.expects(UNFINISHED, ALL)
+    listening.hears("src/new", is_finished=False, is_folder=True)
+    listening.expects(UNFINISHED, ALL)
 
 
 def test_paths_that_a_comparison_found_are_added(listening: Listening) -> None:
     listening.bursts.add_changed(["src/a.py", "noise.log", "src/b.py"])
-    assert listening.after(0.0) is None
-    assert listening.after(0.06) == burst("src/a.py", "src/b.py")
+    listening.expects(UNFINISHED, "src/a.py", "src/b.py")
 
 
 def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
     listening: Listening,
 ) -> None:
-    for _ in range(2):
-        listening.debouncer.note_run_end(was_cancelled=True)
-    listening.saves("src/a.py")
-    assert listening.bursts.poll_interval == near(CANCELLED_WINDOW)
-    assert listening.after(CANCELLED_WINDOW - 0.001) is None
-    assert listening.after(0.002) == burst("src/a.py")
+    for seconds in (FINISHED, FINISHED, AFTER_CANCELLED, AFTER_CANCELLED):
+        listening.hears("src/a.py")
+        listening.expects(seconds, "src/a.py")
+        listening.bursts.note_run_end(was_cancelled=True)
+    listening.hears("src/a.py")
+    listening.bursts.note_run_end(was_cancelled=False)  # something was saved meanwhile
+    listening.expects(AFTER_CANCELLED, "src/a.py")
+    listening.bursts.note_run_end(was_cancelled=False)
+    listening.hears("src/a.py")
+    listening.expects(FINISHED, "src/a.py")
 
 
 # git.
@@ -268,12 +329,23 @@ def test_while_git_holds_its_lock_nothing_is_due(listening: Listening) -> None:
     lock = listening.root / ".git/index.lock"
     lock.parent.mkdir()
     lock.touch()
-    listening.saves("src/a.py")
-    assert listening.bursts.poll_interval == near(GIT_CHECK)
-    assert listening.after(GIT_CHECK) is None
-    listening.saves("src/b.py")
+    listening.hears("src/a.py")
+    assert listening.after(FINISHED + 1e-6) is None
+    assert listening.bursts.poll_interval == near(GIT_PAUSE)
+    assert listening.after(GIT_PAUSE) is None
+    listening.hears("src/b.py")
     lock.unlink()
-    assert listening.after(GIT_CHECK) == burst("src/a.py", "src/b.py")
+    assert listening.after(GIT_PAUSE) == ["src/a.py", "src/b.py"]
+
+
+def test_git_holds_a_burst_two_seconds_at_most(listening: Listening) -> None:
+    lock = listening.root / ".git/index.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    listening.hears("src/a.py")
+    assert listening.after(CAP - 0.001) is None
+    assert listening.bursts.poll_interval <= GIT_PAUSE
+    assert listening.after(GIT_PAUSE) == ["src/a.py"]
 
 
 def test_after_a_git_command_everything_is_compared(listening: Listening) -> None:
@@ -282,14 +354,14 @@ def test_after_a_git_command_everything_is_compared(listening: Listening) -> Non
     index.parent.mkdir()
     index.write_text("1")
     os.utime(index, (1, 1))
-    listening.saves("src/a.py")
-    assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
-    listening.saves("src/a.py")
-    assert listening.after(0.01) == burst("src/a.py")
+    listening.hears("src/a.py")
+    assert listening.after(0.01) == ["src/a.py", ALL]
+    listening.hears("src/a.py")
+    assert listening.after(0.01) == ["src/a.py"]
     index.write_text("22")
     os.utime(index, (1, 1))
-    listening.saves("src/a.py")
-    assert listening.after(0.01) == burst("src/a.py", is_rescan=True)
+    listening.hears("src/a.py")
+    assert listening.after(0.01) == ["src/a.py", ALL]
 
 
 # Looks that no event asked for.
@@ -300,10 +372,10 @@ def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
 ) -> None:
     listening.files.changed = {"src/a.py": "1"}
     assert listening.after(FIRST_COMPARISON) is None
-    assert listening.bursts.poll_interval == near(CONFIRM)
-    assert listening.after(CONFIRM) is None
+    assert listening.bursts.poll_interval == near(INCOMPLETE)
+    assert listening.after(INCOMPLETE) is None
     assert (listening.files.looked, listening.watcher.missed) == (2, [("src/a.py",)])
-    assert listening.after(0.06) == burst("src/a.py")
+    assert listening.after(0.06) == ["src/a.py"]
 
 
 def test_a_file_that_changes_between_comparisons_is_still_being_written(
@@ -313,7 +385,7 @@ def test_a_file_that_changes_between_comparisons_is_still_being_written(
         listening.files.changed = {"src/a.py": signature}
         assert listening.after(FIRST_COMPARISON) is None
     assert listening.watcher.missed == []
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == [("src/a.py",)]
 
 
@@ -321,7 +393,7 @@ def test_a_change_whose_event_came_late_was_not_missed(listening: Listening) -> 
     listening.files.changed = {"src/a.py": "1"}
     listening.after(FIRST_COMPARISON)
     listening.files.changed = {}  # its event came, and it was judged
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == []
     assert listening.after(0.1) is None
 
@@ -330,14 +402,14 @@ def test_a_burst_that_cannot_be_judged_waits_with_all_that_comes_meanwhile(
     listening: Listening,
 ) -> None:
     listening.must_wait = True
-    listening.saves("src/a.py")
+    listening.hears("src/a.py")
     assert listening.after(0.01) is None
     assert listening.bursts.poll_interval == near(HELD_PAUSE - 0.06)
-    listening.saves("src/b.py")
+    listening.hears("src/b.py")
     assert (listening.after(3.0), listening.after(HELD_PAUSE)) == (None, None)
     assert listening.bursts.poll_interval == near(HELD_PAUSE)
     listening.must_wait = False
-    assert listening.after(0.0) == burst("src/a.py", "src/b.py")
+    assert listening.after(HELD_PAUSE) == ["src/a.py", "src/b.py"]
 
 
 def test_comparisons_are_as_far_apart_as_the_watcher_says(listening: Listening) -> None:
@@ -365,7 +437,7 @@ def test_a_change_that_the_system_does_not_announce_was_not_missed(listening: Li
     listening.files.silent.add("src/a.py")
     listening.files.changed = {"src/a.py": "1", "src/b.py": "1"}
     listening.after(FIRST_COMPARISON)
-    listening.after(CONFIRM)
+    listening.after(INCOMPLETE)
     assert listening.watcher.missed == [("src/b.py",)]
 
 
@@ -373,7 +445,8 @@ def test_during_a_burst_nothing_is_compared(
     listening: Listening,
 ) -> None:
     listening.clock.now += FIRST_COMPARISON - 0.001
-    listening.saves("src/a.py", "incomplete")
+    listening.files.incomplete.add("src/a.py")
+    listening.hears("src/a.py")
     listening.files.changed = {"src/b.py": "1"}
     listening.after(0.002)
     assert (listening.files.looked, listening.watcher.missed) == (0, [])
@@ -385,3 +458,59 @@ def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) ->
     assert listening.bursts.poll_interval == near(AFTER_START)
     listening.after(AFTER_START)
     assert listening.files.looked == 2
+
+
+# The law.
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("hear", "hear", "hear", "look", "cancel", "end", "break", "fix")),
+        st.integers(0, 14),
+        st.floats(0.0, 0.4),
+        st.booleans(),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, shortest=st.sampled_from((0.0, 0.2, 4.0)))
+def test_no_path_is_lost_and_no_burst_waits_for_ever(
+    tmp_path: Path,
+    steps: Iterable[tuple[str, int, float, bool, bool]],
+    shortest: float,
+) -> None:
+    listening = Listening(tmp_path, shortest)
+    bursts, longest = listening.bursts, max(CAP, shortest)
+    heard: dict[str, None] = {}
+    started = 0.0
+
+    def look(seconds: float) -> None:
+        found = listening.after(seconds)
+        assert found in (None, [*heard])
+        if found is not None:
+            heard.clear()
+        if heard:
+            assert listening.clock.now < started + longest
+            assert bursts.poll_interval <= started + longest - listening.clock.now + 1e-9
+
+    for action, number, pause, is_finished, is_folder in steps:
+        path = f"src/{number}.py"
+        look(pause)
+        match action:
+            case "hear":
+                started = started if heard else listening.clock.now
+                listening.watcher.says(path, is_finished=is_finished, is_folder=is_folder)
+                heard[ALL if is_folder else path] = None
+                look(0.0)
+            case "look":
+                look(bursts.poll_interval)
+            case "break":
+                listening.files.incomplete.add(path)
+            case "fix":
+                listening.files.incomplete.discard(path)
+            case _:
+                bursts.note_run_end(was_cancelled=action == "cancel")
+    look(longest + 1.0)
+    assert not heard

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from discover_orch.execution.events import RunFinished, ToolFinished
-from discover_orch.staleness.change import Change
 from discover_orch.state.journal import begin_run
 from discover_orch.state.lock import ProjectLock
-from discover_orch.watch.debounce import Batch
 from discover_orch.watch.events import (
     CannotRun,
     ChangesFound,
@@ -117,17 +115,19 @@ def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_cha
     watched = watch()
     changes = watched.watching._changes
     watched.save({"src/a.py": tool(early)})
-    assert changes.judge(Batch(paths=("src/a.py",), is_over=False)) is None
+    changes.expect(["src/a.py"])
     assert not watched.watching._schedule.must_run()
     watched.save({"src/a.py": tool(late) if late else "def run(:\n"})
-    changes.act(changes.judge(Batch(paths=("src/a.py",))) or Change())
+    changes.act(changes.judge(["src/a.py"]))
     assert watched.watching._schedule.must_run() == bool(output)
     assert "".join(run.output for run in watched.settle()) == output
     watched.save({"src/a.py": tool("a9")})
     assert watched.next_run().output == "a9\n"
 
 
-def test_a_fix_starts_what_waits_for_it_when_the_burst_is_over(watch: Watch) -> None:
+def test_a_fix_that_was_judged_early_starts_what_waits_for_it_when_the_burst_is_over(
+    watch: Watch,
+) -> None:
     watched = watch()
     changes, schedule = watched.watching._changes, watched.watching._schedule
     watched.save({"src/helper.py": "x = (\n"})
@@ -135,9 +135,9 @@ def test_a_fix_starts_what_waits_for_it_when_the_burst_is_over(watch: Watch) -> 
     watched.press("a")
     assert watched.next_run().tools == ("a", "c", "sentinel")
     watched.save({"src/helper.py": FILES["src/helper.py"]})
-    assert changes.judge(Batch(paths=("src/helper.py",), is_over=False)) is None
+    changes.expect(["src/helper.py"])
     assert not schedule.must_run()
-    changes.act(changes.judge(Batch(paths=("src/helper.py",))) or Change())
+    changes.act(changes.judge(["src/helper.py"]))
     assert schedule.must_run()
     watched.until_idle()
     assert watched.runs[-1].tools == watched.all_of(ChangesFound)[-1].tools == ("b",)

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from discover_orch.watch import file_events as watcher_module
-from discover_orch.watch.debounce import EventKind, FileEvent
 from discover_orch.watch.file_events import (
     INTERVAL,
     POLL,
+    FileEvent,
     Watcher,
 )
 from tests.support.permissions import run_bound
@@ -59,15 +59,20 @@ class Listener:
                 raise AssertionError(f"{what} did not come, but at last {self.events[-30:]}")
             self.woken.clear()
 
-    def wait_for_kind(self, kind: EventKind, path: str = "") -> FileEvent:
-        return self.wait_for(
-            lambda event: (event.kind, event.path) == (kind, path), f"{kind} {path}"
-        )
+    def wait_for_path(self, path: str, *, is_finished: bool | None = None) -> FileEvent:
+        def is_it(event: FileEvent) -> bool:
+            return event.path == path and is_finished in (None, event.is_finished)
+
+        return self.wait_for(is_it, f"an event of {path}")
+
+    def wait_for_lost(self) -> None:
+        """The event that says that anything may have changed."""
+        self.wait_for_path("")
 
     def save(self, path: str) -> FileEvent:
         """Write a file, and wait for the event of it."""
         (self.root / path).write_text("x = 1\n")
-        return self.wait_for_kind("written", path)
+        return self.wait_for_path(path, is_finished=True)
 
     def save_until_announced(self, path: str) -> None:
         """Write a file again and again until an event says so."""
@@ -100,17 +105,17 @@ def test_a_save_by_rename_is_moved_onto_the_name(listener: Listener) -> None:
     listener.watcher.watch(["src"], [])
     (listener.root / "src/a.tmp").write_text("x = 1\n")
     os.replace(listener.root / "src/a.tmp", listener.root / "src/a.py")
-    listener.wait_for_kind("moved", "src/a.py")
-    assert ("deleted", "src/a.tmp") in [(event.kind, event.path) for event in listener.events]
+    listener.wait_for_path("src/a.py", is_finished=True)
+    assert "src/a.tmp" in [event.path for event in listener.events]
 
 
 def test_a_deletion_and_a_new_folder_are_announced(listener: Listener) -> None:
     listener.watcher.watch(["src"], [])
     listener.save("src/a.py")
     (listener.root / "src/a.py").unlink()
-    listener.wait_for_kind("deleted", "src/a.py")
+    listener.wait_for_path("src/a.py", is_finished=False)
     (listener.root / "src/new").mkdir()
-    assert listener.wait_for_kind("created", "src/new").is_folder
+    assert listener.wait_for_path("src/new", is_finished=False).is_folder
     listener.save_until_announced("src/new/b.py")
 
 
@@ -159,7 +164,7 @@ def test_a_folder_deleted_and_made_again_is_watched_again(listener: Listener) ->
     for number in range(5):
         shutil.rmtree(listener.root / "src")
         (listener.root / "src").mkdir()
-        listener.wait_for_kind("lost")
+        listener.wait_for_lost()
         listener.save_until_announced(f"src/{number}.py")
 
 
@@ -168,7 +173,7 @@ def test_a_folder_replaced_by_another_is_watched_again(listener: Listener) -> No
     listener.watcher.watch(["src"], [])
     os.rename(listener.root / "src", listener.root / "old")
     os.rename(listener.root / "other", listener.root / "src")
-    listener.wait_for_kind("lost")
+    listener.wait_for_lost()
     listener.save_until_announced("src/deep/a.py")
     (listener.root / "old/sub/b.py").write_text("")
     listener.save("src/c.py")
@@ -180,7 +185,7 @@ def test_a_missing_folder_is_subscribed_to_when_it_appears(listener: Listener) -
     assert listener.watcher.mode == "events"
     for folder in ("lib/deep/er", "data/in"):
         (listener.root / folder).mkdir(parents=True)
-        listener.wait_for_kind("lost")
+        listener.wait_for_lost()
         listener.save_until_announced(f"{folder}/a.py")
 
 
@@ -189,7 +194,7 @@ def test_watching_other_folders_drops_the_old_ones(listener: Listener) -> None:
     listener.watcher.watch(["src"], [])
     assert listener.watcher.drain() == []
     listener.watcher.watch(["lib"], [])
-    listener.wait_for_kind("lost")
+    listener.wait_for_lost()
     (listener.root / "src/a.py").write_text("")
     listener.save("lib/b.py")
     assert {event.path for event in listener.events} == {"", "lib/b.py"}
@@ -227,10 +232,10 @@ def test_links_have_events_under_their_own_names(listener: Listener) -> None:
     (listener.root / "src/dangling").symlink_to("nowhere/at/all")
     listener.watcher.watch(["src", "src/link", "again", "src/self", "src/dangling"], [])
     (outside / "deep/a.py").write_text("")
-    listener.wait_for_kind("written", "src/link/deep/a.py")
+    listener.wait_for_path("src/link/deep/a.py", is_finished=True)
     (listener.root / "src/b.py").write_text("")
-    listener.wait_for_kind("written", "again/b.py")
-    assert ("written", "src/b.py") in [(event.kind, event.path) for event in listener.events]
+    listener.wait_for_path("again/b.py", is_finished=True)
+    assert "src/b.py" in [event.path for event in listener.events]
     (listener.root / "src/nowhere/at/all").mkdir(parents=True)
     listener.save_until_announced("src/dangling/c.py")
 
@@ -244,7 +249,7 @@ def test_a_link_with_another_target_is_followed_there(listener: Listener) -> Non
     listener.save("release/a.py")
     (listener.root / "next").symlink_to("../two")
     os.replace(listener.root / "next", link)
-    listener.wait_for_kind("lost")
+    listener.wait_for_lost()
     listener.save_until_announced("release/b.py")
 
 
@@ -258,7 +263,7 @@ def test_any_name_arrives_as_it_is(listener: Listener, name: bytes) -> None:
     folder = os.fsencode(listener.root / "src/sub")
     with open(folder + b"/" + name, "wb"):
         pass
-    listener.wait_for_kind("written", "src/sub/" + os.fsdecode(name))
+    listener.wait_for_path("src/sub/" + os.fsdecode(name), is_finished=True)
 
 
 @on_linux
@@ -384,10 +389,10 @@ def test_slow_comparisons_are_further_apart(listener: Listener, tmp_path: Path) 
 def test_a_missed_change_subscribes_again_and_the_second_one_polls(listener: Listener) -> None:
     listener.watcher.watch(["src"], [])
     listener.watcher.note_missed(["src/a.py"])
-    listener.wait_for_kind("lost")
+    listener.wait_for_lost()
     listener.save("src/b.py")  # an event in that folder: they do arrive
     listener.watcher.note_missed(["src/a.py"])
-    listener.wait_for_kind("lost")
+    listener.wait_for_lost()
     listener.save("src/sub/c.py")
     listener.watcher.note_missed(["src/sub/c.py"])
     assert (listener.watcher.mode, listener.watcher.drain_problems()) == ("events", [])

@@ -279,21 +279,21 @@ def test_an_event_is_relevant_where_something_can_differ(project: Project) -> No
 
 
 @pytest.mark.parametrize("is_racy", [False, True])
-def test_a_path_is_complete_incomplete_or_missing(
+def test_a_path_is_complete_unless_it_is_missing_or_a_half_written_module(
     project: Project, monkeypatch: pytest.MonkeyPatch, is_racy: bool
 ) -> None:
     monkeypatch.setattr("discover_orch.staleness.source_files.is_racy", lambda *_: is_racy)
     root = project({"src/a.py": "x = 1\n", "src/empty.py": "", "in.csv": "", "raw.py": "("})
     files = make(root, data=["in.csv", "raw.py"])
-    assert files.check_file("src/a.py") == "complete"
-    assert files.check_file("src/empty.py") == "complete"  # as it was before
-    assert files.check_file("in.csv") == "complete"
-    assert files.check_file("raw.py") == "complete"  # data
-    assert files.check_file("src/none.py") == "missing"
-    assert files.check_file("none.csv") == "missing"
+    assert files.is_complete("src/a.py")
+    assert files.is_complete("src/empty.py")  # as it was before
+    assert files.is_complete("in.csv")
+    assert files.is_complete("raw.py")  # data
+    assert not files.is_complete("src/none.py")
+    assert not files.is_complete("none.csv")
     for text in ("", "\n", "x = (\n"):
         write(root / "src/a.py", text)
-        assert files.check_file("src/a.py") == "incomplete", text
+        assert not files.is_complete("src/a.py"), text
     assert changed(files) == ["src/a.py"]  # a check hides nothing
 
 
