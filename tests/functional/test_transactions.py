@@ -193,7 +193,7 @@ def test_a_tool_that_is_killed_while_it_commits_is_unknown(
     assert "what it wrote may be in the database" in answer.out
     assert "1 unknown, 1 blocked" in answer.out
     assert "unknown" in orch("history", "1").out
-    assert "outcome unknown: run 1" in orch("status", "a").out
+    assert "outcome unknown: its worker was lost in run 1" in orch("status", "a").out
     project({"src/a.py": tool("conn.execute('create table if not exists t (x)')", INSERT)})
     answer = orch("run", "--resume")
     assert (answer.code, "2 passed" in answer.out) == (0, True), answer.text
