@@ -193,14 +193,15 @@ class Schedule:
         run = self.run
         if run is None:
             return "run"
-        wanted = {*affected.below}
+        wanted, registry = {*affected.below}, self._watched.registry
         if wanted.isdisjoint(run.begun):
-            if affected.is_structural and not wanted.isdisjoint(run.waiting):
+            if not affected.is_structural or wanted.isdisjoint(run.waiting):
+                return "none" if wanted.issubset(run.waiting) else "after"
+            if run.current is None or run.current in registry.names.display:
                 return "hold"
-            return "none" if wanted.issubset(run.waiting) else "after"
         if self.queues or (run.current is None and not run.waiting):
             return "after"
-        tool = self._watched.registry.tools.get(run.current or "")
+        tool = registry.tools.get(run.current or "")
         can_cancel = tool is None or tool.is_cancellable
         return "restart" if can_cancel and not run.is_debugged else "hold"
 

@@ -216,6 +216,12 @@ def test_only_a_change_that_makes_begun_work_stale_stops_the_run(
     assert made.decide(touched, **more) == action
 
 
+def test_a_running_tool_that_was_deleted_holds_up_no_tool_that_waits() -> None:
+    made = Scheduled()
+    made.begin(current="gone", waiting="c")
+    assert made.decide("c", is_structural=True) == "restart"
+
+
 def test_a_change_upstream_of_what_has_begun_stops_it_unless_the_scope_is_tool() -> None:
     actions: dict[Scope, str] = {"affected": "restart", "stage": "restart", "tool": "after"}
     for scope, action in actions.items():
