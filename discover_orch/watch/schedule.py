@@ -194,11 +194,11 @@ class Schedule:
         if run is None:
             return "run"
         wanted, registry = {*affected.below}, self._watched.registry
-        if wanted.isdisjoint(run.begun):
-            if not affected.is_structural or wanted.isdisjoint(run.waiting):
-                return "none" if wanted.issubset(run.waiting) else "after"
-            if run.current is None or run.current in registry.names.display:
+        is_there = run.current is None or run.current in registry.names.display
+        if wanted.isdisjoint(run.begun) and is_there:
+            if affected.is_structural and not wanted.isdisjoint(run.waiting):
                 return "hold"
+            return "none" if wanted.issubset(run.waiting) else "after"
         if self.queues or (run.current is None and not run.waiting):
             return "after"
         tool = registry.tools.get(run.current or "")

@@ -87,6 +87,25 @@ def test_what_had_finished_and_is_not_affected_stays_done(project: Project) -> N
         assert watch.settle() == [], watch.story()
 
 
+def test_a_running_tool_is_cancelled_when_its_file_is_deleted_and_what_waits_runs(
+    project: Project,
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\n',
+            "src/a.py": gated(0, stage="one"),
+            "src/b.py": tool_text(0, stage="two"),
+        }
+    )
+    with watching(root, *TOOL, waits=False) as watch:
+        until_begun(watch, "a")
+        (root / "src/a.py").unlink()
+        assert watch.wait_for("changed")["action"] == "restart"
+        assert watch.next_run(then_idle=False).ended["a"] == "cancelled"
+        assert watch.next_run().output["b"] == "0\n"
+        assert watch.settle() == [], watch.story()
+
+
 def test_what_a_tool_needs_that_was_stopped_in_its_first_attempt_is_made_anew(
     project: Project,
 ) -> None:

@@ -216,10 +216,14 @@ def test_only_a_change_that_makes_begun_work_stale_stops_the_run(
     assert made.decide(touched, **more) == action
 
 
-def test_a_running_tool_that_was_deleted_holds_up_no_tool_that_waits() -> None:
+@pytest.mark.parametrize("touched", ["", "c", "d"])
+def test_a_running_tool_that_was_deleted_is_cancelled(touched: str) -> None:
     made = Scheduled()
     made.begin(current="gone", waiting="c")
-    assert made.decide("c", is_structural=True) == "restart"
+    assert made.decide(touched, is_structural=True) == "restart"
+    patient = Scheduled(queues=True)
+    patient.begin(current="gone", waiting="c")
+    assert patient.decide(touched, is_structural=True) == "after"
 
 
 def test_a_change_upstream_of_what_has_begun_stops_it_unless_the_scope_is_tool() -> None:
