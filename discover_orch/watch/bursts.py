@@ -17,7 +17,8 @@ from discover_orch.watch.watched_files import WatchedFiles
 
 #: After a finished write: just long enough for the other events of the same save.
 FINISHED = 0.002
-#: After a write whose end is not announced: most writers write their chunks closer together than this.
+#: After a write whose end is not announced: most writers write their chunks closer together than this. Also after an
+#: event that came late.
 UNFINISHED = 0.050
 #: While a file is missing, empty or unparsable: some editors delete or truncate it before they write. A change that no
 #: event announced counts when it is the same after so long.
@@ -122,7 +123,8 @@ class Bursts:
         is_finished = event.is_finished and self._watcher.announces_end
         if is_finished:
             self._saved[event.path] = None
-        pause = max(self.shortest, FINISHED if is_finished else UNFINISHED)
+        is_short = is_finished and not event.is_late
+        pause = max(self.shortest, FINISHED if is_short else UNFINISHED)
         if len(self._paths) >= MANY_PATHS:
             pause = max(pause, AFTER_MANY)
         if self._cancelled >= CANCELLED_RUNS:

@@ -37,6 +37,8 @@ Mode = Literal["events", "polling", "mixed"]
 INTERVAL, POLL = 2.0, 0.5
 #: The share of the time that comparisons may take, however large the project and slow its disk.
 SHARE = 0.025
+#: An event that comes so many seconds after the change is late. Times of files have steps of up to 0.004.
+LATE = 0.01
 #: Seconds for which `close` waits for watchdog's threads.
 CLOSING = 0.8
 
@@ -50,12 +52,14 @@ _POLLS = f"orch polls every {POLL:g} s"
 
 class FileEvent(Struct, frozen=True, kw_only=True):
     """Something happened to this path: relative to the root with `/`, surrogateescape text; "" says that events were
-    lost. `at` is in monotonic seconds. `is_finished`: it was closed after writing, or renamed to this path."""
+    lost. `at` is in monotonic seconds. `is_finished`: it was closed after writing, or renamed to this path. `is_late`:
+    the change was some time ago, so others may be on their way."""
 
     path: str
     at: float
     is_finished: bool = False
     is_folder: bool = False
+    is_late: bool = False
 
 
 class Watcher:
@@ -249,7 +253,13 @@ class Watcher:
         for name in names:
             self._missed.discard(os.path.dirname(name))
             self._events.append(
-                FileEvent(path=name, at=now, is_finished=is_finished, is_folder=not is_file)
+                FileEvent(
+                    path=name,
+                    at=now,
+                    is_finished=is_finished,
+                    is_folder=not is_file,
+                    is_late=is_finished and _is_late(path),
+                )
             )
         self._notify()
 
@@ -304,6 +314,14 @@ def _close_in_children() -> None:
             with contextlib.suppress(OSError):
                 if os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify":
                     os.set_inheritable(int(name), False)
+
+
+def _is_late(path: str) -> bool:
+    """Whether the file changed a while ago, as on a busy machine, or where the watch was stopped."""
+    try:
+        return time.time() - os.stat(path).st_ctime > LATE
+    except OSError:
+        return False
 
 
 def _clean(name: str) -> str:

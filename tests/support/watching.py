@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from discover_orch.watch.file_events import LATE
 from tests.support.editors import save
 from tests.support.fork_server import ORCH_FORKER
 from tests.support.forker import Order, can_fork, find_forker
@@ -172,10 +173,11 @@ class Watching:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """It is stopped meanwhile, so that all changes of this time are one batch for it."""
+        """It is stopped meanwhile, so that all changes of this time are one burst for it: their events come late."""
         self.send(signal.SIGSTOP)
         try:
             yield
+            time.sleep(2 * LATE)
         finally:
             self.send(signal.SIGCONT)
 

@@ -52,9 +52,22 @@ class ScriptedWatcher(Watcher):
         self.says_when = True
         self._clock = clock
 
-    def says(self, path: str, *, is_finished: bool = True, is_folder: bool = False) -> None:
+    def says(
+        self,
+        path: str,
+        *,
+        is_finished: bool = True,
+        is_folder: bool = False,
+        is_late: bool = False,
+    ) -> None:
         self.events.append(
-            FileEvent(path=path, at=self._clock.now, is_finished=is_finished, is_folder=is_folder)
+            FileEvent(
+                path=path,
+                at=self._clock.now,
+                is_finished=is_finished,
+                is_folder=is_folder,
+                is_late=is_late,
+            )
         )
 
     def drain(self) -> list[FileEvent]:
@@ -172,6 +185,14 @@ def test_a_finished_save_counts_almost_at_once(listening: Listening) -> None:
     assert listening.bursts.poll_interval == near(FINISHED)
     listening.expects(FINISHED, "src/a.py")
     assert listening.after(0.01) is None
+
+
+def test_after_an_event_that_came_late_others_may_be_on_their_way(listening: Listening) -> None:
+    listening.watcher.says("src/a.py", is_late=True)
+    assert listening.after(FINISHED + 0.001) is None
+    listening.watcher.says("src/b.py", is_late=True)
+    assert listening.after(0.0) is None
+    listening.expects(UNFINISHED, "src/a.py", "src/b.py")
 
 
 def test_a_write_that_may_not_have_ended_has_more_time(listening: Listening) -> None:

@@ -22,6 +22,7 @@ import pytest
 from discover_orch.watch import file_events as watcher_module
 from discover_orch.watch.file_events import (
     INTERVAL,
+    LATE,
     POLL,
     FileEvent,
     Watcher,
@@ -99,6 +100,17 @@ def test_a_save_is_written_with_its_time(listener: Listener) -> None:
     assert before <= event.at <= time.monotonic()
     assert not event.is_folder
     listener.save("orch.toml")
+
+
+def test_an_event_that_comes_long_after_the_change_is_late(listener: Listener) -> None:
+    path = listener.root / "src/a.py"
+    path.write_text("x = 1\n")
+    listener.watcher.watch(["src"], [])
+    while time.time() - path.stat().st_ctime < 2 * LATE:
+        pass
+    with path.open("r+"):
+        pass  # it is closed as after writing, and was not changed
+    assert listener.wait_for_path("src/a.py", is_finished=True).is_late
 
 
 def test_a_save_by_rename_is_moved_onto_the_name(listener: Listener) -> None:
