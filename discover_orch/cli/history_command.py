@@ -98,7 +98,10 @@ def read_run(root: str, run: str) -> RunRecord:
         close = nearest(run, kept)
         meant = f"did you mean {close}? " if close else ""
         hint = f"{meant}orch history lists the recorded runs, {kept[-1]} to {kept[0]}"
-    raise UsageError(Problem(code="unknown-run", message=f"run {run} does not exist", hint=hint))
+    message = f'"{run}" is not the number of a run'
+    if run.isdecimal():
+        message = f"run {run} does not exist"
+    raise UsageError(Problem(code="unknown-run", message=message, hint=hint))
 
 
 def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) -> None:

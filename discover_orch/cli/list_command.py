@@ -34,7 +34,10 @@ from discover_orch.render.problems import problems_of
 @targets_argument
 @exclude_option
 @click.option(
-    "-v", "--verbose", is_flag=True, help="Also show the modules that are not tools, and why."
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also show modules that look like tools and are not, and why.",
 )
 @click.option(
     "--sources", is_flag=True, help="Also show the project files that each tool depends on."

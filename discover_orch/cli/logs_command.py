@@ -96,6 +96,11 @@ def _meant(
         found = _find_in_project(context, word)
     except OrchError:
         former = _find_former(root, word, records)
+        if former is None and word.isdecimal():
+            hint = f"orch history {word} shows that run; orch logs TOOL --run {word} shows a tool in it"
+            raise UsageError(
+                Problem(code="unknown-target", message=f'"{word}" is not a tool', hint=hint)
+            ) from None
         if former is None:
             raise
         return former

@@ -95,7 +95,8 @@ def command(
             tool_text(rows[0], params, defaults, _last_runs(view, rows[0]), console.out_style)
         )
     elif rows:
-        console.out(status_text(rows, console.out_style, verbose=verbose))
+        has_errors = bool(view.errors)
+        console.out(status_text(rows, console.out_style, verbose=verbose, has_errors=has_errors))
     code = console.report(
         problems, has_tools=bool(view.registry.tools), no_tools=view.registry.no_tools
     )

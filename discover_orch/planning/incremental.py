@@ -333,11 +333,13 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
         return None if found is None else read_record(root, found.run)
     record = read_record(root, run) if run in runs else None
     if record is None:
+        is_number = run.isdecimal()
+        what = f"run {run} does not exist" if is_number else f'"{run}" is not the number of a run'
         raise UsageError(
             Problem(
                 code="unknown-run",
-                message=f"run {run} does not exist",
-                hint="orch history shows all runs",
+                message=what,
+                hint="orch history shows all runs; --resume continues all that one of them left",
             )
         )
     if record.kind == "watch":

@@ -99,8 +99,12 @@ def freshness_text(freshness: Freshness, style: Style) -> str:
     if freshness.is_fresh:
         return style.paint("fresh", "green")
     first, *more = freshness.sentences
-    others = f" (and {len(more)} more)" if more else ""
-    return f"{style.paint('stale', 'yellow')}: {one_line(first)}{others}"
+    return f"{style.paint('stale', 'yellow')}: {one_line(first)}{more_reasons(more)}"
+
+
+def more_reasons(more: Sequence[str]) -> str:
+    """What follows the first reason."""
+    return f", and {len(more)} more reason{'s' if len(more) > 1 else ''}" if more else ""
 
 
 def plan_document(

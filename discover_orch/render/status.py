@@ -11,6 +11,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.render.graph import folded_files, used_documents
+from discover_orch.render.plan import more_reasons
 from discover_orch.render.style import (
     Style,
     arrow,
@@ -41,15 +42,18 @@ class Row(Struct, frozen=True, kw_only=True):
     flow: Dataflow
 
 
-def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> str:
-    """The tools by stage, one line each; `verbose` adds all reasons and the data flow."""
+def status_text(
+    rows: Sequence[Row], style: Style, *, verbose: bool = False, has_errors: bool = False
+) -> str:
+    """The tools by stage, one line each; `verbose` adds all reasons and the data flow. `has_errors`: some tool of the
+    project cannot run."""
     out = []
     width = column_width((row.tool.name for row in rows), style)
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(one_line(stage), "cyan"))
         for row in members:
             first, *more = row.freshness.sentences or ("",)
-            others = f" (and {len(more)} more)" if more and not verbose else ""
+            others = "" if verbose else more_reasons(more)
             state = _state(row.freshness, style)
             out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
             if verbose:
@@ -63,7 +67,8 @@ def status_text(rows: Sequence[Row], style: Style, *, verbose: bool = False) -> 
         for number, word in ((fresh, "fresh"), (len(rows) - fresh, "stale"))
         if number
     ]
-    hint = style.paint("  (orch run --changed runs the stale tools)", "dim")
+    runs = "orch run --changed runs the stale tools"
+    hint = style.paint(f"  ({'fix the errors first, then ' if has_errors else ''}{runs})", "dim")
     out.append(", ".join(parts) + ("" if fresh == len(rows) else hint))
     return "\n".join(out) + "\n"
 
@@ -181,12 +186,14 @@ def _flow(flow: Dataflow, result: ToolResult | None) -> list[str]:
 
 
 def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[str], list[str]]:
-    """The files that only the system saw being read and written, so that they are not in the data flow."""
+    """The files that the tool was not seen to read and write by itself, so that they are not in the data flow."""
     if result is None or result.success is None:
         return [], []
     other = result.success.inputs.other
     matched = {path for paths in _of_kind("glob", other).values() for path in paths.split("\0")}
-    known = matched.union(flow.files_read, flow.files_written, flow.missed, flow.removed)
+    known = matched.union(
+        flow.files_read, flow.files_written, flow.missed, flow.removed, flow.folders_made
+    )
     read = {path for path, version in _of_kind("file", other).items() if version}
     written = {
         key.removeprefix("file:")
@@ -195,7 +202,7 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
     }
     first, second = (
         [
-            f"{text} (by a library or a child process)"
+            f"{text} (by a library, a child process or a shared module)"
             for text in folded_files(sorted(paths - known), MOST)
         ]
         for paths in (read, written)

@@ -115,7 +115,7 @@ class Status:
             reason.seq and reason.key.startswith(("database", "attached:")) for reason in reasons
         )
         if broken := self._registry.below_broken.get(module):
-            sentences.append(f"upstream {self._registry.display(broken)} cannot be read")
+            sentences.append(f"upstream {self._registry.display(broken)} has an error")
         sentences += _clock_reasons(tool, result.success, self._clock())
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(

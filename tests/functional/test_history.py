@@ -178,7 +178,7 @@ def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:
     ("words", "said"),
     [
         (["99"], "run 99 does not exist"),
-        (["1", "x"], "run x does not exist"),
+        (["1", "x"], '"x" is not the number of a run'),
         (["1", "2", "3"], "expected at most two runs, got 3"),
         (["1", "-n", "2"], "--limit cannot be combined with a run"),
         (["--all", "-n", "2"], "--limit cannot be combined with --all"),

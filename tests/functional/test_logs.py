@@ -34,6 +34,15 @@ def test_a_tool_is_named_as_any_target_is(root: Path, orch: Orch, word: str) -> 
     assert orch("logs", word).out == "text\n"
 
 
+def test_the_number_of_a_run_in_place_of_a_tool_is_explained(root: Path, orch: Orch) -> None:
+    whole_run(root, logs={"fetch": "text\n"})
+    answer = orch("logs", "1")
+    assert answer.code == 2
+    assert 'error: "1" is not a tool' in answer.err
+    hint = "orch history 1 shows that run; orch logs TOOL --run 1 shows a tool in it"
+    assert hint in " ".join(answer.err.split())
+
+
 def test_a_tool_goes_before_a_stage_of_its_name(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/ingest.py": TOOL, "src/fetch.py": TOOL})
     whole_run(root, ("ingest", "fetch"), logs={"ingest": "text\n"})

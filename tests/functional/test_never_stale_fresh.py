@@ -317,7 +317,7 @@ def test_what_is_downstream_of_a_file_that_cannot_be_read_is_stale(
     (root / "src/make.py").write_text(good + "def run(:\n")
     answer = orch("status", "--json")
     stale = {one["name"]: one["reasons"] for one in answer.json["tools"] if one["state"] != "fresh"}
-    unread = ["upstream src.make cannot be read"]
+    unread = ["upstream src.make has an error"]
     assert stale == {"read": unread, "after": unread}
     assert ran(orch("run", "--changed", "read", "free", "--json")) == ["read"]
     (root / "src/make.py").write_text(good)

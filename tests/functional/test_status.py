@@ -502,8 +502,8 @@ def test_a_single_tool_tells_the_variables_and_the_files_that_only_the_system_sa
     shown = orch("status", "a", env={"REGION": "eu"}).out
     assert "\nenvironment REGION\n" in shown
     if sys.platform == "linux":
-        assert "\nreads       in.dat (by a library or a child process)\n" in shown
-        assert "\nwrites      out.dat (by a library or a child process)\n" in shown
+        assert "\nreads       in.dat (by a library, a child process or a shared module)\n" in shown
+        assert "\nwrites      out.dat (by a library, a child process or a shared module)\n" in shown
 
 
 def test_targets_limit_what_is_shown_and_not_what_is_compared(sample: Path, orch: Orch) -> None:
@@ -521,6 +521,7 @@ def test_no_tool_at_all_is_exit_5_and_a_broken_one_exit_4(project: Project, orch
     answer = orch("status")
     assert answer.code == 4
     assert "never ran" in answer.out
+    assert "(fix the errors first, then orch run --changed runs the stale tools)" in answer.out
     assert "src/b.py:2" in answer.err
 
 

@@ -141,7 +141,9 @@ def test_a_run_that_is_not_there_is_refused(root: Path, run: str) -> None:
     record(root)
     with pytest.raises(UsageError) as caught:
         find_run_to_resume(str(root), run)
-    assert caught.value.problems[0].message == f"run {run} does not exist"
+    is_number = run.isdecimal()
+    message = f"run {run} does not exist" if is_number else f'"{run}" is not the number of a run'
+    assert caught.value.problems[0].message == message
 
 
 def test_of_many_runs_the_one_is_found_past_those_that_cannot_be_read(root: Path) -> None:

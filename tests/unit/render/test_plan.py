@@ -93,8 +93,8 @@ STANDINGS = {
 def test_each_step_shows_its_freshness() -> None:
     assert plan_text(*sample(), Style(), STANDINGS).splitlines()[1:] == [
         "  1  fetch  ingest  in stage ingest  fresh",
-        "  2  parse  ingest  in stage ingest, after fetch  stale: src/a.py changed\\x07",
-        "            (and 2 more)",
+        "  2  parse  ingest  in stage ingest, after fetch  stale: src/a.py changed\\x07,",
+        "            and 2 more reasons",
     ]
 
 

@@ -70,7 +70,7 @@ def test_a_tool_is_a_line_with_its_first_reason_below_its_stage() -> None:
     assert status_text(rows, Style()) == (
         "ingest\n"
         "  fetch   fresh\n"
-        "  parse   stale  src/a.py changed (and 1 more)\n"
+        "  parse   stale  src/a.py changed, and 1 more reason\n"
         "render\n"
         "  render  stale  upstream parse is stale\n"
         "1 fresh, 2 stale  (orch run --changed runs the stale tools)\n"
