@@ -68,7 +68,8 @@ def status_text(
         if number
     ]
     runs = "orch run --changed runs the stale tools"
-    hint = style.paint(f"  ({'fix the errors first, then ' if has_errors else ''}{runs})", "dim")
+    what = "fix the errors, then run: orch run --changed" if has_errors else runs
+    hint = style.paint(f"  ({what})", "dim")
     out.append(", ".join(parts) + ("" if fresh == len(rows) else hint))
     return "\n".join(out) + "\n"
 

@@ -521,7 +521,7 @@ def test_no_tool_at_all_is_exit_5_and_a_broken_one_exit_4(project: Project, orch
     answer = orch("status")
     assert answer.code == 4
     assert "never ran" in answer.out
-    assert "(fix the errors first, then orch run --changed runs the stale tools)" in answer.out
+    assert "(fix the errors, then run: orch run --changed)" in answer.out
     assert "src/b.py:2" in answer.err
 
 

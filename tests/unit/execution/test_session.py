@@ -257,7 +257,7 @@ def test_a_run_of_a_watch_uses_the_warm_worker_and_leaves_nothing_of_it(
 
 
 def test_a_run_of_a_watch_can_be_cancelled(project: MakeProject) -> None:
-    text = "STAGE = 's'\nAFTER = ()\ndef run(): pass\n"
+    text = "import time\nSTAGE = 's'\nAFTER = ()\ndef run(): time.sleep(600)\n"
     root = project({"orch.toml": "", "src/a.py": text, "src/b.py": text})
     events = run_watched(root, "cancel")
     ends = [one.status for one in events if isinstance(one, ToolFinished)]
