@@ -83,6 +83,7 @@ class ProjectCode:
         self.tools: set[str] = set()  # modules that were loaded because they are tools
         self.tool = ""  # the present one of these
         self.helpers: dict[str, None] = {}  # all other modules
+        self._inside: dict[str, list[str]] = {}  # package → those of them that are in it
         self._new_modules: set[str] = set()  # those of this step
         self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
         self._named: set[str] = set()  # got by name in any step
@@ -146,6 +147,9 @@ class ProjectCode:
         self.module_of[path] = module
         if module not in self.tools:
             self.helpers[module] = None
+            package = module
+            while package := package.rpartition(".")[0]:
+                self._inside.setdefault(package, []).append(module)
 
     def install(self) -> None:
         """From now on, follow what Python keeps for later: cached functions, and modules imported by name."""
@@ -181,17 +185,18 @@ class ProjectCode:
     def _find_attributes(self, module: str, source: bytes) -> set[str]:
         """Modules that are spelled as attributes of a package that is a global variable of this module."""
         values = [*vars(sys.modules[module]).values()] if module in sys.modules else []
-        packages = [one for one in values if type(one) is ModuleType and "__path__" in vars(one)]
-        found = set()
-        for start in {f"{vars(one)['__name__']}." for one in packages}:
-            for name in self.helpers:
-                if (
-                    name.startswith(start)
-                    and _is_spelled(name[len(start) - 1 :], source)
-                    and not _is_spelled(f"import {name}", source)
-                ):
-                    found.add(name)
-        return found
+        packages = {
+            name
+            for one in values
+            if type(one) is ModuleType and isinstance(name := vars(one).get("__name__"), str)
+        }
+        return {
+            name
+            for package in packages & self._inside.keys()
+            for name in self._inside[package]
+            if _is_spelled(name[len(package) :], source)
+            and not _is_spelled(f"import {name}", source)
+        }
 
     def note_names(self, name: str, frame: FrameType | None) -> None:
         """A module was got by this absolute name. The packages that it is in count too."""
