@@ -25,11 +25,10 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `reads`, `writes`: files; `missed` files were looked for and did not exist; `folders` were listed, "." is the
       root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
-      They say what is downstream of what, and never change the order of tools.
+      `folders_made`: they were not there before the tool made them, now or at an earlier success. They say what is
+      downstream of what, and never change the order of tools.
     - `native_writes`: files that only the kernel saw being written. `native_updates`: those of them that were read
-      before. They say what is downstream too.
-      They say what is downstream of what, and never change the order of tools. `folders_made`: they were not there
-      before the tool made them, now or at an earlier success.
+      before. They say the same.
     - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
