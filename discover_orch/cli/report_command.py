@@ -1,4 +1,4 @@
-"""`orch report`: a run, or two runs side by side, as one HTML page. Reads `.orch` only, no source."""
+"""`orch report`: a run as one HTML page. Reads `.orch` only, no source."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from discover_orch.render.report_page import read_page_files, report_html
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, read_record, report_path
 from discover_orch.state.report_source import read_earlier, read_report_source
-from discover_orch.state.run_record import RunRecord
 
 
-@click.command("report", short_help="Write a page about a run, or about two runs.")
+@click.command("report", short_help="Write a page about a run.")
 @click.argument("run", required=False, type=RUN, metavar="[RUN]")
-@click.option("--compare", type=RUN, metavar="RUN", help="Show what changed since this run.")
 @click.option(
     "-o",
     "--output-file",
@@ -39,7 +37,6 @@ from discover_orch.state.run_record import RunRecord
 def command(
     context: Context,
     run: str | None,
-    compare: str | None,
     file: str | None,
     opens: bool,
     as_json: bool,
@@ -52,15 +49,8 @@ def command(
     check_file_option(file, opens=opens, as_json=as_json)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
-    other = read_run(root, compare) if compare else None
     path = file or shown_path(report_path(root, record.run), context.start)
-    if other is not None:
-        if file is None:
-            path = path.removesuffix(".html") + f"-compared-with-{other.run}.html"
-        page = _comparison(root, other, record)
-    else:
-        source = read_report_source(root, record)
-        page = report_html(source, _project(root), read_page_files())
+    page = report_html(read_report_source(root, record), _project(root), read_page_files())
     console = context.console
     if path == STANDARD_OUTPUT:
         console.out(page)
@@ -100,13 +90,6 @@ class RunReport:
             return
         show = console.err if as_json else console.out
         show(f"report: {one_line(shown_path(path, self._context.start))}\n")
-
-
-def _comparison(root: str, old: RunRecord, new: RunRecord) -> str:
-    from discover_orch.render.report_compare import comparison_html
-
-    was, now = (read_report_source(root, one) for one in (old, new))
-    return comparison_html(was, now, _project(root), read_page_files())
 
 
 def shown_path(path: str, start: str) -> str:

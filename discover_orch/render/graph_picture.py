@@ -73,12 +73,6 @@ def build_picture(document: Mapping[str, Any]) -> Picture:
     return _draw(stages, tools, kept, chosen, data)
 
 
-def find_data(document: Mapping[str, Any]) -> list[Data]:
-    """All tables and files of a `graph_document`, in the order in which the tools name them."""
-    tools = _tools_of(document)
-    return _find_data(tools, tools)
-
-
 def _tools_of(document: Mapping[str, Any]) -> dict[str, tuple[int, Mapping[str, Any]]]:
     """The tools by name, each with the place of its first stage."""
     tools: dict[str, tuple[int, Mapping[str, Any]]] = {}
@@ -101,9 +95,9 @@ def _find_data(
     return _fold_files(_data_of(chosen, readers, writers))
 
 
-def build_stage_picture(document: Mapping[str, Any], data: Iterable[Data]) -> Picture:
-    """One node for each stage, for a project with many tools; `data` is that of `find_data`. An edge stands for any
-    data or any `after`."""
+def build_stage_picture(document: Mapping[str, Any]) -> Picture:
+    """One node for each stage, for a project with many tools. An edge stands for any data or any `after`."""
+    tools = _tools_of(document)
     stage_of: dict[str, int] = {}
     edges: dict[tuple[int, int], None] = {}
     nodes = []
@@ -126,7 +120,7 @@ def build_stage_picture(document: Mapping[str, Any], data: Iterable[Data]) -> Pi
             stage_of.setdefault(tool["name"], place)
             for before in tool["after"]:
                 edges[stage_of.get(before, place), place] = None
-    for one in data:
+    for one in _find_data(tools, tools):
         writing, reading = (
             {stage_of[name] for name in names} for names in (one.writers, one.readers)
         )

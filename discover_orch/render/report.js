@@ -70,11 +70,11 @@
     history.pushState(null, "", key === selected ? "#graph" : "#t" + key); // first: it keeps where the page is scrolled to
     select(key, true);
   };
-  const graph = graphView(choose);
+  graphView(choose);
   document.addEventListener("click", (event) => {
     const tool = event.target.closest("svg [data-t], svg [data-tool]");
     if (tool) choose(tool.dataset.t || tool.dataset.tool);
-    const link = event.target.closest(".failure a, .crumbs a, svg a");
+    const link = event.target.closest(".failure a, svg a");
     if (!link) return;
     event.preventDefault();
     history.pushState(null, "", link.getAttribute("href"));
@@ -82,10 +82,7 @@
   });
   tools.forEach((tool) => tool.addEventListener("toggle", () => { if (tool.open) select(tool.dataset.t, false); }));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      if (selected === null && graph.isOpen()) location.hash = "#graph";
-      select(null, false);
-    }
+    if (event.key === "Escape") select(null, false);
     if (event.key === "/" && field && document.activeElement !== field) {
       event.preventDefault();
       field.focus();
@@ -97,16 +94,18 @@
     const [, kind, place] = location.hash.match(/^#([st])(\d+)$/) || [];
     selected = null;
     if (kind === "t" && tools[place]) {
-      graph.show(graph.stageOf(place));
       select(place, true);
       return;
     }
     select(null, false);
-    graph.show(kind === "s" ? Number(place) : null);
-    const stage = all("details.stage")[place];
-    if (stage) stage.open = true;
-    if (graph.isOpen()) document.getElementById("h-graph").scrollIntoView();
-    if (kind === "s" || location.hash === "#graph") document.getElementById("graph")?.focus({ preventScroll: true });
+    const stage = kind === "s" && all("details.stage")[place];
+    if (stage) {
+      stage.open = true;
+      stage.hidden = false;
+      stage.scrollIntoView();
+      stage.querySelector("summary").focus({ preventScroll: true });
+    }
+    if (location.hash === "#graph") document.getElementById("graph")?.focus({ preventScroll: true });
   };
   addEventListener("popstate", follow);
   if (location.hash) follow();

@@ -1,78 +1,37 @@
-"""The graph of the report page: tools and data with what became of them or, of many tools, the stages.
-
-Behind a graph of stages is what the script of the page needs to draw the graph of one stage. Pure.
-"""
+"""The graph of the report page: tools and data with what became of them or, of many tools, the stages. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec.json import encode
-
-from discover_orch.render.graph_picture import (
-    Data,
-    build_picture,
-    build_stage_picture,
-    find_data,
-)
+from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import picture_svg
 from discover_orch.render.report_tools import ReportTool
-from discover_orch.render.style import duration, one_line
+from discover_orch.render.style import duration
 from discover_orch.state.report_source import ReportSource
 
 #: Above so many tools, the page opens by stage.
 MANY_TOOLS = 300
-#: Characters of the name of a table or of files that the script gets at most.
-LONGEST_NAME = 500
 
 
 def graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
     document = graph_of_run(source, tools)
-    hint = data = ""
+    hint = ""
     if len(tools) > MANY_TOOLS:
-        used = find_data(document)
-        svg = picture_svg(build_stage_picture(document, used), title="Stages", is_inside=True)
+        svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
         hint = (
             f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
-            '<span class="js">Select one to see its tools.</span></p>'
-            '<nav class="crumbs js" aria-label="Graph"></nav>'
+            "Select one to see its tools in the list.</p>"
         )
-        data = f'<template id="stages">{_stage_data(document, used)}</template>'
     else:
         svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
     return (
         '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
         f"{hint}"
         '<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">'
-        f"{svg}</div>{data}</section>"
+        f"{svg}</div></section>"
     )
-
-
-def _stage_data(document: Mapping[str, Any], used: Sequence[Data]) -> str:
-    """JSON: `stages` has for each stage the numbers of its tools; `after` pairs of tools of which the second waits for
-    the first; `data` has kind, name, tip, readers and writers."""
-    numbers: dict[str, int] = {}
-    stages, after = [], []
-    for stage in document["stages"]:
-        for tool in stage["tools"]:
-            numbers.setdefault(tool["name"], int(tool["module"]))
-        stages.append([int(tool["module"]) for tool in stage["tools"]])
-    for stage in document["stages"]:
-        for tool in stage["tools"]:
-            after += [(numbers[one], int(tool["module"])) for one in tool["after"]]
-    data = [
-        (
-            one.kind,
-            one_line(one.label[:LONGEST_NAME]),
-            one.tip and one_line(one.tip[:LONGEST_NAME]),
-            [numbers[name] for name in one.readers],
-            [numbers[name] for name in one.writers],
-        )
-        for one in used
-    ]
-    found = {"stages": stages, "after": after, "data": data}
-    return encode(found).decode().replace("&", "&amp;").replace("<", "&lt;")
 
 
 def used_data(

@@ -17,7 +17,7 @@ from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_da
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import duration, names_text, time_text
-from discover_orch.render.timeline_svg import NARROW, WIDTH, Bar, timeline_svg
+from discover_orch.render.timeline_svg import Bar, timeline_svg
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import RunRecord
 
@@ -48,23 +48,21 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
     record = source.record
     waits = find_waits(source.details)
     path = find_critical_path(source.details, waits)
-    tools = build_tools(source, waits, path)
+    tools = _build_tools(source, waits, path)
     title = f"Run {record.run} of {project}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="said s-{escape(record.status)}">{run_sentence(record)}</p>',
-        run_facts(source),
+        f'<p class="said s-{escape(record.status)}">{_run_sentence(record)}</p>',
+        _run_facts(source),
         failures_html(tools),
         graph_section(source, tools),
         _timeline_section(source, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
-    return page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
+    return _page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
 
 
-def page_html(
-    title: str, body: str, files: PageFiles, blocks: Sequence[str] = (), kind: str = "run"
-) -> str:
+def _page_html(title: str, body: str, files: PageFiles, blocks: Sequence[str]) -> str:
     """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
     logs = "\n".join(
         f'<template id="log{place}">{block}</template>' for place, block in enumerate(blocks)
@@ -77,12 +75,12 @@ def page_html(
         "form-action 'none'\">\n"
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>\n{files.style}{STYLE}\n</style>\n</head>\n"
-        f'<body class="{kind}">\n<main>\n{body}\n</main>\n{logs}\n'
+        f"<body>\n<main>\n{body}\n</main>\n{logs}\n"
         f"<script>\n{files.script}</script>\n</body>\n</html>\n"
     )
 
 
-def run_sentence(record: RunRecord) -> str:
+def _run_sentence(record: RunRecord) -> str:
     """One line on what happened."""
     took = "" if record.duration is None else f" in {duration(record.duration)}"
     counts = [
@@ -96,7 +94,7 @@ def run_sentence(record: RunRecord) -> str:
     return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
 
 
-def run_facts(source: ReportSource) -> str:
+def _run_facts(source: ReportSource) -> str:
     record, details = source.record, source.details
     words = " ".join(record.targets) or ALL_STAGES
     versions = [f"orch {details.orch}" if details.orch else "", details.system]
@@ -124,7 +122,7 @@ def run_facts(source: ReportSource) -> str:
     return f'<dl class="facts">{"".join(out)}</dl>'
 
 
-def build_tools(
+def _build_tools(
     source: ReportSource, waits: Mapping[str, Wait], path: Sequence[str]
 ) -> list[ReportTool]:
     """The tools of the run; `path` is the critical path."""
@@ -168,7 +166,7 @@ def _timeline_section(
     source: ReportSource, tools: Sequence[ReportTool], path: Sequence[str]
 ) -> str:
     record, details = source.record, source.details
-    svg = timeline_of_run(record, tools)
+    svg = _timeline_of_run(record, tools)
     if not svg:
         return ""
     name_of = {tool.module: tool.name for tool in record.tools}
@@ -190,16 +188,14 @@ def _timeline_section(
     )
 
 
-def timeline_of_run(
-    record: RunRecord, tools: Sequence[ReportTool], *, is_narrow: bool = False
-) -> str:
+def _timeline_of_run(record: RunRecord, tools: Sequence[ReportTool]) -> str:
     stages = {stage: place for place, stage in enumerate(dict.fromkeys(one.stage for one in tools))}
     bars = [
         Bar(
             number=tool.number,
             name=tool.record.name,
             stage=tool.stage,
-            link="" if is_narrow else f"#s{stages[tool.stage]}",
+            link=f"#s{stages[tool.stage]}",
             status=tool.record.status,
             attempts=tool.attempts,
             wait=tool.wait,
@@ -208,5 +204,4 @@ def timeline_of_run(
         )
         for tool in tools
     ]
-    room = NARROW if is_narrow else WIDTH
-    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS, room=room)
+    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS)

@@ -12,8 +12,8 @@ from discover_orch.render.style import count, duration
 from discover_orch.state.run_details import Attempt
 
 LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
-#: Pixels of the whole run, on a page of one run and of two, and beside it for the time of the last tool.
-WIDTH, NARROW, SIDE = 980.0, 330.0, 120.0
+#: Pixels of the whole run, and beside it for the time of the last tool.
+WIDTH, SIDE = 980.0, 120.0
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _LONG_TICKS = (600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
@@ -32,13 +32,13 @@ class Bar(Struct, frozen=True, kw_only=True):
     is_critical: bool = False
 
 
-def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int, room: float = WIDTH) -> str:
+def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int) -> str:
     """`total` are the seconds of the whole run. Above `most_rows` tools there is a row for each stage."""
     ran = sorted((bar for bar in bars if bar.attempts), key=lambda bar: bar.attempts[0].start)
     if not ran:
         return ""
     total = max(total, *(bar.attempts[-1].end for bar in ran), 0.001)
-    scale = room / total
+    scale = WIDTH / total
     workers = sorted({one.worker for bar in ran for one in bar.attempts})
     out = []
     y = HEAD
@@ -61,7 +61,7 @@ def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int, room: flo
         for bar in ran:
             out.append(_row(bar, y, scale, has_workers=len(workers) > 1))
             y += ROW
-    height, width = y + 8, LABEL + room + SIDE
+    height, width = y + 8, LABEL + WIDTH + SIDE
     has_links = len(ran) > most_rows and any(bar.link for bar in ran)
     role = 'group" aria-label="Timeline' if has_links else "img"
     noun = count(len(ran), "tool")

@@ -1,4 +1,4 @@
-"""`orch report`: one page about a run, or about two, written from what `.orch` has of them."""
+"""`orch report`: one page about a run, written from what `.orch` has of them."""
 
 from __future__ import annotations
 
@@ -96,21 +96,6 @@ def test_a_page_of_any_run_can_be_written_anywhere_and_opened(
     assert orch("report", "-o", "-").out == (root / ".orch/runs/2/report.html").read_text()
     assert orch("report", "-o", "-", "--json").code == 2
     assert not (root / "-").exists()
-
-
-def test_two_runs_stand_side_by_side(project: Project, orch: Orch) -> None:
-    root = project(PIPELINE)
-    orch("run")
-    project({"src/parse.py": "STAGE = 'ingest'\nAFTER = 'fetch'\ndef run(): return {'rows': 2}\n"})
-    orch("run", "--since", "2025")
-    answer = orch("report", "2", "--compare", "1")
-    assert answer.out == ".orch/runs/2/report-compared-with-1.html\n"
-    text = text_of((root / answer.out.strip()).read_text())
-    assert "Runs 1 and 2 of project" in text
-    assert "src/parse.py  changed" in text
-    assert "since: default → 2025" in text
-    assert re.search(r"parse\s+failed\s+→\s+passed", text)
-    assert "code changed" in text
 
 
 def test_with_the_setting_each_run_writes_its_page_and_says_where(

@@ -8,7 +8,6 @@ from discover_orch.render.graph_picture import (
     Picture,
     build_picture,
     build_stage_picture,
-    find_data,
 )
 
 
@@ -125,6 +124,6 @@ def test_stages_stand_for_their_tools() -> None:
         b=[tool("z", reads="t", state="blocked")],
         c=[tool("w", after=["y"], state="passed")],
     )
-    picture = build_stage_picture(whole, find_data(whole))
+    picture = build_stage_picture(whole)
     assert edges(picture) == {"a (2 tools) > b (1 tool)", "a (2 tools) > c (1 tool)"}
     assert [node.state for node in picture.nodes] == ["failed", "blocked", "passed"]
