@@ -1,5 +1,4 @@
-"""`orch check`: every error and warning about the project; with `--watch`, how watching will work; with `--jobs`, what
-would let tools run side by side."""
+"""`orch check`: every error and warning about the project; with `--jobs`, what would let tools run side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +21,6 @@ from discover_orch.render.style import count
 
 
 @click.command("check", short_help="Check the project for errors and warnings.")
-@click.option("--watch", "about_watch", is_flag=True, help="Show how orch watch will work here.")
 @click.option(
     "--jobs",
     "about_jobs",
@@ -33,25 +31,18 @@ from discover_orch.render.style import count
 @json_option
 @common_options
 @click.pass_obj
-def command(
-    context: Context, about_watch: bool, about_jobs: bool, write: bool, as_json: bool
-) -> int:
+def command(context: Context, about_jobs: bool, write: bool, as_json: bool) -> int:
     """Check the project for errors and warnings. Nothing is run.
 
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
-    strict = true. With --watch, a separate process imports what the tools import from the standard
-    library and from installed packages, to measure how long that takes. It imports no module of the project.
+    strict = true.
     """
-    if about_watch and about_jobs:
-        raise OrchUsage("--watch cannot be combined with --jobs", "use one of them")
     if write and not about_jobs:
         raise OrchUsage("--write needs --jobs", "it adds what orch check --jobs suggests")
     if about_jobs:
         from discover_orch.cli.check_jobs import check_jobs
 
         return check_jobs(context, writes=write, as_json=as_json)
-    if about_watch:
-        return _check_watch(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
     console, tools = context.console, len(view.registry.tools)
@@ -79,25 +70,4 @@ def command(
     if not tools:
         console.problems([view.registry.no_tools])
         return ExitCode.EMPTY
-    return ExitCode.OK
-
-
-def _check_watch(context: Context, *, as_json: bool) -> int:
-    from discover_orch.cli.watch_command import read_preload
-    from discover_orch.render.watch import diagnostics_document, diagnostics_text
-    from discover_orch.watch.project import WatchedProject, WatchRequest
-    from discover_orch.watch.self_check import diagnose
-
-    watched = WatchedProject(WatchRequest(start=context.start, folder=context.folder), os.environ)
-    configured = watched.view.project.watch
-    diagnosis = diagnose(
-        watched, must_poll=bool(configured.get("poll")), preload=read_preload(configured)
-    )
-    console = context.console
-    if as_json:
-        console.out(json.dumps({"version": 1, "watch": diagnostics_document(diagnosis)}) + "\n")
-    else:
-        console.out(diagnostics_text(diagnosis, console.out_style))
-        console.out(problems_text(diagnosis.warnings, console.out_style))
-        console.problems(watched.view.errors)
     return ExitCode.OK

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.cli.show_run import heading, write_json, write_text
-from discover_orch.execution.events import Event, Report, RunFinished, ToolStarted
+from discover_orch.execution.events import Event, Report
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import DisplayOptions, RunRenderer
@@ -66,8 +66,6 @@ class _Writer:
         self._console, self._watching, self._shown = console, watching, shown
         terminal = None if shown.as_json else console.terminal
         self._status = StatusLine(terminal, console.out_style)
-        self._has_title = shown.has_title and terminal is not None
-        self._has_bell = shown.has_bell and terminal is not None
         self._clears = shown.clears and terminal is not None
         self._report = Report()
         self._renderer: RunRenderer | None = None
@@ -82,11 +80,9 @@ class _Writer:
     def forget(self) -> None:
         """Writes nothing more, for a terminal that is gone."""
         self._status.forget()
-        self._has_title = False
 
     def end(self) -> None:
         self._status.hide()
-        self._title("")
 
     def _write_run_event(self, event: Event) -> None:
         self._report.add(event)
@@ -95,13 +91,6 @@ class _Writer:
             write_json(self._console, event, self._names, self._report)
         else:
             write_text(self._console, event, self._renderer, self._report, self._status)
-        match event:
-            case ToolStarted(module=module):
-                self._title(f"{self._names[module]} is running")
-            case RunFinished(status=status):
-                self._title(status)
-                if status == "failed" and self._has_bell:
-                    self._console.out("\a")
 
     def _write_watch_event(self, event: WatchEvent) -> None:
         console, shown = self._console, self._shown
@@ -143,10 +132,6 @@ class _Writer:
         )
         if self._clears:
             self._console.out(CLEAR)
-
-    def _title(self, text: str) -> None:
-        if self._has_title:
-            self._console.out(f"\x1b]2;orch{': ' if text else ''}{text}\a")
 
 
 class StandardInput:

@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     help="Wait at least this long after a save.  [default: 0]",
 )
 @click.option("--clear", is_flag=True, help="Clear the screen before each run.")
-@click.option("--bell", is_flag=True, help="Ring the bell when a run fails.")
-@click.option("--title", is_flag=True, help="Show the state in the title of the terminal window.")
 @display_options(
     "live",
     "fail",
@@ -80,8 +78,6 @@ def command(
     poll: bool,
     debounce: float | None,
     clear: bool,
-    bell: bool,
-    title: bool,
     shown: DisplayOptions,
 ) -> int:
     """Run the targets, then run again what a change makes stale.
@@ -129,7 +125,7 @@ def command(
     context.console.problems(first_few(warnings))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # keep watching in the background of a shell
         signal.signal(number, signal.SIG_IGN)
-    return show(context, watching, replace(shown, clears=clear, has_bell=bell, has_title=title))
+    return show(context, watching, replace(shown, clears=clear))
 
 
 def _ignored(project: Project) -> tuple[Problem, ...]:

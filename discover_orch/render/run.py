@@ -57,8 +57,6 @@ class DisplayOptions(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     as_json: bool = False
     clears: bool = False
-    has_bell: bool = False
-    has_title: bool = False
 
 
 class RunHeader(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""A watch as text and as JSON: what happens between its runs, and how watching will work (`orch check --watch`)."""
+"""A watch as text and as JSON: what happens between its runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,12 @@ from discover_orch.watch.events import (
     WatchNote,
     WatchWaiting,
 )
-from discover_orch.watch.self_check import WatchDiagnostics, WatchedFolder
 
 #: Paths and tools that are named on one line.
 MOST = 3
 #: Imports that take at least so many seconds are shown.
 SLOW = 0.001
-#: `orch check --watch` names at most so many imports, and only those that take at least so many seconds.
-MOST_IMPORTS = 5
-SLOW_IMPORT = 0.01
 _BY_MODE = {"events": "", "polling": " by polling", "mixed": " partly by polling"}
-_MODES = {
-    "events": "the system reports each change",
-    "polling": "orch compares the files at intervals",
-    "mixed": "the system reports some changes; for the others, orch compares the files at intervals",
-}
 KEYS_HINT = "Enter runs again, h shows help, q quits"
 KEYS = (
     ("Enter", "run the last tools again"),
@@ -135,58 +126,6 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
             return None
 
 
-def diagnostics_text(diagnosis: WatchDiagnostics, style: Style) -> str:
-    """How watching will work in this project."""
-    rows = [
-        ("mode", f"{diagnosis.mode}: {_MODES[diagnosis.mode]}"),
-        (
-            "files",
-            f"{diagnosis.files:,} for {count(diagnosis.tools, 'tool')}, compared every "
-            f"{diagnosis.interval:.2g} s, which takes {1000 * diagnosis.look:.1f} ms",
-        ),
-    ]
-    if diagnosis.observed or diagnosis.listed:
-        rows.append(("data", _data(diagnosis)))
-    # The others do not exist. They are watched because an import could find a module there.
-    folders = [one for one in diagnosis.folders if one.inside]
-    rows += [("" if at else "folders", _folder(one)) for at, one in enumerate(folders)]
-    rows.append(("limits", _limits(diagnosis)))
-    rows += [("" if at else "imports", text) for at, text in enumerate(_imports(diagnosis))]
-    return "".join(
-        wrap(f"{style.paint(f'{label:<7}', 'bold')}  {text}", style, " " * 9) + "\n"
-        for label, text in rows
-    )
-
-
-def diagnostics_document(diagnosis: WatchDiagnostics) -> dict[str, object]:
-    limits = diagnosis.limits
-    return {
-        "mode": diagnosis.mode,
-        "files": diagnosis.files,
-        "observed": diagnosis.observed,
-        "listed": diagnosis.listed,
-        "tools": diagnosis.tools,
-        "look": round(diagnosis.look, 6),
-        "interval": round(diagnosis.interval, 6),
-        "folders": [
-            {
-                "path": one.path,
-                "deep": one.is_deep,
-                "filesystem": one.filesystem,
-                "events": one.sends_events,
-                "folders": one.inside,
-            }
-            for one in diagnosis.folders
-        ],
-        "limits": {"watches": limits.watches, "instances": limits.instances, "queue": limits.queue},
-        "imports": [
-            {"module": name, "seconds": seconds, "error": wrong}
-            for name, seconds, wrong in diagnosis.imports
-        ],
-        "doubts": [problem_json(problem) for problem in diagnosis.warnings],
-    }
-
-
 def _preloaded(imported: tuple[tuple[str, float, str], ...]) -> str:
     rows = [
         f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
@@ -266,44 +205,3 @@ def _counts(event: ChangesFound) -> str:
     if not event.fresh:
         return f"{count(event.stale, 'tool')} stale"
     return f"{event.stale:,} of {count(total, 'tool')} stale, {event.fresh:,} fresh"
-
-
-def _data(diagnosis: WatchDiagnostics) -> str:
-    folders = (
-        f", and {count(diagnosis.listed, 'folder')} that they list" if diagnosis.listed else ""
-    )
-    return f"{count(diagnosis.observed, 'file')} that tools have been seen to read{folders}"
-
-
-def _folder(folder: WatchedFolder) -> str:
-    path = one_line(folder.path)
-    below = f" and below ({count(folder.inside, 'folder')})" if folder.is_deep else ""
-    silent = "" if folder.sends_events else ", which sends no events"
-    return f"{path}{below} on {folder.filesystem or 'an unknown file system'}{silent}"
-
-
-def _limits(diagnosis: WatchDiagnostics) -> str:
-    limits = diagnosis.limits
-    if limits.watches is None:
-        return "unknown on this system"
-    need = sum(one.inside for one in diagnosis.folders)
-    used = f"{need:,} of {limits.watches:,} watches"
-    return used if limits.instances is None else f"{used}, 1 of {limits.instances:,} instances"
-
-
-def _imports(diagnosis: WatchDiagnostics) -> list[str]:
-    if not diagnosis.imports:
-        return ["no modules are preloaded"]
-    total = sum(seconds for _, seconds, _ in diagnosis.imports)
-    slow = [row for row in diagnosis.imports if row[1] >= SLOW_IMPORT][:MOST_IMPORTS]
-    named = ", ".join(f"{one_line(name)} {duration(seconds)}" for name, seconds, _ in slow)
-    lines = [
-        f"{count(len(diagnosis.imports), 'module')} before each run ({duration(total)})"
-        + (f": {named}" if named else "")
-    ]
-    lines += [
-        f"{one_line(name)} cannot be imported: {one_line(wrong)}"
-        for name, _, wrong in diagnosis.imports
-        if wrong
-    ]
-    return lines

@@ -2,6 +2,5 @@
 
 A request goes in; events of the watch and of its runs come out. `bursts` says which files have changed, `project` has
 the status of the tools judged anew, `changes` decides what is done about it, `schedule` what runs next, and `loop`
-drives them all. Other packages import `loop` (a watch), `project` (what to watch), `events` (what comes out), and
-`self_check` (how watching works on this machine).
+drives them all. Other packages import `loop` (a watch), `project` (what to watch), and `events` (what comes out).
 """

@@ -69,9 +69,6 @@ class Bursts:
 
     def _clear(self) -> None:
         self._paths: dict[str, None] = {}
-        self._saved: dict[
-            str, None
-        ] = {}  # those with a finished write that `expect` has not given yet
         #: The first event, the last one, when it is quiet after it, and when to look.
         self._started = self._latest = self._quiet_at = self._next_look = math.inf
 
@@ -88,15 +85,6 @@ class Bursts:
             self._compare()
         now = self._clock()
         return self._look(now) if now >= self._next_look else None
-
-    def expect(self) -> list[str]:
-        """Modules that were saved just now, each once, where the burst is over unless more comes at once: they can be
-        judged meanwhile."""
-        saved, self._saved = [*filter(self._files.has_module, self._saved)], {}
-        is_short = self._quiet_at <= self._latest + FINISHED
-        if not saved or not is_short or is_git_busy(self._root) or self._must_wait(saved):
-            return []
-        return [*filter(self._files.is_complete, saved)]
 
     def compare_soon(self) -> None:
         """Compare everything as soon as a run that now begins has started its work."""
@@ -121,8 +109,6 @@ class Bursts:
         self._paths["" if event.is_folder else event.path] = None
         self._started, self._latest = min(self._started, event.at), event.at
         is_finished = event.is_finished and self._watcher.announces_end
-        if is_finished:
-            self._saved[event.path] = None
         is_short = is_finished and not event.is_late
         pause = max(self.shortest, FINISHED if is_short else UNFINISHED)
         if len(self._paths) >= MANY_PATHS:

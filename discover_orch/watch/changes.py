@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.change import Change, merge
+from discover_orch.staleness.change import Change
 from discover_orch.state.git_files import read_head
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
@@ -38,16 +38,7 @@ class ChangeHandler:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
         self._head = read_head(watched.view.project.root)
-        self._early, self._judged = Change(), set[str]()  # the modules of a burst that lasts
         self._broken = frozenset(watched.status.broken)  # when a change was last acted on
-
-    def expect(self, saved: Collection[str]) -> None:
-        """Judge these modules while their burst lasts, so that it costs no time when it is over."""
-        # Queued tools wait for a fix, and would run as soon as it is judged.
-        if saved and not self._schedule.is_running and not self._schedule.queue:
-            self._early = merge(self._early, self._judge(saved))
-            self._judged.update(saved)
-            self._watched.prepare()
 
     def judge(self, found: Collection[str]) -> Change:
         """What the changes of a burst mean, which is over.
@@ -57,9 +48,10 @@ class ChangeHandler:
         watched = self._watched
         if self._others.have_run():
             found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
-        found = [one for one in found if one not in self._judged or watched.files.differs(one)]
-        change = merge(self._early, self._judge(found))
-        self._early, self._judged = Change(), set()
+        before = watched.view
+        change = watched.refresh(found)
+        for warning in watched.new_warnings(before) if change.is_structural else ():
+            self._outbox.add_note(warning)
         freshness = watched.status.freshness()
         touched = {
             module: why
@@ -67,13 +59,6 @@ class ChangeHandler:
             if module in freshness and not freshness[module].is_fresh
         }
         return replace(change, touched=touched)
-
-    def _judge(self, paths: Collection[str]) -> Change:
-        before = self._watched.view
-        change = self._watched.refresh(paths)
-        for warning in self._watched.new_warnings(before) if change.is_structural else ():
-            self._outbox.add_note(warning)
-        return change
 
     def act(self, change: Change) -> list[str]:
         """Schedule and report what a change means. Returns requests to the run in progress."""

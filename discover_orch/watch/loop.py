@@ -16,6 +16,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from discover_orch.config.file import name_table
 from discover_orch.execution import session
 from discover_orch.execution.events import (
     Event,
@@ -203,7 +204,8 @@ class WatchLoop:
                 problem=Problem(
                     code="cold-start",
                     message=claimed.sentence,
-                    hint="orch check --watch shows which modules are preloaded",
+                    hint="every run then starts without preloaded imports; set preload in "
+                    f"{name_table(watched.view.project, 'watch')} to the modules to preload, or to false",
                     severity="warning",
                 )
             )
@@ -314,7 +316,6 @@ class WatchLoop:
         for key in self._keys.drain() if self._keys is not None else ():
             requests += self._key_commands.press(key)
         found = self._bursts.drain()
-        self._changes.expect(self._bursts.expect())
         for problem in self._watcher.drain_problems():
             self._outbox.add_note(problem)
         if found is not None:

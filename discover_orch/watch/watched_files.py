@@ -208,16 +208,6 @@ class WatchedFiles:
         """Whether it existed when it was last noted."""
         return path in self._seen
 
-    def has_module(self, path: str) -> bool:
-        """Whether it is a module that was there before and still is."""
-        return self.is_module(path) and self._is_known_file(path)
-
-    def differs(self, path: str) -> bool:
-        """Whether it differs from when it was last noted."""
-        if path in self._racy and self._read_hash(path) != self._racy[path]:
-            return True
-        return self._sign(path) != self._seen.get(path, ABSENT)
-
     def is_module(self, path: str) -> bool:
         return path.endswith(".py") and self._watched.kind(path) in ("code", "")
 

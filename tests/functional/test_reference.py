@@ -30,7 +30,7 @@ def test_the_pages_have_every_part() -> None:
     ]
     wanted = {
         *("keys of ORCH", "settings", "settings of watch", "options of all commands", "exit codes"),
-        *("JSON of events", "JSON of problems", "JSON of check --watch"),
+        *("JSON of events", "JSON of problems"),
         *(f"orch {one}" for one in COMMANDS),
         *(f"JSON of {one}" for one in DOCUMENTS),
         *(f"API {one}" for one in discover_orch.api.__all__),

@@ -10,7 +10,6 @@ NAMED = {"params", "metrics", "counts"}
 CALLED = {
     "errors": "[PROBLEM]",
     "warnings": "[PROBLEM]",
-    "doubts": "[PROBLEM]",
     "error": "ERROR | null",
     "notes": "[string]",
     "version": "1",

@@ -28,8 +28,6 @@ from discover_orch.config.meanings import MEANINGS as SETTINGS
 from discover_orch.config.meanings import WATCH_MEANINGS, default_of
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
 from discover_orch.model.errors import Problem, problem_json
-from discover_orch.render.watch import diagnostics_document
-from discover_orch.watch.self_check import Limits, WatchDiagnostics, WatchedFolder
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +112,6 @@ def made_part(name: str) -> str:
         "exit codes": lambda: _table(("code", "meaning"), EXIT_CODES.items()),
         "JSON of events": _events,
         "JSON of problems": _problems,
-        "JSON of check --watch": _watch_diagnostics,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
         **{f"JSON of {one}": partial(_document, one) for one in DOCUMENTS},
         **{f"API {one}": partial(_api, one) for one in discover_orch.api.__all__},
@@ -233,20 +230,6 @@ def _document(command: str) -> str:
     shape = Shape()
     for document in _recorded(DOCUMENTS[command]):
         shape.add(document)
-    return "\n".join(("```", *shape.lines(), "```"))
-
-
-def _watch_diagnostics() -> str:
-    """Its values depend on the machine, so it is not recorded."""
-    shape = Shape()
-    folder = WatchedFolder(path="", is_deep=True, filesystem="", sends_events=True, inside=1)
-    warning = Problem(code="", message="")
-    for limits in (Limits(), Limits(watches=1, instances=1, queue=1)):
-        diagnosis = WatchDiagnostics(
-            folders=(folder,), files=1, tools=1, mode="", look=1.0, interval=1.0, limits=limits,
-            imports=(("", 1.0, ""),), warnings=(warning,),
-        )  # fmt: skip
-        shape.add({"version": 1, "watch": diagnostics_document(diagnosis)})
     return "\n".join(("```", *shape.lines(), "```"))
 
 

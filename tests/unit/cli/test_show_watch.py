@@ -273,30 +273,6 @@ def test_the_screen_is_cleared_before_each_run_where_that_is_wanted(shows: Shows
     assert "3J" not in CLEAR  # what has scrolled off stays
 
 
-@pytest.mark.parametrize(
-    ("status", "rings"), [("failed", 1), ("passed", 0), ("cancelled", 0), ("interrupted", 0)]
-)
-def test_the_bell_rings_when_a_run_has_failed_and_only_then(
-    shows: Shows, status: RunStatus, rings: int
-) -> None:
-    run = list(shows.run(status))
-    assert shows.said(*run, on_terminal=True, has_bell=True).count("\a") == rings
-    assert "\a" not in shows.said(*run, on_terminal=True)
-    assert "\a" not in shows.said(*run, has_bell=True)
-    assert "\a" not in shows.said(*run, on_terminal=True, has_bell=True, as_json=True)
-
-
-def test_the_title_shows_the_state_and_is_reset_at_the_end(shows: Shows) -> None:
-    said = shows.said(*shows.run(), *shows.run("failed"), on_terminal=True, has_title=True)
-    titles = [part.partition("\a")[0] for part in said.split("\x1b]2;")[1:]]
-    assert titles == [
-        *("orch: a is running", "orch: passed"),
-        *("orch: a is running", "orch: failed", "orch"),
-    ]
-    assert "\x1b]2;" not in shows.said(*shows.run(), has_title=True)
-    assert "\x1b]2;" not in shows.said(*shows.run(), on_terminal=True)
-
-
 # JSON.
 
 

@@ -109,9 +109,6 @@ class ScriptedFiles(WatchedFiles):
     def is_complete(self, path: str) -> bool:
         return path not in self.incomplete
 
-    def has_module(self, path: str) -> bool:
-        return path.endswith(".py")
-
     def resolve(self, hinted: Collection[str]) -> list[str]:
         return [path or ALL for path in hinted]
 
@@ -227,33 +224,6 @@ def test_what_becomes_whole_meanwhile_waits_no_longer(listening: Listening) -> N
     listening.files.incomplete.clear()
     listening.hears("src/a.py")
     listening.expects(FINISHED, "src/a.py")
-
-
-def test_modules_that_are_saved_are_expected_once_to_be_all_of_a_burst(
-    listening: Listening,
-) -> None:
-    listening.hears("src/a.py", "in.csv", "src/b.py")
-    assert listening.bursts.expect() == ["src/a.py", "src/b.py"]
-    assert listening.bursts.expect() == []
-    listening.hears("src/b.py")
-    assert listening.bursts.expect() == ["src/b.py"]
-    listening.expects(FINISHED, "src/a.py", "in.csv", "src/b.py")
-    listening.hears("src/a.py")
-    listening.after(1.0)
-    assert listening.bursts.expect() == []
-
-
-def test_nothing_is_expected_of_a_burst_that_lasts_or_must_wait(listening: Listening) -> None:
-    listening.files.incomplete.add("src/a.py")
-    listening.hears("src/a.py", "src/b.py")
-    assert listening.bursts.expect() == ["src/b.py"]
-    listening.must_wait = True
-    listening.hears("src/b.py")
-    assert listening.bursts.expect() == []
-    listening.must_wait = False
-    listening.hears("src/b.py")
-    listening.hears("src/new", is_folder=True, is_finished=False)
-    assert listening.bursts.expect() == []
 
 
 def test_files_that_are_saved_together_are_one_burst(listening: Listening) -> None:

@@ -100,49 +100,6 @@ def test_a_mistake_in_the_configuration_during_a_run_is_reported_once(watch: Wat
     watched.until_idle()
 
 
-@pytest.mark.parametrize(
-    ("early", "late", "output"),
-    [
-        ("a1", "a2", "a2\n"),
-        ("a1", "a1", "a1\n"),
-        ("a1", "a0", ""),
-        ("a1", "", ""),
-    ],
-)
-def test_what_was_judged_before_the_burst_was_over_is_judged_again_if_it_has_changed(
-    watch: Watch, early: str, late: str, output: str
-) -> None:
-    watched = watch()
-    changes = watched.watching._changes
-    watched.save({"src/a.py": tool(early)})
-    changes.expect(["src/a.py"])
-    assert not watched.watching._schedule.must_run()
-    watched.save({"src/a.py": tool(late) if late else "def run(:\n"})
-    changes.act(changes.judge(["src/a.py"]))
-    assert watched.watching._schedule.must_run() == bool(output)
-    assert "".join(run.output for run in watched.settle()) == output
-    watched.save({"src/a.py": tool("a9")})
-    assert watched.next_run().output == "a9\n"
-
-
-def test_a_fix_that_was_judged_early_starts_what_waits_for_it_when_the_burst_is_over(
-    watch: Watch,
-) -> None:
-    watched = watch()
-    changes, schedule = watched.watching._changes, watched.watching._schedule
-    watched.save({"src/helper.py": "x = (\n"})
-    watched.until(CannotRun)
-    watched.press("a")
-    assert watched.next_run().tools == ("a", "c", "sentinel")
-    watched.save({"src/helper.py": FILES["src/helper.py"]})
-    changes.expect(["src/helper.py"])
-    assert not schedule.must_run()
-    changes.act(changes.judge(["src/helper.py"]))
-    assert schedule.must_run()
-    watched.until_idle()
-    assert watched.runs[-1].tools == watched.all_of(ChangesFound)[-1].tools == ("b",)
-
-
 def test_a_new_tool_runs_because_it_is_new(watch: Watch) -> None:
     watched = watch()
     watched.save({"src/d.py": tool("d0")})
