@@ -1,0 +1,1 @@
+"""Transcripts: a project's files, commands, edits, and what a user sees. `runner.py` says how to write one."""

@@ -1,0 +1,23 @@
+"""Each scene shows today what is recorded in it. `runner.py` says how to write and record one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scenes.runner import FOLDER, Mismatch, Scene, check, read_scenes
+from tests.support.fork_server import ForkServer
+
+SCENES = [scene for path in sorted(FOLDER.glob("*.scene")) for scene in read_scenes(path)]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_scene(scene: Scene, fork_server: ForkServer) -> None:
+    try:
+        check(scene, fork_server)
+    except Mismatch as mismatch:
+        pytest.fail(str(mismatch), pytrace=False)
+
+
+def test_no_two_scenes_of_a_file_have_one_name() -> None:
+    names = [str(scene) for scene in SCENES]
+    assert sorted({*names}) == sorted(names)
