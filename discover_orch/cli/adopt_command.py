@@ -21,24 +21,30 @@ from discover_orch.scaffold.orchestrator import Orchestrator, read_orchestrator
 
 @click.command("adopt", short_help="Convert a hand-written TOOL_MAP and STAGES.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--import",
+    "is_imported",
+    is_flag=True,
+    help="Run FILE, as an import does, and read TOOL_MAP and STAGES from it.",
+)
 @click.option("--write", is_flag=True, help="Write the changes instead of showing them.")
 @click.option("--check", is_flag=True, help="Only say what can be converted and what cannot.")
 @common_options
 @click.pass_obj
-def command(context: Context, file: str, write: bool, check: bool) -> int:
+def command(context: Context, file: str, is_imported: bool, write: bool, check: bool) -> int:
     """Convert an orchestrator written by hand: a FILE with TOOL_MAP, STAGES and get_connection().
 
-    FILE is read and not run. Shows as a diff the tags, the settings and the orchconf.py that would be
-    written. The exit code is 4 if something cannot be converted.
+    Shows as a diff the tags, the settings and the orchconf.py that would be written. TOOL_MAP and
+    STAGES that are written out are read from the source of FILE. The exit code is 4 if something
+    cannot be converted.
     """
     if write and check:
         raise OrchUsage("--write cannot be combined with --check", "use one of them")
     root = find_root(context.start, context.folder)[0]
-    old = _read(root, os.path.join(context.start, file))
-    adoption = build_adoption(root, old)
-    wrong = check_adoption(root, adoption)
-    problems = (*adoption.problems, *wrong)
-    if write and any(problem.severity == "error" for problem in wrong):
+    old = _read(root, os.path.join(context.start, file), is_imported)
+    adoption = check_adoption(root, build_adoption(root, old))
+    problems = adoption.problems
+    if write and any(problem.severity == "error" for problem in problems):
         context.console.problems(problems)
         context.console.err("nothing was written\n")
         return ExitCode.DISCOVERY
@@ -53,18 +59,17 @@ def command(context: Context, file: str, write: bool, check: bool) -> int:
     context.console.out(_summary(adoption, old))
     context.console.problems(problems)
     if write:
-        last = "" if adoption.is_imported else f"; then remove {one_line(old.path)}"
-        context.console.out(f"\nnext: orch list, orch run --dry-run{last}\n")
+        context.console.out("\nnext: orch list, orch run --dry-run\n")
     elif adoption.changes:
         context.console.out(
-            f"\nwrite this with: orch adopt {shlex.quote(one_line(file))} --write\n"
+            f"\nwrite this with: orch adopt {shlex.quote(one_line(file))}{' --import' * is_imported} --write\n"
         )
     else:
         context.console.out("\nnothing to write\n")
     return ExitCode.DISCOVERY if problems else ExitCode.OK
 
 
-def _read(root: str, path: str) -> Orchestrator:
+def _read(root: str, path: str, is_imported: bool) -> Orchestrator:
     relative = os.path.relpath(path, root).replace(os.sep, "/")
     if relative.startswith("../"):
         raise ProjectError(
@@ -86,7 +91,7 @@ def _read(root: str, path: str) -> Orchestrator:
                 location=Location(path=relative),
             )
         ) from None
-    return read_orchestrator(relative, text, root)
+    return read_orchestrator(root, relative, text, asks=is_imported)
 
 
 def _diff_text(change: FileChange, style: Style) -> str:

@@ -1,28 +1,69 @@
-"""What a hand-written orchestrator says: the tools of its `TOOL_MAP`, the lists of its `STAGES`, and how it calls the
-tools. Its source is read, never run.
+"""What a hand-written orchestrator says: the tools of its `TOOL_MAP` and the lists of its `STAGES`.
+
+Literals are read from its source. Anything else is asked of the file itself, in a child process, and only where the
+user said so (`orch adopt FILE --import`).
 """
 
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem, ProjectError
-from discover_orch.scaffold.imported_values import ImportedValues, read_sources
-from discover_orch.scaffold.old_flags import TOOL_NAMES, OldCalls, read_calls
-from discover_orch.scaffold.static_values import read_values
-from discover_orch.scaffold.value_kinds import Ref, Text, Unknown, line_of, path_of
 
-_LIST_NAMES = ("STAGES", "stages")
+#: The name and the value of an entry of a dict, and its place.
+Entry = tuple[str, object, Location]
+#: Methods that change nothing. After a call of any other one, a literal is not the whole value.
+_READS = frozenset({"copy", "get", "index", "items", "keys", "values"})
+
+#: Imports the file and writes its values as JSON: arguments are the file, where to write, and folders for `sys.path`.
+#: What the file prints goes to stderr.
+_ASK = """
+import importlib.util, json, os, sys, traceback
+path, answer, *folders = sys.argv[1:]
+sys.path[:1], sys.argv[:] = folders, [path]
+out, sys.stdout = os.dup(1), sys.stderr
+os.dup2(2, 1)
+name = os.path.splitext(os.path.basename(path))[0]
+spec = importlib.util.spec_from_file_location(name, path)
+module = sys.modules[name] = importlib.util.module_from_spec(spec)
+
+def tool(one):
+    if isinstance(one, (tuple, list)) and len(one) == 2:
+        return ":".join(map(str, one))
+    if callable(one):
+        return f"{one.__module__}:{one.__qualname__}"
+    return one if isinstance(one, str) else getattr(one, "__name__", repr(one))
+
+said = {}
+try:
+    spec.loader.exec_module(module)
+    for word in ("TOOL_MAP", "STAGES"):
+        value = getattr(module, word, None)
+        pairs = value.items() if hasattr(value, "items") else value or ()
+        said[word] = [
+            (str(getattr(key, "value", key)), tool(one) if word == "TOOL_MAP" else
+             [one] if isinstance(one, str) else [str(getattr(name, "value", name)) for name in one])
+            for key, one in pairs
+        ]
+except BaseException as error:
+    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == path]
+    said = {"error": f"{type(error).__name__}: {error}", "line": lines[-1] if lines else None}
+with open(answer, "w", encoding="utf-8") as file:
+    json.dump(said, file)
+"""
 
 
 class OldTool(Struct, frozen=True, kw_only=True):
-    """An entry of `TOOL_MAP`, and where it is written. `function` is what is called in the module where that is
-    written out, else ""."""
+    """An entry of `TOOL_MAP`: its module, which may be a path, and the function that is called there, "" if it is not
+    named. `place` is where the entry is written, as far as that is known."""
 
     name: str
     module: str
@@ -38,211 +79,263 @@ class OldList(Struct, frozen=True, kw_only=True):
     place: Location
 
 
+class OldConnection(Struct, frozen=True, kw_only=True):
+    """`get_connection` of the old file. `is_context`: it is a context manager. `needs`: an argument without
+    default."""
+
+    line: int
+    is_context: bool = False
+    needs: str = ""
+
+
 class Orchestrator(Struct, frozen=True, kw_only=True):
-    """`problems` have their places."""
+    """`starts` is the line of a call at the top level that begins the work, which an import of the file would do."""
 
     path: str
-    text: str
+    starts: int | None = None
     tools: tuple[OldTool, ...] = ()
     lists: tuple[OldList, ...] = ()
-    calls: OldCalls = OldCalls()
+    connection: OldConnection | None = None
     problems: tuple[Problem, ...] = ()
 
 
-def read_orchestrator(path: str, text: str, root: str | None = None) -> Orchestrator:
-    """The modules of the project at `root` that the file imports are read too. Raises ProjectError if the text is not
-    Python or has no `TOOL_MAP`."""
+def read_orchestrator(root: str, path: str, text: str, *, asks: bool = False) -> Orchestrator:
+    """With `asks`, the file is imported in a child process. Raises ProjectError if the text is not Python, or if it
+    does not say what `TOOL_MAP` or `STAGES` is."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)
         message = f"not valid Python: {getattr(error, 'msg', error)}"
-        raise _error(
-            path, getattr(error, "lineno", None), message, "fix the syntax error"
-        ) from None
-    package = ".".join(path.split("/")[:-1])
-    imports = None if root is None else ImportedValues(read_sources(root, path))
-    values = read_values(tree, package, imports)
+        raise _error(path, line, message, "fix the syntax error") from None
+    values = _ask(root, path) if asks else {}
     problems: list[Problem] = []
-    table = _find_table(values, path)
-    tools = tuple(_read_tools(table, path, problems))
-    known = {tool.name for tool in tools}
-    lists = tuple(_read_lists(_find_lists(values, path, known, problems), known, path, problems))
-    calls = read_calls(tree)
-    if not calls.is_found:
-        message = "no call of a tool was found here, so it is not known what run() gets"
-        hint = "compare the parameters of run() with what the tools got: orch run --help shows them"
-        _add(problems, Location(path=path), message, hint)
+    found: dict[str, list[Entry]] = {}
+    for name in ("TOOL_MAP", "STAGES"):
+        changes = [node for node in ast.walk(tree) if _changes(node, name)]
+        node = _find_literal(tree, name) if len(changes) == 1 else None
+        if asks:
+            found[name] = _with_lines(values[name], node, path)
+        elif node is not None:
+            found[name] = _read_literal(node, path)
+        elif name == "TOOL_MAP" or changes:
+            raise _error(
+                path,
+                getattr(changes[0], "lineno", None) if changes else None,
+                f"{name} is not written out in {path} as a dict of strings",
+                f"orch adopt {path} --import runs the file, as an import does, and reads {name}",
+            )
+    if not found["TOOL_MAP"]:
+        message = (
+            "there is no TOOL_MAP, or it is empty: a dict from names of tools to their modules"
+        )
+        hint = 'orch adopt reads TOOL_MAP = {"parse": "src.pipeline.parse"} at the top level'
+        raise _error(path, None, message, hint)
+    lists = found.get("STAGES", [])
+    if not lists:
+        hint = 'orch adopt reads STAGES = {"ingest": ["parse"]} at the top level'
+        message = "no STAGES was found, so all tools are in one stage"
+        problems.append(adopt_problem(Location(path=path), message, hint))
+    tools = tuple(_read_tools(found["TOOL_MAP"], problems))
+    functions = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
     return Orchestrator(
-        path=path, text=text, tools=tools, lists=lists, calls=calls, problems=tuple(problems)
+        path=path,
+        starts=next(_find_starts(tree, functions), None),
+        tools=tools,
+        lists=tuple(_read_lists(lists, {tool.name for tool in tools}, problems)),
+        connection=_find_connection(tree),
+        problems=tuple(problems),
     )
 
 
-def _find(values: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Any]:
-    """The last value that one of `names` has, at the top level or in a class, and the name; known ones go first."""
-    for name in names:
-        found = [(key, one) for key, one in values.items() if key.rpartition(".")[2] == name]
-        known = [one for one in found if isinstance(one[1], dict | list)]
-        if known or found:
-            return (known or found)[-1]
-    return "", None
+def search_folders(path: str) -> list[str]:
+    """The folders in which the file at `path` finds modules, relative to the root."""
+    return list(dict.fromkeys([os.path.dirname(path) or ".", ".", "src"]))
 
 
-def _find_table(values: Mapping[str, Any], path: str) -> Mapping[Any, Any]:
-    """`TOOL_MAP`. Raises ProjectError where there is none, or none that the source says."""
-    name, table = _find(values, TOOL_NAMES)
-    if isinstance(table, list):  # names of modules
-        table = {
-            Text(str(one).rpartition(".")[2], line_of(one, 1) or 1, path_of(one, "")): one
-            for one in table
-            if isinstance(one, str)
-        }
-    if isinstance(table, dict) and table:
-        return table
-    example = 'TOOL_MAP = {"parse": "src.pipeline.parse"}'
-    if isinstance(table, Unknown | Ref):
-        message = f"{name} cannot be read from the source: {_written(table)}"
-        hint = f"write it out for orch adopt: {example}"
-        raise _error(path_of(table, path), table.line, message, hint)
-    message = "no TOOL_MAP was found: a dict from the names of tools to their modules"
-    for other, value in values.items():
-        if isinstance(value, dict) and value and all(_is_module(one) for one in value.values()):
-            hint = f"{other} looks like one: rename it to TOOL_MAP"
-            raise _error(path, line_of(next(iter(value)), 1), message, hint)
-    hint = f'orch adopt reads {example} and STAGES = {{"ingest": ["parse"]}}, at the top level or in a class'
-    raise _error(path, None, message, hint)
+def adopt_problem(place: Location, message: str, hint: str = "") -> Problem:
+    """A warning of `orch adopt`."""
+    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
 
 
-def _is_module(value: object) -> bool:
-    return isinstance(value, Text) and re.fullmatch(r"\w+(\.\w+)+", value) is not None
+# Literals.
 
 
-def _find_lists(
-    values: Mapping[str, Any], path: str, tools: set[str], problems: list[Problem]
-) -> Mapping[Any, Any]:
-    """`STAGES`, also where it is a list of pairs."""
-    name, lists = _find(values, _LIST_NAMES)
-    if isinstance(lists, list) and all(isinstance(one, list) and len(one) == 2 for one in lists):
-        lists = dict(lists) if all(isinstance(one[0], str) for one in lists) else lists
-    if isinstance(lists, dict):
-        return lists
-    hint = 'orch adopt reads STAGES = {"ingest": ["parse"]}'
-    if lists is not None:
-        place = Location(path=path_of(lists, path), line=line_of(lists, _first_line(lists)))
-        message = f"{name} cannot be read from the source: {_written(lists)}"
-        _add(problems, place, message, hint)
-        return {}
-    for other, value in values.items():
-        if isinstance(value, dict) and any(
-            isinstance(one, list) and one and tools.issuperset(map(str, one))
-            for one in value.values()
-        ):
-            hint = f"{other} looks like it: rename it to STAGES"
-    _add(problems, Location(path=path), "no STAGES was found, so all tools are in one stage", hint)
-    return {}
+def _find_literal(tree: ast.Module, name: str) -> ast.expr | None:
+    """The literal that `name` is assigned at the top level."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and name in _targets(statement):
+            try:
+                ast.literal_eval(statement.value or "")
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                return None
+            return statement.value
+    return None
 
 
-def _first_line(values: Any) -> int | None:
-    return line_of(values[0], None) if isinstance(values, list) and values else None
+def _targets(statement: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [one.id for one in targets if isinstance(one, ast.Name)]
 
 
-def _read_tools(table: Mapping[Any, Any], path: str, problems: list[Problem]) -> Iterator[OldTool]:
+def _changes(node: ast.AST, name: str) -> bool:
+    """Whether the node binds the name, or changes what is in its value."""
+    match node:
+        case ast.alias(name=imported, asname=known_as):
+            return (known_as or imported) == name
+        case ast.Call(func=ast.Attribute(value=owner, attr=method)):
+            return method not in _READS and _root_of(owner) == name
+        case ast.Name(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+            return _root_of(node) == name
+    return False
+
+
+def _root_of(node: ast.expr) -> str:
+    """The name with which an expression such as `STAGES["full"]` begins; "" for any other."""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _read_literal(node: ast.expr, path: str) -> list[Entry]:
+    """The entries of a dict, or of a list of pairs."""
+    try:
+        return _with_lines(list(dict(ast.literal_eval(node)).items()), node, path)
+    except (TypeError, ValueError):
+        return []
+
+
+def _with_lines(
+    pairs: Sequence[tuple[object, object]], node: ast.expr | None, path: str
+) -> list[Entry]:
+    """Each entry with its line, where the source has them one by one."""
+    items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+    lines = [getattr(one, "lineno", None) for one in items]
+    lines = lines if len(lines) == len(pairs) else [None] * len(pairs)
+    return [
+        (str(key), value, Location(path=path, line=line))
+        for (key, value), line in zip(pairs, lines, strict=True)
+    ]
+
+
+# Asking the file.
+
+
+def _ask(root: str, path: str) -> Mapping[str, list[tuple[object, object]]]:
+    """The values that the file has after its import. Raises ProjectError."""
+    with tempfile.TemporaryDirectory(prefix="orch-adopt-") as folder:
+        answer = os.path.join(folder, "answer.json")
+        folders = [os.path.normpath(os.path.join(root, one)) for one in search_folders(path)]
+        words = [sys.executable, "-B", "-c", _ASK, os.path.join(root, path), answer, *folders]
+        ended = subprocess.run(words, cwd=root, stdin=subprocess.DEVNULL, check=False)
+        try:
+            with open(answer, encoding="utf-8") as file:
+                said = json.load(file)
+        except (OSError, ValueError):
+            said = {"error": f"its process ended with {ended.returncode}", "line": None}
+    if "error" in said:
+        hint = 'an import must only define things: put what runs under if __name__ == "__main__":'
+        raise _error(path, said["line"], f"the file cannot be imported: {said['error']}", hint)
+    values: Mapping[str, list[tuple[object, object]]] = said
+    return values
+
+
+# The entries.
+
+
+def _read_tools(table: Sequence[Entry], problems: list[Problem]) -> Iterator[OldTool]:
     seen: dict[str, str] = {}
-    for name, value in table.items():
-        place = _place(path, name, value)
-        if not isinstance(name, str):
-            _add(
-                problems,
-                place,
-                f"the entry {_written(name)} of TOOL_MAP cannot be read from the source",
-            )
-            continue
+    for name, value, place in table:
         match value:
-            case Text():
+            case str():
                 module, _, function = value.partition(":")
-            case Ref(name=full):
-                module, function = full, "?"
-            case [Text() as module, Text() as function]:
+            case (str() as module, str() as function):
                 pass
             case _:
-                _add(
-                    problems,
-                    place,
-                    f"the module of {name} cannot be read from the source: {_written(value)}",
+                problems.append(
+                    adopt_problem(place, f"the module of {name} is not text: {value!r}")
                 )
                 continue
+        if module.endswith(".py"):
+            module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
         if module in seen:
-            _add(
-                problems,
-                place,
-                f"{name} is the same module as {seen[module]}: {module}",
-                f'a module is one tool: use {seen[module]}, or a group {name} = ["{seen[module]}"]',
+            hint = (
+                f'a module is one tool: use {seen[module]}, or a group {name} = ["{seen[module]}"]'
+            )
+            problems.append(
+                adopt_problem(place, f"{name} is the same module as {seen[module]}: {module}", hint)
             )
             continue
         seen[module] = name
-        yield OldTool(name=str(name), module=str(module), place=place, function=str(function))
+        yield OldTool(name=name, module=module, place=place, function=function)
 
 
 def _read_lists(
-    lists: Mapping[Any, Any], known: set[str], path: str, problems: list[Problem]
+    lists: Sequence[Entry], known: set[str], problems: list[Problem]
 ) -> Iterator[OldList]:
-    for name, value in lists.items():
-        place = _place(path, name, value)
-        if not isinstance(name, str) or not isinstance(value, list | dict | str):
-            _add(
-                problems,
-                place,
-                f"the list {_written(name)} of STAGES cannot be read from the source: {_written(value)}",
+    for name, value, place in lists:
+        if not isinstance(value, str | list | tuple | dict | set):
+            problems.append(
+                adopt_problem(place, f"the list {name} of STAGES is not a list: {value!r}")
             )
             continue
         tools: list[str] = []
-        for item in [value] if isinstance(value, str) else list(value):
-            where = _place(path, item, name)
-            if not isinstance(item, str):
-                _add(
-                    problems,
-                    where,
-                    f"in the list {name}: {_written(item)} cannot be read from the source",
+        for item in map(str, [value] if isinstance(value, str) else value):
+            if item not in known:
+                message = (
+                    f"in the list {name}: {item} is not in TOOL_MAP, or could not be read there"
                 )
-            elif item not in known:
-                _add(
-                    problems,
-                    where,
-                    f"in the list {name}: {item} is not in TOOL_MAP, or could not be read there",
-                )
+                problems.append(adopt_problem(place, message))
             elif item in tools:
-                _add(
-                    problems,
-                    where,
-                    f"the list {name} runs {item} twice",
-                    "orch runs a tool once in a run",
-                )
+                hint = "orch runs a tool once in a run"
+                problems.append(adopt_problem(place, f"the list {name} runs {item} twice", hint))
             else:
-                tools.append(str(item))
+                tools.append(item)
         if tools:
-            yield OldList(name=str(name), tools=tuple(tools), place=place)
+            yield OldList(name=name, tools=tuple(tools), place=place)
         else:
-            _add(problems, place, f"the list {name} has no tools")
+            problems.append(adopt_problem(place, f"the list {name} has no tools"))
 
 
-def _written(value: object) -> str:
-    match value:
-        case Unknown(text=text):
-            return text
-        case Ref(name=name):
-            return name
-    return str(value) if isinstance(value, str) else type(value).__name__
+# The rest of the file.
 
 
-def _place(path: str, *values: object) -> Location:
-    """Of the first of the values that knows its line."""
-    known = next((one for one in values if line_of(one, None) is not None), None)
-    return Location(path=path_of(known, path), line=line_of(known, 1))
+def _find_connection(tree: ast.Module) -> OldConnection | None:
+    """At the top level: defined, imported or assigned."""
+    found = None
+    for statement in tree.body:
+        match statement:
+            case ast.FunctionDef(name="get_connection", args=args, decorator_list=decorators):
+                needed = [*args.posonlyargs, *args.args]
+                needed = needed[: len(needed) - len(args.defaults)]
+                needed += [
+                    one
+                    for one, d in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+                    if d is None
+                ]
+                found = OldConnection(
+                    line=statement.lineno,
+                    is_context=any("contextmanager" in ast.unparse(one) for one in decorators),
+                    needs=needed[0].arg if needed else "",
+                )
+            case ast.Assign() | ast.AnnAssign() if "get_connection" in _targets(statement):
+                found = OldConnection(line=statement.lineno)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                if any(_changes(one, "get_connection") for one in names):
+                    found = OldConnection(line=statement.lineno)
+    return found
 
 
-def _add(problems: list[Problem], place: Location, message: str, hint: str = "") -> None:
-    problems.append(
-        Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
-    )
+def _find_starts(tree: ast.Module, functions: set[str]) -> Iterator[int]:
+    """The lines of statements at the top level that call a function of the file, or `parse_args()`."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr | ast.Assign | ast.For | ast.With | ast.Try):
+            for call in ast.walk(statement):
+                match call:
+                    case ast.Call(func=ast.Name(id=name)) if name in functions:
+                        yield statement.lineno
+                    case ast.Call(func=ast.Attribute(attr="parse_args")):
+                        yield statement.lineno
 
 
 def _error(path: str, line: int | None, message: str, hint: str) -> ProjectError:

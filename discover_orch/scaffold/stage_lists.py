@@ -65,7 +65,10 @@ def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
         kept = name
         if name == ALL_STAGES:
             kept = renamed[name] = _free_name(f"{ALL_STAGES}_list", {*lists, *tools, *stages})
-        groups[kept] = _words(members, stages, words, {*stages, *lists})
+        groups[kept] = tuple(
+            f"tool:{words[one]}" if words[one] in (*stages, *lists) else words[one]
+            for one in members
+        )
     return StageLists(stages=stages, groups=groups, added=added, renamed=renamed)
 
 
@@ -107,25 +110,6 @@ def _is_made_of_others(name: str, lists: Lists) -> bool:
         if other != name and set(members) < own and other != ALL_STAGES
     ]
     return len(parts) > 1 and set().union(*parts) == own
-
-
-def _words(
-    members: Sequence[str], stages: Lists, words: Mapping[str, str], taken: set[str]
-) -> tuple[str, ...]:
-    """Stages where whole stages follow each other, else tools."""
-    found: list[str] = []
-    place = 0
-    while place < len(members):
-        for name, tools in stages.items():
-            if tuple(members[place : place + len(tools)]) == tools and len(tools) > 1:
-                found.append(name)
-                place += len(tools)
-                break
-        else:
-            word = words[members[place]]
-            found.append(f"tool:{word}" if word in taken else word)
-            place += 1
-    return tuple(found)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -1,12 +1,14 @@
 """`orch adopt`: each list of a hand-written orchestrator selects the same tools in the same order afterwards.
 
-The lists are those that Python finds when it runs the old file; orch only reads it.
+The lists are those that Python finds when it runs the old file. orch reads them where they are written out, and runs
+the file only where it is told to.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,39 +114,40 @@ STAGES["reverse"] = sorted(STAGES["ingest"])
 """
     + MAIN
 )
-CLASS = """import importlib
+MODULES = """import importlib
 import sqlite3
 from contextlib import contextmanager
-import argparse
-from tasks import fetch
+from enum import Enum
+from tasks import clean, fetch
 import tasks.report
 
+class Stage(Enum):
+    INGEST = "ingest"
 
-class Orchestrator:
-    TOOL_MAP = {"fetch": fetch, "clean": "tasks.clean", "report": tasks.report}
+TOOL_MAP = {"fetch": fetch, "clean": clean.run, "report": (tasks.report.__name__, "run")}
+STAGES = [(Stage.INGEST, ("fetch", "clean")), ("report", ["report"])]
+print("it was imported")
 
-    def __init__(self):
-        self.STAGES = {"ingest": ["fetch", "clean"], "report": ["report"]}
 
-    @contextmanager
-    def get_connection(self):
-        conn = sqlite3.connect("shop.db")
-        yield conn
-        conn.close()
+@contextmanager
+def get_connection():
+    conn = sqlite3.connect("shop.db")
+    yield conn
+    conn.close()
 
-    def _run_tool(self, name, db, args):
-        importlib.import_module(self.TOOL_MAP[name]).run(db, args.first_day)
+
+def _run_tool(name, db, args):
+    importlib.import_module(TOOL_MAP[name]).run(db, args.first_day)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--first-day")
+    raise SystemExit(1)
 """
 SHAPES: dict[str, tuple[str, str]] = {
     "typical": (TYPICAL, TOOL),
     "overlapping": (OVERLAPPING, TOOL),
     "computed": (COMPUTED, TOOL),
-    "class": (CLASS, TOOL.replace("conn", "db").replace("since", "first_day")),
+    "modules": (MODULES, TOOL.replace("conn", "db").replace("since", "first_day")),
 }
 
 
@@ -154,9 +157,11 @@ def modules_of(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     before = set(sys.modules)
     try:
         old: Any = importlib.import_module("old_pipeline")
-        owner = old if hasattr(old, "TOOL_MAP") else old.Orchestrator()
-        tools = {name: getattr(one, "__name__", one) for name, one in owner.TOOL_MAP.items()}
-        return tools, owner.STAGES
+        if not isinstance(old.STAGES, dict):
+            names = ("fetch", "clean", "report")
+            tools = {name: f"tasks.{name}" for name in names}
+            return tools, {"ingest": ["fetch", "clean"], "report": ["report"]}
+        return old.TOOL_MAP, old.STAGES
     finally:
         sys.path.remove(str(root))
         for name in set(sys.modules) - before:
@@ -189,25 +194,26 @@ def build(project: Project, text: str, tool: str) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        "overlapping",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in SHAPES if one != "overlapping"),
-    ],
-)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_every_list_selects_the_same_tools_in_the_same_order(
     shape: str, project: Project, orch: Orch
 ) -> None:
     root = build(project, *SHAPES[shape])
     tools, lists = modules_of(root)
     before = {path: path.read_text() for path in root.rglob("*.py")}
-    shown = orch("adopt", "old_pipeline.py")
+    words = ["adopt", "old_pipeline.py"]
+    if shape in ("computed", "modules"):
+        refused = orch(*words)
+        assert refused.code == 2, refused.text
+        assert "TOOL_MAP is not written out in old_pipeline.py" in refused.err
+        assert "orch adopt old_pipeline.py --import runs the file" in refused.err
+        words.append("--import")
+    shown = orch(*words)
     assert {path: path.read_text() for path in root.rglob("*.py")} == before
     assert '+STAGE = "ingest"' in shown.out
     assert "+[tool.orch]" in shown.out
-    written = orch("adopt", "old_pipeline.py", "--write")
-    assert written.code == shown.code, written.text
+    written = orch(*words, "--write")
+    assert written.code == shown.code == 0, written.text
     renamed = {"full": "full_list"} if shape == "overlapping" else {}
     for name, members in lists.items():
         answer = orch("run", "-n", renamed.get(name, name), "--json")
@@ -220,27 +226,47 @@ def test_every_list_selects_the_same_tools_in_the_same_order(
         new = path.read_text().splitlines()
         kept = [line for line in new if not line.startswith(("STAGE = ", "AFTER = ", "ORCH = "))]
         assert [line for line in kept if line] == [line for line in text.splitlines() if line]
-    again = orch("adopt", "old_pipeline.py", "--check")
+    again = orch(*words, "--check")
     assert "nothing to write" in again.out
     # It begins with the numbers of tools and lists, not with an empty line.
     assert again.out[0].isdigit()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_any_lists_select_the_same_afterwards(seed: int, project: Project, orch: Orch) -> None:
+    """Also where they share tools, disagree on an order, or have the name of a tool."""
+    chance = random.Random(seed)
+    names = ("delta", "alpha", "echo", "bravo", "charlie")
+    lasts = ("delta", "alpha", "x", "x", "other")
+    folders = chance.sample("zambo", 5)
+    tools = {n: f"src.f{one}.{x}" for n, one, x in zip(names, folders, lasts, strict=True)}
+    words = ["full", *chance.sample(["ingest", "analyze", "alpha", "nightly", "all", "other"], 4)]
+    lists = {one: chance.sample(names, chance.randint(1, 5)) for one in words}
+    text = f"TOOL_MAP = {tools}\nSTAGES = {lists}\n"
+    project({"old.py": text, **{f"{one.replace('.', '/')}.py": TOOL for one in tools.values()}})
+    answer = orch("adopt", "old.py", "--write")
+    assert answer.code == 0, text + answer.text
+    for name, members in lists.items():
+        renamed = "full_list" if f"the list {name} is the group" in answer.out else name
+        planned = orch("run", "-n", renamed, "--json").json["tools"]
+        assert [one["module"] for one in planned] == [tools[one] for one in members], text
+
+
 def test_everything_runs_as_before(project: Project, orch: Orch) -> None:
     root = build(project, *SHAPES["typical"])
     (root / "old_pipeline.py").rename(root / "old pipeline.py")
-    shown = orch("adopt", "old pipeline.py").out
-    assert shown.endswith("\nwrite this with: orch adopt 'old pipeline.py' --write\n")
-    answer = orch("adopt", "old pipeline.py", "--write")
+    refused = orch("adopt", "old pipeline.py")
+    assert refused.out.endswith("\nwrite this with: orch adopt 'old pipeline.py' --write\n")
+    assert "orchconf.py cannot import get_connection() from a file of this name" in refused.err
+    (root / "old pipeline.py").rename(root / "old_pipeline.py")
+    answer = orch("adopt", "old_pipeline.py", "--write", env={"COLUMNS": "300"})
     assert (answer.code, answer.err) == (0, ""), answer.text
-    assert "--since stays, as a parameter of fetch, parse, enrich, summarize, render" in answer.out
+    assert "the parameters of run() are the flags of orch run now: --since" in answer.out
+    assert "conn comes from get_connection() of old_pipeline.py, so that file stays" in answer.out
     assert "AFTER" not in (root / "src/pipeline/parse.py").read_text()
     assert 'AFTER = "enrich"' in (root / "src/analysis/summarize.py").read_text()
     assert "ORCH" not in (root / "src/pipeline/render.py").read_text()
     assert 'stages = ["ingest", "analyze", "render"]' in (root / "pyproject.toml").read_text()
-    conf = (root / "orchconf.py").read_text()
-    assert "sys" not in conf
-    assert "argparse" not in conf
     ran = orch("run", "--since", "2024-01-31", "--json")
     assert ran.code == 0, ran.text
     assert [one["text"] for one in ran.events if one["event"] == "tool_output"] == [
@@ -250,10 +276,52 @@ def test_everything_runs_as_before(project: Project, orch: Orch) -> None:
     assert orch("check").code == 0
 
 
-def test_a_class_with_another_name_for_the_connection(project: Project, orch: Orch) -> None:
-    root = build(project, *SHAPES["class"])
-    answer = orch("adopt", "old_pipeline.py", "--write")
+def test_the_connection_is_the_old_one_with_what_its_file_does_at_the_top(
+    project: Project, orch: Orch
+) -> None:
+    """A `load_dotenv()` says which database it is."""
+    root = project(
+        {
+            "old/run_pipeline.py": """
+                import os, sqlite3
+                from dotenv import load_dotenv
+
+                load_dotenv()
+                TOOL_MAP = {"fetch": "tools.fetch"}
+                STAGES = {"ingest": ["fetch"]}
+
+                def get_connection(path=None):
+                    return sqlite3.connect(path or os.environ["SHOP_DB"])
+                """,
+            "old/dotenv.py": """
+                import os
+
+                def load_dotenv():
+                    for line in open(".env"):
+                        name, _, value = line.strip().partition("=")
+                        os.environ.setdefault(name, value)
+                """,
+            ".env": "SHOP_DB=shop.db\n",
+            "old/tools/fetch.py": "def run(conn, **kwargs):\n    conn.execute('CREATE TABLE raw (id)')\n",
+        }
+    )
+    answer = orch("adopt", "old/run_pipeline.py", "--write")
+    assert (answer.code, answer.err) == (0, ""), answer.text
+    assert "from run_pipeline import get_connection\n" in (root / "orchconf.py").read_text()
+    ran = orch("run")
+    assert ran.code == 0, ran.text
+    assert (root / "shop.db").stat().st_size > 0
+    assert not (root / "data.db").exists()
+
+
+def test_a_context_manager_and_another_name_for_the_connection(
+    project: Project, orch: Orch
+) -> None:
+    root = build(project, *SHAPES["modules"])
+    answer = orch("adopt", "old_pipeline.py", "--import", "--write")
     assert answer.code == 0, answer.text
+    assert "it was imported" in answer.err
+    assert "it was imported" not in answer.out
     ran = orch("run", "--first-day", "2024-01-31")
     assert ran.code == 0, ran.text
     assert "first_day 2024-01-31" in ran.out
@@ -262,8 +330,7 @@ def test_a_class_with_another_name_for_the_connection(project: Project, orch: Or
 
 
 def test_what_cannot_be_converted_is_said_with_its_line(project: Project, orch: Orch) -> None:
-    text = """import argparse, importlib, sqlite3
-from settings import load
+    text = """import importlib, sqlite3
 
 TOOL_MAP = {
     "fetch": "src.fetch",
@@ -271,12 +338,12 @@ TOOL_MAP = {
     "gone": "src.gone",
     "main": "src.script:main",
     "tagged": "src.tagged",
-    load("name"): "src.other",
-    "computed": load("module"),
+    "broken": "src.broken",
+    "number": 1,
 }
 STAGES = {
-    "ingest": ["fetch", "tagged", "fetch", "gone", load("tool")],
-    "other": load("list"),
+    "ingest": ["fetch", "tagged", "fetch", "nobody"],
+    "number": 1,
     "empty": [],
 }
 
@@ -285,14 +352,11 @@ def get_connection(path):
     return sqlite3.connect(path)
 
 
-def _run_tool(name, conn, args, config):
-    importlib.import_module(TOOL_MAP[name]).run(conn, config, limit=args.limit, since=args.since)
+def main():
+    importlib.import_module(TOOL_MAP["fetch"]).run(get_connection("x"))
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--limit", type=int, default=load("limit"))
-parser.add_argument("--since", default="2024-01-31")
-parser.add_argument("--verbose", action="store_true")
+main()
 """
     root = project(
         {
@@ -300,6 +364,7 @@ parser.add_argument("--verbose", action="store_true")
             "src/fetch.py": "def run(conn, config, limit=None, since=None): ...\n",
             "src/script.py": "def main(): ...\n",
             "src/tagged.py": "STAGE = 'mine'\ndef run(conn, config, *, limit: int = 3, **kwargs): ...\n",
+            "src/broken.py": "def run(conn:\n",
         }
     )
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
@@ -307,23 +372,20 @@ parser.add_argument("--verbose", action="store_true")
     assert answer.code == 4, answer.text
     assert "+++" not in answer.out
     for said in (
-        "old_pipeline.py:6: again is the same module as fetch: src.fetch",
-        "old_pipeline.py:7: the module of gone was not found: src.gone",
+        "old_pipeline.py:5: again is the same module as fetch: src.fetch",
+        "old_pipeline.py:6: the module of gone was not found: src.gone",
         "src/script.py: main has no run()",
-        "add the line: run = main",
-        "src/tagged.py:1: the module has STAGE = 'mine', not STAGE = \"ingest\"",
-        "old_pipeline.py:10: the entry load('name') of TOOL_MAP cannot be read from the source",
-        "old_pipeline.py:11: the module of computed cannot be read from the source: load('module')",
-        "old_pipeline.py:14: the list ingest runs fetch twice",
-        "old_pipeline.py:14: in the list ingest: load('tool') cannot be read",
-        "old_pipeline.py:15: the list other of STAGES cannot be read from the source: load('list')",
-        "old_pipeline.py:16: the list empty has no tools",
-        "old_pipeline.py:20: get_connection() requires the argument path",
-        "old_pipeline.py:29: the default of --limit is not known: load('limit')",
-        "src/fetch.py:1: limit of fetch was int and becomes str, because run() has no annotation for it",
-        "src/fetch.py:1: run() of fetch requires config, and no flag of old_pipeline.py gives it",
-        "src/tagged.py:2: run() got since in **kwargs; --since does not reach it",
-        "not passed on to run(), so not needed: --verbose (line 31)",
+        "with the line: run = main",
+        'src/tagged.py:1: the module has another STAGE than STAGE = "ingest"',
+        "src/broken.py:1: ",
+        "old_pipeline.py:10: the module of number is not text: 1",
+        "old_pipeline.py:13: the list ingest runs fetch twice",
+        "old_pipeline.py:13: in the list ingest: nobody is not in TOOL_MAP",
+        "old_pipeline.py:14: the list number of STAGES is not a list: 1",
+        "old_pipeline.py:15: the list empty has no tools",
+        "old_pipeline.py:19: get_connection() requires the argument path",
+        "old_pipeline.py:27: orchconf.py imports this file for get_connection(), and so runs this line too",
+        "the flags of orch run now: --config, --limit, --since",
     ):
         assert said in answer.out + answer.err, f"{said}\n{answer.text}"
     after = {
@@ -334,10 +396,57 @@ parser.add_argument("--verbose", action="store_true")
     assert after == before
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "TOOL_MAP['b'] = 'src.b'",
+        "TOOL_MAP.update(b='src.b')",
+        "TOOL_MAP = TOOL_MAP | {'b': 'src.b'}",
+        "if True:\n    TOOL_MAP = {}",
+        "from other import TOOL_MAP",
+        "def add():\n    del TOOL_MAP['a']",
+        "STAGES['late'].append('a')",
+    ],
+)
+def test_a_literal_that_is_changed_later_is_not_the_value(
+    more: str, project: Project, orch: Orch
+) -> None:
+    text = f"TOOL_MAP = {{'a': 'src.a'}}\nSTAGES = {{'late': ['a']}}\nprint(TOOL_MAP.get('a'))\n{more}\n"
+    root = project({"old.py": text, "src/a.py": TOOL})
+    answer = orch("adopt", "old.py")
+    assert answer.code == 2, answer.text
+    assert f"{'STAGES' if 'STAGES' in more else 'TOOL_MAP'} is not written out" in answer.err
+    assert "--import" in answer.err
+    (root / "old.py").write_text(
+        "TOOL_MAP = {'a': 'src.a'}\nSTAGES = {'late': ['a']}\nlist(STAGES.items())\n"
+    )
+    assert orch("adopt", "old.py").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import missing_module\n", "old.py:1: the file cannot be imported: ModuleNotFoundError"),
+        ("\n\nraise SystemExit(2)\n", "old.py:3: the file cannot be imported: SystemExit: 2"),
+        ("import os\nos._exit(7)\n", "the file cannot be imported: its process ended with 7"),
+        ("STAGES = {'a': ['b']}\n", "there is no TOOL_MAP, or it is empty"),
+        ("TOOL_MAP = 3\n", "the file cannot be imported: TypeError"),
+    ],
+)
+def test_a_file_that_cannot_be_asked_is_refused(
+    text: str, said: str, project: Project, orch: Orch
+) -> None:
+    project({"old.py": text})
+    answer = orch("adopt", "old.py", "--import", env={"COLUMNS": "300"})
+    assert answer.code == 2, answer.text
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+
+
 def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch) -> None:
     project({"a.py": "X = 1\n", "b.py": "X = (\n", "c.py": b"\xff\xfe"})
     for name, said in (
-        ("a.py", "no TOOL_MAP was found"),
+        ("a.py", "TOOL_MAP is not written out in a.py"),
         ("b.py", "b.py:1: not valid Python"),
         ("c.py", "cannot be read"),
         ("d.py", "does not exist"),
@@ -354,7 +463,9 @@ def test_settings_that_exist_are_compared_and_not_changed(project: Project, orch
     project({"pyproject.toml": settings})
     answer = orch("adopt", "old_pipeline.py")
     assert answer.code == 4
-    assert 'set there: stages = ["ingest", "analyze", "render"]' in " ".join(answer.err.split())
+    assert 'set there: [tool.orch] stages = ["ingest", "analyze", "render"]' in " ".join(
+        answer.err.split()
+    )
     assert (root / "pyproject.toml").read_text() == settings
     assert json.loads(orch("list", "--json").out)["tools"] == []
 

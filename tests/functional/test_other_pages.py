@@ -67,14 +67,14 @@ def test_the_orchestrator_of_the_page_on_adopting_is_moved_over(
         {
             "run_pipeline.py": "import argparse, importlib, sqlite3\n"
             + old
-            + "\nparser = argparse.ArgumentParser()\nparser.add_argument('--since', default='2020-01-01')\n",
+            + "\nif __name__ == '__main__':\n    parser = argparse.ArgumentParser()\n    parser.add_argument('--since')\n",
             **dict.fromkeys(("src/pipeline/fetch.py", "src/pipeline/parse.py"), tool),
             "src/analysis/summarize.py": tool,
         }
     )
     assert orch("adopt", "run_pipeline.py").code == 0
     assert orch("adopt", "run_pipeline.py", "--write").code == 0
-    assert "since 2020-01-01" in orch("run", "ingest").out
+    assert "since None" in orch("run", "ingest").out
     assert orch("run", "--since", "2024-01-31").out.count("since 2024-01-31") == 3
     assert (root / "pipeline.db").exists()
     answer = orch("run", "-n", "--json").json["tools"]
