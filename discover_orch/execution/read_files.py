@@ -81,10 +81,15 @@ class ReadFiles:
         self, key: Key, mark: str | None, seen: Observation, before: ToolResult
     ) -> tuple[str, str]:
         path = key.partition(":")[2]
+        last = before.success
+        if mark is not None and not path.endswith("-wal"):
+            # The state of most files is that of the last success: there may be many, and they are not looked at.
+            version = _known_version(key, mark, last)
+            if version and not self._may_have_changed(path, mark, seen):
+                return version, mark
         full = os.path.join(self._root, path)
         found = stat_file(full)
         current = None if found is None else build_signature(found)
-        last = before.success
         if mark is not None and current != mark:
             return self._version_of_state(key, mark, seen, last), ""
         if found is None or current is None:
@@ -120,14 +125,18 @@ class ReadFiles:
         tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
         from every content, and who made the difference is found out when they are compared."""
         path = key.partition(":")[2]
-        changed = int(mark.rpartition(" ")[2])
-        has_times = changed > 0 and seen.began[0] > 0
-        if not has_times or self.is_changed_meanwhile(path, changed, seen):
+        if self._may_have_changed(path, mark, seen):
             return UNSURE
         hashed = self._hashed.get(path)
         if hashed is not None and hashed[0] == mark:
             return hashed[1]
         return _known_version(key, mark, last) or mark
+
+    def _may_have_changed(self, path: str, mark: str, seen: Observation) -> bool:
+        """Whether a file that had this state when the tool ended may have had another one when it read it."""
+        changed = int(mark.rpartition(" ")[2])
+        has_times = changed > 0 and seen.began[0] > 0
+        return not has_times or self.is_changed_meanwhile(path, changed, seen)
 
     def is_changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
         """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with

@@ -57,7 +57,7 @@ class WorkerReader:
         self.crash = ""  # what the fault handler wrote among the messages
         self._messages, self._stop_polling = messages, stop_polling
         self._is_raw = not mark
-        self._unread = b""
+        self._unread: list[bytes] = []  # the pieces of a message that has not ended
         self._held: list[Message] = []  # messages that wait for the output before them
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
         self._progress: tuple[int | None, str] = (None, "")  # what was emitted last
@@ -101,7 +101,7 @@ class WorkerReader:
             stream.end()
         while self._read_messages():
             pass
-        self.crash += self._unread.decode("utf-8", "replace")
+        self.crash += b"".join(self._unread).decode("utf-8", "replace")
         found: list[WorkerSaid] = []
         self._emit_in_order(found)
         for stream in self._streams:
@@ -179,7 +179,11 @@ class WorkerReader:
             if data == b"":
                 self._stop_polling(self._messages)
             return False
-        *lines, self._unread = (self._unread + data).split(b"\n")
+        if b"\n" not in data:
+            self._unread.append(data)
+            return True
+        *lines, rest = b"".join((*self._unread, data)).split(b"\n")
+        self._unread = [rest]
         for line in lines:
             try:
                 message = decode_message(line)

@@ -264,12 +264,18 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
     hasher = blake2b(digest_size=16)
     started = time.time_ns()
     try:
-        with open(full, "rb", buffering=0) as file:
-            while part := file.read(CHUNK):
+        fd = os.open(
+            full, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # there may be many: no file object
+        try:
+            while part := os.read(fd, CHUNK):
                 hasher.update(part)
+            after = build_signature(os.fstat(fd))
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return ABSENT, ""
     except OSError as error:
         return f"unreadable {error.errno}", ""
     is_old = not is_racy(mark, started) and found.st_mtime_ns < started
-    return hasher.hexdigest(), mark if is_old and signature_of(full) == mark else ""
+    return hasher.hexdigest(), mark if is_old and after == mark else ""

@@ -31,6 +31,8 @@ _INDEX = "index"
 #: A file that documents are appended to is replaced when it has more bytes than this, or twice this; with long
 #: documents when it has room for so many, or twice as many.
 _LONGEST_FILE, _MOST_DOCUMENTS = 1 << 14, 8
+#: A longer document replaces the one before: each reader reads the whole file.
+_LONGEST_APPENDED = 1 << 20
 _PIECE = 4 * _LONGEST_FILE
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -152,6 +154,8 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
     each run about one of twelve, or fewer.
     """
     data = _seal(kind, document)
+    if len(data) > _LONGEST_APPENDED:
+        return replace_file(path, data)
     least = max(_LONGEST_FILE, _MOST_DOCUMENTS * len(data))
     limit = least + zlib.crc32(os.fsencode(path)) % least
     try:
@@ -255,10 +259,10 @@ def _read_whole(path: str) -> bytes:
     fd = open_nonblocking(path, os.O_RDONLY)
     try:
         data = os.read(fd, _PIECE)
-        if len(data) == _PIECE:
-            while more := os.read(fd, _PIECE):
-                data += more
-        return data
+        if len(data) < _PIECE:
+            return data
+        with open(fd, "rb", buffering=0, closefd=False) as file:
+            return data + file.readall()
     finally:
         os.close(fd)
 

@@ -127,8 +127,9 @@ class Channel:
     def _flush(self) -> None:
         data, self._unsent = self._unsent, b""
         try:
-            while data:
-                data = data[os.write(self._messages, data) :]
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._messages, rest) :]
         except BrokenPipeError:
             pass
 
