@@ -3,7 +3,8 @@
 Python has no audit event for this. `os.environ` encodes each name before it looks it up, with a function that is an
 attribute of the mapping: replacing that function changes nothing that a program can notice. The calling code decides
 what counts. Where the project copies the whole environment, or has a library look a name up, the parent finds out what
-its code means.
+its code means. The parent also says what the value is, so a variable that code of the project sets counts with the
+value that it had before.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ class EnvironmentReads:
         self.names: dict[str, None] = {}
         self.asked: dict[str, None] = {}  # by a library that code of the project has called
         self.has_copied = False  # code of the project went through all names, also in a library
-        self._changed: set[str] = set()  # set or deleted by the tool
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
         self._project = project
@@ -62,7 +62,6 @@ class EnvironmentReads:
         self.names.clear()
         self.asked.clear()
         self.has_copied = False
-        self._changed.clear()
 
     def _follow(self, environ: Any) -> None:
         original_encode: Callable[[Any], Any] = environ.encodekey
@@ -73,8 +72,6 @@ class EnvironmentReads:
             frame = _getframe(1)
             if frame.f_code.co_name == "__getitem__":
                 self._note_lookup(os.fsdecode(encoded), frame.f_back)
-            else:
-                self._changed.add(os.fsdecode(encoded))
             return encoded
 
         def decodekey(key: Any) -> Any:
@@ -91,7 +88,7 @@ class EnvironmentReads:
         environ.encodekey, environ.decodekey = encodekey, decodekey
 
     def _note_lookup(self, name: str, frame: FrameType | None) -> None:
-        if name in IGNORED or name.startswith(OWN_PREFIX) or name in self._changed:
+        if name in IGNORED or name.startswith(OWN_PREFIX):
             return
         while frame is not None:
             code = frame.f_code

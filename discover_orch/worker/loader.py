@@ -17,7 +17,12 @@ from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import content_hash
 from discover_orch.model.search_path import EDITABLE, INSTALLED, STANDARD_LIBRARY
 from discover_orch.worker.project_code import IS_INITIALIZING, ProjectCode
-from discover_orch.worker.project_imports import EditableFinder, ProjectLoader, make_path_hook
+from discover_orch.worker.project_imports import (
+    EditableFinder,
+    Loading,
+    ProjectLoader,
+    make_path_hook,
+)
 from discover_orch.worker.protocol import Preload, Preloaded
 
 #: Loaded in every worker, or by orch itself to parse SQL: not a trace of what a tool uses. A tool that names one
@@ -103,8 +108,9 @@ def _find_shadowed(project: ProjectCode, before: Mapping[str, ModuleType]) -> tu
 class Loader:
     """Loads tools and `orchconf.py`, and records which project modules were loaded with them."""
 
-    def __init__(self, project: ProjectCode) -> None:
-        self._project = project
+    def __init__(self, project: ProjectCode, loading: Loading) -> None:
+        """`loading` is entered while a module of the project is executed."""
+        self._project, self._loading = project, loading
         self._loaded: list[Loaded] = []
         self._known_names = {"__main__", *IGNORED_MODULES}
         self._newest_module = ""  # the last of `sys.modules` at the latest report
@@ -112,8 +118,8 @@ class Loader:
     def install(self) -> None:
         """Put the project first on `sys.path`, and load its modules with this loader."""
         sys.path[:0] = self._project.pythonpath
-        sys.path_hooks.insert(0, make_path_hook(self._project, self._record))
-        EditableFinder(self._project, self._record).install()
+        sys.path_hooks.insert(0, make_path_hook(self._project, self._record, self._loading))
+        EditableFinder(self._project, self._record, self._loading).install()
         for path in [path for path in sys.path_importer_cache if self._project.includes(path)]:
             del sys.path_importer_cache[path]
 
@@ -145,7 +151,7 @@ class Loader:
         known = sys.modules.get(CONF_MODULE)
         if known is not None and _is_same(getattr(known, "__file__", None), path):
             return known
-        loader = ProjectLoader(CONF_MODULE, path, self._record)
+        loader = ProjectLoader(CONF_MODULE, path, self._record, self._loading)
         spec = importlib.util.spec_from_file_location(CONF_MODULE, path, loader=loader)
         assert spec is not None
         module = importlib.util.module_from_spec(spec)

@@ -1,7 +1,8 @@
 """Restores the state of the process after each tool: working directory, environment, signals, logging, warnings.
 
 Modules are not restored, since the tools of a worker share them and their contents. Only those that orch itself
-needs come back if a tool removes them.
+needs come back if a tool removes them. What a module of the project changes while it is loaded, or a resource while it
+is opened, stays for all tools of the worker, since that happens once: `load_dotenv()`, `logging.basicConfig()`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from _signal import getsignal  # type: ignore[import-not-found]  # without the e
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 # The signals that programs handle. SIGHUP is missing: see `child_processes.end_with_parent`.
@@ -35,40 +37,45 @@ class ProcessState:
         self._modules = sys.modules.copy()
         self._crash_fd = crash_fd
         self._environ = os.environ
-        self._variables = os.environ.copy()
-        # Comparing the mapping itself would decode every variable, after every tool.
-        self._raw = getattr(os.environ, "_data", None)
-        self._raw_before = None if self._raw is None else dict(self._raw)
         self._handlers = [(int(number), getsignal(number)) for number in SIGNALS]
         self._umask = os.umask(0o022)
         os.umask(self._umask)
-        self._recursion_limit = sys.getrecursionlimit()
-        self._hooks = (sys.excepthook, sys.unraisablehook, sys.displayhook)
         self._trace = (sys.gettrace(), sys.getprofile())
-        self._warnings: Any = None
-        self._log: Any = None
+        self._lasting = self._read_lasting()
+        self._is_loading = False
 
     def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        self._log = _read_logging()
         sys.argv = ["orch"]
 
     def __exit__(self, *details: object) -> None:
         sys.settrace(self._trace[0])
         sys.setprofile(self._trace[1])
-        sys.setrecursionlimit(self._recursion_limit)
-        sys.excepthook, sys.unraisablehook, sys.displayhook = self._hooks
         self._restore_signals()
-        self._restore_environment()
+        if os.environ is not self._environ:
+            os.environ = self._environ  # noqa: B003
+        self._restore_lasting()
         with contextlib.suppress(OSError):  # the root is gone: the next tool will fail
             os.chdir(self._root)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
-        if "logging" in sys.modules:  # before `catch_warnings` restores `showwarning`
-            sys.modules["logging"].captureWarnings(False)
-        self._warnings.__exit__(*details)
-        _restore_logging(self._log)
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around what runs once for all tools: what it changes is what the next ones start with."""
+        if self._is_loading:  # a module imports another one
+            yield
+            return
+        self._is_loading = True
+        before = self._read_lasting()
+        try:
+            yield
+        finally:
+            self._is_loading = False
+            after = self._read_lasting()
+            if after != before:
+                self._lasting = {
+                    name: _merge(self._lasting[name], before[name], after[name]) for name in after
+                }
 
     def restore_modules(self) -> None:
         """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""
@@ -83,57 +90,97 @@ class ProcessState:
             if handler is not None and getsignal(number) != handler:
                 signal.signal(number, handler)
 
-    def _restore_environment(self) -> None:
-        if os.environ is not self._environ:
-            os.environ = self._environ  # noqa: B003
-        is_same = (
-            self._environ == self._variables if self._raw is None else self._raw == self._raw_before
-        )
-        if not is_same:
-            self._environ.clear()
-            self._environ.update(self._variables)
+    def _read_lasting(self) -> dict[str, Any]:
+        """What code that runs once can change for all tools."""
+        return {
+            # Not the mapping itself, which would decode every variable.
+            "variables": dict(vars(self._environ)["_data"]),
+            "recursion": sys.getrecursionlimit(),
+            "hooks": [sys.excepthook, sys.unraisablehook, sys.displayhook],
+            "filters": warnings.filters[:],
+            "showing": [warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")],
+            **_read_logging(),
+        }
+
+    def _restore_lasting(self) -> None:
+        then, now = self._lasting, self._read_lasting()
+        if now == then:
+            return
+        if now["variables"] != then["variables"]:
+            os.environb.clear()
+            os.environb.update(then["variables"])
+        sys.setrecursionlimit(then["recursion"])
+        sys.excepthook, sys.unraisablehook, sys.displayhook = then["hooks"]
+        if "logging" in sys.modules:
+            _restore_logging(then)
+        if now["filters"] != then["filters"]:
+            warnings.resetwarnings()  # so that Python forgets what it has decided by them
+            warnings.filters[:] = then["filters"]  # type: ignore[index]
+        warnings.showwarning, vars(warnings)["_showwarnmsg_impl"] = then["showing"]
 
 
-def _read_logging() -> Any:
-    """The configuration of logging; None where it is not imported."""
+def _read_logging() -> dict[str, Any]:
+    """The configuration of logging. Where it is not imported, as it is after the import."""
     logging = sys.modules.get("logging")
     if logging is None:
-        return None
+        return {
+            "handlers": [],
+            "level": 30,
+            "disable": 0,
+            "off": False,
+            "log_filters": [],
+            "loggers_off": set(),
+            "captures": False,
+        }
     root = logging.root
-    return (
-        root.handlers[:],
-        root.level,
-        root.manager.disable,
-        root.disabled,
-        root.filters[:],
-        _find_disabled(root),
-    )
+    return {
+        "handlers": root.handlers[:],
+        "level": root.level,
+        "disable": root.manager.disable,
+        "off": root.disabled,
+        "log_filters": root.filters[:],
+        "loggers_off": _find_disabled(root),
+        "captures": vars(logging).get("_warnings_showwarning") is not None,
+    }
 
 
-def _restore_logging(before: Any) -> None:
-    logging = sys.modules.get("logging")
-    if logging is None:
-        return
-    fresh: Any = [], logging.WARNING, logging.NOTSET, False, [], set()
-    handlers, level, disable, disabled, filters, off = before or fresh
+def _restore_logging(then: dict[str, Any]) -> None:
+    logging: Any = sys.modules["logging"]
     root = logging.root
-    if root.handlers != handlers:
-        root.handlers[:] = handlers
-    if root.level != level:
-        root.setLevel(level)
-    if root.manager.disable != disable:
-        logging.disable(disable)
-    root.disabled = disabled
-    root.filters[:] = filters
-    for one in _find_disabled(root) - off:
+    logging.captureWarnings(then["captures"])
+    root.handlers[:] = then["handlers"]
+    if root.level != then["level"]:
+        root.setLevel(then["level"])
+    if root.manager.disable != then["disable"]:
+        logging.disable(then["disable"])
+    root.disabled = then["off"]
+    root.filters[:] = then["log_filters"]
+    for one in _find_disabled(root) - then["loggers_off"]:
         one.disabled = False
 
 
 def _find_disabled(root: Any) -> set[Any]:
-    """The disabled loggers. Only `logging.config` disables loggers, all that it finds."""
-    if "logging.config" not in sys.modules:
-        return set()
-    return {one for one in root.manager.loggerDict.values() if getattr(one, "disabled", False)}
+    """The disabled loggers, as `logging.config` disables all that it finds."""
+    return {one for one in [*root.manager.loggerDict.values()] if getattr(one, "disabled", False)}
+
+
+def _merge(base: Any, before: Any, after: Any) -> Any:
+    """`base` with what differs between `before` and `after`. These differ from `base` where `run()` has changed
+    something before it imports a module."""
+    if base == before:
+        return after
+    if before == after:
+        return base
+    if isinstance(base, dict):
+        removed = before.keys() - after.keys()
+        changed = {name: one for name, one in after.items() if before.get(name) != one}
+        return {name: one for name, one in (base | changed).items() if name not in removed}
+    if isinstance(base, set):
+        return (base - (before - after)) | (after - before)
+    if isinstance(base, list):
+        new = [one for one in after if one not in before]
+        return [*new, *(one for one in base if one in after or one not in before)]
+    return after
 
 
 def find_threads() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -34,14 +35,17 @@ HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
 COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
 Record = Callable[[str, str, bytes], None]  # called with a module, its path and its source
+Loading = Callable[[], AbstractContextManager[None]]  # is entered while a module is executed
 _unwritten: dict[str, tuple[bytes, CodeType]] = {}  # bytecode files, each with its header
 
 
-def make_path_hook(project: ProjectCode, record: Record) -> Callable[[str], ProjectFinder]:
+def make_path_hook(
+    project: ProjectCode, record: Record, loading: Loading
+) -> Callable[[str], ProjectFinder]:
     """The path hook: a finder for a folder of the project; ImportError for any other path."""
 
     def make_loader(name: str, path: str) -> ProjectLoader:
-        return ProjectLoader(name, path, record)
+        return ProjectLoader(name, path, record, loading)
 
     def make_finder(path: str) -> ProjectFinder:
         if not project.includes(os.path.abspath(path)) or not os.path.isdir(path):
@@ -72,12 +76,12 @@ class ProjectFinder(FileFinder):
 class EditableFinder:
     """Finds what setuptools' finders of editable packages find, and has it loaded as a module of the project."""
 
-    def __init__(self, project: ProjectCode, record: Record) -> None:
+    def __init__(self, project: ProjectCode, record: Record, loading: Loading) -> None:
         self._finders: list[Any] = [
             one for one in sys.meta_path if getattr(one, "__module__", "").startswith(EDITABLE)
         ]
         self._project = project
-        self._record = record
+        self._record, self._loading = record, loading
 
     def install(self) -> None:
         if self._finders:
@@ -91,7 +95,7 @@ class EditableFinder:
             if spec is not None:
                 file = spec.origin or ""
                 if type(spec.loader) is SourceFileLoader and self._project.includes(file):
-                    spec.loader = ProjectLoader(fullname, file, self._record)
+                    spec.loader = ProjectLoader(fullname, file, self._record, self._loading)
                 return spec
         return None
 
@@ -99,9 +103,13 @@ class EditableFinder:
 class ProjectLoader(SourceFileLoader):
     """Loads a module from its current source bytes."""
 
-    def __init__(self, fullname: str, path: str, record: Record) -> None:
+    def __init__(self, fullname: str, path: str, record: Record, loading: Loading) -> None:
         super().__init__(fullname, path)
-        self._record = record
+        self._record, self._loading = record, loading
+
+    def exec_module(self, module: ModuleType) -> None:
+        with self._loading():
+            super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.path
@@ -117,6 +125,12 @@ class ProjectLoader(SourceFileLoader):
                 _unwritten[cached] = header, code
         self._record(fullname, path, source)
         return code
+
+
+# Python leaves frames of the import system out of tracebacks, by the names of their files.
+ProjectLoader.exec_module.__code__ = ProjectLoader.exec_module.__code__.replace(
+    co_filename="<frozen importlib._bootstrap_external>"
+)
 
 
 def _read_again(path: str) -> bytes:

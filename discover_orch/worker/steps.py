@@ -115,7 +115,8 @@ class Worker:
         os.environ[INSIDE] = prepare.root
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
         self._search_path = project.search_path  # until it is reported
-        self._loader = Loader(project)
+        self._baseline = ProcessState(prepare.root, channel.messages_fd)
+        self._loader = Loader(project, self._baseline.loading)
         self._loader.install()
         self._observer = None
         if prepare.observes:
@@ -124,7 +125,6 @@ class Worker:
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
-        self._baseline = ProcessState(prepare.root, channel.messages_fd)
         self._resources = Resources(
             root=prepare.root,
             database=prepare.database,
@@ -329,7 +329,8 @@ class Worker:
             positional_only = signature.positional_only
         if order.arguments:
             named.update(call(convert_arguments, order.arguments))
-        named.update(self._resources.open(self._asked_for))
+        with self._baseline.loading():
+            named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
         self._resources.begin_transaction(

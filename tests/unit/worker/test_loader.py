@@ -11,6 +11,7 @@ import py_compile
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def _fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def install(root: Path, *pythonpath: str) -> Loader:
     folders = [str(root / one) if one else str(root) for one in pythonpath or ("",)]
-    loader = Loader(ProjectCode(str(root), folders))
+    loader = Loader(ProjectCode(str(root), folders), nullcontext)
     loader.install()
     return loader
 
@@ -164,7 +165,10 @@ def test_a_pythonpath_entry_outside_the_root_counts(project: Project, tmp_path: 
     root = project({"tool.py": "import beside"})
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/beside.py").write_text("")
-    loader = Loader(ProjectCode(str(root), [str(root), str(tmp_path / "lib")]))
+    loader = Loader(
+        ProjectCode(str(root), [str(root), str(tmp_path / "lib")]),
+        nullcontext,
+    )
     loader.install()
     loader.load_tool("tool", "tool.py")
     assert [path for _, path, _ in loader.drain_loaded()] == ["tool.py", "../lib/beside.py"]

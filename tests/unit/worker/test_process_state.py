@@ -180,20 +180,11 @@ def test_a_crash_after_a_tool_that_went_elsewhere_with_it_is_still_told(root: Pa
     assert (root / "elsewhere").read_text() == ""
 
 
-def test_an_environment_that_is_no_usual_one_is_put_back_too(root: Path) -> None:
-    def look(_: ProcessState) -> object:
-        os.environ = {"ONLY": "this"}  # type: ignore[assignment]  # noqa: B003
-        baseline = ProcessState(str(root), os.open(os.devnull, os.O_WRONLY))
-        run_tool(baseline, "os.environ['NEW'] = '1'; del os.environ['ONLY']")
-        return os.environ
-
-    assert in_process(root, look) == "{'ONLY': 'this'}"
-
-
 def test_logging_that_a_tool_was_the_first_to_import_is_as_new(root: Path) -> None:
-    def look(baseline: ProcessState) -> object:
+    def look(_: ProcessState) -> object:
         for name in [name for name in sys.modules if name.partition(".")[0] == "logging"]:
             del sys.modules[name]
+        baseline = ProcessState(str(root), os.open(os.devnull, os.O_WRONLY))
         run_tool(
             baseline,
             """
@@ -219,8 +210,9 @@ def test_a_tool_that_needs_no_logging_does_not_import_it(root: Path) -> None:
 
 
 def test_a_logger_that_was_off_before_stays_off(root: Path) -> None:
-    def look(baseline: ProcessState) -> object:
+    def look(_: ProcessState) -> object:
         logging.getLogger("orch.tests.off").disabled = True
+        baseline = ProcessState(str(root), os.open(os.devnull, os.O_WRONLY))
         run_tool(baseline, "logging.config.dictConfig({'version': 1})")
         return logging.getLogger("orch.tests.off").disabled
 
