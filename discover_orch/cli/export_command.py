@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import cast
 
 import click
 
@@ -14,18 +13,11 @@ from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader, project_view
-from discover_orch.render.style import clean, one_line
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.style import clean
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
-from discover_orch.scaffold.schedule import (
-    Kind,
-    Schedule,
-    build_files,
-    check_ages,
-    read_minutes,
-)
-
-#: Where each file goes by default, relative to the root.
-_FOLDERS = {"github": ".github/workflows"}
+from discover_orch.scaffold.schedule import EVERY, build_files
+from discover_orch.state.git_files import find_repository
 
 
 @click.command("export", short_help="Write a schedule for cron, systemd or GitHub.")
@@ -35,8 +27,8 @@ _FOLDERS = {"github": ".github/workflows"}
     "--every",
     default="1h",
     show_default=True,
-    metavar="TIME",
-    help="How often to run: 15m, 6h, 1d.",
+    type=click.Choice([*EVERY]),
+    help="How often to run.",
 )
 @click.option("--write", is_flag=True, help="Write the file instead of printing it.")
 @common_options
@@ -46,69 +38,55 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     GitHub workflow. It needs no orch daemon: "max_age" in a tool says how old its result may be.
 
     --write creates the file in the project: crontab, orch-NAME.service and orch-NAME.timer, or
-    .github/workflows/orch.yml.
+    .github/workflows/orch.yml, which stands at the root of the git repository.
     """
     view = project_reader.read_project(context.start, context.folder, os.environ)
-    # A mistake is found now, not at night.
+    # A mistake in a target is found now, not at night.
     chosen = project_view.select_targets(view, targets).tools if targets else view.registry.order
-    minutes = read_minutes(every)
-    context.console.problems(check_ages((view.registry.tools[one] for one in chosen), minutes))
-    root, has_own = view.project.root, uses_get_connection(view.registry, view.project)
-    database = "" if has_own else find_file(view.project.database)
-    schedule = Schedule(
+    root = view.project.root
+    repository = find_repository(root) or root
+    script = os.path.join(os.path.dirname(sys.executable), "orch")
+    is_script = os.access(script, os.X_OK)
+    if any(one in f"{root}{sys.executable}{''.join(targets)}" for one in "\n\r"):
+        raise OrchUsage("a path has a line break", "rename it: such a file cannot express it")
+    files = build_files(
+        kind,
         root=root,
-        name=os.path.basename(root) or "project",
-        command=_find_command(),
-        folders=(os.path.dirname(sys.executable),),
+        every=every,
+        command=(script,) if is_script else (sys.executable, "-m", "discover_orch"),
+        path=f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin",
         targets=targets,
-        minutes=minutes,
-        database="" if os.path.isabs(database) else database,
-        has_own_connection=has_own,
-        requirements=_find_install(root),
+        made=_find_made(view, chosen),
+        folder=os.path.relpath(root, repository),
+        install=_find_install(root),
     )
-    files = build_files(cast(Kind, kind), schedule)
-    folder = _FOLDERS.get(kind, "")
-    if not write:
-        for name, text in files.items():
-            heading = f"# {name}\n" if len(files) > 1 else ""
-            context.console.out(heading + clean(text) + ("\n" if heading else ""))
-        return ExitCode.OK
+    place = repository if kind == "github" else root
     changes = []
-    for name, text in files.items():
-        path = f"{folder}/{name}" if folder else name
-        old = read_file(root, path)
-        if old is not None and old != text.encode():
+    for path, text in files.items():
+        old, new = read_file(place, path), text.encode(errors="surrogateescape")
+        if write and old not in (None, new):
             raise OrchUsage(f"{path} already exists", "remove it first, or print without --write")
-        changes += [FileChange(path=path, old=old, new=text.encode(errors="surrogateescape"))]
-    write_changes(root, changes)
-    show_changes(context, tuple(changes))
-    context.console.out(f"\nnext: {_next_step(kind, list(files))}\n")
+        changes.append(FileChange(path=path, old=old, new=new))
+        if not write:
+            context.console.out(f"# {path}\n{clean(text)}\n" if kind == "systemd" else clean(text))
+    if write:
+        write_changes(place, changes)
+        show_changes(context, tuple(changes))
     return ExitCode.OK
 
 
-def _find_command() -> tuple[str, ...]:
-    """The words that start this orch from anywhere."""
-    script = os.path.join(os.path.dirname(sys.executable), "orch")
-    return (script,) if os.access(script, os.X_OK) else (sys.executable, "-m", "discover_orch")
+def _find_made(view: ProjectView, chosen: tuple[str, ...]) -> list[str]:
+    """The database, and what the tools declare or were seen to write, below the root."""
+    flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
+    made = [path for flow in flows for path in (*flow.writes, *flow.native_writes, *flow.outputs)]
+    if not uses_get_connection(view.registry, view.project):
+        made.append(find_file(view.project.database))
+    return [path for path in made if path and path.isprintable() and not os.path.isabs(path)]
 
 
 def _find_install(root: str) -> str:
     """The command that installs what the project needs."""
-    for name, words in (
-        ("requirements.txt", "pip install discover-orch -r requirements.txt"),
-        ("pyproject.toml", "pip install discover-orch ."),
-    ):
-        data = read_file(root, name)
-        if data is not None and (name != "pyproject.toml" or b"\n[project]" in b"\n" + data):
-            return words
-    return ""
-
-
-def _next_step(kind: str, names: list[str]) -> str:
-    if kind == "cron":
-        return "crontab -l | cat - crontab | crontab -"
-    if kind == "systemd":
-        timer = one_line(names[-1])
-        files = " ".join(map(one_line, names))
-        return f"cp {files} ~/.config/systemd/user/ && systemctl --user enable --now {timer}"
-    return "commit .github/workflows/orch.yml"
+    if read_file(root, "requirements.txt") is not None:
+        return "pip install discover-orch -r requirements.txt"
+    is_package = b"\n[project]" in b"\n" + (read_file(root, "pyproject.toml") or b"")
+    return "pip install discover-orch ." if is_package else "pip install discover-orch"

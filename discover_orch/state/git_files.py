@@ -13,18 +13,23 @@ AFTER_INDEX = 0.02
 _GIT_FILE = "gitdir: "
 
 
+def find_repository(root: str) -> str | None:
+    """The folder at or above `root` that has a `.git`."""
+    folder = root
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return None
+    return folder
+
+
 def find_git_folder(root: str) -> str:
     """Where git keeps the state of the working tree around `root`: `.git` there or in a folder above it, or the folder
     that a file `.git` names, as in a linked worktree. `.git` in `root` where there is no repository."""
-    folder = root
-    while not os.path.lexists(found := os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return os.path.join(root, ".git")
-        folder = above
+    found = os.path.join(find_repository(root) or root, ".git")
     named = _read(found)
     if named.startswith(_GIT_FILE):
-        return os.path.join(folder, named.removeprefix(_GIT_FILE))
+        return os.path.join(os.path.dirname(found), named.removeprefix(_GIT_FILE))
     return found
 
 

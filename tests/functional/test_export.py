@@ -10,15 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.model.tool import Tool
-from discover_orch.scaffold.schedule import (
-    Schedule,
-    build_files,
-    check_ages,
-    cron_times,
-    read_minutes,
-)
 from tests.conftest import Orch, Project
 from tests.support.project_builder import clean_environment, run_orch
 
@@ -84,8 +75,6 @@ def test_the_line_of_the_crontab_is_what_a_shell_runs(odd_root: Path) -> None:
     assert shlex.split(rest)[1:8] == [
         *("run", "night ly", "--changed", "--if-busy", "skip", "--color", "never"),
     ]
-    if "if_busy" not in OWN_OPTIONS:
-        return
     path = next(one for one in text.splitlines() if one.startswith("PATH="))
     subprocess.run(
         ["/bin/sh", "-c", command], env={"PATH": path.partition("=")[2], "HOME": "/"}, check=True
@@ -100,6 +89,7 @@ def test_the_workflow_is_yaml_with_the_steps(project: Project, orch: Orch) -> No
     path = root / ".github/workflows/orch.yml"
     read = yaml.safe_load(path.read_text())
     assert read[True]["schedule"] == [{"cron": "0 3 * * *"}]  # YAML reads the word on as true
+    assert read["defaults"]["run"] == {"working-directory": "."}
     steps = read["jobs"]["run"]["steps"]
     assert steps[2]["run"] == "pip install discover-orch -r requirements.txt"
     assert steps[-1]["run"] == "orch run 'night ly' --changed"
@@ -113,24 +103,45 @@ def test_the_workflow_is_yaml_with_the_steps(project: Project, orch: Orch) -> No
     assert "data.db" not in orch("export", "github").out
 
 
-def test_the_workflow_keeps_no_database_whose_file_is_not_known() -> None:
+def test_a_workflow_stands_at_the_root_of_the_repository_and_keeps_what_the_tools_made(
+    project: Project, orch: Orch
+) -> None:
     yaml = pytest.importorskip("yaml")
-    known = Schedule(root="/p", name="p", command=("orch",), folders=(), database="data.db")
-    own = Schedule(root="/p", name="p", command=("orch",), folders=(), has_own_connection=True)
-    for schedule, kept in ((known, [".orch", "data.db"]), (own, [".orch"])):
-        text = build_files("github", schedule)["orch.yml"]
-        cache = yaml.safe_load(text)["jobs"]["run"]["steps"][3]
-        assert cache["with"]["path"].split() == kept
-        assert ("get_connection() in orchconf.py opens the database" in text) is (schedule is own)
-        assert "# orch is not on the package index yet: replace discover-orch" in text
+    root = project(
+        {
+            ".git/HEAD": "ref: refs/heads/main\n",
+            "jobs/shop/orch.toml": "",
+            "jobs/shop/src/fetch.py": """
+                import os
+                STAGE = "ingest"
+                ORCH = {"outputs": "late/*.csv"}
+
+                def run():
+                    os.makedirs("late"); open("late/a.csv", "w").close()
+                    os.makedirs("parts"); open("report.html", "w").close()
+                    for number in range(30):
+                        open(f"parts/{number}.json", "w").close()
+                """,
+            "jobs/shop/src/other.py": "STAGE = 'render'\ndef run(): open('other.txt', 'w')\n",
+        }
+    )
+    shop = root / "jobs/shop"
+    assert run_orch(shop, "run").code == 0
+    assert run_orch(shop, "export", "github", "fetch", "--write").code == 0
+    assert not (shop / ".github").exists()
+    read = yaml.safe_load((root / ".github/workflows/orch-shop.yml").read_text())
+    assert read["defaults"]["run"] == {"working-directory": "jobs/shop"}
+    assert read["jobs"]["run"]["steps"][3]["with"]["path"].split() == [
+        f"jobs/shop/{one}"
+        for one in (".orch", "data.db", "late/*.csv", "late/a.csv", "parts/*.json", "report.html")
+    ]
 
 
 def test_a_mistake_is_found_before_anything_is_written(project: Project, orch: Orch) -> None:
     root = project(PIPELINE)
     before = sorted(os.listdir(root))
     for words, said in {
-        "cron --every 7m": "the runs would not be evenly spaced",
-        "cron --every often": "error: --every often: not a time such as 15m or 6h\n",
+        "cron --every 7m": "'7m' is not one of",
         "systemd nope": 'unknown target "nope"',
         "launchd": "'launchd' is not one of",
     }.items():
@@ -138,41 +149,3 @@ def test_a_mistake_is_found_before_anything_is_written(project: Project, orch: O
         assert answer.code == 2, answer.text
         assert said in answer.err
     assert sorted(set(os.listdir(root)) - {".orch"}) == before
-
-
-def test_an_age_that_each_run_would_just_miss_is_a_warning(project: Project, orch: Orch) -> None:
-    aged = "STAGE = 'ingest'\nORCH = {'max_age': '%s'}\ndef run(): ...\n"
-    project({"src/fetch.py": aged % "1d", "src/parse.py": aged % "23h"})
-    answer = orch("export", "cron", "--every", "1d", env={"COLUMNS": "300"})
-    assert answer.code == 0, answer.text
-    assert '"max_age" of fetch is 1d, a multiple of the time' in answer.err
-    assert 'write a little less: "max_age": "23h"' in answer.err
-    assert "parse" not in answer.err
-    for words in ("--every 15m", "--every 1d parse"):
-        assert orch("export", "cron", *words.split()).err == ""
-
-
-@pytest.mark.parametrize(
-    ("age", "every", "less"),
-    [(86400, "12h", "23h"), (3600, "1h", "55m"), (1800, "15m", "28m"), (120, "1m", "1m")],
-)
-def test_the_age_that_is_suggested_is_a_little_less(age: float, every: str, less: str) -> None:
-    tool = Tool(name="t", module="src.t", path="src/t.py", line=1, stages=("s",), max_age=age)
-    [problem] = check_ages([tool], read_minutes(every))
-    assert problem.hint == f'write a little less: "max_age": "{less}"'
-
-
-def test_times() -> None:
-    assert [
-        cron_times(read_minutes(text)) for text in ("1m", "5m", "60m", "1h", "6h", "1d", "24h")
-    ] == [
-        *(
-            "* * * * *",
-            "*/5 * * * *",
-            "0 * * * *",
-            "0 * * * *",
-            "0 */6 * * *",
-            "0 3 * * *",
-            "0 3 * * *",
-        ),
-    ]
