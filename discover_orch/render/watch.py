@@ -105,6 +105,7 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
                 "stages": list(event.stages),
                 "stale": list(event.left),
                 "stays_stale": list(event.stays_stale),
+                "blocked": dict(event.blocked),
                 "fresh": event.fresh,
                 "not_affected": event.not_affected,
                 "gone": list(event.gone),
@@ -160,6 +161,12 @@ def _changed(event: ChangesFound, style: Style) -> str:
     left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
     if event.stays_stale:
         left += f"; still stale afterwards: {names_text(event.stays_stale, MOST)}"
+    if event.blocked:
+        by = names_text([*dict.fromkeys(event.blocked.values())], MOST)
+        blocked = f"blocked by {by}: {names_text([*event.blocked], MOST)}"
+        if not event.tools:
+            return f"{what} {to} {blocked}{left}{gone}"
+        left = f"; {blocked}{left}"
     if event.action == "wait" and not event.tools:
         return f"{what} {to} {_waiting_for_fix(event.left)}{gone}"
     if not event.tools:

@@ -157,7 +157,9 @@ class LiveStatus(Status):
         concerned = self._refresh_code(before)
         changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
         outside = self._refresh_data(paths, concerned)
-        for module in concerned:
+        # The age of a success passes without an event.
+        aged = (one for one, tool in self._registry.tools.items() if tool.max_age is not None)
+        for module in (*concerned, *aged):
             self._own.pop(module, None)
         self._answer = None
         code = {f"code:{path}" for path in changed}

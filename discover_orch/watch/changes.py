@@ -125,12 +125,19 @@ class ChangeHandler:
         elif not schedule.is_running:
             wanted = [*filter(schedule.is_needed, schedule.queue)]  # also what waited for a fix
         runs = [one for one in watched.targets if one in wanted and one not in held]
+        waiting = schedule.blocked()
+        blocked = {one: by for one, by in waiting.items() if one in affected.runs}
         left, staying = schedule.find_left(runs)
+        left = [one for one in left if one not in blocked and one not in blocked.values()]
         if action == "none":
             left = []  # the run in progress may reach them
         head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
-            action = "wait" if held or watched.status.broken or watched.problems else "none"
+            action = (
+                "wait"
+                if held - waiting.keys() or watched.status.broken or watched.problems
+                else "none"
+            )
         if has_new_problems and not runs:
             return  # the problems say all that there is to say
         self._outbox.add(
@@ -142,6 +149,7 @@ class ChangeHandler:
                 stale=sum(not freshness[module].is_fresh for module in runs),
                 fresh=sum(freshness[module].is_fresh for module in affected.inside),
                 left=tuple(map(display, left)),
+                blocked={display(one): display(by) for one, by in blocked.items()},
                 stays_stale=tuple(display(module) for module in runs if module in staying),
                 not_affected=len({*watched.targets}.difference(runs, left)),
                 gone=change.gone,

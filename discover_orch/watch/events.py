@@ -43,7 +43,8 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
 
     `stages` are the affected ones: `stale` is the number of stale tools among `tools`, `fresh` that of the other tools
     of these stages. `left` are the names of stale tools that do not run, and `stays_stale` of those that run and are
-    stale after it, because a tool upstream of them does not run; `not_affected` is the number of tools that are fresh
+    stale after it, because a tool upstream of them does not run; `blocked` names the tools that do not run because of
+    a failed one, which is the value; `not_affected` is the number of tools that are fresh
     and do not run. `gone` are the names of tools that no longer exist, `deleted` those of `paths` that do not.
     """
 
@@ -55,6 +56,7 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     fresh: int = 0
     left: tuple[str, ...] = ()
     stays_stale: tuple[str, ...] = ()
+    blocked: Mapping[str, str] = field(default_factory=dict)
     not_affected: int = 0
     gone: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()

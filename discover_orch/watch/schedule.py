@@ -210,7 +210,8 @@ class Schedule:
         freshness = self._watched.status.freshness()
         for module in affected.runs:
             known = self.queue.get(module, Queued(why=""))
-            why = affected.hit.get(module) or affected.below.get(module)
+            own = known.why if known.is_hit else ""
+            why = affected.hit.get(module) or own or affected.below.get(module)
             sentences = freshness[module].sentences
             self.queue[module] = Queued(
                 why=why or (sentences[0] if sentences else "its stage is affected"),
@@ -233,18 +234,29 @@ class Schedule:
     # What waits.
 
     def held(self) -> frozenset[str]:
-        """The queued tools that wait for a file to be fixed: they import it, they are downstream of a tool that
-        cannot be found because of it, or they are downstream of a queued tool that waits and were not changed
-        themselves."""
+        """The queued tools that wait: a failed tool blocks them, or a file has to be fixed that they import, or that
+        keeps a tool upstream of them from being found or, unless they were changed themselves, from running."""
         if self._watched.problems:  # as while the configuration cannot be read
             return frozenset(self.queue)
-        own = self._cannot_run(self.queue)
+        own = self._cannot_run(self.queue) | self.blocked().keys()
         below = self._watched.registry.downstream(own) if own else frozenset()
         return frozenset(
             module
             for module, queued in self.queue.items()
             if module in own or (module in below and not queued.is_hit)
         )
+
+    def blocked(self) -> dict[str, str]:
+        """The queued tools that would use what a failed tool left, each with that tool. A key that asks for a tool
+        runs it all the same, as `orch run TOOL` does."""
+        watched = self._watched
+        found: dict[str, str] = {}
+        if self.queue and not self._is_requested:
+            for one in watched.failing:
+                if one not in self.queue:
+                    for module in watched.registry.downstream([one]) & self.queue.keys():
+                        found.setdefault(module, one)
+        return found
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -287,9 +299,9 @@ class Schedule:
     def start(self) -> dict[str, str]:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
-        self._is_requested = False
         self._add_what_was_disturbed()
         held = self.held()
+        self._is_requested = False
         started = {
             module: queued
             for module, queued in self.queue.items()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Orch, Project
 from tests.support.editors import save
+from tests.support.running import wait_until
 from tests.support.watching import ALL_IS_SEEN, Event, Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
@@ -118,6 +119,41 @@ def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
         assert watch.next_run().ended == {"c": "passed"}
         save(root / "src/a.py", tool_text(2))
         assert watch.next_run().ended == {"a": "passed", "b": "passed"}
+
+
+@pytest.mark.parametrize("scope", ["affected", "stage", "tool"])
+def test_a_tool_downstream_of_a_failed_one_is_blocked_until_that_one_has_passed(
+    project: Project, scope: str
+) -> None:
+    root, top = project(FLOW), FLOW["src/a.py"].splitlines()[0]
+    with watching(root, "s", "t", "--scope", scope) as watch:
+        save(root / "src/a.py", tool_text(1, top=top, body="open('a.txt', 'a').close(); 1 / 0"))
+        assert watch.next_run().ended["a"] == "failed"
+        bump(root, "src/c.py")
+        if scope == "stage":  # d is in the stage of c, and runs there
+            assert "c" not in watch.next_run().tools
+        else:
+            watch.wait_for("changed", tools=[], blocked={"c": "a"}, action="none")
+        watch.press("")  # the last tools again, whatever their state
+        watch.next_run()
+        bump(root, "src/c.py", 2)
+        save(root / "src/a.py", tool_text(2, top=top, body="open('a.txt', 'w').close()"))
+        while (run := watch.next_run()).ended.get("c") != "passed":
+            assert "c" not in run.ended
+        assert run.ended["a"] == "passed"
+
+
+def test_a_success_that_grows_too_old_while_nothing_changes_is_stale(
+    project: Project, orch: Orch
+) -> None:
+    """It starts no run by itself, but the line on a change counts it."""
+    aging = FLOW["src/a.py"].replace('"inputs": []', '"inputs": [], "max_age": 0.5')
+    root = project({**FLOW, "src/a.py": aging})
+    with watching(root, "s", "t") as watch:
+        wait_until(lambda: "stale" in orch("status", "a").out, "a is too old")
+        bump(root, "src/d.py")
+        watch.wait_for("changed", tools=["d"], stale=["a", "c"])
+        assert watch.next_run().tools == ("d",)
 
 
 def test_exclude_limits(project: Project) -> None:

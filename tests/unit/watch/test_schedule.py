@@ -83,6 +83,7 @@ class Scheduled:
         self.status = StatusByHand(self.registry)
         self.targets: tuple[str, ...] = self.registry.order
         self.problems: tuple[str, ...] = ()
+        self.failing: tuple[str, ...] = ()
         self.schedule = Schedule(cast(WatchedProject, self), scope, queues=queues)
 
     def is_output(self, path: str) -> bool:
