@@ -7,12 +7,17 @@ import os
 import click
 
 from discover_orch.cli.options import Context, common_options
-from discover_orch.config.file import find_lines, find_root
+from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Location, Problem, ProjectError
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import FileChange, write_changes
-from discover_orch.scaffold.first_project import build_first_project
+from discover_orch.scaffold.first_project import build_first_project, find_code
+
+_RUN = (
+    "  orch run                      run all tools\n"
+    "  orch watch                    run again what each save affects\n"
+)
 
 
 @click.command("init", short_help="Start a project: settings, two tools and a test.")
@@ -20,8 +25,8 @@ from discover_orch.scaffold.first_project import build_first_project
 @click.pass_obj
 def command(context: Context) -> int:
     """Start a project in this folder: settings in pyproject.toml, two tools with a stage each, their
-    data and a test. Files that exist are kept as they are. If the folder has tools already, only the
-    settings are added.
+    data and a test. Files that exist are kept as they are. If the folder has Python code already, only
+    the settings are added.
     """
     folder = os.path.normpath(os.path.join(context.start, context.folder or "."))
     root, config, _ = find_root(context.start, folder)
@@ -31,35 +36,27 @@ def command(context: Context) -> int:
                 code="is-project",
                 message=f"{root} is already an orch project",
                 hint="add a tool with: orch new NAME --stage STAGE",
-                location=Location(path=config, line=_header_line(root, config)),
+                location=Location(path=config),
             )
         )
-    outer, outer_config, _ = find_root(os.path.dirname(root))
-    view = project_reader.read_project(root, root, os.environ)
-    changes = build_first_project(root, view.registry)
+    code = find_code(root)
+    scanned = code if code and "src" not in code else ["src"]
+    environ = {**os.environ, "ORCH_PACKAGES": ",".join(scanned)} if code else os.environ
+    view = project_reader.read_project(root, root, environ)
+    changes = build_first_project(root, view.registry, code, scanned)
     write_changes(root, changes)
     show_changes(context, changes)
-    if outer_config is not None:
-        context.console.problems(
-            [
-                Problem(
-                    code="inside-project",
-                    message=f"this project is inside another one: {outer}",
-                    hint="orch commands in this folder use the inner one",
-                    severity="warning",
-                )
-            ]
-        )
-    found = len(view.registry.tools)
-    if found:
+    if code:
+        others = ", ".join(one for one in code if one not in scanned)
         context.console.out(
-            f"\nkept the {found} existing tools\n" if found > 1 else "\nkept the existing tool\n"
+            f"\nscanned for tools: {one_line(', '.join(scanned))} (packages in pyproject.toml)\n"
+            + (f"other folders with Python code: {one_line(others)}\n" if others else "")
+            + "a module with STAGE and run() is a tool; orch list -v shows those that nearly are\n"
         )
     context.console.out(
         "\nnext:\n"
-        "  orch run                      run all tools\n"
-        "  orch watch                    run again what each save affects\n"
-        "  orch new NAME --stage STAGE   add a tool and its test\n"
+        + (_RUN if view.registry.tools or not code else "")
+        + "  orch new NAME --stage STAGE   add a tool and its test\n"
     )
     return ExitCode.OK
 
@@ -68,11 +65,3 @@ def show_changes(context: Context, changes: tuple[FileChange, ...]) -> None:
     for change in changes:
         verb = "created" if change.is_new else "changed" if change.old != change.new else "kept"
         context.console.out(f"{verb} {one_line(change.path)}\n")
-
-
-def _header_line(root: str, config: str) -> int | None:
-    try:
-        with open(os.path.join(root, config), encoding="utf-8-sig") as file:
-            return find_lines(file.read()).get(("tool", "orch"))
-    except (OSError, ValueError):
-        return None

@@ -13,7 +13,7 @@ from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import write_changes
-from discover_orch.scaffold.new_tool import build_new_tool, find_new_problems
+from discover_orch.scaffold.new_tool import build_new_tool
 
 
 @click.command("new", short_help="Add a tool and its test.")
@@ -25,7 +25,7 @@ from discover_orch.scaffold.new_tool import build_new_tool, find_new_problems
 @click.option(
     "--package",
     metavar="PACKAGE",
-    help="The folder of the module, such as src/shop.  [default: where the tools of the stage are]",
+    help="The folder of the module, such as src/shop.  [default: where the first tool of the stage is]",
 )
 @common_options
 @click.pass_obj
@@ -44,7 +44,7 @@ def command(context: Context, name: str, stage: str, after: str | None, package:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
     now = project_reader.read_project(context.start, context.folder, os.environ)
-    context.console.problems(find_new_problems(view.registry, now.registry, name))
+    context.console.problems([one for one in now.errors if one not in view.errors])
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(

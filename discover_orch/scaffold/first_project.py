@@ -6,12 +6,15 @@ import os
 import tomllib
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
 from discover_orch.model.errors import Location, Problem, ProjectError
 from discover_orch.scaffold.files import FileChange, read_file
 from discover_orch.scaffold.toml_text import CannotEdit, append_table
 
 _STAGES = ("ingest", "report")
 _CONFIG = "pyproject.toml"
+#: Folders that usually hold no tools.
+_NO_CODE = frozenset({"tests", "test", "docs"})
 _IGNORED = ("data.db", "data.db-*", "output/", "__pycache__/")
 _FILES = {
     "src/load.py": '''\
@@ -120,25 +123,50 @@ def test_summarize_leaves_out_older_orders(
 }
 
 
-def build_first_project(root: str, registry: Registry) -> tuple[FileChange, ...]:
-    """The files to create or to extend in the folder `root`, which has no configuration of orch.
+def build_first_project(
+    root: str, registry: Registry, code: list[str], packages: list[str]
+) -> tuple[FileChange, ...]:
+    """The files to create or to extend in the folder `root`, which has no configuration of orch. `code`: its folders
+    with Python code: where there are some, no example is added. Files that exist stay as they are.
 
-    A file that exists is kept as it is. Where there are tools already, no example is added. Raises ProjectError
-    if the settings cannot be added to the pyproject.toml that exists.
-    """
-    stages = [stage.name for stage in registry.stages] or list(_STAGES)
-    found = [_configuration(root, stages)]
-    files = {} if registry.tools else _FILES
-    for path, text in files.items():
+    Raises ProjectError if the settings cannot be added to the pyproject.toml that exists."""
+    stages = [stage.name for stage in registry.stages] or ([] if code else list(_STAGES))
+    found = [_configuration(root, stages, None if packages == ["src"] else packages)]
+    for path, text in ({} if code else _FILES).items():
         if read_file(root, path) is None:
             found.append(FileChange(path=path, old=None, new=text.encode()))
     ignored = _ignore_file(root)
     return tuple(found) if ignored is None else (*found, ignored)
 
 
-def _configuration(root: str, stages: list[str]) -> FileChange:
+def find_code(root: str) -> list[str]:
+    """The folders of `root` with Python code that is no test; only "." where modules stand in `root` itself."""
+    folders = []
+    for entry in sorted(os.scandir(root), key=lambda one: one.name):
+        if entry.is_file() and _is_code(entry.name) and entry.name != "setup.py":
+            return ["."]
+        if entry.is_dir() and _is_searched(entry.path) and entry.name not in _NO_CODE:
+            for folder, inner, files in os.walk(entry.path):
+                inner[:] = [one for one in inner if _is_searched(os.path.join(folder, one))]
+                if any(map(_is_code, files)):
+                    folders.append(entry.name)
+                    break
+    return folders
+
+
+def _is_code(name: str) -> bool:
+    return name.endswith(".py") and not is_skipped_file(name)
+
+
+def _is_searched(folder: str) -> bool:
+    name = os.path.basename(folder)
+    is_hidden = name.startswith(".") or name in SKIPPED_FOLDERS
+    return not is_hidden and not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+
+
+def _configuration(root: str, stages: list[str], packages: list[str] | None) -> FileChange:
     old = read_file(root, _CONFIG)
-    table: dict[str, object] = {"stages": stages}
+    table: dict[str, object] = {"packages": packages, "stages": stages}
     if _has_src_layout(root):
         table["pythonpath"] = ["src"]
     try:
