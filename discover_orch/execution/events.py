@@ -175,6 +175,13 @@ class DebuggerOpened(Struct, frozen=True, kw_only=True):
     module: str
 
 
+class SecretFound(Struct, frozen=True, kw_only=True):
+    """A tool or a module has set a variable that holds this secret: it is masked from now on. This event never leaves
+    `execution`."""
+
+    text: str
+
+
 class DatabaseWritten(Struct, frozen=True, kw_only=True):
     """Another program has written to the SQLite database that the run uses."""
 
@@ -190,6 +197,7 @@ Event = (
     | ToolRetried
     | TransactionEnded
     | RunNote
+    | SecretFound
     | DatabaseWritten
     | Ticked
     | Suspended

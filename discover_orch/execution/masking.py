@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.events import (
@@ -18,23 +20,12 @@ from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, hide_url_passwords
 
-#: The fields of an observation whose names come from the tool.
-_NAMES = (
-    *(
-        "read",
-        "listed",
-        "missed",
-        "written",
-        "removed",
-        "folders_made",
-        "tables_read",
-        "tables_written",
-        "tables_missed",
-    ),
-    *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
-)
+#: Ends "orch cannot see everything: it ...".
+HIDDEN_NAME = "used something whose name holds a secret"
+_CONTROL = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))"
 #: Characters. Shorter texts would also match words that are no secrets.
 MIN_SECRET_LENGTH = 8
+_Part = TypeVar("_Part", bound=Struct)
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:
@@ -70,24 +61,53 @@ def _masked_end(end: ToolFinished, secrets: Sequence[str]) -> ToolFinished:
             for name, one in end.metrics.items()
         },
         notes=tuple(mask_text(note, secrets) for note in end.notes),
-        seen=end.seen and _without(end.seen, secrets),
-        setup=end.setup and _without(end.setup, secrets),
+        seen=_without(end.seen, secrets) if end.seen and secrets else end.seen,
+        setup=_without(end.setup, secrets) if end.setup and secrets else end.setup,
     )
 
 
 def secret_texts(secrets: Iterable[str]) -> tuple[str, ...]:
     """The texts to mask, the longest first, since one may be part of another. Output comes line by line, so each line
-    of a secret is one of them."""
+    of a secret is one of them. Each also as `repr` and JSON write it."""
     pieces = {piece.strip() for secret in secrets for piece in (secret, *secret.splitlines())}
-    long = (piece for piece in pieces if len(piece) >= MIN_SECRET_LENGTH)
-    return tuple(sorted(long, key=lambda piece: (-len(piece), piece)))
+    texts = {text for piece in pieces if len(piece) >= MIN_SECRET_LENGTH for text in _forms(piece)}
+    return tuple(sorted(texts, key=lambda text: (-len(text), text)))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    if secret.isascii() and secret.isprintable() and not any(one in secret for one in "\\\"'"):
+        return
+    import json  # few secrets need it
+
+    for is_ascii in (True, False):
+        yield json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
+    for write in (repr, ascii):
+        quoted = write('"' + secret)[2:-1]  # in single quotes, which are escaped
+        yield quoted
+        yield quoted.replace("\\'", "'")
 
 
 def mask_text(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
+    if secrets and "\x1b" in text:
+        text = _mask_between_controls(text, secrets)
     return hide_url_passwords(text)
+
+
+def _mask_between_controls(text: str, secrets: Sequence[str]) -> str:
+    """Masks secrets that colours and other control sequences split. The sequences stay."""
+    import re  # most output has no colours
+
+    plain = re.sub(_CONTROL, "", text)
+    for secret in secrets:
+        if secret not in plain:
+            continue
+        pattern = f"(?:{_CONTROL})*".join(map(re.escape, secret))
+        text = re.sub(pattern, lambda found: MASK + "".join(re.findall(_CONTROL, found[0])), text)
+    return text
 
 
 def _masked_metric(one: object, secrets: Sequence[str]) -> object:
@@ -98,21 +118,38 @@ def _masked_metric(one: object, secrets: Sequence[str]) -> object:
 
 
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
-    """The observation without the files and tables that have a secret in their name."""
-    if not secrets:
-        return seen
-    return replace(
-        seen,
-        **{
-            name: tuple(one for one in getattr(seen, name) if not _has_secret(one, secrets))
-            for name in _NAMES
-        },
-    )
+    """The observation without all that has a secret in its name. What is left out is a gap."""
+    kept = _without_secrets(seen, secrets)
+    return seen if kept == seen else replace(kept, gaps=(*kept.gaps, HIDDEN_NAME))
+
+
+def _without_secrets(value: _Part, secrets: Sequence[str]) -> _Part:
+    changed: dict[str, object] = {}
+    for name in value.__struct_fields__:
+        found = getattr(value, name)
+        if isinstance(found, tuple):
+            kept = [
+                _without_secrets(one, secrets) if isinstance(one, Struct) else one
+                for one in found
+                if not _has_secret(one, secrets)
+            ]
+            changed[name] = tuple(kept)
+        elif _has_secret(found, secrets):
+            changed[name] = ""
+    return replace(value, **changed)
 
 
 def _has_secret(one: object, secrets: Sequence[str]) -> bool:
-    text = one if isinstance(one, str) else str(one[0]) if isinstance(one, tuple) else ""
-    return any(secret in text for secret in secrets)
+    """Whether a name has a secret in it; of a struct, whether its own name has."""
+    if isinstance(one, tuple):
+        return any(_has_secret(part, secrets) for part in one)
+    if isinstance(one, Struct):
+        return any(
+            _has_secret(getattr(one, name), secrets)
+            for name in ("path", "name")
+            if hasattr(one, name)
+        )
+    return isinstance(one, str) and any(secret in one for secret in secrets)
 
 
 def _masked_failure(error: Failure, secrets: Sequence[str]) -> Failure:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
-from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
+from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker
 from discover_orch.execution.masking import mask_event, secret_texts
@@ -327,10 +327,15 @@ def _carry_out(
     """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
     executor is over afterwards."""
     variables = _secret_variables(recorder.environ, project.root)
-    hidden = secret_texts((*plan.secrets, *url_secrets(project.database), *variables))
+    secrets = [*plan.secrets, *url_secrets(project.database), *variables]
+    hidden = secret_texts(secrets)
     notes_before: set[Problem] = set()
     try:
         for event in events:
+            if isinstance(event, SecretFound):
+                secrets.append(event.text)
+                hidden = secret_texts(secrets)
+                continue
             masked = mask_event(event, hidden)
             if isinstance(masked, RunNote) and masked.problem.code == "conn":
                 if masked.problem in notes_before:  # another worker has said it
@@ -354,6 +359,9 @@ def _carry_out(
             executor.finish()
             while not executor.is_over:
                 for event in executor.events(0.1, requests.wake):
+                    if isinstance(event, SecretFound):
+                        secrets.append(event.text)
+                        hidden = secret_texts(secrets)
                     recorder.record(mask_event(event, hidden))
         recorder.close()
 

@@ -87,6 +87,8 @@ class AuditHook:
         self.imported: dict[str, None] = {}  # files that the import system opened
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
         self.gaps: dict[str, None] = {}  # what cannot be followed
+        #: Called with an environment variable before it is set, and its value.
+        self.note_variable: Callable[[str, str], None] = lambda name, text: None
         # As the tool wrote them, relative to the current working directory.
         self._listed: dict[str, None] = {}
         native.find_opened = self._find_opened
@@ -148,6 +150,7 @@ class AuditHook:
             "os.posix_spawn": self._on_posix_spawn,
             "pty.spawn": self._on_pty_spawn,
             "os.system": self._on_system,
+            "os.putenv": self._on_putenv,
         }
 
         def on_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -322,6 +325,9 @@ class AuditHook:
                 self._native.note_library()  # the kernel may tell which file is opened
             else:
                 self._note_connection(name, _getframe(3))
+
+    def _on_putenv(self, name: Any, value: Any) -> None:
+        self.note_variable(os.fsdecode(name), os.fsdecode(value))
 
     def _on_popen(self, program: Any, words: Any, folder: Any, environment: Any) -> None:
         self._native.note_child()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+from _thread import RLock
 
 from discover_orch.worker.capture import duplicate_fd
 from discover_orch.worker.protocol import (
@@ -40,6 +41,7 @@ class Channel:
         self._unread = b""
         self._waiting: list[Order] = []
         self._unsent = b""
+        self._lock = RLock()  # a thread of a tool may set a secret while another sends
 
     @property
     def messages_fd(self) -> int:

@@ -116,6 +116,10 @@ class Observer:
         """Whether processes of this worker's tools may be running."""
         return self._native.may_have_children()
 
+    def on_variable(self, note: Callable[[str, str], None]) -> None:
+        """`note` is called with an environment variable before it is set, and its value."""
+        self._audit.note_variable = note
+
     def before_file_events(self, wait: Callable[[], None]) -> None:
         """`wait` is called before the kernel's file events are followed."""
         self._native.before_events = wait

@@ -106,9 +106,11 @@ class ProcessState:
         then, now = self._lasting, self._read_lasting()
         if now == then:
             return
-        if now["variables"] != then["variables"]:
-            os.environb.clear()
-            os.environb.update(then["variables"])
+        for name in now["variables"].keys() - then["variables"].keys():
+            del os.environb[name]
+        for name, value in then["variables"].items():
+            if now["variables"].get(name) != value:
+                os.environb[name] = value
         sys.setrecursionlimit(then["recursion"])
         sys.excepthook, sys.unraisablehook, sys.displayhook = then["hooks"]
         if "logging" in sys.modules:

@@ -156,6 +156,12 @@ class Warned(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     hint: str = ""
 
 
+class SecretSet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Code of the user is about to set an environment variable that holds this secret."""
+
+    text: str
+
+
 class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The worker is about to commit what this step has written. If it dies before `StepFinished`, the commit may have
     happened."""
@@ -268,6 +274,7 @@ Message = (
     Preloaded
     | StepStarted
     | Warned
+    | SecretSet
     | Committing
     | ForeignWrite
     | StepFinished

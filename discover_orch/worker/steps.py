@@ -15,6 +15,7 @@ from discover_orch.databases.transactions import find_hint, is_cancelled, is_loc
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure
 from discover_orch.model.ledger import AlreadyCommitted
+from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.worker.arguments import (
     RealSignature,
     convert_arguments,
@@ -43,6 +44,7 @@ from discover_orch.worker.protocol import (
     Prepare,
     RunCommitted,
     RunStep,
+    SecretSet,
     StepFinished,
     StepStarted,
     Warned,
@@ -109,6 +111,7 @@ class Worker:
         self._is_set_up = False  # the modules and resources of the step are there
         self._is_ahead = False  # the parent may still be recording the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
+        self._told: set[str] = set()  # secrets that the parent knows from this worker
         if prepare.environment is not None and prepare.environment != os.environ:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -122,6 +125,7 @@ class Worker:
         if prepare.observes:
             self._observer = Observer(project, database, native)
             self._observer.before_file_events(self._wait_until_recorded)
+            self._observer.on_variable(self._tell_secrets)
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
@@ -382,6 +386,16 @@ class Worker:
             self._conf_error = error
             raise
         return module
+
+    def _tell_secrets(self, name: str, text: str) -> None:
+        """Code of the user sets this variable. The path of a file is no secret (`execution/session.py`)."""
+        found = find_url_passwords(text)
+        if is_secret_name(name) and not os.path.exists(os.path.join(self._root, text)):
+            found.append(text)
+        for one in found:
+            if one not in self._told and os.getpid() == self._pid:
+                self._told.add(one)
+                self._channel.send(SecretSet(text=one))
 
     def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
         """End a child process that a tool has forked and that returned from the tool."""

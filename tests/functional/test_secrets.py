@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,98 @@ def test_an_environment_variable_with_the_name_of_a_secret_is_shown_nowhere(
     assert "SORT_KEY created_at" in answer.out
     assert "APP_CREDENTIALS keys/app.json" in answer.out  # the path of a file is no secret
     assert_nowhere(answer, root)
+
+
+SETS_ITS_SECRETS = """
+    import json, logging, os, subprocess, sys
+    STAGE = "s"
+    {how}
+    def run():
+        secret = os.environ["SHOP_TOKEN"]
+        logging.warning("logged %s", secret)
+        sys.stdout.write("printed " + secret + chr(10))
+        print(repr({{"token": secret}}), json.dumps([secret]), f"{{secret!a}}", sep=chr(10))
+        print("in colour", "\\x1b[31m".join([secret[:5], secret[5:9], secret[9:]]) + "\\x1b[0m")
+        subprocess.run(["sh", "-c", 'printf "by a child %s\\n" "$SHOP_TOKEN"; echo x > "by_a_child_$SHOP_TOKEN"'])
+        for name in (secret, "other"):
+            with open(f"added_{{name}}", "a") as file:
+                file.write("x")
+            os.makedirs(f"made_{{name}}", exist_ok=True)
+        subprocess.run(["touch", "touched_" + secret])
+        if os.path.exists("fail"):
+            raise ValueError(f"refused {{secret}}")
+        return {{"used": secret}}
+    """
+
+
+@pytest.mark.parametrize("secret", [SECRET, "se'cr\"et\\\\of\\tüs-4711"], ids=["plain", "quoted"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "from dotenv import load_dotenv; load_dotenv()",
+        "os.environ['SHOP_TOKEN'] = open('secret').read()",
+        "from src import settings",
+    ],
+)
+def test_a_secret_that_the_process_sets_itself_is_shown_nowhere(
+    project: Project, orch: Orch, how: str, secret: str
+) -> None:
+    quoted = secret.replace("\\", "\\\\").replace("'", "\\'")
+    root = project(
+        {
+            ".env": f"SHOP_TOKEN='{quoted}'\n",
+            "secret": secret,
+            "src/settings.py": "import os\nos.environ.update(SHOP_TOKEN=open('secret').read())\n",
+            "src/a.py": SETS_ITS_SECRETS.format(how=how),
+            "src/b.py": SETS_ITS_SECRETS.format(how=how),
+        }
+    )
+    answers = [orch("run", "--color", "always")]
+    assert answers[0].code == 0, answers[0].text
+    shown = answers[0].out
+    for line in ("logged ***", "printed ***", "{'token': '***'}", '["***"]', "by a child ***"):
+        assert shown.count(line) == 2, shown
+    assert shown.count("in colour ***\x1b[31m\x1b[31m\x1b[0m") == 2, shown
+    project({"fail": ""})
+    answers += [orch("run", "--json"), orch("run", "--jobs", "2", "--junit", "j.xml")]
+    assert answers[1].code == answers[2].code == 1
+    answers += [orch(*words) for words in (["logs", "a"], ["status", "a"], ["report", "-o", "-"])]
+    for answer in answers:
+        for form in {
+            secret,
+            *(json.dumps(secret, ensure_ascii=one)[1:-1] for one in (True, False)),
+        }:
+            assert_nowhere(answer, root, form)
+    assert secret not in (root / "j.xml").read_text()
+
+
+def test_a_tool_of_which_a_name_is_not_kept_is_stale_when_what_is_before_it_ran(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/a.py": f"""
+                from pathlib import Path
+                STAGE = "s"
+                def run():
+                    Path("made_{SECRET}").write_text(Path("wanted").read_text())
+                """,
+            "src/b.py": f"""
+                from pathlib import Path
+                STAGE = "s"
+                AFTER = "a"
+                def run(*, api_key: str):
+                    Path("end").write_text(Path("made_{SECRET}").read_text())
+                """,
+            "wanted": "1",
+        }
+    )
+    words = ("--api-key", SECRET)
+    assert orch("run", *words).code == 0
+    (root / "wanted").write_text("2")
+    assert orch("run", "--changed", *words).code == 0
+    assert (root / "end").read_text() == "2"
+    assert orch("status", "--exit-code", *words).code == 0
 
 
 def test_a_secret_from_the_configuration_is_shown_nowhere(project: Project, orch: Orch) -> None:

@@ -20,6 +20,7 @@ from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
     RunNote,
+    SecretFound,
     ToolDeclined,
     ToolFinished,
     ToolOutput,
@@ -53,6 +54,7 @@ from discover_orch.worker.protocol import (
     Recorded,
     RunCommitted,
     RunStep,
+    SecretSet,
     StepFinished,
     StepStarted,
     Warned,
@@ -290,6 +292,8 @@ class LocalExecutor:
                 yield from self._decline([step])
             case ForeignWrite():
                 yield DatabaseWritten()
+            case SecretSet(text=text):
+                yield SecretFound(text=text)
             case Warned(message=message, hint=hint):
                 problem = Problem(code="conn", message=message, hint=hint, severity="warning")
                 yield RunNote(problem=problem)
