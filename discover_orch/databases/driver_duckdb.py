@@ -66,8 +66,8 @@ class DuckdbDriver(Driver):
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
             self._wrap(relation, name, functools.partial(_on_expressions, before))
-        for name in ("cursor", "duplicate"):  # another connection, unless orch owns the transaction
-            self._wrap(connection, name, _on_cursor)
+        for name in ("cursor", "duplicate"):
+            self._wrap(connection, name, lambda listener, _: listener.on_other_connection())
         self._wrap(connection, "commit", lambda listener, conn: listener.on_commit(conn))
         self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
 
@@ -165,11 +165,6 @@ def _on_query(listener: Listener, conn: object, query: Any, *_: Any, **__: Any) 
     if conn is not listener.conn:
         listener.on_other_connection()
     listener.on_statement(query if isinstance(query, str) else query.query)
-
-
-def _on_cursor(listener: Listener, conn: object) -> None:
-    if conn is not listener.conn or not listener.defers_commits:
-        listener.on_other_connection()
 
 
 def _on_module_query(listener: Listener, query: Any, *_: Any, **named: Any) -> None:

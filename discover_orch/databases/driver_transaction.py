@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
 CLOSED_NOTE = "closed its connection; a new one is opened for the next tool"
+ENDED_NOTE = "ended its transaction by itself"
+LEFT_OPEN_NOTE = (
+    'before it, orch rolled back what a tool with the transaction "none" had not committed'
+)
 LOST_NOTE = "the database ended its connection; a new one is opened for the next tool"
 #: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
 TRANSACTION_FAILED = 3
@@ -41,6 +45,9 @@ class Transaction:
     def begin(self) -> None:
         """Called before each tool."""
 
+    def after_error(self, texts: list[str] | None) -> None:
+        """A call of the tool has raised. `texts` are those of its statements that may have done something, or None."""
+
     def end(self, keep: bool) -> list[str]:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
@@ -66,8 +73,9 @@ class Transaction:
         """Whether `end` would commit anything; None if unknown. Asked before `end`."""
         return False
 
-    def drop_temporary_tables(self) -> None:
-        """Drop those that the tool has made. Called after `end`."""
+    def restore_connection(self) -> None:
+        """Take back what the tool has left on the connection beside its writes: temporary tables, attached databases.
+        Called after `end`."""
 
     def may_have_kept_writes(self) -> bool:
         """Whether writes of the tool may stay in the database if it fails. Asked before `end`.

@@ -111,9 +111,9 @@ class DuckdbLedger(Ledger):
     def __init__(self, conn: Any) -> None:
         super().__init__(conn)
         # As it was before anything wrapped it.
-        from discover_orch.databases.duckdb_transaction import _execute
+        from discover_orch.databases.duckdb_transaction import execute
 
-        self._execute = _execute
+        self._execute = execute
         [names] = self._execute(conn, "SELECT current_database(), current_schema()").fetchall()
         self._table = ".".join(map(_quote, (*names, OWN_TABLE)))
 

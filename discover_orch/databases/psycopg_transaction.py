@@ -159,7 +159,7 @@ class PsycopgTransaction(DriverTransaction):
                 raise
             conn.close()  # then the server rolls back
 
-    def drop_temporary_tables(self) -> None:
+    def restore_connection(self) -> None:
         is_used, self._is_used = self._is_used, False
         if not is_used or self._inner.closed:
             return

@@ -68,6 +68,8 @@ class StatementLog(TableLog):
         show_path: Callable[[str], str] = os.path.abspath,
     ) -> None:
         super().__init__()
+        #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
+        self.after_error: Callable[[list[str] | None], None] | None = None
         self._show_path = show_path
         self.conn, self._driver, self._note_files = conn, driver, note_files
         self.dialect = driver.dialect
@@ -122,6 +124,20 @@ class StatementLog(TableLog):
             self._failures[self._latest] = self._failures.get(self._latest, 0) + 1
         else:
             self._has_error = True
+        if self.after_error is not None:
+            self.after_error(self._find_done())
+
+    def _find_done(self) -> list[str] | None:
+        """The texts that may have done something in this step; None if not all are known."""
+        effects = [one for one in self._method_effects if one not in self._failures]
+        if self._has_unknown or any(one.written or one.created for one in effects):
+            return None
+        failures = self._failures
+        return [
+            text
+            for text, count in self._counts.items()
+            if count != failures.get(text) or ";" in text.strip().rstrip(";")
+        ]
 
     def on_other_connection(self) -> None:
         self.uses_other_connection = True

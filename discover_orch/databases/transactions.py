@@ -15,10 +15,12 @@ from contextlib import suppress
 from discover_orch.databases.driver_transaction import (
     AUTOCOMMIT_NOTE,
     CLOSED_NOTE,
+    LEFT_OPEN_NOTE,
     DriverTransaction,
     is_autocommit,
     read_attribute,
 )
+from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
 LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
-NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "transaction is aborted")
+NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "within a transaction")
 
 
 connect_plainly = sqlite3.connect
@@ -86,8 +88,13 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
     is_duckdb = type(error).__module__.lstrip("_").partition(".")[0] == "duckdb"
     if is_duckdb and any(one in str(error) for one in NEEDS_NO_DUCKDB_TRANSACTION):
         return (
-            "orch keeps one transaction open from the tool's first write to its end: do this "
-            'before, or set ORCH = {"transaction": "none"}'
+            "orch has begun a transaction for the tool and ends it: leave out BEGIN and COMMIT, write to one database "
+            'only, CHECKPOINT before the first write, or set ORCH = {"transaction": "none"}'
+        )
+    if is_duckdb and "transaction is aborted" in str(error):
+        return (
+            "after a failed statement DuckDB discards what the tool has written: avoid the failure, for example with "
+            'IF EXISTS or TRY_CAST, or set ORCH = {"transaction": "none"}'
         )
     code = read_attribute(read_attribute(error, "orig", error), "sqlstate", None)
     if code == LOCK_TIMEOUT:
@@ -179,7 +186,7 @@ class SqliteTransaction(Transaction):
             notes.append(CLOSED_NOTE)
         return notes
 
-    def drop_temporary_tables(self) -> None:
+    def restore_connection(self) -> None:
         """orch has dropped them. The next tool finds no database that this one has attached either."""
         if self._attached and not self._driver.is_closed:
             self._driver.detach_new(self._attached)
@@ -253,7 +260,7 @@ class UserSqliteTransaction(Transaction):
             return [AUTOCOMMIT_NOTE]
         notes = []
         if self._begun and keep and not self.conn.in_transaction:
-            notes.append("ended its transaction by itself")
+            notes.append(ENDED_NOTE)
         try:
             self.conn.commit() if keep else self.conn.rollback()
         except sqlite3.Error:
@@ -273,11 +280,6 @@ class UserSqliteTransaction(Transaction):
         except sqlite3.ProgrammingError as error:
             return "closed" in str(error)
         return False
-
-
-LEFT_OPEN_NOTE = (
-    'before it, orch rolled back what a tool with the transaction "none" had not committed'
-)
 
 
 def choose_transaction(conn: Any, mode: str) -> Transaction:

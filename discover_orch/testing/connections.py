@@ -93,8 +93,8 @@ def open_configured(
                     Problem(
                         code="not-rolled-back",
                         message=f"orch_database = configured: what is committed on this {kind} cannot be rolled back",
-                        hint="connect to SQLite, PostgreSQL (psycopg) or DuckDB, not in autocommit mode, or give "
-                        "the test its connection with a fixture named conn",
+                        hint="connect to SQLite or PostgreSQL (psycopg), not in autocommit mode, or give the test its "
+                        "connection with a fixture named conn",
                     )
                 )
             yield database

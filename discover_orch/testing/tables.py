@@ -40,7 +40,7 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     driver = find_driver_connection(conn)
     module = type(driver).__module__.lstrip("_").partition(".")[0]
     is_sqlite = isinstance(driver, sqlite3.Connection)
-    # A cursor of DuckDB is another connection, with transactions of its own, unless orch owns the transaction.
+    # A cursor of DuckDB is another connection, with transactions of its own.
     cursor = driver if module == "duckdb" else driver.cursor()
     quoted = ".".join(_quote(part) for part in name.split("."))
     if _exists(cursor, quoted, is_sqlite=is_sqlite):

@@ -7,6 +7,7 @@ from functools import partial
 
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
+    ENDED_NOTE,
     Transaction,
     WritesLost,
     choose_transaction,
@@ -27,6 +28,7 @@ SECOND_CONNECTION = (
     "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
     "writes on conn"
 )
+DUCKDB_CURSOR = "conn.cursor() of DuckDB is a second connection: use conn itself"
 
 
 class ResourceProblem(Exception):
@@ -94,7 +96,9 @@ class ToolConnection:
 
             statements = observe_statements(conn, observer.note_files, show)
             self.tables = statements
-            self.file = statements.file if statements is not None else ""
+            if statements is not None:
+                self.file = statements.file
+                statements.after_error = self._by_mode[self._mode].after_error
         if self.file:
             observer.note_database(self.file)
         if self.tables is not None:
@@ -253,11 +257,12 @@ class ToolConnection:
         is_final = keep and not self._is_held
         if is_final and before_commit and (has_record or self._has_uncommitted_writes()):
             before_commit()
-        defers_commits = self.transaction.defers_commits
+        is_owner = self.transaction.can_keep_open()
         notes = self._finish(keep)
-        if tables is not None and tables.uses_other_connection and defers_commits:
-            return [SECOND_CONNECTION, *notes]
-        if has_committed and not notes and not self._commits_by_itself:
+        if tables is not None and tables.uses_other_connection and is_owner:
+            hints = [DUCKDB_CURSOR] if tables.dialect == "duckdb" else []
+            return [SECOND_CONNECTION, *hints, *notes]
+        if has_committed and notes in ([], [ENDED_NOTE]) and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
 
@@ -279,9 +284,9 @@ class ToolConnection:
             return has_writes
         return self.tables is None or self.tables.has_written or self.tables.may_have_committed
 
-    def drop_temporary_tables(self) -> None:
+    def restore_connection(self) -> None:
         if self.transaction is not None:
-            self.transaction.drop_temporary_tables()
+            self.transaction.restore_connection()
 
     def note_setup_writes(self) -> None:
         """Writes of a resource that has just been opened stay, whatever becomes of the step."""

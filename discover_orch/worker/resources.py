@@ -151,7 +151,7 @@ class Resources:
         try:
             return self._connection.end(keep, before_commit)
         finally:
-            self._connection.drop_temporary_tables()
+            self._connection.restore_connection()
 
     def commit_run(self) -> None:
         """Commit what all tools of the run did, if it is one transaction. Raises what the commit raises; then all is
@@ -159,7 +159,7 @@ class Resources:
         try:
             self._connection.end_run(keep=True)
         finally:
-            self._connection.drop_temporary_tables()
+            self._connection.restore_connection()
 
     def holds_lock(self) -> bool:
         """Whether the database is locked for other connections only because orch has not committed yet."""

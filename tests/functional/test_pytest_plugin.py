@@ -282,18 +282,16 @@ def test_the_configured_database_is_as_before_after_the_test(pytester: pytest.Py
         conn.close()
 
 
-def test_a_connection_that_commits_at_once_is_refused(pytester: pytest.Pytester) -> None:
-    write_files(
-        pytester.path,
-        {
-            "pytest.ini": "[pytest]\norch_database = configured\n",
-            "orchconf.py": """
-                import sqlite3
-                def get_connection():
-                    return sqlite3.connect("own.db", isolation_level=None)
-                """,
-        },
-    )
+@pytest.mark.parametrize(
+    "opened",
+    ["sqlite3.connect('own.db', isolation_level=None)", "duckdb.connect('own.duckdb')"],
+)
+def test_a_connection_on_which_a_commit_is_final_is_refused(
+    pytester: pytest.Pytester, opened: str
+) -> None:
+    conf = f"import duckdb, sqlite3\ndef get_connection():\n    return {opened}\n"
+    ini = "[pytest]\norch_database = configured\n"
+    write_files(pytester.path, {"pytest.ini": ini, "orchconf.py": conf})
     result = run_tests(pytester, "def test_it(orch_conn): ...\n")
     result.assert_outcomes(errors=1)
     assert "cannot be rolled back" in result.stdout.str()
@@ -370,19 +368,6 @@ def check_driver(pytester: pytest.Pytester, conf: str, connect: Callable[[], Any
     )
     assert connection.execute(tables).fetchone() == (0,)
     connection.close()
-
-
-def test_a_configured_duckdb_is_as_before_after_the_test(pytester: pytest.Pytester) -> None:
-    conf = "import duckdb\ndef get_connection():\n    return duckdb.connect('data.duckdb')\n"
-
-    def connect() -> Any:
-        import duckdb
-
-        opened = duckdb.connect(str(pytester.path / "data.duckdb"))
-        opened.begin()
-        return opened
-
-    check_driver(pytester, conf, connect)
 
 
 def test_a_configured_postgres_is_as_before_after_the_test(

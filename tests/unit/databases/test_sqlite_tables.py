@@ -857,7 +857,7 @@ def test_between_steps_without_statements_what_others_leave_is_found_and_removed
                 conn.execute(one).fetchall()
             tables.resolve()
             transaction.end(keep=True)
-            transaction.drop_temporary_tables()
+            transaction.restore_connection()
             return tables.drain()
 
         for statements in (
