@@ -18,7 +18,8 @@ file contains the word, and `git diff` shows it for review. It does so again aft
 
 A line `...` stands for any lines. JSON (or lines of it) is compared as values: `"..."` stands for any value, a key
 `"..."` for all other keys, a last item `"..."` for all other items. Recording keeps these where they match. Times,
-durations, process ids, the version and the folder of the project (`/home/someone/project`) are normalised; nothing else.
+durations, process ids, the version, the pieces in which output comes and the folder of the project
+(`/home/someone/project`) are normalised; nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ HOME = "/home/someone"  # as long as the folder of a scene, so that lines wrap a
 VARYING_KEYS = {"time", "started", "duration", "ended", "pid"}
 VARYING = (
     (re.compile(r"\b\d+\.\d\d s\b|\b\d\d\.\d s\b"), "0.00 s"),
-    (re.compile(r"\b\d\d:\d\d:\d\d\b(\.\d+)?"), "12:34:56"),
+    (
+        re.compile(r"(?<!2024-\d\d-\d\d.)\b\d\d:\d\d:\d\d\b(\.\d+)?"),
+        "12:34:56",
+    ),  # not those of users
     (re.compile(r"(?<=\bpid )\d+|(?<=\bprocess )\d+"), "4711"),
     (re.compile(re.escape(__version__)), "VERSION"),
 )
@@ -201,13 +205,16 @@ def _run(step: Step, root: Path, home: str, server: ForkServer) -> Answer:
 
 
 def normalise(text: str, home: str) -> str:
-    text = text.replace(home, HOME)
-    for day in (datetime.datetime.now(), datetime.datetime.now(datetime.UTC)):
-        text = re.sub(rf"\b{day:%Y-%m-%d}([ T]\d\d:\d\d)?\b", "2030-12-31\\1", text)
-    text = re.sub(r"(?<=2030-12-31[ T])\d\d:\d\d", "12:34", text)
+    text = text.replace(home, HOME).replace(sys.executable, "/usr/bin/python3")
+    for day in {datetime.datetime.now().date(), datetime.datetime.now(datetime.UTC).date()}:
+        text = re.sub(rf"\b{day}([ T]\d\d:\d\d)?(?=\D|$)", _fixed_time, text)
     for pattern, instead in VARYING:
         text = pattern.sub(instead, text)
     return text.replace("\x1b", "␛")
+
+
+def _fixed_time(found: re.Match[str]) -> str:
+    return "2030-12-31" + (f"{found[1][0]}12:34" if found[1] else "")
 
 
 def render(out: str, err: str, code: int) -> str:
@@ -246,15 +253,29 @@ def read_json(text: str) -> list[Any] | None:
         return [json.loads(text)]
     except ValueError:
         pass
-    values, decoder, at = [], json.JSONDecoder(), 0
+    values: list[Any] = []
+    decoder, at = json.JSONDecoder(), 0
     try:
         while at < len(text.rstrip()):
             value, at = decoder.raw_decode(text, at)
             at = len(text) - len(text[at:].lstrip())
-            values.append(value)
+            if values and _is_more_output(value, values[-1]):
+                values[-1]["text"] += value["text"]
+            else:
+                values.append(value)
     except ValueError:
         return None
     return values
+
+
+def _is_more_output(value: Any, last: Any) -> bool:
+    """In how many pieces the output of a tool comes is up to the machine."""
+    return bool(
+        isinstance(value, dict)
+        and value.get("event") == "tool_output"
+        and [last.get(key) for key in ("event", "name", "stream")]
+        == [value.get(key) for key in ("event", "name", "stream")]
+    )
 
 
 def matches(expected: Any, value: Any) -> bool:
