@@ -8,10 +8,12 @@ each scene starts anew. The first characters of a line say what it is:
     + src/a.py     writes this file; the lines below, indented by two spaces, are its text (`+ data/` makes a folder)
     $ orch list    a command in a pipe, at 80 columns: `orch` with words and variables (`FOO=x orch run`) runs in the
                    fork server, anything else (`sed`, `rm`, pipes, `;`, `python`) in bash, which knows `orch` too
-    % orch list    the same `orch` on a terminal of 80 columns; what it wiped is left out, `␛` is an escape character
+    % orch list    the same `orch` on a terminal of 80 columns; what it wiped is left out
       text         what the command printed on stdout
     ! text         what it printed on stderr
     exit 2         its exit code, where it is not 0
+
+`␛` stands for an escape character, `␍` for a carriage return, and so on.
 
 Write the files and the commands, then `python -m tests.scenes WORD` fills in what is shown, for the scenes whose name or
 file contains the word, and `git diff` shows it for review. It does so again after a message has changed.
@@ -210,7 +212,7 @@ def normalise(text: str, home: str) -> str:
         text = re.sub(rf"\b{day}([ T]\d\d:\d\d)?(?=\D|$)", _fixed_time, text)
     for pattern, instead in VARYING:
         text = pattern.sub(instead, text)
-    return text.replace("\x1b", "␛")
+    return re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
 
 
 def _fixed_time(found: re.Match[str]) -> str:
