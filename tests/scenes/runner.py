@@ -55,6 +55,7 @@ VARYING = (
         re.compile(r"(?<!2024-\d\d-\d\d.)\b\d\d:\d\d:\d\d\b(\.\d+)?"),
         "12:34:56",
     ),  # not those of users
+    (re.compile(r"(?<=\bsince )\d\d:\d\d\b"), "12:34"),
     (re.compile(r"(?<=\bpid )\d+|(?<=\bprocess )\d+"), "4711"),
     (re.compile(re.escape(__version__)), "VERSION"),
 )

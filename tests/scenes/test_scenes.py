@@ -12,10 +12,13 @@ SCENES = [scene for path in sorted(FOLDER.glob("*.scene")) for scene in read_sce
 
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_scene(scene: Scene, fork_server: ForkServer) -> None:
+    shown = ""
     try:
         check(scene, fork_server)
     except Mismatch as mismatch:
-        pytest.fail(str(mismatch), pytrace=False)
+        shown = str(mismatch)
+    if shown:
+        pytest.fail(shown, pytrace=False)
 
 
 def test_no_two_scenes_of_a_file_have_one_name() -> None:
