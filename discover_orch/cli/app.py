@@ -83,8 +83,6 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         args = [ALIASES.get(args[0], args[0]), *args[1:]]
-        if args in (["run", "--changed"], ["status"], ["status", "--exit-code"]):
-            _answer_from_cache(ctx, args[0])
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise OrchUsage(f'"{args[0]}" is not an orch command', _suggestion(ctx, args))
         if ctx.resilient_parsing and args[0] in TARGET_COMMANDS and not _has_option_to_complete():
@@ -107,23 +105,6 @@ def _show_version(ctx: click.Context, *, is_verbose: bool) -> None:
         text = version_text()
     context: Context = ctx.ensure_object(Context)
     context.console.out(text)
-    ctx.exit(0)
-
-
-def _answer_from_cache(ctx: click.Context, command: str) -> None:
-    """Answers `orch run --changed` or `orch status` if all tools were fresh and nothing has changed since."""
-    from discover_orch.staleness.all_fresh_cache import read_all_fresh
-
-    context: Context = ctx.obj
-    stages = read_all_fresh(context.start, context.folder, os.environ)
-    if not stages:
-        return
-    from discover_orch.render.status import all_fresh_text, fresh_text
-
-    if command == "status":
-        context.console.out(fresh_text(stages, context.console.out_style))
-    else:
-        context.console.out(all_fresh_text(sum(len(names) for _, names in stages)))
     ctx.exit(0)
 
 

@@ -324,10 +324,6 @@ def _what_is_left(
         plan = left.build_resumed_plan(record)
     elif changed:
         plan = left.keep_stale(plan)
-        said = (*values.options, *values.pairs, *view.warnings, *plan.warnings)
-        is_all = len(plan.fresh) == len(view.registry.order)
-        if is_all and arguments.database is None and not said:
-            left.write_all_fresh(view.key)
     return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
 
 

@@ -74,17 +74,7 @@ def command(
         if module in chosen
     ]
     problems = (*view.errors, *view.warnings)
-    is_plain = not (
-        problems
-        or arguments.targets
-        or arguments.exclude
-        or arguments.pairs
-        or arguments.options
-        or arguments.database is not None
-    )
     is_all_fresh = all(row.freshness.is_fresh for row in rows)
-    if rows and is_plain and is_all_fresh:
-        left.write_all_fresh(view.key)
     console = context.console
     if as_json:
         console.out(json.dumps(status_document(rows)) + "\n")

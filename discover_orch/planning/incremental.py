@@ -1,11 +1,10 @@
 """What is left to run: the stale part of a plan, or what another run did not finish.
 
-Reads what is remembered of the tools, and their files. Writes only what `accept` and the caches keep.
+Reads what is remembered of the tools, and their files. Writes only what `accept` and the cache of sources keep.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 
 from msgspec.structs import replace
@@ -22,7 +21,6 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, step_versions
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
-from discover_orch.staleness.all_fresh_cache import delete_all_fresh, write_all_fresh
 from discover_orch.staleness.current import (
     CurrentState,
     Params,
@@ -61,7 +59,6 @@ class RemainingWork:
         values: GivenParams,
         scanned: ScannedFiles = NOT_SCANNED,
     ) -> None:
-        self._since = time.time_ns()
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root)
         self._current = CurrentState(
@@ -130,22 +127,6 @@ class RemainingWork:
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
         )
-
-    def write_all_fresh(self, key: str) -> None:
-        """Remembers that all tools are fresh without any option, so that the next command need not compare them."""
-        cache_key = self._current.cache_key()
-        if cache_key is None:
-            return
-        registry = self._registry
-        stages = [
-            (
-                stage.name,
-                [registry.display(one) for one in stage.tools if registry.rank[one] == place],
-            )
-            for place, stage in enumerate(registry.stages)
-        ]
-        kept = [(name, tools) for name, tools in stages if tools]
-        write_all_fresh(self._project.root, key, kept, cache_key, self._since)
 
     def _stale_upstream(
         self, chosen: list[str], freshness: Mapping[str, Freshness]
@@ -219,7 +200,6 @@ class RemainingWork:
     def accept(self, plan: Plan) -> bool:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
         present, memory = self._current, self._memory
-        delete_all_fresh(self._project.root)
         runs = find_runs(self._project.root)
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
         now = after_run(latest)

@@ -74,17 +74,6 @@ def status_text(
     return "\n".join(out) + "\n"
 
 
-def fresh_text(stages: Sequence[tuple[str, Sequence[str]]], style: Style) -> str:
-    """The same if all tools are fresh, made from the stages and the names of their tools."""
-    names = [name for _, members in stages for name in members]
-    width, state = column_width(names, style), style.paint("fresh", "green")
-    out = []
-    for stage, members in stages:
-        out.append(style.paint(one_line(stage), "cyan"))
-        out += [_line(name, width, state, style) for name in members]
-    return "\n".join([*out, f"{len(names):,} fresh"]) + "\n"
-
-
 def all_fresh_text(count: int) -> str:
     """What `orch run --changed` shows if it has nothing to do."""
     tools = "the tool is" if count == 1 else f"all {count:,} tools are"

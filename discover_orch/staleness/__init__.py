@@ -4,5 +4,5 @@ A success leaves a fingerprint: the code, parameters, files, tables and packages
 keeps it, `current` finds out what the same things are now, `compare` compares them, and `status` gives each tool its
 `Freshness`, with each reason as a sentence. `live_status` keeps that up to date for a watch. Reads and hashes; runs
 nothing. Doors: `status`, `live_status`, `change`, `memory`, `current`, `current_databases`, `fingerprint`,
-`table_keys`, `import_graph`, `all_fresh_cache`.
+`table_keys`, `import_graph`.
 """

@@ -14,10 +14,8 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.model.conventions import CONF_MODULE
-from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.all_fresh_cache import CacheKey
 from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current_databases import CurrentDatabases
 from discover_orch.staleness.environment_names import SpelledNames
@@ -172,20 +170,6 @@ class CurrentState:
     def foreign_write(self, path: str) -> float:
         """When another program wrote last to the main database (""), or to an attached file."""
         return self.databases.of(path).foreign_write
-
-    def cache_key(self) -> CacheKey | None:
-        """What was looked at to find out that all tools are fresh; None where names of files do not say it all."""
-        depends_on_time = any(tool.max_age is not None for tool in self.registry.tools.values())
-        if is_in_memory(self.database.name) or self.versions.has_matches or depends_on_time:
-            return None
-        successes = [one.success for one in self.results.values() if one.success]
-        asks_for_all = any("environ:" in one.inputs.other for one in successes)
-        return CacheKey(
-            paths=self.code.paths.union(self.databases.paths(), self.versions.paths),
-            environment=self.versions.variables,
-            variables=tuple(self.environ) if asks_for_all else (),
-            has_packages=self._packages is not None,
-        )
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""

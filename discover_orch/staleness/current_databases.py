@@ -61,11 +61,6 @@ class CurrentDatabases:
         paths = [one.removeprefix(_ATTACHED) for one in self._known if one.startswith(_ATTACHED)]
         return [self.attached(path) for path in paths]
 
-    def paths(self) -> list[str]:
-        """The files of all of them; what another program has just written may be in the `-wal` alone."""
-        files = [(one.path, one.named_file) for one in (self.main, *self.all_attached())]
-        return [path for two in files for one in two if one for path in (one, f"{one}-wal")]
-
     def state(self) -> list[tuple[int, float]]:
         """Differs once one was replaced, removed, or written by another program."""
         return [(one.number, one.foreign_write) for one in (self.main, *self.all_attached())]

@@ -70,11 +70,6 @@ class ImportGraph:
     def is_missing(self, path: str) -> bool:
         return path in self._locations.missing
 
-    @property
-    def paths(self) -> frozenset[str]:
-        """The files whose meaning was asked for, and those that are `missing`."""
-        return self.missing.union(*self._given.values())
-
     def read_code(
         self, modules: Iterable[str], *, is_tolerant: bool = False
     ) -> dict[str, CodeState]:

@@ -44,9 +44,6 @@ class Versions:
         self._hashed: dict[str, Hashed] = {}
         self._folders: dict[str, str] = {}
         self._matches: dict[str, tuple[str, ...]] = {}
-        #: What the answers so far depend on: files and folders, there or not, and the versions of variables.
-        self.paths: set[str] = set()
-        self.variables: dict[str, str] = {}
 
     def version(self, key: Key, known: str = ABSENT, known_mark: str = ABSENT) -> str:
         """The present version of a file, a folder, a glob or an environment variable. `known` is an earlier version;
@@ -68,7 +65,6 @@ class Versions:
         """The present state of a file, or of what matches a glob; ABSENT where there is none. A folder, and a link
         that leads nowhere, have the mark EXISTS."""
         kind, _, path = key.partition(":")
-        self.paths.add(path)
         if kind == "glob":
             return EXISTS if self.matches(path) else ABSENT
         return read_mark(os.path.join(self._root, path))
@@ -78,7 +74,6 @@ class Versions:
         found = self._hashed.get(path)
         if found is not None:
             return found
-        self.paths.add(path)
         full = os.path.join(self._root, path)
         now = stat_file(full)
         if now is not None and path.endswith("-wal") and not now.st_size:
@@ -97,7 +92,6 @@ class Versions:
         """The paths in a folder; ABSENT where it cannot be listed."""
         found = self._folders.get(path)
         if found is None:
-            self.paths.add(path)
             try:
                 names = os.listdir(os.path.join(self._root, path))
             except OSError:
@@ -115,13 +109,7 @@ class Versions:
                 salt = self._salt = self._salt or os.urandom(8).hex()
             text = f"{salt} {hide_url_passwords(masked_url(value)) if '://' in value else value}"
             version = f"{salt} {short_hash(text.encode('utf-8', 'surrogateescape'))}"
-        self.variables[name] = version
         return version
-
-    @property
-    def has_matches(self) -> bool:
-        """Whether the answers so far depend on what globs match, or on all files of a folder."""
-        return bool(self._matches)
 
     def matches(self, pattern: str) -> tuple[str, ...]:
         """The files that match a declared input or output now, sorted."""

@@ -36,3 +36,20 @@ def test_what_is_remembered_of_a_tool_with_many_files_does_not_grow_with_each_ru
     assert folder_size(root / ".orch/tools") < 1.1 * size
     (root / "data/a_file_with_a_rather_long_name_77.txt").write_text("xx")
     assert "a_file_with_a_rather_long_name_77.txt changed" in orch("status", "reader").out
+
+
+def test_another_server_named_by_the_environment_makes_stale_after_all_was_fresh(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": 'database = "postgresql:///shop"',
+            "src/load.py": "STAGE = 's'\ndef run(conn): ...\n",
+        }
+    )
+    here = {"PGHOST": "here"}
+    assert orch("accept", "load", env=here).code == 0
+    for _ in range(3):
+        assert orch("status", "--exit-code", env=here).code == 0
+        assert "nothing to run" in orch("run", "--changed", env=here).out
+    assert orch("status", "--exit-code", env={"PGHOST": "there"}).code == 1
