@@ -164,7 +164,7 @@ def command(
             )
         if not dry_run:
             # Before the question what is left, so that no other run changes the answer.
-            from discover_orch.cli.show_run import acquire_lock_or_skip
+            from discover_orch.cli.project_lock import acquire_lock_or_skip
 
             lock = acquire_lock_or_skip(
                 view, arguments.targets, when_busy, context.console, as_json=shown.as_json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from discover_orch import __version__
@@ -22,19 +21,16 @@ from discover_orch.execution.events import (
     Ticked,
     ToolProgress,
     event_document,
-    skipped_run_documents,
 )
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import (
     masked_url,
 )
-from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem, UsageError
+from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRenderer
-from discover_orch.state.lock import ProjectLock
-from discover_orch.worker.protocol import INSIDE
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
@@ -140,50 +136,6 @@ def _find_terminal_warning() -> tuple[Problem, ...]:
         hint = "run orch from a terminal"
         return (Problem(code="no-terminal", message=message, hint=hint, severity="warning"),)
     return ()
-
-
-class ProjectBusy(UsageError):
-    """Another run of the project is in progress."""
-
-
-def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy."""
-    root = view.project.root
-    lock = ProjectLock(root)
-    is_inside = os.environ.get(INSIDE) == root
-    holder = lock.acquire()
-    if holder is not None and waits and not is_inside:
-        console.err(f"{holder.sentence}; waiting for it to end\n")
-        holder = lock.acquire(waits=True)
-    if holder is None:
-        console.problems(lock.new_warnings())
-        return lock
-    hint = "wait for it with --wait"
-    if is_inside:
-        hint = "a tool of that run started this command: name all tools in one orch run instead"
-    raise ProjectBusy(Problem(code="locked", message=holder.sentence, hint=hint))
-
-
-def acquire_lock_or_skip(
-    view: ProjectView,
-    targets: Sequence[str],
-    when_busy: str,
-    console: Console,
-    *,
-    as_json: bool,
-) -> ProjectLock | None:
-    """The lock, or None with `when_busy` "skip" if another run holds it. "wait" waits; else raises
-    ProjectBusy."""
-    try:
-        return acquire_lock(view, waits=when_busy == "wait", console=console)
-    except ProjectBusy as busy:
-        if when_busy != "skip":
-            raise
-        said = busy.problems[0].message
-        for document in skipped_run_documents(targets, said) if as_json else ():
-            console.out(json.dumps(document) + "\n")
-        console.err(f"{said}; this one is skipped\n")
-        return None
 
 
 def write_json(console: Console, event: Event, names: dict[str, str], report: Report) -> None:

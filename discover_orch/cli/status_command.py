@@ -123,7 +123,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     the code, parameters and files as they are now. A tool whose declared output does not exist
     stays stale.
     """
-    from discover_orch.cli.show_run import acquire_lock
+    from discover_orch.cli.project_lock import acquire_lock
 
     if not arguments.targets:
         raise OrchUsage(
