@@ -47,7 +47,9 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     repository = find_repository(root) or root
     script = os.path.join(os.path.dirname(sys.executable), "orch")
     is_script = os.access(script, os.X_OK)
-    if any(one in f"{root}{sys.executable}{''.join(targets)}" for one in "\n\r"):
+    if any(
+        one in f"{root}{sys.executable}{''.join(targets)}{view.project.env_file}" for one in "\n\r"
+    ):
         raise OrchUsage("a path has a line break", "rename it: such a file cannot express it")
     files = build_files(
         kind,
@@ -59,6 +61,7 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
         made=_find_made(view, chosen),
         folder=os.path.relpath(root, repository),
         install=_find_install(root),
+        env_file=view.project.env_file,
     )
     place = repository if kind == "github" else root
     changes = []

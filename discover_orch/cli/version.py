@@ -8,7 +8,7 @@ from importlib import metadata
 
 from discover_orch import __version__
 
-REQUIRED = ("click", "msgspec", "pathspec", "rich", "watchdog")
+REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
 #: Of the extras, and what a project may bring.
 OPTIONAL = ("psycopg", "duckdb", "sqlglot", "distributed", "sqlalchemy", "pandas", "polars")
 

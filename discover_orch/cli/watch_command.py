@@ -112,7 +112,7 @@ def command(
             database=arguments.database,
         )
         settle_killed_run(context, arguments.view, settles=True)
-        watching = WatchLoop(request, options_of, dict(os.environ))
+        watching = WatchLoop(request, options_of, os.environ)
     except OrchError as error:
         if shown.as_json:
             errors = [problem_json(problem) for problem in error.problems]

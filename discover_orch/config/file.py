@@ -135,6 +135,24 @@ def resolve_packages(project: Project) -> tuple[str, ...]:
     return folders
 
 
+def find_text(config: str, data: bytes, key: str) -> str:
+    """A setting that is a text, before the project is built. "" where the file has none, or is not valid: building the
+    project reports that."""
+    try:
+        table: object = _parse(config, _decode(config, data))
+    except ProjectError:
+        return ""
+    for name in (*(() if config == OWN_FILE else SHARED_TABLE), key):
+        table = table.get(name) if isinstance(table, Mapping) else None
+    return table if isinstance(table, str) else ""
+
+
+def find_line_of(config: str, data: bytes, key: str) -> int | None:
+    """The line of a setting in the bytes of a valid file."""
+    prefix = () if config == OWN_FILE else SHARED_TABLE
+    return find_lines(_decode(config, data), prefix).get((key,))
+
+
 def find_line(project: Project, keys: KeyPath) -> int | None:
     """The line of a setting of the file; None where the file does not set it. Dashes and underscores are alike."""
     wanted = [key.replace("-", "_") for key in keys]

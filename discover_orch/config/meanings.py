@@ -16,6 +16,7 @@ MEANINGS: Mapping[str, str] = {
     "exclude": "gitignore patterns of files that are not scanned",
     "database": "the URL for `conn`, where `orchconf.py` has no `get_connection()`",
     "transaction": '`"tool"`, `"none"`, or `"run"`: one transaction for the whole run',
+    "env_file": "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set already wins",
     "ledger": "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of "
     "the project there",
     "external_writes": "what it means that another program wrote to the SQLite or DuckDB file: "

@@ -62,6 +62,7 @@ class Project(Struct, frozen=True, kw_only=True):
     database: str = "sqlite:///data.db"
     database_origin: str = "default"
     transaction: str = "tool"
+    env_file: str = ""
     ledger: str = ""
     external_writes: str = "stale"
     jobs: int = 1

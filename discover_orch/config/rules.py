@@ -238,6 +238,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "exclude": ("texts", lambda _, given: texts(given)),
     "database": ("text", _database),
     "transaction": ("text", _transaction),
+    "env_file": ("text", lambda _, given: text(given)),
     "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: count(given, least=1)),

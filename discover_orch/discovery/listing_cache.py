@@ -8,10 +8,11 @@ values, would take most of the time of a warm listing of a large project.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from discover_orch import __version__
+from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
@@ -27,13 +28,15 @@ Row = list[str]
 
 
 def open_listing(
-    start: str, explicit: str | None, environ: Mapping[str, str]
+    start: str, explicit: str | None, environ: MutableMapping[str, str]
 ) -> tuple[Index, str] | None:
     """The index of the project around `start`, or at `explicit`, with its root; None where it has to be made anew.
     Raises ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
-    key = config_key(found, read_config_bytes(root, config), environ) + flows_stamp(root)
+    data = read_config_bytes(root, config)
+    load_env_file(found, data, environ)
+    key = config_key(found, data, environ) + flows_stamp(root)
     index = open_index(root, __version__)
     return (index, root) if index is not None and is_unchanged(root, index, key) else None
 

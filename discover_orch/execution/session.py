@@ -91,9 +91,9 @@ def run_plan(
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_flow)
             if side is not None:
-                executor = _build_remote_pool(
-                    side, replace(prepare, is_one_of_several=jobs > 1), plan, registry, recorder
-                )
+                # The other machine reads its own `env_file`.
+                there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
+                executor = _build_remote_pool(side, there, plan, registry, recorder)
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
                 executor = ForkedWorkers(
@@ -384,6 +384,8 @@ def _prepare(
         post_mortem=post_mortem,
         all_frames=all_frames,
         observes=True,
+        # The worker may be older than these variables.
+        environment=dict(os.environ) if project.env_file else None,
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 
 from msgspec.structs import replace
 
 from discover_orch import __version__
+from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import (
     build_project,
     config_key,
@@ -47,16 +48,18 @@ _MOST_READ = 1_000_000
 def read_project(
     start: str,
     explicit: str | None,
-    environ: Mapping[str, str],
+    environ: MutableMapping[str, str],
     *,
     is_wide: bool = False,
     keep_code: KeepCode | None = None,
 ) -> ProjectView:
     """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
-    why modules are not tools; `keep_code` is as of `scan`. Raises ProjectError."""
+    why modules are not tools; `keep_code` is as of `scan`. `environ` gets the variables of `env_file`. Raises
+    ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
     data = read_config_bytes(root, config)
+    load_env_file(found, data, environ)
     project, warnings = build_project(found, data, environ)
     index = open_index(root, __version__)
     key = config_key(found, data, environ) + flows_stamp(root)

@@ -21,7 +21,7 @@ EVERY = {
     "1d": ("0 3 * * *", "*-*-* 03:00:00"),
 }
 _CRON = """\
-# orch, every {every}. cron sets few variables: add those that your tools read as lines NAME=VALUE here.
+# orch, every {every}. {variables}
 PATH={path}
 {cron} {line}
 """
@@ -33,8 +33,7 @@ Description=orch run --changed in {root}
 Type=oneshot
 WorkingDirectory={root}
 Environment={path}
-# Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing.
-EnvironmentFile=-{root}/.env
+{variables}
 ExecStart={command}
 """
 _TIMER = """\
@@ -70,8 +69,8 @@ jobs:
       # orch is not on the package index yet: replace discover-orch by where you install it from, such as
       # git+https://HOST/REPOSITORY or the path of a wheel in this repository.
       - run: {install}
-      # What orch remembers and what the tools made, so that only stale tools run. Add what is not known here: a
-      # database file that get_connection() opens, and files of tools that have not run here.
+{variables}      # What orch remembers and what the tools made, so that only stale tools run. Add what is not known
+      # here: a database file that get_connection() opens, and files of tools that have not run here.
       - uses: actions/cache@v4
         with:
           path: |
@@ -79,6 +78,12 @@ jobs:
           key: {name}-${{{{ github.run_id }}}}
           restore-keys: {name}-
       - run: {command}
+"""
+_ENV_FILE = """\
+      # Keep the text of {env_file}, which is not in the repository, as the secret ENV_FILE.
+      - run: {command}
+        env:
+          ENV_FILE: ${{{{ secrets.ENV_FILE }}}}
 """
 #: Files of one kind in a folder that the workflow names one by one.
 _FEW = 10
@@ -95,9 +100,11 @@ def build_files(
     made: Sequence[str],
     folder: str,
     install: str,
+    env_file: str,
 ) -> dict[str, str]:
     """The files of a schedule: name → text. `every` is a key of `EVERY`, `command` are the words that start orch,
-    `path` is the value of PATH; `made` are the files to keep; `folder` is the project, below its repository's root."""
+    `path` is the value of PATH; `made` are the files to keep; `folder` is the project, below its repository's
+    root; `env_file` is the setting."""
     cron, times = EVERY[every]
     words = ("run", *targets, "--changed")
     command = (*command, *words, "--if-busy", "skip", "--color", "never")
@@ -105,12 +112,25 @@ def build_files(
     if kind == "cron":
         line = f"cd {shlex.quote(root)} && {shlex.join(command)} >>orch.log 2>&1"
         line = line.replace("%", r"\%")  # in a crontab, % begins the standard input
-        return {"crontab": _CRON.format(every=every, path=path, cron=cron, line=line)}
+        variables = (
+            "cron sets few variables: add those that your tools read as lines NAME=VALUE here."
+        )
+        if env_file:
+            variables = f"orch reads the variables in {env_file}."
+        text = _CRON.format(every=every, variables=variables, path=path, cron=cron, line=line)
+        return {"crontab": text}
     if kind == "systemd":
         start = " ".join(_unit_word(word.replace("$", "$$")) for word in command)
         unit, path = root.replace("%", "%%"), _unit_word("PATH=" + path)
+        variables = (
+            "# Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing."
+            f"\nEnvironmentFile=-{unit}/.env"
+        )
+        if env_file:
+            variables = f"# orch reads the variables in {env_file}."
+        service = _SERVICE.format(root=unit, path=path, variables=variables, command=start)
         return {
-            f"orch-{label}.service": _SERVICE.format(root=unit, path=path, command=start),
+            f"orch-{label}.service": service,
             f"orch-{label}.timer": _TIMER.format(root=unit, every=every, times=times),
         }
     name = "orch" if folder == "." else f"orch-{label}"
@@ -119,6 +139,7 @@ def build_files(
         cron=cron,
         folder=_yaml(folder),
         install=_yaml(install),
+        variables=_make_env_file(env_file),
         cached="\n".join(f"            {folder}/{one}" for one in _fold(made)).replace(" ./", " "),
         command=_yaml(shlex.join(("orch", *words))),
     )
@@ -133,6 +154,15 @@ def _fold(paths: Sequence[str]) -> list[str]:
         kinds.setdefault(f"{folder}/*{name[name.rfind('.') :]}".lstrip("/"), []).append(path)
     folded = [found if len(found) <= _FEW else [glob] for glob, found in kinds.items()]
     return [".orch", *(one for found in folded for one in found)]
+
+
+def _make_env_file(path: str) -> str:
+    """The step of a workflow that makes the file, unless it is in the repository."""
+    if not path:
+        return ""
+    name = shlex.quote(path)
+    command = f"test -e {name} || printf '%s\\n' \"$ENV_FILE\" > {name}"
+    return _ENV_FILE.format(env_file=path, command=_yaml(command))
 
 
 def _unit_word(word: str) -> str:

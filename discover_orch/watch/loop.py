@@ -11,7 +11,7 @@ import gc
 import math
 import select
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, MutableMapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -79,7 +79,7 @@ class WatchLoop:
         self,
         request: WatchRequest,
         options_of: Callable[[Mapping[str, object]], WatchOptions],
-        environ: Mapping[str, str],
+        environ: MutableMapping[str, str],
     ) -> None:
         """`options_of` gives the options that follow from the settings in `watch`. Raises ProjectError and UsageError,
         as a run would."""
@@ -220,7 +220,7 @@ class WatchLoop:
             worker=claimed.worker,
             is_importing=claimed.is_importing,
             requests=self,
-            environment=self._environ,
+            environment=dict(self._environ),
             all_frames=self._options.all_frames,
             code=watched.status.code,
         )

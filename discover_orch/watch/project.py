@@ -7,7 +7,7 @@ read again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -42,7 +42,7 @@ from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.state.store import open_index
-from discover_orch.watch.watched_files import CONFIG_FILES, WatchedFiles
+from discover_orch.watch.watched_files import WatchedFiles, config_files
 from discover_orch.worker.protocol import Preload
 
 
@@ -56,7 +56,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
     values: GivenParams = field(default_factory=GivenParams)
     database: str | None = None
 
-    def read_project(self, environ: Mapping[str, str]) -> ProjectView:
+    def read_project(self, environ: MutableMapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
         view = project_reader.read_project(self.start, self.folder, environ)
         if view.config_errors:
@@ -69,7 +69,7 @@ class WatchedProject:
     no plan of the project as it is now: then it is an earlier one. A file that cannot be read, or a tool that is gone,
     takes nothing else away."""
 
-    def __init__(self, request: WatchRequest, environ: Mapping[str, str]) -> None:
+    def __init__(self, request: WatchRequest, environ: MutableMapping[str, str]) -> None:
         """Raises ProjectError and UsageError; later such errors are `problems`."""
         self._request, self._environ = request, environ
         self.view = request.read_project(environ)
@@ -137,7 +137,11 @@ class WatchedProject:
 
     def is_code(self, path: str) -> bool:
         """Whether it is source or configuration, not data."""
-        return path in CONFIG_FILES or path[-1:] == "/" or self.files.is_module(path)
+        return (
+            path in config_files(self.view.project)
+            or path[-1:] == "/"
+            or self.files.is_module(path)
+        )
 
     # What has changed.
 
@@ -194,7 +198,7 @@ class WatchedProject:
     def _read_again(self, paths: Collection[str]) -> Change:
         """The whole project."""
         old = self.view
-        config = tuple(path for path in paths if path in CONFIG_FILES)
+        config = tuple(path for path in paths if path in config_files(old.project))
         try:
             self.view = self._request.read_project(self._environ)
         except OrchError as error:
@@ -224,7 +228,7 @@ class WatchedProject:
 
     def _is_structural(self, path: str) -> bool:
         """Whether the tools or what the command line offers may have changed, and not only code."""
-        if path in (CONF_FILE, *CONFIG_FILES) or path[-1:] == "/":
+        if path in (CONF_FILE, *config_files(self.view.project)) or path[-1:] == "/":
             return True
         if not self.files.is_module(path) or path in self.status.broken:
             return False

@@ -32,6 +32,13 @@ from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.versions import find_data, hash_file, meets_input, read_mark
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
+
+
+def config_files(project: Project) -> tuple[str, ...]:
+    """The files that the settings of the project come from, relative to the root."""
+    return (*CONFIG_FILES, *([os.path.normpath(project.env_file)] if project.env_file else ()))
+
+
 #: More folders than this below a common one are subscribed to through that one.
 MANY_FOLDERS = 16
 
@@ -103,7 +110,7 @@ class WatchedFiles:
         self._is_ignored = build_matcher(ignored if isinstance(ignored, tuple | list) else ())
         self._watched = Watched(
             scanned=tuple(scanned_folders(project)),
-            paths=replace(paths, code=paths.code | {CONF_FILE, *CONFIG_FILES}),
+            paths=replace(paths, code=paths.code | {CONF_FILE, *config_files(project)}),
             is_excluded=build_matcher(project.exclude),
         )
         now = self._read_signatures()

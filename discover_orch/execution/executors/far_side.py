@@ -10,13 +10,14 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
 
 from msgspec.structs import replace
 
+from discover_orch.config.env_file import read_env_file
 from discover_orch.config.file import build_project, find_root, read_config_bytes
 from discover_orch.execution.executors.far_messages import (
     FarEvent,
@@ -175,8 +176,15 @@ def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
         if _hash_file(os.path.join(root, path)) != known:
             message = f"{path} is not the same on {far.host} as here"
             return Refused(message=message, hint="bring the project there up to date"), prepare
+    try:
+        variables = _read_variables(root)
+    except OrchError as error:
+        (problem, *_) = error.problems
+        return Refused(message=f"{problem.message} on {far.host}", hint=problem.hint), prepare
+    if variables != os.environ:
+        prepare = replace(prepare, environment=variables)
     if start.resolves_database:
-        url = _find_database(root)
+        url = _find_database(root, variables)
         if masked_url(url) != masked_url(prepare.database):
             message = (
                 f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here"
@@ -265,11 +273,18 @@ def _hash_file(path: str) -> str:
         return ""
 
 
-def _find_database(root: str) -> str:
+def _read_variables(root: str) -> dict[str, str]:
+    """The environment of this machine, with what the project's `env_file` adds here. Raises OrchError."""
+    found = find_root(root, root)
+    added = read_env_file(found, read_config_bytes(root, found[1]), os.environ)
+    return {**os.environ, **added}
+
+
+def _find_database(root: str, environ: Mapping[str, str]) -> str:
     """The URL that the configuration and the environment of this machine give; "" where there is none."""
     try:
         found = find_root(root, root)
-        project, _ = build_project(found, read_config_bytes(root, found[1]), os.environ)
+        project, _ = build_project(found, read_config_bytes(root, found[1]), environ)
     except OrchError:
         return ""
     return project.database

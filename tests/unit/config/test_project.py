@@ -53,6 +53,7 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         exclude = ["drafts/"]
         database = "postgresql://me@host/db"
         transaction = "none"
+        env_file = ".env"
         ledger = "penguins"
         external_writes = "ignore"
         jobs = 1
