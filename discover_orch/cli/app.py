@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discover_orch import __version__
-from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
+from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, OrchError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ COMMANDS = (
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
-#: All that they take besides options are targets. While there is no option to complete, a listing in the index knows
-#: these, and the command need not be imported.
-TARGET_COMMANDS = ("run", "watch", "status", "accept", "graph")
 _PLACES = {"accept": ("status_command", "accept_command")}
 
 
@@ -85,16 +82,7 @@ class LazyGroup(click.Group):
         args = [ALIASES.get(args[0], args[0]), *args[1:]]
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise OrchUsage(f'"{args[0]}" is not an orch command', _suggestion(ctx, args))
-        if ctx.resilient_parsing and args[0] in TARGET_COMMANDS and not _has_option_to_complete():
-            return args[0], targets_argument(click.Command(args[0])), args[1:]
         return super().resolve_command(ctx, args)
-
-
-def _has_option_to_complete() -> bool:
-    """Whether the line to complete has a word that may be an option. Shells pass the line in this variable; without it
-    that is not known."""
-    line = os.environ.get("COMP_WORDS")
-    return line is None or any(word.startswith("-") for word in line.split())
 
 
 def _show_version(ctx: click.Context, *, is_verbose: bool) -> None:
@@ -177,10 +165,6 @@ def run_command_line(
 
 
 def _run(context: Context, arguments: Sequence[str]) -> int:
-    if "_ORCH_COMPLETE" in os.environ:
-        from discover_orch.cli import bash_completion
-
-        bash_completion.register()
     try:
         code = app.main(list(arguments), prog_name="orch", standalone_mode=False, obj=context)
         if sys.stdout is not None:

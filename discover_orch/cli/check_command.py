@@ -7,13 +7,7 @@ import os
 
 import click
 
-from discover_orch.cli.options import (
-    Context,
-    OrchUsage,
-    common_options,
-    is_on_github,
-    json_option,
-)
+from discover_orch.cli.options import Context, common_options, is_on_github, json_option
 from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text
@@ -27,22 +21,17 @@ from discover_orch.render.style import count
     is_flag=True,
     help="Show which AFTER would let tools run side by side, as the observed data flow suggests.",
 )
-@click.option("--write", is_flag=True, help="With --jobs: add them, after showing the difference.")
 @json_option
 @common_options
 @click.pass_obj
-def command(context: Context, about_jobs: bool, write: bool, as_json: bool) -> int:
+def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     """Check the project for errors and warnings. Nothing is run.
 
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true.
     """
-    if write and not about_jobs:
-        raise OrchUsage("--write needs --jobs", "it adds what orch check --jobs suggests")
     if about_jobs:
-        from discover_orch.cli.check_jobs import check_jobs
-
-        return check_jobs(context, writes=write, as_json=as_json)
+        return _show_jobs(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
     console, tools = context.console, len(view.registry.tools)
@@ -71,3 +60,18 @@ def command(context: Context, about_jobs: bool, write: bool, as_json: bool) -> i
         console.problems([view.registry.no_tools])
         return ExitCode.EMPTY
     return ExitCode.OK
+
+
+def _show_jobs(context: Context, *, as_json: bool) -> int:
+    from discover_orch.planning.parallel_advice import advise
+    from discover_orch.render.jobs import advice_document, advice_text
+
+    view = project_reader.read_project(context.start, context.folder, os.environ)
+    console, advice = context.console, advise(view.registry, view.project)
+    if as_json:
+        console.out(json.dumps(advice_document(advice)) + "\n")
+    else:
+        console.out(advice_text(advice, console.out_style))
+    return console.report(
+        view.errors, has_tools=bool(view.registry.tools), no_tools=view.registry.no_tools
+    )

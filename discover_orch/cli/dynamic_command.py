@@ -18,7 +18,6 @@ from discover_orch.cli.tool_options import (
     ParamOption,
     find_pairs,
     help_rows,
-    mixed_names,
     param_options,
 )
 from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
@@ -30,6 +29,7 @@ from discover_orch.planning.param_values import (
     KeyValue,
     bind_arguments,
     find_arguments,
+    find_mixed,
     find_unused,
     suggest_tools,
 )
@@ -84,46 +84,29 @@ class ToolsCommand(click.Command):
     def _param_options(
         self, ctx: click.Context, view: ProjectView, args: list[str]
     ) -> list[ParamOption]:
-        """The flags for the parameters of all tools. Raises OrchUsage for a flag that the selected tools read
-        differently."""
+        """The flags for the parameters of all tools. Raises OrchUsage for one that is a flag for some tools and takes
+        a value for others: which word is its value cannot be told."""
         tools = list(view.registry.tools.values())
-        taken = self.own_spellings(ctx)
-        as_flags: dict[str, bool] = {}
-        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
-        for name, (flags, values) in mixed_names(tools).items():
-            # Whether the next word is its value depends on the selected tools, and these are among the
-            # words. So the line is read both ways, and the way is right that its own tools agree with.
-            mixed: tuple[Tool, Tool] | None = None
-            holds = {}
-            for is_flag in (True, False):
-                options = param_options(tools, taken, {**as_flags, name: is_flag}, words)
-                chosen = self.chosen_tools(ctx, view, args, options)
-                takes_none = [tool for tool in flags if tool in chosen]
-                takes_value = [tool for tool in values if tool in chosen]
-                if takes_none and takes_value:
-                    mixed = takes_none[0], takes_value[0]
-                right, wrong = (takes_none, takes_value) if is_flag else (takes_value, takes_none)
-                holds[is_flag] = bool(right) and not wrong
-            if mixed and not any(holds.values()) and _is_given(name, args):
-                flag = "--" + name.replace("_", "-")
+        mixed = find_mixed(tools)
+        for name, (flag, value) in mixed.items() if not ctx.resilient_parsing else ():
+            if _is_given(name, args):
+                option = "--" + name.replace("_", "-")
                 raise OrchUsage(
-                    f"{flag} is a flag for {mixed[0].name} and takes a value for {mixed[1].name}",
-                    f"set it for one of them: -p {mixed[1].name}.{name}=VALUE",
+                    f"{option} is a flag for {flag.name} and takes a value for {value.name}",
+                    f"set it with -p {flag.name}.{name}=true or -p {value.name}.{name}=VALUE",
                 )
-            as_flags[name] = holds[True]
-        return param_options(tools, taken, as_flags, words)
+        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
+        return param_options(tools, self.own_spellings(ctx), mixed, words)
 
     def chosen_tools(
         self,
         ctx: click.Context,
         view: ProjectView,
         args: Sequence[str],
-        options: Sequence[ParamOption] | None = None,
     ) -> list[Tool]:
         """The tools that the words on the line select; none if the words are wrong."""
-        dynamic = ctx.meta.get(DYNAMIC, ()) if options is None else options
         parser_ctx = click.Context(self, info_name=ctx.info_name, resilient_parsing=True)
-        parser_ctx.meta[DYNAMIC] = dynamic
+        parser_ctx.meta[DYNAMIC] = ctx.meta.get(DYNAMIC, ())
         try:
             values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))
             words, exclude = _words(values.get("targets")), _words(values.get("exclude"))
@@ -165,9 +148,10 @@ class ToolsCommand(click.Command):
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is not None:
             taken = self.own_spellings(ctx)
+            mixed = find_mixed(view.registry.tools.values())
             for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
                 in_force = find_arguments(tool, view.registry, view.project, GivenParams())
-                rows = help_rows(tool, taken, in_force)
+                rows = help_rows(tool, taken, in_force, mixed)
                 if rows:
                     with formatter.section(f"Parameters of {tool.name}"):
                         formatter.write_dl(rows)
@@ -245,30 +229,20 @@ def _refuse_unselected(arguments: ToolArguments) -> None:
 def _with_repeats(
     problems: Sequence[Problem], view: ProjectView, options: Collection[str]
 ) -> Iterator[Problem]:
-    """A word behind the value of an option that takes several values may be meant as one more."""
-    import shlex  # few command lines need it
-
-    args: Sequence[str] = click.get_current_context().meta.get(ARGS, ())
+    """An unknown word may be meant as one more value of an option."""
     many = {
-        f"--{spelling}"
+        param.flag
         for tool in view.registry.tools.values()
         for param in tool.params
         if param.type.many and param.name in options
-        for spelling in (param.name, param.name.replace("_", "-"))
     }
-    repeated: dict[str, str] = {}  # how to give each word that may be one more value of an option
-    option = value = ""
-    for word in args:
-        if word.startswith("-"):
-            option, _, value = word.partition("=")
-        elif option in many:
-            if value:
-                repeated[word] = shlex.join([option, value, option, word])
-            value = word
     for problem in problems:
-        word = problem.message.removeprefix('unknown target "').removesuffix('"')
-        if word in repeated and "did you mean" not in problem.hint:
-            yield replace(problem, hint=f"for several values, repeat the option: {repeated[word]}")
+        if many and problem.code == "unknown-target" and "did you mean" not in problem.hint:
+            flag = min(many)
+            hint = (
+                f"if it is one more value of {flag}, repeat the option: {flag} VALUE {flag} VALUE"
+            )
+            yield replace(problem, hint=hint)
         else:
             yield problem
 
@@ -317,8 +291,8 @@ def _before_dashes(args: Sequence[str]) -> list[str]:
 
 
 def _is_given(name: str, args: Sequence[str]) -> bool:
-    spellings = {f"--{name}", "--" + name.replace("_", "-")}
-    return any(word.split("=", 1)[0] in spellings for word in args)
+    spellings = {f"--{no}{one}" for no in ("", "no-") for one in (name, name.replace("_", "-"))}
+    return any(word.split("=", 1)[0] in spellings for word in _before_dashes(args))
 
 
 def _words(value: object) -> tuple[str, ...]:

@@ -125,9 +125,8 @@ class TargetType(click.ParamType):  # type: ignore[type-arg]
             return [CompletionItem(incomplete, type="file")]
         plus = "+" if incomplete.startswith("+") else ""
         start = incomplete.removeprefix("+")
-        is_plain = not self._is_tool and ":" not in start
         found: dict[str, str] = {}
-        for word, what in (_kept_words(ctx) if is_plain else None) or self._words(ctx, start):
+        for word, what in self._words(ctx, start):
             if word.startswith(start):
                 found.setdefault(plus + word, what)
         return [CompletionItem(word, help=what) for word, what in found.items()]
@@ -186,20 +185,6 @@ class RunType(click.ParamType):  # type: ignore[type-arg]
             for run, one in found
             if one
         ]
-
-
-def _kept_words(ctx: click.Context) -> list[tuple[str, str]] | None:
-    """The words that can be targets, if the index still has them: reading the project takes longer than a listing."""
-    if ctx.meta.get(VIEW) is not None:
-        return None
-    from discover_orch.discovery.listing_cache import open_listing, read_words
-
-    context: Any = ctx.find_root().obj or Context()
-    try:
-        found = open_listing(context.start, context.folder, os.environ)
-    except (OrchError, OSError):
-        return None
-    return None if found is None else read_words(found[0])
 
 
 def _read_for_completion(ctx: click.Context) -> ProjectView | None:

@@ -5,14 +5,14 @@ The click options made here only collect texts. `planning.param_values` chooses 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch.cli.options import PREFIX
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.parameter import Choice, EnumChoice, Param, ParamType, Scalar
+from discover_orch.model.parameter import Choice, EnumChoice, Param, Scalar
 from discover_orch.model.tool import Tool
 from discover_orch.render.style import one_line
 
@@ -44,27 +44,27 @@ class ParamOption(click.Option):
 def param_options(
     tools: Iterable[Tool],
     taken: set[str],
-    as_flags: Mapping[str, bool],
+    mixed: Collection[str],
     words: Iterable[str] | None = None,
 ) -> list[ParamOption]:
-    """One option for each parameter name, except those in `taken`, the spellings of orch's own options.
+    """One option for each parameter name, except those in `taken`, the spellings of orch's own options, and the
+    names in `mixed`.
 
-    `as_flags` decides for a name that is a flag in one tool and takes a value in another. With the `words` of a
-    command line, only the options among them are made, since making hundreds is slow. If one of the words is not
-    an option, all are made, so that the error can name the nearest.
+    With the `words` of a command line, only the options among them are made, since making hundreds is slow. If one of
+    the words is not an option, all are made, so that the error can name the nearest.
     """
     wanted = (
         None if words is None else {word.partition("=")[0] for word in words if word[:2] == "--"}
     )
     owned = {"--", *taken}
     found: dict[str, tuple[Param, list[str], bool, set[str]]] = {}
-    seen = set()
+    seen = {*mixed}
     for tool in tools:
         for param in tool.params:
             if param.name in seen:
                 continue
             seen.add(param.name)
-            is_flag = as_flags.get(param.name, param.type.is_flag)
+            is_flag = param.type.is_flag
             free, spellings = [], set[str]()
             for one in _spellings(param, is_flag=is_flag):
                 both = one.split("/")
@@ -80,29 +80,6 @@ def param_options(
         for param, free, is_flag, spellings in found.values()
         if has_all or not spellings.isdisjoint(wanted or ())
     ]
-
-
-def mixed_names(tools: Collection[Tool]) -> dict[str, tuple[list[Tool], list[Tool]]]:
-    """Names that are a flag in some tools (first list) and take a value in others (second)."""
-    kinds: dict[str, list[ParamType]] = {}
-    for tool in tools:
-        for param in tool.params:
-            known = kinds.get(param.name)
-            if known is None:
-                kinds[param.name] = [param.type]
-            elif param.type is not known[-1]:  # most are the same object
-                known.append(param.type)
-    mixed = {
-        name: (list[Tool](), list[Tool]())
-        for name, types in kinds.items()
-        if len({one.is_flag for one in types}) > 1
-    }
-    if mixed:
-        for tool in tools:
-            for param in tool.params:
-                if param.name in mixed:
-                    mixed[param.name][0 if param.type.is_flag else 1].append(tool)
-    return mixed
 
 
 def choices(param: Param) -> list[str]:
@@ -131,19 +108,23 @@ def find_pairs(tools: Iterable[Tool], start: str) -> dict[str, str]:
 
 
 def help_rows(
-    tool: Tool, taken: set[str], in_force: Sequence[BoundArgument] = ()
+    tool: Tool,
+    taken: set[str],
+    in_force: Sequence[BoundArgument] = (),
+    mixed: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """(`--since DATE`, what it is) for each parameter of one tool.
 
-    `in_force` are the values that the configuration and the environment give.
+    `in_force` are the values that the configuration and the environment give; `mixed` as of `find_mixed`.
     """
     given = {bound.param.name: bound for bound in in_force}
     rows = []
     for param in tool.params:
         kind = "" if param.type.is_flag else f" {_metavar(param)}"
         flag = param.flag + (f"/--no-{param.flag[2:]}" if param.type.is_flag else "")
-        if param.flag in taken:
-            flag = f"-p {param.name}=VALUE"
+        has_option = param.flag not in taken and param.name not in mixed
+        if not has_option:
+            flag = f"-p {tool.name + '.' if param.name in mixed else ''}{param.name}=VALUE"
             kind = ""
         notes = [one_line(param.help)] if param.help else []
         if param.type.many:
@@ -152,11 +133,7 @@ def help_rows(
             bound = given[param.name]
             notes.append(f"[default: {one_line(masked_url(bound.shown))}, from {bound.origin}]")
         else:
-            notes.append(
-                "[required]"
-                if param.required
-                else _default(param, is_typed=param.flag not in taken)
-            )
+            notes.append("[required]" if param.required else _default(param, is_typed=has_option))
         rows.append((flag + kind, "  ".join(note for note in notes if note)))
     if not tool.is_readable:
         rows.append(("-p KEY=VALUE", "the signature of run() cannot be read from the source"))

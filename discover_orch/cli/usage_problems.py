@@ -57,17 +57,6 @@ def build_usage_problem(error: click.ClickException) -> Problem:
     elif isinstance(error, click.NoSuchOption):
         message = f"no such option: {error.option_name}"
         hint = _option_hint(error, context)
-    elif isinstance(error, click.BadOptionUsage) and "does not take a value" in message:
-        name = error.option_name
-        opposite = f"--no-{name.removeprefix('--')}"
-        params = context.command.get_params(context) if context else []
-        has_opposite = any(opposite in param.secondary_opts for param in params)
-        hint = f"write {name} or {opposite}" if has_opposite else f"write {name}"
-    elif message.startswith("Got unexpected extra argument"):
-        words = message.partition("(")[2].rstrip(")")
-        message = f"unexpected argument: {words}"
-        if command == "orch init":
-            hint = f"orch init works in the current folder; for another one: orch -C {words} init"
     text = message[:1].lower() + message[1:] if message[:2].istitle() else message
     hint = hint or f"{command} --help shows how to use it"
     return Problem(code="usage", message=text.rstrip("."), hint=hint)

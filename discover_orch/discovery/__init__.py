@@ -4,5 +4,5 @@
 with the problems of broken tools. `listing_cache` answers a warm `orch list` from the index. Other packages import
 these three, `scanned_files` for what a scan has read besides, `names` for the words that name tools, `tree` for the
 signatures of files, `parse_files` and `facts_index` where one file must be read again, `parallel_map` to read many,
-`source_edit` to change a file, and `orch_tag` for the keys of `ORCH`.
+and `orch_tag` for the keys of `ORCH`.
 """

@@ -1,4 +1,4 @@
-"""The warm answer to `orch list` and to the completion of targets, where nothing that it depends on has changed.
+"""The warm answer to `orch list`, where nothing that it depends on has changed.
 
 It must stay light: neither the scanner nor the parser is loaded. The index has the listing twice: as the document of
 `orch list --json`, and as a summary with what `orch list` shows. Reading the document, which has ten times as many
@@ -19,8 +19,6 @@ from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.state.store import Index, flows_stamp, open_index
 
 LISTING, SUMMARY = "listing", "summary"
-#: The words that can be targets, each with what it is, as JSON.
-WORDS = "words"
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
 #: document. A row: name, first line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
@@ -39,14 +37,6 @@ def open_listing(
     key = config_key(found, data, environ) + flows_stamp(root)
     index = open_index(root, __version__)
     return (index, root) if index is not None and is_unchanged(root, index, key) else None
-
-
-def read_words(index: Index) -> list[tuple[str, str]] | None:
-    """The words that can be targets, and what they are; None where that is damaged."""
-    try:
-        return [(word, what) for word, what in json.loads(index.part(WORDS) or "")]
-    except (ValueError, TypeError, RecursionError):
-        return None
 
 
 def is_unchanged(root: str, index: Index | None, key: str) -> bool:

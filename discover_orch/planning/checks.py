@@ -14,7 +14,7 @@ from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPT
 from discover_orch.model.errors import Location, Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
-from discover_orch.planning.param_values import is_same_name
+from discover_orch.planning.param_values import find_mixed, is_same_name
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
@@ -117,24 +117,13 @@ def _ignored_returns(registry: Registry) -> Iterator[Problem]:
 
 
 def _flag_or_value(registry: Registry) -> Iterator[Problem]:
-    """Parameters of one name that are a flag in one tool and take a value in another."""
-    first: dict[str, Tool] = {}
-    for tool in registry.tools.values():
-        for param in tool.params:
-            other = first.setdefault(param.name, tool)
-            known = other.param(param.name)
-            if known is not None and known.type.is_flag != param.type.is_flag:
-                yield build_warning(
-                    "flag-or-value",
-                    f"{param.flag} is {_kind_of_option(param.type.is_flag)} for {tool.name} and "
-                    f"{_kind_of_option(known.type.is_flag)} for {other.name}",
-                    f"run them separately, or use -p {tool.name}.{param.name}=VALUE",
-                    tool,
-                )
-
-
-def _kind_of_option(is_flag: bool) -> str:
-    return "a flag" if is_flag else "an option with a value"
+    for name, (flag, value) in find_mixed(registry.tools.values()).items():
+        yield build_warning(
+            "flag-or-value",
+            f"parameter {name} is a flag in {flag.name} and takes a value in {value.name}",
+            f"set it with -p {flag.name}.{name}=true and -p {value.name}.{name}=VALUE",
+            value,
+        )
 
 
 def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:

@@ -50,6 +50,12 @@ class Advice(Struct, frozen=True, kw_only=True):
     useless: int = 0
 
 
+def after_line(names: Sequence[str]) -> str:
+    """`AFTER = "fetch"`; `AFTER = ()` for none."""
+    shown = [f'"{name}"' for name in names]
+    return f"AFTER = {shown[0]}" if len(shown) == 1 else f"AFTER = ({', '.join(shown)})"
+
+
 def advise(registry: Registry, project: Project) -> Advice:
     """For each tool that runs alone and could run beside another one of its stage."""
     number = {module: place for place, module in enumerate(registry.order)}

@@ -22,7 +22,7 @@ from discover_orch.config.file import (
 )
 from discover_orch.config.project import Project
 from discover_orch.discovery.facts_index import ScanIndex
-from discover_orch.discovery.listing_cache import LISTING, SUMMARY, WORDS, build_summary
+from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import scan
 from discover_orch.model.database_url import masked_url
@@ -36,7 +36,7 @@ from discover_orch.model.errors import (
 )
 from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
-from discover_orch.planning.selection import TypedAt, completions
+from discover_orch.planning.selection import TypedAt
 from discover_orch.source.source_file import KeepCode
 from discover_orch.state.flows import read_flows
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, write_index
@@ -200,7 +200,6 @@ def _write_index(view: ProjectView, snapshot: ScanIndex) -> None:
         "facts": snapshot.facts,
         LISTING: json.dumps(document),
         SUMMARY: summary,
-        WORDS: json.dumps(completions(view.registry), ensure_ascii=False),
     }
     write_index(view.project.root, __version__, snapshot.header, parts)
 

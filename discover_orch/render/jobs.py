@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
-from discover_orch.discovery.source_edit import SourceEdit
-from discover_orch.planning.parallel_advice import Advice
-from discover_orch.render.style import Style, clean, column, column_width, count, one_line, wrap
-from discover_orch.source.after_tag import after_line
-
-_DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+from discover_orch.planning.parallel_advice import Advice, after_line
+from discover_orch.render.style import Style, column, column_width, count, one_line, wrap
 
 
 def advice_text(advice: Advice, style: Style) -> str:
@@ -35,8 +29,6 @@ def advice_text(advice: Advice, style: Style) -> str:
     if advice.undecided:
         out.append("\ntoo little is known about these:")
         out += _rows([(one.tool.path, "", one.reason) for one in advice.undecided], style)
-    if advice.suggestions:
-        out.append("\nadd the lines with: orch check --jobs --write")
     return "\n".join(out) + "\n"
 
 
@@ -49,19 +41,6 @@ def _rows(rows: list[tuple[str, str, str]], style: Style) -> list[str]:
             text += style.paint(f"{one_line(line):<{widths[1]}}", "bold") + "  "
         found.append(wrap(text + style.paint(one_line(reason), "dim"), style, "      "))
     return found
-
-
-def diff_text(edit: SourceEdit, style: Style) -> str:
-    before, after = (
-        text.decode("utf-8", "backslashreplace").splitlines() for text in (edit.before, edit.after)
-    )
-    lines = difflib.unified_diff(before, after, edit.path, edit.path, lineterm="", n=1)
-    shown = []
-    for line in lines:
-        colour = _DIFF_COLOURS.get(line[:1])
-        text = clean(line)
-        shown.append(style.paint(text, colour) if colour else text)
-    return "".join(f"{line}\n" for line in shown)
 
 
 def advice_document(advice: Advice) -> dict[str, object]:

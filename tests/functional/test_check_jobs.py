@@ -1,9 +1,8 @@
-"""`orch check --jobs` says which `AFTER` would let tools run side by side, and `--write` adds them."""
+"""`orch check --jobs` says which `AFTER` would let tools run side by side."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from tests.conftest import Orch, Project
@@ -33,7 +32,7 @@ def order_of(orch: Orch) -> list[str]:
     return [one["name"] for one in json.loads(orch("run", "-n", "--json").out)["tools"]]
 
 
-def test_what_the_data_allows_is_shown_and_added_and_the_order_stays(
+def test_what_the_data_allows_is_shown_and_the_order_stays_with_it(
     project: Project, orch: Orch
 ) -> None:
     root = build(project)
@@ -50,44 +49,29 @@ def test_what_the_data_allows_is_shown_and_added_and_the_order_stays(
         "it reads made.txt, which make writes",
         "src/spawn.py  it started a child process",
         "no AFTER would help 3 of these",
-        "add the lines with: orch check --jobs --write",
     ):
         assert line in shown.out
     assert "src/last.py" not in shown.out, "it is alone in its stage"
 
-    written = orch("check", "--jobs", "--write")
-    assert written.code == 0, written.text
-    assert (root / "src/use1.py").read_text() == USE.format("1").replace(
-        "the only one\n", 'the only one\nAFTER = "make"\n'
-    )
-    assert '+AFTER = "make"\n' in written.out
-    assert "added AFTER to 2 files; the order of the tools is the same\n" in written.out
+    for name in ("1", "2"):
+        text = USE.format(name).replace("the only one\n", 'the only one\nAFTER = "make"\n')
+        (root / f"src/use{name}.py").write_text(text)
     assert order_of(orch) == order
     assert orch("accept", "full").code == 0
-    again = orch("check", "--jobs", "--write")
-    assert again.out == "no AFTER to add: orch check --jobs shows why\n"
+    again = orch("check", "--jobs")
+    assert "AFTER = " not in again.out
     answer = orch("run", "--jobs", "3")
     assert answer.code == 0, answer.text
     assert "no two of these tools" not in answer.err
 
 
-def test_json_has_the_lines_and_what_was_written(project: Project, orch: Orch) -> None:
-    root = build(project)
+def test_json_has_the_lines(project: Project, orch: Orch) -> None:
+    build(project)
     orch("run")
     document = json.loads(orch("check", "--jobs", "--json").out)
     lines = {one["name"]: one["line"] for one in document["jobs"]["suggestions"]}
     assert lines["use1"] == 'AFTER = "make"'
-    assert document["written"] == []
     assert [one["name"] for one in document["jobs"]["undecided"]] == ["spawn"]
-    os.symlink("use1.py", root / "link.py")
-    assert len(json.loads(orch("check", "--jobs", "--write", "--json").out)["written"]) == 2
-
-
-def test_an_option_that_does_nothing_alone_is_refused(project: Project, orch: Orch) -> None:
-    project({"src/make.py": MAKE})
-    assert "--write needs --jobs" in orch("check", "--write").err
-    assert orch("check", "--write").code == 2
-    assert orch("check", "--jobs", "--watch").code == 2
 
 
 def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(

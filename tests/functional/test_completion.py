@@ -9,9 +9,10 @@ from tests.conftest import Orch, Project
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "render"]\ngroups = {nightly = ["render"]}',
     "src/fetch.py": """
+        from pathlib import Path
         from typing import Literal
         STAGE = "ingest"
-        def run(*, row_limit: int = 1, kind: Literal["new", "old"] = "new"): ...
+        def run(*, row_limit: int = 1, source: Path = Path("x"), kind: Literal["new", "old"] = "new"): ...
         """,
     "src/render.py": "STAGE = 'render'\ndef run(*, wide: bool = False): ...\n",
 }
@@ -69,15 +70,20 @@ def test_options_of_the_tools_that_are_chosen(project: Project, orch: Orch) -> N
     assert "--wide" not in chosen
     assert complete(orch, "orch run fetch --ki") == ["--kind"]
     assert complete(orch, "orch run fetch --kind ") == ["new", "old"]
+    assert complete(orch, "orch run fetch --source da") == ["file,da"]
     assert complete(orch, "orch run --output f") == ["fail"]
     assert complete(orch, "orch run --executor d") == ["dask"]
 
 
 def test_parameters_behind_the_option_that_sets_one(project: Project, orch: Orch) -> None:
     project(PIPELINE)
-    assert complete(orch, "orch run -p ") == ["row_limit=", "kind=", "wide="]
+    assert complete(orch, "orch run -p ") == ["row_limit=", "source=", "kind=", "wide="]
     assert complete(orch, "orch run render -p ") == ["wide="]
-    assert complete(orch, "orch status --param fetch.") == ["fetch.row_limit=", "fetch.kind="]
+    assert complete(orch, "orch status --param fetch.") == [
+        "fetch.row_limit=",
+        "fetch.source=",
+        "fetch.kind=",
+    ]
     assert complete(orch, "orch run -p kind=n") == ["kind=new"]
     assert complete(orch, "orch run -p row_limit=") == []
 
@@ -86,19 +92,10 @@ def test_another_project_and_a_broken_one(project: Project, orch: Orch) -> None:
     root = project({"inner/src/only.py": "STAGE = 's'\ndef run(): ...\n", "broken/orch.toml": "["})
     assert complete(orch, "orch run -C inner o") == ["only"]
     assert complete(orch, "orch -C inner run o") == ["only"]
-    for line in ("orch run ", "orch list ", "orch run f"):
-        assert complete(orch, line, cwd=root / "broken") == []
+    for config in ("[", "jobs = 'x'", "packages = ['nowhere']"):
+        project({"broken/orch.toml": config})
+        for line in ("orch run ", "orch list ", "orch run f"):
+            assert complete(orch, line, cwd=root / "broken") == []
     assert "--dry-run" in complete(orch, "orch run --", cwd=root / "broken")
     project({"broken/orch.toml": "", "broken/src/a.py": "STAGE = 's'\n(", **PIPELINE})
     assert "full" in complete(orch, "orch run ", cwd=root / "broken")
-
-
-def test_targets_complete_the_same_from_the_index_and_from_the_source(
-    project: Project, orch: Orch
-) -> None:
-    root = project(PIPELINE)
-    cold = complete(orch, "orch run ")
-    assert (root / ".orch/index").exists()
-    assert complete(orch, "orch run ") == cold  # from the index
-    project({"src/later.py": "STAGE = 'render'\ndef run(): ...\n"})
-    assert complete(orch, "orch run la") == ["later"]

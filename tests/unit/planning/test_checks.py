@@ -39,17 +39,6 @@ def test_a_parameter_with_the_name_of_an_own_option_is_reported() -> None:
     ]
 
 
-def test_a_flag_here_and_a_value_there_is_reported_once() -> None:
-    registry = make_registry(
-        make_facts("a", arguments=[make_argument("dry", "bool")]),
-        make_facts("b", arguments=[make_argument("dry", "bool")]),
-        make_facts("c", arguments=[make_argument("dry", "int")]),
-    )
-    assert find_warnings(registry) == [
-        "c.py:3: --dry is an option with a value for c and a flag for a"
-    ]
-
-
 def test_a_module_that_hides_the_standard_library_is_reported() -> None:
     assert find_warnings(make_registry(make_facts("platform"), make_facts("src.json"))) == [
         'platform.py:3: "platform" hides the standard library module platform'
