@@ -163,7 +163,6 @@ class Project:
         changed: bool = False,
         resume: Resume = False,
         executor: str | None = None,
-        dask_address: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
         wait: bool = False,
@@ -173,11 +172,10 @@ class Project:
         """Runs the targets and returns when the run has ended, however it ended: `Result.raise_if_failed` raises.
 
         `changed` leaves out what is fresh. `resume` takes no targets: it continues the latest run that did not finish,
-        or the run with this number, with its parameters. `executor` says where the tools run (`local`, `dask`,
-        `command` or `module:factory`), `dask_address` names the scheduler of a Dask cluster, and `jobs` is the number
-        of workers. `max_failures` stops the run after so many failed tools, and `wait` waits for another run of this
-        project, which is refused otherwise. KeyboardInterrupt ends the run first, with everything rolled back that had
-        not ended.
+        or the run with this number, with its parameters. `executor` says where the tools run (`local`, `command`
+        or `dask=ADDRESS`), and `jobs` is the number of workers. `max_failures` stops the run after so many failed
+        tools, and `wait` waits for another run of this project, which is refused otherwise. KeyboardInterrupt ends the
+        run first, with everything rolled back that had not ended.
         """
         outcomes: dict[str, Outcome] = {}
         problems: list[Problem] = []
@@ -188,7 +186,6 @@ class Project:
             changed=changed,
             resume=resume,
             executor=executor,
-            dask_address=dask_address,
             jobs=jobs,
             max_failures=max_failures,
             wait=wait,
@@ -221,7 +218,6 @@ class Project:
         changed: bool = False,
         resume: Resume = False,
         executor: str | None = None,
-        dask_address: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
         wait: bool = False,
@@ -232,7 +228,7 @@ class Project:
         by the first step of the iterator. Leaving the loop early interrupts the run."""
         _check_number("jobs", jobs)
         _check_number("max_failures", max_failures)
-        view = with_executor(self._read(keep_bytecode), executor, dask_address)
+        view = with_executor(self._read(keep_bytecode), executor)
         given = {**(params or {}), **more_params}
         lock = _acquire_lock(str(self.root), wait=wait)
         if wait:  # files may have changed meanwhile
@@ -246,7 +242,6 @@ class Project:
                 plan,
                 notes,
                 jobs=jobs,
-                dask_address=dask_address,
                 max_failures=max_failures,
                 waits=wait,
             )

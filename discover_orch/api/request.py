@@ -49,17 +49,13 @@ def words_of(given: Targets) -> tuple[str, ...]:
     return tuple(words)
 
 
-def with_executor(view: ProjectView, executor: str | None, dask_address: str | None) -> ProjectView:
-    """With the executor of a call, if it names one; an address means Dask. Raises UsageError."""
-    name = "dask" if executor is None and dask_address is not None else executor
-    if name is None:
+def with_executor(view: ProjectView, executor: str | None) -> ProjectView:
+    """With the executor of a call, if it names one. Raises UsageError."""
+    if executor is None:
         return view
-    if not is_executor(name):
-        raise _refuse(f'executor="{name}" is not an executor', executor_hint(name))
-    if dask_address is not None and name != "dask":
-        hint = 'use executor="dask", or leave dask_address out'
-        raise _refuse(f'dask_address cannot be combined with executor="{name}"', hint)
-    return replace(view, project=replace(view.project, executor=name))
+    if not is_executor(executor):
+        raise _refuse(f'executor="{executor}" is not an executor', executor_hint(executor))
+    return replace(view, project=replace(view.project, executor=executor))
 
 
 def plan_request(

@@ -26,7 +26,6 @@ def run_events(
     notes: Iterable[Problem],
     *,
     jobs: int | None,
-    dask_address: str | None,
     max_failures: int | None,
     waits: bool,
 ) -> Generator[Event, None, None]:
@@ -45,7 +44,6 @@ def run_events(
             project,
             jobs=workers,
             has_jobs=jobs is not None or "jobs" in project.origins,
-            dask_address=dask_address,
             is_guest=True,
         )
         yield from session.run_plan(

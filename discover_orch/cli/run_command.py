@@ -27,7 +27,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.cli.whole_number import WholeNumber
-from discover_orch.config.executor import EXECUTORS, executor_hint, is_executor
+from discover_orch.config.executor import WORDS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
@@ -84,13 +84,8 @@ if TYPE_CHECKING:
 @click.option(
     "--executor",
     metavar="NAME",
-    shell_complete=lambda _, __, start: [name for name in EXECUTORS if name.startswith(start)],
-    help="Where tools run: local, dask, command, or module:factory of a concurrent.futures.Executor.",
-)
-@click.option(
-    "--dask-address",
-    metavar="URL",
-    help="The scheduler of a Dask cluster.  [default: a cluster on this machine]",
+    shell_complete=lambda _, __, start: [name for name in WORDS if name.startswith(start)],
+    help="Where tools run: local, dask=ADDRESS (of a scheduler) or command.",
 )
 @click.option(
     "--pdb",
@@ -125,7 +120,6 @@ def command(
     maxfail: int | None,
     jobs: int | None,
     executor: str | None,
-    dask_address: str | None,
     pdb: bool,
     wait: bool,
     if_busy: str | None,
@@ -151,7 +145,7 @@ def command(
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
         values = read_values(arguments)
-        arguments = _with_executor(arguments, executor, dask_address)
+        arguments = _with_executor(arguments, executor)
         view, plan = arguments.view, Plan()
         if resume is None:
             view = view_of(arguments)
@@ -215,7 +209,6 @@ def command(
             jobs=count,
             has_jobs=jobs is not None or "jobs" in view.project.origins,
             lock=shared_lock,
-            dask_address=dask_address,
             resume=_find_resume(context, plan, arguments.database),
             observers=observers,
         )
@@ -277,19 +270,10 @@ def _tell_refused(
         observers.refuse(arguments.targets, problems, int(code))
 
 
-def _with_executor(
-    arguments: ToolArguments, executor: str | None, dask_address: str | None
-) -> ToolArguments:
-    """With the executor of the command line, if one was given. `--dask-address` means `--executor dask`."""
+def _with_executor(arguments: ToolArguments, executor: str | None) -> ToolArguments:
+    """With the executor of the command line, if one was given."""
     if executor is not None and not is_executor(executor):
         raise OrchUsage(f"--executor {executor} is not an executor", executor_hint(executor))
-    if dask_address is not None and executor is None:
-        executor = "dask"
-    if dask_address is not None and executor != "dask":
-        raise OrchUsage(
-            f"--dask-address cannot be combined with --executor {executor}",
-            "use --executor dask, or leave --dask-address out",
-        )
     if executor is None:
         return arguments
     view = arguments.view

@@ -48,7 +48,6 @@ def run_and_show(
     max_failures: int | None,
     jobs: int,
     has_jobs: bool,
-    dask_address: str | None,
     resume: Resume,
     lock: SharedLock | None = None,
     observers: RunObservers | None = None,
@@ -65,7 +64,6 @@ def run_and_show(
         view.project,
         jobs=jobs,
         has_jobs=has_jobs,
-        dask_address=dask_address,
     )
     if side is not None:  # no worker is needed on this machine
         context.end_interpreter()

@@ -19,7 +19,8 @@ from discover_orch.config.validation import (
 )
 from discover_orch.model.errors import nearest
 
-EXECUTORS = ("local", "dask", "command")  # or "module:factory"
+DASK = "dask="  # the address of the scheduler follows
+WORDS = ("local", DASK, "command")
 #: Programs that run a command on the machine on which they are started.
 LOCAL_PROGRAMS = frozenset(
     {
@@ -55,16 +56,20 @@ def read_executor(given: RawSetting) -> str:
 
 def is_executor(word: str) -> bool:
     """Whether it has the form of one."""
-    module, colon, factory = word.partition(":")
-    is_factory = bool(colon) and all(one.isidentifier() for one in (*module.split("."), factory))
-    return word in EXECUTORS or is_factory
+    return word in ("local", "command") or bool(dask_address(word))
+
+
+def dask_address(executor: str) -> str:
+    """The address of the Dask scheduler; "" for another executor."""
+    return executor.removeprefix(DASK) if executor.startswith(DASK) else ""
 
 
 def executor_hint(word: str) -> str:
-    if guess := nearest(word, EXECUTORS):
-        return f'did you mean "{guess}"?'
-    names = ", ".join(f'"{one}"' for one in EXECUTORS)
-    return f'use {names}, or "module:factory" of a concurrent.futures.Executor'
+    if word in ("dask", DASK):
+        return f'add the address of the scheduler: "{DASK}tcp://HOST:8786"'
+    if guess := nearest(word.partition("=")[0], ("local", "dask", "command")):
+        return f'did you mean "{DASK}ADDRESS"?' if guess == "dask" else f'did you mean "{guess}"?'
+    return f'use "local", "{DASK}ADDRESS" or "command"'
 
 
 def read_command(reader: SettingReader, given: RawSetting) -> Command:

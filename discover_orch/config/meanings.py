@@ -24,8 +24,7 @@ MEANINGS: Mapping[str, str] = {
     "jobs": "the number of worker processes",
     "parallel": 'which tools may run side by side: `"declared"` or `"observed"`',
     "tokens": "how many tokens of each kind there are: `{gpu = 1}`",
-    "executor": 'where tools run: `"local"`, `"dask"`, `"command"`, or `"module:factory"` of a '
-    "`concurrent.futures.Executor`",
+    "executor": 'where tools run: `"local"`, `"dask=ADDRESS"` (a scheduler) or `"command"`',
     "command": 'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the interpreter there '
     "(default: the one that runs `orch`), and `local = true` if the prefix runs tools on this machine",
     "params": "values of parameters; `[tool.orch.params.parse]` for one tool",

@@ -46,7 +46,7 @@ class Project(Struct, frozen=True, kw_only=True):
     those that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the
     ledger of the database, "" where none is kept.
 
-    `executor` is "local", "dask", "command" or "module:factory"; `command` is for "command".
+    `executor` is "local", "dask=ADDRESS" or "command"; `command` is for "command".
 
     `params` is for every tool that has the parameter, `tool_params` for the tool that its key names; `env_params`,
     from `ORCH_PARAM_*`, goes before both. Names of parameters have underscores; in `env_params` they are lower case.

@@ -200,7 +200,6 @@ def open_far_side(
     *,
     jobs: int,
     has_jobs: bool,
-    dask_address: str | None,
     is_guest: bool = False,
 ) -> OpenFarSide | None:
     """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
@@ -215,7 +214,6 @@ def open_far_side(
         project,
         jobs=jobs,
         has_jobs=has_jobs,
-        dask_address=dask_address,
         is_guest=is_guest,
     )
 

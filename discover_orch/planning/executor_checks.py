@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 
 from msgspec.structs import replace
 
+from discover_orch.config.executor import dask_address
 from discover_orch.config.file import find_line, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
@@ -30,30 +29,16 @@ def check_executor(registry: Registry, project: Project) -> list[Problem]:
 
 
 def _executor(project: Project) -> Iterator[Problem]:
-    match project.executor:
-        case "local":
-            return
-        case "dask":
-            if PathFinder.find_spec("distributed") is None:
-                message = 'executor = "dask" needs the package distributed, which is not installed'
-                yield _warning(project, message, "pip install 'discover-orch[dask]'")
-        case "command":
-            words = (*project.command.prefix, *project.command.python)
-            if words:
-                place = os.path.join(project.root, words[0])
-                if shutil.which(place if os.path.dirname(words[0]) else words[0]) is None:
-                    message = f"the command {words[0]} does not exist or cannot be executed"
-                    yield _warning(project, message, f"correct {name_table(project, 'command')}")
-        case name:
-            module, _, factory = name.partition(":")
-            path = _find_module(module, project)
-            if path is None:
-                message = f'executor = "{name}": the module {module} does not exist'
-                hint = "correct the name, or add the folder of the module to pythonpath"
-                yield _warning(project, message, hint)
-            elif not _defines(path, factory):
-                message = f'executor = "{name}": {module} defines no {factory}'
-                yield _warning(project, message, f"define {factory}() there")
+    words = (*project.command.prefix, *project.command.python)
+    if dask_address(project.executor):
+        if PathFinder.find_spec("distributed") is None:
+            message = f'executor = "{project.executor}" needs the package distributed, which is not installed'
+            yield _warning(project, message, "pip install 'discover-orch[dask]'")
+    elif project.executor == "command" and words:
+        place = os.path.join(project.root, words[0])
+        if shutil.which(place if os.path.dirname(words[0]) else words[0]) is None:
+            message = f"the command {words[0]} does not exist or cannot be executed"
+            yield _warning(project, message, f"correct {name_table(project, 'command')}")
 
 
 def _warning(project: Project, message: str, hint: str) -> Problem:
@@ -61,39 +46,3 @@ def _warning(project: Project, message: str, hint: str) -> Problem:
     if project.origins.get("executor") == project.config and project.config:
         place = Location(path=project.config, line=find_line(project, ("executor",)))
     return Problem(code="executor", message=message, hint=hint, location=place, severity="warning")
-
-
-def _find_module(name: str, project: Project) -> str | None:
-    """The file of the module, "" for one that has none. Imports no package on the way to it."""
-    folders = [os.path.join(project.root, one) for one in project.pythonpath] + sys.path
-    *parents, _ = parts = name.split(".")
-    for part in parts:
-        spec = PathFinder.find_spec(part, folders)
-        if spec is None:
-            return "" if not parents and name in sys.builtin_module_names else None
-        folders = [*(spec.submodule_search_locations or ())]
-        if part == parts[-1]:
-            return spec.origin or ""
-    return None
-
-
-def _defines(path: str, name: str) -> bool:
-    """Whether the module binds the name at its top level, as far as its source shows."""
-    if not path.endswith(".py"):
-        return True
-    try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError):
-        return True  # what is wrong with it is another problem
-    for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef(name=found) | ast.ClassDef(name=found) if found == name:
-                return True
-            case ast.Name(id=found, ctx=ast.Store()) if found == name:
-                return True
-            case ast.alias(name=imported, asname=renamed) if name in (imported, renamed):
-                return True
-            case ast.alias(name="*"):
-                return True
-    return False

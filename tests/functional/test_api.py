@@ -34,9 +34,7 @@ from discover_orch.api import (
     ToolRetried,
     ToolStarted,
 )
-from discover_orch.execution.executors import far_side
 from tests.conftest import Orch, Project
-from tests.support.executors import POOLS, QUICK, WORDS
 from tests.support.project_builder import clean_environment
 from tests.support.reference import MARK
 from tests.support.running import DEADLINE
@@ -468,23 +466,17 @@ def test_a_resumed_run_uses_the_database_of_the_run(project: Project) -> None:
     assert not (root / "data.db").exists()
 
 
-EXECUTORS = {name: WORDS[name][1] for name in (*QUICK, "dask")} | {"spawned": "pools:spawned"}
-
-
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(one, marks=pytest.mark.slow) for one in ("dask", "spawned"))]
-)
 def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
-    name: str, project: Project, capfd: pytest.CaptureFixture[str]
+    project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A process that the program starts while tools run is not one of the executor."""
-    root = project({**FILES, "pools.py": POOLS, "orch.toml": 'stages = ["ingest", "analyze"]\n'})
+    root = project({**FILES, "orch.toml": 'stages = ["ingest", "analyze"]\n'})
     found = OrchProject(root)
     others, statuses = [], {}
-    place, path, handlers = os.getcwd(), [*sys.path], handlers_now()
+    place, handlers = os.getcwd(), handlers_now()
     level = logging.getLogger("asyncio").level
     try:
-        for event in found.events(rows=4, fails=True, executor=EXECUTORS[name], jobs=2):
+        for event in found.events(rows=4, fails=True, executor="command", jobs=2):
             if isinstance(event, ToolStarted):
                 others.append(subprocess.Popen(["sleep", "600"]))
             if isinstance(event, ToolFinished):
@@ -498,23 +490,17 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
             one.wait()
     assert (os.getcwd(), handlers_now()) == (place, handlers)
     assert logging.getLogger("asyncio").level == level
-    resumed = found.run(resume=True, fails=False, executor=EXECUTORS[name])
+    resumed = found.run(resume=True, fails=False, executor="command")
     assert {name: one.status for name, one in resumed.outcomes.items()} == {
         "total": "passed",
         "page": "passed",
     }
-    sys.path[:] = path
-    sys.modules.pop("pools", None)
-    # The thread that starts workers lives as long as the process, which is one of many tests here.
-    far_side._lasting_thread(os.getpid()).shutdown()
-    far_side._lasting_thread.cache_clear()
     assert capfd.readouterr().out == ""
 
 
 def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project,
 ) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])  # a factory of the project adds its folder
     root = project(
         {
             **FILES,
@@ -534,8 +520,4 @@ def test_a_configured_executor_is_used_and_one_that_cannot_be_is_refused(
     assert (root / "ran").exists()
     with pytest.raises(OrchError, match='executor="dsk" is not an executor'):
         found.run("page", executor="dsk")
-    with pytest.raises(OrchError, match="the module nowhere does not exist"):
-        found.run("page", executor="nowhere:pool")
-    with pytest.raises(OrchError, match="dask_address cannot be combined"):
-        found.run("page", executor="command", dask_address="tcp://x")
     assert found.run("page").is_passed  # the lock is free

@@ -72,7 +72,7 @@ def test_options_of_the_tools_that_are_chosen(project: Project, orch: Orch) -> N
     assert complete(orch, "orch run fetch --kind ") == ["new", "old"]
     assert complete(orch, "orch run fetch --source da") == ["file,da"]
     assert complete(orch, "orch run --output f") == ["fail"]
-    assert complete(orch, "orch run --executor d") == ["dask"]
+    assert complete(orch, "orch run --executor d") == ["dask="]
 
 
 def test_parameters_behind_the_option_that_sets_one(project: Project, orch: Orch) -> None:

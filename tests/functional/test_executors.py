@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.executors import ALL, POOLS, QUICK, SRUN, WORDS, new_mark, outcome
-from tests.support.marks import slow_but
+from tests.support.executors import SRUN, new_mark, outcome
 from tests.support.running import find_marked, running, wait_until
 
 MIXED = {
-    "pools.py": POOLS,
     "orch.toml": 'stages = ["one", "two"]',
     "orchconf.py": """
         from discover_orch import resource
@@ -33,7 +31,7 @@ MIXED = {
         def run(conn, book, *, limit: int = 3, api_token: str = "none"):
             print("one", limit, book, len(api_token), flush=True)
             print("two", file=sys.stderr)
-            conn.execute("CREATE TABLE kept (x)")
+            conn.execute("CREATE TABLE kept (x integer)")
             conn.execute("INSERT INTO kept VALUES (?)", (limit,))
             return {"rows": limit, "share": float("nan") if limit < 0 else 0.5}
         """,
@@ -41,7 +39,7 @@ MIXED = {
         STAGE = "one"
         AFTER = ()
         def run(conn):
-            conn.execute("CREATE TABLE lost (x)")
+            conn.execute("CREATE TABLE lost (x integer)")
             raise ValueError("no such thing: \\u2603")
         """,
     "src/blocked.py": 'STAGE = "two"\nAFTER = "fails"\ndef run(): pass\n',
@@ -53,7 +51,7 @@ MIXED = {
         AFTER = ()
         ORCH = {"timeout": 1}
         def run(conn):
-            conn.execute("CREATE TABLE hung (x)")
+            conn.execute("CREATE TABLE hung (x integer)")
             while True:
                 time.sleep(0.1)
         """,
@@ -77,6 +75,9 @@ MIXED = {
             return {"rows": conn.execute("SELECT count(*) FROM kept").fetchone()[0]}
         """,
 }
+COMMAND = ("--executor", "command")
+#: What such a run gets.
+ELSEWHERE = ("--limit", "5", "--api-token", "swordfish-and-more")
 WAITS = """
     import time
     STAGE = "one"
@@ -94,29 +95,22 @@ def tables(root: Path) -> list[str]:
         return sorted(name for (name,) in conn.execute("SELECT name FROM sqlite_master"))
 
 
-def fresh(root: Path) -> None:
-    for name in ("data.db", "data.db-wal", "data.db-shm", "count.txt"):
-        (root / name).unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize("name", slow_but({"command"}, WORDS))
-def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orch) -> None:
+def test_a_run_elsewhere_is_as_a_run_here(project: Project, orch: Orch) -> None:
     root = project(MIXED)
-    words = ("run", "--json", "--limit", "5", "--api-token", "swordfish-and-more")
+    words = ("run", "--json", *ELSEWHERE)
     expected = outcome(orch(*words))
     here = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
     assert expected["code"] == 1
     assert expected["counts"]["passed"] == 3
     assert tables(root) == ["kept"]
-    for jobs in ("3",) if name in QUICK else ("1", "3"):
-        fresh(root)
-        answer = orch(*words, "--jobs", jobs, *WORDS[name])
-        assert outcome(answer) == expected, answer.err
-        assert "swordfish" not in answer.out
-        assert "again and again" not in answer.err
-        assert tables(root) == ["kept"]
-        states = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
-        assert states == here
+    for name in ("data.db", "data.db-wal", "data.db-shm", "count.txt"):
+        (root / name).unlink(missing_ok=True)
+    answer = orch(*words, "--jobs", "3", *COMMAND)
+    assert outcome(answer) == expected, answer.err
+    assert "swordfish" not in answer.out
+    assert tables(root) == ["kept"]
+    states = {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
+    assert states == here
     assert "one 5 a book 18" in orch("logs", "passes").out
     resumed = orch("run", "--resume", "-n", "--json", "--api-token", "x").json
     assert {one["name"] for one in resumed["tools"]} == {
@@ -124,13 +118,12 @@ def test_a_run_elsewhere_is_as_a_run_here(name: str, project: Project, orch: Orc
     }
 
 
-@pytest.mark.parametrize("name", ALL)
 def test_an_interrupt_stops_the_tool_there_and_undoes_its_work(
-    name: str, project: Project, tmp_path: Path
+    project: Project, tmp_path: Path
 ) -> None:
-    root = project({"pools.py": POOLS, "src/waits.py": WAITS})
+    root = project({"src/waits.py": WAITS})
     mark = new_mark()
-    with running(root, "run", *WORDS[name], **{mark: "1"}) as orch:
+    with running(root, "run", *COMMAND, **{mark: "1"}) as orch:
         orch.wait_for("it runs")
         orch.send(signal.SIGINT)
         assert orch.wait() == 130, orch.text
@@ -140,13 +133,12 @@ def test_an_interrupt_stops_the_tool_there_and_undoes_its_work(
     wait_until(lambda: not find_marked(mark), "the end of all processes")
 
 
-@pytest.mark.parametrize("name", ALL)
 def test_nothing_outlives_an_orch_that_is_killed(
-    name: str, project: Project, orch: Orch, tmp_path: Path
+    project: Project, orch: Orch, tmp_path: Path
 ) -> None:
-    root = project({"pools.py": POOLS, "src/waits.py": WAITS})
+    root = project({"src/waits.py": WAITS})
     mark = new_mark()
-    with running(root, "run", *WORDS[name], **{mark: "1"}) as killed:
+    with running(root, "run", *COMMAND, **{mark: "1"}) as killed:
         killed.wait_for("it runs")
         killed.send(signal.SIGKILL)
         wait_until(lambda: not find_marked(mark), "the end of all processes")
@@ -155,13 +147,9 @@ def test_nothing_outlives_an_orch_that_is_killed(
     assert orch("status", "--json").json["tools"][0]["state"] == "unknown"
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_source_that_has_changed_is_refused_and_named(
-    name: str, project: Project, orch: Orch
-) -> None:
+def test_source_that_has_changed_is_refused_and_named(project: Project, orch: Orch) -> None:
     project(
         {
-            "pools.py": POOLS,
             "src/lib.py": "VALUE = 1\n",
             "src/a.py": """
                 from pathlib import Path
@@ -172,17 +160,14 @@ def test_source_that_has_changed_is_refused_and_named(
             "src/b.py": 'from src.lib import VALUE\nSTAGE = "two"\nAFTER = "a"\ndef run(): print(VALUE)\n',
         }
     )
-    answer = orch("run", *WORDS[name])
+    answer = orch("run", *COMMAND)
     assert answer.code == 1
     assert "src/lib.py is not the same on" in answer.out
     assert "1 failed" in answer.out
     assert "1 passed" in answer.out
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_resource_that_cannot_be_closed_there_is_reported(
-    name: str, project: Project, orch: Orch
-) -> None:
+def test_a_resource_that_cannot_be_closed_there_is_reported(project: Project, orch: Orch) -> None:
     conf = """
         from discover_orch import resource
 
@@ -192,8 +177,8 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
             raise OSError("it is stuck")
         """
     tool = 'STAGE = "one"\ndef run(door): pass\n'
-    project({"pools.py": POOLS, "orchconf.py": conf, "src/a.py": tool})
-    answer = orch("run", *WORDS[name])
+    project({"orchconf.py": conf, "src/a.py": tool})
+    answer = orch("run", *COMMAND)
     assert answer.code == 1, answer.text
     assert "closing door: it is stuck" in answer.err
     assert "1 passed" in answer.out
@@ -202,27 +187,19 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--executor", "dsk"), '--executor dsk is not an executor\n  hint: did you mean "dask"?'),
-        (("--executor", "nopools:x"), "cannot be loaded: the module nopools does not exist"),
-        (("--executor", "pools:nothing"), "the module pools has no function nothing"),
         (
-            ("--executor", "pools:broken"),
-            "pools.py:25: the executor pools:broken cannot be created: ValueError: no pool today",
+            ("--executor", "dsk"),
+            '--executor dsk is not an executor\n  hint: did you mean "dask=ADDRESS"?',
         ),
         (
-            ("--executor", "pools:quits"),
-            "pools.py:34: the executor pools:quits cannot be created: ",
+            ("--executor", "dask"),
+            '--executor dask is not an executor\n  hint: add the address of the scheduler: "dask=tcp://HOST:8786"',
         ),
         (
-            ("--executor", "halved:x"),
-            "halved.py:2: the executor halved:x cannot be loaded: SyntaxError: invalid syntax",
+            ("--executor", "pools:threads"),
+            '--executor pools:threads is not an executor\n  hint: use "local", "dask=ADDRESS" or "command"',
         ),
-        (("--executor", "pools:number"), "returns int, which is not a concurrent.futures.Executor"),
         (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
-        (
-            ("--executor", "command", "--dask-address", "tcp://x:1"),
-            "--dask-address cannot be combined with --executor command",
-        ),
     ],
 )
 def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
@@ -230,8 +207,6 @@ def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
 ) -> None:
     root = project(
         {
-            "pools.py": POOLS,
-            "halved.py": "X = 1\ndef x(:\n",
             "src/a.py": 'STAGE = "one"\ndef run(): pass\n',
         }
     )
@@ -243,7 +218,7 @@ def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
     assert not list((root / ".orch").glob("runs/*/events.jsonl"))
 
 
-@pytest.mark.parametrize("words", [(), *(pytest.param(WORDS[one]) for one in QUICK)])
+@pytest.mark.parametrize("words", [(), COMMAND])
 def test_a_thread_that_is_left_is_named_with_what_to_do(
     words: tuple[str, ...], project: Project, orch: Orch
 ) -> None:
@@ -254,20 +229,11 @@ def test_a_thread_that_is_left_is_named_with_what_to_do(
         def run():
             Thread(target=sleep, args=(600,), name="heart beat").start()
         """
-    project({"pools.py": POOLS, "src/a.py": tool})
+    project({"src/a.py": tool})
     answer = orch("run", *words)
     assert answer.code == 0
     assert 'and was killed; still running: "heart beat"\n' in answer.err
     assert "hint: make such threads daemons, or join them before run() returns" in answer.err
-
-
-def test_an_executor_that_cannot_be_shut_down_is_reported(project: Project, orch: Orch) -> None:
-    project({"pools.py": POOLS, "src/a.py": 'STAGE = "one"\ndef run(): pass\n'})
-    answer = orch("run", "--executor", "pools:Stuck")
-    assert answer.code == 1
-    assert "1 passed" in answer.out
-    assert "error: pools:Stuck could not be shut down: OSError: it is stuck" in answer.err
-    assert "Traceback" not in answer.err
 
 
 # A command prefix.
@@ -357,21 +323,11 @@ def test_a_prefix_that_does_not_exist_or_is_empty_runs_nothing(
     )
 
 
-def test_check_reports_an_executor_that_cannot_be_loaded_and_tokens_that_are_missing(
-    project: Project, orch: Orch
-) -> None:
-    tool = 'STAGE = "one"\nORCH = {"tokens": {"gpu": 1}}\ndef run(): pass\n'
-    project(
-        {"pools.py": "raise SystemExit('user code ran')\ndef threads(): pass\n", "src/a.py": tool}
-    )
-    assert "no module" not in orch("check", env={"ORCH_EXECUTOR": "pools:threads"}).out
-    answer = orch("check", env={"ORCH_EXECUTOR": "pools:processes"})
-    assert 'executor = "pools:processes": pools defines no processes' in answer.out
+def test_check_reports_tokens_that_are_missing(project: Project, orch: Orch) -> None:
+    project({"src/a.py": 'STAGE = "one"\nORCH = {"tokens": {"gpu": 1}}\ndef run(): pass\n'})
+    answer = orch("check")
     assert 'a needs the token "gpu", which is not defined' in answer.out
     assert answer.code == 0
-    assert (
-        "the module nopools does not exist" in orch("check", env={"ORCH_EXECUTOR": "nopools:x"}).out
-    )
 
 
 def test_a_connection_that_is_lost_while_the_tool_runs_makes_it_unknown(

@@ -183,13 +183,6 @@ def test_the_settings_of_the_page_are_valid(page: str, project: Project) -> None
         assert view.project.config == "pyproject.toml"
 
 
-def test_the_executor_of_the_page_on_scaling_out_runs_tools(project: Project, orch: Orch) -> None:
-    [pool] = [one for one in blocks("scaling.md", "python") if "factory" in one]
-    project({**TOOLS, "pools.py": pool})
-    answer = orch("run", "--executor", "pools:factory", "--jobs", "4")
-    assert answer.code == 0, answer.text
-
-
 def test_the_module_of_the_first_page_is_a_tool(project: Project, orch: Orch) -> None:
     [code] = blocks("index.md", "python")
     create = "conn.execute('CREATE TABLE raw AS SELECT 1 AS id UNION SELECT 2')"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch
-from tests.support.executors import POOLS, WORDS
 
 SAMPLE = Path(__file__).parents[2] / "sample_project"
 # Gorman, Williams and Fraser (2014): rows, mean culmen and flipper length (mm), body mass (g).
@@ -147,11 +146,9 @@ def test_a_database_url_is_enough_for_the_same_report(
 
 
 @pytest.mark.slow
-def test_every_executor_gives_the_same_report_and_tables_as_one_worker(
+def test_the_tools_behind_a_command_give_the_same_report_and_tables_as_one_worker(
     sample: Path, orch: Orch
 ) -> None:
-    (sample / "pools.py").write_text(POOLS)
-
     def results(*words: str) -> tuple[bytes, list[str]]:
         for name in ("data.db", "data.db-wal", "data.db-shm", "output/report.html"):
             (sample / name).unlink(missing_ok=True)
@@ -161,6 +158,5 @@ def test_every_executor_gives_the_same_report_and_tables_as_one_worker(
             return (sample / "output" / "report.html").read_bytes(), sorted(conn.iterdump())
 
     expected = results()
-    for name in WORDS:
-        for jobs in ("1", "4"):
-            assert results(*WORDS[name], "--jobs", jobs) == expected, (name, jobs)
+    for jobs in ("1", "4"):
+        assert results("--executor", "command", "--jobs", jobs) == expected, jobs

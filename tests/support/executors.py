@@ -1,67 +1,19 @@
-"""The executors that the contract is about: how each is chosen, and what its project needs."""
+"""What executors need: a Dask cluster, a command prefix, and what a run did as a value."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.project_builder import Answer
-
-POOLS = """
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
-
-
-def threads():
-    return ThreadPoolExecutor(4)
-
-
-def processes():
-    return ProcessPoolExecutor(4)
-
-
-def spawned():
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-
-
-def loky():
-    import loky
-
-    return loky.ProcessPoolExecutor(4)
-
-
-def broken():
-    raise ValueError("no pool today")
-
-
-def number():
-    print("the factory prints this")
-    return 7
-
-
-def quits():
-    raise SystemExit("no licence")
-
-
-class Stuck(ThreadPoolExecutor):
-    def shutdown(self, *args, **kwargs):
-        raise OSError("it is stuck")
-"""
-WORDS = {
-    "command": ("--executor", "command"),
-    "threads": ("--executor", "pools:threads"),
-    "processes": ("--executor", "pools:processes"),
-    "loky": ("--executor", "pools:loky"),
-    "dask": ("--executor", "dask"),
-}
-QUICK = ("command", "threads")
-ALL = [
-    *QUICK,
-    *(pytest.param(one, marks=pytest.mark.slow) for one in WORDS if one not in QUICK),
-]
+from tests.support.project_builder import Answer, clean_environment
+from tests.support.running import DEADLINE
 
 #: A command that behaves as `srun` may: what it does is in the variable SRUN.
 SRUN = """#!/bin/sh
@@ -118,3 +70,51 @@ def outcome(answer: Answer) -> dict[str, Any]:
 
 def _plain(message: str) -> str:
     return re.sub(r"\d+(\.\d+)? s\b", "N s", message)
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self._folder, self._env = folder, clean_environment(**{mark: "1"})
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.scheduler = self._start(
+            "distributed.cli.dask_scheduler",
+            *("--host", "127.0.0.1", "--port", self.address.rpartition(":")[2], "--no-dashboard"),
+        )
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def add_worker(self, threads: int = 1) -> None:
+        words = (self.address, "--nthreads", str(threads), "--no-nanny", "--no-dashboard")
+        where = ("--local-directory", str(self._folder))
+        self.workers.append(self._start("distributed.cli.dask_worker", *words, *where))
+
+    def _start(self, module: str, *words: str) -> subprocess.Popen[bytes]:
+        code = f"from {module} import main; main()"
+        null = subprocess.DEVNULL
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words], env=self._env, stdout=null, stderr=null
+        )
+
+    def close(self) -> None:
+        for one in (*self.workers, self.scheduler):
+            one.kill()
+            one.wait()
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int = 1, mark: str = "CLUSTER") -> Iterator[Cluster]:
+    made = Cluster(folder, mark)
+    try:
+        for _ in range(workers):
+            made.add_worker()
+        if workers:
+            from distributed import Client  # in the extra `dask`
+
+            with Client(made.address, timeout=DEADLINE) as client:
+                client.wait_for_workers(workers, timeout=DEADLINE)
+        yield made
+    finally:
+        made.close()

@@ -206,9 +206,7 @@ def _option_text(told: str) -> str:
     text = re.sub(r" +\[default: (.+?)(?:; [\d.x<>=]+)?\]", r" Default: \1.", text)
     text = re.sub(r" +\[required\]", " Required.", text)
     # What is typed is code: options, values, URLs, files.
-    typed = (
-        r"(?<![\w`/])(--?[a-z][a-z-]*|[\w.]+=[\w.-]+|\w+:///?[\w.]+|\.\w+/[\w/.]+|module:factory)"
-    )
+    typed = r"(?<![\w`/])(--?[a-z][a-z-]*|[\w.]+=[\w.-]+|\w+:///?[\w.]+|\.\w+/[\w/.]+)"
     return re.sub(typed, lambda one: f"`{one[0].rstrip('.')}`" + "." * one[0].endswith("."), text)
 
 

@@ -37,7 +37,7 @@ from discover_orch.execution.executors.far_messages import (
     is_last,
 )
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.worker.protocol import Closed, Declined, StepStarted
+from discover_orch.worker.protocol import Declined, StepStarted
 
 READ_SIZE = 1 << 16
 #: Seconds from the end of the messages until the command is asked to end, and until it is killed.
@@ -82,11 +82,10 @@ class CommandSide:
     def next_deadline(self, now: float) -> float:
         return min((one.next_deadline(now) for one in self._attempts.values()), default=math.inf)
 
-    def close(self) -> list[Closed]:
+    def close(self) -> None:
         for one in self._attempts.values():
             one.end()
         self._attempts.clear()
-        return []
 
 
 class _Attempt:

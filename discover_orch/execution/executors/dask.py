@@ -1,4 +1,4 @@
-"""Runs each step as one task of a Dask cluster.
+"""Runs each step as one task of a Dask cluster, and refuses a cluster where that would not work.
 
 orch decides the order: a step is submitted when it may start, never more of them than the cluster has threads. Each
 attempt has a key of its own and a token, an item in a queue of the scheduler that its task must take. So orch can also
@@ -9,48 +9,52 @@ module; they tell the main thread through a pipe.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from queue import SimpleQueue
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any
 
+import msgspec
 from distributed import Client, Future, Queue
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 
 from discover_orch.execution.executors import dask_worker
-from discover_orch.execution.executors.dask_start import (
-    TIME_TO_START,
-    Cluster,
-    connect,
-    silence_dask,
-)
 from discover_orch.execution.executors.far_messages import (
     Ended,
     FarEvent,
+    Installation,
     Lost,
     Refused,
     Said,
     Start,
     Word,
     decode_said,
-    drain_events,
     encode_start,
+    find_difference,
+    installation,
+    is_last,
 )
-from discover_orch.worker.protocol import Closed, Declined
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.worker.protocol import Declined
 
+#: Seconds to reach a scheduler, and for a first worker.
+TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10
 #: Seconds between two pings, and the number of them that a worker may miss.
 PING, MOST_MISSED = 2.0, 2
 #: Seconds from the end of a task until what it said must have come, and until an empty cluster has a worker again.
 TIME_TO_HEAR, TIME_TO_REFILL = 10.0, 60.0
-
-
-#: Seconds to close resources at the end of a run, and to leave a cluster that does not answer.
-TIME_TO_CLOSE, TIME_TO_LEAVE = 30.0, 1.0
+#: Seconds to leave the cluster at the end of a run, and one that does not answer.
+TIME_TO_CLOSE, TIME_TO_LEAVE = 5.0, 1.0
 DISCONNECTED = "the connection to the Dask scheduler was lost"
 
 
@@ -71,10 +75,10 @@ class _Attempt:
 class DaskSide:
     """The attempts of one run on a cluster with so many `threads`."""
 
-    def __init__(self, client: Client, threads: int, shown: str, cluster: Cluster | None) -> None:
+    def __init__(self, client: Client, threads: int) -> None:
         self.name = "the Dask cluster"
-        self.threads, self.shown = threads, shown
-        self._client, self._cluster = client, cluster
+        self.threads = threads
+        self._client = client
         self._topic = f"orch-{os.urandom(12).hex()}"
         self._attempts: dict[str, _Attempt] = {}
         self._run = ""
@@ -116,7 +120,13 @@ class DaskSide:
 
     def drain(self, attempt: str) -> list[FarEvent]:
         self._read()
-        return drain_events(self._attempts, attempt, self.forget)
+        one = self._attempts.get(attempt)
+        if one is None:
+            return []
+        found, one.events = one.events, []
+        if any(map(is_last, found)):
+            self.forget(attempt)
+        return found
 
     def forget(self, attempt: str) -> None:
         one = self._attempts.pop(attempt, None)
@@ -133,15 +143,11 @@ class DaskSide:
         times = [one.done_at for one in self._attempts.values() if one.done_at is not None]
         return min((at + TIME_TO_HEAR for at in times), default=math.inf)
 
-    def close(self) -> list[Closed]:
+    def close(self) -> None:
         self._is_closing.set()
-        closed: list[Closed] = []
-        closing = Thread(target=self._close, args=(closed,), daemon=True)
+        closing = Thread(target=self._close, daemon=True)
         closing.start()
         closing.join(TIME_TO_LEAVE if self._is_lost else TIME_TO_CLOSE)
-        if self._cluster is not None:
-            self._cluster.end()
-        return [*closed]
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -310,12 +316,7 @@ class DaskSide:
                 continue
             self._tell(partial(self._note_ping, alive, sent))
 
-    def _close(self, closed: list[Closed]) -> None:
-        with contextlib.suppress(Exception):
-            if self._run and not self._is_lost and self._client.status == "running":
-                answers = self._client.run(dask_worker.close_run, self._run, on_error="ignore")
-                for answer in answers.values():
-                    closed += [e for e in decode_said(answer).events if isinstance(e, Closed)]
+    def _close(self) -> None:
         with contextlib.suppress(Exception):
             self._client.close(timeout=2)
 
@@ -336,18 +337,69 @@ class _Calls:
                 self._waiting.get()()
 
 
-def open_dask(address: str | None, workers: int, *, is_guest: bool = False) -> DaskSide:
-    """The cluster at this address, or one of so many workers on this machine. Raises UsageError."""
+def open_dask(address: str, *, is_guest: bool) -> DaskSide:
+    """The cluster at this address. The process of a guest belongs to another program, whose logging and warnings stay
+    as they are. Raises UsageError."""
     if not is_guest:
-        silence_dask()
-    if address is not None:
-        client, threads = connect(address)
-        return DaskSide(client, threads, f"dask: {address}", None)
-    cluster = Cluster(workers)
+        _silence()
+    client, threads = _connect(address)
+    return DaskSide(client, threads)
+
+
+def _silence() -> None:
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # orch says what is lost
+    warnings.filterwarnings("ignore", module="distributed")
+
+
+def _connect(address: str) -> tuple[Client, int]:
+    """A client, and the number of the cluster's threads. Raises UsageError."""
     try:
-        client, threads = connect(cluster.address, TIME_TO_START)
+        # A client that fails at this would be left half made.
+        get_backend(parse_address(address)[0])
+        client = Client(address, timeout=TIME_TO_CONNECT, set_as_default=False, name="orch")
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise _refuse(
+            f"the Dask scheduler {address} cannot be reached: {said}",
+            "check the address, and that the scheduler runs: tcp://HOST:8786",
+        ) from None
+    try:
+        return client, _count_threads(client, address)
     except BaseException:
-        cluster.end()
+        client.close(timeout=1)
         raise
-    shown = f"dask: {workers} {'worker' if workers == 1 else 'workers'} on this machine"
-    return DaskSide(client, threads, shown, cluster)
+
+
+def _count_threads(client: Client, address: str) -> int:
+    try:
+        client.wait_for_workers(1, timeout=TIME_FOR_WORKERS)
+    except TimeoutError:
+        raise _refuse(
+            f"the Dask cluster {address} has no workers",
+            "start workers; give an adaptive cluster a minimum of 1",
+        ) from None
+    ours = version("distributed")
+    found = client.run(dask_worker.describe, on_error="return")
+    for worker, answer in found.items():
+        if isinstance(answer, Exception):
+            raise _refuse(
+                f"the Dask worker {worker} cannot load discover_orch: {answer}",
+                "install the same discover-orch[dask] where the workers run",
+            )
+        data, theirs = answer
+        far = msgspec.json.decode(data, type=Installation)
+        difference = find_difference(installation(), far)
+        if not difference and theirs != ours:
+            difference = f"distributed is {theirs} on {far.host} and {ours} here"
+        if difference:
+            raise _refuse(
+                f"{difference} (the Dask worker {worker})", "install the same versions on both"
+            )
+    threads: dict[str, int] = client.nthreads()
+    return max(1, sum(threads.values()))
+
+
+def _refuse(message: str, hint: str) -> UsageError:
+    return UsageError(Problem(code="executor", message=message, hint=hint))

@@ -1,14 +1,12 @@
 """What runs in a Dask worker: `run_attempt` as a task, all else through `Client.run`, which is answered at any time.
 
-An attempt starts only if it can take its token, so a task that Dask repeats starts nothing. orch calls `ping` every
-few seconds. A run of which nothing has been heard for a minute is over: its tools are ended, which undoes
-their work.
+An attempt starts only if it can take its token, so a task that Dask repeats starts nothing. A tool is ended, which
+undoes its work, when this worker has lost its scheduler: orch calls it `unknown` then, and a resume may run it again.
+It is ended too when nothing was heard for a minute of orch, which calls `ping` every few seconds.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +14,7 @@ from threading import Lock, Thread
 
 import msgspec
 from distributed import Worker, get_worker
+from distributed.core import Status
 from distributed.utils import sync
 
 from discover_orch.execution.executors.far_messages import (
@@ -28,20 +27,31 @@ from discover_orch.execution.executors.far_messages import (
     encode_said,
     installation,
 )
-from discover_orch.execution.executors.far_side import GONE, Controls, KeptWorkers, carry_out
-from discover_orch.worker.protocol import Closed
+from discover_orch.execution.executors.far_side import GONE, Controls, carry_out
 
 #: Seconds without a ping after which orch is taken to be gone.
 LEASE = 60.0
 #: Seconds for which the scheduler is asked for a token. It is there before the task is submitted.
 TOKEN_TIMEOUT = 2.0
+#: Seconds between two looks at what this worker still has.
+WATCH_INTERVAL = 0.2
 TAKEN = "the Dask worker that ran it was lost"
 
-_kept = KeptWorkers()
-_running: dict[str, tuple[str, Controls]] = {}  # attempt → run and its controls
-_heard: dict[str, float] = {}  # run → when orch was last heard of
+_running: dict[str, _Attempt] = {}
 _lock = Lock()
 _has_watch = False
+
+
+class _Attempt:
+    def __init__(self, run: str, worker: Worker) -> None:
+        self.run, self.worker = run, worker
+        self.controls = Controls()
+        self.heard = time.monotonic()  # when orch was last heard of
+
+    def is_lost(self, now: float) -> bool:
+        """Whether nobody hears of it any more. A worker without a scheduler closes, but waits for its tasks first."""
+        is_closing = self.worker.status in (Status.closing, Status.closed, Status.failed)
+        return is_closing or now - self.heard > LEASE
 
 
 def run_attempt(request: bytes, token: str, topic: str) -> None:
@@ -62,19 +72,18 @@ def run_attempt(request: bytes, token: str, topic: str) -> None:
     if not _take(token, worker):
         send([Lost(sentence=TAKEN)])
         return
-    controls = Controls()
+    one = _Attempt(start.run, worker)
     with _lock:
-        _running[attempt] = start.run, controls
-        _heard[start.run] = time.monotonic()
+        _running[attempt] = one
     _start_watch()
     try:
         send(())  # which worker it is
-        carry_out(start, controls, send, kept=_kept)
+        carry_out(start, one.controls, send)
         send([Ended()])
     finally:
         with _lock:
             del _running[attempt]
-        controls.close()
+        one.controls.close()
 
 
 def deliver(attempt: str, word: str) -> bool:
@@ -82,25 +91,17 @@ def deliver(attempt: str, word: str) -> bool:
     with _lock:
         found = _running.get(attempt)
     if found is not None:
-        found[1].put(word)
+        found.controls.put(word)
     return found is not None
 
 
 def ping(run: str) -> list[str]:
     """orch is there. The attempts of the run that are carried out here."""
     with _lock:
-        _heard[run] = time.monotonic()
-        return [attempt for attempt, (one, _) in _running.items() if one == run]
-
-
-async def close_run(run: str) -> bytes:
-    """Ends the idle workers of the run; what closing their resources gave, as a `Said`. In a thread, since it takes as
-    long as the user's code takes."""
-    with _lock:
-        _heard.pop(run, None)
-    closed = await asyncio.to_thread(_kept.close_run, run)
-    events = [one for one in closed if isinstance(one, Closed)]
-    return encode_said(Said(attempt="", events=tuple(events)))
+        found = {attempt: one for attempt, one in _running.items() if one.run == run}
+    for one in found.values():
+        one.heard = time.monotonic()
+    return [*found]
 
 
 def describe() -> tuple[bytes, str]:
@@ -125,16 +126,11 @@ def _start_watch() -> None:
 
 
 def _watch() -> None:
-    """Ends what belongs to runs that are over."""
+    """Ends the tools of which nobody hears any more."""
     while True:
-        time.sleep(5)  # nothing tells of the end of a process on another machine
+        time.sleep(WATCH_INTERVAL)
         now = time.monotonic()
         with _lock:
-            over = {run for run, heard in _heard.items() if now - heard > LEASE}
-            gone = [controls for run, controls in _running.values() if run in over]
-            for run in over:
-                del _heard[run]
-        for controls in gone:
-            controls.put(GONE)
-        with contextlib.suppress(Exception):
-            _kept.close_idle()
+            for one in _running.values():
+                if one.is_lost(now):
+                    one.controls.put(GONE)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -48,8 +48,8 @@ class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     `run` and `attempt` are unique, also among runs of other projects. `near` is orch's own installation. `sources`
     are the files of the tool's code: path relative to the root → hash of the bytes. With `resolves_database`, the
-    URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. With
-    `keeps_worker`, the worker waits for the next step of the run. `folder` is the `folder_identity` of the root.
+    URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. `folder` is
+    the `folder_identity` of the root.
     """
 
     run: str
@@ -60,7 +60,6 @@ class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     sources: Mapping[str, str] = field(default_factory=dict)
     takes_connection: bool = False
     resolves_database: bool = False
-    keeps_worker: bool = False
     folder: str = ""
 
 
@@ -92,33 +91,16 @@ FarEvent = Refused | Lost | Ended | WorkerEvent
 
 
 class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Events of an attempt, in order; with an empty `attempt`, of the end of the run. `by` is the process."""
+    """Events of an attempt, in order. `by` is the process."""
 
     attempt: str
     events: tuple[FarEvent, ...]
     by: str = ""
 
 
-class HasEvents(Protocol):
-    events: list[FarEvent]
-
-
 def is_last(event: FarEvent) -> bool:
     """Whether nothing of an attempt comes after it."""
     return isinstance(event, Ended | Lost | Refused)
-
-
-def drain_events(
-    attempts: Mapping[str, HasEvents], attempt: str, forget: Callable[[str], None]
-) -> list[FarEvent]:
-    """What has arrived for an attempt. Calls `forget` after its last event."""
-    one = attempts.get(attempt)
-    if one is None:
-        return []
-    found, one.events = one.events, []
-    if any(map(is_last, found)):
-        forget(attempt)
-    return found
 
 
 def installation() -> Installation:

@@ -1,16 +1,14 @@
 """Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
 
-`carry_out` gets a `Start`, starts a worker or takes one that an earlier step of the run has left, and says all that
-happens. It does not know how its words travel.
+`carry_out` gets a `Start`, starts a worker and says all that happens. It does not know how its words travel.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
@@ -29,7 +27,6 @@ from discover_orch.execution.executors.far_messages import (
     is_another_machine,
 )
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
@@ -45,8 +42,6 @@ from discover_orch.worker.protocol import (
 
 #: Seconds after which lines that a tool has left half redrawn are said.
 QUIET = 0.5
-#: Seconds after which a worker that no step has claimed is closed.
-LONGEST_IDLE = 60.0
 GONE = "gone"  # orch is not there any more: nothing needs to be said
 
 Send = Callable[[Sequence[FarEvent]], None]
@@ -84,80 +79,23 @@ class Controls:
             os.close(self._writer)
 
 
-class KeptWorkers:
-    """The workers of this process that wait for the next step of their run."""
-
-    def __init__(self) -> None:
-        self._idle: dict[str, list[tuple[Prepare, Supervisor, float]]] = {}
-        self._lock = Lock()
-
-    def claim(self, run: str, prepare: Prepare) -> Supervisor | None:
-        with self._lock:
-            kept = self._idle.get(run, [])
-            while kept:
-                known, worker, _ = kept.pop()
-                worker.events(0)  # it may have died meanwhile
-                if not worker.is_over:
-                    if known == prepare:
-                        return worker
-                    _close([worker])
-        return None
-
-    def put_back(self, run: str, prepare: Prepare, worker: Supervisor) -> None:
-        with self._lock:
-            self._idle.setdefault(run, []).append((prepare, worker, time.monotonic()))
-
-    def close_run(self, run: str) -> list[WorkerEvent]:
-        """Closes the resources of all that are idle; what is left to be said."""
-        with self._lock:
-            kept = self._idle.pop(run, [])
-        return _close([worker for _, worker, _ in kept])
-
-    def close_idle(self) -> dict[str, list[WorkerEvent]]:
-        """Closes those that have waited for too long, as of a run that was killed. What is to be said, by run."""
-        now = time.monotonic()
-        late: dict[str, list[Supervisor]] = {}
-        with self._lock:
-            for run, kept in [*self._idle.items()]:
-                for one in [*kept]:
-                    if now - one[2] > LONGEST_IDLE:
-                        kept.remove(one)
-                        late.setdefault(run, []).append(one[1])
-                if not kept:
-                    del self._idle[run]
-        return {run: _close(workers) for run, workers in late.items()}
-
-
-def carry_out(
-    start: Start,
-    controls: Controls,
-    send: Send,
-    *,
-    kept: KeptWorkers | None = None,
-    owns_process: bool = False,
-) -> None:
+def carry_out(start: Start, controls: Controls, send: Send, *, owns_process: bool = False) -> None:
     """Returns when the step has ended and everything about it is said. `owns_process`: this process has no other
     children, so it may adopt and end what a tool leaves behind."""
     refused, prepare = find_refusal(start)
     if refused is not None:
         send([refused])
         return
-    worker = kept.claim(start.run, prepare) if kept is not None else None
-    if worker is None:
-        try:
-            worker = _start_worker(owns_process)
-        except OSError as error:
-            send([Refused(message=f"its worker process cannot be started: {error}")])
-            return
-        worker.send(prepare)
+    try:
+        worker = _start_worker(owns_process)
+    except OSError as error:
+        send([Refused(message=f"its worker process cannot be started: {error}")])
+        return
+    worker.send(prepare)
     worker.send(replace(start.order, failures=worker.failures))
     step = start.order.step
-    said = _talk(worker, controls, send, lambda event: _is_end_of(step, event))
-    if worker.is_over:
-        return
-    if kept is not None and start.keeps_worker and not said:
-        kept.put_back(start.run, prepare, worker)
-    else:
+    _talk(worker, controls, send, lambda event: _is_end_of(step, event))
+    if not worker.is_over:
         worker.send(Finish())
         _talk(worker, controls, send, lambda _: False)
 
@@ -210,10 +148,9 @@ def _is_end_of(step: int, event: WorkerEvent) -> bool:
 
 def _talk(
     worker: Supervisor, controls: Controls, send: Send, is_last: Callable[[WorkerEvent], bool]
-) -> bool:
-    """Says what the worker says, up to an event that is the last or to its end, and does what orch asks. Whether it
-    was asked to stop."""
-    was_stopped = is_done = False
+) -> None:
+    """Says what the worker says, up to an event that is the last or to its end, and does what orch asks."""
+    is_done = False
     while not (worker.is_over or is_done):
         events = worker.events(QUIET, controls.wake)
         for event in events:
@@ -224,10 +161,8 @@ def _talk(
         for word in controls.drain():
             match word:
                 case "interrupt":
-                    was_stopped = True
                     worker.interrupt()
                 case "kill" | "gone":
-                    was_stopped = True
                     worker.kill("was killed by the second interrupt")
                 case "suspend":
                     worker.suspend()
@@ -235,16 +170,6 @@ def _talk(
                     worker.resume()
         if shown:
             send(shown)
-    return was_stopped
-
-
-def _close(workers: Iterable[Supervisor]) -> list[WorkerEvent]:
-    """Their last events, without those of a worker that ended well."""
-    workers = [*workers]
-    for worker in workers:
-        worker.send(Finish())
-    events = [event for worker in workers for event in worker.close(LONGEST_IDLE)]
-    return [one for one in events if not isinstance(one, DebugStarted | WorkerDied)]
 
 
 def _start_worker(owns_process: bool) -> Supervisor:

@@ -1,8 +1,8 @@
 """orch's side of steps that run elsewhere: `RemoteWorker` has the methods of a `Supervisor`, so `LocalExecutor` drives
 it as it drives a worker on this machine.
 
-A `FarSide` carries the messages: a command, an executor of `concurrent.futures`, or a Dask cluster. Each step is one
-attempt there. An attempt of which nothing more will be heard is lost, and its tool `unknown`.
+A `FarSide` carries the messages: a command or a Dask cluster. Each step is one attempt there. An attempt of which
+nothing more will be heard is lost, and its tool `unknown`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Failure
 from discover_orch.worker.protocol import (
-    Closed,
     Committing,
     Declined,
     Finish,
@@ -57,7 +56,6 @@ class RunContext(Struct, frozen=True, kw_only=True):
 
     run: str
     is_remote: bool
-    keeps_workers: bool = False
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     with_connection: frozenset[str] = frozenset()
 
@@ -83,8 +81,8 @@ class FarSide(Protocol):
     def next_deadline(self, now: float) -> float:
         """When `drain` must be called even if nothing is readable."""
 
-    def close(self) -> list[Closed]:
-        """Ends everything on the far side. What closing the kept workers gave."""
+    def close(self) -> None:
+        """Ends everything on the far side."""
 
 
 class RemoteWorker:
@@ -155,7 +153,6 @@ class RemoteWorker:
             sources=context.sources.get(order.module, {}),
             takes_connection=order.module in context.with_connection,
             resolves_database=shown != prepare.database,
-            keeps_worker=context.keeps_workers,
             folder=folder_identity(prepare.root),
         )
 

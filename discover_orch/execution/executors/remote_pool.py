@@ -9,6 +9,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
+from msgspec import Struct
+
+from discover_orch.config.executor import dask_address
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
@@ -16,7 +19,6 @@ from discover_orch.execution.events import Event
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.executors.remote import FarSide, RemoteWorker, RunContext
-from discover_orch.execution.executors.worker_end import closing_notes
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
@@ -24,22 +26,13 @@ from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import Prepare
 
 
-class OpenFarSide:
-    """A far side that can be used. At most `slots` steps run there at once; None is no limit."""
+class OpenFarSide(Struct, frozen=True, kw_only=True):
+    """A far side that can be used, and how many steps may run there at once. `shown` is for the header of the run."""
 
-    def __init__(
-        self,
-        far: FarSide,
-        *,
-        is_remote: bool,
-        slots: int | None = None,
-        jobs: int,
-        keeps_workers: bool = False,
-        shown: str,
-    ) -> None:
-        self.far, self.is_remote, self.keeps_workers = far, is_remote, keeps_workers
-        self.jobs = jobs if slots is None else max(1, min(jobs, slots))
-        self.shown = shown  # in the run's header
+    far: FarSide
+    is_remote: bool
+    jobs: int
+    shown: str
 
 
 def open_far_side(
@@ -49,49 +42,29 @@ def open_far_side(
     *,
     jobs: int,
     has_jobs: bool,
-    dask_address: str | None,
     is_guest: bool = False,
 ) -> OpenFarSide:
     """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
     may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
-    is_remote = (
-        dask_address is not None
-        if project.executor == "dask"
-        else project.executor == "command" and project.command.is_remote
-    )
-    tools = [step.tool for step in plan.steps]
-    _refuse(registry, project, tools, is_remote=is_remote)
-    match project.executor:
-        case "command":
-            from discover_orch.execution.executors.command import open_command
+    address = dask_address(project.executor)
+    is_remote = bool(address) or project.command.is_remote
+    _refuse(registry, project, [step.tool for step in plan.steps], is_remote=is_remote)
+    if not address:
+        from discover_orch.execution.executors.command import open_command
 
-            side = open_command(project)
-            return OpenFarSide(side, is_remote=is_remote, jobs=jobs, shown=side.shown)
-        case "dask":
-            try:
-                from discover_orch.execution.executors.dask import open_dask
-            except ModuleNotFoundError as error:
-                _stop(
-                    f"--executor dask needs the package distributed ({error})",
-                    "pip install 'discover-orch[dask]'",
-                )
+        side = open_command(project)
+        return OpenFarSide(far=side, is_remote=is_remote, jobs=jobs, shown=side.shown)
+    try:
+        from discover_orch.execution.executors.dask import open_dask
+    except ModuleNotFoundError as error:
+        _stop(
+            f"--executor {project.executor} needs the package distributed ({error})",
+            "pip install 'discover-orch[dask]'",
+        )
 
-            dask = open_dask(dask_address, min(jobs, len(tools)), is_guest=is_guest)
-            if dask_address is not None and not has_jobs:
-                jobs = dask.threads
-            return OpenFarSide(
-                dask,
-                is_remote=is_remote,
-                slots=dask.threads,
-                jobs=jobs,
-                keeps_workers=True,
-                shown=dask.shown,
-            )
-        case name:
-            from discover_orch.execution.executors.futures import open_futures
-
-            futures = open_futures(name, project, is_guest=is_guest)
-            return OpenFarSide(futures, is_remote=is_remote, jobs=jobs, shown=name)
+    dask = open_dask(address, is_guest=is_guest)
+    jobs = min(jobs, dask.threads) if has_jobs else dask.threads
+    return OpenFarSide(far=dask, is_remote=True, jobs=jobs, shown=f"dask: {address}")
 
 
 def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
@@ -112,7 +85,7 @@ def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remot
 
 def _local_file_hint(project: Project) -> str:
     hint = "use a database server such as PostgreSQL, or --executor local"
-    if project.executor != "command":
+    if dask_address(project.executor):
         return hint
     program = os.path.basename(project.command.prefix[0])
     table = name_table(project, "command")
@@ -147,8 +120,7 @@ class RemotePool(WorkerPool):
             yield from super().events(timeout, wake)
         if self._is_finishing and super().is_over and not self._is_closed:
             self._is_closed = True
-            for closed in self._far.close():
-                yield from closing_notes(closed)
+            self._far.close()
 
 
 def build_pool(
@@ -162,7 +134,6 @@ def build_pool(
     context = RunContext(
         run=os.urandom(12).hex(),
         is_remote=side.is_remote,
-        keeps_workers=side.keeps_workers,
         sources={tool.module: sources_of(tool) for tool in tools},
         with_connection=frozenset(t.module for t in tools if takes_connection(t, registry)),
     )

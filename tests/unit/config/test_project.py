@@ -140,12 +140,11 @@ def test_every_key_is_taken_and_its_origin_kept() -> None:
         ('parallel = "yes"', 'parallel must be "declared" or "observed", not "yes" (the default is "declared")'),
         (
             'executor = "dsk"',
-            'executor = "dsk" is not an executor (did you mean "dask"?)',
+            'executor = "dsk" is not an executor (did you mean "dask=ADDRESS"?)',
         ),
         (
             'executor = "my-pools:threads"',
-            'executor = "my-pools:threads" is not an executor (use "local", "dask", "command", or '
-            '"module:factory" of a concurrent.futures.Executor)',
+            'executor = "my-pools:threads" is not an executor (use "local", "dask=ADDRESS" or "command")',
         ),
         (
             "command = {prefix = \"srun 'x\"}",
