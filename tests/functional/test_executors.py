@@ -191,14 +191,6 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(project: Project, or
             ("--executor", "dsk"),
             '--executor dsk is not an executor\n  hint: did you mean "dask=ADDRESS"?',
         ),
-        (
-            ("--executor", "dask"),
-            '--executor dask is not an executor\n  hint: add the address of the scheduler: "dask=tcp://HOST:8786"',
-        ),
-        (
-            ("--executor", "pools:threads"),
-            '--executor pools:threads is not an executor\n  hint: use "local", "dask=ADDRESS" or "command"',
-        ),
         (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
     ],
 )
