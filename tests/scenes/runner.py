@@ -194,12 +194,11 @@ def _run(step: Step, root: Path, home: str, server: ForkServer) -> Answer:
             return run_orch(root, *words[1:], env=env)
         return server.run(root, *words[1:], env=env)
     done = subprocess.run(
-        ["bash", "-c", SHELL + step.text],
+        ["timeout", "60", "bash", "-c", SHELL + step.text],
         cwd=root,
         env=clean_environment(HOME=home, PYTHON=sys.executable),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
         check=False,
     )
     return Answer(
