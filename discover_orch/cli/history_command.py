@@ -14,7 +14,15 @@ from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text
-from discover_orch.state.journal import find_runs, has_begun, has_ended, read_record, read_summary
+from discover_orch.render.style import one_line
+from discover_orch.state.journal import (
+    find_runs,
+    has_begun,
+    has_ended,
+    read_lines,
+    read_record,
+    read_summary,
+)
 
 if TYPE_CHECKING:
     from discover_orch.state.run_record import RunRecord
@@ -26,31 +34,46 @@ if TYPE_CHECKING:
 @click.option(
     "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_RUNS}."
 )
+@click.option(
+    "--metrics",
+    "tool",
+    metavar="TOOL",
+    help="Show the runs of one tool, with its parameters and metrics.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all runs.")
 @common_options
 @click.pass_obj
 def command(
-    context: Context, runs: tuple[str, ...], limit: int | None, is_all: bool, as_json: bool
+    context: Context,
+    runs: tuple[str, ...],
+    limit: int | None,
+    is_all: bool,
+    tool: str | None,
+    as_json: bool,
 ) -> int:
     """Show past runs, the newest first.
 
     With the number of a run, shows everything about that run. With two numbers, shows what changed
-    from the first to the second: tools, code, parameters and times.
+    from the first to the second: code, parameters, what the tools read, metrics and times.
     """
     if len(runs) > 2:
         raise click.UsageError(f"expected at most two runs, got {len(runs)}")
     if limit is not None and (is_all or runs):
         other = "--all" if is_all else "a run"
         raise click.UsageError(f"--limit cannot be combined with {other}")
+    if tool is not None and runs:
+        raise click.UsageError("--metrics cannot be combined with a run")
     root = find_root(context.start, context.folder)[0]
     _settle_latest(context, root)
     records = [read_run(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
+        from discover_orch.state.run_details import read_details
         from discover_orch.state.run_diff import compare_runs
 
-        found = compare_runs(*records)
+        details = [read_details(read_lines(root, one.run)) for one in records]
+        found = compare_runs(records[0], records[1], details[0], details[1])
         if as_json:
             console.out(json.dumps(comparison_document(found)) + "\n")
         else:
@@ -64,7 +87,11 @@ def command(
             console.out(run_text(records[0], console.out_style))
     else:
         is_whole = is_all or (as_json and limit is None)
-        _show_all(context, root, None if is_whole else limit or MOST_RUNS, as_json=as_json)
+        most = None if is_whole else limit or MOST_RUNS
+        if tool is not None:
+            _show_metrics(context, root, tool, most, as_json=as_json)
+        else:
+            _show_all(context, root, most, as_json=as_json)
     return ExitCode.OK
 
 
@@ -127,3 +154,41 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
         console.problems([problem])
     elif not records:
         console.err("no run has been recorded yet\n")
+
+
+def _show_metrics(
+    context: Context, root: str, word: str, limit: int | None, *, as_json: bool
+) -> None:
+    """The newest runs in which the tool ran. It need not exist any more."""
+    from discover_orch.render.history import MetricsRow, metrics_document, metrics_text
+
+    rows: list[MetricsRow] = []
+    found: dict[str, str] = {}  # module → name
+    names: dict[str, None] = {}
+    for run in find_runs(root):
+        record = read_record(root, run)
+        if record is None or len(rows) == limit:
+            continue
+        names.update(dict.fromkeys(tool.name for tool in record.tools))
+        given = {step.module: step.arguments for step in record.plan}
+        for tool in record.tools:
+            if word == tool.name or f".{tool.module}".endswith(f".{word}"):
+                found.setdefault(tool.module, tool.name)
+                if tool.has_started:
+                    rows.append((record, tool, given.get(tool.module, {})))
+    if len(found) != 1:
+        close = nearest(word, names)
+        hint = f'did you mean "{close}"?' if close else "orch history RUN lists the tools of a run"
+        message = f'no recorded run has a tool "{word}"'
+        if found:
+            message = f'"{word}" may be {" or ".join(sorted(found))}'
+            hint = "use the longer name"
+        raise UsageError(Problem(code="unknown-tool", message=message, hint=hint))
+    ((module, name),) = found.items()
+    console = context.console
+    if as_json:
+        console.out(json.dumps(metrics_document(name, module, rows)) + "\n")
+    elif rows:
+        console.out(metrics_text(rows, console.out_style))
+    else:
+        console.err(f"{one_line(name)} has not run in any recorded run\n")

@@ -138,6 +138,8 @@ class AttemptReader:
         }
         files, marks = self._files.versions(tool, seen, [*setup, *cached], before, writes)
         missed = find_missed(seen, setup, writes)
+        # With the salt of the last success, so that the versions of two runs can be compared.
+        known = before.success.inputs.other if before.success else {}
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
@@ -148,7 +150,7 @@ class AttemptReader:
             **self._globs(one for native in (*setup, seen) for one in native.native_globs),
             **self._packages(tool, seen),
             **{
-                f"env:{name}": self._current.versions.variable(name)
+                f"env:{name}": self._current.versions.variable(name, known.get(f"env:{name}", ""))
                 for one in (*setup, *cached, seen)
                 for name in one.environment
                 if not is_secret_name(name)

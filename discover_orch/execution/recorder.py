@@ -40,6 +40,7 @@ from discover_orch.execution.run_memory import (
     ResultRecord,
 )
 from discover_orch.execution.start_of_run import StartOfRun
+from discover_orch.execution.used_versions import find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.tool import Tool
@@ -124,6 +125,7 @@ class Recorder:
         self._starts: str | None = None
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
+        self._versions: dict[str, dict[str, str]] = {}  # of what the tools that have passed used
         #: Whether the run ends because nothing reads what orch writes any more.
         self.is_output_closed = False
 
@@ -256,6 +258,7 @@ class Recorder:
         flow = self._flow_seen.pop(module, None)
         if flow is None:
             return {}
+        versions = self._versions.pop(module, {})
         tool = self._steps[module].tool
         names = {
             "files_read": dict.fromkeys((*tool.inputs, *flow.reads)),
@@ -263,7 +266,8 @@ class Recorder:
             "tables_read": flow.tables_read,
             "tables_written": flow.tables_written,
         }
-        return {"data": {kind: [*found][:MOST_NAMES] for kind, found in names.items() if found}}
+        data = {kind: [*found][:MOST_NAMES] for kind, found in names.items() if found}
+        return {"data": data, "versions": versions}
 
     def _document(self, event: Event) -> dict[str, object] | None:
         return event_document(event, self._names, self._report)
@@ -333,12 +337,15 @@ class Recorder:
             )
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
+                writers, earlier = results.find_writers(module, success, attempt.writes)
+                self._versions[module] = find_used_versions(success, writers)
                 now = add_success(
                     before,
                     success,
                     attempt.writes,
                     results.place(module),
-                    *results.find_writers(module, success, attempt.writes),
+                    writers,
+                    earlier,
                     is_repeatable=tool.is_repeatable,
                     is_there=lambda key: os.path.exists(f"{self._project.root}/{key[5:]}"),
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import exception_text
 from discover_orch.render.style import (
     STATUS_COLOURS,
@@ -22,11 +23,15 @@ from discover_orch.render.style import (
     time_text,
     wrap,
 )
-from discover_orch.state.run_diff import RunDiff, ToolChange
+from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
 from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
+#: So many files of the code, and changes of what a tool used, are named.
+MOST_INPUTS = 20
+#: A run, the tool in it, and the tool's parameters.
+MetricsRow = tuple[RunRecord, ToolRecord, Mapping[str, RecordedParam]]
 #: Columns that the table of runs keeps for targets.
 _TARGETS_WIDTH = 12
 _KINDS = {
@@ -109,6 +114,7 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
         "comparison": {
             "old": _head(found.old),
             "new": _head(found.new),
+            "sources": list(found.sources),
             "added": [tool.name for tool in found.added],
             "removed": [tool.name for tool in found.removed],
             "tools": [
@@ -117,10 +123,10 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
                     "module": tool.module,
                     "status": _pair(*tool.statuses),
                     "duration": _pair(*tool.durations),
-                    "params": [
-                        {"name": one.name, "old": one.old, "new": one.new} for one in tool.params
-                    ],
+                    "params": _value_rows(tool.params),
                     "code_changed": tool.is_code_changed,
+                    "inputs": list(map(_input_row, tool.inputs)),
+                    "metrics": _value_rows(tool.metrics),
                 }
                 for tool in found.tools
             ],
@@ -128,8 +134,22 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
     }
 
 
+def _input_row(one: InputChange) -> dict[str, object]:
+    """The versions of files and variables are hashes, which say nothing."""
+    has_versions = one.old is not None or one.new is not None
+    return {
+        one.kind: one.name,
+        "change": one.change,
+        **(_pick(one, "old", "new") if has_versions else {}),
+    }
+
+
+def _value_rows(changes: Sequence[ValueChange]) -> list[dict[str, object]]:
+    return [_pick(one, "name", "old", "new") for one in changes]
+
+
 def comparison_text(found: RunDiff, style: Style) -> str:
-    """The two runs, the tools added and removed, then for each tool its times and what changed."""
+    """The two runs, the code and the tools that changed, then for each tool its times and what changed."""
     out = [
         wrap(
             f"{label} {one_line(run.run):<4} {time_text(run.started)}  {_painted(run.status, style)}"
@@ -140,6 +160,9 @@ def comparison_text(found: RunDiff, style: Style) -> str:
         )
         for label, run in (("from run", found.old), ("to run  ", found.new))
     ]
+    if found.sources:
+        files = _first_few([*map(one_line, found.sources)])
+        out.append(wrap(f"  changed code: {files}", style, " " * 4))
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
     names = column_width((tool.name for tool in found.tools), style)
@@ -148,8 +171,8 @@ def comparison_text(found: RunDiff, style: Style) -> str:
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
-    if not (found.added or found.removed or any(tool.is_changed for tool in found.tools)):
-        out.append("only the times changed")
+    if not found.is_changed:
+        out.append("no change is recorded, except of the times")
     return "\n".join(out) + "\n"
 
 
@@ -292,9 +315,112 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
     if tool.is_code_changed:
         changes.append("code changed")
     for one in tool.params:
-        was, now = ("default" if text is None else one_line(text) for text in (one.old, one.new))
+        was, now = (
+            "default" if text is None else one_line(str(text)) for text in (one.old, one.new)
+        )
+        changes.append(f"{one_line(one.name)}: {was} {to} {now}")
+    inputs = [_input_text(one, to) for one in tool.inputs]
+    changes += inputs[:MOST_INPUTS]
+    if len(inputs) > MOST_INPUTS:
+        changes.append(f"and {count(len(inputs) - MOST_INPUTS, 'more change')} of what it used")
+    for one in tool.metrics:
+        was, now = (
+            "none" if value is None else one_line(str(value)) for value in (one.old, one.new)
+        )
         changes.append(f"{one_line(one.name)}: {was} {to} {now}")
     return changes
+
+
+def _input_text(one: InputChange, to: str) -> str:
+    name = _input_name(one)
+    if one.change in ("added", "removed"):
+        return f"uses {name} now" if one.change == "added" else f"no longer uses {name}"
+    if one.kind == "table":
+        return f"{name} was written by {_writer(one.old)} {to} by {_writer(one.new)}"
+    if one.change in ("created", "deleted"):
+        is_set = one.kind == "variable"
+        words = ("was set", "is no longer set") if is_set else ("was created", "was deleted")
+        return f"{name} {words[one.change == 'deleted']}"
+    if one.old is not None and one.new is not None:
+        return f"{name}: {one_line(one.old)} {to} {one_line(one.new)}"
+    return f"{name} changed"
+
+
+def _input_name(one: InputChange) -> str:
+    name = one_line(one.name)
+    match one.kind:
+        case "folder":
+            return f"the list of files in {name}"
+        case "glob":
+            return f"the list of files that match {name}"
+        case "table":
+            return one_line(shown_table(one.name))
+        case "python":
+            return "Python"
+        case "others":
+            return "one of many other inputs"
+        case _:
+            return name
+
+
+def _writer(version: str | None) -> str:
+    run, _, module = (version or "").partition(" ")
+    return f"{one_line(module)} in run {one_line(run)}"
+
+
+def _first_few(texts: Sequence[str]) -> str:
+    more = len(texts) - MOST_INPUTS
+    return ", ".join(texts[:MOST_INPUTS]) + (
+        f", and {count(more, 'more file')}" if more > 0 else ""
+    )
+
+
+def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict[str, object]:
+    return {
+        "version": 1,
+        "name": name,
+        "module": module,
+        "runs": [
+            {
+                **_pick(record, "run", "started"),
+                **_pick(tool, "status", "duration"),
+                "params": {key: one.shown for key, one in given.items()},
+                "metrics": dict(tool.metrics),
+            }
+            for record, tool, given in rows
+        ],
+    }
+
+
+def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
+    """A table of the runs of one tool, with its parameters and its metrics."""
+    params = [*dict.fromkeys(name for _, _, given in rows for name in given)]
+    metrics = [*dict.fromkeys(name for _, tool, _ in rows for name in tool.metrics)]
+    lines = [("run", "started", "status", "duration", *params, *metrics)]
+    lines += [
+        (
+            record.run,
+            time_text(record.started),
+            _word(tool.status),
+            "" if tool.duration is None else duration(tool.duration),
+            *(given[name].shown if name in given else "default" for name in params),
+            *(str(tool.metrics[name]) if name in tool.metrics else "" for name in metrics),
+        )
+        for record, tool, given in rows
+    ]
+    room = max(style.width // 4, 8)
+    cells = [[cut_name(one_line(text), room, style) for text in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    first_metric = 4 + len(params)
+    out = []
+    for number, line in enumerate(cells):
+        text = "  ".join(
+            f"{cell:>{width}}" if place == 0 or place >= first_metric else f"{cell:<{width}}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        text = text if number else style.paint(text, "dim")
+        out.append(wrap(text, style, " " * (widths[0] + 2)))
+    return "\n".join(out) + "\n"
 
 
 def _targets(record: RunRecord) -> str:

@@ -49,9 +49,10 @@ class PlannedStep(Struct, frozen=True, kw_only=True):
 
 
 class RunDetails(Struct, frozen=True, kw_only=True):
-    """By module: `attempts`, in order, `data`, `steps`, the `stages` of all tools, and by which tool one was
-    `blocked_by` (a name). `sources` has a hash for each project file of the tools' code. `order` has all modules in
-    the order of the pipeline. `commit` is the hash of the git commit; empty texts are not known."""
+    """By module: `attempts`, in order, `data`, the `versions` of what a tool that passed used, `steps`, the `stages`
+    of all tools, and by which tool one was `blocked_by` (a name). `sources` has a hash for each project file of the
+    tools' code. `order` has all modules in the order of the pipeline. `commit` is the hash of the git commit; empty
+    texts are not known."""
 
     orch: str = ""
     python: str = ""
@@ -60,6 +61,7 @@ class RunDetails(Struct, frozen=True, kw_only=True):
     workers: int = 1
     attempts: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
     data: Mapping[str, UsedData] = field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     steps: Mapping[str, PlannedStep] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     blocked_by: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class _ToolFinished(_Event, frozen=True, kw_only=True, tag="tool_finished"):
     error: Failure | None = None
     traceback: str = ""
     data: UsedData = UsedData()
+    versions: dict[str, str] = {}
     blocked_by: str = ""
 
 
@@ -125,6 +128,7 @@ def read_details(lines: Iterable[bytes]) -> RunDetails:
     begun: dict[str, tuple[float, int]] = {}
     attempts: dict[str, list[Attempt]] = {}
     data: dict[str, UsedData] = {}
+    versions: dict[str, dict[str, str]] = {}
     blocked_by: dict[str, str] = {}
     zero = 0.0
     for line in lines:
@@ -144,6 +148,8 @@ def read_details(lines: Iterable[bytes]) -> RunDetails:
                 if event.blocked_by:
                     blocked_by[module] = event.blocked_by
                 data[module] = event.data
+                if event.versions:
+                    versions[module] = event.versions
             case _:
                 pass
     for module, (start, worker) in begun.items():
@@ -158,6 +164,7 @@ def read_details(lines: Iterable[bytes]) -> RunDetails:
         workers=head.workers,
         attempts=_without_overlaps(attempts),
         data=data,
+        versions=versions,
         steps=steps,
         stages={
             **{one.module: one.stage for one in head.plan},

@@ -1,18 +1,47 @@
-"""What changed from one run to another: parameters, code, statuses and durations."""
+"""What changed from one run to another: code, parameters, what the tools read, metrics, ends and times. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from discover_orch.state.run_details import RunDetails
 from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
 
+#: What a key of `RunDetails.versions` begins with -> what it is in JSON.
+_KINDS = {
+    "file": "file",
+    "folder": "folder",
+    "glob": "glob",
+    "table": "table",
+    "env": "variable",
+    "package": "package",
+    "python": "python",
+    "others": "others",
+}
+#: Kinds whose versions mean something to a reader.
+_READABLE = ("table", "package", "python")
 
-class ParamChange(Struct, frozen=True, kw_only=True):
-    """A parameter that differs; None where it was not given."""
+
+class ValueChange(Struct, frozen=True, kw_only=True):
+    """A parameter or a metric that differs; None where it was not given."""
 
     name: str
-    old: str | None
-    new: str | None
+    old: object
+    new: object
+
+
+class InputChange(Struct, frozen=True, kw_only=True):
+    """Something that the tool used and that differs. `change`: it `changed`, was `created` or `deleted`, or only one
+    run used it: `added`, `removed`. `old` and `new` are versions that can be read: the run and the module that wrote a
+    table last, the version of a package."""
+
+    kind: str
+    name: str
+    change: str
+    old: str | None = None
+    new: str | None = None
 
 
 class ToolChange(Struct, frozen=True, kw_only=True):
@@ -22,26 +51,39 @@ class ToolChange(Struct, frozen=True, kw_only=True):
     name: str
     statuses: tuple[str, str]
     durations: tuple[float | None, float | None]
-    params: tuple[ParamChange, ...] = ()
+    params: tuple[ValueChange, ...] = ()
     is_code_changed: bool | None = None
+    inputs: tuple[InputChange, ...] = ()
+    metrics: tuple[ValueChange, ...] = ()
 
     @property
     def is_changed(self) -> bool:
         """Whether more than its duration differs."""
-        return self.statuses[0] != self.statuses[1] or bool(self.params or self.is_code_changed)
+        other = self.params or self.is_code_changed or self.inputs or self.metrics
+        return self.statuses[0] != self.statuses[1] or bool(other)
 
 
 class RunDiff(Struct, frozen=True, kw_only=True):
-    """What changed from one run to another; `added` and `removed` are the tools that only one of them has."""
+    """What changed from one run to another; `added` and `removed` are the tools that only one of them has; `sources`
+    are the files of the tools' code that both have and that differ."""
 
     old: RunRecord
     new: RunRecord
+    sources: tuple[str, ...] = ()
     added: tuple[ToolRecord, ...] = ()
     removed: tuple[ToolRecord, ...] = ()
     tools: tuple[ToolChange, ...] = ()
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether more than the durations differs."""
+        tools = self.added or self.removed or any(one.is_changed for one in self.tools)
+        return bool(tools or self.sources)
 
-def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
+
+def compare_runs(
+    old: RunRecord, new: RunRecord, old_details: RunDetails, new_details: RunDetails
+) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
@@ -52,6 +94,7 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
             continue
         then = before[tool.module]
         was, is_now = (plan.get(tool.module) for plan in plans)
+        used = [one.versions.get(tool.module) for one in (old_details, new_details)]
         changes.append(
             ToolChange(
                 module=tool.module,
@@ -62,25 +105,72 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
                 is_code_changed=was.code != is_now.code
                 if was and is_now and was.code and is_now.code
                 else None,
+                inputs=_input_changes(used[0], used[1], old.run, new.run)
+                if used[0] is not None and used[1] is not None
+                else (),
+                metrics=_value_changes(then.metrics, tool.metrics),
             )
         )
     return RunDiff(
         old=old,
         new=new,
+        sources=tuple(
+            path
+            for path, content in new_details.sources.items()
+            if old_details.sources.get(path, content) != content
+        ),
         added=tuple(tool for tool in new.tools if tool.module not in before),
         removed=tuple(tool for tool in old.tools if tool.module not in now),
         tools=tuple(changes),
     )
 
 
-def _param_changes(old: RecordedStep, new: RecordedStep) -> tuple[ParamChange, ...]:
-    was, is_now = old.arguments, new.arguments
-    pairs = (
-        (
-            name,
-            was[name].shown if name in was else None,
-            is_now[name].shown if name in is_now else None,
-        )
-        for name in dict.fromkeys((*was, *is_now))
+def _param_changes(old: RecordedStep, new: RecordedStep) -> tuple[ValueChange, ...]:
+    return _value_changes(
+        *({name: one.shown for name, one in step.arguments.items()} for step in (old, new))
     )
-    return tuple(ParamChange(name=name, old=a, new=b) for name, a, b in pairs if a != b)
+
+
+def _value_changes(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[ValueChange, ...]:
+    pairs = ((name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+    return tuple(ValueChange(name=name, old=a, new=b) for name, a, b in pairs if a != b)
+
+
+def _input_changes(
+    old: Mapping[str, str], new: Mapping[str, str], old_run: str, new_run: str
+) -> tuple[InputChange, ...]:
+    found = []
+    for key in dict.fromkeys((*new, *old)):
+        kind, _, name = key.partition(":")
+        was, now = old.get(key), new.get(key)
+        if kind not in _KINDS or was == now:
+            continue
+        if kind == "table" and was and now and _in_own(was, old_run) == _in_own(now, new_run):
+            continue  # each run made it itself, by the same tool
+        if kind == "env" and was and now and was.split(" ")[0] != now.split(" ")[0]:
+            continue  # hashed with another salt: not known
+        shows = kind in _READABLE
+        found.append(
+            InputChange(
+                kind=_KINDS[kind],
+                name=name,
+                change=_change(was, now),
+                old=(was or None) if shows else None,
+                new=(now or None) if shows else None,
+            )
+        )
+    return tuple(found)
+
+
+def _change(was: str | None, now: str | None) -> str:
+    if was is None:
+        return "added"
+    if now is None:
+        return "removed"
+    return "created" if not was else "deleted" if not now else "changed"
+
+
+def _in_own(version: str, run: str) -> str:
+    """The version of a table without the number of the run that it belongs to."""
+    number, _, module = version.partition(" ")
+    return module if number == run else version

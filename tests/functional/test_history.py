@@ -154,9 +154,11 @@ def test_two_runs_are_compared(root: Path, orch: Orch) -> None:
             "duration": {"old": 0.25, "new": 2.0},
             "params": [{"name": "since", "old": "2024-01-01", "new": None}],
             "code_changed": True,
+            "inputs": [],
+            "metrics": [],
         }
     ]
-    assert "only the times changed" in orch("history", "1", "1").out
+    assert "no change is recorded, except of the times" in orch("history", "1", "1").out
 
 
 def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:

@@ -134,6 +134,7 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["history"] = orch("history", "--json").json
     documents["history-one"] = orch("history", "1", "--json").json
     documents["history-two"] = orch("history", "1", "3", "--json").json
+    documents["history-metrics"] = orch("history", "--metrics", "a", "--json").json
     documents["logs"] = orch("logs", "a", "--json").json
     documents["graph"] = orch("graph", "--json").json
     documents["report"] = orch("report", "--json").json

@@ -75,6 +75,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     ],
     "history": [("mixed", "history"), ("sample", "history")],
     "history RUN RUN": [("mixed", "history-two")],
+    "history --metrics": [("mixed", "history-metrics")],
     "logs": [("mixed", "logs")],
     "graph": [("mixed", "graph")],
     "report": [("mixed", "report")],

@@ -9,12 +9,14 @@ from discover_orch.render.history import (
     comparison_document,
     comparison_text,
     log_text,
+    metrics_text,
     run_text,
     runs_document,
     runs_text,
 )
 from discover_orch.render.style import Style
-from discover_orch.state.run_diff import compare_runs
+from discover_orch.state.run_details import RunDetails
+from discover_orch.state.run_diff import RunDiff, compare_runs
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 
 PLAIN = Style(unicode=False)
@@ -51,13 +53,27 @@ def evil_run(number: str) -> RunRecord:
     )
 
 
+def compare(one: RunRecord, other: RunRecord) -> RunDiff:
+    """Both runs have used things with such names, and each other versions of them."""
+    kinds = ("file", "folder", "glob", "table", "env", "package")
+    details = [
+        RunDetails(
+            versions={EVIL: {f"{kind}:{EVIL}": f"{number} {EVIL}" for kind in kinds}},
+            sources={EVIL: number},
+        )
+        for number in "12"
+    ]
+    return compare_runs(one, other, details[0], details[1])
+
+
 def test_text_of_users_cannot_control_the_terminal() -> None:
     one, other = evil_run("1"), evil_run("2" + EVIL)
     for style in (PLAIN, Style(colour=True)):
         for text in (
             runs_text([one, other], style),
             run_text(other, style),
-            comparison_text(compare_runs(one, other), style),
+            comparison_text(compare(one, other), style),
+            metrics_text([(one, one.tools[0], one.plan[0].arguments)], style),
         ):
             assert "\x1b]" not in text
             assert not set("\x07\u202e\udcff").intersection(text)
@@ -67,7 +83,7 @@ def test_text_of_users_cannot_control_the_terminal() -> None:
 def test_every_document_is_json() -> None:
     one, other = evil_run("1"), evil_run("2")
     assert json.loads(json.dumps(runs_document([one])))["runs"][0]["run"] == "1"
-    found = json.loads(json.dumps(comparison_document(compare_runs(one, other))))["comparison"]
+    found = json.loads(json.dumps(comparison_document(compare(one, other))))["comparison"]
     assert found["tools"][0]["code_changed"] is True
 
 
@@ -106,7 +122,7 @@ def test_no_word_is_broken_at_80_columns() -> None:
     for text in (
         runs_text([record, other], PLAIN),
         run_text(record, PLAIN),
-        comparison_text(compare_runs(record, other), PLAIN),
+        comparison_text(compare(record, other), PLAIN),
     ):
         assert all(len(line) <= 80 for line in text.splitlines()), text
         assert set(targets) <= {word.strip(",:") for word in text.split()}

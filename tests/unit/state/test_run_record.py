@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.state.read_run import read_first_and_last, read_run, read_writer
-from discover_orch.state.run_diff import ParamChange, RunDiff, compare_runs
-from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 from tests.support.journals import finished, started, tool_finished, tool_started
 
 
@@ -221,56 +220,3 @@ def test_a_parameter_that_tools_got_differently_is_told_for_each() -> None:
         "k": RecordedParam(texts=("v",), origin="-p"),
         "token": RecordedParam(texts=("***",)),
     }
-
-
-# What changed between two runs.
-
-
-def run(number: str, *tools: ToolRecord, plan: tuple[RecordedStep, ...] = ()) -> RunRecord:
-    return RunRecord(run=number, status="passed", tools=tools, plan=plan)
-
-
-def tool(name: str, status: str = "passed", duration: float | None = 1.0) -> ToolRecord:
-    return ToolRecord(name=name, module=f"src.{name}", status=status, duration=duration)
-
-
-def with_param(**params: str) -> tuple[RecordedStep, ...]:
-    return (
-        RecordedStep(
-            module="src.a",
-            name="a",
-            params={
-                name: RecordedParam(texts=(text,), origin="-") for name, text in params.items()
-            },
-        ),
-    )
-
-
-def test_statuses_and_times_are_told_old_and_new() -> None:
-    (found,) = compare_runs(run("1", tool("a")), run("2", tool("a", "failed", None))).tools
-    assert (found.statuses, found.durations) == (("passed", "failed"), (1.0, None))
-    assert found.is_changed
-
-
-def test_a_parameter_that_changed_came_or_went_is_told() -> None:
-    old = run("1", tool("a"), plan=with_param(x="1", y="1", z="1"))
-    new = run("2", tool("a"), plan=with_param(y="2", z="1", w="3"))
-    (found,) = compare_runs(old, new).tools
-    assert found.params == (
-        ParamChange(name="x", old="1", new=None),
-        ParamChange(name="y", old="1", new="2"),
-        ParamChange(name="w", old=None, new="3"),
-    )
-
-
-def test_code_changed_where_both_runs_say_what_it_was() -> None:
-    def coded(code: str) -> RunRecord:
-        return run(code, tool("a"), plan=(RecordedStep(module="src.a", name="a", code=code),))
-
-    def changed(found: RunDiff) -> bool | None:
-        return found.tools[0].is_code_changed
-
-    assert changed(compare_runs(coded("x"), coded("y"))) is True
-    assert changed(compare_runs(coded("x"), coded("x"))) is False
-    assert changed(compare_runs(coded(""), coded("x"))) is None
-    assert changed(compare_runs(run("1", tool("a")), coded("x"))) is None
