@@ -74,8 +74,8 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
 
 
 class ToolProgress(Struct, frozen=True, kw_only=True):
-    """The lines that the tool is redrawing, such as progress bars, as they are now; empty if there are none any more.
-    Their last state comes as `ToolOutput`."""
+    """The line that the tool is redrawing, such as a progress bar, as it is now; empty if there is none any more. Its
+    last state comes as `ToolOutput`."""
 
     module: str
     text: str

@@ -5,7 +5,7 @@ It prints nothing, knows no signal handlers, and reads only the clock that it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal, Protocol
 
 from msgspec.structs import replace
@@ -31,8 +31,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.step_queue import OneByOne, StepQueue
-from discover_orch.execution.time_left import TimeLeft
+from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
@@ -108,9 +107,7 @@ def run_steps(
     fresh = [tool.module for tool in plan.fresh]
     workers = 1 if queue is None else at_once
     stopwatch = _Stopwatch(clock, has_board=workers > 1)
-    time_left = TimeLeft(
-        OneByOne([*steps]) if queue is None else queue.restarted(), workers, expected
-    )
+    time_left = TimeLeft([*steps], workers, expected)
 
     def submit_ready() -> Iterator[Event]:
         while (module := run.ready(clock(), executor.room)) is not None:
@@ -209,6 +206,31 @@ def _next_events(
         yield stopwatch.tick(run, time_left)
 
 
+class TimeLeft:
+    """How long the rest of a run takes, as past runs predict it. `expected` are the seconds that a tool took before,
+    None if that is not known; it is asked once for each tool."""
+
+    def __init__(
+        self, modules: Sequence[str], workers: int, expected: Callable[[str], float | None]
+    ) -> None:
+        self._modules, self._workers, self._find = modules, workers, expected
+        self._known: dict[str, float | None] = {}
+
+    def expected(self, module: str) -> float | None:
+        if module not in self._known:
+            self._known[module] = self._find(module)
+        return self._known[module]
+
+    def estimate(self, running: Sequence[Running], finished: Collection[str]) -> float | None:
+        """Seconds until the last step ends. None if that of a step that is left is not known."""
+        left = [self.expected(module) for module in self._modules if module not in finished]
+        known = [seconds for seconds in left if seconds is not None]
+        if not known or len(known) < len(left):
+            return None
+        taken = sum(min(one.seconds, one.expected or 0.0) for one in running)
+        return (sum(known) - taken) / min(self._workers, len(known))
+
+
 class _Stopwatch:
     """What is running, and for how long, without pauses. It is stopped while a debugger is open.
 
@@ -290,7 +312,7 @@ class _Stopwatch:
         return Ticked(
             running=running,
             closing=self._seconds(None),
-            left=time_left.estimate(running, run.finished, now) if running else None,
+            left=time_left.estimate(running, run.finished) if running else None,
             is_ending=run.is_interrupted,
         )
 

@@ -39,10 +39,6 @@ class OneByOne:
         """Whether steps are waiting."""
         return bool(self._waiting)
 
-    def restarted(self) -> OneByOne:
-        """The same steps, of which none has begun."""
-        return OneByOne(self.modules)
-
     def next(self, now: float, *, is_free: bool = True) -> str | None:
         """The step that may start now."""
         return self._waiting[0] if self._waiting and now >= self._held_until else None
@@ -113,10 +109,6 @@ class SideBySide:
 
     def __bool__(self) -> bool:
         return self._left > 0
-
-    def restarted(self) -> SideBySide:
-        """The same steps, of which none has begun."""
-        return SideBySide(self.modules, self._waits, self._needs, self._tokens)
 
     def next(self, now: float, *, is_free: bool = True) -> str | None:
         """The step that may start now. If no worker `is_free`, it is one that holds no tokens while it waits."""

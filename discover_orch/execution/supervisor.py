@@ -207,7 +207,7 @@ class Supervisor:
             if found:
                 return found
             if deadline is not None and time.monotonic() >= deadline:
-                return [*self._reader.settle()]
+                break
         return []
 
     def interrupt(self) -> None:

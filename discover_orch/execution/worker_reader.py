@@ -9,11 +9,11 @@ It imports little, since every run needs it at its start.
 from __future__ import annotations
 
 import os
+import re
 
 from msgspec import Struct
 
-from discover_orch.execution.redrawn_lines import RedrawnLines
-from discover_orch.worker.capture import Splitter
+from discover_orch.worker.capture import LONGEST_LINE, Splitter
 from discover_orch.worker.protocol import (
     DebugStarted,
     Message,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
+#: What hides and shows the cursor, and what clears a line or moves the cursor within lines.
+_CURSOR, _MOVES = r"\x1b\[\?25[hl]", r"\x1b\[\d*[A-HJK]"
 
 
 class StepOutput(Struct, frozen=True, kw_only=True, tag=True):
@@ -41,7 +43,7 @@ class StepOutput(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StepProgress(Struct, frozen=True, kw_only=True, tag=True):
-    """The lines that a step is redrawing, such as progress bars, as they are now; empty if there are none any more."""
+    """The line that a step is redrawing, such as a progress bar, as it is now; empty if there is none any more."""
 
     step: int
     text: str
@@ -74,7 +76,6 @@ class WorkerReader:
             if stream.fd in ready:
                 self._read_stream(stream)
                 is_new = True
-        self._settle_left_lines()
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
         found: list[WorkerSaid] = []
@@ -82,16 +83,6 @@ class WorkerReader:
             self._emit_progress(found)
         self._emit_in_order(found)
         self._emit_progress(found)
-        return found
-
-    def settle(self) -> list[WorkerSaid]:
-        """Nothing came for a while: lines that the cursor has left will not be redrawn any more."""
-        found: list[WorkerSaid] = []
-        for stream in self._streams:
-            stream.settle()
-        self._emit_progress(found)
-        for stream in self._streams:
-            stream.emit(self._started, None, found)
         return found
 
     def read_rest(self) -> list[WorkerSaid]:
@@ -108,20 +99,14 @@ class WorkerReader:
             stream.emit(self._started, len(self._started), found)
         return found
 
-    def _settle_left_lines(self) -> None:
-        """A tool that prints to one stream has left a progress bar that has ended on the other."""
-        for stream, other in (self._streams, self._streams[::-1]):
-            if stream.lines.is_open and other.pending:
-                self._read_stream(stream)  # its newline, or the way back to a line above
-                stream.settle()
-
     def _emit_progress(self, found: list[WorkerSaid]) -> None:
         """What the running step is redrawing, if that has changed."""
         step, shown = self._progress
         ended = {stream.ended_steps for stream in self._streams}
         current = self._started[min(ended)] if min(ended) < len(self._started) else None
         is_ending = len(ended) > 1 or any(stream.has_ended_step for stream in self._streams)
-        state = "" if is_ending else "\n".join(filter(None, (s.lines.state for s in self._streams)))
+        states = [stream.lines.state for stream in self._streams if stream.lines.state]
+        state = states[0] if states and not is_ending else ""
         if current is not None and state != (shown if step == current else ""):
             found.append(StepProgress(step=current, text=state))
         self._progress = current, state
@@ -203,7 +188,7 @@ class OutputStream:
     def __init__(self, name: StreamName, fd: int, mark: str) -> None:
         self.name = name
         self.fd = fd
-        self.lines = RedrawnLines()
+        self.lines = RedrawnLine()
         self.pending: list[str | int] = []
         self._splitter = Splitter(mark)
         self.ended_steps = 0  # each step ends with one mark
@@ -216,9 +201,6 @@ class OutputStream:
             else:
                 self._add(self.lines.flush())
                 self.pending.append(one)
-
-    def settle(self) -> None:
-        self._add(self.lines.settle())
 
     @property
     def has_ended_step(self) -> bool:
@@ -252,6 +234,61 @@ class OutputStream:
     def _add(self, text: str) -> None:
         if text:
             self.pending.append(text)
+
+
+class RedrawnLine:
+    """The last line of a stream, which a carriage return starts again: only its last state is output."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._is_redrawn = False
+        self._is_at_start = False  # what comes next replaces the line
+
+    @property
+    def is_open(self) -> bool:
+        """Whether text is needed before its line has ended."""
+        return self._is_redrawn or bool(self._text)
+
+    @property
+    def state(self) -> str:
+        """The line as it is now, if it is redrawn."""
+        return re.sub(_MOVES, "", self._text).strip() if self._is_redrawn else ""
+
+    def feed(self, text: str) -> str:
+        """The lines that have ended."""
+        if "\x1b[?25" in text:
+            text = re.sub(_CURSOR, "", text)
+        if "\r" not in text and not self.is_open:
+            return text
+        *ended, rest = text.replace("\r\n", "\n").split("\n")
+        found = []
+        for part in ended:
+            self._draw(part)
+            found.append(self._end("\n"))
+        self._draw(rest)
+        if len(self._text) > LONGEST_LINE:
+            found.append(self._end(""))
+        return "".join(found)
+
+    def flush(self) -> str:
+        """The line that has not ended: the tool has."""
+        return self._end("")
+
+    def _draw(self, part: str) -> None:
+        for number, piece in enumerate(part.split("\r")):
+            if number:
+                self._is_redrawn = self._is_at_start = True
+            if piece:
+                self._text = piece if self._is_at_start else self._text + piece
+                self._is_at_start = False
+
+    def _end(self, newline: str) -> str:
+        text, is_redrawn = self._text, self._is_redrawn
+        self._text, self._is_redrawn, self._is_at_start = "", False, False
+        if not is_redrawn:
+            return text + newline
+        shown = re.sub(_MOVES, "", text).rstrip()
+        return shown and shown + "\n"
 
 
 WorkerSaid = Message | StepOutput | StepProgress

@@ -10,9 +10,6 @@ from discover_orch.execution.events import Report, Running, Ticked
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import Style, column, column_width, cut_name, duration, one_line
 
-#: The least columns for a line that a tool redraws.
-LEAST_ROOM = 20
-
 
 class RunProgress:
     """What the tools of one run are doing. With `has_board` there is a line for each running tool."""
@@ -23,7 +20,7 @@ class RunProgress:
         self._rank = {module: rank for rank, module in enumerate(self._names)}
         self._style = style
         self._ticked: Ticked | None = None
-        self._redrawn: dict[str, str] = {}  # the lines that tools are redrawing
+        self._redrawn: dict[str, str] = {}  # the lines that tools redraw, by module
         self._last: dict[str, str] = {}  # the last line that tools printed
 
     def note_redrawn(self, module: str, text: str) -> None:
@@ -43,8 +40,8 @@ class RunProgress:
         self._ticked = None
 
     def text(self, event: Ticked, report: Report) -> str:
-        """The status line: the lines that the tool is redrawing, the running tool, its time, and what is left. With
-        several workers it is a board with a line for each running tool."""
+        """The status line: the line that the tool redraws, the running tool, its time, and what is left. With several
+        workers it is a board with a line for each running tool."""
         self._ticked = event
         if not event.running:
             return f"    closing resources {duration(event.closing)}"
@@ -58,8 +55,11 @@ class RunProgress:
         if waiting > 0:
             text += f", {waiting:,} left to run"
         text += time_left_text(event.left)
-        lines = self._redrawn.get(one.module, "")
-        return f"    {self._bars(lines, f'  ({text})')}" if lines else f"    {text}"
+        line = one_line(self._redrawn.get(one.module, ""))
+        if not line:
+            return f"    {text}"
+        both = f"    {line}  ({text})"
+        return both if len(both) < self._style.width else f"    {self._cut(line, 4)}"
 
     def text_again(self, report: Report) -> str:
         """What stays below what was just printed; empty if there is nothing."""
@@ -68,8 +68,8 @@ class RunProgress:
             return ""
         ended = self._ended(report)
         running = tuple(one for one in event.running if one.module not in ended)
-        has_lines = self.has_board or any(self._redrawn.values())
-        return self.text(replace(event, running=running), report) if running and has_lines else ""
+        has_line = self.has_board or any(self._redrawn.values())
+        return self.text(replace(event, running=running), report) if running and has_line else ""
 
     def _ended(self, report: Report) -> set[str]:
         return {one.module for one in report.finished if one.module in self._names}
@@ -84,8 +84,8 @@ class RunProgress:
         lines = []
         for one, name, time in zip(running, names, times, strict=True):
             begin = f"    {column(name, width, self._style)}  {time:<{time_width}}  "
-            bars = self._redrawn.get(one.module, "")
-            said = self._bars(bars, "", len(begin)) if bars else self._last.get(one.module, "")
+            line = one_line(self._redrawn.get(one.module, ""))
+            said = self._cut(line, len(begin)) if line else self._last.get(one.module, "")
             lines.append((begin + said).rstrip())
         ended, failed = len(self._ended(report)), len(report.failures)
         blocked = report.counts.get("blocked", 0)
@@ -100,15 +100,9 @@ class RunProgress:
             text += time_left_text(event.left)
         return "\n".join((*lines, f"    {text}"))
 
-    def _bars(self, lines: str, behind: str, before: int = 4) -> str:
-        """The lines that are redrawn, beside each other, with `before` columns before them, and what stands `behind`
-        them. Where they do not fit, each is cut in its middle, where it has a bar."""
-        shown = [one_line(line) for line in lines.split("\n")]
-        room = self._style.width - before - len(behind) - 1
-        if len("  ".join(shown)) > room:
-            share = max(room // len(shown) - 2, LEAST_ROOM)
-            shown = [cut_name(line, share, self._style) for line in shown]
-        return "  ".join(shown) + behind
+    def _cut(self, line: str, before: int) -> str:
+        """A line behind `before` columns. One that does not fit is cut in its middle, where it has a bar."""
+        return cut_name(line, max(self._style.width - before - 1, 1), self._style)
 
 
 def running_time(one: Running) -> str:

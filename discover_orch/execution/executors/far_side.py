@@ -40,8 +40,6 @@ from discover_orch.worker.protocol import (
     Terminal,
 )
 
-#: Seconds after which lines that a tool has left half redrawn are said.
-QUIET = 0.5
 GONE = "gone"  # orch is not there any more: nothing needs to be said
 
 Send = Callable[[Sequence[FarEvent]], None]
@@ -152,7 +150,7 @@ def _talk(
     """Says what the worker says, up to an event that is the last or to its end, and does what orch asks."""
     is_done = False
     while not (worker.is_over or is_done):
-        events = worker.events(QUIET, controls.wake)
+        events = worker.events(None, controls.wake)
         for event in events:
             is_done |= is_last(event)
             if isinstance(event, DebugStarted):

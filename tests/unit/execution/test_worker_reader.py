@@ -126,13 +126,6 @@ def test_a_bar_that_has_ended_stands_above_what_is_printed_after_it(worker: Work
     assert worker.hear() == [state(""), bar("9%\n"), out("done\n")]
 
 
-def test_a_bar_that_has_ended_is_output_when_nothing_more_comes(worker: Worker) -> None:
-    worker.say(BEGIN)
-    worker.write("\r9%\n", to=2)
-    assert worker.hear() == [BEGIN, state("9%")]
-    assert worker.transcript.settle() == [state(""), bar("9%\n")]
-
-
 def test_output_is_given_as_it_comes(worker: Worker) -> None:
     worker.say(BEGIN)
     assert worker.hear() == [BEGIN]
