@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.databases.effect import Effect, Name
-from discover_orch.model.table_name import attached_name, main_name
+from discover_orch.model.table_name import main_name
 
 #: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
@@ -75,8 +75,6 @@ class Catalog(Struct, frozen=True, kw_only=True):
         database, schema, name = table
         if (database, schema) == self.default_schema:
             return main_name(name)
-        if path := self.attached.get(database):
-            return attached_name(path, name if schema == "main" else f"{schema}.{name}")
         name = main_name(name)
         if database == self.default_schema[0]:
             return f"{schema}.{name}"
@@ -152,9 +150,7 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     files = [path for path in files if not now.find((path.lower(),))]
     files += [path for table in sorted(read) for path in now.files.get(table, ())]
     temporary = now.temporary | before.temporary
-    unknown = now.attached.keys() - before.attached.keys()  # what was in them is not known
-    made = {one for one in (written & now.tables) - before.tables if one[0] not in unknown}
-    moved = [one for one, path in before.attached.items() if now.attached.get(one, path) != path]
+    made = (written & now.tables) - before.tables
     calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
 
     def display_names(tables: Iterable[Table]) -> frozenset[str]:
@@ -174,7 +170,6 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
             read & now.opaque
             or written & now.active
             or calls_routine
-            or moved
             or _has_ambiguous_names(effects)
         ),
     )

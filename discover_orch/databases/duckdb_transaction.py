@@ -126,6 +126,10 @@ class DuckdbTransaction(DriverTransaction):
         for (name,) in self._find(DATABASES) - databases:
             with suppress(duckdb.Error):  # it is the current one, or in use
                 execute(self.conn, f"DETACH {_quote(name)}")
+        if not self._is_begun and len(databases) > 1:
+            for (name,) in databases:
+                with suppress(duckdb.Error):  # the file is then as the tool has left it
+                    execute(self.conn, f"CHECKPOINT {_quote(name)}")
         if not self._is_begun:
             self._before = None
 

@@ -14,7 +14,7 @@ import re
 import sqlite3
 import sys
 
-from discover_orch.databases.attached_files import is_known_base
+from discover_orch.databases.sqlite_text import read_attach
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -32,7 +32,6 @@ INSERT = sqlite3.SQLITE_INSERT
 UPDATE = sqlite3.SQLITE_UPDATE
 ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
 ATTACH = sqlite3.SQLITE_ATTACH
-DETACH = sqlite3.SQLITE_DETACH
 TRANSACTION = sqlite3.SQLITE_TRANSACTION
 #: These create something else than a table: the creation of a table has ended.
 ENDS_CREATION = frozenset(
@@ -61,8 +60,6 @@ _ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
 VACUUM = "vacuum_db"  # the database that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
 DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH", "VACUUM"})
-#: Those after which other databases may be attached.
-_ATTACHING = frozenset({"SCRIPT", "ATTACH", "DETACH"})
 
 _OWN_FOLDER = os.path.dirname(__file__) + os.sep
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
@@ -109,25 +106,19 @@ class StatementNotes:
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.
-    - `files`: names of files as ATTACH was given them; None for one that it had as a value. `copies`: names of files
-      into which a database was copied.
-
-    The database in a name is what `bases` has for it when the statement is prepared. Where that is not known yet, it
-    is as it was written until `place_tables`.
+    - `copies`: names of files into which a database was copied.
+    - `on_attach` is called with the name of a file that is attached; None where it is not known.
     """
 
     def __init__(self) -> None:
         self.has_texts = False  # `read_text` is called for those that need it
         self.tables_of_caller: Callable[[], set[str]] | None = None  # see `TableLog`
-        self.bases: dict[str, str] = {}
-        self.on_attached: Callable[[], None] = lambda: None  # renews `bases`
+        self.on_attach: Callable[[str | None], None] = lambda name: None
         self.clear()
 
     def clear(self) -> None:
         self.is_silent = True
-        self.files: list[str | None] = []
         self.copies: list[str] = []
-        self.has_lost_bases = False  # of tables whose database was detached before it was known
         self.read: set[Name] = set()
         self._read_here: set[str] | None = None  # by the code that prepares the statement
         self.written: set[Name] = set()
@@ -148,14 +139,13 @@ class StatementNotes:
         self._creating: Name | None = None  # by the statement, if there is none of that name yet
         self._indexing: str | None = None
         self._reads_list = False  # the statement reads the list of tables
+        self._attaches_value = False  # the statement attaches a file whose name is a value
         self._is_internal = False  # the statement is one that SQLite makes for itself
         self._is_vacuum = False
 
     def authorize(self, action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
         """Called several times for each prepared statement. Allows everything; must not raise."""
         self.is_silent = False
-        if base is not None and base != "main":
-            base = self._place(base)
         if action == READ:
             if one in SCHEMA_TABLES:
                 self._note_list()
@@ -226,8 +216,8 @@ class StatementNotes:
             self._check_caller()
             self._settle_list()
             self._is_internal = self.may_have_renamed = True
-            self.written.add((self._place(one), two))
-            self.changed.add((self._place(one), two))
+            self.written.add((one, two))
+            self.changed.add((one, two))
         elif action == CREATE_INDEX:
             self._indexing = two  # reads of the indexed columns do not count
             if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
@@ -242,16 +232,17 @@ class StatementNotes:
                 self.looked_up.add((base, two))
         elif action == ATTACH:
             self._settle_list()
-            self.files.append(one)
-        elif action == DETACH:
-            self._note_detached(one)
+            if one is not None or not self.has_texts:
+                self.on_attach(one)
+            else:
+                self._attaches_value = self.is_waiting = True
         elif action == TRANSACTION and one == "COMMIT":
             self.has_committed = True
 
     def note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
         """A method has used a table; WHOLE stands for all of the database."""
         self.is_silent = False
-        used = (self._place(base), table)
+        used = (base, table)
         self.read.add(used)
         if is_written:
             self.written.add(used)
@@ -266,39 +257,10 @@ class StatementNotes:
         if isinstance(name, str):
             self.copies.append(name)
 
-    def _place(self, base: str) -> str:
-        return self.bases.get(base.lower(), base)
-
-    def _note_detached(self, base: str) -> None:
-        """The statement that is prepared next may use another database under this name."""
-        if self.bases.pop(base.lower(), None) is None:
-            names = (*self.read, *self.written, *self.kept, *self.looked_up)
-            self.has_lost_bases |= any(
-                one is not None and one.lower() == base.lower() for one, _ in names
-            )
-
-    def has_unplaced(self) -> bool:
-        """Whether the database of any table is not known."""
+    def find_bases(self) -> set[str]:
+        """The names of the databases whose tables were used, in small letters."""
         names = (*self.read, *self.written, *self.kept, *self.looked_up)
-        return not all(is_known_base(base) for base in {base for base, _ in names})
-
-    def place_tables(self) -> None:
-        """Put what `bases` has now in the place of names of databases that were not known."""
-        for names in (
-            *(self.read, self.written, self.changed, self.unread, self._inserting),
-            *(self.kept, self.looked_up),
-        ):
-            moved = {one for one in names if one[0] is not None and self._place(one[0]) != one[0]}
-            if moved:
-                names -= moved
-                names |= {self.placed(one) for one in moved}
-        self.made = [(self.placed(table), is_made) for table, is_made in self.made]
-        if self._creating is not None:
-            self._creating = self.placed(self._creating)
-
-    def placed(self, table: Name) -> Name:
-        base, name = table
-        return (None if base is None else self._place(base)), name
+        return {base.lower() for base, _ in names if base is not None}
 
     def _check_caller(self) -> None:
         """A method of `sqlite3` may be called past the one that orch has put in its place: then neither the text of
@@ -322,13 +284,14 @@ class StatementNotes:
         """A statement, or a script, has been run; `word` is the result of `find_keyword`, or "SCRIPT"."""
         if self.has_unseen_texts:
             return
-        if word in _ATTACHING:
-            self.on_attached()
+        if self._attaches_value:
+            self._attaches_value = False
+            self.on_attach(read_attach(sql, args)[0] or None)
         if self._inserting:
             if _compiled(_CONFLICT).search(sql):
                 self.changed |= self._inserting
             if "*" in sql:
-                self.read.update(map(self.placed, find_copied(sql)))
+                self.read.update(find_copied(sql))
             self._inserting.clear()
         if self._reads_list:
             self._reads_list = False
@@ -362,10 +325,10 @@ class StatementNotes:
             self.lists_tables = True
 
     def _read_ddl(self, sql: str) -> None:
-        self.looked_up.update(map(self.placed, _find_names(_DROP_IF_EXISTS, sql)))
-        self.kept.update(map(self.placed, _find_names(_VIRTUAL_IF_NOT_EXISTS, sql)))
+        self.looked_up.update(_find_names(_DROP_IF_EXISTS, sql))
+        self.kept.update(_find_names(_VIRTUAL_IF_NOT_EXISTS, sql))
         for base, index, table in _compiled(_INDEX_IF_NOT_EXISTS).findall(sql):
-            place = self._place(_unquote(base)) if index else None
+            place = _unquote(base) if index else None
             self.kept.add((place, _unquote(table)))
 
     def finish(self) -> None:

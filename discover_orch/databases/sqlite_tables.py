@@ -16,23 +16,17 @@ from contextlib import suppress
 
 from msgspec import Struct, field
 
-from discover_orch.databases.attached_files import (
-    MAIN,
-    AttachedFiles,
-    display_name,
-)
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_queries import (
     ask,
     find_callbacks,
     find_names,
     list_databases,
-    quote,
 )
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import TableLog
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.table_name import WHOLE, attached_name, file_of
+from discover_orch.model.table_name import WHOLE, main_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +35,7 @@ if TYPE_CHECKING:
 
     from discover_orch.databases.sqlite_statements import Name
 
-#: `temp` belongs to the connection; VACUUM copies into `vacuum_db`.
-TEMPORARY_SCHEMAS = frozenset({"temp", "vacuum_db"})
+MAIN, TEMP = "main", "temp"
 #: Functions that SQLite shows as tables.
 TABLE_FUNCTIONS = frozenset(
     {"json_each", "json_tree", "jsonb_each", "jsonb_tree", "generate_series"}
@@ -63,18 +56,22 @@ _NOT_FOUND = re.compile(r"no such (?:table|view): (.+)", re.DOTALL)
 
 
 class SqliteTableLog(TableLog):
-    """The log of a SQLite connection, orch's own or the user's."""
+    """The log of a SQLite connection, orch's own or the user's. A file that is attached counts as a file, not by its
+    tables."""
 
     def __init__(
-        self, conn: sqlite3.Connection, show_path: Callable[[str], str] = os.path.abspath
+        self,
+        conn: sqlite3.Connection,
+        note_attach: Callable[[str | None], None] = lambda name: None,
     ) -> None:
-        """`show_path` gives the absolute path of an attached file as it is shown."""
+        """`note_attach` is called with the name of each file that a step attaches; None where it is not known."""
         super().__init__()
         self._conn = conn
-        self._attached = AttachedFiles(conn, show_path)
+        self._in_memory: frozenset[str] = frozenset()  # databases that later steps find as they are
+        with suppress(sqlite3.Error):
+            self._list_databases()
         self._notes = StatementNotes()
-        self._notes.bases = self._attached.bases
-        self._notes.on_attached = self._note_attached
+        self._notes.on_attach = note_attach
         self._authorizer = self._notes.authorize
         self._version: object = None
         self._names: frozenset[str] | None = None  # the tables of `main` when the step began
@@ -89,7 +86,7 @@ class SqliteTableLog(TableLog):
             is_unobserved = self._pause()
             has_run = not isinstance(conn, Connection) or conn.has_run
             if is_unobserved and has_run:
-                self._attached.refresh(is_first=True)
+                self._list_databases()
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
             self._notes.clear()  # a plain connection still listens
             if isinstance(conn, Connection):
@@ -111,8 +108,6 @@ class SqliteTableLog(TableLog):
             self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
         notes.tables_of_caller = None
         self._lists_tables |= notes.lists_tables
-        if notes.files or notes.has_unplaced():
-            self._note_attached()
         try:
             if not isinstance(self._conn, Connection):
                 is_ours = self._authorizer in find_callbacks(self._conn)
@@ -123,7 +118,7 @@ class SqliteTableLog(TableLog):
                 self._conn.statements = None
         except Exception:  # the connection is closed
             found = _Found(read=notes.read, written=notes.written, changed=notes.written)
-        self._note_unknown_databases(found)
+        self._is_unclear |= notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
         self._read |= _display_names(found.read)
         self._written |= _display_names(found.written)
         self._changed |= _display_names(found.changed)
@@ -153,44 +148,13 @@ class SqliteTableLog(TableLog):
     def has_written(self) -> bool:
         return bool(self._written)
 
-    def list_attached(self) -> list[str]:
-        with suppress(sqlite3.Error):
-            self._attached.refresh()
-        return [*self._attached.used]
-
-    def find_attached(self) -> list[str]:
-        return [*self._attached.used]
+    def _list_databases(self) -> None:
+        others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]
+        self.attached = tuple(os.path.realpath(path) for _, path in others if path)
+        self._in_memory = frozenset(name.lower() for name, path in others if not path)
 
     def find_copies(self) -> list[str]:
         return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
-
-    def find_missing_files(self) -> list[str]:
-        """The absolute paths of files that ATTACH was given and that are not there."""
-        names = {
-            os.path.abspath(name)
-            for one in self._notes.files
-            if (name := read_sqlite_name(one or ""))
-        }
-        return [name for name in names if not os.path.exists(name)]
-
-    def _note_attached(self) -> None:
-        """Other databases may be attached than before."""
-        callbacks = find_callbacks(self._conn)
-        if any(one is not self._authorizer for one in callbacks):
-            return  # a trace of the tool's would see the question
-        with suppress(sqlite3.Error):  # the connection is closed
-            self._attached.refresh()
-            self._notes.place_tables()
-
-    def _note_unknown_databases(self, found: _Found) -> None:
-        """Where it is not known in which file a table is, it may be in any that was attached."""
-        notes = self._notes
-        self._is_unclear |= notes.has_lost_bases or notes.has_unplaced() or notes.has_bypassed
-        if self._is_unclear:
-            whole = {attached_name(path, WHOLE) for path in self._attached.used}
-            self._read |= whole
-            self._written |= whole
-            self._changed |= whole
 
     def _pause(self) -> bool:
         """Stop listening; whether orch can query unobserved: the tool has set no trace and no authorizer."""
@@ -212,7 +176,7 @@ class SqliteTableLog(TableLog):
         notes = self._notes
         read, written = notes.read.copy(), notes.written.copy()
         before = now = self._names
-        looked_up = {*notes.looked_up, *map(notes.placed, _split_names(_not_found))}
+        looked_up = {*notes.looked_up, *_split_names(_not_found)}
         bare = {name for base, name in read if base is None}
         has_altered = bool(notes.made) or notes.may_have_renamed
         is_asking = has_altered or looked_up or (bare and before is None)
@@ -229,14 +193,13 @@ class SqliteTableLog(TableLog):
         for name in bare:
             read.discard((None, name))
             self._lists_tables |= name.lower() in SCHEMA_TABLES
-            base = self._find_base(name.lower(), now)
-            if base:
-                read.add((base, name))
+            if self._is_in_main(name.lower(), now):
+                read.add((MAIN, name))
         changed = notes.changed | (written - notes.written)
         inserted = written - changed
         changed |= self._find_replaceable(inserted) if can_query else inserted
         made = [
-            (display_name(*table), is_made) for table, is_made in notes.made if _is_table(*table)
+            (display_name(table[1]), is_made) for table, is_made in notes.made if _is_table(*table)
         ]
         created, dropped = _compare_names(_display_names(written), made, before, now)
         kept = {
@@ -259,69 +222,46 @@ class SqliteTableLog(TableLog):
         if looked_up and now is None:
             self._lists_tables = True  # cannot ask
             return set()
-        missed = set()
-        temporary = find_names(self._conn, "sqlite_temp_master") if looked_up else ()
-        for base, name in looked_up:
-            if not _is_table(base, name) or (base is None and name.lower() in temporary):
-                continue
-            is_there = self._find_base(name.lower(), now) if base is None else self._has(base, name)
-            if not is_there:
-                missed.add(display_name(base, name))
-        return missed
+        return {
+            display_name(name)
+            for base, name in looked_up
+            if _is_table(base, name) and not self._is_there(base, name.lower(), now)
+        }
 
-    def _has(self, base: str, name: str) -> bool:
-        place = self._attached.names.get(base, base)
-        try:
-            return name.lower() in find_names(self._conn, f"{quote(place)}.sqlite_master")
-        except sqlite3.Error:  # there is no such database
-            return False
+    def _is_there(self, base: str | None, name: str, main: frozenset[str] | None) -> bool:
+        if base is None:
+            return self._is_in_main(name, main) or name in self._find_temporary()
+        return main is None or name in main
 
     def _find_replaceable(self, tables: set[Name]) -> set[Name]:
         """Those of these tables where the inserts of this step may have replaced rows."""
-        found = set()
-        for base in {base for base, _ in tables}:
-            place = self._attached.names.get(base or MAIN)
-            if place is None:  # it is detached by now
-                found |= {one for one in tables if one[0] == base}
-                continue
-            list_of_tables = f"{quote(place)}.sqlite_master"
-            resolving = find_names(self._conn, list_of_tables, _RESOLVES_CONFLICTS)
-            unread = {name for one, name in self._notes.unread if one == base}
-            if unread:
-                unique = find_names(self._conn, list_of_tables, _IS_UNIQUE)
-                resolving |= unique & {name.lower() for name in unread}
-            found |= {
-                (one, name) for one, name in tables if one == base and name.lower() in resolving
-            }
-        return found
+        resolving = find_names(self._conn, "sqlite_master", _RESOLVES_CONFLICTS)
+        unread = {name.lower() for base, name in self._notes.unread if _is_table(base, name)}
+        if unread:
+            resolving |= unread & find_names(self._conn, "sqlite_master", _IS_UNIQUE)
+        return {one for one in tables if one[1].lower() in resolving}
 
-    def _find_base(self, name: str, main: frozenset[str] | None) -> str | None:
-        """The database that has this table, in SQLite's order; None for a temporary table or a CTE."""
+    def _is_in_main(self, name: str, main: frozenset[str] | None) -> bool:
+        """Whether this name, without that of a database, means a table of the main one."""
         if not self._pause():
-            return MAIN if main is None or name in main else None
-        if name in find_names(self._conn, "sqlite_temp_master"):
-            return None
-        if main is None or name in main:
-            return MAIN
-        for place, _ in list_databases(self._conn):
-            if place not in (MAIN, "temp"):
-                base = self._attached.bases.get(place.lower(), place)
-                if self._has(base, name):
-                    return base
-        return None
+            return main is None or name in main
+        return name not in self._find_temporary() and (main is None or name in main)
+
+    def _find_temporary(self) -> frozenset[str]:
+        return find_names(self._conn, "sqlite_temp_master")
 
 
 def observe_sqlite(
     conn: Any,
     is_interrupted: Callable[[], bool] | None,
-    show_path: Callable[[str], str] = os.path.abspath,
+    note_attach: Callable[[str | None], None] = lambda name: None,
 ) -> SqliteTableLog | None:
-    """The log of a `sqlite3` connection; None for any other connection. `show_path` as in `SqliteTableLog`."""
+    """The log of a `sqlite3` connection; None for any other connection. `note_attach` as in `SqliteTableLog`."""
     if not isinstance(conn, sqlite3.Connection):
         return None
     if isinstance(conn, Connection):
         conn.is_interrupted = is_interrupted
-    return SqliteTableLog(conn, show_path)
+    return SqliteTableLog(conn, note_attach)
 
 
 def find_file(conn: Any) -> str:
@@ -363,9 +303,8 @@ def _compare_names(
         last[name] = is_created
     created, dropped = set(), set()
     for name in written & {*first, *(now or ()), *(before or ())}:
-        is_main = "." not in name and not file_of(name)
-        is_new = name not in before if before is not None and is_main else first.get(name)
-        is_there = name in now if now is not None and is_main else last.get(name)
+        is_new = name not in before if before is not None else first.get(name)
+        is_there = name in now if now is not None else last.get(name)
         if is_new and is_there:
             created.add(name)
         elif is_new is False and is_there is False:
@@ -400,14 +339,19 @@ def _split_names(names: Iterable[str]) -> Iterator[Name]:
 
 
 def _is_table(base: str | None, name: str) -> bool:
-    """Whether this is a lasting table of the user's: not temporary, and not SQLite's own."""
+    """Whether this is a table of the user's in the main database: not SQLite's own."""
     shown = name.lower()
     return (
-        (base is None or base.lower() not in TEMPORARY_SCHEMAS)
+        (base is None or base.lower() == MAIN)
         and not shown.startswith(("sqlite_", "pragma_"))
         and shown not in TABLE_FUNCTIONS
     )
 
 
 def _display_names(tables: Iterable[Name]) -> set[str]:
-    return {display_name(*one) for one in tables if _is_table(*one)}
+    return {display_name(name) for base, name in tables if _is_table(base, name)}
+
+
+def display_name(name: str) -> str:
+    """The name of a table of the main database as it is shown."""
+    return main_name(name.lower())

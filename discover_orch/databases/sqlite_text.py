@@ -91,7 +91,8 @@ def read_attach(sql: str, args: Sequence[Any]) -> tuple[str, str]:
     file: object = found[1] and found[1].replace("''", "'")
     if file is None:
         values: Any = args[0] if args else ()
-        file = next(iter(values.values() if isinstance(values, dict) else values), "")
+        given = [*(values.values() if isinstance(values, dict) else values)]
+        file = given[0] if len(given) == 1 else ""
     return str(file), _read_name(found[2])
 
 

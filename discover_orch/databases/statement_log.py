@@ -53,24 +53,32 @@ _ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
 _LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 _DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
+#: DuckDB's ATTACH: the name of the file, and what follows it.
+_ATTACH = re.compile(
+    r"(?:\A|;)(?:\s|--[^\n]*\n)*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
+    r"(?:'((?:[^']|'')*)')?([^;]*)",
+    re.I,
+)
+_FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
+
 _PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
 
 
 class StatementLog(TableLog):
-    """`note_files` receives the files that statements read and wrote. `file` is the database file, or "". `show_path`
-    gives the absolute path of an attached file as it is shown."""
+    """`note_files` receives the files that statements read and wrote, and `note_attach` the name of each file that is
+    attached, or None where it is not known. `file` is the database file, or ""."""
 
     def __init__(
         self,
         conn: Any,
         driver: Driver,
         note_files: Files,
-        show_path: Callable[[str], str] = os.path.abspath,
+        note_attach: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         super().__init__()
         #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
         self.after_error: Callable[[list[str] | None], None] | None = None
-        self._show_path = show_path
+        self._note_attach = note_attach
         self.conn, self._driver, self._note_files = conn, driver, note_files
         self.dialect = driver.dialect
         self.file = _find_file(driver, conn)
@@ -92,6 +100,9 @@ class StatementLog(TableLog):
 
     def on_statement(self, text: str, /) -> None:
         self._note_caller()
+        if self._driver.dialect == "duckdb":
+            for found in _ATTACH.finditer(text):
+                self._note_attach(_read_attached(found))
         counts = self._counts
         if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
@@ -160,6 +171,10 @@ class StatementLog(TableLog):
         self._has_committed = self._has_written = self._may_have_committed = False
         self._before = self._after = None
         self._before = self._read_catalog()
+        if self._before is not None:
+            main = self._default_schema and self._default_schema[0]
+            others = [path for name, path in self._before.attached.items() if path and name != main]
+            self.attached = tuple(map(os.path.realpath, others))
 
     def resolve(self) -> None:
         if not self._counts and not self._method_effects and not self._has_unknown:
@@ -241,10 +256,6 @@ class StatementLog(TableLog):
         # The call that failed may have named a table that does not exist.
         return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
 
-    def find_attached(self) -> list[str]:
-        found = [one for one in (self._before, self._after) if one is not None]
-        return [path for one in found for path in one.attached.values() if path]
-
     @property
     def has_committed(self) -> bool:
         return self._has_committed
@@ -275,31 +286,35 @@ class StatementLog(TableLog):
             return None
         # A table keeps its display name, also after the tool has changed the current schema.
         self._default_schema = self._default_schema or catalog.default_schema
-        attached = {
-            name: path and self._show_path(os.path.realpath(path))
-            for name, path in catalog.attached.items()
-            if name != self._default_schema[0]
-        }
-        known = attached if self._before is None else self._before.attached
-        in_memory = {
-            one for one in catalog.tables if attached.get(one[0]) == "" and one[0] not in known
-        }
+        main = self._default_schema[0]
+        known = catalog if self._before is None else self._before
+        kept = {main, *(name for name, path in known.attached.items() if not path)}
+        # An attached file counts as a file, and one in memory only where the tool has found it.
+        others = {one for one in catalog.tables if one[0] not in kept}
         return replace(
             catalog,
             default_schema=self._default_schema,
-            attached=attached,
-            temporary=catalog.temporary | in_memory,
+            temporary=catalog.temporary | others,
         )
 
 
 def observe_statements(
-    conn: Any, note_files: Files, show_path: Callable[[str], str] = os.path.abspath
+    conn: Any, note_files: Files, note_attach: Callable[[str | None], None] = lambda name: None
 ) -> StatementLog | None:
     """The log of a connection; None where its driver is not known or sqlglot is not installed."""
     driver = find_driver(conn)
     if driver is None or find_spec("sqlglot") is None:
         return None
-    return StatementLog(conn, driver, note_files, show_path)
+    return StatementLog(conn, driver, note_files, note_attach)
+
+
+def _read_attached(found: re.Match[str]) -> str | None:
+    """The name of the file that DuckDB attaches; None for a server, or one that the text does not tell."""
+    name: str | None = found[1]
+    if name is None or _FOREIGN_TYPE.search(found[2]):
+        return None
+    is_elsewhere = name != ":memory:" and re.match(r"[a-z]\w+:", name, re.I)
+    return None if is_elsewhere else name.replace("''", "'")
 
 
 def _as_failed(effect: Effect) -> Effect:

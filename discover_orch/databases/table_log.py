@@ -35,6 +35,9 @@ class TableLog:
     dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
     defers_commits = False
     uses_other_connection = False  # to the same database, in this step
+    attached: tuple[
+        str, ...
+    ] = ()  # real paths of the database files that were attached when the step began
     #: Gives the tables that the calling code of the user has read in this step, to add to: names in lower case, or
     #: WHOLE for a statement that is parsed later.
     tables_of_caller: Callable[[], set[str]] | None = None
@@ -83,20 +86,8 @@ class TableLog:
         Asked between two steps."""
         return None
 
-    def find_missing_files(self) -> list[str]:
-        """The absolute paths of files that the step tried to attach and that are not there. Asked after `resolve`."""
-        return []
-
-    def find_attached(self) -> list[str]:
-        """The files that were attached in the step, as they are shown. Asked after `resolve`."""
-        return []
-
     def find_copies(self) -> list[str]:
         """The absolute paths of files into which a statement of the step has copied a database."""
-        return []
-
-    def list_attached(self) -> list[str]:
-        """The files that are attached now, as they are shown."""
         return []
 
     def peek(self) -> TableUse:

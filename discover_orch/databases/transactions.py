@@ -23,7 +23,7 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
-from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection
+from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection, authorize
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.model.errors import nearest
@@ -53,8 +53,11 @@ def connect(*args: Any, **named: Any) -> sqlite3.Connection:
     if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
         named["factory"] = OrdinaryConnection
     made: sqlite3.Connection = connect_plainly(*args, **named)
-    if _note_attach is not None and isinstance(made, OrdinaryConnection):
-        made.listen(_note_attach)
+    if _note_attach is not None:
+        if isinstance(made, OrdinaryConnection):
+            made.listen(_note_attach)
+        elif isinstance(made, sqlite3.Connection):  # of a class of the user's
+            authorize(made, _note_attach)
     return made
 
 
@@ -191,8 +194,17 @@ class SqliteTransaction(Transaction):
         if self._attached and not self._driver.is_closed:
             self._driver.detach_new(self._attached)
             with suppress(sqlite3.Error):
-                if len({*self._attached} - {"temp"}) > 1:  # their files are as the log says
-                    ask_rows(self._driver, "PRAGMA wal_checkpoint")
+                if len({*self._attached} - {"temp"}) > 1:
+                    self._empty_logs()
+
+    def _empty_logs(self) -> None:
+        """The files that stay attached are then as the tool has left them. Another reader is not waited for."""
+        [(timeout,)] = ask_rows(self._driver, "PRAGMA busy_timeout")
+        ask_rows(self._driver, "PRAGMA busy_timeout = 0")
+        try:
+            ask_rows(self._driver, "PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            ask_rows(self._driver, f"PRAGMA busy_timeout = {timeout}")
 
     def can_keep_open(self) -> bool:
         return self._driver.managed

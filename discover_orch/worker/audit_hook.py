@@ -86,6 +86,9 @@ class AuditHook:
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
         self.imported: dict[str, None] = {}  # files that the import system opened
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
+        self.opened_databases: set[str] = (
+            set()
+        )  # real paths, of this worker's life; not those that were only attached
         self.gaps: dict[str, None] = {}  # what cannot be followed
         #: Called with an environment variable before it is set, and its value.
         self.note_variable: Callable[[str, str], None] = lambda name, text: None
@@ -98,7 +101,7 @@ class AuditHook:
             self.connected, self.gaps, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
-        listen_to_attach(self._on_attach)
+        listen_to_attach(self.note_attach)
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
@@ -307,18 +310,20 @@ class AuditHook:
         if frame is not None and frame.f_code is CONNECT_CODE:
             frame = frame.f_back
         if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
-            self._note_connection(os.fsdecode(given), frame)
+            path = self._note_connection(os.fsdecode(given), frame)
+            self.opened_databases.add(path)
 
-    def _note_connection(self, name: str, frame: FrameType | None) -> None:
+    def _note_connection(self, name: str, frame: FrameType | None) -> str:
         path = read_sqlite_name(name)
         if path and frame is not None:
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
             self._stacks.find(frame).paths[path] = None
+        return path
 
-    def _on_attach(self, name: str | None) -> None:
-        """A connection that the tool has opened itself attaches this file."""
+    def note_attach(self, name: str | None) -> None:
+        """A connection attaches this database file; None where its name is not known."""
         with contextlib.suppress(Exception):  # not a path, or the working directory is gone
             if name is None:
                 self.gaps[ATTACHED] = None

@@ -83,18 +83,14 @@ class ToolConnection:
             self._observe(find_driver_connection(conn), self._observer)
 
     def _observe(self, conn: Any, observer: Observer) -> None:
-
-        def show(path: str) -> str:
-            return observer.relative_path(path) or path
-
-        self.tables = observe_sqlite(conn, self._is_interrupted, show)
+        self.tables = observe_sqlite(conn, self._is_interrupted, observer.note_attach)
         self.file = find_file(conn)
         self._is_sqlite = self.tables is not None
         if not self._is_sqlite and conn is not None:
             # SQLite needs no parser of statements.
             from discover_orch.databases.statement_log import observe_statements
 
-            statements = observe_statements(conn, observer.note_files, show)
+            statements = observe_statements(conn, observer.note_files, observer.note_attach)
             self.tables = statements
             if statements is not None:
                 self.file = statements.file
@@ -102,7 +98,7 @@ class ToolConnection:
         if self.file:
             observer.note_database(self.file)
         if self.tables is not None:
-            observer.note_attached(self.tables.list_attached())
+            observer.note_attached(self.tables.attached)
             self.tables.tables_of_caller = observer.tables_of_caller
 
     def _open_ledger(self, conn: Any) -> None:
@@ -168,6 +164,8 @@ class ToolConnection:
                 self.transaction.add_record = partial(ledger.add, entry)
             if self.tables is not None:
                 self.tables.begin_step()
+                if self._observer is not None:
+                    self._observer.note_attached(self.tables.attached)
             self._commits_by_itself = mode == "none"
             if self._mode == "run" and not self._is_run_over:
                 self._begin_in_run(is_part=mode == "run")
@@ -238,8 +236,7 @@ class ToolConnection:
         if tables is not None:
             tables.resolve()
             if self._observer is not None:
-                self._observer.note_files(tables.find_missing_files(), tables.find_copies())
-                self._observer.note_attached_by_conn(tables.find_attached())
+                self._observer.note_files((), tables.find_copies())
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
                 self._observer.note_closed_connection()

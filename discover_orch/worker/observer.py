@@ -54,7 +54,7 @@ class Observer:
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
         self._has_closed_connection = False  # in this step
-        self._attached: set[str] = set()  # files that `conn` had open in this step
+        self._kept_attached: set[str] = set()  # to `conn`, from step to step
         self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
@@ -68,7 +68,6 @@ class Observer:
         self._setup = None
         self._setup_imports = 0
         self._files.has_opened_database = self._has_closed_connection = False
-        self._attached.clear()
         for path in self._open_databases:
             self._audit.connected[path] = database_signature(path)
         exact = time.time_ns()
@@ -83,16 +82,17 @@ class Observer:
         self._audit.connected.pop(self._paths.database, None)
         self._native.follow_folder(os.path.dirname(self._paths.database))
 
-    def note_attached(self, paths: Iterable[str]) -> None:
-        """`get_connection()` has attached these files to `conn`, whose statements say what tools do to them."""
-        for path in paths:
-            full = os.path.realpath(os.path.join(self._project.root, path))
-            self._audit.connected.pop(full, None)
-            self._files.attached.add(full)
+    def note_attach(self, name: str | None) -> None:
+        """`conn` attaches this database file; None where its name is not known."""
+        self._audit.note_attach(name)
 
-    def note_attached_by_conn(self, paths: Iterable[str]) -> None:
-        """`conn` had these files open in this step, paths as they are shown, and tells what it did to them."""
-        self._attached.update(paths)
+    def note_attached(self, paths: Iterable[str]) -> None:
+        """These database files, by their real paths, are attached to `conn`, which the step uses."""
+        for path in paths:
+            self._kept_attached.add(path)
+            signature = database_signature(path)
+            is_new = signature[0] is not None and signature[0][3] >= self._began[0]
+            self._audit.connected.setdefault(path, (None, None) if is_new else signature)
 
     def note_files(
         self, read: Iterable[str], written: Iterable[str], listed: Iterable[str] = ()
@@ -136,8 +136,10 @@ class Observer:
         self._setup_imports = len(audit.imported)
         if self.has_foreign_connection():
             others["is_unclear"] = True
-        self._open_databases.update(dict.fromkeys(audit.connected.copy()))
-        self._open_databases.pop(self._paths.database, None)
+        only_attached = self._kept_attached - audit.opened_databases
+        for path in audit.connected.copy():
+            if path != self._paths.database and path not in only_attached:
+                self._open_databases[path] = None
         seen = self._inspect(is_setup=True)
         if not seen and not others:
             return
@@ -214,9 +216,7 @@ class Observer:
             self._native.complete(
                 seen,
                 inodes=inodes,
-                databases=self._attached.union(
-                    self._paths.relative(path) for path in audit.connected.copy()
-                ),
+                databases={self._paths.relative(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
             if not is_setup and (cached := self._find_cached(seen, tables_read)):

@@ -8,7 +8,7 @@ from discover_orch.model.observation import FileStat, file_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from discover_orch.model.observation import FileState
     from discover_orch.worker.observed_paths import ObservedPaths
@@ -38,15 +38,13 @@ def compare_databases(
     connected: Mapping[str, Signature],
     paths: ObservedPaths,
     *,
-    attached: Collection[str],
     read: dict[str, FileState],
     missed: dict[str, None],
     written: dict[str, bool],
 ) -> None:
     """Adds what the tool did to databases to `read`, `missed` and `written`.
 
-    `connected` are those that it opened, by their real paths, as they were before. `conn` also writes to those that
-    are `attached` to it.
+    `connected` are those that it opened, by their real paths, as they were before.
     """
     for path, before in connected.items():
         shown = paths.relative(path)
@@ -60,7 +58,7 @@ def compare_databases(
             written[shown] = False
         if before[0] is not None:
             read[shown] = (shown, *after[0])
-            if after == before and path not in attached and _has_log(path):
+            if after == before and _has_log(path):
                 _add_log(path + "-wal", paths, read, missed)
 
 

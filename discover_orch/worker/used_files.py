@@ -23,8 +23,6 @@ class UsedFiles:
 
     def __init__(self, audit: AuditHook, paths: ObservedPaths) -> None:
         self._audit, self._paths = audit, paths
-        #: Real paths of databases that `get_connection()` has attached to `conn`, which may write to them.
-        self.attached: set[str] = set()
         self.has_opened_database = False  # the project's, as a file
 
     def inspect(self, inodes: set[int], *, has_databases: bool) -> dict[str, Any]:
@@ -35,7 +33,6 @@ class UsedFiles:
             compare_databases(
                 self._audit.connected.copy(),
                 self._paths,
-                attached=self.attached,
                 read=read,
                 missed=missed,
                 written=written,

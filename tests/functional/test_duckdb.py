@@ -296,25 +296,42 @@ def test_what_get_connection_has_made_stays_though_a_resource_fails(
     assert "1 failed, 2 passed" in answer.out
 
 
-def test_a_table_of_a_file_that_duckdb_attaches_is_named_after_the_file(
-    project: Project, orch: Orch
-) -> None:
-    project(
+def test_a_file_that_duckdb_attaches_counts_as_a_file(project: Project, orch: Orch) -> None:
+    conf = """
+        import duckdb
+
+        def get_connection():
+            conn = duckdb.connect("w.duckdb")
+            conn.execute("attach 'kept.duckdb' as kept")
+            return conn
+        """
+    makes = "conn.execute('create or replace table {}.t as select 1 a')"
+    shows = "print(conn.execute('from {}.t').fetchall())"
+    root = project(
         {
-            "orchconf.py": CONF,
-            "src/a.py": tool("s1", "conn.execute(\"attach 'o.duckdb' as s\")", "conn.execute('create or replace table s.t as select 1 a')"),
-            "src/b.py": tool("s2", "conn.execute(\"attach './o.duckdb' as other\")", "print(conn.execute('from other.t').fetchall())"),
+            "orchconf.py": conf,
+            "src/a.py": tool("s1", "conn.execute(\"attach 'o.duckdb' as s\")", makes.format("s")),
+            "src/k.py": tool("s1", makes.format("kept")),
+            "src/b.py": tool("s2", "conn.execute(\"-- it\\nattach './o.duckdb' as other\")", shows.format("other")),
+            "src/d.py": tool("s2", shows.format("kept")),
             "orch.toml": 'stages = ["s1", "s2"]\n',
         }
     )  # fmt: skip
     answer = orch("run")
     assert answer.code == 0, answer.text
-    first, second = orch("status", "--json").json["tools"]
-    assert first["tables_written"] == second["tables_read"] == ["o.duckdb:t"]
-    assert (first["state"], second["state"]) == ("fresh", "fresh")
+    assert reasons(orch) == {}
+    found = flows(orch)
+    assert "o.duckdb" in found["a"][1]
+    assert "o.duckdb" in found["b"][0]
+    assert ("kept.duckdb" in found["k"][1], "kept.duckdb" in found["d"][0]) == (True, True)
+    edited = makes.format("s").replace("1 a", "2 a")
+    project({"src/a.py": tool("s1", "conn.execute(\"attach 'o.duckdb' as s\")", edited)})
     assert orch("run", "a").code == 0
-    _, second = orch("status", "--json").json["tools"]
-    assert second["reasons"] == ["table o.duckdb:t was rewritten by a (run 2)"]
+    assert reasons(orch) == {"b": ["o.duckdb was rewritten by a (run 2)"]}
+    assert "[(2,)]" in orch("run", "--changed").out
+    with duckdb.connect(str(root / "kept.duckdb")) as conn:
+        conn.execute("update t set a = 3")
+    assert "kept.duckdb changed" in reasons(orch)["d"]
 
 
 @pytest.mark.slow

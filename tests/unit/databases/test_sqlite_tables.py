@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -56,7 +55,7 @@ def conn(
 @pytest.fixture
 def use(conn: sqlite3.Connection) -> Callable[..., TableUse]:
     """Run these statements as a step, those in a tuple with values; an error of SQLite is caught, as a tool may do."""
-    tables = SqliteTableLog(conn, os.path.basename)
+    tables = SqliteTableLog(conn)
 
     def run(*statements: str | tuple[str, object]) -> TableUse:
         tables.begin_step()
@@ -73,7 +72,7 @@ def use(conn: sqlite3.Connection) -> Callable[..., TableUse]:
 @pytest.fixture
 def look(conn: sqlite3.Connection) -> Look:
     """Run these statements as a step; what it (read, wrote)."""
-    tables = SqliteTableLog(conn, os.path.basename)
+    tables = SqliteTableLog(conn)
 
     def run(*statements: str | Callable[[sqlite3.Connection], object]) -> Seen:
         tables.begin_step()
@@ -201,87 +200,6 @@ def test_many_open_statements_are_noted(look: Look) -> None:
     )
     script = "INSERT INTO u SELECT a FROM t; CREATE TABLE new(a); DELETE FROM log;"
     assert look(lambda conn: conn.executescript(script)) == (["t"], ["log", "new", "u"])
-
-
-def test_tables_of_attached_databases_have_their_name(look: Look, tmp_path: Path) -> None:
-    def attach(conn: sqlite3.Connection) -> None:
-        conn.commit()
-        conn.execute("ATTACH ? AS Side", (str(tmp_path / "side.db"),))
-
-    seen = look(
-        attach,
-        "CREATE TABLE side.q(a)",
-        "INSERT INTO q VALUES (1)",
-        "SELECT count(*) FROM q",
-        "INSERT INTO u SELECT a FROM side.q",
-    )
-    assert seen == (["side.db:q"], ["side.db:q", "u"])
-    assert look("CREATE TABLE IF NOT EXISTS side.q(a)", "SELECT a FROM q") == (["side.db:q"], [])
-
-
-def make_side(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as made:
-        made.executescript("CREATE TABLE q(a); INSERT INTO q VALUES (1)")
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("statements", "read", "written"),
-    [
-        (["ATTACH '{one}' AS s", "SELECT a FROM s.q", "DETACH s", "ATTACH '{two}' AS s", "DELETE FROM s.q"], "one.db:q", "two.db:q"),
-        (["ATTACH '{one}' AS s", "SELECT a FROM s.q", "DETACH s", "ATTACH '{two}' AS s", "SELECT a FROM s.q"], "one.db:q two.db:q", ""),
-        (["ATTACH 'file:{one}?mode=ro' AS s", "SELECT count(*) FROM q"], "one.db:q", ""),
-        (["ATTACH '{main}' AS me", "SELECT a FROM me.t"], "t", ""),
-        (["ATTACH ':memory:' AS m", "CREATE TABLE m.x AS SELECT * FROM t"], "t", ""),
-        (["ATTACH '' AS m", "CREATE TABLE m.x AS SELECT * FROM t", "INSERT INTO u SELECT a FROM m.x"], "t", "u"),
-        (["ATTACH '{one}' AS s", 'CREATE TABLE "a:b"(x)', 'CREATE TABLE s."a:b"(x)'], "", '"a:b" one.db:"a:b"'),
-        (["ATTACH '{one}' AS s", "INSERT INTO s.q SELECT * FROM s.q"], "one.db:q", "one.db:q"),
-        (["ATTACH '{one}' AS s", "DROP TABLE IF EXISTS s.absent", "ALTER TABLE s.q RENAME TO r"], "", "one.db:q"),
-    ],
-)  # fmt: skip
-def test_a_table_is_in_the_file_that_its_database_is_when_the_statement_is_prepared(
-    tmp_path: Path, statements: list[str], read: str, written: str
-) -> None:
-    names = {one: make_side(tmp_path / f"{one}.db") for one in ("one", "two")}
-    names["main"] = str(tmp_path / "data.db")
-    with closing(sqlite3.connect(names["main"])) as made:
-        made.executescript(SCHEMA)
-    with closing(open_sqlite(names["main"])) as conn:
-        conn.isolation_level = None  # DETACH does not work within a transaction
-        tables = SqliteTableLog(conn, os.path.basename)
-        for _ in range(2):  # the second time, the statements are prepared already
-            tables.begin_step()
-            for one in statements:
-                with suppress(sqlite3.OperationalError):
-                    conn.execute(one.format(**names)).fetchall()
-            tables.resolve()
-            use = tables.drain()
-            assert not use.is_unclear
-            assert {*use.tables_read} >= {*read.split()}
-            assert {*use.tables_read} - {*read.split()} <= {*written.split()}
-            for name in ("s", "me", "m"):
-                with suppress(sqlite3.OperationalError):
-                    conn.execute(f"DETACH {name}")
-            if written:
-                assert {*use.tables_written} == {*written.split()}
-                break
-            assert use.tables_written == ()
-
-
-def test_where_the_file_of_a_table_is_not_known_all_files_may_be_meant(
-    tmp_path: Path,
-) -> None:
-    side = make_side(tmp_path / "side.db")
-    with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
-        conn.execute(f"ATTACH '{side}' AS known")
-        tables = SqliteTableLog(conn, os.path.basename)
-        tables.begin_step()
-        conn.executescript(f"ATTACH '{side}' AS s; DELETE FROM s.q; DETACH s")
-        tables.resolve()
-        use = tables.drain()
-    assert use.is_unclear
-    assert "side.db:*" in use.tables_read
-    assert "side.db:*" in use.tables_written
 
 
 @pytest.mark.parametrize(
@@ -481,9 +399,9 @@ SKIPPED = "CREATE TABLE IF NOT EXISTS t(a)"
         ("CREATE UNIQUE INDEX IF NOT EXISTS x ON t(a)", ""),
         ("CREATE TABLE new(a UNIQUE, b PRIMARY KEY)", "new"),
         ("CREATE VIEW new AS SELECT 1", "new"),
-        ("CREATE TABLE other.x(a)", "other.db:x"),
-        ("CREATE TABLE other.t(a PRIMARY KEY)", "other.db:t"),
-        ("CREATE VIEW other.x AS SELECT 1", "other.db:x"),
+        ("CREATE TABLE other.x(a)", ""),
+        ("CREATE TABLE other.t(a PRIMARY KEY)", ""),
+        ("CREATE VIEW other.x AS SELECT 1", ""),
         ("ALTER TABLE log RENAME TO log2", "log log2"),
         ("DROP TABLE log", "log"),
     ],
@@ -816,17 +734,6 @@ def test_an_index_that_is_there_keeps_its_table_where_texts_are_seen(
     assert use(sql) == TableUse(tables_kept=expected)
 
 
-def test_tables_of_attached_databases_are_created_and_dropped_too(
-    use: Callable[..., TableUse], conn: sqlite3.Connection, tmp_path: Path
-) -> None:
-    conn.execute("ATTACH ? AS Side", (str(tmp_path / "side.db"),))
-    assert use("SELECT * FROM side.x").tables_missed == ("side.db:x",)
-    assert use("CREATE TABLE side.x(a)").tables_created == ("side.db:x",)
-    assert use("PRAGMA table_info(x)", "SELECT * FROM side.x").tables_missed == ()
-    assert use("INSERT INTO side.x VALUES (1)").tables_inserted == ("side.db:x",)
-    assert use("DROP TABLE side.x").tables_dropped == ("side.db:x",)
-
-
 def test_tables_are_created_and_dropped_though_the_names_of_before_are_unknown(
     tmp_path: Path,
 ) -> None:
@@ -848,7 +755,7 @@ def test_between_steps_without_statements_what_others_leave_is_found_and_removed
 ) -> None:
     with closing(open_sqlite(str(tmp_path / "data.db"))) as conn:
         transaction = choose_transaction(conn, "tool")
-        tables = SqliteTableLog(conn, os.path.basename)
+        tables = SqliteTableLog(conn)
 
         def step(*statements: str) -> TableUse:
             tables.begin_step()
