@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -44,6 +44,7 @@ from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
     UNSURE,
+    Evidence,
     Inputs,
     Key,
     Seq,
@@ -51,14 +52,13 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
     join_paths,
+    paths_in,
+    without_paths,
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.source_files import path_module
 from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
-from discover_orch.staleness.versions import (
-    Versions,
-    read_mark,
-)
+from discover_orch.staleness.versions import Versions, meets_input, read_mark
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -94,6 +94,10 @@ class AttemptReader:
         # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
         self._cached: dict[str, list[Cached]] = {}
 
+    def note_start(self, module: str, before: ToolResult) -> None:
+        """The tool is about to begin."""
+        self._files.note_start(module, before.success)
+
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
         for path, name in event.loaded_as.items():
@@ -128,7 +132,7 @@ class AttemptReader:
         cached = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
         cached += map(natively_seen, (*setup, seen))
         has_passed = event.status in ("passed", "done")
-        writes = self._writes(tool, seen, ended, database, has_passed=has_passed)
+        writes = self._writes(tool, seen, ended, database, before, has_passed=has_passed)
         made = _made_before(seen, database, before)
         writes |= made
         folders_made = self._find_folders_made(seen, before)
@@ -136,18 +140,24 @@ class AttemptReader:
             f"file:{path}": Write(ended, EXISTS, is_checked=False, only_adds=True)
             for path in folders_made
         }
-        files, marks = self._files.versions(tool, seen, [*setup, *cached], before, writes)
-        missed = find_missed(seen, setup, writes)
+        own = {key for key, one in writes.items() if one.is_sure}
+        came = self._find_came((*setup, *cached, seen), before, own)
+        files, marks = self._files.versions(tool, seen, [*setup, *cached], before, own, came)
+        missed = find_missed(seen, setup, own)
         # With the salt of the last success, so that the versions of two runs can be compared.
         known = before.success.inputs.other if before.success else {}
         folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
-            **{f"file:{path}": ABSENT for path in find_missed(seen, [*setup, *cached], writes)},
+            **{f"file:{path}": ABSENT for path in find_missed(seen, [*setup, *cached], own)},
             **files,
-            **{f"folder:{folder}": paths for one in cached for folder, paths in one.listed},
-            **{f"folder:{folder}": paths for folder, paths in folders.items()},
-            **self._globs(one for native in (*setup, seen) for one in native.native_globs),
+            **{
+                f"folder:{folder}": without_paths(paths, came)
+                for one in cached
+                for folder, paths in one.listed
+            },
+            **{f"folder:{folder}": without_paths(paths, came) for folder, paths in folders.items()},
+            **self._globs((one for native in (*setup, seen) for one in native.native_globs), came),
             **self._packages(tool, seen),
             **{
                 f"env:{name}": self._current.versions.variable(name, known.get(f"env:{name}", ""))
@@ -185,15 +195,26 @@ class AttemptReader:
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
     def _writes(
-        self, tool: Tool, seen: Observation, ended: Seq, database: int, *, has_passed: bool
+        self,
+        tool: Tool,
+        seen: Observation,
+        ended: Seq,
+        database: int,
+        before: ToolResult,
+        *,
+        has_passed: bool,
     ) -> dict[Key, Write]:
         """What stays of what the tool wrote."""
         found: dict[Key, Write] = {}
         appended = frozenset(seen.appended)
-        for path in (*seen.native_written, *seen.written):
+        for path in seen.native_written:
             mark = read_mark(os.path.join(self._root, path))
-            is_checked = path not in appended and path not in seen.native_written
-            found[f"file:{path}"] = Write(ended, mark, is_checked, path in appended)
+            evidence = _find_evidence(path, tool, seen, before)
+            is_checked = evidence == "sure"
+            found[f"file:{path}"] = Write(ended, mark, is_checked, evidence=evidence)
+        for path in seen.written:
+            mark = read_mark(os.path.join(self._root, path))
+            found[f"file:{path}"] = Write(ended, mark, path not in appended, path in appended)
         for path in seen.removed:
             found[f"file:{path}"] = Write(ended, ABSENT)
         if has_passed or seen.has_committed:
@@ -223,6 +244,25 @@ class AttemptReader:
         known = (key.removeprefix("file:") for key, one in before.writes.items() if one.only_adds)
         again = (one for one in known if one in used)
         return tuple(dict.fromkeys((*seen.folders_made, *again)))
+
+    def _find_came(
+        self, observed: Iterable[Observation], before: ToolResult, own: Collection[Key]
+    ) -> frozenset[str]:
+        """The names that came into the folders that it listed while it ran, and not by itself. It may have listed them
+        before."""
+        known = before.success.inputs.other if before.success else {}
+        found = set()
+        for one in observed:
+            for path, _, _, inode, changed in one.came:
+                folder = known.get(f"folder:{path.rpartition('/')[0] or '.'}")
+                if (
+                    f"file:{path}" not in own
+                    and path not in paths_in(folder)
+                    and inode not in self._output_files
+                    and self._files.is_changed_meanwhile(path, changed, one)
+                ):
+                    found.add(path)
+        return frozenset(found)
 
     def _find_setup_observations(
         self, tool: Tool, code: Iterable[str], own: Observation | None
@@ -326,9 +366,10 @@ class AttemptReader:
             found[f"env:{name}"] = present.versions.variable(name)
         return found
 
-    def _globs(self, patterns: Iterable[str]) -> dict[Key, str]:
+    def _globs(self, patterns: Iterable[str], came: Collection[str]) -> dict[Key, str]:
         versions = Versions(self._root)
-        return {f"glob:{one}": versions.version(f"glob:{one}") for one in patterns}
+        keys = [f"glob:{one}" for one in patterns]
+        return {key: without_paths(versions.version(key), came) for key in keys}
 
     def _packages(self, tool: Tool, seen: Observation) -> dict[Key, str]:
         """The distributions of installed modules that it loaded, or that it imports and another tool loaded before."""
@@ -348,6 +389,21 @@ class AttemptReader:
         owners = sorted({owner for name in names for owner in self._owners[name]})
         installed = self._current.installed(owners)
         return {f"package:{name}": version for name, version in installed.items()}
+
+
+def _find_evidence(path: str, tool: Tool, seen: Observation, before: ToolResult) -> Evidence:
+    """How sure it is that the tool wrote this file, of which only the kernel told. What it declares to read, and what
+    it had read when it was written, may be an input that somebody else saved, though a command line names it."""
+    success, earlier = before.success, before.writes.get(f"file:{path}")
+    was_shown = success is not None and path in success.flow.native_writes
+    if meets_input(path, tool.outputs):
+        return "sure"
+    if not meets_input(path, tool.inputs):
+        if path in seen.native_named and path not in seen.native_before:
+            return "sure"
+        if was_shown and earlier is not None and earlier.evidence in ("sure", "first"):
+            return "sure"
+    return "first" if success is None else "again" if was_shown else "once"
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

@@ -22,7 +22,6 @@ def build_flow(
 ) -> Dataflow:
     """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `kept`
     those that another tool has read and of which a module keeps something."""
-    natively_read = {row[0] for row in seen.native_read}
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
@@ -33,7 +32,7 @@ def build_flow(
         appended=seen.appended,
         removed=seen.removed,
         native_writes=seen.native_written,
-        native_updates=tuple(path for path in seen.native_written if path in natively_read),
+        native_updates=seen.native_before,
         folders_made=folders_made,
         tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
         tables_inserted=seen.tables_inserted,

@@ -18,6 +18,7 @@ from discover_orch.staleness.fingerprint import (
     Key,
     Success,
     ToolResult,
+    without_paths,
 )
 from discover_orch.staleness.versions import Versions, hash_file, read_mark
 
@@ -29,6 +30,22 @@ class ReadFiles:
         self._root = root
         self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
         self._written: set[str] = set()  # files written by the tools that have ended
+        #: Of each tool: what it read at its last success and that was as it was then when it began.
+        self._unchanged: dict[str, frozenset[Key]] = {}
+
+    def note_start(self, module: str, last: Success | None) -> None:
+        """The tool is about to begin. Only what is known of its files by now says what it may have read."""
+        if last is not None:
+            self._unchanged[module] = frozenset(
+                key for key in last.marks if self._is_unchanged(key, last)
+            )
+
+    def _is_unchanged(self, key: Key, last: Success) -> bool:
+        full = os.path.join(self._root, key.partition(":")[2])
+        if last.inputs.other.get(key) not in UNKNOWN_VERSIONS:
+            return read_mark(full) == last.marks[key]
+        found = stat_file(full)  # it was unsure, and its mark is the content that it left
+        return found is not None and hash_file(full, found)[0] == last.marks[key]
 
     def add_written(self, paths: Iterable[str]) -> None:
         """A tool that has ended wrote these files."""
@@ -41,16 +58,17 @@ class ReadFiles:
         setup: Iterable[Observation],
         before: ToolResult,
         own: Collection[Key],
+        came: Collection[str],
     ) -> tuple[dict[Key, str], dict[Key, str]]:
         """The versions and marks of the files that it read or declares to read, and what its globs match. `own` is
-        what it wrote."""
+        what it surely wrote, and `came` what came into folders that it listed while it ran."""
         versions: dict[Key, str] = {}
         marks: dict[Key, str] = {}
         if tool.inputs:  # as it is now: earlier tools have written
             now = Versions(self._root, seen.database)
             for key in now.declared(tool.inputs):
                 if key.startswith("glob:"):
-                    versions[key] = now.version(key)
+                    versions[key] = without_paths(now.version(key), came)
                 elif key not in own:
                     self._add_file(key, None, seen, before, versions, marks)
         for one in (seen, *setup):
@@ -96,13 +114,18 @@ class ReadFiles:
             return ABSENT, ""
         is_log = path.endswith("-wal")  # a reader of a database may change its ctime
         changed = found.st_mtime_ns if is_log else found.st_ctime_ns
-        if self.is_changed_meanwhile(path, changed, seen):
+        # Whoever wrote it, it was read after that alone.
+        is_read_after = (
+            mark is not None and path in seen.native_written and path not in seen.native_before
+        )
+        if not is_read_after and self.is_changed_meanwhile(path, changed, seen):
             content, known = hash_file(full, found)
-            # The same content as at the last success: a link was made to it, or a process of the tool wrote the same
-            # again. Where that success was unsure too, its mark is the content that it left.
-            is_same = last is not None and content in (
-                last.inputs.other.get(key),
-                last.marks.get(key),
+            # The same content as when it began: a link was made to it, or a process of the tool wrote the same again.
+            # Where the last success was unsure too, its mark is the content that it left.
+            is_same = (
+                last is not None
+                and key in self._unchanged.get(before.module, ())
+                and content in (last.inputs.other.get(key), last.marks.get(key))
             )
             return (content, known) if is_same else (UNSURE, content)
         hashed = self._hashed.get(path)

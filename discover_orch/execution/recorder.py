@@ -147,6 +147,7 @@ class Recorder:
                 self._journal.write({**(self._document(event) or {}), **line})
             case ToolOrdered(module=module):
                 self._update_code()
+                self._attempts.note_start(module, self._results.find(module))
                 self._journal.write({"event": "tool_ordered", "module": module})
                 if self._is_parallel:  # of what several workers report, the order is not known
                     self._began[module] = self._next_number()

@@ -67,6 +67,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
       size -1 where a file could not be asked, or is among `removed`. A database that it opened and that changed is
       both read and written.
     - `listed`: (folder, `list_paths`), as it was at the end of the step.
+    - `came`: the names in folders listed, natively too, that may have come during the step, and not by Python.
     - `missed`: files that it tried to read, and that are not there at the end either.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
     - `appended`: those of `written` that it only opened to append to them.
@@ -92,7 +93,9 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
       packages that they are in, though it was not the first to load them.
     - `cached`: the parts of this that later tools need too without repeating them, by the file that did them.
-    - `native_read`, `native_written`: files that only the kernel saw being read and written. `native_listed`: folders
+    - `native_read`, `native_written`: files that only the kernel saw being read and written, by whomever.
+      `native_before`: those written that had been read by then, so that what was read may not be what is there.
+      `native_named`: those written that a command line of a child process names. `native_listed`: folders
       that only the kernel saw being listed, as `listed`; `native_globs`: what counts of folders that hold code, which
       are listed for each import; `native_missed`: files that a command line names and that are not there.
     - `child_code`: modules of the project that child processes may have run.
@@ -104,6 +107,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     read: tuple[FileState, ...] = ()
     listed: tuple[tuple[str, str], ...] = ()
+    came: tuple[FileState, ...] = ()
     missed: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
@@ -128,6 +132,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached: tuple[CachedUse, ...] = ()
     native_read: tuple[FileState, ...] = ()
     native_written: tuple[str, ...] = ()
+    native_before: tuple[str, ...] = ()
+    native_named: tuple[str, ...] = ()
     native_listed: tuple[tuple[str, str], ...] = ()
     native_globs: tuple[str, ...] = ()
     native_missed: tuple[str, ...] = ()

@@ -17,12 +17,14 @@ from discover_orch.staleness.fingerprint import (
     OUT_OF_ORDER,
     UNKNOWN_VERSIONS,
     UNSURE,
+    Evidence,
     Inputs,
     Key,
     Seq,
     Success,
     ToolResult,
     Writer,
+    find_sure_writer,
     find_write,
     find_writer,
     makes,
@@ -44,8 +46,8 @@ class Upstream(Struct, frozen=True):
 
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
-    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key.
-    `is_by_gone`: the tool `by` no longer exists."""
+    else. `evidence` says how that is known. `then` and `now` are versions; None where the success, or the tool as it
+    is now, does not have the key. `is_by_gone`: the tool `by` no longer exists."""
 
     key: Key
     by: str = ""
@@ -53,6 +55,7 @@ class Reason(Struct, frozen=True):
     then: str | None = None
     now: str | None = None
     is_by_gone: bool = False
+    evidence: Evidence = ""
 
 
 class Overwritten(Struct, frozen=True):
@@ -72,6 +75,10 @@ def no_foreign_writes(_: str) -> float:
     return 0
 
 
+def nothing_declared(_: Key) -> bool:
+    return False
+
+
 def compare(
     result: ToolResult,
     place: int,
@@ -82,10 +89,11 @@ def compare(
     foreign_write: ForeignWrites = no_foreign_writes,
     *,
     ignores_foreign: bool = False,
+    is_declared: Callable[[Key], bool] = nothing_declared,
 ) -> Iterator[Reason]:
     """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
     what its inputs are now, `writers` who wrote each key last. `foreign_write` finds when another program wrote to a
-    database; where that is ignored, only tables that are missing count."""
+    database; where that is ignored, only tables that are missing count. `is_declared`: it declares this input."""
     success = result.success
     if success is None:
         return
@@ -93,7 +101,7 @@ def compare(
     if is_same_python:  # else trees cannot be compared
         yield from compare_code(success.inputs.code, now.code)
     for key, then, current in differences(success.inputs.other, now.other):
-        reason = judge(place, key, then, current, mark_of, writers)
+        reason = judge(place, key, then, current, mark_of, writers, is_declared)
         if reason is not None:
             yield reason
     yield from _missing(result, mark_of, writers, foreign_write)
@@ -173,12 +181,21 @@ def judge(
     now: str | None,
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
+    is_declared: Callable[[Key], bool] = nothing_declared,
 ) -> Reason | None:
-    """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has moved
-    the file on, and the file still is as that one left it."""
+    """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has surely
+    moved the file on, and the file still is as that one left it. What only the kernel told of moves no declared input.
+    """
     writer = writers.get(key)
-    if writer is None or writer.write.mark not in (UNSURE, mark_of(key)):
+    if writer is None:
         return Reason(key, then=then, now=now)
+    last, writer = writer, find_sure_writer(key, writers)
+    is_declared_input = writer is not None and writer.write.evidence != "" and is_declared(key)
+    if writer is None or is_declared_input or writer.write.mark not in (UNSURE, mark_of(key)):
+        if last.write.evidence == "" or last.write.mark != mark_of(key):
+            return Reason(key, then=then, now=now)
+        by, write = last.module, last.write
+        return Reason(key, by=by, seq=write.seq, then=then, now=now, evidence=write.evidence)
     if writer.place >= place and then not in UNKNOWN_VERSIONS:
         return None
     return Reason(key, by=writer.module, seq=writer.write.seq, then=then, now=now)

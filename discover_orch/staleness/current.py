@@ -25,6 +25,7 @@ from discover_orch.staleness.fingerprint import (
     Key,
     Success,
     ToolResult,
+    Write,
     join_paths,
     paths_in,
 )
@@ -39,6 +40,7 @@ _CONN = "conn"
 #: The value of each parameter as text, by name.
 Params = Mapping[str, str]
 _NOTHING: Mapping[str, ToolResult] = {}
+_NO_WRITES: Mapping[Key, Write] = {}
 
 
 class CurrentState:
@@ -143,7 +145,7 @@ class CurrentState:
                 elif kind == "attached":
                     other[key] = str(self.databases.attached(name).number)
         if tool.inputs:
-            own = result.writes if result else {}
+            own = result.writes if result else _NO_WRITES
             for key in self.declared_inputs(tool, own):
                 other.setdefault(key, self.versions.version(key))
         more = success.modules if success else ()
@@ -157,9 +159,10 @@ class CurrentState:
             other["database"] = self.database.version
         return other
 
-    def declared_inputs(self, tool: Tool, own: Mapping[Key, object]) -> Iterable[Key]:
-        """The keys of its declared inputs, without the files that it writes itself."""
-        return [key for key in self.versions.declared(tool.inputs) if key not in own]
+    def declared_inputs(self, tool: Tool, own: Mapping[Key, Write]) -> Iterable[Key]:
+        """The keys of its declared inputs, without the files that it surely writes itself."""
+        found = self.versions.declared(tool.inputs)
+        return [key for key in found if key not in own or own[key].evidence]
 
     def mark(self, key: Key) -> str:
         """The present state of a file or a table."""

@@ -37,6 +37,7 @@ UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 EXISTS = "+"
 _AND = "\0"
 _WHOLE_FILE = "whole "  # before the key of a file: its latest write that is not known by table
+_SURE = "sure "  # before a key: its latest write that is surely one of a tool
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
@@ -49,6 +50,12 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 Key = str
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
+
+
+#: How it is known that a tool wrote a file: "" where it was seen or is declared. Else only the kernel told of it. That
+#: does not say who wrote. It is "sure" where a command line names the file, or where all successes showed it, two at
+#: least. "first": the first success shows it. "again": so did the one before, though not all; "once": it did not.
+Evidence = Literal["", "sure", "first", "once", "again"]
 
 
 class Write(Struct, frozen=True, array_like=True):
@@ -65,6 +72,12 @@ class Write(Struct, frozen=True, array_like=True):
     is_checked: bool = True
     only_adds: bool = False
     is_by_table: bool = False
+    evidence: Evidence = ""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it explains that the file is another one than before. Else somebody else may have written it."""
+        return self.evidence in ("", "sure")
 
 
 class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,7 +116,8 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     it ended. `tables` are keys without a version that it read or looked for in vain. `is_whole`: nothing that it read
     or wrote can have gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
-    `out_of_order` is what it had used out of order before it was accepted.
+    `out_of_order` is what it had used out of order before it was accepted. `is_alone`: what the kernel told of is what
+    this tool used, since no other ran then, or since that was known of an earlier success of the same code.
     """
 
     asof: Seq
@@ -118,6 +132,7 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     marks: Mapping[Key, str] = {}
     modules: tuple[str, ...] = ()
     flow: Dataflow = Dataflow()
+    is_alone: bool = True
 
 
 class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,6 +175,13 @@ def paths_in(version: str | None) -> list[str]:
 def join_paths(paths: Iterable[str]) -> str:
     """The version of a folder or a glob with these paths; of an empty one it is not ABSENT."""
     return _AND.join(sorted(paths)) or _AND
+
+
+def without_paths(version: str, paths: Collection[str]) -> str:
+    """The version of a folder or a glob without these."""
+    if not paths or not version:
+        return version
+    return join_paths(path for path in paths_in(version) if path not in paths)
 
 
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
@@ -275,7 +297,7 @@ def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write])
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
     """What is remembered of a tool that was killed or cancelled: what is in its files is unknown."""
     writes = {
-        key: Write(ended, UNSURE, write.is_checked, write.only_adds)
+        key: replace(write, seq=ended, mark=UNSURE, is_by_table=False)
         if key.startswith("file:")
         else write
         for key, write in before.writes.items()
@@ -338,23 +360,38 @@ def makes(key: Key, result: ToolResult) -> bool:
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
     """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a file that was
-    written by its tables also who wrote it last in another way."""
+    written by its tables also who wrote it last in another way, and where that is not sure, who surely did."""
     rows = [*results]
     found: dict[Key, Writer] = {}
     by_table: set[Key] = set()
+    unsure: set[Key] = set()
     for place, result in rows:
         for key, write in result.writes.items():
             if write.is_by_table:
                 by_table.add(key)
-            known = found.get(key)
-            if known is None or write.seq >= known.write.seq:
-                found[key] = Writer(place, result.module, write)
-    for place, result in rows if by_table else ():
-        for key in by_table & result.writes.keys():
-            write, known = result.writes[key], found.get(_WHOLE_FILE + key)
-            if not write.is_by_table and (known is None or write.seq >= known.write.seq):
-                found[_WHOLE_FILE + key] = Writer(place, result.module, write)
+            if not write.is_sure:
+                unsure.add(key)
+            _note_latest(found, key, Writer(place, result.module, write))
+    for place, result in rows if by_table or unsure else ():
+        for key in (by_table | unsure) & result.writes.keys():
+            writer = Writer(place, result.module, result.writes[key])
+            if key in by_table and not writer.write.is_by_table:
+                _note_latest(found, _WHOLE_FILE + key, writer)
+            if key in unsure and writer.write.is_sure:
+                _note_latest(found, _SURE + key, writer)
     return found
+
+
+def _note_latest(found: dict[Key, Writer], key: Key, writer: Writer) -> None:
+    known = found.get(key)
+    if known is None or writer.write.seq >= known.write.seq:
+        found[key] = writer
+
+
+def find_sure_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
+    """The last tool that surely wrote this file; another one may have written it since."""
+    writer = writers.get(key)
+    return writer if writer is None or writer.write.is_sure else writers.get(_SURE + key)
 
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:

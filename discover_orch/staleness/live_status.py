@@ -17,7 +17,15 @@ from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_databases import CurrentDatabases
-from discover_orch.staleness.fingerprint import ABSENT, EXISTS, UNSURE, Inputs, Key, ToolResult
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    EXISTS,
+    UNSURE,
+    Inputs,
+    Key,
+    ToolResult,
+    find_sure_writer,
+)
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
@@ -277,7 +285,7 @@ class LiveStatus(Status):
         return [
             key[5:]
             for key, write in result.writes.items()
-            if key.startswith("file:") and self._present.mark(key) == write.mark
+            if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
         ]
 
     def _read_code(self, names: Iterable[str]) -> dict[str, CodeState]:
@@ -356,8 +364,8 @@ class LiveStatus(Status):
                 yield Reason(key, then=EXISTS, now=ABSENT)
 
     def _is_by_pipeline(self, key: Key) -> bool:
-        """Whether the file is as a tool left it, or a tool that was cut off may have left it."""
-        writer = self._writers.get(key)
+        """Whether the file is as a tool surely left it, or a tool that was cut off may have left it."""
+        writer = find_sure_writer(key, self._writers)
         return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
 
     def _is_stale(self, module: str) -> bool:

@@ -130,6 +130,8 @@ def _file_sentence(
 ) -> str:
     if reason.then == OUT_OF_ORDER:
         return f"{path} {_OUT_OF_ORDER}"
+    if reason.evidence:
+        return _unsure_sentence(path, reason, result, name_of)
     if reason.then == UNSURE:
         return f"{path} changed while the tool ran"
     if reason.now == ABSENT:
@@ -138,6 +140,18 @@ def _file_sentence(
     if reason.by:
         return f"{path} was rewritten by {name_of(reason.by)} ({_when(reason, result)})"
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
+
+
+def _unsure_sentence(
+    path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    """Only the kernel told that the file was written while the tool `by` ran. Somebody else may have done it."""
+    is_own = reason.by == result.module
+    who = "the tool" if is_own else name_of(reason.by)
+    text = f"{path} changed while {who} ran" + ("" if is_own else f" ({_when(reason, result)})")
+    if reason.evidence in ("sure", "again"):
+        return f'{text}: if {who} writes it, declare that in "outputs"'
+    return text
 
 
 def shown_key(key: Key) -> str:

@@ -41,6 +41,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import UPGRADED, with_unended
 from discover_orch.staleness.reasons import Freshness, overwritten_sentence, reason_sentence
+from discover_orch.staleness.versions import meets_input
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
@@ -108,6 +109,7 @@ class Status:
                 self._upstream(module, result.success.asof),
                 self._present.foreign_write,
                 ignores_foreign=self._present.project.external_writes == "ignore",
+                is_declared=lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
             )
         reasons += (Reason(key, then=OUT_OF_ORDER) for key in self._out_of_order(place))
         reasons += self._left_behind.get(module, ())

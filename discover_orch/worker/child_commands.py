@@ -1,8 +1,8 @@
-"""What the command lines of child processes name: project code, folders, and files that are not there.
+"""What the command lines of child processes name: project code, folders, files, and those that are not there.
 
 No event shows which code a child process loads, and the kernel's events do not show what it looks for in vain. Its
 command line often says both. A word counts only where it names something of the project, so a word too many costs
-nothing. Shell scripts and makefiles that a command line names are read in the same way.
+nothing. Shell scripts that a command line names are read in the same way.
 """
 
 from __future__ import annotations
@@ -10,33 +10,29 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.observation import ChildCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import Any
 
     from discover_orch.worker.observed_paths import ObservedPaths
 
 MOST_COMMANDS = 1_000  # of one step
 LARGEST_SCRIPT = 100_000  # bytes
-SHELL_SUFFIXES = (".sh", ".bash", ".zsh", ".ksh", ".mk")
-MAKEFILES = {
-    "make": ("GNUmakefile", "makefile", "Makefile"),
-    "just": ("justfile", "Justfile", ".justfile"),
-}
+SHELL_SUFFIXES = (".sh", ".bash", ".zsh", ".ksh")
 _OPERATORS = frozenset([";", "&&", "||", "|", "&", "(", ")"])
-_COMMAND_FOLLOWS = _OPERATORS | {"run"}  # as in `uv run`
 _SHELL_COMMAND = re.compile(r"-[a-z]*c")
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*w?")
 _IMPORT = re.compile(r"\b(?:from|import)\s+([A-Za-z_][\w.]*)")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 #: What a path in a command line looks like. A name alone has a suffix, else any word would be one.
 _PATH = re.compile(r"[^\s$`|;&<>(){}\"'*?]*(?:/[^\s$`|;&<>(){}\"'*?]*|\.\w{1,10})")
+#: What may be a path somewhere in a word, as in `out=x.csv` and in the text of a program or of a query.
+_PART = re.compile(r"[^\s'\"`=,;()\[\]{}|&<>]+")
 
 #: The words, the working directory as it was given, and PYTHONPATH.
 _Command = tuple[tuple[str, ...], str, str]
@@ -48,8 +44,10 @@ class ChildCommands:
     def __init__(self, paths: ObservedPaths) -> None:
         self._paths = paths
         self._noted: dict[_Command, None] = {}
-        #: What the command lines name. Paths are absolute.
+        #: What the command lines name. Paths are absolute where nothing else is said.
         self.code: dict[ChildCode, None] = {}
+        #: Relative to the root: whatever may be a path, also where output is redirected to.
+        self.named: set[str] = set()
         self.folders: dict[str, None] = {}
         self.globs: dict[str, None] = {}
         self.absent: dict[str, None] = {}
@@ -97,6 +95,10 @@ class ChildCommands:
         before = ";"
         for word in words:
             name = os.path.basename(word)
+            self.named.update(
+                self._paths.relative(os.path.normpath(os.path.join(cwd, one)))
+                for one in (word, *_PART.findall(word))
+            )
             if word in _OPERATORS:
                 is_python = False
             elif _PYTHON.fullmatch(name):
@@ -111,15 +113,10 @@ class ChildCommands:
                 module = word if before == "-m" else word[2:]
                 if _MODULE.fullmatch(module):
                     self._add_modules([module], cwd, folders)
-            elif name in MAKEFILES:
-                for one in MAKEFILES[name]:
-                    self._read_script(os.path.join(cwd, one), cwd, folders)
             elif not before.startswith(">"):
                 for one in (word, word.partition("=")[2]):
                     if one and "\n" not in one and len(one) < 4096:
                         self._add_path(one, cwd, folders)
-            if before in _COMMAND_FOLLOWS and os.sep not in word:
-                self._read_entry_point(word, cwd, folders)
             before = word
 
     def _read_text(self, text: str, cwd: str, folders: tuple[str, ...]) -> None:
@@ -171,41 +168,28 @@ class ChildCommands:
         return os.path.relpath(folder, self._paths.root).replace(os.sep, "/")
 
     def _read_script(self, path: str, cwd: str, folders: tuple[str, ...]) -> None:
-        """A file that the command line names: the words in it count where it is a shell script or a makefile."""
+        """A file that the command line names: the words in it count where it is a shell script."""
         if path in self._texts_read:
             return
         self._texts_read.add(path)
         text = _read_text(path)
         first = text[:100].partition(b"\n")[0]
         is_script = first.startswith(b"#!") and b"sh" in first
-        if is_script or path.endswith(SHELL_SUFFIXES) or os.path.basename(path) in _MAKEFILE_NAMES:
+        if is_script or path.endswith(SHELL_SUFFIXES):
             self._read_text(os.fsdecode(text), cwd, folders)
 
-    def _read_entry_point(self, name: str, cwd: str, folders: tuple[str, ...]) -> None:
-        """A command that a package installs beside the interpreter is a few lines of Python."""
-        text = _read_text(os.path.join(os.path.dirname(sys.executable), name))
-        first = text[:200].partition(b"\n")[0]
-        if first.startswith(b"#!") and b"python" in first:
-            self._add_modules(_IMPORT.findall(os.fsdecode(text)), cwd, folders)
 
-
-_MAKEFILE_NAMES = frozenset(name for names in MAKEFILES.values() for name in names)
-
-
-def _split(line: str) -> Iterator[str]:
+def _split(line: str) -> list[str]:
     """The words of a line of a shell; operators are words of their own."""
     import shlex  # few tools start a shell
 
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = "#"
-    words = []
     try:
-        words = [*lexer]
+        return [*lexer]
     except ValueError:  # a quote that ends on another line
-        words = line.split()
-    for word in words:
-        yield word.lstrip("@-") if word[:1] == "@" else word
+        return line.split()
 
 
 def _read_text(path: str) -> bytes:

@@ -19,22 +19,26 @@ LIMIT_REACHED = "the limit of inotify watches is reached"
 OVERFLOWED = "the kernel's event queue overflowed"
 
 #: What happened to a file since `clear`.
-READ = 1  # it was closed after reading, before all others of these
+READ = 1  # it was closed after reading
 WRITTEN = 2  # it was closed by a process that could write to it
 CREATED = 4
 MOVED = 8  # it got this name
+READ_BEFORE = 16  # it had been read when it was written, or was open then
+_OPEN = 32  # it was opened and not closed since
+_OPENED_SINCE = 64  # it was opened since it was last written
+CHANGED = WRITTEN | CREATED | MOVED
 
 # Numbers of <linux/inotify.h>
 IN_CLOSE_WRITE = 0x8
 IN_CLOSE_NOWRITE = 0x10
+IN_OPEN = 0x20
 IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
 IN_EXCL_UNLINK = 0x4000000
 IN_ISDIR = 0x40000000
-WATCHED = IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_MOVED_TO | IN_CREATE | IN_EXCL_UNLINK
-MEANING = {IN_CLOSE_WRITE: WRITTEN, IN_MOVED_TO: MOVED, IN_CREATE: CREATED}
+WATCHED = IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_MOVED_TO | IN_CREATE | IN_EXCL_UNLINK
 EVENT = "iIII"  # watch, mask, cookie, length of the name
 EVENT_SIZE = 16
 BUFFER_SIZE = 1 << 16
@@ -124,13 +128,20 @@ class FileEvents:
                         self._note(file, IN_CREATE)
 
     def _note(self, path: str, mask: int) -> None:
+        """Whether a file was read before it was written decides what its content says of the tool. Equal events that
+        follow each other are one, so opens cannot be counted."""
         known = self.files.get(path, 0)
-        for bit, meaning in MEANING.items():
-            if mask & bit:
-                self.files[path] = known | meaning
-                return
-        if not known:
-            self.files[path] = READ
+        if mask & IN_OPEN:
+            known |= _OPEN | _OPENED_SINCE
+        elif mask & IN_CLOSE_NOWRITE:
+            was_open = known & CHANGED and not known & _OPENED_SINCE
+            known = (known | READ | (READ_BEFORE if was_open else 0)) & ~_OPEN
+        else:
+            # Who has the file open when another one gets its name reads the earlier one.
+            was_read = known & READ or (known & _OPEN and not mask & IN_CLOSE_WRITE)
+            change = MOVED if mask & IN_MOVED_TO else CREATED if mask & IN_CREATE else WRITTEN
+            known = (known | change | (READ_BEFORE if was_read else 0)) & ~(_OPEN | _OPENED_SINCE)
+        self.files[path] = known
 
     def _follow(self, folder: str) -> list[str]:
         """Watch a folder and all below it. Returns the files in them."""

@@ -18,7 +18,15 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from discover_orch.model.observation import SIDE_FILES, file_stat, list_paths
 from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
-from discover_orch.worker.file_events import CREATED, MOVED, READ, FileEvents
+from discover_orch.worker.file_events import (
+    CHANGED,
+    CREATED,
+    MOVED,
+    READ,
+    READ_BEFORE,
+    WRITTEN,
+    FileEvents,
+)
 from discover_orch.worker.observed_paths import parent_folders
 
 TYPE_CHECKING = False
@@ -112,6 +120,11 @@ class NativeFiles:
     def may_have_children(self) -> bool:
         return self._has_child or SPAWNER in sys.modules or self._is_loaded
 
+    @property
+    def folders_made(self) -> Collection[str]:
+        """The folders that the kernel saw being made in this step, by whomever. Absolute paths."""
+        return () if self._events is None else self._events.made
+
     def follow_folder(self, folder: str) -> None:
         """Follow the files in a folder that may be outside of the root too."""
         self._folders[folder] = None
@@ -128,10 +141,10 @@ class NativeFiles:
         for path in self.paths.database_files:
             happened = 0 if path.endswith(SIDE_FILES) else self._events.files.get(path, 0)
             # A file that was made and not closed since is the one that `conn` has open.
-            if happened not in (0, CREATED):
+            if happened & (READ | WRITTEN | MOVED):
                 is_read = True
                 with contextlib.suppress(OSError):
-                    is_written |= happened != READ and os.stat(path).st_ctime_ns >= began
+                    is_written |= happened & CHANGED != 0 and os.stat(path).st_ctime_ns >= began
         return is_read, is_written
 
     def find_gaps(self) -> list[str]:
@@ -166,18 +179,18 @@ class NativeFiles:
         rows: dict[str, FileState] = {row[0]: row for row in seen.get("read", ())}
         inodes = {*inodes, *(row[3] for row in rows.values())}
         native_read: dict[str, FileState] = {}
-        native_written: dict[str, None] = {}
-        for shown, found, is_read, is_written in self._find_files(began):
+        native_written: dict[str, bool] = {}  # with whether it was read before
+        for shown, found, is_read, is_written, is_read_before in self._find_files(began):
             if shown in databases or shown in seen.get("written", ()):
                 continue
             if found.st_ino not in inodes:
                 if is_read:
                     native_read[shown] = (shown, *file_stat(found))
                 if is_written:
-                    native_written[shown] = None
+                    native_written[shown] = is_read_before
             elif shown in rows and is_written:
-                native_written[shown] = None
-                if not is_read:  # Python read what native code or a child had made
+                native_written[shown] = is_read_before
+                if not is_read_before:  # Python read what native code or a child had made
                     native_read[shown] = rows.pop(shown)
         made = {
             self.paths.relative(path) for path, one in self._events.files.items() if one & CREATED
@@ -185,6 +198,9 @@ class NativeFiles:
         seen["read"] = tuple(rows.values())
         seen["native_read"] = tuple(native_read.values())
         seen["native_written"] = tuple(native_written)
+        seen["native_before"] = tuple(one for one, is_before in native_written.items() if is_before)
+        if self._has_child:
+            seen["native_named"] = tuple(filter(self.commands.named.__contains__, native_written))
         if "removed" in seen:  # what is made and gone within the step is nothing
             gone = made.intersection(seen["removed"])
             seen["removed"] = tuple(one for one in seen["removed"] if one not in gone)
@@ -266,14 +282,14 @@ class NativeFiles:
             or any(name.endswith(SOURCE_SUFFIXES) for name in names)
         )
 
-    def _find_files(self, began: int) -> Iterator[tuple[str, os.stat_result, bool, bool]]:
-        """Files that were opened since `began`: (path relative to the root, state, was read before it was written,
-        was written).
+    def _find_files(self, began: int) -> Iterator[tuple[str, os.stat_result, bool, bool, bool]]:
+        """Files that were opened since `began`: (path relative to the root, state, was read, was written, was read
+        before it was written).
         """
         files = {} if self._events is None else self._events.files.copy()
         for path, happened in files.items():
             shown = self.paths.relative(path)
-            if self._is_left_out(shown):
+            if not happened & (READ | CHANGED) or self._is_left_out(shown):
                 continue
             try:
                 found = os.stat(path)
@@ -282,10 +298,11 @@ class NativeFiles:
             if stat.S_ISREG(found.st_mode):
                 # A file that was only opened for reading and writing, by SQLite for example, keeps its time.
                 is_written = happened & (CREATED | MOVED) != 0 or (
-                    happened != READ and found.st_ctime_ns >= began
+                    happened & WRITTEN != 0 and found.st_ctime_ns >= began
                 )
-                is_read = happened & READ != 0 or shown in self._opened_before or not is_written
-                yield shown, found, is_read, is_written
+                is_before = happened & READ_BEFORE != 0 or shown in self._opened_before
+                is_read = happened & READ != 0 or is_before or not is_written
+                yield shown, found, is_read, is_written, is_written and is_before
 
     def _find_unnoted_children(self) -> None:
         """`multiprocessing` and native code start processes without an audit event."""

@@ -219,6 +219,8 @@ class Observer:
                 databases={self._paths.relative(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
+            if came := self._files.find_came(seen, self._native.folders_made, self._began[0]):
+                seen["came"] = came
             if not is_setup and (cached := self._find_cached(seen, tables_read)):
                 seen["cached"] = cached
         except Exception:  # the tool must not look like one that reads nothing

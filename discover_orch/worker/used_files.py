@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from functools import cache
 
-from discover_orch.model.observation import NOISE, NOISY_ENDS, list_paths
+from discover_orch.model.observation import NOISE, NOISY_ENDS, file_stat, list_paths
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
 from discover_orch.worker.opened_databases import compare_databases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from discover_orch.model.observation import FileState
@@ -183,6 +185,29 @@ class UsedFiles:
             except (OSError, ValueError):
                 continue
         return listed
+
+    def find_came(
+        self, seen: Mapping[str, Any], folders_made: Collection[str], began: int
+    ) -> tuple[FileState, ...]:
+        """The names in the folders of this `seen` that may have come since `began`, and not by Python. A file that was
+        only overwritten is among them."""
+        found: dict[str, FileState] = {}
+        own = {*seen.get("written", ()), *seen.get("folders_made", ())}
+        for folder, listed in (*seen.get("listed", ()), *seen.get("native_listed", ())):
+            full = os.path.join(self._paths.root, folder)
+            with contextlib.suppress(OSError):
+                if os.stat(full).st_mtime_ns < began:
+                    continue  # the usual case
+            for shown in listed.split("\0"):
+                if shown in own or shown in found:
+                    continue
+                path = os.path.join(self._paths.root, shown)
+                with contextlib.suppress(OSError):
+                    state = os.lstat(path)
+                    is_new = path in folders_made if stat.S_ISDIR(state.st_mode) else True
+                    if is_new and state.st_ctime_ns >= began:
+                        found[shown] = (shown, *file_stat(state))
+        return tuple(found.values())
 
     def _is_in_changed_folder(self, path: str) -> bool:
         """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""

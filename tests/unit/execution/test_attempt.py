@@ -142,16 +142,6 @@ def test_what_an_earlier_tool_of_the_run_wrote_just_before_is_sure(root: Path) -
     assert files(success(root, "src.b"))["in.csv"] == UNSURE
 
 
-def test_what_was_touched_while_the_tool_ran_and_is_as_it_was_is_sure(root: Path) -> None:
-    """A link was made to it, or a process of the tool's own wrote the same text again."""
-    record(root, {"b": seen(root, read=("in.csv",))})
-    before = files(success(root, "src.b"))["in.csv"]
-    os.link(root / "in.csv", root / "link.csv")
-    changed = (root / "in.csv").stat().st_ctime_ns
-    record(root, {"b": seen(root, read=("in.csv",), began=(changed - 1, changed - 1))})
-    assert files(success(root, "src.b"))["in.csv"] == before
-
-
 @pytest.mark.parametrize("how", ["changed", "replaced", "gone"])
 def test_a_file_that_changed_between_the_end_of_the_tool_and_hashing_is_stale(
     root: Path, how: str
