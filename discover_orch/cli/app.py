@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,14 @@ import click
 
 from discover_orch import __version__
 from discover_orch.cli.options import Context, OrchUsage, common_options
-from discover_orch.model.errors import BlockedInterrupt, ExitCode, OrchError, Problem, nearest
+from discover_orch.model.errors import (
+    BlockedInterrupt,
+    ExitCode,
+    OrchError,
+    Problem,
+    nearest,
+    problem_json,
+)
 
 if TYPE_CHECKING:
     from discover_orch.worker.forks import Forks
@@ -171,7 +179,7 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return int(code or 0)
     except OrchError as error:
-        return _report(context, int(error.exit_code), error.problems)
+        return _report(context, int(error.exit_code), error.problems, arguments)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
@@ -181,7 +189,7 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         from discover_orch.cli.usage_problems import build_usage_problem
 
-        return _report(context, ExitCode.USAGE, (build_usage_problem(error),))
+        return _report(context, ExitCode.USAGE, (build_usage_problem(error),), arguments)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except (StdoutClosed, BrokenPipeError):
@@ -192,8 +200,14 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
         return _report_bug(context)
 
 
-def _report(context: Context, code: int, problems: Sequence[Problem]) -> int:
+def _report(
+    context: Context, code: int, problems: Sequence[Problem], arguments: Sequence[str] = ()
+) -> int:
+    """With `--json` among the arguments, stdout gets a document of the problems if it has none yet."""
     try:
+        if "--json" in arguments and not context.console.has_written:
+            errors = [problem_json(problem) for problem in problems]
+            context.console.out(json.dumps({"version": 1, "errors": errors}) + "\n")
         context.console.problems(problems)
     except BrokenPipeError:
         return _end_quietly()

@@ -31,9 +31,11 @@ class Console:
         width = _width()
         self.out_style = _style(sys.stdout, colour, width)
         self.err_style = _style(sys.stderr, colour, width)
+        self.has_written = False  # on stdout
 
     def out(self, text: str) -> None:
         """Raises BrokenPipeError if the pipe is closed, and its subclass HungUp if the terminal is gone."""
+        self.has_written |= bool(text)
         try:
             _write(sys.stdout, text)
         except OSError as error:

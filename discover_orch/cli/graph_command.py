@@ -110,7 +110,8 @@ def command(
         console.out(text)
     else:
         write_file(file, text)
-        console.out(f"{one_line(file)}\n")
+        if not as_json:
+            console.out(f"{one_line(file)}\n")
         problem = open_file(file) if opens else None
         console.problems([problem] if problem else [])
     return console.report(

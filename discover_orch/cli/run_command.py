@@ -263,9 +263,9 @@ def _tell_refused(
         code = ExitCode.USAGE
     else:
         problems, code = error.problems, error.exit_code
-        if as_json:
-            for document in error_documents(error, arguments, dry_run=dry_run):
-                context.console.out(json.dumps(document) + "\n")
+    if as_json:
+        for document in error_documents(problems, int(code), arguments.targets, dry_run=dry_run):
+            context.console.out(json.dumps(document) + "\n")
     if observers is not None:
         observers.refuse(arguments.targets, problems, int(code))
 

@@ -128,6 +128,8 @@ class _File:
             raise UsageError(Problem(code="output-file", message=message, hint=hint))
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
         try:
+            if not os.path.exists(folder := os.path.dirname(path) or "."):
+                os.makedirs(folder, exist_ok=True)
             # Opening a pipe without a reader would wait for one.
             self._fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
             os.set_blocking(self._fd, True)
@@ -177,7 +179,7 @@ class _File:
 
 def _unwritable(option: str, path: str, error: Exception) -> UsageError:
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    hint = "name a file in a folder that exists and can be written"
+    hint = "name a file in a folder that can be written"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         reason, hint = "nothing reads from this pipe", "start the reader first"
     message = f"cannot write the {option} file: {path}: {reason}"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from discover_orch.cli.options import (
-    Context,
-    ToolArguments,
-)
+from discover_orch.cli.options import Context
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import (
     nothing_to_do_documents,
     nothing_to_do_events,
     refused_run_documents,
 )
-from discover_orch.model.errors import ExitCode, OrchError, problem_json
+from discover_orch.model.errors import ExitCode, Problem, problem_json
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
@@ -43,8 +40,7 @@ def show_nothing_left(
         for event in nothing_to_do_events(plan):
             console.problems(observers.add(event))
     if as_json and dry_run:
-        names = [tool.name for tool in plan.fresh]
-        console.out(json.dumps({"version": 1, "tools": [], "fresh": names, "warnings": []}) + "\n")
+        console.out(json.dumps(_no_steps(plan)) + "\n")
     elif as_json:
         for document in nothing_to_do_documents(plan):
             console.out(json.dumps(document) + "\n")
@@ -92,10 +88,18 @@ def show_plan(
 
 
 def error_documents(
-    error: OrchError, arguments: ToolArguments, *, dry_run: bool
+    problems: Sequence[Problem], code: int, targets: Sequence[str], *, dry_run: bool
 ) -> list[dict[str, object]]:
     """Complete JSON for stdout, although nothing ran."""
     if not dry_run:
-        return refused_run_documents(arguments.targets, error.problems, int(error.exit_code))
-    errors = [problem_json(problem) for problem in error.problems]
-    return [{"version": 1, "tools": [], "warnings": [], "errors": errors}]
+        return refused_run_documents(targets, problems, code)
+    return [_no_steps(Plan()) | {"errors": [problem_json(problem) for problem in problems]}]
+
+
+def _no_steps(plan: Plan) -> dict[str, object]:
+    return {
+        "version": 1,
+        "tools": [],
+        "fresh": [tool.name for tool in plan.fresh],
+        "warnings": [problem_json(problem) for problem in plan.warnings],
+    }

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.scanned_files import ScannedFiles
-from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -165,11 +165,18 @@ def listing_document(
         tools += registry.disabled
     rows = [_tool_row(tool, registry) for tool in tools]
     if with_sources:
-        from discover_orch.staleness.import_graph import (
-            project_sources,  # loads the parser, which few listings need
-        )
+        # Both load the parser, which few listings need.
+        from discover_orch.staleness.current import takes_orchconf
+        from discover_orch.staleness.import_graph import project_sources
 
-        sources = project_sources(view.project, [tool.module for tool in tools])
+        starts = {
+            tool.module: (
+                tool.module,
+                *([CONF_MODULE] if takes_orchconf(tool, registry, view.project) else ()),
+            )
+            for tool in tools
+        }
+        sources = project_sources(view.project, starts)
         rows = [
             {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
         ]

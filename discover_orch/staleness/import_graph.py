@@ -215,7 +215,11 @@ class ImportGraph:
         self._has_forgotten = True
 
 
-def project_sources(project: Project, modules: Sequence[str]) -> dict[str, list[str]]:
-    """Sorted paths for each module; a file that cannot be parsed ends its branch, and is named."""
+def project_sources(project: Project, starts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """For each tool the sorted paths of all that its code imports, from the modules that it starts from. A file that
+    cannot be parsed ends its branch, and is named."""
     graph = ImportGraph(project)
-    return {module: sorted(graph.reach(module)) for module in modules}
+    return {
+        tool: sorted({path for module in modules for path in graph.reach(module)})
+        for tool, modules in starts.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.conftest import Orch, Project
@@ -117,7 +118,7 @@ def test_each_format_goes_to_a_file_whose_ending_says_which(project: Project, or
         assert (root / name).read_text(encoding="utf-8").startswith(start)
     assert orch("graph", "--format", "svg").out == (root / "g.svg").read_text(encoding="utf-8")
     refused = orch("graph", "--json", "--format", "dot")
-    assert (refused.code, refused.out) == (2, "")
+    assert (refused.code, [*json.loads(refused.out)]) == (2, ["version", "errors"])
     assert orch("graph", "-o", "no/such.svg").code == 2
     assert orch("graph", "--color", "always", "-o", "g.txt").code == 0
     assert "\x1b" not in (root / "g.txt").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from tests.support.project_builder import write_files
 def sources(root: Path, *modules: str, **table: object) -> dict[str, list[str]]:
     project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
     assert problems == ()
-    return project_sources(project, modules)
+    return project_sources(project, {module: [module] for module in modules})
 
 
 def test_all_that_is_imported_on_the_way_counts(tmp_path: Path) -> None:
