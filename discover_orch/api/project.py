@@ -243,7 +243,6 @@ class Project:
                 notes,
                 jobs=jobs,
                 max_failures=max_failures,
-                waits=wait,
             )
         finally:
             lock.release()

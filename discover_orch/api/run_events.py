@@ -12,12 +12,9 @@ from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
-from discover_orch.execution.shared_lock import SharedLock, acquire_shared_lock
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-
-_RESUME = "Project.run(resume=True)"
 
 
 def run_events(
@@ -27,11 +24,9 @@ def run_events(
     *,
     jobs: int | None,
     max_failures: int | None,
-    waits: bool,
 ) -> Generator[Event, None, None]:
-    """Runs the plan; `notes` are reported at its start. `jobs` is None where the call does not give it, and `waits`
-    waits for a run elsewhere that uses the same database. The caller holds the lock of the project. Raises
-    OrchError."""
+    """Runs the plan; `notes` are reported at its start. `jobs` is None where the call does not give it. The caller
+    holds the lock of the project. Raises OrchError."""
     project, registry = view.project, view.registry
     refuse_database(plan, registry, project)
     workers = project.jobs if jobs is None else jobs
@@ -60,30 +55,19 @@ def run_events(
     def events() -> Generator[OwnEvent, None, None]:
         yield from run_in_background(start) if plan.steps else nothing_to_do_events(plan)
 
-    shared = acquire_shared_lock(
-        plan, registry, project, waits=waits, hint="wait for it with wait=True"
-    )
-    try:
-        with closing(events()) as found:  # the run has ended before the locks are released
-            first = next(found)  # raises what is wrong with the executor
-            yield from (Note(problem=problem) for problem in notes)
-            reader = EventReader(plan.names)
-            yield from _read(itertools.chain([first], found), reader, shared, view)
-    finally:
-        if shared is not None:
-            shared.release()
+    with closing(events()) as found:
+        first = next(found)  # raises what is wrong with the executor
+        yield from (Note(problem=problem) for problem in notes)
+        reader = EventReader(plan.names)
+        yield from _read(itertools.chain([first], found), reader, view)
 
 
 def _read(
-    events: Iterable[OwnEvent], reader: EventReader, shared: SharedLock | None, view: ProjectView
+    events: Iterable[OwnEvent], reader: EventReader, view: ProjectView
 ) -> Generator[Event, None, None]:
     """What the caller sees of the events. The end of the run comes after its page is written."""
     run, end = "", None
     for event in events:
-        if shared is not None and (loss := shared.find_loss(_RESUME)) is not None:
-            if loss.severity == "error":
-                raise UsageError(loss)
-            yield Note(problem=loss)
         match reader.read(event):
             case None:
                 pass

@@ -40,7 +40,6 @@ from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
-    from discover_orch.execution.shared_lock import SharedLock
     from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
@@ -133,7 +132,6 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
-    shared_lock: SharedLock | None = None
     observers = None if dry_run else _find_observers(context, arguments.view, outputs)
     try:
         if shown.as_json and shown.output == "raw":
@@ -189,16 +187,6 @@ def command(
         from discover_orch.cli.show_run import run_and_show
 
         count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
-        if view.project.ledger:
-            from discover_orch.execution.shared_lock import acquire_shared_lock
-
-            shared_lock = acquire_shared_lock(
-                plan,
-                view.registry,
-                view.project,
-                waits=when_busy == "wait",
-                hint="wait for it with --wait",
-            )
         return run_and_show(
             context,
             view,
@@ -208,7 +196,6 @@ def command(
             max_failures=1 if exitfirst else maxfail,
             jobs=count,
             has_jobs=jobs is not None or "jobs" in view.project.origins,
-            lock=shared_lock,
             resume=_find_resume(context, plan, arguments.database),
             observers=observers,
         )
@@ -216,9 +203,8 @@ def command(
         _tell_refused(context, arguments, error, observers, as_json=shown.as_json, dry_run=dry_run)
         raise
     finally:
-        for one in (lock, shared_lock):
-            if one is not None:
-                one.release()
+        if lock is not None:
+            lock.release()
         if observers is not None:  # without the lock: the command may run something
             observers.end()
 

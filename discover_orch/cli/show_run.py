@@ -35,7 +35,6 @@ from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRende
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
     from discover_orch.cli.report_command import RunReport
-    from discover_orch.execution.shared_lock import SharedLock
 
 
 def run_and_show(
@@ -49,10 +48,9 @@ def run_and_show(
     jobs: int,
     has_jobs: bool,
     resume: Resume,
-    lock: SharedLock | None = None,
     observers: RunObservers | None = None,
 ) -> int:
-    """Runs the plan to its end and returns the exit code. Stops it if `lock` is lost and another run has it."""
+    """Runs the plan to its end and returns the exit code."""
     console, report = context.console, Report()
     warnings = _find_terminal_warning() if post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
@@ -95,10 +93,6 @@ def run_and_show(
     try:
         for event in events:
             report.add(event)
-            if lock is not None and (loss := lock.find_loss(resume.command)) is not None:
-                console.problems([loss])
-                if loss.severity == "error":
-                    return ExitCode.FAILED
             if observers is not None and (problems := observers.add(event)):
                 status.hide()
                 console.problems(problems)
