@@ -18,6 +18,7 @@ from discover_orch.databases.driver_transaction import (
 )
 
 DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
+FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
 TEMPORARY = (
     "SELECT 'TABLE', schema_name, table_name FROM duckdb_tables() WHERE temporary AND NOT internal "
     "UNION ALL "
@@ -165,6 +166,14 @@ class DuckdbTransaction(DriverTransaction):
                 return False
             raise
         return True
+
+
+def has_file(conn: Any) -> bool:
+    """Whether the database is in a file, as long as the connection is open."""
+    try:
+        return bool(execute(conn, FILE).fetchone() != (None,))
+    except duckdb.Error as error:
+        return "closed" not in str(error)
 
 
 def _quote(name: str) -> str:

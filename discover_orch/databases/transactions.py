@@ -317,6 +317,16 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
     return DriverTransaction(conn, inner)
 
 
+def locks_out_others(conn: Any) -> bool:
+    """Whether no other process can open the database as long as this connection is open."""
+    duckdb = sys.modules.get("duckdb")
+    if duckdb is None or not isinstance(conn, duckdb.DuckDBPyConnection):
+        return False
+    from discover_orch.databases.duckdb_transaction import has_file
+
+    return has_file(conn)
+
+
 def find_driver_connection(conn: Any) -> Any:
     """The driver's connection inside one of SQLAlchemy; any other connection itself."""
     if not type(conn).__module__.startswith("sqlalchemy."):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
@@ -23,6 +26,9 @@ from discover_orch.staleness.current import takes_connection
 _Needs = tuple[tuple[str, int], ...]
 #: The token of the SQLite database: which tool may write to it.
 WRITES = "(writes to SQLite)"
+#: The token of a database that one process at a time can open: who may have it open.
+OPENS = "(opens DuckDB)"
+_IMPORTS_DUCKDB = re.compile(r"^\s*(?:import|from)\s+duckdb\b", re.M)
 
 
 class OneByOne:
@@ -230,7 +236,7 @@ def build_queue(
     plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
 ) -> SideBySide | None:
     """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
-    SQLite database."""
+    SQLite database, or have a DuckDB file open."""
     waits = _find_waits(plan, registry, project, has_known_flow)
     tools = [step.tool for step in plan.steps]
     needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
@@ -241,7 +247,11 @@ def build_queue(
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
             if flow.tables_written or project.ledger or not has_known_flow(tool):
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
-    modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1}
+    elif _is_duckdb(registry, project):
+        for tool in tools:
+            if takes_connection(tool, registry):
+                needs[tool.module] = {**tool.tokens, OPENS: 1}
+    modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1, OPENS: 1}
     if not can_overlap(SideBySide(modules, waits, needs, tokens)):
         return None
     return SideBySide(modules, waits, needs, tokens)
@@ -260,6 +270,8 @@ def nothing_to_overlap(
         takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
         if takes_conn and _is_sqlite(registry, project):
             hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
+        elif takes_conn and _is_duckdb(registry, project):
+            hint = "only one process at a time can open a DuckDB file; PostgreSQL takes several"
     elif may_overlap(find_waits(plan.steps, registry, lambda _: True)):
         hint = "add AFTER = () to tools that do not depend on others of their stage"
         if project.parallel == "declared":
@@ -284,3 +296,14 @@ def _find_waits(
 
 def _is_sqlite(registry: Registry, project: Project) -> bool:
     return project.database.startswith("sqlite:") and not uses_get_connection(registry, project)
+
+
+def _is_duckdb(registry: Registry, project: Project) -> bool:
+    if not uses_get_connection(registry, project) or registry.conf is None:
+        return project.database.startswith("duckdb:")
+    with (
+        suppress(OSError),
+        open(os.path.join(project.root, registry.conf.path), errors="replace") as file,
+    ):
+        return bool(_IMPORTS_DUCKDB.search(file.read()))
+    return False

@@ -162,11 +162,6 @@ def check_sharing(
         message = "several workers cannot share a database in memory"
         hint = "run with --jobs 1, or give the database a file: sqlite:///data.db"
         return [Problem(code="database", message=message, hint=hint)]
-    if project.database.startswith("duckdb:"):
-        message = (
-            "several workers cannot share a DuckDB database: only one process can have it open"
-        )
-        return [Problem(code="database", message=message, hint="run with --jobs 1")]
     return []
 
 

@@ -12,7 +12,11 @@ from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
 from discover_orch.databases.opening import allow_reading_beside_a_writer, open_url
-from discover_orch.databases.transactions import cancel_statement, find_driver_connection
+from discover_orch.databases.transactions import (
+    cancel_statement,
+    find_driver_connection,
+    locks_out_others,
+)
 from discover_orch.worker.connection import ResourceProblem, ToolConnection
 from discover_orch.worker.foreign_writes import ForeignWrites
 
@@ -107,7 +111,7 @@ class Resources:
         """The values of these resources; those that are open are used again."""
         names = tuple(names)
         if self._uses_conn(names) and self._connection.is_gone():
-            self._drop_closed_connection()
+            self._drop_connection()
         values = {name: self._value(name, ()) for name in names}
         if self._is_remote and self._connection.file and self._uses_conn(names):
             raise RemoteFile(self._connection.file)
@@ -241,6 +245,16 @@ class Resources:
         errors, self.close_errors = self.close_errors, []
         return errors
 
+    def close_for_others(self) -> None:
+        """A step has ended: close the connection if another worker could not open the database beside it."""
+        transaction = self._connection.transaction
+        if (
+            self._is_one_of_several
+            and transaction is not None
+            and locks_out_others(transaction.conn)
+        ):
+            self._drop_connection()
+
     def _uses_conn(self, names: Iterable[str]) -> bool:
         return CONN in self._find_used(names)
 
@@ -360,8 +374,8 @@ class Resources:
         self._call(opened.generator.aclose if is_async else opened.generator.close)
         raise ResourceProblem(f"the resource {opened.name} yields more than once")
 
-    def _drop_closed_connection(self) -> None:
-        """The connection is gone: close the resources that use it, and open it again later."""
+    def _drop_connection(self) -> None:
+        """Close the connection, if it is not gone, and the resources that use it. The next step opens them again."""
         place = next(i for i, one in enumerate(self._stack) if one.name == CONN)
         gone = [one for one in self._stack[place:] if self._uses_conn([one.name])]
         for one in reversed(gone):

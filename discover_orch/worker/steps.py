@@ -218,6 +218,7 @@ class Worker:
             seen = self._observe(loaded)
             setup = self._observer.setup_observation() if self._observer is not None else None
             opened = self._resources.drain_opened()
+            self._resources.close_for_others()
             self._channel.exit_if_closed()
             self._debugger.end_step()
             self._capture.restore()

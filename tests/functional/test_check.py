@@ -38,7 +38,6 @@ def test_what_a_run_of_all_tools_would_refuse_is_a_warning(project: Project, orc
         ('transaction = "run"\njobs = 2', "several workers cannot share one transaction"),
         ('transaction = "run"', 'x has the transaction "none", and transaction = "run" is set'),
         ('database = "sqlite://"\njobs = 2', "several workers cannot share a database in memory"),
-        ('database = "duckdb:///d.db"\njobs = 2', "several workers cannot share a DuckDB database"),
     ):
         project({"src/x.py": tool, "orch.toml": settings})
         answer = orch("check")

@@ -453,3 +453,28 @@ def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> No
     assert "  timed out after 0.5 s\n" in answer.out, answer.text
     assert "killed" not in answer.out
     assert not (root / "w.duckdb").exists() or rows(root, "show tables") == []
+
+
+@pytest.mark.parametrize("opens", ["database", "get_connection()"])
+def test_side_by_side_tools_with_conn_take_turns_and_others_run_beside_them(
+    project: Project, orch: Orch, opens: str
+) -> None:
+    free = "AFTER = ()\nimport time\nfrom pathlib import Path\n"
+    meets = "    Path('{0}').touch()\n    while not Path('{1}').exists(): time.sleep(0.01)\n"
+    writes = tool("s1", "conn.execute('create table {0} as select 1 as a')")
+    files = {f"src/{name}.py": free + writes.format(name) for name in "bc"}
+    root = project(
+        {
+            "orch.toml": "stages = ['s1', 's2']\ndatabase = 'duckdb:///w.duckdb'\n",
+            **({"orchconf.py": CONF} if opens != "database" else {}),
+            **files,
+            "src/a.py": free + 'ORCH = {"transaction": "none"}\n' + writes.format("a") + meets.format("a has conn", "d runs"),
+            "src/d.py": free + 'STAGE = "s1"\ndef run():\n' + meets.format("d runs", "a has conn"),
+            "src/e.py": tool("s2", "print(conn.sql('from a union all from b union all from c').fetchall())"),
+        }
+    )  # fmt: skip
+    answer = orch("run", "--jobs", "3")
+    assert answer.code == 0, answer.text
+    assert "[(1,), (1,), (1,)]" in answer.out
+    assert reasons(orch) == {}
+    assert rows(root, "select count(*) from duckdb_tables()") == [(3,)]
