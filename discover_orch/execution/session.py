@@ -122,7 +122,9 @@ def run_plan(
                 settle=_settle_with(prepare),
                 commit=_find_commit(project, executor),
             )
-            if jobs > 1 and queue is None and len(plan.steps) > 1:
+            # Who configured several workers knows that a few tools do not need them.
+            is_narrow = jobs == project.jobs and len(plan.steps) < len(registry.order)
+            if jobs > 1 and queue is None and len(plan.steps) > 1 and not is_narrow:
                 idle = nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
                 events = _insert(RunNote(problem=idle), events)
             yield from _carry_out(

@@ -20,7 +20,7 @@ WIDEST, MARGIN, TOOL_HEIGHT, DATA_HEIGHT = 190.0, 12.0, 30.0, 24.0
 EDGE, HEAD = 16.0, 30.0
 MARKS = {
     "passed": "✓",
-    "fresh": "✓",
+    "fresh": "≡",
     "stale": "○",
     "never": "·",
     "failed": "✗",

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
-from discover_orch.render.graph_svg import picture_svg
+from discover_orch.render.graph_svg import MARKS, picture_svg
+from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import ReportTool
 from discover_orch.render.style import duration
 from discover_orch.state.report_source import ReportSource
@@ -26,6 +27,11 @@ def graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
         )
     else:
         svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
+        states = dict.fromkeys(
+            row["state"] for stage in document["stages"] for row in stage["tools"]
+        )
+        legend = " · ".join(f"{MARKS[one]} {escape(one)}" for one in states if one in MARKS)
+        hint = f"<p><small>{legend}</small></p>"
     return (
         '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
         f"{hint}"

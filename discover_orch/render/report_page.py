@@ -175,16 +175,18 @@ def _timeline_section(
     if len(names) > MOST_ON_PATH:
         shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
     busy = duration(busy_seconds(details, path))
-    said = f"Critical path, {busy}: {shown}. No tool on it can take longer without the run taking longer."
+    said = f"Critical path (◆), {busy}: {shown}. No tool on it can take longer without the run taking longer."
     if details.workers == 1:
         said = (
-            f"Longest chain of tools that depend on each other, {busy}: {shown}. "
+            f"Longest chain of tools that depend on each other (◆), {busy}: {shown}. "
             "The run cannot be shorter than that, even with more workers."
         )
+    # Of a run that did not get to its end, and of one tool, it would say nothing.
+    says = record.status == "passed" and len(names) > 1
     return (
         '<section aria-labelledby="h-time"><h2 id="h-time">Timeline</h2>'
-        f"<p>{said}</p>"
-        f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
+        + (f"<p>{said}</p>" if says else "")
+        + f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
     )
 
 

@@ -20,7 +20,7 @@ from discover_orch.state.run_details import Attempt, ToolEnd
 from discover_orch.state.run_record import RecordedParam, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
-NOTABLE_SHARE, NOTABLE_SECONDS = 0.2, 0.05
+NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
 #: Of values and notes of one tool, so many are shown.
 MOST_SHOWN = 50
 SPARK_WIDTH, SPARK_HEIGHT = 66, 18
@@ -148,8 +148,8 @@ def _status(status: str) -> tuple[str, str]:
 
 
 def _change(tool: ReportTool, usual: float) -> str:
-    """The change against the median of earlier runs, where it is notable."""
-    if not tool.earlier or tool.record.duration is None:
+    """The change against the median of earlier runs, where it is notable. One or two runs are no measure."""
+    if len(tool.earlier) < LEAST_EARLIER or tool.record.duration is None:
         return ""
     change = tool.record.duration - usual
     if abs(change) < max(NOTABLE_SECONDS, NOTABLE_SHARE * usual) or not usual:

@@ -296,6 +296,7 @@ def test_a_change_as_json() -> None:
         "stale": [],
         "fresh": 1,
         "stays_stale": [],
+        "blocked": {},
         "not_affected": 12,
         "gone": [],
         "deleted": [],
