@@ -1,0 +1,170 @@
+"""No name, value or message of a user commands the terminal or begins a line of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from discover_orch.execution.events import (
+    Event,
+    Report,
+    RunFinished,
+    RunNote,
+    ToolFinished,
+    ToolStarted,
+)
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Failure, Location, Problem
+from discover_orch.planning.plan import Plan
+from discover_orch.render.history import (
+    comparison_text,
+    log_text,
+    metrics_text,
+    run_text,
+    runs_text,
+)
+from discover_orch.render.problems import problem_text
+from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
+from discover_orch.render.status import Row, status_text, tool_text
+from discover_orch.render.style import Style
+from discover_orch.render.watch import watch_event_text
+from discover_orch.staleness.fingerprint import Inputs, LastOutcome, Success, ToolResult
+from discover_orch.staleness.reasons import Freshness
+from discover_orch.state.run_details import RunDetails
+from discover_orch.state.run_diff import compare_runs
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+from discover_orch.watch.events import (
+    CannotRun,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    RunStarting,
+    WatchEvent,
+    WatchWaiting,
+)
+from tests.support.values import make_facts, make_plan, make_registry, make_tool
+
+EVIL = "a\x1b]0;t\x07\nb\u202e\udcff"
+STYLES = (Style(unicode=False), Style(colour=True))
+
+
+def assert_harmless(text: str) -> None:
+    assert "\x1b]" not in text
+    assert not set("\x07\u202e\udcff").intersection(text)
+    assert "\nb" not in text
+    assert text.strip()
+
+
+def evil_run(number: str) -> RunRecord:
+    tool = ToolRecord(
+        name=EVIL,
+        module=EVIL,
+        status=EVIL,
+        duration=1.0,
+        metrics={EVIL: EVIL},
+        error=Failure(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
+        notes=(EVIL,),
+    )
+    given = RecordedParam(texts=(EVIL,), origin="-" + EVIL)
+    return RunRecord(
+        run=number,
+        status=EVIL,
+        started=EVIL,
+        kind=EVIL,
+        targets=(EVIL,),
+        tools=(tool,),
+        plan=(RecordedStep(module=EVIL, name=EVIL, params={EVIL: given}, code=number),),
+        duration=1.0,
+        exit_code=1,
+        database=EVIL,
+        database_origin=EVIL,
+        resumes=EVIL,
+        passed_before=(EVIL,),
+        counts={EVIL: 1},
+    )
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_of_the_history(style: Style) -> None:
+    one, other = evil_run("1"), evil_run("2" + EVIL)
+    assert_harmless(runs_text([one, other], style))
+    assert_harmless(run_text(other, style))
+    kinds = ("file", "folder", "glob", "table", "env", "package")
+    old, new = (
+        RunDetails(
+            versions={EVIL: {f"{kind}:{EVIL}": f"{number} {EVIL}" for kind in kinds}},
+            sources={EVIL: number},
+        )
+        for number in "12"
+    )
+    assert_harmless(comparison_text(compare_runs(one, other, old, new), style))
+    assert_harmless(metrics_text([(one, one.tools[0], one.plan[0].arguments)], style))
+
+
+def test_of_a_log() -> None:
+    data = b"a\x1b[31mred\x1b[0m\x1b[2J\nlast\r\xff"
+    assert log_text(data, STYLES[0]) == "ared\\x1b[2J\nlast\\x0d\\udcff"
+    assert "\x1b[31mred" in log_text(data, STYLES[1])
+    assert "\x1b[2J" not in log_text(data, STYLES[1])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_of_the_status(style: Style) -> None:
+    inputs = Inputs(code={EVIL: ""}, other={f"param:{EVIL}": EVIL, f"package:{EVIL}": EVIL})
+    success = Success(asof=0, ended=0, at=EVIL, inputs=inputs)
+    last = LastOutcome(run=EVIL, status=EVIL, at=EVIL)
+    row = Row(
+        tool=make_tool("src.a"),
+        stage=EVIL,
+        freshness=Freshness(module="src.a", reasons=(EVIL, EVIL)),
+        result=ToolResult(module=EVIL, last=last, success=success),
+        flow=Dataflow(reads=(EVIL,), tables_written=(EVIL,), folders=(EVIL,), missed=(EVIL,)),
+    )
+    assert_harmless(tool_text(row, {EVIL: EVIL}, {}, [(EVIL, EVIL, EVIL, 1.0)], style))
+    assert_harmless(status_text([row], style, verbose=True))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_of_a_run(style: Style) -> None:
+    heading = RunHeader(
+        version="1", root=EVIL, config=None, tools=1, stages=1, database=EVIL, database_origin="x"
+    )
+    plan = make_plan(make_registry(make_facts("b")))
+    screen = RunRenderer(plan, style, DisplayOptions(verbose=True), heading=heading)
+    error = Failure(kind="exception", type=EVIL, message=EVIL, path=EVIL, hint=EVIL)
+    events: list[Event] = [
+        ToolStarted(module="b"),
+        ToolFinished(module="b", status="failed", error=error, metrics={EVIL: EVIL}, notes=(EVIL,)),
+        RunFinished(status="failed", duration=1),
+    ]
+    report = Report()
+    for event in events:
+        report.add(event)
+        text = screen.text(event, report)
+        assert "\x1b]" not in text
+        assert not set("\x07\u202e\udcff").intersection(text)
+    note = RunNote(problem=Problem(code="x", message=EVIL, hint=EVIL), traceback="boom\x07\u202e")
+    assert_harmless(screen.notice(note, style))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_of_a_problem(style: Style) -> None:
+    place = Location(path=EVIL)
+    assert_harmless(
+        problem_text(Problem(code="c", message=EVIL, hint=EVIL, location=place, source=EVIL), style)
+    )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        WatchWaiting(tools=1, files=1, mode="events", scope="affected", failing=(EVIL,)),
+        ChangesFound(paths=(EVIL,), tools=(EVIL,), stages=(EVIL,), gone=(EVIL,), left=(EVIL,)),
+        NoMeaningfulChange(paths=(EVIL,)),
+        KeyAnswered(key="x", sentence=EVIL),
+        RunStarting(plan=Plan(), is_first=True, imported=((EVIL, 1.0, EVIL),)),
+        CannotRun(problems=(), waiting=(EVIL,)),
+    ],
+)
+def test_of_a_watch(event: WatchEvent) -> None:
+    for style in STYLES:
+        assert_harmless(watch_event_text(event, style, verbose=True))
