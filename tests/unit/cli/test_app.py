@@ -29,7 +29,7 @@ from discover_orch.model.errors import (
 from tests.support.project_builder import write_files
 
 TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
-FLAG = 'STAGE = "ingest"\ndef run(*, flag: bool = False): ...'
+
 PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", location=Location(path="a.py"))
 
 Captured = pytest.CaptureFixture[str]
@@ -52,86 +52,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 def orch(*words: str, files: Mapping[str, str] | None = None) -> int:
     write_files(Path.cwd(), files or {})
     return run_command_line(words)
-
-
-# Exit codes, by what the user does.
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("nothing", '"nothing" is not an orch command'),
-        ("lst", 'did you mean "orch list"?'),
-        ("fetch", "run it with: orch run fetch"),
-        ("fetsch", 'did you mean "orch run fetch"?'),
-        ("fetsch --since 3", 'did you mean "orch run fetch --since 3"?'),
-        ("fetch --since 'x y'", "run it with: orch run fetch --since 'x y'"),
-        ("run nothing", "nothing"),
-        ("run --sicne 3", "did you mean --since?"),
-        ("run --since", "since"),
-        ("run --since x", "is not a whole number"),
-        ("run -p since", "-p since: expected KEY=VALUE"),
-        ("run --output x", "--output"),
-        ("--colour never list", "did you mean --color?"),
-        ("run --verbose=2", "option '--verbose' does not take a value hint: orch run --help"),
-        ("run --flag=2", "option '--flag' does not take a value"),
-        ("run --select fetch", "targets need no option: orch run TARGET"),
-        ("status --select fetch", "targets need no option: orch status TARGET"),
-        ("run -j 4", "no such option: -j hint: run several tools at the same time with: --jobs N"),
-        ("run --lf", "orch run --resume continues the run that failed"),
-        ("run --force", "orch run also runs fresh targets"),
-        ("list --tree", "hint: orch list --help shows how to use it"),
-        ("init shop", "got unexpected extra argument (shop) hint: orch init --help"),
-        ("completion tcsh", "error: invalid SHELL: 'tcsh' is not one of 'bash', 'zsh', 'fish'"),
-        ("completion", "error: missing argument 'SHELL'"),
-        ("adopt old.py", "error: file 'old.py' does not exist hint: orch adopt --help"),
-        ("-C nowhere list", 'folder "nowhere" does not exist'),
-    ],
-)
-def test_a_mistake_on_the_command_line_has_a_hint(words: str, said: str, capsys: Captured) -> None:
-    import shlex
-
-    files = {"src/fetch.py": TOOL, "src/flag.py": FLAG}
-    assert orch(*shlex.split(words), files=files) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: ")
-    assert "hint: " in told.err
-    assert "Traceback" not in told.err
-    assert said in " ".join(told.err.split())
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["history", "-n", "x"], "--limit must be a whole number, 1 or more, not x"),
-        (["run", "--jobs", "0"], "--jobs must be a whole number, 1 or more, not 0"),
-        (["history", "--limit"], "orch history --help shows how to use it"),
-        (["report", "--limit"], "orch report --help shows how to use it"),
-        (["run", "--json", "--output", "raw"], "--json cannot be combined with --output raw"),
-        (["run", "--database", "y.duckdb"], "use duckdb:///y.duckdb"),
-        (["run", "--database", "duckdb:/y.duckdb"], "use duckdb:///y.duckdb"),
-        (["run", "--database", "y.db"], "use sqlite:///data.db"),
-    ],
-)
-def test_a_wrong_line_says_what_is_wrong_and_how_to_write_it(
-    words: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Captured,
-) -> None:
-    (tmp_path / "orch.toml").write_text("")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "a.py").write_text("STAGE = 's'\ndef run(): pass\n")
-    monkeypatch.chdir(tmp_path)
-    assert run_command_line(words) == 2
-    told = capsys.readouterr()
-    assert said in told.err
-    assert told.out == ""
-
-
-# Exit codes, by what is raised.
 
 
 def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -213,9 +133,6 @@ def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
     assert capsys.readouterr().err == ""
 
 
-# Where a command stands.
-
-
 def test_a_deleted_current_folder_is_replaced_by_a_dot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,9 +143,6 @@ def test_a_deleted_current_folder_is_replaced_by_a_dot(
     lost.rmdir()
     assert Context().start == "."
     assert run_command_line(["list"]) == 2
-
-
-# The worker that was started ahead.
 
 
 def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
@@ -246,23 +160,6 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
     assert run_command_line(["--version"], interpreter) == 0
     assert run_command_line(["list"]) == 5
     assert ended == [interpreter, interpreter]
-
-
-# What a newcomer reads.
-
-
-@pytest.mark.parametrize(
-    ("words", "choices"),
-    [(("export",), "cron, systemd, github"), (("completion",), "bash, zsh, fish")],
-)
-def test_a_missing_choice_is_said_in_one_line(
-    words: tuple[str, ...], choices: str, capsys: Captured
-) -> None:
-    assert orch(*words) == 2
-    said = capsys.readouterr().err
-    assert "missing argument" in said
-    assert f"  hint: choose from {choices}\n" in said
-    assert len(said.splitlines()) == 2
 
 
 @pytest.mark.parametrize("is_there", [True, False])

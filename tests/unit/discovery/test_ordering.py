@@ -18,14 +18,13 @@ from discover_orch.discovery.ordering import (
     build_stage_edges,
     build_stages,
     find_cycles,
-    find_later_stages,
     order_stages,
     read_after,
 )
 from discover_orch.model.dataflow import Dataflow, edges
 from discover_orch.model.errors import Problem
-from discover_orch.source.facts import ModuleFacts, RunFacts, Tag
-from tests.support.values import Words, make_broken, make_facts, said
+from discover_orch.source.facts import ModuleFacts
+from tests.support.values import Words, make_broken, make_facts
 
 
 def candidate(facts: ModuleFacts) -> Candidate:
@@ -50,10 +49,6 @@ def read(
     return read_after(candidates, names, off_names, configured, files)
 
 
-def problems(after: AfterEdges) -> list[str]:
-    return said([problem for _, problem in after.problems])
-
-
 def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
     names = build_names((one.module, None) for one in candidates)
     by_module = {one.module: one for one in candidates}
@@ -64,81 +59,6 @@ def build_edges(
     flows: Mapping[str, Dataflow], before: Mapping[str, tuple[str, ...]], rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
     return build_flow_edges(flows, edges(flows), before, rank)
-
-
-def test_an_edge_for_each_tool_that_is_named_once() -> None:
-    after = read(tool("a"), tool("b"), tool("c", "t", ("a", "s", "b")), tool("d", "t", ()))
-    assert after.edges == {"c": ("a", "b"), "d": ()}
-    assert (after.problems, after.warnings) == ((), ())
-
-
-def test_what_after_names_wrongly_is_told_with_its_line_and_costs_only_that_word() -> None:
-    after = read(tool("fetch"), tool("parse", after=("fetsch", "fetch")))
-    assert after.edges == {"parse": ("fetch",)}
-    assert problems(after) == [
-        'parse.py:2: AFTER names "fetsch", which is neither a tool nor a stage'
-        ' (did you mean "fetch"?)'
-    ]
-
-
-def test_a_tag_that_cannot_be_read_is_told() -> None:
-    facts = ModuleFacts(
-        module="a",
-        path="a.py",
-        stage=Tag(line=1, words=("s",)),
-        after=Tag(line=2, problem="AFTER is set inside an if"),
-        run=RunFacts(line=3),
-    )
-    assert problems(read(candidate(facts))) == [
-        "a.py:2: AFTER is set inside an if"
-        " (assign a string, a list or tuple of strings, or a constant or Enum member of the project,"
-        " at the top level)"
-    ]
-
-
-def test_a_disabled_tool_in_after_is_a_warning() -> None:
-    for word in ("fetch", "tool:fetch", "src.fetch"):
-        after = read(tool("parse", after=word), off=("src.fetch",))
-        assert (after.edges, after.problems) == ({"parse": ()}, ())
-        assert [problem.severity for problem in after.warnings] == ["warning"]
-        assert said(after.warnings) == [
-            f'parse.py:2: AFTER names "{word}", which is disabled (STAGE = None)'
-            " (remove it from AFTER, or give that tool a stage)"
-        ]
-
-
-@pytest.mark.parametrize("word", ["fetch", "tool:fetch", "ingest", "stage:ingest"])
-def test_a_broken_file_and_its_stage_can_be_named(word: str) -> None:
-    after = read(tool("a", after=word), broken={"src.fetch": "ingest"})
-    assert after == AfterEdges(edges={"a": ()}, to_broken={"a": ("src.fetch",)})
-
-
-def test_a_configured_stage_without_tools_can_be_named() -> None:
-    assert read(tool("a", after="ingest"), configured=("ingest",)) == AfterEdges(edges={"a": ()})
-
-
-def test_a_tool_of_a_later_stage_is_told_with_both_stages() -> None:
-    candidates = [tool("a", "one", ("c", "b")), tool("b", "two"), tool("c", "two")]
-    names = build_names((one.module, None) for one in candidates)
-    by_module = {one.module: one for one in candidates}
-    ((module, problem),) = find_later_stages(
-        read(*candidates).edges, {"a": 0, "b": 1, "c": 1}, ("one", "two"), by_module, names
-    )
-    assert module == "a"
-    assert said([problem]) == [
-        'a.py:2: AFTER names "c" of the later stage "two"'
-        ' (stage "one" runs before it: remove the tool from AFTER, or move one of them)'
-    ]
-
-
-def test_a_cycle_is_one_problem_of_every_tool_on_it_and_prints_each_place() -> None:
-    found = cycles(tool("a", after="b"), tool("b", after="a"), tool("c", after="a"), tool("d"))
-    assert [module for module, _ in found] == ["a", "b"]
-    assert len({problem for _, problem in found}) == 1
-    assert found[0][1].message in {
-        "AFTER forms a cycle: a (a.py:2) -> b (b.py:2) -> a (a.py:2)",
-        "AFTER forms a cycle: b (b.py:2) -> a (a.py:2) -> b (b.py:2)",
-    }
 
 
 def test_two_cycles_are_two_problems() -> None:
@@ -153,16 +73,6 @@ def test_data_never_contradicts_after_or_the_stages() -> None:
     assert build_edges(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
     both = flows_of({"a": ("c",), "c": ("a",)})
     assert build_edges(both, {}, rank) == {"a": (), "c": ("a",)}
-
-
-def test_data_adds_to_what_after_says_whether_much_or_nothing() -> None:
-    rank = dict.fromkeys("abc", 0)
-    flows = flows_of({"a": ("c",), "b": ("c",)})
-    before = {"a": (), "b": ("a",)}
-    kept = build_edges(flows, before, rank)
-    assert kept == {"a": ("c",), "b": ("c",)}
-    (stage,) = order_stages(("s",), (), dict.fromkeys("abc", ("s",)), before, kept)
-    assert stage.tools == ("c", "a", "b")
 
 
 def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
@@ -240,15 +150,6 @@ def test_whatever_the_data_an_order_exists_that_keeps_after(
     assert all(set(others) <= set(flow[module]) for module, others in kept.items())
 
 
-def test_in_a_stage_the_smallest_path_of_those_that_may_goes_next() -> None:
-    stages_of = {"a": ("s",), "b": ("s", "t"), "c": ("s",), "d": ("t",)}
-    found = order_stages(("s", "t"), ("t",), stages_of, {"a": ("c",)}, {"b": ("d",)})
-    assert [(one.name, one.tools, one.is_configured) for one in found] == [
-        ("s", ("b", "c", "a"), False),
-        ("t", ("d", "b"), True),
-    ]
-
-
 def stage_order(
     stages_of: Mapping[str, Sequence[str]],
     *,
@@ -262,35 +163,10 @@ def stage_order(
     return build_stages(unlisted, configured, before, stages_of, flows, edges(flows))
 
 
-def test_configured_stages_come_first_and_stay_though_they_are_empty() -> None:
-    found = stage_order({"a": ["zeta"], "b": ["alpha"]}, configured=("render", "zeta"))
-    assert found.names == ("render", "zeta", "alpha")
-    assert found.by_name == ()
-
-
-def test_unlisted_stages_follow_as_after_asks_then_by_name() -> None:
-    stages_of = {"f": ["zeta"], "g": ["alpha"], "h": ["beta"]}
-    found = stage_order(stages_of)
-    assert found.names == ("alpha", "beta", "zeta")
-    assert found.by_name == (("alpha", "beta"), ("beta", "zeta"))
-    found = stage_order(stages_of, after={"g": ("f",)})
-    assert found.names == ("beta", "zeta", "alpha")
-    assert found.by_name == (("beta", "zeta"),)
-
-
-def test_a_tool_of_both_stages_puts_them_in_no_order() -> None:
-    stages_of = {"f": ["a", "b"], "g": ["b"]}
-    found = stage_order(stages_of, after={"g": ("f",), "f": ("g",)})
-    assert (found.names, found.by_name) == (("a", "b"), ())
-
-
-def test_two_stages_that_ask_for_each_other_go_by_name() -> None:
-    stages_of = {"f": ["a"], "g": ["b"], "h": ["a"], "i": ["b"]}
-    assert stage_order(stages_of, after={"f": ("g",), "i": ("h",)}).names == ("a", "b")
-
-
 READS = Dataflow(tables_read=("w",))
+
 WRITES = Dataflow(tables_written=("w",))
+
 UPDATES = Dataflow(tables_read=("w",), tables_written=("w",))
 
 
@@ -321,6 +197,7 @@ def test_data_flow_contradicts_neither_after_nor_the_configuration() -> None:
 
 
 TOOLS = [f"t{number}" for number in range(6)]
+
 THINGS = st.lists(st.sampled_from(["x", "y", "z"]), max_size=2, unique=True).map(tuple)
 
 

@@ -10,41 +10,12 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.errors import Problem
-from discover_orch.source.facts import ArgumentFacts, Scan, UnknownType
+from discover_orch.source.facts import Scan
 from tests.support.values import (
-    make_argument,
-    make_broken,
-    make_conf,
     make_facts,
     make_project,
     make_registry,
-    said,
 )
-
-
-def ill(registry: Registry) -> list[str]:
-    return [one.module for one in registry.broken]
-
-
-def test_a_project_without_tools_is_a_registry_too() -> None:
-    empty = make_registry()
-    assert (dict(empty.tools), empty.order, empty.errors, empty.warnings) == ({}, (), (), ())
-    assert empty.upstream(["x"]) == empty.downstream([]) == frozenset()
-
-
-def test_everything_is_ordered_stage_by_stage_then_by_after_then_by_path() -> None:
-    registry = make_registry(
-        make_facts("src.zz", "ingest"),
-        make_facts("src.aa", "ingest", after="zz"),
-        make_facts("src.bb", "ingest"),
-        make_facts("src.draw", "render"),
-        make_facts("src.count", "analyze"),
-        stages=("ingest", "analyze", "render"),
-    )
-    assert registry.order == ("src.bb", "src.zz", "src.aa", "src.count", "src.draw")
-    assert [stage.name for stage in registry.stages] == ["ingest", "analyze", "render"]
-    assert registry.rank["src.draw"] == 2
 
 
 def test_declared_files_order_what_after_leaves_open() -> None:
@@ -97,156 +68,6 @@ def test_two_writers_of_a_stage_keep_the_order_of_their_paths() -> None:
     assert registry.flow == {"b": ("a",), "c": ("a", "b")}
 
 
-def test_a_tool_of_several_stages_is_in_each_and_in_the_whole_with_its_first() -> None:
-    registry = make_registry(
-        make_facts("a", ("render", "ingest")),
-        make_facts("b", "analyze"),
-        make_facts("c", "render"),
-        stages=("ingest", "analyze", "render"),
-    )
-    assert registry.order == ("a", "b", "c")
-    stage = registry.stage("render")
-    assert stage is not None
-    assert stage.tools == ("a", "c")
-
-
-def test_a_tool_says_what_its_module_says() -> None:
-    registry = make_registry(
-        make_facts(
-            "src.fetch",
-            after=(),
-            doc="Fetch.",
-            orch={"name": "get", "inputs": "a", "outputs": ["b"], "cancel": False, "always": True},
-            arguments=[make_argument("conn"), make_argument("since", "date")],
-            takes_extra=True,
-        )
-    )
-    tool = registry.tools["src.fetch"]
-    assert (tool.name, tool.path, tool.line, tool.doc) == ("get", "src/fetch.py", 3, "Fetch.")
-    assert (tool.stages, tool.after, tool.has_after) == (("ingest",), (), True)
-    assert (tool.resources, [param.name for param in tool.params]) == (("conn",), ["since"])
-    assert (tool.inputs, tool.outputs) == (("a",), ("b",))
-    assert (tool.has_inputs, tool.has_outputs) == (True, True)
-    assert tool.takes_extra
-    assert tool.is_always_stale
-    assert not tool.is_cancellable
-
-
-def test_a_signature_that_cannot_be_read_takes_anything() -> None:
-    registry = make_registry(make_facts("a", is_readable=False))
-    assert registry.tools["a"].takes_extra
-    assert not registry.tools["a"].is_readable
-
-
-def test_a_disabled_tool_is_in_no_stage_and_lengthens_no_name() -> None:
-    registry = make_registry(make_facts("src.a.parse"), make_facts("src.b.parse", None))
-    assert registry.order == ("src.a.parse",)
-    assert [(tool.name, tool.disabled) for tool in registry.disabled] == [("parse", True)]
-    assert registry.display("src.a.parse") == "parse"
-
-
-def test_a_stage_of_the_same_name_does_not_lengthen_a_tools_name() -> None:
-    registry = make_registry(make_facts("src.render", "render"))
-    assert registry.display("src.render") == "render"
-
-
-# Problems.
-
-
-def test_a_tool_with_a_problem_is_set_apart_and_the_rest_stays_usable() -> None:
-    registry = make_registry(
-        make_facts("a", orch={"retrys": 1}),
-        make_facts("b", after="a"),
-        make_facts("c", after="nothing"),
-        make_facts("d", "full"),
-        make_facts("e"),
-        make_broken("f", "ingest"),
-    )
-    assert registry.order == ("b", "e")
-    assert ill(registry) == ["a", "c", "d", "f"]
-    assert registry.tools["b"].after == ("a",)
-    assert registry.before["b"] == ()
-    assert registry.display("a") == "a"
-
-
-def test_a_broken_file_is_one_problem_and_never_hides_another() -> None:
-    registry = make_registry(make_broken("a"), make_broken("b", "ingest"))
-    assert said(registry.errors) == ["a.py:5: a is broken ()", "b.py:5: b is broken ()"]
-    assert [one.could_be_in("render") for one in registry.broken] == [True, False]
-
-
-def test_an_argument_that_nobody_can_give_is_a_problem_of_its_tool() -> None:
-    frame = ArgumentFacts(name="frame", line=3, type=UnknownType(text="DataFrame"))
-    registry = make_registry(make_facts("a", arguments=[frame]), make_facts("b"))
-    assert (registry.order, ill(registry)) == (("b",), ["a"])
-
-
-def test_a_cycle_is_told_once_and_sets_all_of_it_apart() -> None:
-    registry = make_registry(
-        make_facts("a", after="b"), make_facts("b", after="a"), make_facts("c", after="a")
-    )
-    assert (registry.order, ill(registry)) == (("c",), ["a", "b"])
-    assert [problem.code for problem in registry.errors] == ["cycle"]
-
-
-def test_a_tool_after_itself_is_a_cycle() -> None:
-    registry = make_registry(make_facts("src.a", after="a"))
-    assert [problem.message for problem in registry.errors] == [
-        "AFTER forms a cycle: a (src/a.py:2) -> a (src/a.py:2)"
-    ]
-
-
-def test_after_a_later_stage_is_an_error_and_after_an_earlier_one_is_none() -> None:
-    facts = (make_facts("a", "one", after="two"), make_facts("b", "two"))
-    registry = make_registry(*facts, stages=("one", "two"))
-    assert [problem.code for problem in registry.errors] == ["after-later-stage"]
-    assert make_registry(*facts, stages=("two", "one")).order == ("b", "a")
-    assert make_registry(*facts).order == ("b", "a")
-
-
-def test_two_files_of_one_module_path_are_both_unhealthy() -> None:
-    registry = make_registry(
-        make_facts("a", path="src/a.py", orch={"retrys": 1}),
-        make_facts("a", path="src/a/__init__.py"),
-    )
-    assert (registry.order, dict(registry.tools)) == ((), {})
-    assert [(one.path, len(one.problems)) for one in registry.broken] == [
-        ("src/a.py", 2),
-        ("src/a/__init__.py", 1),
-    ]
-
-
-def test_a_resource_that_cannot_be_given_concerns_every_tool() -> None:
-    registry = make_registry(make_facts("a"), conf=make_conf({"http": ["x"]}))
-    assert registry.order == ("a",)
-    assert [(one.path, one.concerns_all) for one in registry.broken] == [("orchconf.py", True)]
-
-
-def test_slips_are_warnings_beside_the_tools() -> None:
-    registry = make_registry(make_facts("a", "ingst"), stages=["ingest"])
-    assert registry.order == ("a",)
-    assert [one.severity for one in registry.warnings] == ["warning"]
-    assert registry.errors == ()
-
-
-def test_under_strict_a_slip_is_an_error_of_its_tool() -> None:
-    project = make_project({"stages": ["ingest"], "strict": True})
-    registry = make_registry(make_facts("a", "ingst"), make_facts("b"), project=project)
-    assert registry.order == ("b",)
-    assert registry.warnings == ()
-    assert [one.severity for one in registry.errors] == ["error"]
-    (ill,) = registry.broken
-    assert ill.could_be_in("ingest")  # it may be the stage that was meant
-
-
-def test_what_the_scan_tells_is_passed_on() -> None:
-    near_miss = Problem(code="misnamed", message="x", severity="warning")
-    assert make_registry(problems=[near_miss]).warnings == (near_miss,)
-
-
-# Upstream and downstream.
-
-
 def chain() -> Registry:
     """fetch writes what parse reads; no write is known of parse, and no read of draw."""
     return make_registry(
@@ -290,13 +111,6 @@ def test_upstream_is_what_is_known_and_where_nothing_is_all_of_earlier_stages(
 )
 def test_downstream_is_the_same_edges_from_the_other_end(start: str, below: set[str]) -> None:
     assert chain().downstream([start]) == {start} | below
-
-
-def test_upstream_and_downstream_mirror_each_other() -> None:
-    registry = chain()
-    above = {(one, two) for two in registry.order for one in registry.upstream([two])}
-    below = {(one, two) for one in registry.order for two in registry.downstream([one])}
-    assert above == below
 
 
 def test_after_counts_within_a_stage_and_across() -> None:
