@@ -32,7 +32,7 @@ from discover_orch.discovery.ordering import (
     read_after,
 )
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, Written, edges, upstream
+from discover_orch.model.dataflow import Dataflow, Written, edges, upstream, with_certain
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
@@ -213,9 +213,12 @@ def build_registry(
 
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
     """The same tools in the order that follows from the observed data flow."""
-    flows = {
-        module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
-    }
+    flows = with_certain(
+        {
+            module: _dataflow_of(tool, observed.get(module))
+            for module, tool in registry.tools.items()
+        }
+    )
     written = Written(flows.values())
     readers = edges(flows, written)
     configured = tuple(stage.name for stage in registry.stages if stage.is_configured)

@@ -169,7 +169,14 @@ class AttemptReader:
         }
         kept = {name for one in cached for name in one.tables_read}
         flow = build_flow(
-            seen, setup, missed, tuple(folders), folders_made, map(table_name, made), kept
+            seen,
+            setup,
+            missed,
+            tuple(folders),
+            folders_made,
+            map(table_name, made),
+            kept,
+            _find_sure(seen, writes),
         )
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
@@ -404,6 +411,15 @@ def _find_evidence(path: str, tool: Tool, seen: Observation, before: ToolResult)
         if was_shown and earlier is not None and earlier.evidence in ("sure", "first"):
             return "sure"
     return "first" if success is None else "again" if was_shown else "once"
+
+
+def _find_sure(seen: Observation, writes: Mapping[Key, Write]) -> tuple[str, ...]:
+    """What only the kernel saw being written, and what the tool surely wrote or two successes in a row showed."""
+    return tuple(
+        path
+        for path in seen.native_written
+        if writes[f"file:{path}"].evidence not in ("first", "once")
+    )
 
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:

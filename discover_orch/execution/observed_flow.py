@@ -19,9 +19,10 @@ def build_flow(
     folders_made: tuple[str, ...],
     made: Iterable[str],
     kept: Iterable[str],
+    native_sure: tuple[str, ...],
 ) -> Dataflow:
     """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `kept`
-    those that another tool has read and of which a module keeps something."""
+    those that another tool has read and of which a module keeps something; `native_sure` is as of `Dataflow`."""
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
@@ -31,8 +32,10 @@ def build_flow(
         missed=missed,
         appended=seen.appended,
         removed=seen.removed,
+        native_reads=_native_reads(seen, setup),
         native_writes=seen.native_written,
         native_updates=seen.native_before,
+        native_sure=native_sure,
         folders_made=folders_made,
         tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
         tables_inserted=seen.tables_inserted,
@@ -73,6 +76,13 @@ def _paths(
     for one in setup:
         paths.update(dict.fromkeys(path for path, *_ in one.read if path not in own))
     return tuple(paths)
+
+
+def _native_reads(seen: Observation, setup: Iterable[Observation]) -> tuple[str, ...]:
+    """Without what the tool had written by then."""
+    own = {*seen.written, *seen.native_written}.difference(seen.native_before)
+    read = dict.fromkeys(path for one in (seen, *setup) for path, *_ in one.native_read)
+    return tuple(path for path in read if path not in own)
 
 
 def _tables(

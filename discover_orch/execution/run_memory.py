@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
+from discover_orch.planning.dataflow_checks import find_unsure_orders
 from discover_orch.staleness.current_databases import CurrentDatabase, CurrentDatabases
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
@@ -246,6 +247,8 @@ class FlowRecord:
             for stage in new.stages
             if stage.tools != was[stage.name]
         ]
+        known = {*find_unsure_orders(old)}
+        found += [one for one in find_unsure_orders(new) if one not in known]
         stages = [stage.name for stage in new.stages]
         if stages != [*was]:
             found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))

@@ -27,8 +27,9 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
       `folders_made`: they were not there before the tool made them, now or at an earlier success. They say what is
       downstream of what, and never change the order of tools.
-    - `native_writes`: files that only the kernel saw being written. `native_updates`: those of them that were read
-      before. They say the same.
+    - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever.
+      `native_updates`: those written that had been read before. `native_sure`: those that the tool surely wrote, or
+      that two successes in a row showed.
     - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
@@ -50,8 +51,10 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    native_reads: tuple[str, ...] = ()
     native_writes: tuple[str, ...] = ()
     native_updates: tuple[str, ...] = ()
+    native_sure: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()
     tables_inserted: tuple[str, ...] = ()
@@ -70,7 +73,21 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The same without these files where only the kernel saw them being written."""
         kept = tuple(path for path in self.native_writes if path not in paths)
         updates = tuple(path for path in self.native_updates if path not in paths)
-        return replace(self, native_writes=kept, native_updates=updates)
+        sure = tuple(path for path in self.native_sure if path not in paths)
+        return replace(self, native_writes=kept, native_updates=updates, native_sure=sure)
+
+    def with_sure_writes(self) -> Dataflow:
+        """The same with what it surely wrote among its writes. Whether it only appended is not known, unless it had
+        read the file."""
+        sure = self.native_sure
+        if not sure:
+            return self
+        appended = [path for path in sure if path not in self.native_updates]
+        return replace(
+            self.without_native(sure),
+            writes=_union(self.writes, sure),
+            appended=_union(self.appended, tuple(appended)),
+        )
 
     @property
     def has_reads(self) -> bool:
@@ -123,6 +140,21 @@ def edges(
     return found
 
 
+def with_certain(flows: Mapping[str, Dataflow]) -> dict[str, Dataflow]:
+    """The same flows, where what only the kernel saw counts as any other use if it is certain who wrote: a file that a
+    tool surely wrote is written, and one that a tool writes or declares is read."""
+    found = {tool: flow.with_sure_writes() for tool, flow in flows.items()}
+    if not any(flow.native_reads for flow in found.values()):
+        return found
+    written = Written(found.values())
+    for number, (tool, flow) in enumerate(found.items()):
+        certain = tuple(path for path in flow.native_reads if written.of_path(path) - {number})
+        if certain:
+            rest = tuple(path for path in flow.native_reads if path not in certain)
+            found[tool] = replace(flow, reads=_union(flow.reads, certain), native_reads=rest)
+    return found
+
+
 def upstream(
     order: Sequence[str],
     flows: Mapping[str, Dataflow],
@@ -134,7 +166,7 @@ def upstream(
 
     A second writer is downstream of the first, unless both only insert into the table, or only append to the file. Who
     removes a file counts as one that writes it. Of what only the kernel saw it is not known whether it was appended,
-    so one of the two must be known to do more.
+    so one of the two must be known to do more. Who reads such a file is downstream of who may have written it.
     Who looked for a table in vain is downstream of who writes it, who read the list of tables of who creates or drops
     one. What a tool keeps, it does not write.
     """
@@ -154,6 +186,7 @@ def upstream(
         for path in flow.native_writes:
             numbers |= written.makers_of(path)
         if native:
+            numbers |= native.writers_for(flow)
             made = (path for path in flow.writes if path not in flow.appended)
             for path in (*flow.native_updates, *made):
                 numbers |= native.of_path(path)

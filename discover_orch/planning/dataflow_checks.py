@@ -34,6 +34,7 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
         yield _read_before_written(registry, reader, writer, things[0], order)
     yield from _undecided_updates(registry, flows, order)
     yield from _two_writers(registry, flows, reported)
+    yield from find_unsure_orders(registry)
     yield from _not_independent(registry, flows)
     yield from _unseen(registry)
 
@@ -64,6 +65,35 @@ def _reads_before_writes(
                     things = (*found.get((reader, writer), ()), *shared(some[reader], some[writer]))
                     found[reader, writer] = tuple(dict.fromkeys(things))
     return found
+
+
+def find_unsure_orders(registry: Registry) -> Iterator[Problem]:
+    """For each tool that reads a file which a later tool may have written: only the kernel told of it, once."""
+    place = {module: number for number, module in enumerate(registry.order)}
+    writers: dict[str, list[str]] = {}
+    for module in registry.order:
+        for path in registry.flows[module].native_writes:
+            writers.setdefault(path, []).append(module)
+    for reader in registry.order if writers else ():
+        flow, found = registry.flows[reader], set[str]()
+        for path in (*flow.reads, *flow.native_reads):
+            for writer in writers.get(path, ()):
+                if place[writer] > place[reader] and writer not in found:
+                    found.add(writer)
+                    yield _unsure_order(registry, reader, writer, path)
+
+
+def _unsure_order(registry: Registry, reader: str, writer: str, path: str) -> Problem:
+    first, second = registry.tools[reader], registry.tools[writer]
+    advice = f'add AFTER = "{second.name}" to {first.name}'
+    if registry.rank[reader] != registry.rank[writer]:
+        advice = f"move {first.name} to a later stage or {second.name} to an earlier one"
+    return build_warning(
+        "unsure-order",
+        f"{first.name} reads {path}, which {second.name} may have written, and {second.name} runs later",
+        f"if {second.name} writes it, {advice}",
+        first,
+    )
 
 
 def _undecided_updates(
