@@ -71,7 +71,7 @@ class KeyCommands:
             return self._answer(key, "nothing can run until the problems above are fixed")
         if not wanted:
             return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
-        schedule.enqueue(wanted, f"requested: {what}", forced=True)
+        schedule.enqueue(wanted, f"requested: {what}", requested=True)
         names = ", ".join(schedule.waiting)
         waits = f"; waiting for a fix: {names}" if names else ""
         if schedule.held().issuperset(wanted):

@@ -146,7 +146,7 @@ class WatchLoop:
         for problem in watcher.drain_problems():
             yield WatchNote(problem=problem)
         if options.runs_at_start:
-            self._schedule.enqueue(watched.targets, "all watched tools", forced=True)
+            self._schedule.enqueue(watched.targets, "all watched tools", requested=True)
         self._changes.report_problems()
         yield from self._outbox.drain()
 

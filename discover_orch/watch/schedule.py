@@ -46,10 +46,12 @@ class Affected(Struct, frozen=True, kw_only=True):
 
 
 class Queued(Struct, frozen=True, kw_only=True):
-    """A tool that is to run. `is_forced`: though it is fresh. `is_hit`: a change concerned it itself."""
+    """A tool that is to run. `is_forced`: though it is fresh. `is_requested`: also though a tool upstream failed.
+    `is_hit`: a change concerned it itself."""
 
     why: str
     is_forced: bool = False
+    is_requested: bool = False
     is_hit: bool = False
 
 
@@ -216,14 +218,17 @@ class Schedule:
             self.queue[module] = Queued(
                 why=why or (sentences[0] if sentences else "its stage is affected"),
                 is_forced=known.is_forced or self.scope == "stage",
+                is_requested=known.is_requested,
                 is_hit=known.is_hit or module in affected.hit,
             )
 
-    def enqueue(self, modules: Iterable[str], why: str, *, forced: bool = False) -> None:
+    def enqueue(self, modules: Iterable[str], why: str, *, requested: bool = False) -> None:
         """Add tools to the next run. A reason that is there already stays."""
         for module in modules:
             known = self.queue.get(module, Queued(why=why))
-            self.queue[module] = replace(known, is_forced=known.is_forced or forced)
+            if requested:
+                known = replace(known, is_forced=True, is_requested=True)
+            self.queue[module] = known
 
     def request_run(self) -> None:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
@@ -250,12 +255,12 @@ class Schedule:
         """The queued tools that would use what a failed tool left, each with that tool. A key that asks for a tool
         runs it all the same, as `orch run TOOL` does."""
         watched = self._watched
+        waiting = {one for one, queued in self.queue.items() if not queued.is_requested}
         found: dict[str, str] = {}
-        if self.queue and not self._is_requested:
-            for one in watched.failing:
-                if one not in self.queue:
-                    for module in watched.registry.downstream([one]) & self.queue.keys():
-                        found.setdefault(module, one)
+        for one in watched.failing if waiting else ():
+            if one not in self.queue:
+                for module in watched.registry.downstream([one]) & waiting:
+                    found.setdefault(module, one)
         return found
 
     @property
@@ -299,9 +304,9 @@ class Schedule:
     def start(self) -> dict[str, str]:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
+        self._is_requested = False
         self._add_what_was_disturbed()
         held = self.held()
-        self._is_requested = False
         started = {
             module: queued
             for module, queued in self.queue.items()

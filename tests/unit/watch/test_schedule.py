@@ -109,7 +109,7 @@ class Scheduled:
     def begin(self, finished: str = "", current: str = "", waiting: str = "") -> None:
         """A run of these tools is so far."""
         names = [*finished.split(), *current.split(), *waiting.split()]
-        self.schedule.enqueue([f"src.{name}" for name in names], "requested", forced=True)
+        self.schedule.enqueue([f"src.{name}" for name in names], "requested", requested=True)
         self.schedule.start()
         self.schedule.begin(tuple(f"src.{name}" for name in names))
         for name in finished.split():
@@ -264,7 +264,7 @@ def test_a_run_that_is_about_to_end_is_not_cancelled() -> None:
 def test_what_became_fresh_meanwhile_does_not_run_unless_it_was_asked_for() -> None:
     made = Scheduled()
     made.schedule.enqueue_affected(made.touch("c"))
-    made.schedule.enqueue(["src.d"], "requested", forced=True)
+    made.schedule.enqueue(["src.d"], "requested", requested=True)
     made.status.reasons.clear()
     assert made.start() == "d"
     assert not made.must_run()
@@ -272,13 +272,13 @@ def test_what_became_fresh_meanwhile_does_not_run_unless_it_was_asked_for() -> N
 
 def test_a_tool_that_is_gone_is_dropped() -> None:
     made = Scheduled()
-    made.schedule.enqueue(["src.gone"], "requested", forced=True)
+    made.schedule.enqueue(["src.gone"], "requested", requested=True)
     assert made.start() == ""
 
 
 def test_the_newest_reason_of_a_change_counts_and_says_what_it_was() -> None:
     made = Scheduled()
-    made.schedule.enqueue(["src.b"], "requested", forced=True)
+    made.schedule.enqueue(["src.b"], "requested", requested=True)
     made.schedule.enqueue_affected(made.touch("b"))
     reasons = made.schedule.start()
     assert reasons == {"src.b": "b changed", "src.c": "upstream is stale"}
@@ -317,12 +317,12 @@ def test_a_run_that_was_interrupted_ends_all() -> None:
 def test_in_a_pause_only_what_a_key_asks_for_runs() -> None:
     made = Scheduled()
     made.schedule.is_paused = True
-    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    made.schedule.enqueue(["src.a"], "requested", requested=True)
     assert not made.must_run()
     made.schedule.request_run()
     assert made.must_run()
     made.start()
-    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    made.schedule.enqueue(["src.a"], "requested", requested=True)
     assert not made.must_run()
 
 
@@ -351,7 +351,7 @@ def test_what_was_changed_itself_does_not_wait_for_what_is_upstream() -> None:
 def test_nothing_runs_while_the_configuration_cannot_be_read() -> None:
     made = Scheduled()
     made.problems = ("broken",)
-    made.schedule.enqueue(["src.a"], "requested", forced=True)
+    made.schedule.enqueue(["src.a"], "requested", requested=True)
     assert not made.must_run()
 
 
