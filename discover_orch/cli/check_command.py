@@ -7,7 +7,8 @@ import os
 
 import click
 
-from discover_orch.cli.options import Context, common_options, is_on_github, json_option
+from discover_orch.cli.console import is_on_github
+from discover_orch.cli.options import Context, common_options, json_option
 from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
 from discover_orch.render.problems import problems_text

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from discover_orch.model.errors import NO_TOOLS, ExitCode, Problem
 from discover_orch.render.problems import problems_text
-from discover_orch.render.style import Style, one_line
+from discover_orch.render.style import Style, hide_commands, one_line
 
 #: Moves to the start of the line and clears it.
 WIPE = "\r\x1b[K"
@@ -37,7 +37,7 @@ class Console:
         """Raises BrokenPipeError if the pipe is closed, and its subclass HungUp if the terminal is gone."""
         self.has_written |= bool(text)
         try:
-            _write(sys.stdout, text)
+            _write(sys.stdout, hide_commands(text) if is_on_github() else text)
         except OSError as error:
             if error.errno == errno.EIO:
                 # The buffer still holds the text, and flushing it at exit must not fail again.
@@ -47,6 +47,10 @@ class Console:
 
     def err(self, text: str) -> None:
         """Never raises for a stream that cannot be written."""
+        self.command(hide_commands(text) if is_on_github() else text)
+
+    def command(self, text: str) -> None:
+        """As `err`, for commands to GitHub: nothing in them is hidden."""
         with contextlib.suppress(OSError):
             _write(sys.stderr, text)
 
@@ -186,6 +190,11 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def is_on_github() -> bool:
+    """Whether this is a step of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def _width() -> int:

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from discover_orch.cli.console import is_on_github
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, TOOL, Context, common_options, json_option
 from discover_orch.config.file import find_root
@@ -56,7 +57,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     silent = "" if path else " (no output recorded)"
     console.err(f"{log_heading(record, started)}{silent}\n")
     if path:
-        is_raw = console.terminal is None and not console.out_style.colour
+        is_raw = not (console.terminal or console.out_style.colour or is_on_github())
         _show(context, path, None if is_raw else console.out_style)
     traceback = _traceback(root, record.run, started)
     if traceback:  # not to stdout, which has what the tool printed

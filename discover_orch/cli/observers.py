@@ -10,8 +10,8 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from discover_orch.cli.console import Console
-from discover_orch.cli.options import OutputOptions, is_on_github
+from discover_orch.cli.console import Console, is_on_github
+from discover_orch.cli.options import OutputOptions
 from discover_orch.cli.run_outputs import RunOutputs
 from discover_orch.execution.events import Event, Report, RunFinished, RunNote, RunStarted
 from discover_orch.model.errors import ExitCode, OrchError, Problem
@@ -91,8 +91,8 @@ class RunObservers:
     def _show_on_github(self) -> None:
         root, console = self._view.project.root, self._console
         folder = _folder_in_repository(root)
-        console.err(problem_annotations(self._problems, folder))
-        console.err(failure_annotations(self._report, self._plan, folder))
+        console.command(problem_annotations(self._problems, folder))
+        console.command(failure_annotations(self._report, self._plan, folder))
         path = os.environ.get(STEP_SUMMARY)
         if not path:
             return
@@ -107,7 +107,7 @@ class RunObservers:
 
 def show_problems_on_github(console: Console, problems: Sequence[Problem], root: str) -> None:
     """Annotations go to stderr, which GitHub reads too, so that stdout holds only what was asked for."""
-    console.err(problem_annotations(problems, _folder_in_repository(root)))
+    console.command(problem_annotations(problems, _folder_in_repository(root)))
 
 
 def _folder_in_repository(root: str) -> str:

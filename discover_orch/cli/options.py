@@ -103,11 +103,6 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
         return bool(self.files) or self.on_failure is not None
 
 
-def is_on_github() -> bool:
-    """Whether this is a step of GitHub Actions."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
 class TargetType(click.ParamType):  # type: ignore[type-arg]
     """A stage, tool, group, file or glob, or a tool alone. `planning.selection` decides what it means."""
 

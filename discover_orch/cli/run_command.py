@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from discover_orch.cli.console import is_on_github
 from discover_orch.cli.dynamic_command import RunCommand, read_values, view_of
 from discover_orch.cli.options import (
     RUN,
@@ -19,7 +20,6 @@ from discover_orch.cli.options import (
     ToolArguments,
     common_options,
     display_options,
-    is_on_github,
     output_options,
     settle_killed_run,
     tools_arguments,

@@ -73,6 +73,14 @@ def clean(text: str, style: Style | None = None) -> str:
     return "\n".join(line + "\x1b[0m" if "\x1b[" in line else line for line in kept.split("\n"))
 
 
+def hide_commands(text: str) -> str:
+    """Text that GitHub Actions takes for no command, wherever it came from: at the start of a line, behind spaces too,
+    `::` is one, and `##[` is one anywhere. In JSON the escapes mean the same characters."""
+    if "::" in text:
+        text = _compiled(r"(?m)^([^\S\n]*):(?=:)").sub(r"\1\\u003a", text)
+    return text.replace("##[", "\\u0023#[")
+
+
 def one_line(text: str) -> str:
     """`text` cleaned, without colours and on one line: for names, paths and messages."""
     if text.isprintable():
