@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from discover_orch.cli.options import OrchUsage
@@ -38,6 +39,14 @@ def write_file(path: str, text: str) -> None:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def write_own_file(path: str, text: str) -> None:
+    """As `write_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
+    with contextlib.suppress(OSError):
+        if os.path.islink(path):
+            os.unlink(path)
+    write_file(path, text)
 
 
 def _write(place: str, path: str, data: bytes) -> None:

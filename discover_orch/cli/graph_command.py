@@ -10,7 +10,13 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.file_output import STANDARD_OUTPUT, check_file_option, open_file, write_file
+from discover_orch.cli.file_output import (
+    STANDARD_OUTPUT,
+    check_file_option,
+    open_file,
+    write_file,
+    write_own_file,
+)
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
@@ -19,7 +25,7 @@ from discover_orch.cli.options import (
     json_option,
     targets_argument,
 )
-from discover_orch.model.errors import EmptyError
+from discover_orch.model.errors import EmptyError, Problem, UsageError
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
@@ -104,12 +110,19 @@ def command(
             (*view.errors, *view.warnings), has_tools=False, no_tools=view.registry.no_tools
         )
     if file is None and opens:
-        make_folder(os.path.join(view.project.root, FOLDER))
+        try:
+            make_folder(os.path.join(view.project.root, FOLDER))
+        except OSError as error:
+            message = f"cannot write {FOLDER}: {error.strerror}"
+            hint = "give a file with -o FILE"
+            raise UsageError(Problem(code="output-file", message=message, hint=hint)) from None
         file = os.path.relpath(os.path.join(view.project.root, DEFAULT_FILE), context.start)
+        write_own_file(file, text)
+    elif file is not None:
+        write_file(file, text)
     if file is None:
         console.out(text)
     else:
-        write_file(file, text)
         if not as_json:
             console.out(f"{one_line(file)}\n")
         problem = open_file(file) if opens else None

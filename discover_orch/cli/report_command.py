@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.file_output import STANDARD_OUTPUT, check_file_option, open_file, write_file
+from discover_orch.cli.file_output import (
+    STANDARD_OUTPUT,
+    check_file_option,
+    open_file,
+    write_file,
+    write_own_file,
+)
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
@@ -55,7 +61,10 @@ def command(
     if path == STANDARD_OUTPUT:
         console.out(page)
         return ExitCode.OK
-    write_file(path, page)
+    if file is None:
+        write_own_file(path, page)
+    else:
+        write_file(path, page)
     if as_json:
         console.out(json.dumps({"version": 1, "run": record.run, "path": path}) + "\n")
     else:
@@ -84,7 +93,7 @@ class RunReport:
         source = read_report_source(self._root, record, self._earlier)
         console = self._context.console
         try:
-            write_file(path, report_html(source, _project(self._root), self._files))
+            write_own_file(path, report_html(source, _project(self._root), self._files))
         except UsageError as error:
             console.problems([replace(one, severity="warning") for one in error.problems])
             return

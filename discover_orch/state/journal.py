@@ -8,6 +8,7 @@ Nothing here stops a run: what cannot be written becomes a `Problem`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from discover_orch.state.store import (
     make_folder,
     open_nonblocking,
     read_sealed,
+    refuse_link,
     write_all,
     write_sealed,
 )
@@ -45,6 +47,8 @@ REPORT = "report.html"
 STARTS = "starts"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
+#: Digits of the number of a run. A folder with a longer one is not a run.
+_LONGEST_ID = 9
 
 
 class Journal:
@@ -139,6 +143,7 @@ def begin_run(root: str, floor: int = 0) -> Journal:
         make_folder(os.path.join(root, FOLDER))
         _sweep(os.path.join(root, FOLDER))
         runs = os.path.join(root, FOLDER, RUNS)
+        refuse_link(runs)
         os.makedirs(runs, exist_ok=True)
         run = max([floor, *map(int, find_runs(root))]) + 1
         while True:
@@ -154,8 +159,6 @@ def begin_run(root: str, floor: int = 0) -> Journal:
 
 def prune(root: str, keep: int, current: str = "") -> None:
     """Removes all runs but the newest `keep` and `current`. What cannot be removed stays."""
-    if os.path.islink(os.path.join(root, FOLDER, RUNS)):
-        return
     for run in find_runs(root)[max(keep, 0) :]:
         if run == current:
             continue
@@ -171,13 +174,16 @@ def prune(root: str, keep: int, current: str = "") -> None:
 def find_runs(root: str) -> list[str]:
     """The ids of the runs that are kept, newest first."""
     try:
-        with os.scandir(os.path.join(root, FOLDER, RUNS)) as entries:
+        for folder in (os.path.join(root, FOLDER), runs := os.path.join(root, FOLDER, RUNS)):
+            refuse_link(folder)
+        with os.scandir(runs) as entries:
             found = [
                 entry.name
                 for entry in entries
                 if entry.name.isascii()
                 and entry.name.isdecimal()
                 and entry.name[0] != "0"
+                and len(entry.name) <= _LONGEST_ID
                 and entry.is_dir(follow_symlinks=False)
             ]
     except (OSError, ValueError):
@@ -315,10 +321,13 @@ def _close(fd: int) -> None:
 
 def _lost(error: Exception) -> Problem:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    remedy = f"make {FOLDER} writable, or free space on its disk"
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        remedy = "put a folder in place of the link"
     return Problem(
         code=UNRECORDED,
         message=f"cannot write the history of this run: {reason}",
-        hint=f"the run continues; make {FOLDER} writable, or free space on its disk",
+        hint=f"the run continues; {remedy}",
         severity="warning",
     )
 

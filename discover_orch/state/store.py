@@ -8,6 +8,7 @@ unreadable counts as no file: that costs the memory and nothing else. Nothing is
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import zlib
@@ -36,6 +37,8 @@ _LONGEST_APPENDED = 1 << 20
 _PIECE = 4 * _LONGEST_FILE
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+#: Folders that were no links when a file in them was used first.
+_folders: set[str] = set()
 _SIGNS = {
     ".gitignore": "# What orch knows about past runs of this project. Safe to delete.\n*\n",
     "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -83,6 +86,8 @@ class Index:
 def open_index(root: str, version: str) -> Index | None:
     """The index of the project; None where there is none that this version of orch can read."""
     path = os.path.join(root, FOLDER, _INDEX)
+    if _is_behind_link(path):
+        return None
     try:
         with open(path, "rb", opener=open_nonblocking) as file:
             line = file.readline()
@@ -154,6 +159,8 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
     each run about one of twelve, or fewer.
     """
     data = _seal(kind, document)
+    if _is_behind_link(path):
+        return False
     if len(data) > _LONGEST_APPENDED:
         return replace_file(path, data)
     least = max(_LONGEST_FILE, _MOST_DOCUMENTS * len(data))
@@ -228,6 +235,8 @@ def _unseal(line: bytes, kind: str, document_type: type[T]) -> T | None:
 
 def replace_file(path: str, data: bytes) -> bool:
     """Whether it could be written. A reader sees the old file or the new one. Makes the folder where it is missing."""
+    if _is_behind_link(path):
+        return False
     temporary = f"{path}.{os.getpid()}{UNFINISHED}"
     try:
         try:
@@ -256,6 +265,8 @@ def write_all(fd: int, data: bytes) -> None:
 
 def _read_whole(path: str) -> bytes:
     """Without a file object, which takes longer to make than such a file to read."""
+    if _is_behind_link(path):
+        raise FileNotFoundError
     fd = open_nonblocking(path, os.O_RDONLY)
     try:
         data = os.read(fd, _PIECE)
@@ -286,13 +297,32 @@ def file_name(name: str) -> str:
 
 
 def make_folder(folder: str) -> None:
-    """Makes the folder `.orch`, which tells git and backups to leave it out."""
+    """Makes the folder `.orch`, which tells git and backups to leave it out. Raises OSError where it is a link."""
+    refuse_link(folder)
     if os.path.isdir(folder):
         return
     os.makedirs(folder, exist_ok=True)  # another process may make it at the same moment
     for name, text in _SIGNS.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def refuse_link(folder: str) -> None:
+    """Raises OSError where `.orch`, or a folder in it, is a link: it may lead to files that orch must not replace."""
+    if os.path.islink(folder):
+        raise OSError(errno.ELOOP, f"{folder[folder.rindex(FOLDER) :]} is a link")
+
+
+def _is_behind_link(path: str) -> bool:
+    """Whether `.orch`, or a folder in it that this file is in, is a link."""
+    start = path.rfind(f"/{FOLDER}/") + len(FOLDER) + 1
+    while (end := path.rfind("/")) >= start:
+        path = path[:end]
+        if path not in _folders:
+            if os.path.islink(path):
+                return True
+            _folders.add(path)
+    return False
 
 
 def _make_inside(folder: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Orch, Project
 
 READER = """
@@ -53,3 +55,65 @@ def test_another_server_named_by_the_environment_makes_stale_after_all_was_fresh
         assert orch("status", "--exit-code", env=here).code == 0
         assert "nothing to run" in orch("run", "--changed", env=here).out
     assert orch("status", "--exit-code", env={"PGHOST": "there"}).code == 1
+
+
+@pytest.mark.parametrize("name", [".orch", ".orch/runs", ".orch/tools"])
+def test_a_link_in_place_of_a_folder_is_not_followed(
+    project: Project, orch: Orch, tmp_path: Path, name: str
+) -> None:
+    """The run goes on, and says what it cannot keep."""
+    root = project(
+        {"orch.toml": "keep_runs = 1\nreport = true", "src/a.py": "STAGE = 's'\ndef run(): ...\n"}
+    )
+    elsewhere = tmp_path / "elsewhere"
+    for run in ("1", "2"):
+        (elsewhere / "runs" / run).mkdir(parents=True)
+        (elsewhere / "runs" / run / "events.jsonl").write_text("mine")
+    before = sorted(elsewhere.rglob("*"))
+    if name == ".orch":
+        (root / name).symlink_to(elsewhere)
+    else:
+        (root / ".orch").mkdir()
+        (root / name).symlink_to(elsewhere / "runs" if name == ".orch/runs" else elsewhere)
+    for words in (
+        ("run",),
+        ("run", "--changed"),
+        ("status",),
+        ("history",),
+        ("list",),
+        ("accept", "a"),
+    ):
+        answer = orch(*words)
+        assert "Traceback" not in answer.text
+        if words[0] in ("run", "status", "list"):
+            assert answer.code == 0, answer.text
+        if words == ("run",):
+            assert "is a link" in answer.err or "cannot be saved" in answer.err
+    assert sorted(elsewhere.rglob("*")) == before
+    assert (elsewhere / "runs/1/events.jsonl").read_text() == "mine"
+
+
+def test_the_page_takes_the_place_of_a_link(project: Project, orch: Orch, tmp_path: Path) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): ...\n"})
+    assert orch("run").code == 0
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    page = root / ".orch/runs/1/report.html"
+    page.symlink_to(mine)
+    assert orch("report").code == 0
+    assert mine.read_text() == "mine"
+    assert not page.is_symlink()
+    own = root / "own.html"
+    own.symlink_to(mine)
+    assert orch("report", "-o", "own.html").code == 0
+    assert mine.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_folder_with_a_huge_number_is_no_run(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): ...\n"})
+    assert orch("run").code == 0
+    for digits in (30, 250):
+        (root / ".orch/runs" / ("9" * digits)).mkdir()
+    assert orch("run").code == 0
+    assert [one["run"] for one in orch("history", "--json").json["runs"]] == ["2", "1"]
+    assert orch("status", "--exit-code").code == 0

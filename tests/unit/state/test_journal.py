@@ -331,15 +331,6 @@ def test_pruning_follows_no_link_and_leaves_what_is_no_run(tmp_path: Path) -> No
     assert (outside / "kept").read_text() == "mine"
 
 
-def test_pruning_through_a_link_to_all_runs_removes_nothing(tmp_path: Path) -> None:
-    whole_run(tmp_path / "elsewhere")
-    whole_run(tmp_path / "elsewhere")
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / RUNS).symlink_to(tmp_path / "elsewhere" / FOLDER / RUNS)
-    prune(str(tmp_path), 1)
-    assert find_runs(str(tmp_path)) == ["2", "1"]
-
-
 def test_a_thousand_runs_are_found_and_pruned(tmp_path: Path) -> None:
     for number in range(1, 1001):
         (tmp_path / FOLDER / RUNS / str(number)).mkdir(parents=True)
