@@ -87,6 +87,7 @@ def run_and_show(
         shown,
         heading=heading(view, side.shown if side else ""),
         resume=resume,
+        root=view.project.root,
     )
     status = StatusLine(terminal, console.out_style)
     page: RunReport | None = None
@@ -156,13 +157,12 @@ def write_text(
         case DebuggerOpened() | Suspended():
             status.hide()
         case _:
-            text = renderer.text(event, report)
-            if text:
-                is_shown = status.is_shown
+            is_shown = status.is_shown
+            for text in filter(None, renderer.texts(event, report)):
                 status.hide()
                 console.out(text)
-                if is_shown:
-                    status.show(renderer.status_again(report))
+            if is_shown and not status.is_shown:
+                status.show(renderer.status_again(report))
 
 
 def heading(view: ProjectView, executor: str = "") -> RunHeader:

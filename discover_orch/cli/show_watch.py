@@ -129,6 +129,7 @@ class _Writer:
             self._shown,
             heading=heading(view) if event.is_first else None,
             reason="" if event.is_first else event.reason,
+            root=view.project.root,
         )
         if self._clears:
             self._console.out(CLEAR)

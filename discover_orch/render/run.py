@@ -1,7 +1,9 @@
-"""The events of a run as text. `RunRenderer` returns the text for each event; `cli` writes it."""
+"""The events of a run as text. `RunRenderer` yields the text for each event; `cli` writes it."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -36,7 +38,7 @@ from discover_orch.render.style import (
     wrap,
     wrap_prose,
 )
-from discover_orch.state.journal import UNRECORDED
+from discover_orch.state.journal import UNRECORDED, logged_size, read_log_part
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
@@ -45,6 +47,8 @@ MOST_NAMED = 20
 MOST_BLOCKED = 8
 #: Columns behind name and place of a failed tool; where there are fewer, the exception has a line of its own.
 LEAST_ROOM = 20
+#: Characters of what a tool prints that are kept until it ends. Of longer output the log has all.
+LONGEST_KEPT = 1 << 20
 #: Characters of an exception in the summary that is written to a file or pipe.
 LONGEST_EXCEPTION = 200
 
@@ -79,6 +83,25 @@ class Resume(Struct, frozen=True, kw_only=True):
     again: str = ""
 
 
+class KeptOutput:
+    """What one attempt of a tool has printed: the last of it as `texts`, and where all of it is in the log."""
+
+    def __init__(self, start: int) -> None:
+        self.start = self.end = start  # bytes
+        self.texts: deque[str] = deque()
+        self.is_cut = False
+        self._size = 0
+
+    def add(self, text: str, size: int) -> None:
+        """`size` is that in the log."""
+        self.end += size
+        self._size += len(text)
+        self.texts.append(text)
+        while self._size > LONGEST_KEPT and len(self.texts) > 1:
+            self._size -= len(self.texts.popleft())
+            self.is_cut = True
+
+
 class RunRenderer:
     """Turns the events of one run into text."""
 
@@ -91,8 +114,10 @@ class RunRenderer:
         heading: RunHeader | None,
         resume: Resume | None = None,
         reason: str = "",
+        root: str = "",
     ) -> None:
-        """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary."""
+        """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary. Long output that is
+        shown late is read from the logs of the project at `root`."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = plan.intro
         self._steps = {step.tool.module: step for step in plan.steps}
@@ -100,31 +125,38 @@ class RunRenderer:
         self._style, self._shown, self._heading = style, shown, heading
         self._resume, self._reason = resume, reason
         self._ended = 0  # the tools whose end was shown
-        self._kept: dict[str, list[str]] = {}  # what tools printed, to be shown when they end
+        self._root, self._run = root, ""
+        self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
+        self._logged: dict[str, int] = {}  # bytes in the logs of the tools
         self._progress = RunProgress(plan, style)
 
-    def text(self, event: Event, report: Report) -> str:
+    def texts(self, event: Event, report: Report) -> Iterator[str]:
+        """The text for an event, in pieces: what a tool has printed may be long."""
         match event:
-            case RunStarted(workers=workers):
+            case RunStarted(workers=workers, run=run):
+                self._run = run
                 self._is_parallel = self._progress.has_board = workers > 1
                 heading = None if self._shown.quiet else self._heading
-                return "" if heading is None else self._header(event, heading)
+                yield "" if heading is None else self._header(event, heading)
             case ToolStarted(module=module):
-                self._kept[module] = []
-                return "" if self._shown.quiet or self._is_parallel else self._begin(module)
+                self._kept[module] = KeptOutput(self._logged.get(module, 0))
+                yield "" if self._shown.quiet or self._is_parallel else self._begin(module)
             case ToolOutput():
-                return self._printed(event)
+                yield self._printed(event)
             case ToolFinished():
-                text = self._title(event) + self._block(event.module) + self._end(event)
-                self._ended += bool(text)
-                return text
+                has_text = False
+                for text in self._finished(event):
+                    has_text |= bool(text)
+                    yield text
+                self._ended += has_text
             case ToolRetried(end=end):
-                return self._block(end.module) + self._retry(event)
+                yield from self._block(end.module)
+                yield self._retry(event)
             case RunFinished():
                 self._progress.end()
-                return self._summary(report)
+                yield self._summary(report)
             case _:
-                return ""
+                pass
 
     def notice(self, event: RunNote, style: Style) -> str:
         """A problem of the run itself, for stderr, whose `style` may differ."""
@@ -184,19 +216,39 @@ class RunRenderer:
 
     def _printed(self, event: ToolOutput) -> str:
         """The lines of a tool, indented; of a line that was overwritten by `\\r`, its last state."""
-        lines = event.text.split("\n")
-        tail = lines.pop()
-        if tail:
-            lines.append(tail)
-        shown = [clean(line, self._style) for line in lines]
-        text = "".join(f"    {line}\n" if line else "\n" for line in shown)
+        module, text = event.module, event.text
         if self._is_live and not self._is_parallel:
-            return text
+            return self._indented(text)
         if self._is_live:
-            self._progress.note_lines(event.module, lines)
-        if self._is_live or self._shown.output == "fail" or self._shown.quiet:
-            self._kept.setdefault(event.module, []).append(text)
+            self._progress.note_lines(module, text.split("\n"))
+        if self._shown.output == "fail" or (
+            self._shown.output == "live" and (self._is_parallel or self._shown.quiet)
+        ):
+            size = logged_size(text)
+            self._logged[module] = self._logged.get(module, 0) + size
+            self._kept.setdefault(module, KeptOutput(0)).add(text, size)
         return ""
+
+    def _indented(self, text: str) -> str:
+        lines = text.removesuffix("\n").split("\n") if text else []
+        shown = [clean(line, self._style) for line in lines]
+        return "".join(f"    {line}\n" if line else "\n" for line in shown)
+
+    def _output(self, module: str) -> Iterator[str]:
+        """What the tool printed in this attempt. Nothing where it was shown already."""
+        kept = self._kept.get(module)
+        if kept is None:
+            return
+        self._kept[module] = KeptOutput(kept.end)
+        logged = None
+        if kept.is_cut and self._root:
+            logged = read_log_part(self._root, self._run, module, kept.start, kept.end)
+        if logged is None:  # short, or the history cannot be written
+            yield f"    {self._style.mark('…', '...')}\n" if kept.is_cut else ""
+            yield from map(self._indented, kept.texts)
+            return
+        for lines in logged:
+            yield self._indented(lines.decode("utf-8", "surrogateescape"))
 
     @property
     def _is_live(self) -> bool:
@@ -207,18 +259,23 @@ class RunRenderer:
         has_title = event.module in self._kept or self._shown.quiet
         return "" if has_title or event.status not in FAILED else self._begin(event.module)
 
-    def _block(self, module: str) -> str:
+    def _block(self, module: str) -> Iterator[str]:
         """The first line of a tool that ran beside others, and what it printed."""
         if not self._is_parallel or self._shown.quiet or module not in self._kept:
-            return ""
-        printed = self._kept[module] if self._shown.output == "live" else []
-        self._kept[module] = self._kept[module] if not printed else []
-        return self._begin(module) + "".join(printed)
+            return
+        yield self._begin(module)
+        if self._shown.output == "live":
+            yield from self._output(module)
 
-    def _end(self, event: ToolFinished) -> str:
+    def _finished(self, event: ToolFinished) -> Iterator[str]:
+        yield self._title(event)
+        yield from self._block(event.module)
         self._progress.end_tool(event.module)
-        if event.status in ("blocked", "not_run", "fresh"):
-            return ""
+        if event.status not in ("blocked", "not_run", "fresh"):
+            yield from self._end(event)
+        self._kept.pop(event.module, None)
+
+    def _end(self, event: ToolFinished) -> Iterator[str]:
         style, name = self._style, one_line(self._steps[event.module].tool.name)
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
@@ -236,12 +293,11 @@ class RunRenderer:
             notes.append(event.error.message)
         text += "".join(wrap(f"      {one_line(note)}", style, "      ") + "\n" for note in notes)
         if event.status not in FAILED:
-            return "" if self._shown.quiet else text
-        kept = self._kept.get(event.module, [])
-        printed = "".join(kept) if self._shown.output != "none" else ""
-        if self._shown.quiet:
-            text = f"{style.paint('failed', 'error')} {name}\n"
-        return text + printed + (self._failure(name, event.error) if event.error else "")
+            yield "" if self._shown.quiet else text
+            return
+        yield f"{style.paint('failed', 'error')} {name}\n" if self._shown.quiet else text
+        yield from self._output(event.module)
+        yield self._failure(name, event.error) if event.error else ""
 
     def _retry(self, event: ToolRetried) -> str:
         style, end = self._style, event.end

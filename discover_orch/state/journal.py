@@ -47,6 +47,8 @@ REPORT = "report.html"
 STARTS = "starts"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
+#: Bytes of a line of a log that are read at once.
+_LONGEST_LINE = 1 << 20
 #: Digits of the number of a run. A folder with a longer one is not a run.
 _LONGEST_ID = 9
 
@@ -264,6 +266,38 @@ def find_log(root: str, run: str, module: str) -> str | None:
     """The path of the log of a tool; None where it printed nothing."""
     path = _log_path(_run_folder(root, run), module)
     return path if os.path.isfile(path) else None
+
+
+def logged_size(text: str) -> int:
+    """The bytes that a log has for this text."""
+    return len(text) if text.isascii() else len(_encoded(text))
+
+
+def read_log_part(root: str, run: str, module: str, start: int, end: int) -> Iterator[bytes] | None:
+    """These bytes of a log, some lines at a time; None where the log does not have them."""
+    path = _log_path(_run_folder(root, run), module)
+    try:
+        fd = open_nonblocking(path, os.O_RDONLY)
+    except OSError:
+        return None
+    if os.fstat(fd).st_size < end:
+        os.close(fd)
+        return None
+    return _read_part(fd, start, end)
+
+
+def _read_part(fd: int, start: int, end: int) -> Iterator[bytes]:
+    with open(fd, "rb", buffering=0) as file:
+        file.seek(start)
+        left, rest = end - start, b""
+        while left > 0 and (piece := file.read(min(left, _PIECE))):
+            left -= len(piece)
+            lines, newline, rest = (rest + piece).rpartition(b"\n")
+            if newline or len(rest) > _LONGEST_LINE:
+                yield lines + newline if newline else rest
+                rest = rest if newline else b""
+        if rest:
+            yield rest
 
 
 def read_log(path: str) -> Iterator[bytes]:

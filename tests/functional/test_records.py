@@ -117,3 +117,36 @@ def test_a_folder_with_a_huge_number_is_no_run(project: Project, orch: Orch) -> 
     assert orch("run").code == 0
     assert [one["run"] for one in orch("history", "--json").json["runs"]] == ["2", "1"]
     assert orch("status", "--exit-code").code == 0
+
+
+LOUD = """
+    import sys
+    STAGE = "s"
+    def run():
+        for number in range(300_000):
+            print(f"{number:07} öäü a line of some length that nobody needs to see")
+        raise ValueError("no")
+    """
+
+
+@pytest.mark.parametrize("shows", [("-q",), ("--output", "fail"), ("--jobs", "2")])
+def test_long_output_that_is_shown_late_is_read_from_the_log(
+    project: Project, orch: Orch, shows: tuple[str, ...]
+) -> None:
+    """Also of the second attempt alone, and where another tool has printed little."""
+    root = project(
+        {
+            "orch.toml": "",
+            "src/loud.py": LOUD.replace("300_000", "30_000")
+            + "\n    ORCH = {'retries': 1, 'retry_delay': 0.01}\n    AFTER = ()",
+            "src/short.py": "STAGE = 's'\nAFTER = ()\ndef run():\n    print('brief')\n    raise ValueError\n",
+        }
+    )
+    answer = orch("run", *shows)
+    assert answer.code == 1
+    shown = [line.strip() for line in answer.out.splitlines()]
+    numbers = [line[:7] for line in shown if line.endswith("nobody needs to see")]
+    attempts = 2 if "--jobs" in shows else 1
+    assert numbers == [f"{number:07}" for number in range(30_000)] * attempts
+    assert shown.count("brief") == 1
+    assert (root / ".orch/runs/1/logs/src.loud.log").stat().st_size > 2 * 1_500_000
