@@ -49,18 +49,24 @@ def _flush(stream: TextIO | None) -> None:
 def _run(words: list[str]) -> int:
     interpreter: Interpreter | Forks | None = None
     if is_run(words):
-        jobs = count_jobs(words)
-        if jobs > 1:
-            from discover_orch.worker.forks import Forks
-
-            interpreter = Forks(jobs)
-        else:
-            from discover_orch.worker.spawn import start_interpreter
-
-            interpreter = start_interpreter()
+        interpreter = _start_worker(count_jobs(words))
     from discover_orch.cli.app import run_command_line
 
     return run_command_line(words, interpreter)
+
+
+def _start_worker(jobs: int) -> Interpreter | Forks | None:
+    """None where none can be started: the command says why, if it needs one."""
+    try:
+        if jobs > 1:
+            from discover_orch.worker.forks import Forks
+
+            return Forks(jobs)
+        from discover_orch.worker.spawn import start_interpreter
+
+        return start_interpreter()
+    except OSError:
+        return None
 
 
 def count_jobs(words: list[str]) -> int:

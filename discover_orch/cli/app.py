@@ -195,6 +195,8 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
     except (StdoutClosed, BrokenPipeError):
         return _end_quietly()
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return _report_open_files(context)
         return _report_bug(context) if error.errno != errno.ENOSPC else _report_full_disk(context)
     except Exception:
         return _report_bug(context)
@@ -220,6 +222,14 @@ def _report_full_disk(context: Context) -> int:
     message = "cannot write standard output: no space left on the device"
     hint = "free some space, or redirect the output to another disk"
     problem = Problem(code="full", message=message, hint=hint)
+    return _report(context, ExitCode.USAGE, (problem,))
+
+
+def _report_open_files(context: Context) -> int:
+    """The limit is that of the user: `orch run` needs some twenty descriptors, and more for several workers."""
+    message = "too many open files: the limit of this shell or system is too low for orch"
+    hint = "raise the limit first, as with: ulimit -n 1024"
+    problem = Problem(code="open-files", message=message, hint=hint)
     return _report(context, ExitCode.USAGE, (problem,))
 
 

@@ -116,8 +116,9 @@ def command(
             message = f"cannot write {FOLDER}: {error.strerror}"
             hint = "give a file with -o FILE"
             raise UsageError(Problem(code="output-file", message=message, hint=hint)) from None
-        file = os.path.relpath(os.path.join(view.project.root, DEFAULT_FILE), context.start)
-        write_own_file(file, text)
+        own = os.path.join(view.project.root, DEFAULT_FILE)
+        file = os.path.relpath(own, context.start)
+        write_own_file(own, text)
     elif file is not None:
         write_file(file, text)
     if file is None:

@@ -61,11 +61,11 @@ class Context:
 
     @property
     def start(self) -> str:
-        """The current folder, absolute; `.` if it has been deleted."""
+        """The current folder, absolute. If it has been deleted, that of `-C`, or `.`."""
         try:
             return os.getcwd()
         except FileNotFoundError:
-            return "."
+            return self.folder if self.folder and os.path.isabs(self.folder) else "."
 
 
 class ToolArguments(Struct, frozen=True, kw_only=True):

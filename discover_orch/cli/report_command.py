@@ -55,14 +55,15 @@ def command(
     check_file_option(file, opens=opens, as_json=as_json)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
-    path = file or shown_path(report_path(root, record.run), context.start)
+    own = report_path(root, record.run)
+    path = file or shown_path(own, context.start)
     page = report_html(read_report_source(root, record), _project(root), read_page_files())
     console = context.console
     if path == STANDARD_OUTPUT:
         console.out(page)
         return ExitCode.OK
     if file is None:
-        write_own_file(path, page)
+        write_own_file(own, page)
     else:
         write_file(path, page)
     if as_json:

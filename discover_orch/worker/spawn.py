@@ -7,6 +7,7 @@ needs to be read. So nothing is imported here that takes a millisecond: no msgsp
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -111,9 +112,14 @@ class PipeEnds:
 
     def _raise_fd(self, fd: int) -> int:
         """Move a descriptor to a number that the process does not use, closed in child processes."""
-        raised = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._above)
-        os.close(fd)
-        return raised
+        try:
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._above)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the user's limit is below this number
+                raise OSError(errno.EMFILE, "too many open files") from None
+            raise
+        finally:
+            os.close(fd)
 
 
 def start_interpreter(*, raw_output: bool = False) -> Interpreter:

@@ -139,7 +139,7 @@ def test_of_a_run(style: Style) -> None:
     report = Report()
     for event in events:
         report.add(event)
-        text = screen.text(event, report)
+        text = "".join(screen.texts(event, report))
         assert "\x1b]" not in text
         assert not set("\x07\u202e\udcff").intersection(text)
     note = RunNote(problem=Problem(code="x", message=EVIL, hint=EVIL), traceback="boom\x07\u202e")
