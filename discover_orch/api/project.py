@@ -24,7 +24,7 @@ from discover_orch.api.request import (
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.discovery.scanned_files import ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED
 from discover_orch.execution import session
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError, UsageError
@@ -34,9 +34,7 @@ from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.notebook import project_html
-from discover_orch.source.source_file import KeepCode
 from discover_orch.state.lock import ProjectLock
-from discover_orch.worker.compile_ahead import keep_bytecode
 from discover_orch.worker.protocol import INSIDE
 
 
@@ -228,11 +226,11 @@ class Project:
         by the first step of the iterator. Leaving the loop early interrupts the run."""
         _check_number("jobs", jobs)
         _check_number("max_failures", max_failures)
-        view = with_executor(self._read(keep_bytecode), executor)
+        view = with_executor(self._read(), executor)
         given = {**(params or {}), **more_params}
         lock = _acquire_lock(str(self.root), wait=wait)
         if wait:  # files may have changed meanwhile
-            view = replace(view, scanned=ScannedFiles())
+            view = replace(view, scanned=NOT_SCANNED)
         try:
             settled = session.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = self._plan(view, targets, exclude, changed, resume, given)
@@ -265,13 +263,13 @@ class Project:
         )
         return plan_request(view, request, has_database=self._database is not None)
 
-    def _read(self, keep_code: KeepCode | None = None) -> ProjectView:
+    def _read(self) -> ProjectView:
         _refuse_missing(str(self.root))
         try:
             folder = os.getcwd()
         except FileNotFoundError:
             folder = str(self.root)
-        view = project_reader.read_project(folder, str(self.root), os.environ, keep_code=keep_code)
+        view = project_reader.read_project(folder, str(self.root), os.environ)
         database = self._database
         return (
             view if database is None else project_reader.with_database(view, database, "database")

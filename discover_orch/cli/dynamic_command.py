@@ -34,11 +34,8 @@ from discover_orch.planning.param_values import (
     suggest_tools,
 )
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.source.source_file import KeepCode
 
 if TYPE_CHECKING:
-    from types import CodeType
-
     from click.shell_completion import CompletionItem
 
 #: Keys of `click.Context.meta`: the options made from parameters, and the words on the line.
@@ -54,9 +51,7 @@ class ToolsCommand(click.Command):
         context.folder = _folder(args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_reader.read_project(
-                context.start, context.folder, os.environ, keep_code=self.find_keep_code(args)
-            )
+            view = project_reader.read_project(context.start, context.folder, os.environ)
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)
@@ -68,10 +63,6 @@ class ToolsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise _with_own_name(error, view) from None
-
-    def find_keep_code(self, _args: Sequence[str]) -> KeepCode | None:
-        """As of `scan`. For a command that only looks: None."""
-        return None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
@@ -158,19 +149,6 @@ class ToolsCommand(click.Command):
         dynamic = ctx.meta.pop(DYNAMIC, ())
         super().format_options(ctx, formatter)
         ctx.meta[DYNAMIC] = dynamic
-
-
-class RunCommand(ToolsCommand):
-    """It runs the tools, unless it is a dry run."""
-
-    def find_keep_code(self, args: Sequence[str]) -> KeepCode | None:
-        return None if {"-n", "--dry-run"} & {*args} else _keep_code
-
-
-def _keep_code(source: bytes, code: CodeType) -> None:
-    from discover_orch.worker.compile_ahead import keep_bytecode  # only where many tools are new
-
-    keep_bytecode(source, code)
 
 
 def read_values(arguments: ToolArguments) -> GivenParams:

@@ -11,7 +11,7 @@ import click
 from msgspec.structs import replace
 
 from discover_orch.cli.console import is_on_github
-from discover_orch.cli.dynamic_command import RunCommand, read_values, view_of
+from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     RUN,
     Context,
@@ -29,7 +29,7 @@ from discover_orch.cli.show_plan import error_documents, show_nothing_left, show
 from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import WORDS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
-from discover_orch.discovery.scanned_files import ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED
 from discover_orch.execution.requirements import refuse_database, refuse_jobs
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from discover_orch.state.lock import ProjectLock
 
 
-@click.command("run", cls=RunCommand, short_help="Run tools, in order.")
+@click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
 @click.option(
     "-n",
     "--dry-run",
@@ -210,7 +210,7 @@ def command(
 
 
 def _as_not_scanned(view: ProjectView) -> ProjectView:
-    return replace(view, scanned=ScannedFiles())
+    return replace(view, scanned=NOT_SCANNED)
 
 
 def _find_observers(

@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
 from discover_orch.discovery.facts_index import FileFacts
 from discover_orch.discovery.parallel_map import parallel_map
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, PassedOver
-from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse, parse_strictly
-from discover_orch.source.read_module import read_conf, read_module, read_near_miss, read_tree
+from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
+from discover_orch.source.read_module import read_conf, read_module, read_near_miss
 from discover_orch.source.resolve import read_exports
-from discover_orch.source.source_file import KeepCode, SourceFile, read_source_file
 
 WORD = b"STAGE"
 SIZE_LIMIT = 2_000_000
@@ -31,46 +29,15 @@ def read_files(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileF
     return [(path, facts) for (path, _), facts in zip(files, found, strict=True)]
 
 
-def read_and_compile(
-    root: str, files: list[tuple[str, str]], keep_code: KeepCode
-) -> list[tuple[FileFacts, SourceFile | None]]:
-    """The same, and what the code of the file means; None where it cannot be a tool, or is broken."""
-    kind = tuple[FileFacts, SourceFile | None]
-    return parallel_map(lambda file: _compile_file(root, *file, keep_code), files, kind)
-
-
 def _read_file(root: str, path: str, module: str) -> FileFacts:
     """The facts of one file; None where it cannot be a tool."""
-    data = _read_tool(root, path, module)
-    if not isinstance(data, bytes):
-        return data
-    is_package = path.endswith("__init__.py")
-    return read_module(data, module=module, path=path, is_package=is_package)
-
-
-def _compile_file(
-    root: str, path: str, module: str, keep_code: KeepCode
-) -> tuple[FileFacts, SourceFile | None]:
-    data = _read_tool(root, path, module)
-    if not isinstance(data, bytes):
-        return data, None
-    is_package = path.endswith("__init__.py")
-    with ignore_warnings() as ignored, suppress(*PARSE_ERRORS):
-        tree, code = parse_strictly(data, os.path.normpath(os.path.join(root, path)))
-        facts = read_tree(tree, data, module, path, is_package)
-        source, _ = read_source_file(tree, data, path, module)
-        if not ignored:  # else the worker that loads it shows the warning
-            keep_code(data, code)
-        return facts, source
-    return read_module(data, module=module, path=path, is_package=is_package), None
-
-
-def _read_tool(root: str, path: str, module: str) -> bytes | BrokenModule | None:
-    """The bytes of a file that can be a tool."""
     data = read_source(root, path, limit=SIZE_LIMIT)
     if isinstance(data, Problem):
         return BrokenModule(path=path, module=module, problem=data)
-    return data if data is not None and WORD in data else None
+    if data is None or WORD not in data:
+        return None
+    is_package = path.endswith("__init__.py")
+    return read_module(data, module=module, path=path, is_package=is_package)
 
 
 def read_source(root: str, path: str, *, limit: int | None = None) -> bytes | Problem | None:

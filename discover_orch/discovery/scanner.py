@@ -26,8 +26,7 @@ from discover_orch.discovery.facts_index import (
     encode_facts,
     read_known_facts,
 )
-from discover_orch.discovery.scanned_files import ScannedFiles
-from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree, signature_of
+from discover_orch.discovery.tree import ABSENT, Signatures, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.parameter import ParamType
@@ -41,7 +40,6 @@ from discover_orch.source.facts import (
     Scan,
     UnknownType,
 )
-from discover_orch.source.source_file import KeepCode, SourceFile
 from discover_orch.state.store import Index
 
 #: The key for what `orchconf.py` offers; its path is the key for its constants, as of any module.
@@ -54,20 +52,18 @@ def scan(
     *,
     key: str = "",
     is_wide: bool = False,
-    keep_code: KeepCode | None = None,
-) -> tuple[Scan, ScanIndex, ScannedFiles]:
+) -> tuple[Scan, ScanIndex, Signatures]:
     """Scans the project, starting from the index of the last scan.
 
     `key` stands for the configuration. `is_wide` also reads the files without the word STAGE, and finds those that
-    look like tools. `keep_code` is given for a command that is about to run tools: where many are new, their code is
-    read, compiled and kept in the same go.
+    look like tools.
     """
     started = time.time_ns()
     folders = scanned_folders(project)
     known = read_known_facts(index, project.pythonpath)
     tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
     python_path = PythonPath(project)
-    files, sources = _read_all(project.root, tree, known, python_path, keep_code)
+    files = _read_all(project.root, tree, known, python_path)
     references = _References(project, tree, known, python_path)
     modules: list[ModuleFacts] = []
     broken: list[BrokenModule] = []
@@ -106,14 +102,7 @@ def scan(
             tree=tree.text,
             encode_facts=lambda: _encode(tree, files, references, known, modules),
         ),
-        ScannedFiles(
-            signatures=tree.signatures,
-            sources={
-                path: replace(source, signature=tree.signatures[path])
-                for path, source in sources.items()
-            },
-            keep_code=keep_code,
-        ),
+        tree.signatures,
     )
 
 
@@ -164,16 +153,10 @@ def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
 
 
 def _read_all(
-    root: str,
-    tree: Tree,
-    known: KnownFacts,
-    python_path: PythonPath,
-    keep_code: KeepCode | None,
-) -> tuple[dict[str, FileFacts], dict[str, SourceFile]]:
-    """The facts of each file, from the index where its signature is the same; and what
-    `read_and_compile` gives besides."""
+    root: str, tree: Tree, known: KnownFacts, python_path: PythonPath
+) -> dict[str, FileFacts]:
+    """The facts of each file, from the index where its signature is the same."""
     files: dict[str, FileFacts] = {}
-    sources: dict[str, SourceFile] = {}
     changed: list[tuple[str, str]] = []
     for path, signature in tree.signatures.items():
         record = known.files.get(path)
@@ -182,17 +165,10 @@ def _read_all(
         else:
             changed.append((path, python_path.name(path)))
     if changed:
-        from discover_orch.discovery import parallel_map, parse_files
+        from discover_orch.discovery import parse_files
 
-        if keep_code is None or len(changed) < parallel_map.SHARE_FROM:
-            files.update(parse_files.read_files(root, changed))
-        else:
-            found = parse_files.read_and_compile(root, changed, keep_code)
-            for (path, _), (facts, source) in zip(changed, found, strict=True):
-                files[path] = facts
-                if source is not None:
-                    sources[path] = source
-    return files, sources
+        files.update(parse_files.read_files(root, changed))
+    return files
 
 
 class _References:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
 
+#: The signatures of the files that a scan met, by path; a `?` stands before those that are to match none.
+Signatures = Mapping[str, str]
+NOT_SCANNED: Signatures = {}
 #: In place of a signature: there is no regular file.
 ABSENT = ""
 #: The file that makes a folder a virtual environment.

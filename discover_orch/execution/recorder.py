@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED, Signatures
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     DatabaseWritten,
@@ -59,7 +59,6 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended, read_open_run
-from discover_orch.staleness.source_files import SourceFiles
 from discover_orch.state.journal import Journal, begin_run, find_runs, prune, timestamp
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
@@ -81,7 +80,7 @@ class Recorder:
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
-        scanned: ScannedFiles = NOT_SCANNED,
+        scanned: Signatures = NOT_SCANNED,
     ) -> None:
         """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
         `ledger` is the run's key in the ledger; `scanned` is as of `ImportGraph`."""
@@ -202,11 +201,6 @@ class Recorder:
     def sources_of(self, tool: Tool) -> dict[str, str]:
         """The hashes of the files of its code, as the plan knows them."""
         return self._current.hashes_of(tool, self._code)
-
-    @property
-    def source_files(self) -> SourceFiles:
-        """The files of the tools' code, as they were when the run was planned."""
-        return self._current.code.files
 
     def _update_code(self) -> None:
         if self._is_live:

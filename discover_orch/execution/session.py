@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED, Signatures
 from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker
@@ -26,7 +26,6 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.start_of_run import compile_new_files
 from discover_orch.execution.step_queue import SideBySide, build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
@@ -56,7 +55,7 @@ def run_plan(
     interpreter: Interpreter | Forks | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
-    scanned: ScannedFiles = NOT_SCANNED,
+    scanned: Signatures = NOT_SCANNED,
     predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
@@ -83,8 +82,6 @@ def run_plan(
                 # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, start=start)
             recorder = Recorder(plan, registry, project, ledger=key, scanned=scanned)
-            if is_here:
-                compile_new_files(project.root, recorder.source_files)
             if project.ledger:
                 prepare = _with_ledger(prepare, project, recorder.run, key)
             queue = None

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch import __version__
 from discover_orch.config.project import Project
-from discover_orch.discovery.parallel_map import SHARE_FROM, parallel_map
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import RunStarted
 from discover_orch.model.database_url import masked_url
@@ -18,7 +17,6 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
 from discover_orch.staleness.current_databases import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.source_files import SourceFiles
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import timestamp
 from discover_orch.state.process import read_boot, read_start
@@ -110,16 +108,3 @@ class StartOfRun:
         """Whether its transaction adds a row to the ledger; not known of a tool whose signature is not readable."""
         has_transaction = tool.is_readable and not tool.commits_by_itself
         return has_transaction and takes_connection(tool, self._registry)
-
-
-def compile_new_files(root: str, files: SourceFiles) -> None:
-    """Compiles those of these files that have no bytecode, before the workers load them. For a few it does nothing:
-    several processes save time only where many files are compiled."""
-    paths = [os.path.normpath(os.path.join(root, path)) for path in files.find_readable()]
-    if len(paths) < SHARE_FROM:
-        return
-    from discover_orch.worker.compile_ahead import compile_ahead, find_uncompiled
-
-    found = find_uncompiled(paths)
-    if len(found) >= SHARE_FROM:
-        parallel_map(compile_ahead, found, None)

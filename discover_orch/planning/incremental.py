@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED, Signatures
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
@@ -57,7 +57,7 @@ class RemainingWork:
         project: Project,
         registry: Registry,
         values: GivenParams,
-        scanned: ScannedFiles = NOT_SCANNED,
+        scanned: Signatures = NOT_SCANNED,
     ) -> None:
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root)

@@ -37,7 +37,6 @@ from discover_orch.model.errors import (
 from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
-from discover_orch.source.source_file import KeepCode
 from discover_orch.state.flows import read_flows
 from discover_orch.state.store import FOLDER, flows_stamp, open_index, write_index
 
@@ -51,11 +50,9 @@ def read_project(
     environ: MutableMapping[str, str],
     *,
     is_wide: bool = False,
-    keep_code: KeepCode | None = None,
 ) -> ProjectView:
     """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
-    why modules are not tools; `keep_code` is as of `scan`. `environ` gets the variables of `env_file`. Raises
-    ProjectError."""
+    why modules are not tools. `environ` gets the variables of `env_file`. Raises ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
     data = read_config_bytes(root, config)
@@ -63,7 +60,7 @@ def read_project(
     project, warnings = build_project(found, data, environ)
     index = open_index(root, __version__)
     key = config_key(found, data, environ) + flows_stamp(root)
-    result, snapshot, scanned = scan(project, index, key=key, is_wide=is_wide, keep_code=keep_code)
+    result, snapshot, scanned = scan(project, index, key=key, is_wide=is_wide)
     registry = build_registry(result, project, read_flows(root))
     if project.packages and not snapshot.header["folders"]:
         outer = "" if config or explicit else _find_used_folder(root)

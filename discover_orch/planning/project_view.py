@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.scanned_files import ScannedFiles
+from discover_orch.discovery.tree import Signatures
 from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -45,7 +45,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     config_warnings: tuple[Problem, ...] = ()
     config_errors: tuple[Problem, ...] = ()
     key: str = ""
-    scanned: ScannedFiles = field(default_factory=ScannedFiles)
+    scanned: Signatures = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -87,7 +87,7 @@ def select_targets(
         view.registry,
         exclude=exclude,
         place=view.place,
-        files=view.scanned.signatures.keys(),
+        files=view.scanned.keys(),
     )
 
 

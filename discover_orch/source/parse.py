@@ -8,9 +8,8 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType
 
 from discover_orch.model.errors import Location, Problem
 
@@ -36,12 +35,11 @@ _BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
 
 
 @contextmanager
-def ignore_warnings() -> Iterator[Sequence[warnings.WarningMessage]]:
-    """No SyntaxWarning is shown, for an invalid escape for example, and none becomes an error. Gives those that there
-    were."""
-    with warnings.catch_warnings(record=True) as ignored:
-        warnings.simplefilter("always")
-        yield ignored
+def ignore_warnings() -> Iterator[None]:
+    """No SyntaxWarning is shown, for an invalid escape for example, and none becomes an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def parse(data: bytes) -> ast.Module:
@@ -51,20 +49,14 @@ def parse(data: bytes) -> ast.Module:
     return tree
 
 
-def parse_strictly(data: bytes, path: str = "<module>") -> tuple[ast.Module, CodeType]:
-    """The same, only where Python can import the module; with its code, which is that of the file `path`.
+def parse_strictly(data: bytes) -> ast.Module:
+    """The same, only where Python can import the module.
 
     Compiling finds what parsing does not, such as `return` outside a function or an argument given twice.
     """
     tree = parse(data)
-    return tree, compile_tree(tree, path)
-
-
-def compile_tree(tree: ast.Module, path: str) -> CodeType:
-    """What Python compiles the file `path` to. Raises one of PARSE_ERRORS."""
-    code = compile(tree, path, "exec", dont_inherit=True)  # a tenth faster than from the bytes
-    assert isinstance(code, CodeType)
-    return code
+    compile(tree, "<module>", "exec", dont_inherit=True)  # a tenth faster than from the bytes
+    return tree
 
 
 def can_parse(data: bytes) -> bool:

@@ -53,7 +53,7 @@ def read_module(
     """The facts of a file that contains the word STAGE."""
     with ignore_warnings():
         try:
-            tree, _ = parse_strictly(data)
+            tree = parse_strictly(data)
             return read_tree(tree, data, module, path, is_package)
         except PARSE_ERRORS as error:
             return BrokenModule(
@@ -80,7 +80,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource`."""
     with ignore_warnings():
         try:
-            tree, _ = parse_strictly(data)
+            tree = parse_strictly(data)
             scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
             found = [_read_resource(name, scope) for name in scope.bindings]
             connection = scope.last("get_connection")

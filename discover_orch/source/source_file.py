@@ -6,8 +6,7 @@ The parser is loaded only where a file is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from types import CodeType
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -18,9 +17,6 @@ from discover_orch.source.facts import ImportFact
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-
-#: Is called with the bytes of a file and what Python compiles them to, which has the absolute path.
-KeepCode = Callable[[bytes, CodeType], None]
 
 #: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
 _MOVES_PLACES = (

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
+from discover_orch.discovery.tree import NOT_SCANNED, Signatures
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
@@ -52,7 +52,7 @@ class CurrentState:
         registry: Registry,
         memory: Memory,
         results: Mapping[str, ToolResult] = _NOTHING,
-        scanned: ScannedFiles = NOT_SCANNED,
+        scanned: Signatures = NOT_SCANNED,
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
-from discover_orch.discovery.tree import ABSENT
+from discover_orch.discovery.tree import ABSENT, NOT_SCANNED, Signatures
 from discover_orch.model.graph import components
 from discover_orch.source.source_file import SourceFile, with_packages
 from discover_orch.staleness.module_locations import ModuleLocations
@@ -47,11 +46,11 @@ class CodeState(Struct, frozen=True, kw_only=True):
 class ImportGraph:
     """The modules of a project that were asked for, and those that they import. `files` are their files."""
 
-    def __init__(self, project: Project, scanned: ScannedFiles = NOT_SCANNED) -> None:
+    def __init__(self, project: Project, scanned: Signatures = NOT_SCANNED) -> None:
         """`scanned` is of a scan that was just made."""
         self._root = project.root
         self.files = SourceFiles(project, scanned)
-        files = {path for path, signature in scanned.signatures.items() if signature != ABSENT}
+        files = {path for path, signature in scanned.items() if signature != ABSENT}
         self._locations = ModuleLocations(project, files)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}

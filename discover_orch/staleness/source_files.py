@@ -10,23 +10,19 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
-from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.project import Project, module_folders
-from discover_orch.discovery.scanned_files import NOT_SCANNED, ScannedFiles
 from discover_orch.discovery.scanner import PythonPath
-from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
+from discover_orch.discovery.tree import ABSENT, NOT_SCANNED, Signatures, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.source_file import (
-    KeepCode,
     SourceFile,
     names_of,
     read_import_facts,
@@ -49,7 +45,7 @@ class _Document(Struct, frozen=True, kw_only=True):
 class SourceFiles:
     """Paths are relative to the root. `problems` are those of the files that cannot be read now."""
 
-    def __init__(self, project: Project, scanned: ScannedFiles = NOT_SCANNED) -> None:
+    def __init__(self, project: Project, scanned: Signatures = NOT_SCANNED) -> None:
         """`scanned` is of a scan that was just made."""
         self._root, self._scanned = project.root, scanned
         self._space = PythonPath(project)
@@ -76,36 +72,29 @@ class SourceFiles:
         return self._files[path]
 
     def read_all(self, paths: Iterable[str]) -> None:
-        """As `read` for each of them, in several processes where many are new. Where tools are about to run, the code
-        of these many is compiled and kept too."""
+        """As `read` for each of them, in several processes where many are new."""
         unknown: list[str] = []
         for path in paths:
             known = self._kept.get(path)
             if path in self._files:
                 continue
-            if path in self._scanned.sources:
-                self._files[path] = self._scanned.sources[path]
-            elif known is not None and known.signature == self._signature(path):
+            if known is not None and known.signature == self._signature(path):
                 self._files[path] = known
             else:
                 unknown.append(path)
         if unknown:
-            from discover_orch.discovery.parallel_map import SHARE_FROM, parallel_map
+            from discover_orch.discovery.parallel_map import parallel_map
 
-            keep_code = self._scanned.keep_code if len(unknown) >= SHARE_FROM else None
-            read = partial(self._read_first, keep_code=keep_code)
-            files = parallel_map(read, unknown, SourceFile | None)
+            files = parallel_map(self._read_first, unknown, SourceFile | None)
             for path, file in zip(unknown, files, strict=True):
                 self._note(path, file)
 
-    def _read_first(self, path: str, keep_code: KeepCode | None = None) -> SourceFile | None:
-        if path in self._scanned.sources:
-            return self._scanned.sources[path]
-        return self._read(path, self._kept.get(path), self._signature(path), keep_code)
+    def _read_first(self, path: str) -> SourceFile | None:
+        return self._read(path, self._kept.get(path), self._signature(path))
 
     def _signature(self, path: str) -> str:
         """The one that the scan met; _UNSURE where the file may have changed since without another."""
-        found = self._scanned.signatures.get(path, _UNSURE)
+        found = self._scanned.get(path, _UNSURE)
         return _UNSURE if found[:1] == _UNSURE else found
 
     def look_at(self, path: str) -> SourceFile | None:
@@ -135,10 +124,6 @@ class SourceFiles:
             and path.startswith(folder)
             and os.path.isfile(os.path.join(self._root, path))
         ]
-
-    def find_readable(self) -> list[str]:
-        """The files that were asked for and have no problem."""
-        return [path for path, file in self._files.items() if file and file.problem is None]
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
@@ -184,11 +169,7 @@ class SourceFiles:
             self.problems.pop(path, None)
 
     def _read(
-        self,
-        path: str,
-        known: SourceFile | None,
-        signature: str = _UNSURE,
-        keep_code: KeepCode | None = None,
+        self, path: str, known: SourceFile | None, signature: str = _UNSURE
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
         full = os.path.join(self._root, path)
@@ -204,19 +185,11 @@ class SourceFiles:
             signature = _UNSURE + signature
         if known is not None and data is not None and known.hash == content_hash(data):
             return replace(known, signature=signature)
-        return self._parse(path, signature, data, keep_code)
+        return self._parse(path, signature, data)
 
-    def _parse(
-        self, path: str, signature: str, data: bytes | None, keep_code: KeepCode | None
-    ) -> SourceFile | None:
+    def _parse(self, path: str, signature: str, data: bytes | None) -> SourceFile | None:
         from discover_orch.discovery.parse_files import read_source
-        from discover_orch.source.parse import (
-            PARSE_ERRORS,
-            build_problem,
-            compile_tree,
-            ignore_warnings,
-            parse,
-        )
+        from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
         if data is None:
             problem = read_source(self._root, path)
@@ -224,20 +197,14 @@ class SourceFiles:
                 return None  # it was removed just now
             return SourceFile(signature=signature, hash="", problem=problem)
         module = self._name(path)
-        with ignore_warnings() as ignored:
+        with ignore_warnings():
             try:
-                tree = parse(data)
-                file, facts = read_source_file(tree, data, path, module)
+                file, facts = read_source_file(parse(data), data, path, module)
             except PARSE_ERRORS as error:
                 problem = build_problem(error, data, path)
                 if b"STAGE" not in data:
                     problem = replace(problem, hint="fix the syntax error")  # it is not a tool
                 return SourceFile(signature=signature, hash=content_hash(data), problem=problem)
-            if keep_code is not None:
-                with suppress(*PARSE_ERRORS):
-                    code = compile_tree(tree, os.path.normpath(os.path.join(self._root, path)))
-                    if not ignored:
-                        keep_code(data, code)
         self._imports[path, module] = file.hash, facts
         return replace(file, signature=signature)
 

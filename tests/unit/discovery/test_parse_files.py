@@ -7,25 +7,20 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
-from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
 from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
 from discover_orch.discovery.parse_files import (
     SIZE_LIMIT,
     find_near_misses,
-    read_and_compile,
     read_exports_of,
     read_files,
     read_orchconf,
 )
 from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, ModuleFacts, NameRef, Tag
-from discover_orch.staleness.source_files import SourceFiles
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -153,43 +148,6 @@ def test_forked_reading_gives_the_same_facts_as_serial(
     assert len(forked) == 3
     assert sorted(shared, key=lambda one: one[0]) == sorted(serial, key=lambda one: one[0])
     assert [path for path, _ in serial] == [path for path, _ in files]
-
-
-def test_what_is_compiled_besides_is_what_is_read_alone(tmp_path: Path) -> None:
-    files = write_many(tmp_path)
-    more = {
-        "conf.py": f"ORCH = {{'retries': 2, 'name': 'x'}}\n{TOOL}import a\n",
-        "warns.py": f"{TOOL}print(1 is 1)\n",
-        "outside.py": f"{TOOL}return\n",
-        "p/__init__.py": f"{TOOL}from . import q\nfrom importlib import import_module\n",
-    }
-    write_files(tmp_path, more)
-    files += [(path, module_of(path).removesuffix(".__init__")) for path in more]
-    project, _ = Project.from_table({}, root=str(tmp_path), config="orch.toml", environ={})
-    kept: dict[str, tuple[bytes, CodeType]] = {}
-
-    def keep(source: bytes, code: CodeType) -> None:
-        kept[os.path.relpath(code.co_filename, tmp_path)] = source, code
-
-    found = read_and_compile(str(tmp_path), files, keep)
-    assert [facts for facts, _ in found] == [facts for _, facts in read_files(str(tmp_path), files)]
-    paths = [path for path, _ in files]
-    sources = {path: source for path, (_, source) in zip(paths, found, strict=True) if source}
-    tools = {path for path, (facts, _) in zip(paths, found, strict=True) if is_tool(facts)}
-    assert sources.keys() == tools
-    anew = SourceFiles(project)
-    for path, source in sources.items():
-        alone = anew.read(path)
-        assert alone is not None
-        assert source == replace(alone, signature="")
-    assert kept.keys() == tools - {"warns.py"}
-    for path, (data, code) in kept.items():
-        assert data == (tmp_path / path).read_bytes()
-        assert code == compile(data, str(tmp_path / path), "exec", dont_inherit=True)
-
-
-def is_tool(facts: FileFacts) -> bool:
-    return isinstance(facts, ModuleFacts)
 
 
 def test_no_child_is_left_and_no_descriptor(tmp_path: Path, forked: list[int]) -> None:

@@ -225,7 +225,7 @@ def test_only_changed_files_are_read_again(detector: Eye) -> None:
 def test_a_look_tells_the_signatures_of_what_it_met(detector: Eye) -> None:
     detector.write({"src/a.py": TOOL, "src/b.py": "x = 1"})
     detector.look()
-    found = {path: one.removeprefix("?") for path, one in detector.scanned.signatures.items()}
+    found = {path: one.removeprefix("?") for path, one in detector.scanned.items()}
     assert found == {
         **{path: signature_of(str(detector.root / path)) for path in ("src/a.py", "src/b.py")},
         "orchconf.py": ABSENT,

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
-from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
@@ -136,7 +135,7 @@ def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
     signatures = {path: signature_of(str(tmp_path / path)) for path in paths}
     table = {"pythonpath": ["src"]}
     project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
-    plain, spared = ImportGraph(project), ImportGraph(project, ScannedFiles(signatures=signatures))
+    plain, spared = ImportGraph(project), ImportGraph(project, signatures)
     assert spared.read_code(["a"]) == plain.read_code(["a"])
     assert plain.reach("a") == {"src/a.py", "src/both/__init__.py", "src/single.py"}
     assert {*spared.missing} <= {*plain.missing}

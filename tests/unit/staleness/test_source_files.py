@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanned_files import ScannedFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.staleness import source_files
@@ -145,7 +144,7 @@ def test_a_file_that_was_saved_twice_within_the_tick_of_a_clock_is_read_again(
         ),
     )
     monkeypatch.setattr(source_files, "is_racy", lambda _signature, _now: True)
-    scanned = ScannedFiles(signatures={path: "?" + one for path, one in stamps.items()})
+    scanned = {path: "?" + one for path, one in stamps.items()}
     graph = ImportGraph(project, scanned)
     first = graph.read_code(["src.a"])
     assert graph.files.write()
@@ -160,9 +159,9 @@ def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
     first = look(project, "src.a")
     known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
     (tmp_path / "lib/b.py").write_text("x = 2\n")
-    scanned = ScannedFiles(signatures=known)
+    scanned = known
     assert ImportGraph(project, scanned).read_code(["src.a"]) == first
-    unsure = ScannedFiles(signatures={path: "?" + one for path, one in known.items()})
+    unsure = {path: "?" + one for path, one in known.items()}
     assert (
         ImportGraph(project, unsure).read_code(["src.a"]) == said_anew(project, ["src.a"]) != first
     )
