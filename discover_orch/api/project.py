@@ -33,7 +33,7 @@ from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.notebook import project_html
+from discover_orch.render.graph_svg import project_html
 from discover_orch.state.lock import ProjectLock
 from discover_orch.worker.protocol import INSIDE
 

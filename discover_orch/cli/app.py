@@ -38,7 +38,13 @@ COMMANDS = (
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
-_PLACES = {"accept": ("status_command", "accept_command")}
+_PLACES = {
+    "accept": ("status_command", "accept_command"),
+    "completion": ("help_command", "completion_command"),
+}
+#: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
+REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
+OPTIONAL = ("psycopg", "duckdb", "sqlglot", "distributed", "sqlalchemy", "pandas", "polars")
 
 
 class StdoutClosed(Exception):
@@ -96,12 +102,34 @@ class LazyGroup(click.Group):
 def _show_version(ctx: click.Context, *, is_verbose: bool) -> None:
     text = f"orch {__version__}\n"
     if is_verbose:
-        from discover_orch.cli.version import version_text
-
-        text = version_text()
+        text = _version_text()
     context: Context = ctx.ensure_object(Context)
     context.console.out(text)
     ctx.exit(0)
+
+
+def _version_text() -> str:
+    """One line for orch, Python and each package that it uses; optional ones only where they are installed."""
+    import platform
+
+    rows = [
+        ("orch", __version__),
+        ("Python", f"{platform.python_version()} ({sys.executable})"),
+        ("system", platform.platform()),
+    ]
+    rows += [(name, _find_version(name) or "not installed") for name in REQUIRED]
+    rows += [(name, version) for name in OPTIONAL if (version := _find_version(name))]
+    width = max(len(name) for name, _ in rows)
+    return "".join(f"{name:<{width}}  {version}\n" for name, version in rows)
+
+
+def _find_version(name: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from discover_orch.cli.options import MOST_RUNS, RUN, Context, common_options, settle_killed_run
-from discover_orch.cli.whole_number import WholeNumber
+from discover_orch.cli.options import (
+    MOST_RUNS,
+    RUN,
+    Context,
+    WholeNumber,
+    common_options,
+    settle_killed_run,
+)
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
 from discover_orch.render.history import runs_document, runs_text

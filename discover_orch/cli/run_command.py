@@ -18,6 +18,7 @@ from discover_orch.cli.options import (
     OrchUsage,
     OutputOptions,
     ToolArguments,
+    WholeNumber,
     common_options,
     display_options,
     output_options,
@@ -26,7 +27,6 @@ from discover_orch.cli.options import (
     wait_option,
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
-from discover_orch.cli.whole_number import WholeNumber
 from discover_orch.config.executor import WORDS, executor_hint, is_executor
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.discovery.tree import NOT_SCANNED

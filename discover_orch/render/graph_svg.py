@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from discover_orch.discovery.registry import Registry
+from discover_orch.render.graph import graph_document
 from discover_orch.render.graph_picture import Node, Picture, build_picture
 from discover_orch.render.layout import Box, Layout, Place, lay_out
 from discover_orch.render.markup import clean_word, escape, fit, number, text_width, tip
 from discover_orch.render.style import count
+from discover_orch.staleness.reasons import Freshness
 
 #: The widest label, in pixels; the space beside it; and the heights of boxes.
 WIDEST, MARGIN, TOOL_HEIGHT, DATA_HEIGHT = 190.0, 12.0, 30.0, 24.0
@@ -69,6 +72,13 @@ def graph_svg(
     """The SVG of a `graph_document`; what a tool of it may also have is said at `build_picture`. With `is_inside` it
     has no style of its own: the page has `STYLE`, the colours, and for each stage a place with its key as id."""
     return picture_svg(build_picture(document), title=title, is_inside=is_inside)
+
+
+def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> str:
+    """How a project looks in a notebook: its graph below one line. `freshness` is that of the tools, by module."""
+    document = graph_document(registry, registry.order, freshness)
+    total = count(len(registry.tools), "tool")
+    return f"<div>{escape(root)}: {total}</div>{graph_svg(document)}"
 
 
 def picture_svg(picture: Picture, *, title: str = "Pipeline", is_inside: bool = False) -> str:

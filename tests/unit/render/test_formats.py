@@ -33,8 +33,8 @@ from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
+from discover_orch.render.graph_svg import project_html
 from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
-from discover_orch.render.notebook import project_html
 from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, TableNames
 from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import TraceOutput
