@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ _TYPES: Sequence[tuple[type, str]] = (
     (datetime.timedelta, "interval"),
     (uuid.UUID, "uuid"),
 )
+_DRIVERS = ("sqlite3", "psycopg", "duckdb")
 #: What SQLite can hold, beside what `_plain` makes a text of.
 _SQLITE_VALUES = (int, float, str, bytes, bytearray, memoryview, type(None))
 Rows = Iterable[Mapping[str, object]] | DataFrame
@@ -38,12 +38,12 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     """
     columns, values = _read(name, rows)
     driver = find_driver_connection(conn)
-    module = type(driver).__module__.lstrip("_").partition(".")[0]
-    is_sqlite = isinstance(driver, sqlite3.Connection)
+    tops = {one.__module__.lstrip("_").partition(".")[0] for one in type(driver).__mro__}
+    module = next((one for one in _DRIVERS if one in tops), "")
     # A cursor of DuckDB is another connection, with transactions of its own.
     cursor = driver if module == "duckdb" else driver.cursor()
     quoted = ".".join(_quote(part) for part in name.split("."))
-    if _exists(cursor, quoted, is_sqlite=is_sqlite):
+    if _exists(cursor, quoted, module):
         cursor.execute(f"DELETE FROM {quoted}")
     elif not columns:
         raise _error(f"{name} has no rows, so its columns are not known", "create the table first")
@@ -57,7 +57,7 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
         mark = "%s" if module == "psycopg" else "?"
         listed = ", ".join(map(_quote, columns))
         marks = ", ".join([mark] * len(columns))
-        if is_sqlite:
+        if module == "sqlite3":
             values = [tuple(map(_plain, row)) for row in values]
             _refuse_unknown(name, columns, values)
         cursor.executemany(f"INSERT INTO {quoted} ({listed}) VALUES ({marks})", values)
@@ -111,15 +111,23 @@ def _python_value(value: Any) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def _exists(cursor: Any, quoted: str, *, is_sqlite: bool) -> bool:
-    """Asked without a statement that fails, which would end a transaction of PostgreSQL."""
-    if is_sqlite:
+def _exists(cursor: Any, quoted: str, module: str) -> bool:
+    """Whether the database finds this table where it would look for it. Asked without a statement that fails, which
+    would end a transaction of PostgreSQL and DuckDB."""
+    if module == "sqlite3":
         return bool(cursor.execute(f"PRAGMA table_info({quoted.rpartition('.')[2]})").fetchall())
+    if module == "psycopg":
+        cursor.execute("SELECT to_regclass(%s)", (quoted,))
+        return cursor.fetchone()[0] is not None
     *schema, table = [part.strip('"').replace('""', '"') for part in quoted.split(".")]
     cursor.execute("SELECT table_schema, table_name FROM information_schema.tables")
-    return any(
-        row[1] == table and (not schema or row[0] == schema[-1]) for row in cursor.fetchall()
-    )
+    found = [one for one, name in cursor.fetchall() if name.lower() == table.lower()]
+    if schema:
+        return schema[-1] in found
+    if module == "duckdb":
+        cursor.execute("SELECT unnest(current_schemas(true))")
+        found = [one for (one,) in cursor.fetchall() if one in found]
+    return bool(found)
 
 
 def _type_of(values: Sequence[tuple[object, ...]], place: int, module: str) -> str:

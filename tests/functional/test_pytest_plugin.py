@@ -356,6 +356,9 @@ def check_driver(pytester: pytest.Pytester, conf: str, connect: Callable[[], Any
     connection = connect()
     connection.execute("CREATE TABLE kept (id int)")
     connection.execute("INSERT INTO kept VALUES (1)")
+    # The database does not find this one by its name alone.
+    connection.execute("CREATE SCHEMA elsewhere")
+    connection.execute("CREATE TABLE elsewhere.source (other int)")
     connection.commit()
     connection.close()
     ini = "[pytest]\norch_database = configured\n"
@@ -363,10 +366,8 @@ def check_driver(pytester: pytest.Pytester, conf: str, connect: Callable[[], Any
     run_tests(pytester, TYPED).assert_outcomes(passed=1)
     connection = connect()
     assert connection.execute("SELECT id FROM kept").fetchall() == [(1,)]
-    tables = (
-        "SELECT count(*) FROM information_schema.tables WHERE table_name IN ('source', 'copied')"
-    )
-    assert connection.execute(tables).fetchone() == (0,)
+    tables = "SELECT table_schema FROM information_schema.tables WHERE table_name IN ('source', 'copied')"
+    assert connection.execute(tables).fetchall() == [("elsewhere",)]
     connection.close()
 
 
