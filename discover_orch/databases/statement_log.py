@@ -176,6 +176,9 @@ class StatementLog(TableLog):
             others = [path for name, path in self._before.attached.items() if path and name != main]
             self.attached = tuple(map(os.path.realpath, others))
 
+    def may_have_set(self) -> bool:
+        return self._has_unknown or not all(map(_DATA.match, self._counts))
+
     def resolve(self) -> None:
         if not self._counts and not self._method_effects and not self._has_unknown:
             return

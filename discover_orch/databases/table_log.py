@@ -86,6 +86,10 @@ class TableLog:
         Asked between two steps."""
         return None
 
+    def may_have_set(self) -> bool:
+        """Whether a statement of the step may have changed a setting of the connection."""
+        return True
+
     def find_copies(self) -> list[str]:
         """The absolute paths of files into which a statement of the step has copied a database."""
         return []

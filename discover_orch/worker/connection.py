@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
 from discover_orch.databases.transactions import (
     ENDED_NOTE,
@@ -56,6 +57,8 @@ class ToolConnection:
         self._observer = observer
         self._is_interrupted = is_interrupted
         self.transaction: Transaction | None = None
+        self._settings: ConnectionSettings | None = None
+        self._is_used = False  # since its settings were restored
         self.tables: TableLog | None = None
         self.file = ""
         self.may_have_kept_writes = False
@@ -73,6 +76,7 @@ class ToolConnection:
         self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
+        self._settings = ConnectionSettings(conn) if conn is not None else None
         if not self.transaction.can_roll_back():
             self._warn_once(
                 f"conn is {_article(type(conn).__name__)}, which has no commit() and rollback(): what a tool writes "
@@ -171,7 +175,7 @@ class ToolConnection:
                 self._begin_in_run(is_part=mode == "run")
             else:
                 self.transaction.begin()
-            self._is_begun = True
+            self._is_begun = self._is_used = True
             if self.tables is not None:
                 self.tables.defers_commits = self.transaction.defers_commits
 
@@ -282,11 +286,17 @@ class ToolConnection:
         return self.tables is None or self.tables.has_written or self.tables.may_have_committed
 
     def restore_connection(self) -> None:
+        """What the tool has set or left on the connection is gone for the next one."""
+        if self._settings is not None and self._is_used:
+            self._is_used = False
+            self._settings.restore(may_be_set=self.tables is None or self.tables.may_have_set())
         if self.transaction is not None:
             self.transaction.restore_connection()
 
-    def note_setup_writes(self) -> None:
-        """Writes of a resource that has just been opened stay, whatever becomes of the step."""
+    def note_setup(self) -> None:
+        """What a resource that has just been opened has written and set stays, whatever becomes of the step."""
+        if self._settings is not None:
+            self._settings.note()
         self.may_have_kept_writes |= self.tables is not None and bool(
             self.tables.peek().tables_written
         )

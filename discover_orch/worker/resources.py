@@ -293,7 +293,7 @@ class Resources:
             self._connection.end(keep=False)
             raise
         self._connection.end(keep=True)
-        self._connection.note_setup_writes()
+        self._connection.note_setup()
         return value
 
     def _open_connection(self) -> Any:
