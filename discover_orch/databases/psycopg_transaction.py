@@ -17,10 +17,11 @@ from discover_orch.databases.psycopg_connection import (
     IDLE,
     INERROR,
     INTRANS,
+    DeferringConnection,
     State,
     find_deferring_class,
+    wrap_cursors,
 )
-from discover_orch.databases.psycopg_cursors import wrap_methods
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ FAILED = (
     "continued after a failed statement, so PostgreSQL discards all its writes; "
     "put statements that may fail in a block `with conn.transaction():`"
 )
-
-UNSEEN_END = "ended orch's transaction in a way that orch does not recognise: what it had written until then stays"
+ENDED = "ended orch's transaction with a statement: what it had written until then may stay"
 
 
 class PsycopgTransaction(DriverTransaction):
@@ -47,19 +47,18 @@ class PsycopgTransaction(DriverTransaction):
 
     def __init__(self, conn: Any, inner: Any) -> None:
         super().__init__(conn, inner)
-        wrap_methods()
+        wrap_cursors()
         self._class: type = type(inner)
-        self._is_used = False
-        self._temporary: set[bytes] = set()  # tables that existed before the tool
+        self._temporary: set[bytes] | None = None  # tables that existed before the tool
 
     def begin(self) -> None:
-        conn, self._is_used = self._inner, False
+        conn = self._inner
         if conn.closed or is_autocommit(conn) or not _has_savepoints(conn):
             return
         self._temporary = self._find_temporary()
         self.defers_commits = True
         conn.orch_state = State()
-        conn.orch_state.is_open = conn.pgconn.transaction_status in (INTRANS, INERROR)
+        conn.orch_state.is_open = conn.info.transaction_status != IDLE
         conn.__class__ = find_deferring_class(self._class)
 
     def end(self, keep: bool) -> list[str]:
@@ -67,21 +66,13 @@ class PsycopgTransaction(DriverTransaction):
             return super().end(keep)
         conn, state = self._inner, self._inner.orch_state
         lost = self._find_loss() if keep else ""
-        if keep and not lost and conn.pgconn.transaction_status == INERROR:
-            conn.orch_run(conn._orch_begin(b"BEGIN"))  # returns to the savepoint
         conn.__class__, self.defers_commits = self._class, False
         del conn.orch_state
-        self._is_used = state.is_used
-        if state.is_closed:
-            conn._num_transactions = 0  # blocks that the tool entered afterwards failed
         try:
             self._finish(keep and not lost)
         finally:
             if state.is_closed:
                 conn.close()
-            elif not conn.closed:
-                with suppress(psycopg.Error):
-                    conn.autocommit = False
         if lost:
             raise WritesLost(lost)
         if conn.closed:
@@ -92,26 +83,20 @@ class PsycopgTransaction(DriverTransaction):
         return self.defers_commits
 
     def keep_open(self) -> None:
-        conn, state = self._inner, self._inner.orch_state
+        conn = self._inner
         if lost := self._find_loss():
             raise WritesLost(lost)
-        if conn.pgconn.transaction_status == INERROR:
-            conn.orch_run(conn._orch_begin(b"BEGIN"))  # returns to the savepoint
-        gone = self._find_temporary() - self._temporary if state.is_used else ()
-        for table in gone:
-            self._execute(b"DROP " + table + b" CASCADE")
-        # The savepoint is to stand behind this.
-        state.is_open |= bool(gone) and conn.pgconn.transaction_status == INTRANS
+        self._drop_temporary_tables()
         if self.conn is not conn:
             self.conn.commit()
-        conn.commit()
-        conn.autocommit = False
+        DeferringConnection.commit(conn)
+        conn.orch_state.autocommit = False
 
     def may_have_kept_writes(self) -> bool:
         if not self.defers_commits:
             return super().may_have_kept_writes()
         state = self._inner.orch_state
-        return bool(state.ran_outside or self._has_ended(state))
+        return bool(state.ran_outside or state.has_ended)
 
     def has_lost_writes_by_closing(self) -> bool:
         if not self.defers_commits:
@@ -129,25 +114,19 @@ class PsycopgTransaction(DriverTransaction):
     def _find_loss(self) -> str:
         """Why what the tool wrote cannot be committed, or ""."""
         conn, state = self._inner, self._inner.orch_state
-        status = conn.pgconn.transaction_status
         if conn.broken:
             return "lost its connection to the database, and with it everything it wrote"
-        if status == INERROR and state.is_open:
-            return FAILED
-        if self._has_ended(state):
-            return UNSEEN_END
-        return ""
-
-    def _has_ended(self, state: State) -> bool:
-        is_gone = state.has_commits and self._inner.pgconn.transaction_status == IDLE
-        return state.has_ended or is_gone
+        status = conn.info.transaction_status
+        if state.has_ended or (state.has_savepoint and status == IDLE):
+            return ENDED
+        return FAILED if status == INERROR else ""
 
     def _finish(self, keep: bool) -> None:
         """Commit or roll back, really."""
         conn = self._inner
         try:
             if keep and self.add_record is not None:
-                if conn.pgconn.transaction_status == IDLE:
+                if conn.info.transaction_status == IDLE:
                     self._execute(b"BEGIN")
                 self.add_record()
             if self.conn is not conn and not self.conn.closed:
@@ -160,22 +139,25 @@ class PsycopgTransaction(DriverTransaction):
             conn.close()  # then the server rolls back
 
     def restore_connection(self) -> None:
-        is_used, self._is_used = self._is_used, False
-        if not is_used or self._inner.closed:
-            return
-        with suppress(psycopg.Error):
-            for table in self._find_temporary() - self._temporary:
-                self._execute(b"DROP " + table + b" CASCADE")
+        if self._temporary is not None and not self._inner.closed:
+            with suppress(psycopg.Error):
+                self._drop_temporary_tables()
+        self._temporary = None
+
+    def _drop_temporary_tables(self) -> None:
+        for table in self._find_temporary() - (self._temporary or set()):
+            self._execute(b"DROP " + table + b" CASCADE")
 
     def _find_temporary(self) -> set[bytes]:
-        if self._inner.pgconn.transaction_status not in (IDLE, INTRANS):
+        if self._inner.info.transaction_status not in (IDLE, INTRANS):
             return set()
         result = self._execute(TEMPORARY_TABLES)
         return {result.get_value(row, 0) for row in range(result.ntuples)}
 
     def _execute(self, command: bytes) -> Any:
+        """Without psycopg, which would begin a transaction."""
         with self._inner.lock:
-            return self._inner.wait(self._inner._exec_command(command))
+            return self._inner.pgconn.exec_(command)
 
 
 def _has_savepoints(conn: Any) -> bool:

@@ -105,7 +105,7 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
             "another transaction has the lock; what a tool writes on conn is locked until the tool ends, "
             "also for a second connection of its own"
         )
-    if code in NEEDS_NO_TRANSACTION:
+    if code in NEEDS_NO_TRANSACTION or "in transaction status INTRANS" in str(error):
         return (
             "orch keeps one transaction open from the tool's first write to its end: do this "
             'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'

@@ -55,8 +55,6 @@ def tables(url: str) -> list[Any]:
 
 WAYS = {
     "commit()": "conn.execute('insert into kept values (1)'); conn.commit()",
-    "COMMIT": "conn.execute('insert into kept values (1)'); conn.execute('COMMIT')",
-    "one text": "conn.execute('begin; insert into kept values (1); commit; select 1')",
     "block": "with conn.transaction():\n    conn.execute('insert into kept values (1)')",
     "blocks": "with conn.transaction(), conn.transaction():\n    conn.execute('insert into kept values (1)')",
     "autocommit": "conn.autocommit = True\nconn.execute('insert into kept values (1)')",
@@ -219,26 +217,47 @@ def test_what_one_transaction_cannot_do_is_an_error_that_names_the_way_out(
 
 
 @pytest.mark.parametrize(
-    ("line", "left"),
+    ("line", "message", "left"),
     [
-        ("/* /* nested */ */ commit", [0]),
-        ("do $$ begin insert into kept values (2); commit; end $$", [0]),
-        ("create function f() returns int begin atomic select 1; end; commit", [0, 1]),
+        ("conn.execute('COMMIT')", "call conn.commit()", [0]),
+        ("conn.execute(b'select 1; /* /* nested */ */ rollback and chain')", "call conn.commit()", [0]),
+        ("conn.cursor().executemany('commit', [()])", "call conn.commit()", [0]),
+        ("conn.execute('do $$ begin commit; end $$')", "invalid transaction termination", [0]),
+        ("conn.execute('create function f() returns int begin atomic select 1; end; commit')", "has ended orch's transaction", [0, 1]),
     ],
-)
-def test_no_commit_is_hidden_from_orch(
-    project: Project, run: Callable[..., Answer], postgres: str, line: str, left: list[int]
-) -> None:
-    """It is deferred, or refused by PostgreSQL, or fails the tool."""
-    body = ("conn.execute('insert into kept values (1)')", f"conn.execute({line!r})", FAILS)
-    root = project({"orchconf.py": PSYCOPG, "src/a.py": tool(*body)})
+)  # fmt: skip
+def test_a_commit_as_text_fails_the_tool(
+    project: Project, run: Callable[..., Answer], postgres: str, line: str, message: str, left: list[int]
+) -> None:  # fmt: skip
+    """One that orch cannot see in the text has happened, and fails the tool too."""
+    body = f"""
+conn.execute('insert into kept values (1)')
+try:
+    {line}
+finally:
+    conn.execute('insert into kept values (2)')
+"""
+    project({"orchconf.py": PSYCOPG, "src/a.py": tool(body)})
     answer = run("run")
     assert answer.code == 1
-    assert rows(postgres) == left
-    is_seen = left == [0]
-    assert is_seen or "does not recognise" in " ".join(answer.out.split())
-    (root / "src" / "a.py").write_text(tool(*body[:2]))
-    assert (run("run").code == 0) == line.startswith("/*")
+    assert message in " ".join(answer.out.split())
+    assert rows(postgres)[: len(left)] == left
+    assert 2 not in rows(postgres)
+
+
+def test_nothing_leaves_the_transaction_before_the_tool_has_succeeded(
+    project: Project, run: Callable[..., Answer], postgres: str
+) -> None:
+    notifies = "conn.execute('notify news'); conn.commit()"
+    root = project({"orchconf.py": PSYCOPG, "src/a.py": tool(notifies, FAILS)})
+    with psycopg.connect(postgres, autocommit=True) as listener:
+        listener.execute("listen news")
+        assert run("run").code == 1
+        assert [*listener.notifies(timeout=0)] == []
+        (root / "src" / "a.py").write_text(tool(notifies))
+        assert run("run").code == 0
+        listener.execute("select 1")
+        assert [one.channel for one in listener.notifies(timeout=5, stop_after=1)] == ["news"]
 
 
 def test_a_constraint_that_is_deferred_fails_the_tool_at_its_end(
