@@ -8,8 +8,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.permissions import bound_by_permissions
-from tests.support.remembered import change, copy_sample, ran, reasons
-from tests.support.running import running
+from tests.support.remembered import copy_sample, reasons
 
 ALARM = 'open("AWAKE", "w").close()\n'
 
@@ -19,20 +18,6 @@ def sample(tmp_path: Path, orch: Orch) -> Path:
     root = copy_sample(tmp_path / "project")
     assert orch("run", "-q").code == 0
     return root
-
-
-def test_a_change_that_makes_no_difference_is_accepted(sample: Path, orch: Orch) -> None:
-    change(sample / "src" / "pipeline" / "parse.py", "SPECIES = {", 'NOTE = "x"\nSPECIES = {')
-    assert list(reasons(orch)) == ["parse", "enrich", "summarize", "render"]
-    answer = orch("accept", "parse")
-    assert (answer.code, answer.out, answer.err) == (0, "accepted as fresh: parse\n", "")
-    assert reasons(orch) == {}
-    assert ran(orch("run", "--changed", "--json")) == []
-    assert len(orch("history", "--json").json["runs"]) == 1
-    assert "accepted" in orch("status", "parse").out
-    # What comes later is compared with what was accepted.
-    change(sample / "src" / "pipeline" / "parse.py", 'NOTE = "x"\n', "")
-    assert reasons(orch)["parse"] == ["src/pipeline/parse.py changed"]
 
 
 def test_files_parameters_and_tables_are_accepted_too(sample: Path, orch: Orch) -> None:
@@ -92,40 +77,6 @@ def test_nothing_of_the_users_is_imported(project: Project, orch: Orch) -> None:
     )
     assert orch("accept", "a").code == 0
     assert not (root / "AWAKE").exists()
-
-
-def test_it_needs_targets_and_right_ones(project: Project, orch: Orch) -> None:
-    project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(*, n: int = 0): pass\n"})
-    answer = orch("accept")
-    assert answer.code == 2
-    assert "orch accept full accepts all tools" in answer.err
-    assert orch("accept", "nope").code == 2
-    assert orch("accept", "a", "--n", "x").code == 2
-    assert orch("accept", "a", "--exclude", "a").code == 5
-    assert list(reasons(orch)) == ["a"]
-
-
-def test_it_is_refused_while_a_run_is_going_on(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "src/a.py": """
-                import os, time
-                STAGE = "s"
-                def run():
-                    print("running", flush=True)
-                    while not os.path.exists("go"):
-                        time.sleep(0.01)
-                """,
-        }
-    )
-    with running(root, "run") as run:
-        run.wait_for("running")
-        answer = orch("accept", "a")
-        assert answer.code == 2
-        assert "another run is in progress" in answer.err
-        (root / "go").touch()
-        assert run.wait() == 0
 
 
 def test_where_nothing_can_be_kept_it_says_so(project: Project, orch: Orch) -> None:

@@ -28,21 +28,6 @@ PIPELINE = {
 }
 
 
-def test_orch_alone_is_help(project: Project, orch: Orch) -> None:
-    project({})
-    answer = orch()
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out == orch("--help").out
-    for word in ("Usage: orch", "run ", "list ", "graph ", "check ", "Exit codes:"):
-        assert word in answer.out
-    assert "..." not in answer.out.split("Commands:")[1], "no sentence is cut off"
-
-
-def test_version(project: Project, orch: Orch) -> None:
-    project({})
-    assert orch("--version").out == f"orch {discover_orch.__version__}\n"
-
-
 def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Orch) -> None:
     project({})
     rows = dict(line.split(maxsplit=1) for line in orch("--version", "-v").out.splitlines())
@@ -84,75 +69,9 @@ def test_a_topic_fits_a_narrow_screen_and_loses_no_word(
     assert narrow.split() == TOPICS[topic][1]().split()
 
 
-def test_run_help_shows_the_parameters_of_exactly_the_selected_tools(
-    project: Project, orch: Orch
-) -> None:
-    project(PIPELINE)
-    answer = orch("run", "ingest", "--help")
-    assert answer.code == 0
-    text = " ".join(answer.out.split())
-    for said in (
-        "Parameters of fetch:",
-        "--source STR where the rows come from [required]",
-        "--limit INT how many [default: 10]",
-        "-p verbose=VALUE [default: false]",
-        "--token STR [default: ***]",
-        "Parameters of parse:",
-        "--kind STR ... (can be given several times)",
-        "-p KEY=VALUE any other value, for **kwargs",
-    ):
-        assert said in text
-    assert "draw" not in answer.out
-    assert "--wide/--no-wide" in orch("run", "--help", "draw").out
-    assert "Parameters of draw" in orch("run", "-h").out
-
-
-def test_help_shows_a_default_as_one_would_type_it(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                from datetime import date, datetime
-                from decimal import Decimal
-                from pathlib import Path
-                STAGE = "s"
-                def run(
-                    *, rate: Decimal = Decimal("1.0"), to: Path = Path("out/x"), day: date = date(2024, 1, 2),
-                    at: datetime = datetime(2024, 1, 2, 12), dry: bool = True, name: str = "two words",
-                    empty: str = "", many: list[int] = [1, 2], none: list[str] = [], now: date = date.today(),
-                ): ...
-            """
-        }
-    )
-    text = " ".join(orch("run", "a", "--help").out.split())
-    for shown in (
-        "--rate DECIMAL [default: 1.0]",
-        "--to PATH [default: out/x]",
-        "--day DATE [default: 2024-01-02]",
-        "--at DATETIME [default: 2024-01-02T12:00:00]",
-        "--dry/--no-dry [default: --dry]",
-        "--name STR [default: two words]",
-        "--empty STR [default: '']",
-        "--many INT ... (can be given several times) [default: 1, 2]",
-        "--none STR ... (can be given several times) --now DATE [default: date.today()]",
-    ):
-        assert shown in text, text
-    assert "     rate = 1.0  default\n" in orch("run", "-n", "-v").out
-
-
 @pytest.mark.parametrize("width", ["40", "80", "200"])
 def test_help_fits_its_terminal(width: str, project: Project, orch: Orch) -> None:
     project(PIPELINE)
     for words in (("--help",), ("run", "--help")):
         lines = orch(*words, env={"COLUMNS": width}).out.splitlines()
         assert max(map(len, lines)) <= max(int(width), 80)
-
-
-def test_help_is_there_in_a_project_that_is_broken(project: Project, orch: Orch) -> None:
-    project({**PIPELINE, "src/broken.py": "STAGE = 'ingest'\n("})
-    for words in ((), ("ingest",), ("nope",), ("draw",)):
-        assert orch("run", *words, "--help").code == 0, words
-    project({"orch.toml": "stages = ["})
-    for command in ("run", "list", "graph", "check"):
-        answer = orch(command, "--help")
-        assert (answer.code, answer.err) == (0, ""), command
-        assert f"Usage: orch {command}" in answer.out

@@ -18,31 +18,6 @@ def root(project: Project) -> Path:
     return project({"orch.toml": "", "src/fetch.py": TOOL, "src/parse.py": TOOL})
 
 
-def test_the_latest_run_in_which_the_tool_was_started_is_shown(root: Path, orch: Orch) -> None:
-    whole_run(root, logs={"fetch": "first\n", "parse": "its own\n"})
-    whole_run(root, logs={"fetch": "second\n"}, ends={"parse": {"status": "blocked"}})
-    answer = orch("logs", "fetch")
-    assert (answer.code, answer.out) == (0, "second\n")
-    assert answer.err == "run 2, 2026-11-24 14:03: fetch passed\n"
-    assert orch("logs", "parse").out == "its own\n"
-    assert orch("logs", "fetch", "--run", "1").out == "first\n"
-
-
-@pytest.mark.parametrize("word", ["fetch", "src.fetch", "src/fetch.py", "tool:fetch", "fetc*"])
-def test_a_tool_is_named_as_any_target_is(root: Path, orch: Orch, word: str) -> None:
-    whole_run(root, logs={"fetch": "text\n"})
-    assert orch("logs", word).out == "text\n"
-
-
-def test_the_number_of_a_run_in_place_of_a_tool_is_explained(root: Path, orch: Orch) -> None:
-    whole_run(root, logs={"fetch": "text\n"})
-    answer = orch("logs", "1")
-    assert answer.code == 2
-    assert 'error: "1" is not a tool' in answer.err
-    hint = "orch history 1 shows that run; orch logs TOOL --run 1 shows a tool in it"
-    assert hint in " ".join(answer.err.split())
-
-
 def test_a_tool_goes_before_a_stage_of_its_name(project: Project, orch: Orch) -> None:
     root = project({"orch.toml": "", "src/ingest.py": TOOL, "src/fetch.py": TOOL})
     whole_run(root, ("ingest", "fetch"), logs={"ingest": "text\n"})
@@ -65,31 +40,6 @@ def test_a_long_log_is_whole(root: Path, orch: Orch) -> None:
     assert orch("logs", "fetch", "--color", "always").out == text
 
 
-def test_json_says_where_the_log_is(root: Path, orch: Orch) -> None:
-    whole_run(root, logs={"fetch": "text\n"})
-    assert orch("logs", "fetch", "--json").json == {
-        "version": 1,
-        "run": "1",
-        "started": "2026-11-24T14:03:22+01:00",
-        "name": "fetch",
-        "module": "src.fetch",
-        "status": "passed",
-        "text": "text\n",
-        "path": ".orch/runs/1/logs/src.fetch.log",
-        "traceback": "",
-    }
-    assert (root / ".orch/runs/1/logs/src.fetch.log").read_text() == "text\n"
-
-
-def test_a_tool_that_printed_nothing_says_so(root: Path, orch: Orch) -> None:
-    whole_run(root)
-    answer = orch("logs", "fetch")
-    assert (answer.code, answer.out) == (0, "")
-    assert answer.err == "run 1, 2026-11-24 14:03: fetch passed (no output recorded)\n"
-    document = orch("logs", "fetch", "--json").json
-    assert (document["text"], document["path"]) == ("", None)
-
-
 def test_a_tool_that_was_killed_has_what_it_printed(root: Path, orch: Orch) -> None:
     journal = begin_run(str(root))
     journal.write(started("1", pid=NOBODY, process=None))
@@ -99,39 +49,6 @@ def test_a_tool_that_was_killed_has_what_it_printed(root: Path, orch: Orch) -> N
     assert answer.out == "as far as"
     assert answer.err == "run 1, 2026-11-24 14:03: fetch unknown\n"
     journal.close()
-
-
-def test_a_tool_that_never_ran_is_refused(root: Path, orch: Orch) -> None:
-    answer = orch("logs", "fetch")
-    assert (answer.code, answer.out) == (2, "")
-    assert "no recorded run has started fetch" in answer.err
-    whole_run(root, ends={"parse": {"status": "not_run"}})
-    answer = orch("logs", "parse", "--run", "1")
-    assert answer.code == 2
-    assert "parse was not started in run 1" in answer.err
-
-
-def test_an_unknown_word_is_refused_with_the_nearest(root: Path, orch: Orch) -> None:
-    whole_run(root)
-    answer = orch("logs", "fetsh")
-    assert answer.code == 2
-    assert 'did you mean "fetch"?' in answer.err
-    assert orch("logs", "fetch", "--run", "9").code == 2
-    assert orch("logs").code == 2
-
-
-def test_several_tools_are_refused_by_their_names(root: Path, orch: Orch) -> None:
-    whole_run(root)
-    answer = orch("logs", "ingest")
-    assert answer.code == 2
-    assert "fetch, parse" in answer.err
-
-
-@pytest.mark.parametrize("word", ["gone", "src.gone"])
-def test_a_tool_that_is_gone_can_still_be_shown(root: Path, orch: Orch, word: str) -> None:
-    whole_run(root, ("fetch", "gone"), logs={"gone": "text\n"})
-    whole_run(root)
-    assert orch("logs", word).out == "text\n"
 
 
 def test_a_broken_project_hides_no_log(project: Project, orch: Orch) -> None:

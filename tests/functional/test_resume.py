@@ -14,6 +14,7 @@ from tests.support.remembered import memory_files, ran, reasons
 from tests.support.running import running
 
 SECRET = "open-sesame-4711"
+
 #: Fails as long as there is a folder of its name, and tells what it was given.
 TOOL = """
     import os
@@ -23,6 +24,7 @@ TOOL = """
         assert not os.path.isdir("bad/" + __name__.rpartition(".")[2])
         return {{"since": since, "limit": limit, "wide": wide}}
     """
+
 FIVE = {
     "orch.toml": "",
     **{f"src/t{n}.py": TOOL.format(after=f'"t{n - 1}"' if n > 1 else "()") for n in range(1, 6)},
@@ -38,119 +40,6 @@ def metrics(answer: Answer) -> dict[str, object]:
 def five(project: Project) -> Path:
     """Five tools in a row, of which the third fails."""
     return project({**FIVE, "bad/t3/": ""})
-
-
-def test_it_goes_on_after_what_passed_with_the_same_parameters(five: Path, orch: Orch) -> None:
-    first = orch("run", "--since", "2024", "-p", "t5.limit=7", "--wide")
-    assert first.code == 1
-    assert "  resume with: orch run --resume\n" in first.out
-    os.rmdir(five / "bad" / "t3")
-    answer = orch("run", "--resume")
-    assert answer.code == 0, answer.text
-    assert "resuming run 1 (failed): 2 tools passed\n" in answer.out
-    assert "running 3 tools: t3, t4, t5\n" in answer.out
-    assert reasons(orch, "--since", "2024", "-p", "t5.limit=7", "--wide") == {}
-    run = orch("history", "2", "--json").json["runs"][0]
-    assert [tool["name"] for tool in run["tools"]] == ["t3", "t4", "t5"]
-    assert run["tools"][0]["metrics"] == {"since": "2024", "limit": 0, "wide": True}
-    assert run["tools"][2]["metrics"] == {"since": "2024", "limit": 7, "wide": True}
-    assert "nothing to resume" in orch("run", "--resume").out
-
-
-def test_a_parameter_given_again_overrides(five: Path, orch: Orch) -> None:
-    assert orch("run", "--since", "2024", "--limit", "1").code == 1
-    os.rmdir(five / "bad" / "t3")
-    answer = orch("run", "--resume", "--json", "--limit", "2", "-p", "t5.since=2025")
-    assert answer.code == 0, answer.text
-    # What passed had another limit: it is stale by now, and runs again.
-    assert ran(answer) == ["t1", "t2", "t3", "t4", "t5"]
-    assert metrics(answer)["t3"] == {"since": "2024", "limit": 2, "wide": False}
-    assert metrics(answer)["t5"] == {"since": "2025", "limit": 2, "wide": False}
-
-
-def test_what_passed_and_is_stale_by_now_is_run_again_and_named(five: Path, orch: Orch) -> None:
-    assert orch("run").code == 1
-    os.rmdir(five / "bad" / "t3")
-    text = (five / "src" / "t2.py").read_text()
-    (five / "src" / "t2.py").write_text(text + "\nX = 1\n")
-    answer = orch("run", "--resume")
-    assert answer.code == 0, answer.text
-    said = answer.out.replace("\n", " ")
-    assert "resuming run 1 (failed): 2 tools passed" in said
-    assert "stale again: t2 (src/t2.py changed)" in said
-    assert "running 4 tools: t2, t3, t4, t5" in said
-
-
-def test_a_run_by_its_id(five: Path, orch: Orch) -> None:
-    assert orch("run", "--since", "1").code == 1
-    assert orch("run", "--since", "2").code == 1
-    assert orch("run", "t1").code == 0
-    os.rmdir(five / "bad" / "t3")
-    answer = orch("run", "--resume", "1", "--json")
-    assert answer.code == 0, answer.text
-    # Runs 2 and 3 had other parameters: what passed in run 1 is stale.
-    assert metrics(answer)["t5"] == {"since": "1", "limit": 0, "wide": False}
-    # The tools that run 2 left have run since. It is resumed only by its number.
-    assert "nothing to resume" in orch("run", "--resume").out
-    again = orch("run", "--resume", "2", "--json")
-    assert again.events[0]["event"] == "run_started"
-    assert metrics(again)["t5"] == {"since": "2", "limit": 0, "wide": False}
-
-
-def test_nothing_to_resume_is_said_and_well(five: Path, orch: Orch) -> None:
-    os.rmdir(five / "bad" / "t3")
-    assert orch("run").code == 0
-    for flags in ((), ("--json",), ("-n",), ("-n", "--json")):
-        answer = orch("run", "--resume", *flags)
-        assert (answer.code, answer.err) == (0, "")
-        if flags == ("--json",):
-            assert [one["event"] for one in answer.events] == ["run_started", "run_finished"]
-            assert answer.events[-1]["exit_code"] == 0
-        elif "--json" in flags:
-            assert answer.json["tools"] == []
-        else:
-            assert answer.out.startswith("nothing to resume")
-    assert len(orch("history", "--json").json["runs"]) == 1
-
-
-def test_it_takes_no_targets(five: Path, orch: Orch) -> None:
-    assert orch("run").code == 1
-    for words in (("t3", "--resume"), ("--exclude", "t3", "--resume"), ("--changed", "--resume")):
-        answer = orch("run", *words)
-        assert answer.code == 2, answer.text
-        assert "hint: " in answer.err
-    assert len(orch("history", "--json").json["runs"]) == 1
-
-
-def test_a_dry_run_shows_what_a_resume_would_run(five: Path, orch: Orch) -> None:
-    assert orch("run", "--since", "2024").code == 1
-    answer = orch("run", "--resume", "-n")
-    assert answer.code == 0, answer.text
-    assert "would run 3 tools, in this order:\n" in answer.out
-    assert "failed in run 1" in answer.out
-    assert answer.out.count("blocked in run 1") == 2
-    document = orch("run", "--resume", "-n", "--json").json
-    assert [tool["name"] for tool in document["tools"]] == ["t3", "t4", "t5"]
-    assert document["tools"][0]["params"]["since"]["value"] == "2024"
-    assert len(orch("history", "--json").json["runs"]) == 1
-
-
-def test_the_lines_of_json_are_complete(five: Path, orch: Orch) -> None:
-    assert orch("run").code == 1
-    os.rmdir(five / "bad" / "t3")
-    events = orch("run", "--resume", "--json").events
-    assert {**events[0], "time": "now"} == {
-        "event": "run_started",
-        "run": "2",
-        "targets": ["full"],
-        "tools": ["t3", "t4", "t5"],
-        "time": "now",
-    }
-    assert [one["event"] for one in events[1:]] == [
-        *(["tool_started", "tool_finished"] * 3),
-        "run_finished",
-    ]
-    assert events[-1]["counts"] == {"passed": 3}
 
 
 SECRETIVE = {
@@ -213,6 +102,7 @@ WAITS = """
         while not os.path.exists("go"):
             time.sleep(0.01)
     """
+
 INTERRUPTED = {
     "orch.toml": "",
     "src/a.py": "STAGE = 's'\ndef run(conn): conn.execute('create table a (x)')\n",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -19,24 +18,6 @@ SHOW = """
 def show(name: str, stage: str, after: str = "") -> str:
     tag = f"    AFTER = {after}\n" if after else ""
     return tag + SHOW.format(name=name, stage=stage)
-
-
-def test_a_stage_runs_with_the_options_of_its_tools(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/a.py": """
-                from datetime import date
-                STAGE = "s"
-                def run(*, since: date | None = None, limit: int = 5, dry: bool = False):
-                    print(repr(since), repr(limit), repr(dry))
-            """,
-            "src/b.py": show("b", "other"),
-        }
-    )
-    answer = orch("run", "s", "--since", "2024-02-29", "--dry")
-    assert answer.code == 0, answer.text
-    assert "datetime.date(2024, 2, 29) 5 True" in answer.out
-    assert "this is b" not in answer.out
 
 
 def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_typed(
@@ -91,25 +72,6 @@ MAY_FAIL = """
 """
 
 
-def test_what_a_failed_tool_blocks_on_a_guess_is_shown_with_the_reason(
-    project: Project, orch: Orch
-) -> None:
-    """Its reads are known, but nothing is known of what the new tool would have written."""
-    root = project(
-        {
-            "orch.toml": 'stages = ["s", "t"]',
-            "src/a.py": 'STAGE = "s"\ndef run(conn):\n    conn.execute("create table if not exists a (x)")\n',
-            "src/b.py": 'STAGE = "t"\ndef run(conn):\n    conn.execute("select * from a")\n',
-        }
-    )
-    assert orch("run").code == 0
-    (root / "src/new.py").write_text('STAGE = "s"\ndef run():\n    raise ValueError("no")\n')
-    answer = orch("run", "--changed")
-    assert "  blocked by new: b (it is not known what new writes)\n" in answer.out, answer.text
-    (root / "src/b.py").write_text('STAGE = "t"\nAFTER = "new"\ndef run():\n    pass\n')
-    assert "  blocked by new: b\n" in orch("run", "--changed").out
-
-
 def test_a_tool_is_blocked_by_any_failure_until_it_has_been_observed(
     project: Project, orch: Orch
 ) -> None:
@@ -139,39 +101,6 @@ def test_what_a_failure_has_left_out_is_resumed_in_order(project: Project, orch:
     assert orch("status", "--exit-code").code == 0
 
 
-def test_a_run_can_stop_at_the_first_failure(project: Project, orch: Orch) -> None:
-    fails = 'STAGE = "s"\nAFTER = ()\ndef run():\n    raise ValueError("no")\n'
-    project({f"src/{name}.py": fails for name in "abc"})
-    for words in ("-x", "--exitfirst", "--maxfail 1"):
-        answer = orch("run", *words.split())
-        assert answer.code == 1
-        assert answer.out.splitlines()[-1].startswith("1 failed, 2 not run in "), words
-    two = orch("run", "--maxfail", "2")
-    assert two.out.splitlines()[-1].startswith("2 failed, 1 not run in ")
-    assert orch("run").out.splitlines()[-1].startswith("3 failed in ")
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_a_number_of_failures_is_at_least_one(project: Project, orch: Orch, number: str) -> None:
-    project({"src/a.py": show("a", "s")})
-    answer = orch("run", "--maxfail", number)
-    assert answer.code == 2
-    assert "--maxfail" in answer.err
-
-
-def test_after_a_crash_a_new_worker_goes_on(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "src/a.py": 'STAGE = "s"\nAFTER = ()\nimport os\ndef run():\n    os._exit(7)\n',
-            **{f"src/{name}.py": show(name, "s", after="()") for name in "bcd"},
-        }
-    )
-    for output in ("live", "raw"):
-        answer = orch("run", "--output", output)
-        assert answer.out.splitlines()[-1].startswith("1 failed, 3 passed in "), answer.text
-    assert (root / ".orch").exists()
-
-
 @pytest.mark.parametrize("catches", [False, True])
 def test_after_a_tool_that_interrupts_itself_a_new_worker_goes_on(
     project: Project, orch: Orch, catches: bool
@@ -189,33 +118,6 @@ def test_after_a_tool_that_interrupts_itself_a_new_worker_goes_on(
     answer = orch("run")
     assert answer.code == 1
     assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed in "), answer.text
-
-
-def test_a_blocked_tool_is_named_with_what_blocks_it_in_the_events(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "src/a.py": 'STAGE = "s"\ndef run():\n    raise ValueError("no")\n',
-            "src/b.py": show("b", "s", after='"a"'),
-        }
-    )
-    events = [json.loads(line) for line in orch("run", "--json").out.splitlines()]
-    [end] = [one for one in events if one.get("name") == "b"]
-    assert (end["event"], end["status"], end["blocked_by"]) == ("tool_finished", "blocked", "a")
-
-
-def test_an_import_that_wants_another_pythonpath_says_so(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "src/library.py": "",
-            "src/a.py": 'import library\nSTAGE = "s"\ndef run(): pass\n',
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    hint = 'write src.library, or add "src" to pythonpath in the configuration'
-    assert f"hint: library is in src/: {hint}" in answer.out
 
 
 def test_the_first_run_of_many_tools_compiles_tools_and_what_they_may_load_and_no_more(
