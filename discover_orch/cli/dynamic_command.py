@@ -96,7 +96,12 @@ class ToolsCommand(click.Command):
         args: Sequence[str],
     ) -> list[Tool]:
         """The tools that the words on the line select; none if the words are wrong."""
-        parser_ctx = click.Context(self, info_name=ctx.info_name, resilient_parsing=True)
+        parser_ctx = click.Context(
+            self,
+            info_name=ctx.info_name,
+            resilient_parsing=True,
+            help_option_names=ctx.help_option_names,
+        )
         parser_ctx.meta[DYNAMIC] = ctx.meta.get(DYNAMIC, ())
         try:
             values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))

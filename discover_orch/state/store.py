@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from discover_orch.model.json_text import decode
+
 T = TypeVar("T")
 
 FOLDER = ".orch"
@@ -203,12 +205,7 @@ def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
 
 def decode_json(text: bytes, document_type: type[T]) -> T:
     """The value that `encode_json` wrote; raises ValueError or RecursionError for all other texts."""
-    try:
-        document: T = _decoder(document_type).decode(text)  # type: ignore[arg-type]
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:  # also for an escaped surrogate
-        return msgspec.convert(json.loads(text), document_type)
+    document: T = decode(text, _decoder(document_type))  # type: ignore[arg-type]
     return document
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.json_text import decode
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import ParamType
@@ -304,13 +305,13 @@ def encode_message(message: Message) -> bytes:
 
 def decode_order(line: bytes) -> Order:
     """The value that `encode_order` wrote; ValueError for any other line."""
-    order: Order = decode_line(line, _order_decoder())
+    order: Order = decode(line, _order_decoder())
     return order
 
 
 def decode_message(line: bytes) -> Message:
     """The value that `encode_message` wrote; ValueError for any other line."""
-    message: Message = decode_line(line, _message_decoder())
+    message: Message = decode(line, _message_decoder())
     return message
 
 
@@ -350,15 +351,3 @@ def _encode_loosely(value: Struct) -> bytes:
 
     row = msgspec.to_builtins(value)
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
-
-
-def decode_line(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
-    """The value that `encode_line` wrote; ValueError for any other line."""
-    try:
-        return decoder.decode(line)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:  # as `_encode_loosely` writes it, or no JSON at all
-        import json
-
-        return msgspec.convert(json.loads(line), decoder.type)

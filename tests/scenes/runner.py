@@ -20,7 +20,7 @@ file contains the word, and `git diff` shows it for review. It does so again aft
 
 A line `...` stands for any lines. JSON (or lines of it) is compared as values: `"..."` stands for any value, a key
 `"..."` for all other keys, a last item `"..."` for all other items. Recording keeps these where they match. Times,
-durations, process ids, the version, the pieces in which output comes and the folder of the project
+durations, process ids, the version, the marks below lines of tracebacks, the pieces in which output comes and the folder of the project
 (`/home/someone/project`) are normalised; nothing else.
 """
 
@@ -58,7 +58,10 @@ VARYING = (
     (re.compile(r"(?<=\bsince )\d\d:\d\d\b"), "12:34"),
     (re.compile(r"(?<=\bpid )\d+|(?<=\bprocess )\d+"), "4711"),
     (re.compile(re.escape(__version__)), "VERSION"),
+    (re.compile(r"(?<=\[OPTIONS\]) COMMAND (?=\[ARGS\])"), " [COMMAND] "),  # click before 8.2
 )
+#: Below a line of a traceback; where it is shown differs from one version of Python to the next.
+MARKED = re.compile(r"^ +[~^]+\n", re.MULTILINE)
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
 SHELL = 'orch() { "$PYTHON" -m discover_orch "$@"; }; python() { "$PYTHON" "$@"; }; '
@@ -212,6 +215,7 @@ def normalise(text: str, home: str) -> str:
         text = re.sub(rf"\b{day}([ T]\d\d:\d\d)?(?=\D|$)", _fixed_time, text)
     for pattern, instead in VARYING:
         text = pattern.sub(instead, text)
+    text = MARKED.sub("", text)
     return re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
 
 

@@ -18,11 +18,11 @@ from msgspec import Struct, field
 
 from discover_orch import __version__
 from discover_orch.execution.supervisor import WorkerEvent
+from discover_orch.model.json_text import decode
 from discover_orch.state.process import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
-    decode_line,
     encode_line,
     has_loose_metrics,
 )
@@ -139,7 +139,7 @@ def encode_start(start: Start) -> bytes:
 
 def decode_start(line: bytes) -> Start:
     """ValueError for any other line."""
-    start: Start = decode_line(line, _start_decoder())
+    start: Start = decode(line, _start_decoder())
     return start
 
 
@@ -149,7 +149,7 @@ def encode_control(control: Control) -> bytes:
 
 def decode_control(line: bytes) -> Control:
     """ValueError for any other line."""
-    control: Control = decode_line(line, _control_decoder())
+    control: Control = decode(line, _control_decoder())
     return control
 
 
@@ -159,7 +159,7 @@ def encode_said(said: Said) -> bytes:
 
 def decode_said(line: bytes) -> Said:
     """ValueError for any other line."""
-    said: Said = decode_line(line, _said_decoder())
+    said: Said = decode(line, _said_decoder())
     return said
 
 
