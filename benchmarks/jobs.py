@@ -78,13 +78,18 @@ def main() -> None:
     parser.add_argument("--limit", type=table.positive, default=120, metavar="SECONDS")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sleeping = build_project(Path(folder) / "sleeping", 100, f"time.sleep({SLEEP})")
         idle = build_project(Path(folder) / "idle", 1000, "pass")
-        for jobs in (2, 8):
-            ideal = 100 * SLEEP / jobs
-            print(f"\n100 tools that sleep {SLEEP * 1000:.0f} ms, {jobs} at a time ÷ ideal")
-            for label, command in commands_of(jobs).items():
-                show(label, [run(command, sleeping, given) / ideal for _ in range(given.rounds)])
+        for stages in (1, 5):
+            root = Path(folder) / f"sleeping{stages}"
+            sleeping = build_project(root, 100, f"time.sleep({SLEEP})", stages)
+            for jobs in (2, 8):
+                ideal = 100 * SLEEP / jobs
+                what = f"100 tools that sleep {SLEEP * 1000:.0f} ms, in {stages} stages"
+                print(f"\n{what}, {jobs} at a time ÷ ideal")
+                for label, command in commands_of(jobs).items():
+                    if stages == 1 or label == "orch":  # the others have no stages
+                        found = [run(command, sleeping, given) for _ in range(given.rounds)]
+                        show(label, [seconds / ideal for seconds in found])
         print("\n1,000 tools that do nothing, 2 at a time ÷ one")
         pairs = [
             [run(commands_of(jobs)["orch"], idle, given) for jobs in (2, 1)]
@@ -113,15 +118,17 @@ def commands_of(jobs: int) -> Mapping[str, Sequence[str]]:
     return found | {"a thread pool": (sys.executable, "pool.py", number)}
 
 
-def build_project(root: Path, tools: int, work: str) -> Path:
+def build_project(root: Path, tools: int, work: str, stages: int = 1) -> Path:
     """The same tools for each system."""
+    words = [f"s{number}" for number in range(stages)]
     names = [f"t{number:04}" for number in range(tools)]
     (root / "src").mkdir(parents=True)
-    for name in names:
-        text = f'import time\n\nSTAGE = "s"\nAFTER = ()\n\n\ndef run():\n    {work}\n'
+    for number, name in enumerate(names):
+        stage = words[number * stages // tools]
+        text = f'import time\n\nSTAGE = "{stage}"\nAFTER = ()\n\n\ndef run():\n    {work}\n'
         (root / f"src/{name}.py").write_text(text, encoding="utf-8")
     files = {
-        "orch.toml": 'stages = ["s"]\npythonpath = ["src"]\n',
+        "orch.toml": f'stages = {json.dumps(words)}\npythonpath = ["src"]\n',
         "pool.py": LOOP.format(names=names),
         "dodo.py": DODO.format(names=names),
         "src/everything.py": LUIGI.format(names=names),

@@ -120,8 +120,6 @@ class Recorder:
         #: What was remembered before, and the end, of the tools of a run that is one transaction.
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
-        self._places: dict[str, int] = {}
-        self._starts: str | None = None
         self._began: dict[str, Seq] = {}
         self._flow_seen: dict[str, Dataflow] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of what the tools that have passed used
@@ -135,7 +133,6 @@ class Recorder:
         match event:
             case RunStarted(workers=workers):
                 self._has_begun = True
-                self._places = {module: place for place, module in enumerate(event.tools)}
                 self._is_parallel = workers > 1
                 self._database.note_start()
                 self._attached.note_start()
@@ -178,12 +175,6 @@ class Recorder:
             case _:
                 pass
         return (*found, *self._find_loss())
-
-    def mark_start(self, module: str) -> tuple[str, int] | None:
-        """Where its worker marks that it begins the tool, as `RunStep` has it; None where that cannot be marked."""
-        if self._starts is None:
-            self._starts = self._journal.make_starts(len(self._places))
-        return (self._starts, self._places[module]) if self._starts else None
 
     def has_known_flow(self, tool: Tool) -> bool:
         """Whether a success of its present code was observed completely."""
@@ -397,7 +388,6 @@ class Recorder:
         document = self._document(event)
         if document is not None:
             self._journal.write(document)
-        self._journal.drop_starts()
         self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found

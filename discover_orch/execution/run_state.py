@@ -21,7 +21,6 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolRetried,
 )
-from discover_orch.execution.executors import Room
 from discover_orch.execution.step_queue import WRITES, OneByOne, SideBySide, StepQueue
 from discover_orch.model.graph import reachable, reverse
 from discover_orch.model.tool import Tool
@@ -40,9 +39,6 @@ class Run:
 
     One after another, a step can be submitted while the one before it runs. If that one fails, the executor declines
     it. With `at_once` 1 no step is submitted ahead, so that a run can be stopped between two tools.
-
-    Side by side, a step can be submitted while no worker is free, and waits behind another one. Only a tool with a
-    known flow does: any other one counts as running at the same time as the tool before it.
     """
 
     AHEAD = 2
@@ -64,9 +60,7 @@ class Run:
         """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1. With `is_one_transaction`, a
         tool that has passed is `done`, until the run is committed."""
         self._is_one_transaction = is_one_transaction
-        # Where a run stops at a failure, no worker may have another step already.
-        self._waits_behind = isinstance(queue, SideBySide) and max_failures is None
-        self._most = 2 * at_once if self._waits_behind else at_once
+        self._at_once = at_once
         self._has_retries, self._random = has_retries, random
         self._locked: set[str] = set()  # these failed because of a lock, and try again alone
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
@@ -84,16 +78,10 @@ class Run:
         self.is_interrupted = False
         self._is_cancelled = False
 
-    def ready(self, now: float = math.inf, room: Room = "free") -> str | None:
-        """The tool to submit now, or None if there is none (yet, or ever). `room` is that of the executor."""
-        is_full = self._is_declining or len(self._submitted) >= self._most
-        if self._is_stopped or is_full or room == "none":
-            return None
-        if room == "free":
-            return self._queue.next(now)
-        module = self._queue.next(now, is_free=False) if self._waits_behind else None
-        is_known = module is not None and self._has_known_flow(self._registry.tools[module])
-        return module if is_known else None
+    def ready(self, now: float = math.inf) -> str | None:
+        """The tool to submit now, or None if there is none (yet, or ever)."""
+        is_full = self._is_declining or len(self._submitted) >= self._at_once
+        return None if self._is_stopped or is_full else self._queue.next(now)
 
     def wait_time(self, now: float) -> float:
         """Seconds until a tool is tried again; infinite if none is."""

@@ -110,7 +110,7 @@ def run_steps(
     time_left = TimeLeft([*steps], workers, expected)
 
     def submit_ready() -> Iterator[Event]:
-        while (module := run.ready(clock(), executor.room)) is not None:
+        while executor.has_room and (module := run.ready(clock())) is not None:
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]

@@ -93,15 +93,11 @@ def run_plan(
                 executor = _build_remote_pool(side, there, plan, registry, recorder)
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(
-                    shared, worker, forks, jobs, start=start, start_mark=recorder.mark_start
-                )
+                executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
             elif executor is None:
                 forks.wanted = 1
                 executor = LocalExecutor(prepare, worker or claim_worker(forks), start=start)
                 forks.close()
-            if isinstance(executor, LocalExecutor):
-                executor.start_mark = recorder.mark_start
             events = run_steps(
                 plan,
                 registry,
@@ -269,7 +265,6 @@ def run_watched(
     if executor is None:
         prepare = _with_ledger(prepare, project, recorder.run, key)
         executor = LocalExecutor(prepare, worker, is_importing=is_importing)
-    executor.start_mark = recorder.mark_start
     events = run_steps(
         plan,
         registry,

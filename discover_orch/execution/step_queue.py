@@ -45,7 +45,7 @@ class OneByOne:
         """Whether steps are waiting."""
         return bool(self._waiting)
 
-    def next(self, now: float, *, is_free: bool = True) -> str | None:
+    def next(self, now: float) -> str | None:
         """The step that may start now."""
         return self._waiting[0] if self._waiting and now >= self._held_until else None
 
@@ -116,13 +116,11 @@ class SideBySide:
     def __bool__(self) -> bool:
         return self._left > 0
 
-    def next(self, now: float, *, is_free: bool = True) -> str | None:
-        """The step that may start now. If no worker `is_free`, it is one that holds no tokens while it waits."""
+    def next(self, now: float) -> str | None:
         found = [
             place
             for needs, places in self._ready.items()
             if places
-            and (is_free or not needs)
             and all(self._free.get(token, 0) >= count for token, count in needs)
             and (place := self._first(places, now)) is not None
         ]

@@ -155,21 +155,6 @@ class Supervisor:
         """The step whose start `events` has given, but not its end."""
         return self._running
 
-    @property
-    def can_take_back(self) -> bool:
-        """Whether a step that was sent ahead can be taken back."""
-        return self._pipes.tokens[0] >= 0
-
-    def take_back(self, step: int) -> bool:
-        """Takes back a step that was sent with a token; False if the worker has taken it. The worker declines it."""
-        try:
-            is_here = bool(os.read(self._pipes.tokens[0], 1))
-        except BlockingIOError:
-            return False
-        if is_here:
-            self._unanswered.pop(step, None)
-        return is_here
-
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `events` has something."""
         pipes = self._pipes
@@ -183,8 +168,6 @@ class Supervisor:
             self._root = order.root
         if isinstance(order, RunStep):
             self._unanswered[order.step] = None
-            if order.needs_token:
-                os.write(self._pipes.tokens[1], b"\n")
         self._write(encode_order(order))
         if self._adopts and not self._has_adopted and isinstance(order, RunStep):
             self._has_adopted = True  # late, as it costs 3 ms in which the worker already works

@@ -43,8 +43,6 @@ EVENTS = "events.jsonl"
 LOGS = "logs"
 SETTLED, SETTLED_KIND = "settled", "settled 1"
 REPORT = "report.html"
-#: One byte for each tool of the run: the number of the attempt that has begun last, at most 255. Workers write it.
-STARTS = "starts"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
 #: Bytes of a line of a log that are read at once.
@@ -94,28 +92,6 @@ class Journal:
             write_all(fd, _encoded(text))
         except OSError as error:
             self._fail(error)
-
-    def make_starts(self, count: int) -> str:
-        """The path of a file in which a worker marks that it begins one of `count` tools; "" where none can be made.
-        It has its size from the beginning, so that a full disk keeps no worker from writing into it."""
-        if self._events < 0 or self._folder is None:
-            return ""
-        path = os.path.abspath(os.path.join(self._folder, STARTS))
-        try:
-            fd = os.open(path, _APPENDING, 0o644)
-            try:
-                write_all(fd, bytes(count))
-            finally:
-                os.close(fd)
-        except OSError:
-            return ""
-        return path
-
-    def drop_starts(self) -> None:
-        """The end of the run is recorded, and with it what has begun."""
-        if self._events >= 0 and self._folder is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, STARTS))
 
     def close(self) -> None:
         for fd in (self._events, *self._logs.values()):
@@ -208,7 +184,7 @@ def read_record(root: str, run: str) -> RunRecord | None:
     is_running = writer is not None and is_alive(writer.pid, writer.process, writer.boot)
     path = os.path.join(_run_folder(root, run), SETTLED)
     settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
-    record = read_run(lines, is_running, settled, _read_starts(root, run))
+    record = read_run(lines, is_running, settled)
     return None if record is None else replace(record, run=run)
 
 
@@ -219,16 +195,6 @@ def read_lines(root: str, run: str) -> list[bytes]:
             return file.readlines()
     except OSError:
         return []
-
-
-def _read_starts(root: str, run: str) -> bytes | None:
-    try:
-        with open(
-            os.path.join(_run_folder(root, run), STARTS), "rb", 0, opener=open_nonblocking
-        ) as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def write_settled(root: str, run: str, settled: Settled) -> bool:

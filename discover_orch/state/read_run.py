@@ -16,8 +16,6 @@ from discover_orch.model.errors import Failure
 from discover_orch.state.run_record import RecordedStep, RunRecord, Settled, ToolRecord
 from discover_orch.state.store import decode_json
 
-#: The highest attempt that fits into a byte of `starts`.
-MOST_ATTEMPTS = 255
 _NOTHING_SETTLED = Settled()
 
 
@@ -56,8 +54,7 @@ class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
 
 
 class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
-    """The worker has the order: where the run was killed, the tool may have begun, unless it is known that it has
-    not."""
+    """The worker has the order: where the run was killed, the tool may have begun."""
 
     module: str
 
@@ -126,30 +123,22 @@ def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
 
 
 def read_run(
-    lines: Iterable[bytes],
-    is_alive: bool,
-    settled: Settled = _NOTHING_SETTLED,
-    starts: bytes | None = None,
+    lines: Iterable[bytes], is_alive: bool, settled: Settled = _NOTHING_SETTLED
 ) -> RunRecord | None:
-    """`is_alive`: the process that wrote the lines still exists. `starts` has one byte for each tool: the attempt that
-    its worker began last, or 0; None where that is not known. None where the lines are not those of a run."""
+    """`is_alive`: the process that wrote the lines still exists. None where the lines are not those of a run."""
     start: _RunStarted | None = None
     end: _RunFinished | None = None
     begun: set[str] = set()
     ordered: set[str] = set()
     attempts: dict[str, int] = {}
     ended: dict[str, _ToolFinished] = {}
-    before: dict[
-        str, _ToolFinished
-    ] = {}  # the end of the attempt before the one that was ordered last
     for event in _read_events(lines):
         match event:
             case _RunStarted() if start is None:
                 start = event
             case _ToolOrdered(module=module):
                 ordered.add(module)
-                if module in ended:  # another attempt
-                    before[module] = ended.pop(module)
+                ended.pop(module, None)  # another attempt
             case _ToolStarted(module=module):
                 begun.add(module)
                 ended.pop(module, None)
@@ -177,15 +166,6 @@ def read_run(
     if start is None:
         return None
     status = end.status if end else "running" if is_alive else "killed"
-    if starts is not None and len(starts) == len(start.modules):
-        for module, attempt in zip(start.modules, starts, strict=True):
-            if attempt >= min(attempts.get(module, 1), MOST_ATTEMPTS):
-                begun.add(module)
-            elif module in ordered and module not in ended:
-                # It was sent to a worker that has not begun it.
-                ordered.discard(module)
-                if module in before:
-                    ended[module] = before[module]
     tools = tuple(
         _finished_tool(ended[module], module in begun)
         if module in ended

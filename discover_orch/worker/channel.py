@@ -3,13 +3,10 @@
 `spawn` gives them fixed numbers. They are moved to higher numbers and closed in child processes. A tool can
 still close them (daemons do) and open a file of its own under the same number. So the channel remembers what
 each descriptor refers to, and does not write where that has changed.
-
-What must survive a kill of both processes is no message: the channel writes it into a file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from _thread import RLock
@@ -23,7 +20,7 @@ from discover_orch.worker.protocol import (
     decode_order,
     encode_message,
 )
-from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD, TOKENS_FD
+from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
 
 LONGEST_WAIT = 60_000  # milliseconds
 
@@ -31,13 +28,9 @@ LONGEST_WAIT = 60_000  # milliseconds
 class Channel:
     """Reads orders, writes messages."""
 
-    def __init__(self, *, has_tokens: bool = False) -> None:
+    def __init__(self) -> None:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
-        self._starts = -1
-        self._tokens = _move(TOKENS_FD) if has_tokens else -1
         self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
-        if has_tokens:
-            self.guard((self._tokens,))
         self._unread = b""
         self._waiting: list[Order] = []
         self._unsent = b""
@@ -95,25 +88,6 @@ class Channel:
             if not data:
                 return None
             self._unread += data
-
-    def take_token(self) -> bool:
-        """Whether the parent has left this worker the step that it has sent ahead."""
-        try:
-            return bool(os.read(self._tokens, 1))
-        except OSError:
-            return False
-
-    def mark_start(self, path: str, place: int, attempt: int) -> None:
-        """Write that this attempt begins, in a file that has a byte for each tool. It stays open, since a tool may
-        give up the right to open it. Where it cannot be written, it is removed: then nothing is known."""
-        try:
-            if self._starts < 0:
-                self._starts = _move(os.open(path, os.O_WRONLY | os.O_NOFOLLOW))
-                self.guard((self._starts,))
-            os.pwrite(self._starts, bytes((min(attempt, 255),)), place)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
 
     def send(self, message: Message, *, may_wait: bool = False) -> None:
         """Write one message. Does not raise if the parent is gone: the life pipe handles that.

@@ -18,7 +18,6 @@ from discover_orch.worker.spawn import (
     MESSAGES_FD,
     ORDERS_FD,
     STOPPED,
-    TOKENS_FD,
     Interpreter,
     PipeEnds,
     Pipes,
@@ -26,11 +25,11 @@ from discover_orch.worker.spawn import (
     open_pid,
 )
 
-#: Workers of one interpreter. Each needs six descriptors in it.
+#: Workers of one interpreter. Each needs five descriptors in it.
 MOST_FORKS = 32
-#: The first descriptor of the pipes of all workers in the interpreter: orders, messages, life, output, errors, tokens.
+#: The first descriptor of the pipes of all workers in the interpreter: orders, messages, life, output, errors.
 _FIRST_FD = 8
-_PER_WORKER = 6
+_PER_WORKER = 5
 
 
 class Forks:
@@ -127,7 +126,6 @@ class Forks:
                         out=ends.pipe(fd + 3, reads=False, is_wide=True),
                         err=ends.pipe(fd + 4, reads=False, is_wide=True),
                         pidfd=-1,
-                        tokens=ends.shared_pipe(fd + 5),
                     )
                 )
             self._go = ends.pipe(last - 2, reads=True)
@@ -176,6 +174,6 @@ def _end(pid: int) -> None:
 def _take_pipes(first: int, end: int) -> None:
     """In a worker: its pipes get their usual numbers, and those of the others are closed."""
     os.setpgid(0, 0)
-    for offset, target in enumerate((ORDERS_FD, MESSAGES_FD, LIFE_FD, 1, 2, TOKENS_FD)):
+    for offset, target in enumerate((ORDERS_FD, MESSAGES_FD, LIFE_FD, 1, 2)):
         os.dup2(first + offset, target)
     os.closerange(_FIRST_FD, end)

@@ -50,7 +50,7 @@ def main(forks: int = 0) -> None:
         _become_several(forks)
     interrupts = Interrupts()
     interrupts.install()
-    channel = Channel(has_tokens=forks > 0)
+    channel = Channel()
     install_connect()  # before any module of others takes `connect` from `sqlite3`
     for name in COMMON_IMPORTS:
         if channel.is_idle():

@@ -93,12 +93,6 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     recorded that step. `failures` is the number of failed steps of this worker that the parent knew of
     (`Supervisor.failures`). If there are more by the time the worker reads the order, it answers `Declined`, and the
     parent decides again.
-
-    With `needs_token` the worker must take the token that came with it before it begins. If the parent has taken it
-    back, the step belongs to another worker, and this one answers `Declined`.
-
-    `start_mark` is a file, and the place in it where the worker writes the number of the attempt before it begins. So
-    it is known after a kill of both whether it has begun.
     """
 
     step: int
@@ -115,8 +109,6 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     writes_alone: bool = False
     failures: int = 0
     is_ahead: bool = False
-    needs_token: bool = False
-    start_mark: tuple[str, int] | None = None
 
 
 class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

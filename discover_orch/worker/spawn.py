@@ -13,7 +13,7 @@ import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
 
-ORDERS_FD, MESSAGES_FD, LIFE_FD, TOKENS_FD = 3, 4, 5, 6  # the worker's ends
+ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 HELD = (SIGINT,)  # until the worker can handle it
@@ -21,10 +21,7 @@ STOPPED = (SIGTERM, SIGCHLD, SIGQUIT)  # get their usual effect back
 
 
 class Pipes:
-    """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none.
-
-    `tokens` is a pipe that both may read: who reads the byte that the parent has put in may start a step.
-    """
+    """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none."""
 
     def __init__(
         self,
@@ -35,7 +32,6 @@ class Pipes:
         out: int,
         err: int,
         pidfd: int,
-        tokens: tuple[int, int] = (-1, -1),
     ) -> None:
         self.orders = orders
         self.messages = messages
@@ -43,11 +39,9 @@ class Pipes:
         self.out = out
         self.err = err
         self.pidfd = pidfd
-        self.tokens = tokens
 
     def close(self) -> None:
-        fds = (self.orders, self.messages, self.life, self.out, self.err, self.pidfd)
-        for fd in (*fds, *self.tokens):
+        for fd in (self.orders, self.messages, self.life, self.out, self.err, self.pidfd):
             if fd >= 0:
                 os.close(fd)
 
@@ -80,15 +74,6 @@ class PipeEnds:
         if is_wide:
             _widen(mine)
         return mine
-
-    def shared_pipe(self, target: int) -> tuple[int, int]:
-        """Both ends of a pipe here; the process gets the reading one too, as `target`. Reading it never waits."""
-        mine = self.pipe(target, reads=True)
-        theirs = self._given[-1][0]
-        os.set_blocking(theirs, False)
-        read = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, self._above)
-        self._own.append(read)
-        return read, mine
 
     def spawn(self, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
         """Starts an interpreter that runs `code`, in a process group of its own; its process id."""

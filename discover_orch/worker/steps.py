@@ -190,9 +190,6 @@ class Worker:
         self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
-        if order.needs_token and not self._channel.take_token():
-            self._channel.send(Declined(step=order.step))
-            return
         self._is_ahead = order.is_ahead
         if self._observer is not None and self._observer.has_file_events():
             self._wait_until_recorded()
@@ -200,8 +197,6 @@ class Worker:
             self._channel.send(Declined(step=order.step))
             return
         self._report_foreign_write(order.resources)
-        if order.start_mark is not None:
-            self._channel.mark_start(*order.start_mark, order.attempt)
         self._channel.send(StepStarted(step=order.step))
         started = time.perf_counter()
         self._interrupts.was_raised = False

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 from discover_orch.execution.events import Event
 from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import Order
-
-Room = Literal["free", "behind", "none"]
 
 
 class Executor(Protocol):
@@ -21,8 +19,8 @@ class Executor(Protocol):
         """Whether no submitted step is running or may still start."""
 
     @property
-    def room(self) -> Room:
-        """Whether a worker is free for another step, or one may wait behind a step that is running."""
+    def has_room(self) -> bool:
+        """Whether another step can be submitted."""
 
     def submit(self, step: Step) -> None:
         """Carries out `step` after those submitted before it. If one of them fails, declines it."""
@@ -63,11 +61,6 @@ class Worker(Protocol):
 
     @property
     def unanswered(self) -> tuple[int, ...]: ...
-
-    @property
-    def can_take_back(self) -> bool: ...
-
-    def take_back(self, step: int) -> bool: ...
 
     def filenos(self) -> tuple[int, ...]: ...
 

@@ -28,7 +28,7 @@ from discover_orch.execution.events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.execution.executors import Room, Worker
+from discover_orch.execution.executors import Worker
 from discover_orch.execution.executors.worker_end import (
     as_timeout,
     closing_note,
@@ -61,16 +61,12 @@ from discover_orch.worker.protocol import (
     WireArgument,
 )
 
-#: Where the worker of a tool marks that it begins, as `RunStep` has it.
-StartMark = Callable[[str], tuple[str, int] | None]
-
 KILLED = "was killed by the second interrupt"
 
 
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere.
-    `start_mark` may be set until the first step."""
+    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere."""
 
     def __init__(
         self,
@@ -79,10 +75,8 @@ class LocalExecutor:
         *,
         is_importing: bool = False,
         start: Callable[[], Worker] | None = None,
-        start_mark: StartMark = lambda _: None,
     ) -> None:
         self._prepare = prepare
-        self.start_mark = start_mark
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
         self._is_importing = is_importing and worker is not None
@@ -97,8 +91,6 @@ class LocalExecutor:
         self._timed_out: int | None = None  # the step that was stopped at its deadline
         self._is_retiring = False
         self._suspended_at = 0.0
-        self._behind: int | None = None  # the step that may still be taken back
-        self._taken_back: int | None = None  # the worker has not declined it yet
         if worker is not None and not self._is_importing:
             worker.send(prepare)
 
@@ -112,28 +104,9 @@ class LocalExecutor:
         return (self._worker is None or self._worker.is_over) and not self._events
 
     @property
-    def room(self) -> Room:
+    def has_room(self) -> bool:
         """One after another, steps may always be sent ahead."""
-        return "free"
-
-    @property
-    def has_room_behind(self) -> bool:
-        """Whether a step can be sent behind the one that runs or is about to, and be taken back."""
-        worker = self._worker
-        if worker is None or worker.is_over or not worker.can_take_back:
-            return False
-        is_held = self._is_interrupted or self._is_importing or self._is_retiring
-        if is_held or self._waiting or self._taken_back is not None:
-            return False
-        return (worker.running is not None) + len(worker.unanswered) == 1
-
-    def take_back(self) -> Step | None:
-        """The step behind the one that is running, which another worker may carry out now."""
-        worker, number = self._worker, self._behind
-        if worker is None or worker.is_over or number is None or not worker.take_back(number):
-            return None
-        self._behind, self._taken_back = None, number
-        return self._steps[number]
+        return True
 
     def submit(self, step: Step) -> None:
         worker = self._worker
@@ -142,7 +115,7 @@ class LocalExecutor:
         number = len(self._steps)
         self._steps.append(step)
         self._ordered_after.append(worker.failures)
-        order = _order(step, number, worker.failures, self.start_mark(step.tool.module))
+        order = _order(step, number, worker.failures)
         if self._prepare.raw_output or self._is_importing or self._is_retiring:
             self._waiting.append(order)
         else:
@@ -238,8 +211,6 @@ class LocalExecutor:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case StepStarted(step=step):
                 self._last_started = step
-                if step == self._behind:
-                    self._behind = None
                 limit = self._steps[step].tool.timeout
                 self._deadline = None if limit is None else time.monotonic() + limit
                 if not self._prepare.raw_output:  # else it was reported before
@@ -281,11 +252,7 @@ class LocalExecutor:
                     waiting = [order.step for order in self._waiting]
                     self._waiting.clear()
                     yield from self._decline(waiting)
-            case Declined(step=step) if step == self._taken_back:
-                self._taken_back = None
             case Declined(step=step):
-                if step == self._behind:
-                    self._behind = None
                 if self._ordered_after[step] == worker.failures and not self._is_retiring:
                     # An interrupt of the tool's own: the worker declines all further steps.
                     self._retire(worker)
@@ -319,7 +286,7 @@ class LocalExecutor:
                 pass
 
     def _on_worker_died(self, event: WorkerDied, worker: Worker) -> Iterator[Event]:
-        self._deadline = self._behind = self._taken_back = None
+        self._deadline = None
         number = event.step
         sentence = event.sentence
         hint = ""
@@ -399,8 +366,7 @@ class LocalExecutor:
 
     def _send(self, order: RunStep, worker: Worker) -> None:
         if worker.running is not None or worker.unanswered:
-            order = replace(order, is_ahead=True, needs_token=worker.can_take_back)
-            self._behind = order.step if worker.can_take_back else None
+            order = replace(order, is_ahead=True)
         worker.send(order)
         self._must_confirm = False
 
@@ -408,9 +374,7 @@ class LocalExecutor:
         return self._steps[number].tool.module
 
 
-def _order(
-    step: Step, number: int, failures: int, start_mark: tuple[str, int] | None = None
-) -> RunStep:
+def _order(step: Step, number: int, failures: int) -> RunStep:
     return RunStep(
         step=number,
         module=step.tool.module,
@@ -428,5 +392,4 @@ def _order(
         attempt=step.attempt,
         writes_alone=step.writes_alone,
         failures=failures,
-        start_mark=start_mark,
     )

@@ -1,8 +1,4 @@
-"""Carries out steps in several worker processes on this machine, each with its own connection and resources.
-
-Where no worker is free, a step can be sent behind one that is running, so that its worker need not wait for the next.
-If another worker is free first, it gets that step.
-"""
+"""Carries out steps in several worker processes on this machine, each with its own connection and resources."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, ToolStarted
-from discover_orch.execution.executors import Room
-from discover_orch.execution.executors.local import LocalExecutor, StartMark
+from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor, keep_alive
 from discover_orch.planning.plan import Step
 from discover_orch.worker.forks import Forks
@@ -33,7 +28,6 @@ class WorkerPool:
         self._size = size
         self._poll = select.poll()
         self._polled: set[int] = set()
-        self._is_ending = False  # nothing more is to start
 
     @property
     def is_idle(self) -> bool:
@@ -44,32 +38,17 @@ class WorkerPool:
         return all(one.is_over for one in self._workers)
 
     @property
-    def room(self) -> Room:
-        if len(self._workers) < self._size or any(one.is_idle for one in self._workers):
-            return "free"
-        return "behind" if any(one.has_room_behind for one in self._workers) else "none"
+    def has_room(self) -> bool:
+        return len(self._workers) < self._size or any(one.is_idle for one in self._workers)
 
     def submit(self, step: Step) -> None:
         worker = next((one for one in self._workers if one.is_idle), None)
-        if worker is None and len(self._workers) < self._size:
+        if worker is None:
             worker = self._start()
             self._workers.append(worker)
-        if worker is None:
-            worker = next(one for one in self._workers if one.has_room_behind)
         worker.submit(step)
 
-    def _fill_free_workers(self) -> None:
-        """All that is ready was submitted: a worker that is still free gets a step that waits behind another."""
-        if self._is_ending:
-            return
-        for free in [one for one in self._workers if one.is_idle]:
-            step = next(filter(None, (one.take_back() for one in self._workers)), None)
-            if step is None:
-                return
-            free.submit(step)
-
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        self._fill_free_workers()
         ready = self._wait(timeout, wake)
         for number, worker in enumerate(self._workers, 1):
             if worker in ready and not worker.is_over:
@@ -95,12 +74,10 @@ class WorkerPool:
         return ready
 
     def interrupt(self) -> None:
-        self._is_ending = True
         for worker in self._workers:
             worker.interrupt()
 
     def kill(self) -> None:
-        self._is_ending = True
         for worker in self._workers:
             worker.kill()
 
@@ -113,7 +90,6 @@ class WorkerPool:
             worker.resume()
 
     def finish(self) -> None:
-        self._is_ending = True
         for worker in self._workers:
             worker.finish()
 
@@ -130,10 +106,9 @@ class ForkedWorkers(WorkerPool):
         size: int,
         *,
         start: Callable[[], Supervisor] | None = None,
-        start_mark: StartMark = lambda _: None,
     ) -> None:
         def build(worker: Supervisor | None) -> LocalExecutor:
-            return LocalExecutor(prepare, worker, start=start, start_mark=start_mark)
+            return LocalExecutor(prepare, worker, start=start)
 
         first = first or claim_worker(forks)
         super().__init__(build(first), lambda: build(claim_worker(forks)), size)

@@ -105,13 +105,6 @@ class RemoteWorker:
         self._has_killed = False
 
     @property
-    def can_take_back(self) -> bool:
-        return False
-
-    def take_back(self, step: int) -> bool:
-        return False
-
-    @property
     def unanswered(self) -> tuple[int, ...]:
         return () if self._sent is None or self._sent == self.running else (self._sent,)
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.events import ToolFinished, ToolRetried
-from discover_orch.execution.executors import Room
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.step_queue import SideBySide
 from discover_orch.model.dataflow import Dataflow
@@ -91,21 +90,10 @@ def test_no_run_breaks_an_order_a_token_or_a_conflict(
     attempts = dict.fromkeys(modules, 0)
     now = 0.0
     while not (run.is_over and not trace.running):
-        behind = 0  # those that wait for a worker; another one may take them at any time
-        while True:
-            is_free = len(trace.running) < jobs
-            room: Room = "free" if is_free else "behind" if behind < jobs else "none"
-            module = run.ready(now, room)
-            if module is None:
-                break
-            if not is_free:
-                behind += 1
-                assert limit is None
-                assert module in known
-                assert not needs[module]
+        while (module := run.ready(now)) is not None:
             trace.start(module)
             run.mark_submitted(module)
-        assert len(trace.running) <= jobs + behind
+        assert len(trace.running) <= jobs
         if not trace.running:
             wait = run.wait_time(now)
             assert 0 < wait < 1000, "nothing runs, so that something waits to be tried again"

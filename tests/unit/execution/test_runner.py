@@ -24,7 +24,7 @@ from discover_orch.execution.events import (
     ToolStarted,
     ToolStatus,
 )
-from discover_orch.execution.executors import Executor, Room
+from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import TICK, run_steps
 from discover_orch.model.errors import Failure, Problem
@@ -80,8 +80,8 @@ class PlayedExecutor:
         return self._running is None and not self._waiting
 
     @property
-    def room(self) -> Room:
-        return "free"
+    def has_room(self) -> bool:
+        return True
 
     def submit(self, step: Step) -> None:
         assert not self._is_closing

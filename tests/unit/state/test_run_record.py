@@ -93,36 +93,6 @@ def test_between_two_attempts_a_tool_has_failed() -> None:
     assert read(*before, retried, ordered, tool_finished("fetch")).tools[0].status == "passed"
 
 
-def test_a_tool_that_its_worker_was_sent_and_had_not_begun_has_not_run() -> None:
-    ordered = {"event": "tool_ordered", "module": "src.fetch"}
-    journal = lines(started("1"), ordered)
-    found = {
-        starts: [(one.status, one.has_started) for one in record.tools]
-        for starts in (None, b"\0", b"\0\0", b"\1\0")
-        if (record := read_run(journal, is_alive=False, starts=starts)) is not None
-    }
-    nothing_begun = [("not_run", False), ("not_run", False)]
-    not_known = [("unknown", False), ("not_run", False)]
-    assert found == {
-        None: not_known,
-        b"\0": not_known,  # not of this run
-        b"\0\0": nothing_begun,
-        b"\1\0": [("unknown", True), ("not_run", False)],
-    }
-
-
-def test_before_another_attempt_has_begun_the_tool_has_failed() -> None:
-    ordered = {"event": "tool_ordered", "module": "src.fetch"}
-    retried = {**tool_finished("fetch", "failed"), "event": "tool_retried", "attempt": 1}
-    journal = lines(started("1"), ordered, tool_started("fetch"), retried, ordered)
-    found = []
-    for starts in (b"\1\0", b"\2\0"):
-        record = read_run(journal, is_alive=False, starts=starts)
-        assert record is not None
-        found.append(record.tools[0].status)
-    assert found == ["failed", "unknown"]
-
-
 def test_a_tool_that_did_not_start_took_no_time() -> None:
     record = read(started("1"), tool_finished("fetch", "blocked", duration=0.0), finished("failed"))
     assert record.tools[0] == ToolRecord(name="fetch", module="src.fetch", status="blocked")

@@ -266,22 +266,3 @@ def test_what_is_not_guarded_may_be_closed(ends: Ends) -> None:
     other = os.open(os.devnull, os.O_WRONLY)
     os.close(other)
     assert ending_of(ends.channel.exit_if_closed) == 0
-
-
-def test_a_start_is_marked_in_the_place_of_the_tool(ends: Ends, tmp_path: Path) -> None:
-    starts = tmp_path / "starts"
-    starts.write_bytes(bytes(3))
-    ends.channel.mark_start(str(starts), 1, 1)
-    starts.rename(tmp_path / "renamed")  # a tool may also lose the right to open it
-    ends.channel.mark_start(str(starts), 2, 1000)
-    assert (tmp_path / "renamed").read_bytes() == b"\0\1\xff"
-
-
-def test_where_a_start_cannot_be_marked_nothing_is_known(ends: Ends, tmp_path: Path) -> None:
-    ends.channel.mark_start(str(tmp_path / "missing"), 0, 1)
-    link = tmp_path / "starts"
-    link.symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere").write_bytes(bytes(1))
-    ends.channel.mark_start(str(link), 0, 1)
-    assert not link.is_symlink()
-    assert (tmp_path / "elsewhere").read_bytes() == bytes(1)

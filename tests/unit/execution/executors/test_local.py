@@ -53,7 +53,6 @@ class PlayedWorker:
         self.running: int | None = None
         self.committing: int | None = None
         self.unanswered: tuple[int, ...] = ()
-        self.can_take_back = False
         self.sent: list[Order] = []
         self.told: list[str] = []
         self._script: list[WorkerEvent] = []
@@ -94,11 +93,6 @@ class PlayedWorker:
 
     def kill(self, reason: str = "") -> None:
         self.told.append(f"kill: {reason}")
-
-    def take_back(self, step: int) -> bool:
-        if self.can_take_back:
-            self.unanswered = tuple(one for one in self.unanswered if one != step)
-        return self.can_take_back
 
     def suspend(self) -> None:
         self.told.append("suspend")
@@ -175,36 +169,6 @@ def test_a_worker_that_was_started_before_is_prepared_at_once_and_used(staged: S
     stage.submit("a")
     assert len(stage.workers) == 1
     assert stage.worker.steps == [0]
-
-
-def test_a_step_behind_another_one_can_be_taken_back_until_its_worker_has_begun_it(
-    staged: Staged,
-) -> None:
-    stage = staged()
-    executor, worker = stage.executor, stage.worker
-    worker.can_take_back = True
-    assert not executor.has_room_behind
-    stage.submit("a")
-    assert executor.has_room_behind
-    stage.submit("b")
-    assert not executor.has_room_behind
-    stage.hear(StepStarted(step=0))
-    sent = [one for one in worker.sent if isinstance(one, RunStep)]
-    assert [(one.is_ahead, one.needs_token) for one in sent] == [(False, False), (True, True)]
-    taken = executor.take_back()
-    assert taken is not None
-    assert taken.tool.module == "b"
-    assert (executor.take_back(), executor.has_room_behind) == (None, False)
-    stage.hear(passed(0))
-    assert executor.is_idle
-    assert stage.hear(Declined(step=1)) == []
-    stage.submit("c")
-    stage.hear(StepStarted(step=2))
-    stage.submit("d")
-    worker.can_take_back = False  # the worker was first
-    assert executor.take_back() is None
-    stage.hear(passed(2), StepStarted(step=3))
-    assert executor.take_back() is None
 
 
 def test_without_one_a_worker_is_started_for_the_first_step_alone(staged: Staged) -> None:
