@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_queries import ask_rows
+from discover_orch.databases.sqlite_base import ask_rows
 from discover_orch.databases.transactions import find_driver_connection
 
 TYPE_CHECKING = False

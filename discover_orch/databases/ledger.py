@@ -11,18 +11,16 @@ import sqlite3
 import time
 
 from discover_orch.databases.driver_transaction import is_autocommit
+from discover_orch.databases.sqlite_base import quote
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.ledger import COMMITTED, VOID, AlreadyCommitted
 from discover_orch.model.table_name import OWN_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from discover_orch.model.ledger import LedgerEntry
-
-    Rows = Sequence[tuple[Any, ...]]
 
 COLUMNS = (
     "project TEXT NOT NULL, tool TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL, "
@@ -30,15 +28,16 @@ COLUMNS = (
     "PRIMARY KEY (run_key, tool, attempt)"
 )
 #: Two workers that make the table at the same time (an arbitrary number).
-CREATION_LOCK = b"SELECT pg_advisory_xact_lock(7303014912301)"
+CREATION_LOCK = "SELECT pg_advisory_xact_lock(7303014912301)"
 
 
 class Ledger:
     """The ledger on one connection. `make_table` before all others, outside of any transaction."""
 
-    def __init__(self, conn: Any) -> None:
+    def __init__(self, conn: Any, schema: str = "") -> None:
         self._conn = conn
-        self._table = OWN_TABLE
+        self._table = f"{schema}.{OWN_TABLE}" if schema else OWN_TABLE
+        self._creation = f"CREATE TABLE IF NOT EXISTS {self._table} ({COLUMNS})"
 
     def make_table(self) -> None:
         """Raises CannotOpen where the table is missing and cannot be made."""
@@ -54,8 +53,7 @@ class Ledger:
     def is_committed(self, entry: LedgerEntry) -> bool:
         """Whether the attempt has a row. Makes no table."""
         query = f"SELECT outcome FROM {self._table} WHERE run_key = ? AND tool = ? AND attempt = ?"
-        rows = self._run(query, (entry.key, entry.tool, entry.attempt))
-        return any(outcome == COMMITTED for (outcome,) in rows)
+        return (COMMITTED,) in self._run(query, entry.key, entry.tool, entry.attempt)
 
     def refuse_committed(self, entry: LedgerEntry) -> None:
         if self.is_committed(entry):
@@ -66,41 +64,36 @@ class Ledger:
 
     def add(self, entry: LedgerEntry) -> None:
         """Within the transaction that is about to be committed."""
-        self._run(*self._insertion(entry, COMMITTED))
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._insert(entry, now, COMMITTED)
 
     def settle(self, entry: LedgerEntry) -> bool:
         """Whether the attempt was committed; if not, it cannot be any more. Commits."""
-        sql, values = self._insertion(entry, VOID)
-        self._run(f"{sql} ON CONFLICT DO NOTHING", values)
+        self._insert(entry, None, VOID, " ON CONFLICT DO NOTHING")
         self._end()
         return self.is_committed(entry)
 
-    def _insertion(self, entry: LedgerEntry, outcome: str) -> tuple[str, tuple[object, ...]]:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) if outcome == COMMITTED else None
-        values = (entry.project, entry.tool, entry.run, entry.attempt, now, outcome, entry.key)
-        return f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", values
+    def _insert(self, entry: LedgerEntry, at: str | None, outcome: str, rest: str = "") -> None:
+        values = (entry.project, entry.tool, entry.run, entry.attempt, at, outcome, entry.key)
+        self._run(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?){rest}", *values)
 
     def _make_table(self) -> None:
-        self._run(f"CREATE TABLE IF NOT EXISTS {self._table} ({COLUMNS})", ())
+        self._run(self._creation)
         self._end()
 
     def _end(self) -> None:
         """Commit what was run outside of a tool's transaction."""
 
-    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """On the real connection, unseen by what observes the tool."""
         raise NotImplementedError
 
 
 class SqliteLedger(Ledger):
-    def __init__(self, conn: Any) -> None:
-        super().__init__(conn)
-        self._table = f"main.{OWN_TABLE}"
-
-    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         cursor = sqlite3.Connection.cursor(self._conn)
         cursor.row_factory = None
-        rows: Rows = sqlite3.Cursor.execute(cursor, sql, values).fetchall()
+        rows: list[tuple[Any, ...]] = sqlite3.Cursor.execute(cursor, sql, values).fetchall()
         return rows
 
     def _end(self) -> None:
@@ -108,41 +101,29 @@ class SqliteLedger(Ledger):
 
 
 class DuckdbLedger(Ledger):
-    def __init__(self, conn: Any) -> None:
-        super().__init__(conn)
-        # As it was before anything wrapped it.
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         from discover_orch.databases.duckdb_transaction import execute
 
-        self._execute = execute
-        [names] = self._execute(conn, "SELECT current_database(), current_schema()").fetchall()
-        self._table = ".".join(map(_quote, (*names, OWN_TABLE)))
-
-    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
-        rows: Rows = self._execute(self._conn, sql, values).fetchall()
+        rows: list[tuple[Any, ...]] = execute(self._conn, sql, values).fetchall()
         return rows
 
 
 class PsycopgLedger(Ledger):
     """Uses libpq below psycopg, so that neither transactions nor listeners are concerned."""
 
-    def __init__(self, conn: Any) -> None:
-        super().__init__(conn)
-        [(schema,)] = self._run("SELECT current_schema()", ())
-        self._table = f"{_quote(schema)}.{OWN_TABLE}" if schema else OWN_TABLE
-
     def _make_table(self) -> None:
-        if self._run("SELECT to_regclass(?)", (self._table,)) != [(None,)]:
+        if self._run("SELECT to_regclass(?)", self._table) != [(None,)]:
             return
         if self._conn.info.transaction_status != 0:
-            self._run("COMMIT", ())  # what get_connection() has begun stays
-        self._run("BEGIN", ())
+            self._run("COMMIT")  # what get_connection() has begun stays
+        self._run("BEGIN")
         try:
-            self._run(CREATION_LOCK.decode(), ())
-            super()._make_table()
+            self._run(CREATION_LOCK)
+            self._run(self._creation)
         finally:
-            self._run("COMMIT", ())
+            self._run("COMMIT")
 
-    def _run(self, sql: str, values: tuple[object, ...]) -> Rows:
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         import psycopg
 
         for number in range(len(values)):
@@ -150,14 +131,11 @@ class PsycopgLedger(Ledger):
         texts = [None if one is None else str(one).encode() for one in values]
         with self._conn.lock:
             result = self._conn.pgconn.exec_params(sql.encode(), texts)
-        status = psycopg.pq.ExecStatus
-        if result.status not in (status.COMMAND_OK, status.TUPLES_OK):
+        if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
-        rows = (
-            [result.get_value(row, column) for column in range(result.nfields)]
-            for row in range(result.ntuples)
-        )
-        return [tuple(None if one is None else one.decode() for one in row) for row in rows]
+        rows, columns = range(result.ntuples), range(result.nfields)
+        cells = [[result.get_value(row, column) for column in columns] for row in rows]
+        return [tuple(cell and cell.decode() for cell in row) for row in cells]
 
 
 def find_ledger(driver: Any) -> Ledger | None:
@@ -165,12 +143,12 @@ def find_ledger(driver: Any) -> Ledger | None:
     if is_autocommit(driver):
         return None
     if isinstance(driver, sqlite3.Connection):
-        return SqliteLedger(driver)
+        return SqliteLedger(driver, "main")
     kinds = {one.__module__.partition(".")[0].lstrip("_") for one in type(driver).__mro__}
-    if "psycopg" in kinds:
-        return PsycopgLedger(driver)
-    return DuckdbLedger(driver) if "duckdb" in kinds else None
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    ledger = PsycopgLedger if "psycopg" in kinds else DuckdbLedger if "duckdb" in kinds else None
+    if ledger is None:
+        return None
+    [names] = ledger(driver)._run("SELECT current_database(), current_schema()")
+    # A connection to PostgreSQL knows one database, and may have no schema.
+    given = names[1:] if ledger is PsycopgLedger else names
+    return ledger(driver, ".".join(quote(one) for one in given if one))

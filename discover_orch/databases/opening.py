@@ -13,8 +13,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import assert_never
 
+from discover_orch.databases.sqlite_base import ask_rows
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
-from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.databases.transactions import connect_plainly, find_hint
 from discover_orch.model.database_url import (
     IN_MEMORY,

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from discover_orch.databases.transaction_texts import find_transaction_parts
+from discover_orch.databases.transaction_texts import find_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,12 +199,11 @@ class DeferringConnection(psycopg.Connection[Any]):
         """The tool executes something: in autocommit mode, in a transaction of its own."""
         state = self.orch_state
         self.orch_refuse_closed()
-        for part in find_transaction_parts(text):
-            if part.kind in ("commit", "rollback", "prepare"):
-                raise psycopg.ProgrammingError(
-                    f"{part.text.strip()} cannot be sent as text, because orch ends the transaction: "
-                    'call conn.commit() or conn.rollback(), or set ORCH = {"transaction": "none"}'
-                )
+        if end := find_end(text):
+            raise psycopg.ProgrammingError(
+                f"{end} cannot be sent as text, because orch ends the transaction: "
+                'call conn.commit() or conn.rollback(), or set ORCH = {"transaction": "none"}'
+            )
         state.has_notified |= bool(_NOTIFIES.search(text))
         is_alone = state.autocommit and not state.blocks
         state.is_open |= not is_alone

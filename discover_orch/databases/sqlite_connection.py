@@ -10,8 +10,9 @@ import functools
 import gc
 import sqlite3
 
-from discover_orch.databases.sqlite_class import (
+from discover_orch.databases.sqlite_base import (
     LEGACY,
+    ask_rows,
     autocommit_of,
     execute,
     is_really_open,
@@ -20,7 +21,6 @@ from discover_orch.databases.sqlite_class import (
     set_autocommit,
     set_level,
 )
-from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.databases.sqlite_statements import DDL
 from discover_orch.databases.sqlite_text import (
     BEGIN,
@@ -45,7 +45,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from discover_orch.databases.sqlite_class import Authorizer
+    from discover_orch.databases.sqlite_base import Authorizer
 
 BUSY_TIMEOUT = 5.0  # seconds
 SCRIPT = "SCRIPT"  # the word of a text with several statements

@@ -16,13 +16,13 @@ from contextlib import suppress
 
 from msgspec import Struct, field
 
-from discover_orch.databases.sqlite_connection import Connection
-from discover_orch.databases.sqlite_queries import (
+from discover_orch.databases.sqlite_base import (
     ask,
     find_callbacks,
     find_names,
     list_databases,
 )
+from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import TableLog
 from discover_orch.model.database_url import read_sqlite_name

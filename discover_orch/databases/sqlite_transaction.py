@@ -14,7 +14,7 @@ import re
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_class import (
+from discover_orch.databases.sqlite_base import (
     LEGACY,
     OrdinaryConnection,
     authorize,
@@ -23,11 +23,12 @@ from discover_orch.databases.sqlite_class import (
     execute,
     is_really_open,
     level_of,
+    list_databases,
     new_cursor,
+    quote,
     set_autocommit,
     set_level,
 )
-from discover_orch.databases.sqlite_queries import list_databases, quote
 from discover_orch.databases.sqlite_text import (
     BEGIN,
     COMMIT,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
-    from discover_orch.databases.sqlite_class import Authorizer
+    from discover_orch.databases.sqlite_base import Authorizer
     from discover_orch.databases.sqlite_statements import StatementNotes
 
 OUTSIDE = (

@@ -23,9 +23,8 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
-from discover_orch.databases.sqlite_class import LEGACY, OrdinaryConnection, authorize
+from discover_orch.databases.sqlite_base import LEGACY, OrdinaryConnection, ask_rows, authorize
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
-from discover_orch.databases.sqlite_queries import ask_rows
 from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False

@@ -15,7 +15,6 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
@@ -41,11 +40,9 @@ def settle_killed_run(
     """Writes down how the tools of the latest run ended whose outcome is unknown, if that run was killed and kept a
     ledger. With `settles`, an attempt that is not committed cannot be committed any more; without it, the command only
     looks. A warning where the database cannot be asked."""
-    root = project.root
-    runs = find_runs(root) if project.ledger else []
-    if not runs or has_ended(root, runs[0]):
-        return ()
-    record = read_record(root, runs[0])
+    runs = find_runs(project.root) if project.ledger else []
+    is_over = not runs or has_ended(project.root, runs[0])
+    record = None if is_over else read_record(project.root, runs[0])
     if record is None or record.status != "killed" or not record.ledger:
         return ()
     kept = {one.module for one in record.plan if one.is_in_ledger}
@@ -56,21 +53,13 @@ def settle_killed_run(
     ]
     if not tools or (not settles and uses_get_connection(registry, project)):
         return ()
-    entries = [
-        LedgerEntry(
-            project=project.ledger,
-            tool=one.module,
-            run=record.run,
-            key=record.ledger,
-            attempt=one.attempt,
-        )
-        for one in tools
-    ]
-    answer = ask_ledger(prepare, entries, settles=settles)
+    entry = LedgerEntry(project=project.ledger, tool="", run=record.run, key=record.ledger)
+    entries = [replace(entry, tool=one.module, attempt=one.attempt) for one in tools]
+    answer = _ask(prepare, entries, settles=settles)
     if answer.problem:
         return (_cannot_ask(answer.problem),) if settles else ()
-    found = zip(tools, answer.committed, strict=True)
-    write_settled(root, record.run, Settled(committed={one.module: is_in for one, is_in in found}))
+    committed = {one.module: is_in for one, is_in in zip(tools, answer.committed, strict=True)}
+    write_settled(project.root, record.run, Settled(committed=committed))
     return ()
 
 
@@ -80,8 +69,7 @@ def settle_event(
     """The end of a tool as the ledger has it, if its worker died while it committed."""
     if prepare.ledger is None or event.status != "unknown":
         return event, ()
-    entry = replace(prepare.ledger, tool=event.module, attempt=attempt)
-    answer = ask_ledger(prepare, [entry], settles=True)
+    answer = _ask(prepare, [replace(prepare.ledger, tool=event.module, attempt=attempt)])
     if answer.problem:
         return event, (_cannot_ask(answer.problem),)
     if answer.committed == (True,):
@@ -91,26 +79,31 @@ def settle_event(
     return replace(event, status="failed", error=replace(error, message=NOT_COMMITTED)), ()
 
 
-def ask_ledger(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool) -> LedgerAnswer:
+def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = True) -> LedgerAnswer:
     """The answer of the database, or why there is none."""
-    if is_in_memory(prepare.database) and not prepare.has_connection:
+    url = prepare.database
+    if is_in_memory(url) and not prepare.has_connection:
         return LedgerAnswer(committed=tuple(False for _ in entries))
+    prepare = replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False)
     if not settles:
-        prepare = replace(prepare, database=_existing(prepare.database), pythonpath=())
+        parts = read_database_url(url)
+        is_plain = isinstance(parts, SqliteUrl) and not parts.query
+        # This makes no file.
+        prepare = replace(prepare, database=f"{url}?mode=rw" if is_plain else url, pythonpath=())
     deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
     while True:
-        answer = _ask_once(replace(prepare, ledger=None, observes=False), entries, settles)
+        answer = _ask_once(prepare, AskLedger(entries=tuple(entries), settles=settles))
         if not answer.problem or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)
 
 
-def _ask_once(prepare: Prepare, entries: Sequence[LedgerEntry], settles: bool) -> LedgerAnswer:
+def _ask_once(prepare: Prepare, question: AskLedger) -> LedgerAnswer:
     worker = Supervisor.start(adopts_orphans=False)
-    worker.send(replace(prepare, raw_output=False, post_mortem=False))
-    worker.send(AskLedger(entries=tuple(entries), settles=settles))
+    worker.send(prepare)
+    worker.send(question)
     answer = LedgerAnswer(problem="the worker process ended before it answered")
-    longest = LONGEST_ANSWER if settles else LONGEST_LOOK
+    longest = LONGEST_ANSWER if question.settles else LONGEST_LOOK
     deadline = time.monotonic() + longest
     while not worker.is_over:
         left = deadline - time.monotonic()
@@ -122,16 +115,7 @@ def _ask_once(prepare: Prepare, entries: Sequence[LedgerEntry], settles: bool) -
                 answer = event
                 worker.send(Finish())
                 worker.close(TIME_TO_CLOSE)
-            elif isinstance(event, WorkerDied | WorkerEnded):
-                break
     return answer
-
-
-def _existing(url: str) -> str:
-    """The same URL, which makes no file."""
-    parts = read_database_url(url)
-    is_plain = isinstance(parts, SqliteUrl) and not parts.query
-    return f"{url}?mode=rw" if is_plain else url
 
 
 def _cannot_ask(problem: str) -> Problem:

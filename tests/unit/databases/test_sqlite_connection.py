@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.databases.sqlite_class import OrdinaryConnection
+from discover_orch.databases.sqlite_base import OrdinaryConnection
 from discover_orch.databases.sqlite_connection import (
     BUSY_TIMEOUT,
     Connection,

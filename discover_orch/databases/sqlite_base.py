@@ -1,15 +1,18 @@
-"""The methods of `sqlite3.Connection` itself, past those of its subclasses, and the subclass that takes the place of a
-plain connection."""
+"""What orch does with `sqlite3` below the classes of tools: the methods of `sqlite3.Connection` itself, the subclass
+that takes the place of a plain connection, and questions of its own, whatever row factory the tool has set."""
 
 from __future__ import annotations
 
+import _sqlite3  # see `find_callbacks`
+import gc
+import os
 import sqlite3
 
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
@@ -24,6 +27,8 @@ authorize = sqlite3.Connection.set_authorizer
 is_really_open = sqlite3.Connection.in_transaction.__get__
 level_of = sqlite3.Connection.isolation_level.__get__  # type: ignore[union-attr]
 set_level = sqlite3.Connection.isolation_level.__set__  # type: ignore[union-attr]
+
+_NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 
 
 class OrdinaryConnection(sqlite3.Connection):
@@ -65,3 +70,53 @@ def autocommit_of(conn: sqlite3.Connection) -> bool | int:
 
 def set_autocommit(conn: sqlite3.Connection, mode: bool | int) -> None:
     sqlite3.Connection.autocommit.__set__(conn, mode)  # type: ignore[attr-defined]
+
+
+def ask(conn: sqlite3.Connection, sql: str) -> list[Any]:
+    """The first column of all rows."""
+    return [row[0] if isinstance(row[0], int) else text_of(row[0]) for row in ask_rows(conn, sql)]
+
+
+def ask_rows(conn: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
+    # With the methods of the base class: this must not count as a statement of the tool's.
+    cursor = new_cursor(conn)
+    cursor.row_factory = None
+    rows: list[tuple[Any, ...]] = execute(cursor, sql).fetchall()
+    return rows
+
+
+def find_names(
+    conn: sqlite3.Connection, list_of_tables: str, query: str = _NAMES
+) -> frozenset[str]:
+    """The names of tables and views, in small letters."""
+    return frozenset(name.lower() for name in ask(conn, query.format(list_of_tables)))
+
+
+def list_databases(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The name and the absolute path of each database of a connection; "" for one without a file."""
+    rows = ask_rows(conn, "PRAGMA database_list")
+    return [(text_of(name), text_of(path or "")) for _, name, path in rows]
+
+
+def quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_of(given: object) -> str:
+    return os.fsdecode(given) if isinstance(given, bytes) else str(given)
+
+
+def find_callbacks(conn: sqlite3.Connection) -> list[object]:
+    """The trace, authorizer and similar callbacks of a connection.
+
+    Python has no method that returns them. The connection refers to each one just before it refers to the
+    module `_sqlite3`, which calls it.
+    """
+    referred: Iterable[object] = gc.get_referents(conn)
+    found = []
+    previous: object = None
+    for one in referred:
+        if one is _sqlite3:
+            found.append(previous)
+        previous = one
+    return found
