@@ -9,8 +9,9 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import build_signature
@@ -23,10 +24,12 @@ EXIT_TIMEOUT = 1.0
 
 
 class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
-    """What a warm worker must match: its imports, and the installation that they come from."""
+    """What a warm worker must match: its imports, the installation that they come from, and the environment that they
+    may have read."""
 
     order: Preload
     installed: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class ClaimedWorker(Struct, frozen=True, kw_only=True):

@@ -356,7 +356,9 @@ class WatchLoop:
     def _spec(self) -> WarmWorkerSpec:
         """What the warm worker has to import: what the tools do, or what the user names."""
         order = self.watched.preload(self._options.preload)
-        return WarmWorkerSpec(order=order, installed=self._packages.installed)
+        return WarmWorkerSpec(
+            order=order, installed=self._packages.installed, environment=dict(self._environ)
+        )
 
     def _prepare_worker(self) -> None:
         """Start a worker with the imports wanted now, unless there is one."""

@@ -117,6 +117,24 @@ def test_a_library_is_preloaded_unless_it_is_not_wanted(
         assert "noise" not in watch.stderr
 
 
+def test_a_library_that_reads_the_environment_ahead_finds_what_env_file_has_now(
+    project: Project, library: Callable[[str, str], str]
+) -> None:
+    path = library("reader", "import os\nREGION = os.environ['REGION']\n")
+    body = "print(os.environ['REGION'], reader.REGION)"
+    root = project(
+        {
+            "orch.toml": 'env_file = ".env"\n',
+            ".env": "REGION=north\n",
+            "src/a.py": tool_text(0, top="import os, reader", body=body),
+        }
+    )
+    with watching(root, *TOOL, PYTHONPATH=path, forks=False) as watch:
+        for region in ("south", "west"):
+            save(root / ".env", f"REGION={region}\n")
+            assert watch.next_run().output["a"] == f"{region} {region}\n0\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="what native code reads is seen on Linux only")
 def test_what_others_do_while_a_warm_worker_waits_is_not_the_tool_s(project: Project) -> None:
     """It follows the files of the project before its run begins."""
