@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-from tests.conftest import Project
+from tests.conftest import Orch, Project
 from tests.support.running import on_terminal
 
 WAITS = """
@@ -54,21 +54,33 @@ def test_the_board_shows_each_running_tool_and_leaves_nothing_behind(project: Pr
 
 
 def test_the_time_left_is_predicted_by_past_runs_and_an_interrupt_clears_the_board(
-    project: Project,
+    project: Project, orch: Orch
 ) -> None:
     root = project({"src/a.py": waits("a"), "src/b.py": waits("b")})
-    with on_terminal(root, "run", "--jobs", "2") as orch:
-        orch.wait_for(r"    [ab]  ([2-9]|\d\d) s .*\n.*\n    0 of 2 done\x1b")
+    with on_terminal(root, "run", "--jobs", "2") as first:
+        first.wait_for(r"    [ab]  ([2-9]|\d\d) s .*\n.*\n    0 of 2 done\x1b")
         (root / "go-a").touch()
         (root / "go-b").touch()
-        assert orch.wait() == 0
+        assert first.wait() == 0
+    longest = max(tool["duration"] for tool in orch("status", "--json").json["tools"])
     for name in "ab":
         (root / f"go-{name}").unlink()
-    with on_terminal(root, "run", "--jobs", "2") as orch:
-        orch.wait_for(
+    with on_terminal(root, "run", "--jobs", "2") as second:
+        second.wait_for(
             r"    a  \d+ s of about \d+ s  .*\n(.*\n)?    0 of 2 done, about \d+ s left\x1b"
         )
-        orch.send(signal.SIGINT)
-        assert orch.wait() == 130
-    assert re.search(r"\x1b\[J\[\d/2\]", orch.text), "what is printed stands where the board was"
-    assert orch.text.splitlines()[-1].startswith("2 interrupted in ")
+        left = re.search(r"about (\d+) s left", second.text)
+        assert left, "two workers take half as long as the tools one after another"
+        assert int(left[1]) <= round(longest)
+        second.wait_for(r"    0 of 2 done, about 1 s left\x1b")
+        second.send(signal.SIGINT)
+        assert second.wait() == 130
+    assert re.search(r"\x1b\[J\[\d/2\]", second.text), "what is printed stands where the board was"
+    assert second.text.splitlines()[-1].startswith("2 interrupted in ")
+    project({"src/c.py": waits("c")})
+    with on_terminal(root, "run", "--jobs", "2") as third:
+        third.wait_for(r"    0 of 3 done\x1b")
+        for name in "abc":
+            (root / f"go-{name}").touch()
+        assert third.wait() == 0
+    assert " left" not in third.text, "of c nothing is known"

@@ -104,14 +104,14 @@ def test_a_bar_that_never_ends_is_a_line_and_line_ends_of_windows_are_no_bars(
             "src/a.py": """
                 STAGE = "s"
                 def run():
-                    print("one\\r\\ntwo\\r")
+                    print("one\\r\\n\\r\\ntwo\\r")
                     for n in range(100):
                         print(f"\\r{n} of 99", end="")
             """,
         }
     )
-    assert "    one\n    two\n    99 of 99\n    ✓" in orch("run").out
-    assert log(root) == "one\ntwo\n99 of 99\n"
+    assert "    one\n\n    two\n    99 of 99\n    ✓" in orch("run").out
+    assert log(root) == "one\n\ntwo\n99 of 99\n"
 
 
 def test_a_terminal_shows_the_state_of_a_bar_in_the_status_line_and_its_last_one_as_output(
