@@ -35,7 +35,6 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
     yield from _undecided_updates(registry, flows, order)
     yield from _two_writers(registry, flows, reported)
     yield from find_unsure_orders(registry)
-    yield from _not_independent(registry, flows)
     yield from _unseen(registry)
 
 
@@ -130,12 +129,9 @@ def _read_before_written(
             f"fine if {first.name} is meant to read what the previous run left; otherwise swap the AFTER",
             second,
         )
-    if registry.rank[reader] != registry.rank[writer]:
-        hint = f"move {first.name} to a later stage or {second.name} to an earlier one"
-    elif order.is_after(writer, reader):
-        hint = f"the AFTER of other tools puts {first.name} first: remove one of them"
-    else:
-        hint = f'add AFTER = "{second.name}" to {first.name}'
+    hint = f'add AFTER = "{second.name}" to {first.name}'
+    if registry.rank[reader] != registry.rank[writer] or order.is_after(writer, reader):
+        hint = f"let {second.name} run first, by its stage or by AFTER"
     return build_warning(
         "read-before-written",
         f"{first.name} reads {thing} before {second.name} writes it",
@@ -157,8 +153,6 @@ def _two_writers(
             ):
                 found.setdefault((tuple(writers), writer), []).append(thing)
                 break
-    for (one, other), thing in _overlaps(flows).items():
-        found.setdefault(((one, other), other), []).append(thing)
     groups: set[tuple[str, ...]] = set()
     for (group, writer), things in found.items():
         if group in groups:
@@ -186,49 +180,6 @@ def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
         for thing in (*flow.files_written, *_tables(flow.tables_written)):
             found.setdefault(thing, []).append(module)
     return found
-
-
-def _overlaps(flows: Mapping[str, Dataflow]) -> dict[tuple[str, str], str]:
-    """Two writers of files with different names: a glob or a folder, and a file that may be in it."""
-    place = {module: number for number, module in enumerate(flows)}
-    files = {
-        module: Dataflow(
-            reads=flow.writes, writes=flow.writes, inputs=flow.outputs, outputs=flow.outputs
-        )
-        for module, flow in flows.items()
-    }
-    found = {}
-    for later, others in edges(files).items():
-        for one in others:
-            if place[one] < place[later] and not set(flows[one].files_written) & set(
-                flows[later].files_written
-            ):
-                things = shared(files[later], files[one])
-                if not set(things) & set(shared(flows[later], flows[one])):
-                    found[one, later] = things[0]
-    return found
-
-
-def _not_independent(registry: Registry, flows: Mapping[str, Dataflow]) -> Iterator[Problem]:
-    """Tools with `AFTER = ()` that were observed to read what another tool of their stage writes."""
-    for module, others in registry.ordering.items():
-        tool = registry.tools[module]
-        if tool.after or not tool.has_after:
-            continue
-        declared = Dataflow(inputs=tool.inputs)
-        for other in others:
-            if registry.rank[other] != registry.rank[module]:
-                continue
-            things = shared(flows[module], flows[other])
-            if things and not shared(declared, Dataflow(outputs=registry.tools[other].outputs)):
-                name = registry.tools[other].name
-                yield build_warning(
-                    "after-against-data",
-                    f"{tool.name} has AFTER = (), but reads {things[0]}, which {name} writes",
-                    f'use AFTER = "{name}" or remove AFTER: it runs after {name} anyway',
-                    tool,
-                )
-                break
 
 
 def _unseen(registry: Registry) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from discover_orch.model.errors import (
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_registry, check_stage_order
+from discover_orch.planning.parallel import check_sharing, check_tokens
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
@@ -123,21 +124,38 @@ def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """All warnings of `orch check`: those of the listing, about imported modules, and about several tools
     together."""
-    # Only `orch check` needs these, and they load the parser.
-    from discover_orch.planning.executor_checks import check_executor
-    from discover_orch.planning.import_checks import check_imports
-
+    tools, project = [*view.registry.tools.values()], view.project
+    refused = (
+        *check_tokens(tools, project),
+        *check_sharing(tools, view.registry, project, project.jobs),
+    )
     return (
         *view.warnings,
         *_check_stage_order(view),
-        *check_imports(view.registry, view.project, view.errors),
-        *check_registry(view.registry, view.project),
-        *check_executor(view.registry, view.project),
+        *_find_unreadable(view),
+        *check_registry(view.registry, project),
+        *(replace(one, severity="warning") for one in refused),
     )
 
 
 def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
     return check_stage_order(view.registry, view.project, view.registry.by_name)
+
+
+def _find_unreadable(view: ProjectView) -> tuple[Problem, ...]:
+    """A warning for each imported module that cannot be read, with the first tool that imports it."""
+    from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
+
+    registry, graph = view.registry, ImportGraph(view.project)
+    known = {problem.location.path for problem in view.errors if problem.location}
+    found: dict[str, Problem] = {}
+    for module in registry.order:
+        for path in sorted(graph.reach(module) - found.keys() - known):
+            read = graph.files.read(path)
+            if read is not None and read.problem is not None:
+                message = f"{read.problem.message} (imported by {registry.display(module)})"
+                found[path] = replace(read.problem, message=message, severity="warning")
+    return tuple(found.values())
 
 
 def _sort_key(problem: Problem) -> tuple[str, int]:

@@ -62,30 +62,6 @@ def test_a_module_that_a_tool_imports_and_that_cannot_be_read_is_a_doubt(
     assert "0 errors, 1 warning (1 tool without errors)" in answer.out
 
 
-def test_an_import_from_a_src_layout_that_python_would_not_find_is_a_warning(
-    project: Project, orch: Orch
-) -> None:
-    tool = "import csv\n{} STAGE = 's'\ndef run(): ...\n"
-    project(
-        {
-            "src/shop/util.py": "X = 1\n",
-            "src/shop/a.py": tool.format("from shop.util import X;"),
-            "src/shop/b.py": tool.format("import shop.util;"),
-            "src/shop/c.py": tool.format("from . import util;"),
-        }
-    )
-    answer = orch("check")
-    assert answer.out.startswith(
-        "warning: src/shop/a.py:2: imports shop, which is in src/, where Python does not look "
-        "(also src/shop/b.py:2)\n"
-        '  hint: write src.shop, or add "src" to pythonpath in the configuration\n'
-    )
-    project({"pyproject.toml": "[build-system]\nrequires = []\n"})
-    assert orch("check").out == "3 tools, no problems found\n", "it may be installed elsewhere"
-    project({"pyproject.toml": "", "orch.toml": 'pythonpath = ["src"]\n'})
-    assert orch("check").out == "3 tools, no problems found\n"
-
-
 def test_a_returned_value_that_is_ignored_is_named_and_noted(project: Project, orch: Orch) -> None:
     project(
         {
