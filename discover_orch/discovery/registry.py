@@ -303,7 +303,6 @@ def _build_tool(
         class_folder=next(filter(None, map(class_folder, run.arguments)), ""),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
-        ignored_return=run.ignored_return,
         inputs=candidate.settings.inputs,
         outputs=candidate.settings.outputs,
         has_inputs=candidate.settings.has_inputs,

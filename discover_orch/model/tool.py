@@ -23,7 +23,6 @@ class Tool(Struct, frozen=True, kw_only=True):
       changes nothing. `commits_by_itself`: orch neither commits nor rolls back.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay` seconds.
     - `timeout`: seconds after which it is stopped and has failed. `tokens`: those that it holds while it runs.
-    - `ignored_return`: the line and the kind of what `run()` returns, where that is neither None nor a mapping.
     - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
       `resources` are all that it may ask for.
     """
@@ -43,7 +42,6 @@ class Tool(Struct, frozen=True, kw_only=True):
     class_folder: str = ""
     takes_extra: bool = False
     is_readable: bool = True
-    ignored_return: tuple[int, str] | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False

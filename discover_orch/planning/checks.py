@@ -11,7 +11,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import find_mixed, is_same_name
@@ -25,7 +25,6 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     for part in (
         _own_options(registry),
         _unknown_types(registry),
-        _ignored_returns(registry),
         _flag_or_value(registry),
         _hidden_stdlib(registry),
         check_dataflow(registry),
@@ -100,19 +99,6 @@ def _unknown_types(registry: Registry) -> Iterator[Problem]:
                 f"parameter {name} of {tool.name} cannot be set: its type is not supported",
                 hint,
                 tool,
-            )
-
-
-def _ignored_returns(registry: Registry) -> Iterator[Problem]:
-    for tool in registry.tools.values():
-        if tool.ignored_return is not None:
-            line, kind = tool.ignored_return
-            yield Problem(
-                code="ignored-return",
-                message=f"run() returns {kind}, which is ignored",
-                hint='return nothing, or a mapping of scalars such as {"rows": 344}, which the history shows',
-                location=Location(path=tool.path, line=line),
-                severity="warning",
             )
 
 

@@ -85,8 +85,7 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """A top-level function. `ref` is set where it is imported from, or an alias in, another module.
 
     `is_readable` is False where its signature cannot be read, for example `run = partial(...)`. `yield_line` is 0
-    where a call runs the function and does not only make a generator; `ignored_return` is the line and the kind of a
-    returned value that is neither None nor a mapping.
+    where a call runs the function and does not only make a generator.
     """
 
     line: int
@@ -96,7 +95,6 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     takes_extra: bool = False
     is_readable: bool = True
     yield_line: int = 0
-    ignored_return: tuple[int, str] | None = None
 
 
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
@@ -120,10 +118,12 @@ class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports")
 
     `constants` holds strings, tuples of strings and None; constants of a class are named `Class.NAME`. `enums` holds
     the members as (name, value), the value None where it is neither a string nor an int. `types` holds aliases of
-    types, such as `Since = date | None`; `stars` the modules of `from x import *`.
+    types, such as `Since = date | None`; `stars` the modules of `from x import *`. `is_package`: of an
+    `__init__.py`.
     """
 
     module: str
+    is_package: bool = False
     constants: Mapping[str, str | tuple[str | NameRef, ...] | None] = field(default_factory=dict)
     enums: Mapping[str, tuple[tuple[str, str | int | bool | None], ...]] = field(
         default_factory=dict

@@ -1,8 +1,9 @@
 """References between modules: what others can refer to, and what a reference means.
 
 `read_exports` lists the constants, Enum classes, functions and aliases of a module. `resolve_module` replaces each
-`NameRef` by what it means, through any number of modules. Nothing is imported: the caller passes a `lookup` that
-gives the exports of a module.
+`NameRef` by what it means where the module that it names defines it, or is a package that passes it on (in its
+`__init__.py`, or by `from x import *`). Nothing is imported: the caller passes a `lookup` that gives the exports of a
+module.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from discover_orch.source.signature import (
 
 Lookup = Callable[[str], Exports | None]
 
-MAX_STEPS = 60  # aliases followed for one name: `X = X.Y` would never end
+MAX_STEPS = 10  # packages that may pass a name on, one to the other
 
 
 def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exports:
@@ -72,6 +73,7 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
                     constants[name] = meaning
     return Exports(
         module=module,
+        is_package=is_package,
         constants=constants,
         enums=enums,
         aliases=aliases,
@@ -122,7 +124,7 @@ _Meaning = str | int | tuple[str | NameRef, ...] | _Enum | RunFacts | ParamType 
 
 
 class _Unresolved(Exception):
-    """The name cannot be resolved within the project."""
+    """The name cannot be resolved within the project; what is wrong, as one sentence."""
 
 
 def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:
@@ -132,47 +134,34 @@ def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:
             words.append(word)
             continue
         try:
-            value = _flatten(_resolve(word.name, lookup, MAX_STEPS), lookup)
-        except _Unresolved:
-            value = ()
+            value = _resolve(word.name, lookup)
+        except _Unresolved as error:
+            return replace(tag, words=(), problem=f"{name} cannot be read: {error}")
         if value is None and len(tag.words) == 1:
             return replace(tag, words=(), is_off=True)
-        if not value:
-            return replace(tag, words=(), problem=_unresolved_message(name, word.name))
-        if len(value) > 1 and len(tag.words) > 1:
-            return replace(tag, words=(), problem=_unresolved_message(name, word.name))
-        words.extend(value)
+        found = _words_of(value)
+        if not found or (len(found) > 1 and len(tag.words) > 1):
+            message = f"{name} cannot be read: {_no_constant(word.name)}"
+            return replace(tag, words=(), problem=message)
+        words.extend(found)
     return replace(tag, words=tuple(words))
 
 
-def _unresolved_message(tag: str, name: str) -> str:
-    return f"{tag} cannot be read: `{name}` is not a constant of the project"
+def _words_of(meaning: _Meaning) -> tuple[str, ...]:
+    """() for a value that is no text, and no tuple of texts."""
+    items = meaning if isinstance(meaning, tuple) else (meaning,)
+    words = tuple(one for one in items if isinstance(one, str) and one)
+    return words if len(words) == len(items) else ()
 
 
-def _flatten(meaning: _Meaning, lookup: Lookup) -> tuple[str, ...] | None:
-    """The words of a value, () where it has none; None for the value None."""
-    match meaning:
-        case None:
-            return None
-        case str() if meaning:
-            return (meaning,)
-        case tuple():
-            words: list[str] = []
-            for item in meaning:
-                value = (
-                    _resolve(item.name, lookup, MAX_STEPS) if isinstance(item, NameRef) else item
-                )
-                if not isinstance(value, str) or not value:
-                    return ()
-                words.append(value)
-            return tuple(words)
-    return ()
+def _no_constant(name: str) -> str:
+    return f"`{name}` is not a constant of the project"
 
 
 def _resolve_run(run: RunFacts, lookup: Lookup) -> RunFacts:
     if run.ref is not None and run.is_readable:
         try:
-            found = _resolve(run.ref.name, lookup, MAX_STEPS)
+            found = _resolve(run.ref.name, lookup)
         except _Unresolved:
             found = None
         if not isinstance(found, RunFacts):
@@ -186,21 +175,19 @@ def _resolve_run(run: RunFacts, lookup: Lookup) -> RunFacts:
 
 def _seen_from(line: int, run: RunFacts) -> RunFacts:
     """A function of another module, with the line that names it here: its own lines are of another file."""
-    ignored = run.ignored_return
     return replace(
         run,
         line=line,
         ref=None,
         arguments=tuple(replace(argument, line=line) for argument in run.arguments),
         yield_line=line if run.yield_line else 0,
-        ignored_return=None if ignored is None else (line, ignored[1]),
     )
 
 
 def _resolve_argument(argument: ArgumentFacts, lookup: Lookup) -> ArgumentFacts:
     if not isinstance(argument.type, EnumRef):
         return argument
-    kind = _resolve_type(argument.type, lookup, MAX_STEPS)
+    kind = _resolve_type(argument.type, lookup)
     if not argument.default_refs:
         return replace(argument, type=kind)
     found = [_member_text(ref, kind, lookup) for ref in argument.default_refs]
@@ -217,7 +204,7 @@ def _member_text(ref: NameRef, kind: TypeFacts, lookup: Lookup) -> str | None:
     if not isinstance(kind, ParamType) or not isinstance(kind.base, EnumChoice):
         return None
     try:
-        found = _resolve(owner, lookup, MAX_STEPS)
+        found = _resolve(owner, lookup)
     except _Unresolved:
         return None
     is_of_type = isinstance(found, _Enum) and (found.module, found.name) == (
@@ -227,17 +214,12 @@ def _member_text(ref: NameRef, kind: TypeFacts, lookup: Lookup) -> str | None:
     return kind.base.text_of(member) if is_of_type else None
 
 
-def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:
+def _resolve_type(kind: EnumRef, lookup: Lookup) -> TypeFacts:
     unknown = UnknownType(text=kind.ref.name)
     try:
-        found = _resolve(kind.ref.name, lookup, steps)
+        found = _resolve(kind.ref.name, lookup)
     except _Unresolved:
         return unknown
-    if isinstance(found, EnumRef):
-        inner = _resolve_type(found, lookup, steps - 1) if steps > 0 else unknown
-        if isinstance(inner, UnknownType):
-            return unknown
-        found = inner
     if isinstance(found, _Enum):
         members = tuple(
             (name, name if value is None else str(value)) for name, value in found.members
@@ -246,32 +228,29 @@ def _resolve_type(kind: EnumRef, lookup: Lookup, steps: int) -> TypeFacts:
             return unknown
         base = EnumChoice(module=found.module, name=found.name, members=members)
         return ParamType(base=base, many=kind.many, optional=kind.optional)
-    if isinstance(found, ParamType):
-        if kind.many and (found.many or found.optional):
-            return unknown
-        many, optional = kind.many or found.many, kind.optional or found.optional
-        return ParamType(base=found.base, many=many, optional=optional)
-    return unknown
+    if not isinstance(found, ParamType) or (kind.many and (found.many or found.optional)):
+        return unknown
+    many, optional = kind.many or found.many, kind.optional or found.optional
+    return ParamType(base=found.base, many=many, optional=optional)
 
 
-def _resolve(name: str, lookup: Lookup, steps: int) -> _Meaning:
+def _resolve(name: str, lookup: Lookup, steps: int = MAX_STEPS) -> _Meaning:
     """What an absolute dotted name means; its longest leading part that is a module counts."""
     if name in PLAIN_TYPES:
         return PLAIN_TYPES[name]
     parts = name.split(".")
-    for size in range(len(parts) - 1, 0, -1):
+    wrong: _Unresolved | None = None
+    for size in range(len(parts) - 1, 0, -1) if steps else ():
         exports = lookup(".".join(parts[:size]))
         if exports is not None:
             try:
                 return _attribute(exports, parts[size:], lookup, steps - 1)
-            except _Unresolved:
-                continue  # `__init__.py` may bind the name of a submodule
-    raise _Unresolved(name)
+            except _Unresolved as error:
+                wrong = wrong or error  # `__init__.py` may bind the name of a submodule
+    raise wrong or _Unresolved(_no_constant(name))
 
 
 def _attribute(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
-    if steps <= 0:
-        raise _Unresolved(".".join(rest))
     first, more = rest[0], rest[1:]
     whole = ".".join(rest)
     if whole in exports.constants:
@@ -284,20 +263,21 @@ def _attribute(exports: Exports, rest: list[str], lookup: Lookup, steps: int) ->
     if not more and first in exports.types:
         return exports.types[first]
     if first in exports.aliases:
-        target = ".".join([exports.aliases[first].name, *more])
-        return _resolve(target, lookup, steps)
+        target = exports.aliases[first].name
+        if not exports.is_package:
+            message = f"`{first}` of {exports.module} comes from {target}: import it from there"
+            raise _Unresolved(message)
+        return _resolve(".".join([target, *more]), lookup, steps)
     return _through_stars(exports, rest, lookup, steps)
 
 
 def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
     """The meaning by `from x import *`, where exactly one such module has the name."""
     found: list[_Meaning] = []
-    for star in exports.stars if not rest[0].startswith("_") else ():
+    for star in exports.stars if steps and not rest[0].startswith("_") else ():
         source = lookup(star)
-        if source is None:
-            continue
-        public = source.constants.get("__all__")
-        if isinstance(public, tuple) and rest[0] not in public:
+        public = source.constants.get("__all__") if source else ()
+        if source is None or (isinstance(public, tuple) and rest[0] not in public):
             continue
         try:
             found.append(_attribute(source, rest, lookup, steps - 1))
@@ -305,7 +285,7 @@ def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int
             continue
     if len(found) == 1:
         return found[0]
-    raise _Unresolved(".".join(rest))
+    raise _Unresolved(_no_constant(".".join([exports.module, *rest])))
 
 
 def _member(enum: _Enum, rest: list[str]) -> _Meaning:
@@ -317,4 +297,4 @@ def _member(enum: _Enum, rest: list[str]) -> _Meaning:
             return value
     elif rest[0] in values and rest[1:] == ["name"]:
         return rest[0]
-    raise _Unresolved(".".join(rest))
+    raise _Unresolved(_no_constant(".".join([enum.module, enum.name, *rest])))

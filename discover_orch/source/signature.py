@@ -7,6 +7,7 @@ An annotation is read as an expression and never evaluated. A class of another m
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -15,8 +16,6 @@ from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar,
 from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
-from discover_orch.source.made_defaults import items_of, typed_text
-from discover_orch.source.returns import find_ignored_return, find_yield
 
 SCALARS: dict[str, ScalarKind] = {
     "builtins.str": "str",
@@ -81,15 +80,40 @@ def read_function(
         for number, (arg, default) in enumerate(pairs)
     )
     is_plain = isinstance(node, ast.Lambda) or not node.decorator_list
-    yield_line = (find_yield(node) or 0) if is_plain and has_yield else 0
+    yield_line = (_find_yield(node) or 0) if is_plain and has_yield else 0
     return RunFacts(
         line=node.lineno,
         is_async=isinstance(node, ast.AsyncFunctionDef),
         arguments=arguments,
         takes_extra=spec.kwarg is not None,
         yield_line=yield_line,
-        ignored_return=find_ignored_return(node, names) if is_plain and not yield_line else None,
     )
+
+
+def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int | None:
+    """The line of the first `yield` in its own body: a call would only make a generator."""
+    body = [function.body] if isinstance(function, ast.Lambda) else function.body
+    pending: list[ast.AST] = [*reversed(body)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            return node.lineno
+        pending.extend(reversed([*_evaluated(node)]))
+    return None
+
+
+def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a node that belong to the function itself: of a function in it the decorators and defaults."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield from node.decorator_list
+            yield node.args
+        case ast.Lambda():
+            yield node.args
+        case ast.ClassDef():
+            yield from (*node.decorator_list, *node.bases, *node.keywords)
+        case _:
+            yield from ast.iter_child_nodes(node)
 
 
 def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
@@ -159,14 +183,74 @@ def _made_default(
     """(texts, references to Enum members), of which one is empty; both are where a part cannot be read."""
     if isinstance(kind, UnknownType):
         return (), ()
-    items = items_of(default, is_many=kind.many)
+    items = _items_of(default, is_many=kind.many)
     if isinstance(kind, EnumRef):
         members = [names.qualified(item) for item in items if isinstance(item, ast.Attribute)]
         refs = tuple(NameRef(name=name) for name in members if name)
         return (), refs if len(refs) == len(items) else ()
-    found = [typed_text(item, kind.base, names) for item in items]
+    found = [_typed_text(item, kind.base, names) for item in items]
     texts = tuple(text for text in found if text is not None)
     return texts if len(texts) == len(items) else (), ()
+
+
+# Defaults made from literals, `Path("data") / "x.csv"`, `Color.RED`, `date(2024, 1, 31)`, as one would type them.
+
+
+def _items_of(node: ast.expr, *, is_many: bool) -> list[ast.expr]:
+    """The expressions of the single values: those in a list, or the one itself. Empty where it should be a list."""
+    if not is_many:
+        return [node]
+    return node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+
+
+def _typed_text(node: ast.expr, base: Scalar | Choice | EnumChoice, names: TypeNames) -> str | None:
+    """The text of one value of this type; None where the source does not tell the value."""
+    match base:
+        case EnumChoice():
+            if isinstance(node, ast.Attribute) and names.enum_choice(node.value) == base:
+                return base.text_of(node.attr)
+        case Scalar(kind="path"):
+            return _path_text(node, names)
+        case Scalar(kind="date"):
+            return _date_text(_values(node, "datetime.date", names))
+    return None
+
+
+def _values(node: ast.expr, function: str, names: TypeNames) -> list[object] | None:
+    """The positional arguments of a call of this function, if all are literals."""
+    if not isinstance(node, ast.Call) or node.keywords:
+        return None
+    if names.qualified(node.func) != function:
+        return None
+    try:
+        return [literal(value) for value in node.args]
+    except NotLiteral:
+        return None
+
+
+def _path_text(node: ast.expr, names: TypeNames) -> str | None:
+    parts: list[str] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        part = text_of(node.right)
+        if part is None:
+            return None
+        parts.append(part)
+        node = node.left
+    first = _values(node, "pathlib.Path", names)
+    if first is None:
+        return None
+    every = [part for part in (*first, *reversed(parts)) if isinstance(part, str)]
+    if len(every) != len(first) + len(parts):
+        return None
+    from pathlib import PurePosixPath  # only where a default is a path
+
+    return str(PurePosixPath(*every))
+
+
+def _date_text(values: list[object] | None) -> str | None:
+    numbers = [one for one in values or () if isinstance(one, int) and not isinstance(one, bool)]
+    is_date = len(numbers) == len(values or ()) == 3
+    return "{:04}-{:02}-{:02}".format(*numbers) if is_date else None
 
 
 def _type_of_default(value: object, *, is_literal: bool) -> ParamType:

@@ -1,4 +1,4 @@
-# expect: stage ingest | run conn:str returns a list
+# expect: stage ingest | run conn:str
 STAGE = "ingest"
 
 

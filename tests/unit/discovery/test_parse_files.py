@@ -229,7 +229,9 @@ def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Pa
         return read_exports_of(str(tmp_path), path, module)
 
     assert offers("a.py", "a") == Exports(module="a", constants={"X": "x"})
-    assert offers("p/__init__.py", "p") == Exports(module="p", aliases={"q": NameRef(name="p.q")})
+    assert offers("p/__init__.py", "p") == Exports(
+        module="p", is_package=True, aliases={"q": NameRef(name="p.q")}
+    )
     assert offers("bad.py", "bad") == Exports(module="bad")
     assert offers("fifo.py", "fifo") is None
     assert offers("gone.py", "gone") is None

@@ -111,9 +111,9 @@ def test_a_constant_of_another_module_is_followed_even_out_of_the_scanned_folder
     detector.table = {"packages": ["src"]}
     detector.write(
         {
-            "src/a.py": "from lib.names import INGEST as STAGE_NAME\nSTAGE = STAGE_NAME\ndef run(): 0",
-            "lib/names.py": "from . import INGEST",
-            "lib/__init__.py": "INGEST = 'ingest'",
+            "src/a.py": "from lib import INGEST as STAGE_NAME\nSTAGE = STAGE_NAME\ndef run(): 0",
+            "lib/names.py": "INGEST = 'ingest'",
+            "lib/__init__.py": "from .names import INGEST",
         }
     )
     assert stages(detector.look()) == {"src.a": ("ingest",)}

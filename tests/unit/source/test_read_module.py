@@ -75,7 +75,6 @@ def run_text(run: RunFacts) -> str:
     words += ["**"] if run.takes_extra else []
     words += [] if run.is_readable else ["unreadable"]
     words += [f"yields {run.yield_line}"] if run.yield_line else []
-    words += [f"returns {run.ignored_return[1]}"] if run.ignored_return else []
     return " ".join(words)
 
 
