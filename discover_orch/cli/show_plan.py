@@ -91,9 +91,12 @@ def error_documents(
     problems: Sequence[Problem], code: int, targets: Sequence[str], *, dry_run: bool
 ) -> list[dict[str, object]]:
     """Complete JSON for stdout, although nothing ran."""
+    errors = [one for one in problems if one.severity == "error"]
     if not dry_run:
-        return refused_run_documents(targets, problems, code)
-    return [_no_steps(Plan()) | {"errors": [problem_json(problem) for problem in problems]}]
+        return refused_run_documents(targets, errors, code)
+    document = _no_steps(Plan()) | {"errors": [problem_json(one) for one in errors]}
+    warnings = [problem_json(one) for one in problems if one.severity == "warning"]
+    return [document | {"warnings": warnings}]
 
 
 def _no_steps(plan: Plan) -> dict[str, object]:

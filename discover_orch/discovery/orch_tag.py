@@ -173,7 +173,9 @@ RULES = {
         "commit. An empty list says that there are none",
     ),
     "retries": Rule(
-        check=_check_retries, example='"retries": 3', meaning="attempts after a failure"
+        check=_check_retries,
+        example='"retries": 3',
+        meaning="attempts after a failure; none after an ImportError or SyntaxError",
     ),
     "retry_delay": Rule(
         check=_check_seconds,

@@ -26,6 +26,11 @@ from discover_orch.model.graph import reachable, reverse
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
+#: Names of the exceptions that say that the code is wrong.
+_CODE_ERRORS = frozenset(
+    {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
+)
+
 
 class Run:
     """One run of a plan: one step after another, or side by side as its `queue` allows.
@@ -120,7 +125,7 @@ class Run:
         if event.is_locked and self._can_write_alone(event.module):
             return ToolRetried(end=event, delay=0.0, writes_alone=True)
         own_attempts = event.attempt - (event.module in self._locked)
-        if event.status == "failed" and self._has_retries and own_attempts <= tool.retries:
+        if self._has_retries and own_attempts <= tool.retries and _may_end_otherwise(event):
             longest = max(self.LONGEST_DELAY, tool.retry_delay)
             delay = min(tool.retry_delay * 2.0 ** min(own_attempts - 1, 60), longest)
             return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
@@ -240,3 +245,10 @@ class Run:
         if self._is_cancelled and not self._failures and len(passed) < len(self._modules):
             return "cancelled"
         return "failed" if self._failures or self._has_errors else "passed"
+
+
+def _may_end_otherwise(event: ToolFinished) -> bool:
+    """Whether another attempt at the same code may pass: a module that cannot be found or compiled stays so."""
+    error = event.error
+    is_code = error is not None and error.kind == "exception" and error.type in _CODE_ERRORS
+    return event.status == "failed" and not is_code

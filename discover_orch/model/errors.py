@@ -139,11 +139,11 @@ class BlockedInterrupt(BaseException):
         self.number = number
 
 
-_TOOL = 'a module under src (or the configured packages) with STAGE = "..." and a run() function'
+_TOOL = 'a module under src with STAGE = "..." and run()'
 NO_TOOLS = Problem(
     code="no-tools",
     message="no tools found",
-    hint=f"a tool is {_TOOL}; orch list -v shows the modules that are not tools, and why",
+    hint=f"a tool is {_TOOL}; orch list -v shows what is no tool, and why",
 )
 #: The same where the modules that are not tools have been shown.
 NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")
@@ -152,10 +152,7 @@ NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a to
 def no_source(root: str, config: str, outer: str = "") -> Problem:
     """There is no folder to scan. `config` is the file that can name another one; `outer` is a folder above in which
     orch has been used, if any."""
-    hint = (
-        'start a project with orch init, or create src, and in it a module with STAGE = "..." and a run() '
-        f'function; for another folder, set packages = ["FOLDER"] in {config}'
-    )
+    hint = f'orch init starts a project; for another folder than src, set packages = ["FOLDER"] in {config}'
     if outer:
         hint = f"the project may be {outer}: go there, add -C {outer}, or run orch init there so that orch finds it"
     return Problem(

@@ -80,7 +80,8 @@ def select(
         raise DiscoveryError(*_problems(blocking.values()))
     tools = tuple(module for module in chosen if module not in dropped)
     if not tools:
-        raise EmptyError(_nothing_selected(targets, registry, excluded=bool(chosen)))
+        why = () if registry.tools else registry.warnings  # a file that is nearly a tool
+        raise EmptyError(*why, _nothing_selected(targets, registry, excluded=bool(chosen)))
     others = [one for one in registry.broken if one.path not in blocking]
     return Selection(
         tools=tools,

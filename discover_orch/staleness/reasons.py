@@ -138,7 +138,8 @@ def _file_sentence(
         by = f": {name_of(reason.by)} removed it" if reason.by else ""
         return f"{path} is missing{by}"
     if reason.by:
-        return f"{path} was rewritten by {name_of(reason.by)} ({_when(reason, result)})"
+        verb = "made" if reason.then == ABSENT else "rewritten"
+        return f"{path} was {verb} by {name_of(reason.by)} ({_when(reason, result)})"
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
 
 

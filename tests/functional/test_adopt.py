@@ -293,14 +293,6 @@ def test_the_connection_is_the_old_one_with_what_its_file_does_at_the_top(
                 def get_connection(path=None):
                     return sqlite3.connect(path or os.environ["SHOP_DB"])
                 """,
-            "old/dotenv.py": """
-                import os
-
-                def load_dotenv():
-                    for line in open(".env"):
-                        name, _, value = line.strip().partition("=")
-                        os.environ.setdefault(name, value)
-                """,
             ".env": "SHOP_DB=shop.db\n",
             "old/tools/fetch.py": "def run(conn, **kwargs):\n    conn.execute('CREATE TABLE raw (id)')\n",
         }
