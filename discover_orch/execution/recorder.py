@@ -55,6 +55,7 @@ from discover_orch.staleness.fingerprint import (
     add_failure,
     add_success,
     cut_off,
+    run_of,
     sequence,
 )
 from discover_orch.staleness.import_graph import ImportGraph
@@ -278,8 +279,8 @@ class Recorder:
             self._flows.restore({one: r.success.flow for one, r in passed.items() if r.success})
         if runs:  # the newest run is never pruned
             return int(runs[0])
-        results = self._memory.results(self._registry.order).values()
-        return max([0, *(_number(one.last.run) for one in results)])
+        results = (*self._memory.results(self._registry.order).values(), *self._current.gone)
+        return max([0, *(max(_number(one.last.run), run_of(one.latest)) for one in results)])
 
     # The tools.
 

@@ -184,8 +184,10 @@ def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
 
 def _unseen(registry: Registry) -> Iterator[Problem]:
     """Tools that have run and were not observed completely, and tools on which all later stages depend, since they are
-    not known to write anything. One that declares both inputs and outputs has said what orch cannot see."""
+    not known to write anything and no `AFTER` names them. One that declares both inputs and outputs has said what orch
+    cannot see."""
     last = max(registry.rank.values(), default=0)
+    named = {other for others in registry.before.values() for other in others}
     for module in registry.order:
         tool, flow = registry.tools[module], registry.flows[module]
         if module not in registry.observed:
@@ -204,11 +206,11 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
                 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing',
                 tool,
             )
-        elif not flow.has_writes and registry.rank[module] < last:
+        elif not flow.has_writes and registry.rank[module] < last and module not in named:
             yield build_warning(
                 "no-known-write",
                 f"{tool.name} is not known to write anything, so all later stages depend on it",
-                'declare "outputs": [] if it writes nothing',
+                f'fine if they do; a tool that must wait for it can say so: AFTER = "{tool.name}"',
                 tool,
             )
 

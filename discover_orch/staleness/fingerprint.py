@@ -438,11 +438,11 @@ def sequence(run: int, count: int) -> Seq:
     return run << _RUN_SHIFT | count
 
 
-def end_of_run(run: int, tools: int) -> Seq:
-    """The number of what ended with a run that was killed and had so many tools."""
-    return sequence(run, 2 * tools)
+def end_of_run(run: int) -> Seq:
+    """The number of what ended with a run that was killed: after all that its tools did, and before `after_run`."""
+    return after_run(run) - 1
 
 
 def after_run(run: int) -> Seq:
-    """A number after all tools of that run."""
+    """A number after all tools of that run, and after its end."""
     return sequence(run + 1, 0) - 1

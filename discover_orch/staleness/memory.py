@@ -69,7 +69,7 @@ def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> di
         if not is_open or result.was_accepted_after(run.run):
             continue
         if one.status != "running":
-            result = cut_off(result, end_of_run(int(run.run), len(run.tools)))
+            result = cut_off(result, end_of_run(int(run.run)))
         last = LastOutcome(
             run=run.run,
             status=SETTLED if one.status == "passed" else one.status,

@@ -12,6 +12,7 @@ import os
 import sys
 
 from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.observed_paths import (
@@ -135,6 +136,8 @@ class AuditHook:
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
             "os.scandir": self._on_list,
+            "pathlib.Path.glob": self._on_glob,
+            "pathlib.Path.rglob": self._on_glob,
             "os.rename": self._on_rename,
             "os.remove": self._on_remove,
             "os.rmdir": self._on_remove,
@@ -238,6 +241,17 @@ class AuditHook:
             path = "." if given is None else os.fsdecode(given)
             self._listed[path] = None
             self._stacks.find(frame).paths[path] = None
+
+    def _on_glob(self, folder: Any, pattern: Any) -> None:
+        """`pathlib` does not try to list a folder that is not there."""
+        path = os.fsdecode(folder)
+        parts = os.fsdecode(pattern).split("/")
+        while os.path.exists(path):
+            if not parts or not GLOB_CHARACTERS.isdisjoint(parts[0]):
+                return
+            path = os.path.join(path, parts.pop(0))
+        self._listed[path] = None
+        self._stacks.find(_getframe(2)).paths[path] = None
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:

@@ -127,11 +127,10 @@ def test_check_names_what_orch_cannot_see_of_tools_that_have_run(
     assert warnings["src/alone.py"]["message"] == (
         "alone was not observed completely: it used the database in a way that orch cannot see"
     )
-    assert warnings["src/notify.py"]["hint"] == 'declare "outputs": [] if it writes nothing'
-    project(
-        {
-            "src/notify.py": 'STAGE = "one"\nORCH = {"outputs": []}\ndef run(): print("done")\n',
-        }
+    assert warnings["src/notify.py"]["hint"] == (
+        'fine if they do; a tool that must wait for it can say so: AFTER = "notify"'
     )
+    write = 'STAGE = "two"\nAFTER = "notify"\ndef run(): open("a.txt", "w").close()\n'
+    project({"src/write.py": write})
     warnings = {one["path"]: one for one in orch("check", "--json").json["warnings"]}
     assert warnings.keys() == {"src/alone.py"}

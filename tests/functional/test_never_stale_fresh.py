@@ -131,6 +131,31 @@ def test_who_comes_after_a_tool_is_stale_when_the_run_was_killed_between_them(
     assert run_changed(orch) == ["then", "use"]
 
 
+# ---- files that are not there yet ----
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "Path('raw').glob('*')",
+        "Path('raw').rglob('*.csv')",
+        "Path('.').glob('raw/*.csv')",
+        "Path('raw/2024').glob('*')",
+    ],
+)
+def test_files_in_a_folder_that_was_not_there_make_a_tool_stale(
+    found: str, project: Project, orch: Orch
+) -> None:
+    text = f"from pathlib import Path\nSTAGE = 's'\ndef run():\n    print(sorted({found}))\n"
+    root = project({"src/read.py": text})
+    run_all(orch)
+    (root / "raw/2024").mkdir(parents=True)
+    (root / "raw/2024/a.csv").touch()
+    (root / "raw/b.csv").touch()
+    assert [*reasons(orch)] == ["read"]
+    assert run_changed(orch) == ["read"]
+
+
 # ---- a table or file that several tools write ----
 
 LOADS = {
@@ -183,6 +208,53 @@ def test_what_a_killed_second_writer_may_have_changed_is_made_anew(
     (root / "../kill").unlink()
     assert run_changed(orch) == ["first", "second"]
     assert (root / "both.txt").read_text() == "12"
+
+
+def test_a_kill_after_retries_counts_as_later_than_all_that_the_run_did(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/retried.py": """
+                import os
+                STAGE = "s"
+                ORCH = {"retries": 2, "retry_delay": 0, "outputs": []}
+                def run():
+                    if os.path.exists("../fail"):
+                        os.rename("../fail", "../failed")
+                        raise OSError
+                    if os.path.exists("../failed"):
+                        os.remove("../failed")
+                        raise OSError
+                """,
+            "src/total.py": """
+                STAGE = "t"
+                ADDED = 1
+                def run():
+                    open("total.txt", "w").write("1")
+                """,
+            "src/update.py": """
+                import glob, os, signal, time
+                STAGE = "u"
+                def run():
+                    total = int(open("total.txt").read())
+                    open("total.txt", "w").write(str(total + 1))
+                    while os.path.exists("../kill"):  # until orch has heard of the end of `total`
+                        newest = max(glob.glob(".orch/runs/*/events.jsonl"), key=os.path.getctime)
+                        if any("tool_finished" in line and "total" in line for line in open(newest)):
+                            os.kill(os.getppid(), signal.SIGKILL)
+                            signal.pause()
+                        time.sleep(0.01)
+                """,
+        }
+    )
+    run_all(orch)
+    (root / "../kill").touch()
+    (root / "../fail").touch()
+    assert orch("run").code == -signal.SIGKILL
+    (root / "../kill").unlink()
+    assert run_changed(orch) == ["total", "update"]
+    assert (root / "total.txt").read_text() == "2"
 
 
 def test_a_second_writer_comes_after_the_first(project: Project, orch: Orch) -> None:
