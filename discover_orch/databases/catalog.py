@@ -110,7 +110,8 @@ def _with_related(
 class TableEffects(Struct, frozen=True, kw_only=True):
     """What a step read and wrote: display names of tables, and paths or globs as they were written.
 
-    `changed`: those of `written` where it did not only insert rows. The rest as in `Observation`.
+    `changed`: those of `written` where it did not only insert rows. `empty`: those of `created` to which it did nothing
+    else. The rest as in `Observation`.
     """
 
     read: frozenset[str] = frozenset()
@@ -120,6 +121,7 @@ class TableEffects(Struct, frozen=True, kw_only=True):
     created: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()
     is_unclear: bool = False
@@ -151,6 +153,9 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     files += [path for table in sorted(read) for path in now.files.get(table, ())]
     temporary = now.temporary | before.temporary
     made = (written & now.tables) - before.tables
+    filled = set().union(
+        *(_find_written(one, created, now, before) for one in effects if not one.creates_empty)
+    )
     calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
 
     def display_names(tables: Iterable[Table]) -> frozenset[str]:
@@ -164,6 +169,7 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
         created=display_names(made),
         dropped=display_names((written & before.tables) - now.tables),
         kept=display_names(_find_kept(effects, now, before) - written),
+        empty=display_names(made - filled),
         files_read=tuple(dict.fromkeys(files)),
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
         is_unclear=bool(

@@ -17,7 +17,8 @@ class Effect(Struct, frozen=True, kw_only=True):
     - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index.
     - `looked_up` are tables that it asks for by name, or with IF EXISTS. With `lists_tables` it reads the list.
     - `has_failed`: it was never run without an error, so that it wrote and created nothing.
-    - `created` are new tables; with `if_not_exists`, only where there is none of that name.
+    - `created` are new tables; with `if_not_exists`, only where there is none of that name. `creates_empty`: they
+      have no rows.
       `temporary_created` are new temporary tables.
     - `files_read` and `files_written` are paths or globs in the statement itself.
     - `called` are functions that may be the user's own.
@@ -36,6 +37,7 @@ class Effect(Struct, frozen=True, kw_only=True):
     has_failed: bool = False
     created: tuple[Name, ...] = ()
     if_not_exists: bool = False
+    creates_empty: bool = False
     temporary_created: tuple[Name, ...] = ()
     files_read: tuple[str, ...] = ()
     files_written: tuple[str, ...] = ()

@@ -138,7 +138,13 @@ class _Reader:
         if properties is not None and properties.find(exp.TemporaryProperty):
             return self._effect(tree, temporary_created=[target], changes_names=True)
         effect = self._effect(tree, created=[target], changes_names=True)
-        return replace(effect, if_not_exists=bool(tree.args.get("exists")))
+        is_view = kind == "VIEW" and not (
+            properties is not None and properties.find(exp.MaterializedProperty)
+        )
+        is_empty = is_view or (tree.expression is None and not tree.args.get("clone"))
+        return replace(
+            effect, if_not_exists=bool(tree.args.get("exists")), creates_empty=is_empty
+        )
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()

@@ -102,7 +102,8 @@ class StatementNotes:
 
     - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
       has not been read, or by triggers, so that they may replace rows.
-    - `made`: (table, whether it was created or dropped), in this order.
+    - `made`: (table, whether it was created or dropped), in this order. `empty`: tables and views that a statement
+      created without rows of their own; `filled`: names of tables that were written to, dropped, or to be dropped if they had been there.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.
@@ -126,6 +127,8 @@ class StatementNotes:
         self.unread: set[Name] = set()
         self._inserting: set[Name] = set()  # by the statement
         self.made: list[tuple[Name, bool]] = []
+        self.empty: set[Name] = set()
+        self.filled: set[str] = set()
         self.kept: set[Name] = set()
         self.looked_up: set[Name] = set()
         self.lists_tables = False
@@ -137,6 +140,7 @@ class StatementNotes:
         self.has_bypassed = False  # a statement that writes was not passed to `read_text`
         self.has_unseen_texts = False  # the tool has cursors of a class of its own
         self._creating: Name | None = None  # by the statement, if there is none of that name yet
+        self._is_filling = False  # a query fills the table that is created
         self._indexing: str | None = None
         self._reads_list = False  # the statement reads the list of tables
         self._attaches_value = False  # the statement attaches a file whose name is a value
@@ -157,6 +161,7 @@ class StatementNotes:
         self._indexing = None
         if action == SELECT:
             self._settle_list()
+            self._is_filling = self._creating is not None
             self._is_internal, self._is_vacuum = self._is_vacuum, False
             if self.tables_of_caller is not None:
                 self._read_here = self.tables_of_caller()
@@ -185,6 +190,7 @@ class StatementNotes:
             self._is_internal = False
             self._check_caller()
             self.written.add((base, one))
+            self.filled.add(one)
             if action == INSERT:
                 (self.unread if inner else self._inserting).add((base, one))
                 self.is_waiting = True
@@ -206,6 +212,7 @@ class StatementNotes:
             self._check_caller()
             self._end_creation()
             self._creating = base, one
+            self._is_filling = action == sqlite3.SQLITE_CREATE_VTABLE
             self._is_internal = False
         elif action in ENDS_CREATION:
             self._end_creation()
@@ -218,6 +225,7 @@ class StatementNotes:
             self._is_internal = self.may_have_renamed = True
             self.written.add((one, two))
             self.changed.add((one, two))
+            self.filled.add(two)
         elif action == CREATE_INDEX:
             self._indexing = two  # reads of the indexed columns do not count
             if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
@@ -247,6 +255,7 @@ class StatementNotes:
         if is_written:
             self.written.add(used)
             self.changed.add(used)
+            self.filled.add(table)
 
     def _note_copy(self, found: re.Match[str], args: Sequence[Any]) -> None:
         self.note_use(_unquote(found[1]) if found[1] else "main", WHOLE)
@@ -279,6 +288,10 @@ class StatementNotes:
         self.written.add(table)
         self.changed.add(table)
         self.made.append((table, is_created))
+        if is_created and not self._is_filling and self.has_texts:
+            self.empty.add(table)
+        elif not is_created:
+            self.filled.add(table[1])
 
     def read_text(self, sql: str, word: str, args: Sequence[Any]) -> None:
         """A statement, or a script, has been run; `word` is the result of `find_keyword`, or "SCRIPT"."""
@@ -325,7 +338,9 @@ class StatementNotes:
             self.lists_tables = True
 
     def _read_ddl(self, sql: str) -> None:
-        self.looked_up.update(_find_names(_DROP_IF_EXISTS, sql))
+        dropped = [*_find_names(_DROP_IF_EXISTS, sql)]
+        self.looked_up.update(dropped)
+        self.filled.update(name for _, name in dropped)
         self.kept.update(_find_names(_VIRTUAL_IF_NOT_EXISTS, sql))
         for base, index, table in _compiled(_INDEX_IF_NOT_EXISTS).findall(sql):
             place = _unquote(base) if index else None

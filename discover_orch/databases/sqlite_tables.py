@@ -126,6 +126,7 @@ class SqliteTableLog(TableLog):
         self._created |= found.created
         self._dropped |= found.dropped
         self._kept |= found.kept
+        self._empty = found.empty
 
     @property
     def names(self) -> frozenset[str]:
@@ -207,6 +208,9 @@ class SqliteTableLog(TableLog):
             for one in notes.kept
             if before is None or one[0] != MAIN or one[1].lower() in before
         }
+        filled = {name.lower() for name in notes.filled}
+        is_known = not (notes.has_unseen_texts or notes.has_bypassed)
+        empty = {one for one in notes.empty if is_known and one[1].lower() not in filled}
         return _Found(
             read=read,
             written=written,
@@ -215,6 +219,7 @@ class SqliteTableLog(TableLog):
             created=created,
             dropped=dropped,
             kept=_display_names(kept),
+            empty=_display_names(empty & written),
         )
 
     def _find_missed(self, looked_up: set[Name], now: frozenset[str] | None) -> set[str]:
@@ -286,6 +291,7 @@ class _Found(Struct, frozen=True, kw_only=True):
     created: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
+    empty: set[str] = field(default_factory=set)
 
 
 def _compare_names(

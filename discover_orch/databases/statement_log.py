@@ -244,6 +244,7 @@ class StatementLog(TableLog):
         self._created |= used.created
         self._dropped |= used.dropped
         self._kept |= used.kept
+        self._empty |= used.empty
         self.on_files(used.files_read, is_written=False)
         self.on_files(used.files_written, is_written=True)
 

@@ -50,6 +50,7 @@ class TableLog:
         self._created: set[str] = set()
         self._dropped: set[str] = set()
         self._kept: set[str] = set()
+        self._empty: set[str] = set()  # created, and nothing else was done to them
         self._lists_tables = False
         self._is_unclear = False
 
@@ -104,7 +105,7 @@ class TableLog:
             tables_inserted=_sorted(written - self._changed),
             tables_created=_sorted(written & self._created - self._dropped),
             tables_dropped=_sorted(written & self._dropped - self._created),
-            tables_kept=_sorted(self._kept - written),
+            tables_kept=_sorted((self._kept - written) | self._empty),
             lists_tables=self._lists_tables,
             is_unclear=self._is_unclear,
         )
@@ -114,7 +115,7 @@ class TableLog:
         use = self.peek()
         for names in (self._read, self._written, self._changed, self._missed):
             names.clear()
-        for names in (self._created, self._dropped, self._kept):
+        for names in (self._created, self._dropped, self._kept, self._empty):
             names.clear()
         self._lists_tables = self._is_unclear = False
         return use

@@ -240,10 +240,28 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         order=order,
         ordering=ordering,
         by_name=found.by_name,
-        flow=upstream(order, flows, readers, written),
+        flow=_find_upstream(order, flows, readers, written),
         observed=frozenset(observed),
         below_broken=_find_below_broken(ordered, observed) if registry.broken else {},
     )
+
+
+def _find_upstream(
+    order: Sequence[str],
+    flows: Mapping[str, Dataflow],
+    readers: Mapping[str, tuple[str, ...]],
+    written: Written,
+) -> dict[str, tuple[str, ...]]:
+    """Who only creates a table where it is not there comes before its readers, and what they read does not depend on
+    it."""
+    if any(flow.tables_kept and flow.tables_written for flow in flows.values()):
+        flows = {
+            module: replace(flow, tables_written=flow.tables_filled)
+            for module, flow in flows.items()
+        }
+        written = Written(flows.values())
+        readers = edges(flows, written)
+    return upstream(order, flows, readers, written)
 
 
 def _find_below_broken(registry: Registry, observed: Mapping[str, Dataflow]) -> dict[str, str]:

@@ -175,6 +175,7 @@ class AttemptReader:
             tuple(folders),
             folders_made,
             map(table_name, made),
+            [table_name(key) for key, one in made.items() if not one.only_creates],
             kept,
             _find_sure(seen, writes),
         )
@@ -231,7 +232,10 @@ class AttemptReader:
             for name in names:
                 mark = ABSENT if name in seen.tables_dropped else EXISTS
                 found[table_key(database, name)] = Write(
-                    ended, mark, only_adds=name in seen.tables_inserted
+                    ended,
+                    mark,
+                    only_adds=name in seen.tables_inserted,
+                    only_creates=name in seen.tables_kept,
                 )
             for path in attached_paths(found):
                 mark = read_mark(os.path.join(self._root, path))
@@ -424,7 +428,8 @@ def _find_sure(seen: Observation, writes: Mapping[Key, Write]) -> tuple[str, ...
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
     """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
-    keys = (table_key(database, name) for name in seen.tables_kept)
+    kept = (name for name in seen.tables_kept if name not in seen.tables_written)
+    keys = (table_key(database, name) for name in kept)
     return {
         key: write
         for key in keys

@@ -18,11 +18,13 @@ def build_flow(
     folders: tuple[str, ...],
     folders_made: tuple[str, ...],
     made: Iterable[str],
+    filled: Collection[str],
     kept: Iterable[str],
     native_sure: tuple[str, ...],
 ) -> Dataflow:
-    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `kept`
-    those that another tool has read and of which a module keeps something; `native_sure` is as of `Dataflow`."""
+    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `filled`
+    those of them whose rows it made too, `kept` those that another tool has read and of which a module keeps
+    something; `native_sure` is as of `Dataflow`."""
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
@@ -41,7 +43,7 @@ def build_flow(
         tables_inserted=seen.tables_inserted,
         tables_created=seen.tables_created,
         tables_dropped=seen.tables_dropped,
-        tables_kept=seen.tables_kept,
+        tables_kept=tuple(name for name in seen.tables_kept if name not in filled),
         lists_tables=any(one.lists_tables for one in (seen, *setup)),
         is_unclear=seen.is_unclear or any(one.is_unclear for one in setup),
         gaps=seen.gaps,

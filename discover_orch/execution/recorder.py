@@ -338,8 +338,8 @@ class Recorder:
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
-                if event.status == "passed":
-                    self._flows.add(module, success.flow)
+                if event.status == "passed" and now.success is not None:
+                    self._flows.add(module, now.success.flow)
                 self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)

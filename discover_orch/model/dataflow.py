@@ -34,8 +34,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
       those that did not exist before it and do after it, and the other way round.
-    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS where the table exists. They are
-      not in `tables_written`.
+    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS. Those of them that it has created
+      are in `tables_written`, since who reads them needs it.
     - `is_unclear`: statements could not be observed. `gaps`: why the rest is incomplete, as ends of the sentence
       "orch cannot see everything: it ...".
 
@@ -103,6 +103,13 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return bool(files or tables or self.has_outputs) and not self.is_unclear
 
     @property
+    def tables_filled(self) -> tuple[str, ...]:
+        """The tables whose rows it changes."""
+        if not self.tables_kept:
+            return self.tables_written
+        return tuple(name for name in self.tables_written if name not in self.tables_kept)
+
+    @property
     def files_read(self) -> tuple[str, ...]:
         """Declared and observed ones, for display."""
         return _union(self.inputs, self.reads)
@@ -110,6 +117,48 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def files_written(self) -> tuple[str, ...]:
         return _union(self.outputs, self.writes)
+
+
+#: Names of one kind that are known from earlier successes alone: the files of each day have other names.
+MOST_EARLIER = 1000
+_OBSERVED_NAMES = (
+    *("reads", "writes", "folders", "missed", "appended", "removed", "folders_made"),
+    *("native_writes", "native_updates", "tables_read", "tables_written", "tables_missed"),
+    *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
+)
+
+
+def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
+    """What a tool is known to use and write: at its last success and, with the same code, before it. A run that finds
+    nothing to do says nothing of what the tool does otherwise. What was not observed is as at the last success."""
+
+    def both(name: str) -> tuple[str, ...]:
+        newest, known = getattr(now, name), getattr(earlier, name)
+        seen = {*newest}
+        return (*newest, *[one for one in known if one not in seen][:MOST_EARLIER])
+
+    if now == earlier:
+        return now
+    both_names = {name: both(name) for name in _OBSERVED_NAMES}
+    overwritten = {
+        path for one in (now, earlier) for path in one.writes if path not in one.appended
+    }
+    filled = {name for one in (now, earlier) for name in one.tables_filled}
+    changed = {
+        name
+        for one in (now, earlier)
+        for name in one.tables_filled
+        if name not in one.tables_inserted
+    }
+    for name, more in (
+        ("appended", overwritten),
+        ("tables_kept", filled),
+        ("tables_inserted", changed),
+    ):
+        both_names[name] = tuple(one for one in both_names[name] if one not in more)
+    return replace(
+        now, **both_names, lists_tables=now.lists_tables or earlier.lists_tables
+    )
 
 
 def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
     """Files and tables by name, with the tools that write them."""
     found: dict[str, list[str]] = {}
     for module, flow in flows.items():
-        for thing in (*flow.files_written, *_tables(flow.tables_written)):
+        for thing in (*flow.files_written, *_tables(flow.tables_filled)):
             found.setdefault(thing, []).append(module)
     return found
 

@@ -209,11 +209,12 @@ def _missing(
 ) -> Iterator[Reason]:
     """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
     another program has written since."""
+    asof = result.success.asof if result.success else 0
     for key, write in result.writes.items():
         if (
             write.is_checked
             and write.mark != ABSENT
-            and (not key.startswith("table:") or write.seq < foreign_write(attached_path(key)))
+            and (not key.startswith("table:") or max(write.seq, asof) < foreign_write(attached_path(key)))
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

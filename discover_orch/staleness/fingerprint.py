@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.dataflow import Dataflow, add_earlier
 from discover_orch.staleness.table_keys import (
     ANY,
     attached_path,
@@ -64,6 +64,7 @@ class Write(Struct, frozen=True, array_like=True):
     `seq` is when the tool ended; `mark` is the state of the file as it was left. `is_checked`: the file or table must
     exist while the tool is fresh. That is not so for a log, and for what was not observed to be written by the tool.
     `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
+    `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
     `is_by_table`: of a database file that was attached, whose tables have writes of their own.
     """
 
@@ -72,6 +73,7 @@ class Write(Struct, frozen=True, array_like=True):
     is_checked: bool = True
     only_adds: bool = False
     is_by_table: bool = False
+    only_creates: bool = False
     evidence: Evidence = ""
 
     @property
@@ -226,7 +228,12 @@ def only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> 
     if key not in one or key not in other:
         return False
     first, second = one[key], other[key]
-    return (first.only_adds and second.only_adds) or (first.is_by_table and second.is_by_table)
+    return (
+        (first.only_adds and second.only_adds)
+        or (first.is_by_table and second.is_by_table)
+        or first.only_creates
+        or second.only_creates
+    )
 
 
 def used_files(inputs: Inputs) -> Iterator[Key]:
@@ -264,28 +271,59 @@ def add_success(
     is_there: Callable[[Key], bool] = lambda _: False,
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
-    `earlier` are the tools before it; `is_there` says whether a file exists now."""
+    `earlier` are the tools before it; `is_there` says whether a file exists now. What successes with the same code wrote
+    stays known: this one may have found nothing to do."""
     removed = find_removed(
         success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
     )
     read = (*used_files(success.inputs), *removed, *success.tables)
     moved = find_out_of_order(read, writes, place, writers, earlier, is_repeatable=is_repeatable)
+    past = before.success
+    has_same_code = past is not None and is_same_code(past.inputs, success.inputs)
     kept = {
         # It may have left a file as it is because it was there.
-        key: replace(write, is_checked=write.is_checked and key[:5] == "file:" and is_there(key))
+        key: replace(
+            write,
+            mark=success.marks.get(key, UNSURE) if write.mark == UNSURE else write.mark,
+            is_checked=write.is_checked
+            and (is_there(key) if key.startswith("file:") else has_same_code),
+        )
         for key, write in before.writes.items()
         if key not in writes and key in writers and writers[key].place == place
     }
+    flow = success.flow
+    if past is not None and has_same_code:
+        flow = add_earlier(flow, past.flow)
+        writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
     return replace(
         before,
         success=replace(
             success,
+            flow=flow,
             inputs=replace(
                 success.inputs, other={**success.inputs.other, **dict.fromkeys(moved, OUT_OF_ORDER)}
             ),
         ),
         writes={**kept, **writes},
         tried=Inputs(),
+    )
+
+
+def _with_earlier(write: Write, earlier: Write | None) -> Write:
+    if earlier is None or earlier.mark == ABSENT:
+        return write
+    return replace(
+        write,
+        only_adds=write.only_adds and earlier.only_adds,
+        only_creates=write.only_creates and earlier.only_creates,
+    )
+
+
+def is_same_code(one: Inputs, other: Inputs) -> bool:
+    """Whether the code means the same, as far as both know the same files of it."""
+    return one.other.get("python") == other.other.get("python") and all(
+        path not in other.code or other.code[path] == meaning != UNSURE
+        for path, meaning in one.code.items()
     )
 
 
@@ -353,9 +391,11 @@ def find_out_of_order(
 
 def makes(key: Key, result: ToolResult) -> bool:
     """Whether the tool writes this when it runs: its last success did, or an attempt since. One that only kept a table
-    as it was cannot make it anew."""
-    _, seq = find_write(key, result.writes)
-    return seq > 0 and (result.success is None or seq >= result.success.ended)
+    as it was, or creates it where it is not there, cannot make it anew."""
+    written, seq = find_write(key, result.writes)
+    if seq == 0 or result.writes[written].only_creates:
+        return False
+    return result.success is None or seq >= result.success.ended
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:

@@ -19,7 +19,7 @@ from tests.functional.test_never_stale_fresh import (
     write_from_outside,
 )
 from tests.support.marks import slow_but
-from tests.support.remembered import ran, reasons
+from tests.support.remembered import ran, reasons, rows
 
 # ---- paths and globs ----
 
@@ -172,6 +172,42 @@ def test_a_file_that_was_used_out_of_order_once_settles(project: Project, orch: 
     assert [*reasons(orch)] == ["make", "add"]
     assert orch("run", "--changed").code == 0
     assert reasons(orch) == {}
+
+
+@pytest.mark.parametrize("how", ["if_not_exists", "checked_first", "a_script"])
+def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
+    how: str, project: Project, orch: Orch
+) -> None:
+    """As `create_all` of SQLAlchemy in each loader."""
+    create = {
+        "if_not_exists": 'conn.execute(f"CREATE TABLE IF NOT EXISTS {name} (x)")',
+        "checked_first": 'conn.execute(f"PRAGMA table_info({name})").fetchall() or '
+        'conn.execute(f"CREATE TABLE {name} (x)")',
+        "a_script": 'conn.executescript(f"CREATE TABLE IF NOT EXISTS {name} (x)")',
+    }
+    load = """
+        STAGE = "load"
+        def run(conn):
+            for name in "a", "b", "c":
+                {create}
+            conn.execute("DELETE FROM {name}")
+            conn.execute("INSERT INTO {name} VALUES (1)")
+        """
+    report = "STAGE = 'report'\ndef run(conn): print(conn.execute('SELECT * FROM b').fetchall())\n"
+    root = project(
+        {
+            "orch.toml": "stages = ['load', 'report']\n",
+            **{f"src/{one}.py": load.format(create=create[how], name=one) for one in "abc"},
+            "src/report.py": report,
+        }
+    )
+    run_all(orch)
+    edit(root, "b")
+    assert run_changed(orch) == ["b", "report"]
+    edit(root, "c")
+    assert run_changed(orch) == ["c"]
+    rows(root, "DROP TABLE b")
+    assert {"a", "b"} <= reasons(orch).keys()
 
 
 def test_a_log_that_tools_append_to_settles_and_may_be_missing(

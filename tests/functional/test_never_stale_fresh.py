@@ -210,6 +210,77 @@ def test_what_a_killed_second_writer_may_have_changed_is_made_anew(
     assert (root / "both.txt").read_text() == "12"
 
 
+@pytest.mark.parametrize("how", ["a_table", "a_file"])
+def test_a_tool_that_found_nothing_to_do_is_still_known_to_write(
+    how: str, project: Project, orch: Orch
+) -> None:
+    """The reader has the first name, so that only what was observed puts the loader first."""
+    load = {
+        "a_table": """
+            STAGE = "s"
+            def run(conn):
+                if not conn.execute("SELECT name FROM sqlite_master WHERE name = 'raw'").fetchall():
+                    conn.execute("CREATE TABLE raw (id PRIMARY KEY, x)")
+                for number, text in enumerate(open("in.txt")):
+                    if conn.execute("SELECT 1 FROM raw WHERE (id, x) = (?, ?)", (number, text)).fetchone() is None:
+                        conn.execute("DELETE FROM raw WHERE id = ?", (number,))
+                        conn.execute("INSERT INTO raw VALUES (?, ?)", (number, text))
+            """,
+        "a_file": """
+            STAGE = "s"
+            def run():
+                text = open("in.txt").read()
+                try:
+                    known = open("last.txt").read()
+                except FileNotFoundError:
+                    known = ""
+                if text != known:
+                    open("last.txt", "w").write(text)
+                    open("raw.txt", "w").write(text)
+            """,
+    }
+    read = {
+        "a_table": "def run(conn): print(conn.execute('SELECT x FROM raw').fetchall()[-1:])\n",
+        "a_file": "def run(): print([open('raw.txt').read()])\n",
+    }
+    root = project(
+        {
+            "in.txt": "1",
+            "src/load.py": load[how],
+            "src/a_read.py": "STAGE = 's'\n" + read[how],
+        }
+    )
+    assert orch("run", "load", "a_read").code == 0
+    for _ in range(2):
+        assert ran(orch("run", "--json")) == ["load", "a_read"]
+    (root / "in.txt").write_text("2")
+    assert run_changed(orch) == ["load", "a_read"]
+    assert "['2']" in orch("logs", "a_read").out or "[('2',)]" in orch("logs", "a_read").out
+
+
+def test_a_table_that_is_gone_makes_a_loader_stale_that_had_nothing_to_load(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/load.py": """
+                import os
+                STAGE = "s"
+                def run(conn):
+                    if not conn.execute("SELECT name FROM sqlite_master WHERE name = 'raw'").fetchall():
+                        conn.execute("CREATE TABLE raw (x)")
+                        conn.execute("INSERT INTO raw VALUES (1)")
+                """,
+        }
+    )
+    for _ in range(2):
+        run_all(orch)
+    rows(root, "DROP TABLE raw")
+    assert reasons(orch)["load"][0] == "table raw is missing"
+    assert run_changed(orch) == ["load"]
+    assert rows(root, "SELECT x FROM raw") == [(1,)]
+
+
 def test_a_kill_after_retries_counts_as_later_than_all_that_the_run_did(
     project: Project, orch: Orch
 ) -> None:
@@ -1222,7 +1293,9 @@ def test_a_file_counts_under_its_real_name_too_when_it_is_read_through_a_link(
     assert run_changed(orch) == ["lists", "read_folder"]
     assert (root / "x.txt").read_text() == "0"
     (root / "in.txt").write_text("3")
-    assert run_changed(orch) == ["publish", "read_file"]
+    # With its present code `read_folder` has read what `publish` makes, though not now.
+    assert run_changed(orch) == ["publish", "lists", "read_file", "read_folder"]
+    assert (root / "x.txt").read_text() == "0"
 
 
 def test_a_file_that_a_tool_keeps_where_it_is_there_is_made_again_when_it_is_gone(

@@ -219,7 +219,10 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
         (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], TableUse(tables_written=("u",))),
         (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], TableUse(tables_written=("u",))),
         (["INSERT INTO u VALUES (1)", "TRUNCATE u"], TableUse(tables_written=("u",))),
-        (["CREATE TABLE n (a int)"], TableUse(tables_written=("n",), tables_created=("n",))),
+        (
+            ["CREATE TABLE n (a int)"],
+            TableUse(tables_written=("n",), tables_created=("n",), tables_kept=("n",)),
+        ),
         (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], TableUse()),
         (["DROP TABLE u"], TableUse(tables_written=("u",), tables_dropped=("u",))),
         (["ALTER TABLE u RENAME TO w"], TableUse(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),

@@ -686,9 +686,11 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("statements", "created", "dropped", "kept"),
     [
-        (["CREATE TABLE x(a)"], "x", "", ""),
+        (["CREATE TABLE x(a)"], "x", "", "x"),
+        (["CREATE TABLE x AS SELECT 1"], "x", "", ""),
+        (["DROP TABLE IF EXISTS x", "CREATE TABLE x(a)"], "x", "", ""),
         (["CREATE TABLE IF NOT EXISTS x(a)", "INSERT INTO x VALUES (1)"], "x", "", ""),
-        (["CREATE VIEW x AS SELECT * FROM t"], "x", "", ""),
+        (["CREATE VIEW x AS SELECT * FROM t"], "x", "", "x"),
         (["CREATE TABLE x(a)", "ALTER TABLE x RENAME TO y"], "y", "", ""),
         (["CREATE TABLE x(a)", "DROP TABLE x"], "", "", ""),
         (["DROP TABLE t"], "", "t", ""),
@@ -705,19 +707,26 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
         (["CREATE VIEW IF NOT EXISTS v AS SELECT 1"], "", "", "v"),
         (["CREATE INDEX i ON t(a)"], "", "", "t"),
         (["CREATE INDEX i ON t(a)", "DROP INDEX i"], "", "", "t"),
-        (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)"], "x", "", ""),
+        (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)"], "x", "", "x"),
         (["CREATE TEMP TABLE t(a)", "CREATE TEMP TABLE IF NOT EXISTS t(a)"], "", "", ""),
         (["CREATE TABLE x(a, a)"], "", "", ""),
         (["CREATE TABLE orch_ledger(a)", "INSERT INTO orch_ledger VALUES (1)", "ANALYZE"], "", "", ""),
     ],
 )  # fmt: skip
 def test_tables_that_are_created_dropped_or_kept(
-    use: Callable[..., TableUse], statements: list[str], created: str, dropped: str, kept: str
+    use: Callable[..., TableUse],
+    conn: sqlite3.Connection,
+    statements: list[str],
+    created: str,
+    dropped: str,
+    kept: str,
 ) -> None:
     found = use(*statements)
     assert found.tables_created == tuple(created.split())
     assert found.tables_dropped == tuple(dropped.split())
-    assert found.tables_kept == tuple(kept.split())
+    # Without the texts it is not known that a table was to be dropped first.
+    unknown = () if isinstance(conn, Connection) else found.tables_created
+    assert found.tables_kept == tuple(name for name in kept.split() if name not in unknown)
     assert {*found.tables_created, *found.tables_dropped} <= {*found.tables_written}
     assert "orch_ledger" not in found.tables_written
 

@@ -32,6 +32,7 @@ from discover_orch.staleness.fingerprint import (
     add_success,
     cut_off,
     find_writers,
+    is_same_code,
     join_paths,
 )
 
@@ -45,6 +46,7 @@ KINDS = (
     "write",
     "write",
     "update",
+    "merge",
     "remove",
     "list",
     "unseen read",
@@ -137,7 +139,7 @@ class World:
             else self.random.sample(range(place), place and self.random.randint(0, 1))
         )
         is_plain = not any(
-            op.kind in ("update", "remove", "list") or op.key in _read(ops) & _written(ops)
+            op.kind in ("update", "merge", "remove", "list") or op.key in _read(ops) & _written(ops)
             for op in ops
         )
         return Tool(
@@ -171,6 +173,11 @@ class World:
                     flow.read.add(op.key)
                     data.put(op.key, _short(f"{made}|{number}+{value}"))
                     flow.written.add(op.key)
+                case "merge":  # writes only what differs
+                    flow.read.add(op.key)
+                    if value != (merged := _short(f"{made}|{number}")):
+                        data.put(op.key, merged)
+                        flow.written.add(op.key)
                 case "remove":
                     data.put(op.key, None)
                     flow.written.add(op.key)
@@ -311,7 +318,12 @@ class World:
                 )
                 break
             success = Success(
-                asof=began, ended=ended, inputs=used, tables=tables, is_whole=self.whole[place]
+                asof=began,
+                ended=ended,
+                inputs=used,
+                tables=tables,
+                is_whole=self.whole[place],
+                marks={key: self.mark(key, self.data) for key in inputs},
             )
             self.results[place] = add_success(
                 result,
@@ -320,9 +332,15 @@ class World:
                 place,
                 writers,
                 self.results[:place],
+                is_there=lambda key: key in self.data.values,
                 is_repeatable=tool.is_repeatable,
             )
             self.ends[place] = "passed"
+            if result.success is not None and is_same_code(result.success.inputs, used):
+                known = self.flows[place]
+                flow = Flow(
+                    flow.read | known.read, flow.written | known.written, flow.lists or known.lists
+                )
             self.flows[place] = flow
 
     # What the user does.
@@ -384,7 +402,7 @@ def _written(ops: Iterable[Op]) -> set[Key]:
 
 
 def _changed(ops: Iterable[Op]) -> set[Key]:
-    return {op.key for op in ops if op.kind in ("write", "update", "remove")}
+    return {op.key for op in ops if op.kind in ("write", "update", "merge", "remove")}
 
 
 def _short(text: str) -> str:
