@@ -35,16 +35,19 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         return _show_jobs(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
+    notes = project_view.find_notes(view)
     console, tools = context.console, len(view.registry.tools)
     if as_json:
         document = {
             "version": 1,
             "errors": [problem_json(problem) for problem in errors],
             "warnings": [problem_json(problem) for problem in warnings],
+            **({"notes": [problem_json(problem) for problem in notes]} if notes else {}),
         }
         console.out(json.dumps(document) + "\n")
     else:
-        text = problems_text((*errors, *warnings), console.out_style, most_places=len(warnings))
+        said = (*errors, *warnings, *notes)
+        text = problems_text(said, console.out_style, most_places=len(warnings))
         console.out(text)
         if errors or warnings:
             found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"

@@ -110,8 +110,8 @@ def _with_related(
 class TableEffects(Struct, frozen=True, kw_only=True):
     """What a step read and wrote: display names of tables, and paths or globs as they were written.
 
-    `changed`: those of `written` where it did not only insert rows. `empty`: those of `created` to which it did nothing
-    else. The rest as in `Observation`.
+    `changed`: those of `written` where it did not only insert rows. `empty`: those of `created` to which it did
+    nothing else. The rest as in `Observation`.
     """
 
     read: frozenset[str] = frozenset()

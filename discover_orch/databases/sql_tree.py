@@ -142,9 +142,7 @@ class _Reader:
             properties is not None and properties.find(exp.MaterializedProperty)
         )
         is_empty = is_view or (tree.expression is None and not tree.args.get("clone"))
-        return replace(
-            effect, if_not_exists=bool(tree.args.get("exists")), creates_empty=is_empty
-        )
+        return replace(effect, if_not_exists=bool(tree.args.get("exists")), creates_empty=is_empty)
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()

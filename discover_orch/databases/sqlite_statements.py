@@ -103,7 +103,8 @@ class StatementNotes:
     - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
       has not been read, or by triggers, so that they may replace rows.
     - `made`: (table, whether it was created or dropped), in this order. `empty`: tables and views that a statement
-      created without rows of their own; `filled`: names of tables that were written to, dropped, or to be dropped if they had been there.
+      created without rows of their own; `filled`: names of tables that were written to, dropped, or to be dropped if
+      they had been there.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.

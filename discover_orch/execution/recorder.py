@@ -91,7 +91,8 @@ class Recorder:
         self._steps = {step.tool.module: step for step in plan.steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}
-        self._memory = Memory(project.root)
+        self._memory = Memory(project.root, registry)
+        self._memory.settle_moves()
         self._current = CurrentState(
             project,
             registry,

@@ -121,7 +121,7 @@ def run_plan(
                 idle = nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
                 events = _insert(RunNote(problem=idle), events)
             yield from _carry_out(
-                events, plan, project, executor, signals, recorder, has_alarm=not is_guest
+                events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest
             )
     finally:
         if handlers is not None:
@@ -279,7 +279,7 @@ def run_watched(
         settle=_settle_with(prepare),
         commit=_find_commit(project, executor),
     )
-    yield from _carry_out(events, plan, project, executor, requests, recorder)
+    yield from _carry_out(events, plan, registry, project, executor, requests, recorder)
 
 
 def _expect_nothing(module: str) -> None:
@@ -309,6 +309,7 @@ def _secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
 def _carry_out(
     events: Iterator[Event],
     plan: Plan,
+    registry: Registry,
     project: Project,
     executor: LocalExecutor | WorkerPool,
     requests: RunRequests,
@@ -328,7 +329,7 @@ def _carry_out(
                 secrets.append(event.text)
                 hidden = secret_texts(secrets)
                 continue
-            masked = mask_event(event, hidden)
+            masked = _with_hint(mask_event(event, hidden), plan, registry, project.root)
             if isinstance(masked, RunNote) and masked.problem.code == "conn":
                 if masked.problem in notes_before:  # another worker has said it
                     continue
@@ -356,6 +357,20 @@ def _carry_out(
                         hidden = secret_texts(secrets)
                     recorder.record(mask_event(event, hidden))
         recorder.close()
+
+
+def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event:
+    """The end of a tool that missed a file or a table, with a hint that names who makes it."""
+    if not isinstance(event, ToolFinished) or event.status != "failed":
+        return event
+    error = event.error
+    if error is None or error.kind != "exception" or registry.tools.get(event.module) is None:
+        return event
+    from discover_orch.execution.missing_data import find_missing_hint  # few tools fail
+
+    modules = [step.tool.module for step in plan.steps]
+    hint = find_missing_hint(error, event.module, modules, registry, root)
+    return replace(event, error=replace(error, hint=hint)) if hint else event
 
 
 def _prepare(

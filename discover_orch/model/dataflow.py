@@ -34,8 +34,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
       those that did not exist before it and do after it, and the other way round.
-    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS. Those of them that it has created
-      are in `tables_written`, since who reads them needs it.
+    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS. Those of them that it has
+      created are in `tables_written`, since who reads them needs it.
     - `is_unclear`: statements could not be observed. `gaps`: why the rest is incomplete, as ends of the sentence
       "orch cannot see everything: it ...".
 
@@ -156,9 +156,7 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
         ("tables_inserted", changed),
     ):
         both_names[name] = tuple(one for one in both_names[name] if one not in more)
-    return replace(
-        now, **both_names, lists_tables=now.lists_tables or earlier.lists_tables
-    )
+    return replace(now, **both_names, lists_tables=now.lists_tables or earlier.lists_tables)
 
 
 def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

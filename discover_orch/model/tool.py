@@ -9,6 +9,13 @@ from msgspec import Struct, field
 from discover_orch.model.parameter import Param
 
 
+class OldPlace(Struct, frozen=True, kw_only=True):
+    """What a tool that was moved or renamed was called when it ran: its module and the path of its file."""
+
+    module: str
+    path: str
+
+
 class Tool(Struct, frozen=True, kw_only=True):
     """A module with `STAGE` and `run()`.
 
@@ -58,3 +65,11 @@ class Tool(Struct, frozen=True, kw_only=True):
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)
+
+
+def after_hint(tool: Tool, names: list[str]) -> str:
+    """The `AFTER` to write so that the tool runs after these."""
+    quoted = ", ".join(f'"{name}"' for name in names)
+    if tool.has_after:
+        return f"add {quoted} to its AFTER"
+    return f"AFTER = {quoted}" if len(names) == 1 else f"AFTER = ({quoted})"

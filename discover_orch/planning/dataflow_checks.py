@@ -13,19 +13,21 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, shared
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.table_name import named_table
-from discover_orch.model.tool import Tool
+from discover_orch.model.tool import Tool, after_hint
 
 
 def check_dataflow(registry: Registry) -> Iterator[Problem]:
     """Each kind of warning at most once for two tools. Declared and observed data flow count alike."""
-    # A tool does not depend on files that it only listed or looked for.
+    # A tool does not depend on files that it only listed or looked for, nor on who creates a table without rows.
     flows = {
-        module: replace(registry.flows[module], folders=(), missed=()) for module in registry.order
+        module: replace(flow, folders=(), missed=(), tables_written=flow.tables_filled)
+        for module in registry.order
+        for flow in (registry.flows[module],)
     }
     order = _Order(registry)
     reported: set[tuple[str, str, str]] = set()
@@ -36,6 +38,40 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
     yield from _two_writers(registry, flows, reported)
     yield from find_unsure_orders(registry)
     yield from _unseen(registry)
+
+
+def find_observed_orders(registry: Registry) -> Iterator[Problem]:
+    """A note for each tool that runs after others only because of what earlier runs have shown. Where nothing is
+    remembered, as in a fresh clone, its name would put it before them."""
+    if not registry.observed:
+        return
+    plain = {module: place for place, module in enumerate(with_observed(registry, {}).order)}
+    configured = {stage.name for stage in registry.stages if stage.is_configured}
+    for module in registry.order:
+        tool = registry.tools[module]
+        late = [
+            registry.tools[other]
+            for other in registry.ordering.get(module, ())
+            if plain[other] > plain[module]
+            and (
+                registry.rank[other] == registry.rank[module] or configured.isdisjoint(tool.stages)
+            )
+        ]
+        if not late:
+            continue
+        names = [one.name for one in late]
+        things = shared(registry.flows[module], registry.flows[late[0].module])
+        data = f" ({things[0]})" if things else ""
+        yield replace(
+            build_warning(
+                "observed-order",
+                f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
+                "a fresh clone does not know",
+                after_hint(tool, names),
+                tool,
+            ),
+            severity="note",
+        )
 
 
 def _reads_before_writes(

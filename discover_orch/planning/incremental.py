@@ -60,7 +60,7 @@ class RemainingWork:
         scanned: Signatures = NOT_SCANNED,
     ) -> None:
         self._project, self._registry, self._values = project, registry, values
-        self._memory = Memory(project.root)
+        self._memory = Memory(project.root, registry)
         self._current = CurrentState(
             project, registry, self._memory, self._memory.results(registry.order), scanned
         )
@@ -200,6 +200,7 @@ class RemainingWork:
     def accept(self, plan: Plan) -> bool:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
         present, memory = self._current, self._memory
+        memory.settle_moves()
         runs = find_runs(self._project.root)
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
         now = after_run(latest)

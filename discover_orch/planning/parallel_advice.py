@@ -130,7 +130,7 @@ def find_planned_waits(plan: Plan, registry: Registry, project: Project) -> tupl
 
 def find_unknown_flows(registry: Registry, project: Project) -> Mapping[str, str]:
     """The tools whose data flow is not known completely, and why."""
-    memory = Memory(project.root)
+    memory = Memory(project.root, registry)
     current = CurrentState(project, registry, memory, memory.results(registry.order))
     code = current.read_code(registry.order)
     found = {}

@@ -61,7 +61,12 @@ def read_project(
     index = open_index(root, __version__)
     key = config_key(found, data, environ) + flows_stamp(root)
     result, snapshot, scanned = scan(project, index, key=key, is_wide=is_wide)
-    registry = build_registry(result, project, read_flows(root))
+    flows = read_flows(root)
+    registry = build_registry(result, project, flows)
+    if registry.observed - registry.tools.keys():
+        from discover_orch.staleness.moved_tools import with_moved  # few projects need it
+
+        registry = with_moved(registry, project, flows)
     if project.packages and not snapshot.header["folders"]:
         outer = "" if config or explicit else _find_used_folder(root)
         problem = no_source(root, project.config or "orch.toml", outer)

@@ -138,6 +138,13 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     )
 
 
+def find_notes(view: ProjectView) -> tuple[Problem, ...]:
+    """What `orch check` tells beside errors and warnings: orders that a fresh clone would not know."""
+    from discover_orch.planning.dataflow_checks import find_observed_orders
+
+    return tuple(find_observed_orders(view.registry))
+
+
 def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
     return check_stage_order(view.registry, view.project, view.registry.by_name)
 

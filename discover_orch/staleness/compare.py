@@ -214,7 +214,10 @@ def _missing(
         if (
             write.is_checked
             and write.mark != ABSENT
-            and (not key.startswith("table:") or max(write.seq, asof) < foreign_write(attached_path(key)))
+            and (
+                not key.startswith("table:")
+                or max(write.seq, asof) < foreign_write(attached_path(key))
+            )
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

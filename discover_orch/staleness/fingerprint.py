@@ -256,6 +256,22 @@ def find_removed(inputs: Inputs, removed: Iterable[Key]) -> list[Key]:
     ]
 
 
+def rename_result(result: ToolResult, module: str, old: str, path: str) -> ToolResult:
+    """What is remembered of the tool whose file was at `old`, as that of `module` at `path`."""
+
+    def renamed(inputs: Inputs) -> Inputs:
+        code = {path if one == old else one: meaning for one, meaning in inputs.code.items()}
+        return replace(inputs, code=code)
+
+    success = result.success
+    return replace(
+        result,
+        module=module,
+        success=success and replace(success, inputs=renamed(success.inputs)),
+        tried=renamed(result.tried),
+    )
+
+
 # What an attempt leaves in the memory.
 
 
@@ -271,8 +287,8 @@ def add_success(
     is_there: Callable[[Key], bool] = lambda _: False,
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
-    `earlier` are the tools before it; `is_there` says whether a file exists now. What successes with the same code wrote
-    stays known: this one may have found nothing to do."""
+    `earlier` are the tools before it; `is_there` says whether a file exists now. What successes with the same code
+    wrote stays known: this one may have found nothing to do."""
     removed = find_removed(
         success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
     )

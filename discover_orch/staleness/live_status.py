@@ -45,7 +45,7 @@ class LiveStatus(Status):
         environ: Mapping[str, str],
         defaults_of: Callable[[Tool], Params] = no_defaults,
     ) -> None:
-        self._memory, self._environ = Memory(project.root), environ
+        self._memory, self._environ = Memory(project.root, registry), environ
         self._defaults_of = defaults_of
         self.code = code
         self._remembered = self._memory.results(registry.order)
@@ -215,6 +215,7 @@ class LiveStatus(Status):
         were = self.freshness()
         stale_themselves = {module for module, one in self._own.items() if one.reasons}
         self.code = code
+        self._memory = Memory(project.root, registry)
         self._remembered |= self._memory.results(
             [module for module in registry.order if module not in self._remembered]
         )

@@ -6,13 +6,16 @@ version counts as no file. Only the process that runs tools writes here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.database_file import DatabaseStat
 from discover_orch.staleness.fingerprint import (
     SETTLED,
@@ -21,8 +24,9 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     cut_off,
     end_of_run,
+    rename_result,
 )
-from discover_orch.state.flows import write_flows
+from discover_orch.state.flows import read_flows, write_flows
 from discover_orch.state.journal import find_runs, has_ended, read_record
 from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import (
@@ -86,11 +90,20 @@ def with_unended(root: str, results: Mapping[str, ToolResult]) -> dict[str, Tool
     return {**results, **find_unended(read_open_run(root), results)}
 
 
+def rename_flows(
+    flows: Mapping[str, Dataflow], moved: Mapping[str, OldPlace]
+) -> dict[str, Dataflow]:
+    """The same under the new names."""
+    names = {old.module: module for module, old in moved.items()}
+    return {names.get(module, module): flow for module, flow in flows.items()}
+
+
 class Memory:
     """The memory of one project. `is_lost` once something could not be written."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self, root: str, registry: Registry | None = None) -> None:
+        """`registry` knows the tools that were moved."""
+        self._root, self._registry = root, registry or Registry()
         self._folder = os.path.join(root, FOLDER)
         self.is_lost = False
 
@@ -98,12 +111,34 @@ class Memory:
         """The results of those of these tools that have one."""
         found = {}
         for module in modules:
+            if module in self._registry.moved:
+                found[module] = self._read_moved(module)
+                continue
             result = read_sealed(self._path(module), _TOOL, ToolResult)
             if result is not None and result.module == module:  # not a file that was renamed
                 found[module] = result
             elif result is None and has_other_scheme(self._path(module), _TOOL):
                 found[module] = ToolResult(module=module, last=LastOutcome(status=UPGRADED))
         return found
+
+    def _read_moved(self, module: str) -> ToolResult:
+        old, path = self._registry.moved[module], self._registry.tools[module].path
+        result = read_sealed(self._path(module), _TOOL, ToolResult)
+        if result is not None:  # `settle_moves` has written it
+            return result
+        known = read_sealed(self._path(old.module), _TOOL, ToolResult)
+        return rename_result(known or ToolResult(module=module), module, old.path, path)
+
+    def settle_moves(self) -> None:
+        """Writes what is remembered of tools that were moved under their new names."""
+        moved = self._registry.moved
+        if not moved:
+            return
+        for module, result in self.results(moved).items():
+            self.write(result)
+            with contextlib.suppress(OSError):
+                os.unlink(self._path(moved[module].module))
+        self.write_flows(rename_flows(read_flows(self._root), moved))
 
     def write(self, result: ToolResult) -> None:
         self.is_lost |= not append_sealed(self._path(result.module), _TOOL, result)

@@ -98,6 +98,9 @@ class Status:
         tool, place = self._registry.tools[module], self._place[module]
         result = self._results[place]
         last_ending, sentences = _ending_reasons(result)
+        if last_ending == "never" and module in self._registry.lost:
+            old = self._registry.lost[module]
+            sentences = [f"never ran here: {old} did, and its code is not the same"]
         reasons: list[Reason] = []
         if result.success is not None:
             reasons += compare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.conftest import Orch, Project
+from tests.support.remembered import change, ran, reasons, statuses
 
 
 def tool(stage: str | tuple[str, ...], after: object = None, **tag: object) -> str:
@@ -148,3 +149,41 @@ def test_a_stage_whose_only_tool_is_broken_keeps_the_others_in_their_order(
     assert answer.code == 4
     assert [one["name"] for one in answer.json["stages"]] == ["load", "agg", "mid"]
     assert [one["code"] for one in answer.json["warnings"]] == []
+
+
+def test_a_tool_that_was_moved_or_renamed_keeps_what_is_known_of_it(
+    project: Project, orch: Orch
+) -> None:
+    load = "STAGE = 's'\ndef run(): open('raw.txt', 'w').write('1')\n"
+    read = "STAGE = 's'\ndef run(): print(open('raw.txt').read())\n"
+    root = project({"src/load.py": load, "src/a_read.py": read})
+    assert orch("run", "load", "a_read").code == 0
+    (root / "src/steps").mkdir()
+    (root / "src/a_read.py").rename(root / "src/steps/aa_read.py")
+    assert reasons(orch) == {}
+    assert ran(orch("run", "--json")) == ["load", "aa_read"]
+    assert [*statuses(orch("run", "--json")).values()] == ["passed", "passed"]
+    assert reasons(orch) == {}
+    (root / "src/load.py").rename(root / "src/zload.py")
+    assert orch("accept", "aa_read").code == 0
+    assert reasons(orch) == {}
+    assert orch("run", "--changed", "--json").code == 0
+    # The module path of a tool changes too where `pythonpath` does.
+    project({"orch.toml": 'pythonpath = ["src"]\n'})
+    assert reasons(orch) == {}
+    change(root / "src/zload.py", "'1'", "'2'")
+    assert ran(orch("run", "--changed", "--json")) == ["zload", "aa_read"]
+    # With other code it is another tool, which is said.
+    (root / "src/zload.py").unlink()
+    project({"src/steps/zload.py": load.replace("'1'", "'3'")})
+    said = "never ran here: zload did, and its code is not the same"
+    assert reasons(orch)["zload"] == [said]
+
+
+def test_copies_of_one_text_do_not_take_over_from_one_another(project: Project, orch: Orch) -> None:
+    text = "STAGE = 's'\ndef run(): print('done')\n"
+    root = project({"src/a.py": text, "src/b.py": text})
+    assert orch("run").code == 0
+    (root / "src/a.py").rename(root / "src/c.py")
+    (root / "src/b.py").rename(root / "src/d.py")
+    assert reasons(orch) == {"c": ["never ran"], "d": ["never ran"]}

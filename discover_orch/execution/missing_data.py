@@ -1,0 +1,114 @@
+"""A hint for a tool that failed because a file or a table is not there yet: which tool makes it, and what to write.
+
+What is missing is read from the text of the error, since libraries wrap the error of the system or of the driver in
+errors of their own. Reads the source of the tools that run later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.dataflow import Dataflow, Written
+from discover_orch.model.errors import Failure
+from discover_orch.model.tool import Tool, after_hint
+
+_TABLE = re.compile(
+    r"no such (?:table|view): (?P<sqlite>[^\s\])]+)"
+    r'|relation "(?P<postgres>[^"]+)" does not exist'
+    r"|(?:Table|View) with name (?P<duckdb>\S+) does not exist"
+)
+_FILE = re.compile(r"No such file or directory|No files found that match", re.IGNORECASE)
+_QUOTED = re.compile(
+    r"""(["'])(?P<quoted>[^"'\n]+)\1|: (?P<last>[^\s:"'][^\n:"']*)$""", re.MULTILINE
+)
+#: Bytes of a file that are searched.
+_MOST_READ = 1_000_000
+
+
+def find_missing_hint(
+    failure: Failure, module: str, modules: Iterable[str], registry: Registry, root: str
+) -> str:
+    """The hint, or "". `modules` are those of the run, in its order."""
+    order = [*modules]
+    later = [registry.tools[one] for one in order[order.index(module) + 1 :]]
+    tool = registry.tools[module]
+    if found := _TABLE.search(failure.message):
+        name = (found["sqlite"] or found["postgres"] or found["duckdb"]).rpartition(".")[2]
+        table = name.lower()
+        makers = [one for one in later if table in registry.flows[one.module].tables_written]
+        return _tell(tool, makers, "writes", f"table {table}", registry) or _tell(
+            tool,
+            [one for one in later if _names_table(_read(root, one), table)],
+            "names",
+            f"table {table}",
+            registry,
+        )
+    if failure.type != "FileNotFoundError" and not _FILE.search(failure.message):
+        return ""
+    for path in _find_paths(failure.message, root):
+        makers = [one for one in later if _writes(registry.flows[one.module], path)]
+        hint = _tell(tool, makers, "writes", path, registry) or _tell(
+            tool,
+            [one for one in later if _names_file(_read(root, one), path)],
+            "names",
+            path,
+            registry,
+        )
+        if hint:
+            return hint
+    return ""
+
+
+def _tell(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
+    """`makers` run later than the tool."""
+    if not makers:
+        return ""
+    if len(makers) > 1:
+        paths = " and ".join(one.path for one in makers[:3])
+        return f"{paths} {verb[:-1]} {what} and run later: name in AFTER the one that makes it"
+    maker = makers[0]
+    if {*maker.stages}.isdisjoint(tool.stages) and registry.stages[
+        registry.rank[maker.module]
+    ].is_configured:
+        stage = registry.stages[registry.rank[maker.module]].name
+        return f"{maker.path} {verb} {what} and is in the later stage {stage}: move one of the two"
+    return f"{maker.path} {verb} {what} and runs later: {after_hint(tool, [maker.name])}"
+
+
+def _find_paths(message: str, root: str) -> list[str]:
+    """What may be the path of the file that is missing, relative to the root."""
+    found = []
+    for match in _QUOTED.finditer(message):
+        path = (match["quoted"] or match["last"]).strip()
+        if os.path.isabs(path):
+            path = os.path.relpath(path, root)
+        path = os.path.normpath(path).replace(os.sep, "/")
+        if path != "." and not path.startswith("../"):
+            found.append(path)
+    return found
+
+
+def _writes(flow: Dataflow, path: str) -> bool:
+    return bool(Written([flow]).of_path(path))
+
+
+def _names_file(text: str, path: str) -> bool:
+    """Whether the text has the path, or its last part where it is put together: `DATA / "raw.csv"`."""
+    name = re.escape(path.rpartition("/")[2])
+    return path in text or bool(re.search(rf"""["'/]{name}["']""", text))
+
+
+def _names_table(text: str, table: str) -> bool:
+    """Whether the text has the name, and not only to read from it."""
+    return bool(re.search(rf"""(?<!from )(?<!join )\b{re.escape(table)}\b""", text, re.IGNORECASE))
+
+
+def _read(root: str, tool: Tool) -> str:
+    try:
+        with open(os.path.join(root, tool.path), encoding="utf-8", errors="replace") as file:
+            return file.read(_MOST_READ)
+    except OSError:
+        return ""
