@@ -6,7 +6,8 @@ line that is only partly valid. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -141,7 +142,35 @@ def build_plan(
         *_comma_warnings(steps),
         *check_retries(tools, project),
     )
-    return Plan(steps=tuple(steps), targets=selection.targets, warnings=warnings, missing=missing)
+    return Plan(
+        steps=tuple(steps),
+        targets=selection.targets,
+        warnings=warnings,
+        missing=missing,
+        intro=_tell_names_decide(steps, registry),
+    )
+
+
+def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
+    """On a first run: the stages in which nothing but the names of tools decides on their order."""
+    if any(step.tool.module in registry.observed for step in steps):
+        return ""
+    stages = [
+        later.stage
+        for step, later in itertools.pairwise(steps)
+        if step.group == later.group
+        and not later.tool.has_after
+        and not (step.tool.has_outputs and later.tool.has_inputs)
+    ]
+    if not stages:
+        return ""
+    names, *more = dict.fromkeys(stages)
+    if more:
+        names = f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
+    return (
+        f"the tools of {names} run in the order of their names: what they use is not known before a first run; "
+        "AFTER declares an order"
+    )
 
 
 def _stages_by_name(selection: Selection, registry: Registry) -> list[tuple[str, str]]:
