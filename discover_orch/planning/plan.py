@@ -166,7 +166,9 @@ def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
         return ""
     names, *more = dict.fromkeys(stages)
     if more:
-        names = f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
+        names = (
+            f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
+        )
     return (
         f"the tools of {names} run in the order of their names: what they use is not known before a first run; "
         "AFTER declares an order"

@@ -419,12 +419,6 @@ def test_a_parameter_that_would_be_another_one_now_is_a_reason(project: Project)
 # Where memory is damaged.
 
 
-def test_a_tool_that_was_renamed_never_ran(chain: Path) -> None:
-    record(chain, flows(chain))
-    (chain / "src/d.py").rename(chain / "src/e.py")
-    assert stale(chain) == {"e": ("never ran",)}
-
-
 def test_a_journal_that_cannot_be_read_is_no_run(chain: Path) -> None:
     record(chain, flows(chain))
     run = killed(chain)
