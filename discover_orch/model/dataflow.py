@@ -123,7 +123,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 MOST_EARLIER = 1000
 _OBSERVED_NAMES = (
     *("reads", "writes", "folders", "missed", "appended", "removed", "folders_made"),
-    *("native_writes", "native_updates", "tables_read", "tables_written", "tables_missed"),
+    *("native_reads", "native_writes", "native_updates", "native_sure"),
+    *("tables_read", "tables_written", "tables_missed"),
     *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
 )
 
@@ -152,6 +153,7 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
     }
     for name, more in (
         ("appended", overwritten),
+        ("native_sure", {*now.native_writes}.difference(now.native_sure)),
         ("tables_kept", filled),
         ("tables_inserted", changed),
     ):
