@@ -22,7 +22,6 @@ MEANINGS: Mapping[str, str] = {
     "external_writes": "what it means that another program wrote to the SQLite or DuckDB file: "
     '`"stale"` makes the tools that read it stale, `"ignore"` does not',
     "jobs": "the number of worker processes",
-    "parallel": 'which tools may run side by side: `"declared"` or `"observed"`',
     "tokens": "how many tokens of each kind there are: `{gpu = 1}`",
     "executor": 'where tools run: `"local"`, `"dask=ADDRESS"` (a scheduler) or `"command"`',
     "command": 'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the interpreter there '

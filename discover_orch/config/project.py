@@ -42,9 +42,8 @@ class Project(Struct, frozen=True, kw_only=True):
     `DATABASE_URL` or `default` then.
 
     `external_writes` says whether the tools that read the SQLite or DuckDB file are stale when another program wrote
-    to it: "stale", or "ignore". `jobs` is the number of workers, and `parallel` says which tools may run side by side:
-    those that are "declared" to be independent, or also those "observed" to be. `ledger` is the project's name in the
-    ledger of the database, "" where none is kept.
+    to it: "stale", or "ignore". `jobs` is the number of workers. `ledger` is the project's name in the ledger of the
+    database, "" where none is kept.
 
     `executor` is "local", "dask=ADDRESS" or "command"; `command` is for "command".
 
@@ -66,7 +65,6 @@ class Project(Struct, frozen=True, kw_only=True):
     ledger: str = ""
     external_writes: str = "stale"
     jobs: int = 1
-    parallel: str = "declared"
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
     command: Command = Command()

@@ -242,7 +242,6 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: count(given, least=1)),
-    "parallel": ("text", lambda _, given: word(given, ("declared", "observed"))),
     "tokens": ("table", _tokens),
     "executor": ("text", lambda _, given: read_executor(given)),
     "command": ("table", read_command),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -10,23 +10,22 @@ from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.table_name import named_table
+from discover_orch.staleness.fingerprint import Key
 
 
 class Overlaps:
-    """Records when tools begin and end, and the data flow of each that passed."""
+    """Records when tools begin and end, what was seen of them, and the data flow of each that passed."""
 
     def __init__(self) -> None:
         self._running: list[str] = []
-        self._pairs: list[tuple[str, str]] = []
+        self._partners: dict[str, dict[str, None]] = {}
         self._flows: dict[str, Dataflow] = {}
-        self._partners: dict[str, set[str]] = {}
         self._seen: dict[str, Observation] = {}  # of those that have ended
 
     def begin(self, module: str) -> None:
         for other in self._running:
-            self._pairs.append((other, module))
-            self._partners.setdefault(other, set()).add(module)
-            self._partners.setdefault(module, set()).add(other)
+            self._partners.setdefault(other, {})[module] = None
+            self._partners.setdefault(module, {})[other] = None
         self._running.append(module)
 
     def end(self, module: str) -> None:
@@ -34,20 +33,45 @@ class Overlaps:
             self._running.remove(module)
 
     def add_flow(self, module: str, flow: Dataflow) -> None:
-        if self._pairs:
+        if self._partners:
             self._flows[module] = flow
 
-    def without_others(self, module: str, seen: Observation) -> Observation:
-        """The same without files that only the kernel saw being written, and that a tool wrote that ran at the same
-        time and has ended."""
-        ended = [self._seen[one] for one in self._partners.get(module, ()) if one in self._seen]
-        others = {path for one in ended for path in one.written}
+    def has_partners(self, module: str) -> bool:
+        """Whether another tool ran while this one did, in any of its attempts."""
+        return module in self._partners
+
+    def without_others(
+        self,
+        module: str,
+        seen: Observation,
+        own: Collection[Key] | None,
+        used_by: Callable[[str], Collection[Key]],
+    ) -> Observation:
+        """The same without what only the kernel saw and the tools did that ran at the same time. `own` is what this
+        tool was seen to use when it ran alone, None if that is not known: then what others read may be its own too.
+        `used_by` gives what a tool is known to use."""
         self._seen[module] = seen
-        strange = others & _find_only_written(seen)
+        written, used = set[str](), set[str]()
+        for other in self._partners.get(module, ()):
+            if other in self._seen:
+                written.update(self._seen[other].written)
+                used.update(_find_used(self._seen[other]))
+            if own is not None:
+                used.update(key.partition(":")[2] for key in used_by(other))
+        if own is None:
+            strange = written & _find_only_written(seen)
+        else:
+            strange = (used | written).difference(key.partition(":")[2] for key in own)
         if not strange:
             return seen
-        kept = tuple(path for path in seen.native_written if path not in strange)
-        return replace(seen, native_written=kept)
+        return replace(
+            seen,
+            native_read=tuple(row for row in seen.native_read if row[0] not in strange),
+            native_listed=tuple(row for row in seen.native_listed if row[0] not in strange),
+            native_written=_less(seen.native_written, strange),
+            native_before=_less(seen.native_before, strange),
+            native_named=_less(seen.native_named, strange),
+        )
 
     def find_written_for_others(self, module: str) -> Iterator[tuple[str, set[str]]]:
         """For a tool that has ended: each tool that ended while it ran, with the files that only the kernel saw being
@@ -61,7 +85,11 @@ class Overlaps:
 
     def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
         """A warning for each pair of tools that should not have run at the same time."""
-        for one, other in self._pairs:
+        pairs: dict[frozenset[str], tuple[str, str]] = {}
+        for one, others in self._partners.items():
+            for other in others:
+                pairs.setdefault(frozenset((one, other)), (one, other))
+        for one, other in pairs.values():
             flows = [self._flows[module] for module in (one, other) if module in self._flows]
             if len(flows) < 2 or not any(
                 flow.tables_written or flow.files_written for flow in flows
@@ -75,6 +103,17 @@ class Overlaps:
                     hint="check their results with orch status; from now on they run one after the other",
                     severity="warning",
                 )
+
+
+def _find_used(seen: Observation) -> Iterator[str]:
+    """What Python was seen to use."""
+    yield from (path for path, *_ in seen.read)
+    yield from (folder for folder, _ in seen.listed)
+    yield from seen.written
+
+
+def _less(paths: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:
+    return tuple(path for path in paths if path not in others)
 
 
 def _find_only_written(seen: Observation) -> set[str]:

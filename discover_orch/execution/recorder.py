@@ -44,11 +44,15 @@ from discover_orch.execution.used_versions import find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.tool import Tool
+from discover_orch.planning.parallel import had_arguments
 from discover_orch.planning.plan import Plan, Step
+from discover_orch.staleness.change import FILES
 from discover_orch.staleness.current import CurrentState, takes_connection
 from discover_orch.staleness.fingerprint import (
     SETTLED,
     Cause,
+    Inputs,
+    Key,
     LastOutcome,
     Seq,
     ToolResult,
@@ -186,6 +190,15 @@ class Recorder:
         self._update_code()
         return self._current.is_of_present_code(tool, success, self._code)
 
+    def has_known_use(self, tool: Tool) -> bool:
+        """Whether such a success had the parameters of this run too."""
+        success = self._results.find(tool.module).success
+        return (
+            success is not None
+            and self.has_known_flow(tool)
+            and had_arguments(success, self._steps[tool.module], self._project.root)
+        )
+
     def expected_duration(self, module: str) -> float | None:
         """The seconds that the last success of the tool took; None if there is none."""
         success = self._results.find(module).success
@@ -298,8 +311,11 @@ class Recorder:
             cause=self._cause_of(event.status),
         )
         before = results.find(module)
+        own = self._find_own_uses(tool, before)
+        is_alone = own is not None or not self._overlaps.has_partners(module)
         if self._is_parallel and event.seen is not None:
-            event = replace(event, seen=self._overlaps.without_others(module, event.seen))
+            seen = self._overlaps.without_others(module, event.seen, own, self._find_uses)
+            event = replace(event, seen=seen)
             for other, paths in self._overlaps.find_written_for_others(module):
                 results.drop_writes(other, paths)
                 self._flows.drop_writes(other, paths)
@@ -324,7 +340,7 @@ class Recorder:
                 before,
             )
             if event.status in ("passed", "done"):
-                success = replace(attempt.success, at=last.at)
+                success = replace(attempt.success, at=last.at, is_alone=is_alone)
                 writers, earlier = results.find_writers(module, success, attempt.writes)
                 self._versions[module] = find_used_versions(success, writers)
                 now = add_success(
@@ -351,6 +367,20 @@ class Recorder:
         else:
             results.write(replace(now, last=last))
         return found
+
+    def _find_own_uses(self, tool: Tool, before: ToolResult) -> frozenset[Key] | None:
+        """What the tool was seen to use when it ran alone; None where its code is not that of then."""
+        success = before.success
+        if not self._is_parallel or success is None or not success.is_alone:
+            return None
+        is_same = self._current.is_of_present_code(tool, success, self._code)
+        return self._find_uses(tool.module) if is_same else None
+
+    def _find_uses(self, module: str) -> frozenset[Key]:
+        result = self._results.find(module)
+        inputs = result.success.inputs if result.success else Inputs()
+        keys = (*inputs.other, *result.writes)
+        return frozenset(key for key in keys if key.startswith(FILES))
 
     def _end_transaction(self, status: str) -> None:
         """Remembers the tools that are done as passed, or that they were rolled back."""

@@ -68,6 +68,7 @@ class Run:
         self._at_once = at_once
         self._has_retries, self._random = has_retries, random
         self._locked: set[str] = set()  # these failed because of a lock, and try again alone
+        self._beside: set[str] = set()  # another tool ran, or was about to, while these did
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
         self._max_failures = max_failures
         self._has_known_flow = has_known_flow
@@ -99,6 +100,8 @@ class Run:
 
     def mark_submitted(self, module: str) -> None:
         self._queue.take(module)
+        if self._submitted and isinstance(self._queue, SideBySide):
+            self._beside.update((module, *self._submitted))
         self._submitted.append(module)
 
     def interrupt(self) -> None:
@@ -128,7 +131,11 @@ class Run:
         if self._has_retries and own_attempts <= tool.retries and _may_end_otherwise(event):
             longest = max(self.LONGEST_DELAY, tool.retry_delay)
             delay = min(tool.retry_delay * 2.0 ** min(own_attempts - 1, 60), longest)
-            return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
+            return ToolRetried(
+                end=event,
+                delay=delay * (0.75 + self._random() / 2),
+                is_alone=event.module in self._beside and _may_have_conflicted(event),
+            )
         return event
 
     def writes_alone(self, module: str) -> bool:
@@ -154,7 +161,8 @@ class Run:
             module = event.end.module
             self._attempts[module] = event.end
             self._submitted.remove(module)
-            self._queue.put_back(module, now + event.delay)
+            self._queue.put_back(module, now + event.delay, is_alone=event.is_alone)
+            self._beside.discard(module)
             if event.writes_alone:
                 self._locked.add(module)
                 self._queue.add_need(module, WRITES)
@@ -252,3 +260,13 @@ def _may_end_otherwise(event: ToolFinished) -> bool:
     error = event.error
     is_code = error is not None and error.kind == "exception" and error.type in _CODE_ERRORS
     return event.status == "failed" and not is_code
+
+
+def _may_have_conflicted(event: ToolFinished) -> bool:
+    """Whether the tool used something that another one may have locked or changed. What it only read from files, and
+    what it asked a server for, is no such thing."""
+    seen = event.seen
+    if seen is None or seen.is_unclear:
+        return True
+    tables = seen.tables_read or seen.tables_written or seen.tables_missed or seen.lists_tables
+    return bool(tables or seen.written or seen.removed or seen.native_written)

@@ -86,7 +86,7 @@ def run_plan(
                 prepare = _with_ledger(prepare, project, recorder.run, key)
             queue = None
             if jobs > 1:
-                queue = build_queue(plan, registry, project, recorder.has_known_flow)
+                queue = build_queue(plan, registry, project, recorder.has_known_use)
             if side is not None:
                 # The other machine reads its own `env_file`.
                 there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
@@ -118,7 +118,7 @@ def run_plan(
             # Who configured several workers knows that a few tools do not need them.
             is_narrow = jobs == project.jobs and len(plan.steps) < len(registry.order)
             if jobs > 1 and queue is None and len(plan.steps) > 1 and not is_narrow:
-                idle = nothing_to_overlap(plan, registry, project, recorder.has_known_flow)
+                idle = nothing_to_overlap(plan, registry, project, recorder.has_known_use)
                 events = _insert(RunNote(problem=idle), events)
             yield from _carry_out(
                 events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest

@@ -58,8 +58,8 @@ class OneByOne:
         self._waiting.remove(module)
         self._are_waiting.remove(module)
 
-    def put_back(self, module: str, at: float = 0.0) -> None:
-        """Let a step that was taken wait again, until the time `at`."""
+    def put_back(self, module: str, at: float = 0.0, *, is_alone: bool = False) -> None:
+        """Let a step that was taken wait again, until the time `at`. `is_alone`: nothing else runs beside it then."""
         self._held_until = max(self._held_until, at)
         place = self._places[module]
         first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
@@ -110,6 +110,7 @@ class SideBySide:
         self._ready: dict[_Needs, list[int]] = {}  # in the order of the plan, by the tokens needed
         self._holders: set[int] = set()  # of tokens
         self._not_before: dict[int, float] = {}
+        self._kept_alone: set[int] = set()  # nothing else runs while one of these does
         self._left = len(modules)  # neither taken nor ended
         self._open()
 
@@ -117,6 +118,12 @@ class SideBySide:
         return self._left > 0
 
     def next(self, now: float) -> str | None:
+        if self._kept_alone:
+            if not self._holders.isdisjoint(self._kept_alone):
+                return None
+            due = self._first(sorted(self._kept_alone), now)
+            if due is not None:  # no other starts before it, or it might wait until the end
+                return None if self._holders else self.modules[due]
         found = [
             place
             for needs, places in self._ready.items()
@@ -139,9 +146,11 @@ class SideBySide:
             self._free[token] -= count
         self._holders.add(place)
 
-    def put_back(self, module: str, at: float = 0.0) -> None:
+    def put_back(self, module: str, at: float = 0.0, *, is_alone: bool = False) -> None:
         place = self._places[module]
         self._return_tokens(place)
+        if is_alone:
+            self._kept_alone.add(place)
         if at:
             self._not_before[place] = at
         self._left += 1
@@ -162,6 +171,7 @@ class SideBySide:
         if self._has_ended[place]:
             return
         has_run = place in self._holders
+        self._kept_alone.discard(place)
         if has_run:
             self._return_tokens(place)
         else:
@@ -231,11 +241,11 @@ StepQueue = OneByOne | SideBySide
 
 
 def build_queue(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+    plan: Plan, registry: Registry, project: Project, has_known_use: Callable[[Tool], bool]
 ) -> SideBySide | None:
     """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
     SQLite database, or have a DuckDB file open."""
-    waits = _find_waits(plan, registry, project, has_known_flow)
+    waits = find_waits(plan.steps, registry, has_known_use)
     tools = [step.tool for step in plan.steps]
     needs = {tool.module: tool.tokens for tool in tools if tool.tokens}
     if _is_sqlite(registry, project):
@@ -243,7 +253,7 @@ def build_queue(
             if not takes_connection(tool, registry):
                 continue
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            if flow.tables_written or project.ledger or not has_known_flow(tool):
+            if flow.tables_written or project.ledger or not has_known_use(tool):
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
     elif _is_duckdb(registry, project):
         for tool in tools:
@@ -256,14 +266,14 @@ def build_queue(
 
 
 def nothing_to_overlap(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
+    plan: Plan, registry: Registry, project: Project, has_known_use: Callable[[Tool], bool]
 ) -> Problem:
     """What to say where more than one worker was asked for and `build_queue` gives None."""
 
     def may_overlap(waits: Sequence[Waits]) -> bool:
         return can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {}))
 
-    if may_overlap(_find_waits(plan, registry, project, has_known_flow)):
+    if may_overlap(find_waits(plan.steps, registry, has_known_use)):
         hint = "they wait for each other's tokens"
         takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
         if takes_conn and _is_sqlite(registry, project):
@@ -272,8 +282,6 @@ def nothing_to_overlap(
             hint = "only one process at a time can open a DuckDB file; PostgreSQL takes several"
     elif may_overlap(find_waits(plan.steps, registry, lambda _: True)):
         hint = "add AFTER = () to tools that do not depend on others of their stage"
-        if project.parallel == "declared":
-            hint += ', or set parallel = "observed"'
         hint += "; orch check --jobs shows which"
     else:
         hint = "each waits for the one before it, because of AFTER, shared data, or the order of stages and targets"
@@ -283,13 +291,6 @@ def nothing_to_overlap(
         hint=hint,
         severity="warning",
     )
-
-
-def _find_waits(
-    plan: Plan, registry: Registry, project: Project, has_known_flow: Callable[[Tool], bool]
-) -> tuple[Waits, ...]:
-    counts_as_declared = has_known_flow if project.parallel == "observed" else lambda _: False
-    return find_waits(plan.steps, registry, counts_as_declared)
 
 
 def _is_sqlite(registry: Registry, project: Project) -> bool:

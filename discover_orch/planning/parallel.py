@@ -18,8 +18,9 @@ from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Step
+from discover_orch.planning.plan import Step, step_versions
 from discover_orch.staleness.current import takes_connection
+from discover_orch.staleness.fingerprint import Success
 
 NO_DATAFLOW = Dataflow()
 
@@ -37,11 +38,12 @@ class Waits(Struct, frozen=True):
 
 
 def find_waits(
-    steps: Sequence[Step], registry: Registry, has_known_flow: Callable[[Tool], bool]
+    steps: Sequence[Step], registry: Registry, has_known_use: Callable[[Tool], bool]
 ) -> tuple[Waits, ...]:
     """For each step what it waits for; `all_before` never decreases.
 
-    A tool that declares neither `AFTER` nor inputs and outputs runs alone, unless `has_known_flow`.
+    A tool that does not declare enough runs alone, unless it `has_known_use`: a success of its present code with these
+    parameters was observed completely.
     """
     number = {step.tool.module: place for place, step in enumerate(steps)}
     conflicts = find_conflicts(number, registry)
@@ -57,15 +59,22 @@ def find_waits(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=not (is_declared(step.tool) or has_known_flow(step.tool)),
+                is_alone=not (is_declared(step.tool) or has_known_use(step.tool)),
             )
         )
     return tuple(found)
 
 
 def is_declared(tool: Tool) -> bool:
-    """Whether the tool declares enough to run beside another one."""
-    return tool.has_after or (tool.has_inputs and tool.has_outputs)
+    """Whether the tool declares enough to run beside another one. What it does through `conn` or a resource is no
+    matter of its inputs and outputs."""
+    return tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
+
+
+def had_arguments(success: Success, step: Step, root: str) -> bool:
+    """Whether the parameters of the step are those of this success."""
+    then = {key: text for key, text in success.inputs.other.items() if key.startswith("param:")}
+    return then == {f"param:{name}": text for name, text in step_versions(step, root).items()}
 
 
 def find_beside(waits: Sequence[Waits], most: int) -> list[tuple[int, ...]]:

@@ -1,32 +1,32 @@
-"""Which `AFTER` tags would let tools run side by side: those that say what the observed data flow shows anyway.
-
-An `AFTER` of observed data flow does not change the order of the tools, since that follows the data already.
-"""
+"""Which tools run alone though several workers run, and the `AFTER` that would let them run beside others."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.dataflow import shared
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import (
-    NO_DATAFLOW,
     Waits,
     find_conflicts,
     find_waits,
+    had_arguments,
     is_declared,
 )
-from discover_orch.planning.plan import Plan
+from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState
+from discover_orch.staleness.fingerprint import Success
 from discover_orch.staleness.memory import Memory
+
+_NO_SUCCESS = "no success of its present code is recorded: run it once"
 
 
 class Suggestion(Struct, frozen=True, kw_only=True):
-    """An `AFTER` for a tool: the names of tools of its stage, which may be none."""
+    """An `AFTER` for a tool that was not observed completely: the names of tools of its stage with which it was seen
+    to share something, which may be none. It changes no order, since that follows the data already."""
 
     tool: Tool
     after: tuple[str, ...]
@@ -34,20 +34,19 @@ class Suggestion(Struct, frozen=True, kw_only=True):
 
 
 class Undecided(Struct, frozen=True, kw_only=True):
-    """A tool that declares too little, and of which too little is known."""
+    """A tool that declares too little, and of which nothing is known yet."""
 
     tool: Tool
     reason: str
 
 
 class Advice(Struct, frozen=True, kw_only=True):
-    """In the order of the tools. `declared` is the number of tools that declare enough, and `useless` that of tools
-    that could not run beside another tool of their stage with any `AFTER`."""
+    """In the order of the tools. `declared` is the number of tools that may run beside others, by what they declare or
+    were seen to do."""
 
     suggestions: tuple[Suggestion, ...] = ()
     undecided: tuple[Undecided, ...] = ()
     declared: int = 0
-    useless: int = 0
 
 
 def after_line(names: Sequence[str]) -> str:
@@ -57,118 +56,76 @@ def after_line(names: Sequence[str]) -> str:
 
 
 def advise(registry: Registry, project: Project) -> Advice:
-    """For each tool that runs alone and could run beside another one of its stage."""
+    """What is to be said of the tools that run alone."""
     number = {module: place for place, module in enumerate(registry.order)}
     conflicts = find_conflicts(number, registry)
-    unknown = find_unknown_flows(registry, project)
-    above = [0] * len(number)  # as bits: the tools that come first because of `AFTER`
-    found: dict[int, list[int]] = {}
-    undecided, declared = [], set()
+    known = _KnownFlows(registry, project)
+    above = [0] * len(number)  # as bits: the tools that come before each
+    suggestions, undecided = [], []
     for place, module in enumerate(registry.order):
         tool = registry.tools[module]
+        earlier = [
+            one
+            for one in sorted(conflicts[place])
+            if one < place and _share_stage(tool, registry.tools[registry.order[one]])
+        ]
+        needed = [one for one in earlier if not any(above[other] >> one & 1 for other in earlier)]
         after = [number[one] for one in registry.before.get(module, ()) if one in number]
-        if is_declared(tool):
-            declared.add(place)
-        elif module in unknown:
-            undecided.append(Undecided(tool=tool, reason=unknown[module]))
-        else:
-            earlier = [
-                one
-                for one in sorted(conflicts[place])
-                if one < place and _share_stage(tool, registry.tools[registry.order[one]])
-            ]
-            after = found[place] = _without_implied(earlier, above)
-        for one in after:
+        for one in (*earlier, *after):
             above[place] |= above[one] | (1 << one)
-    useful = _find_unordered({*declared, *found}, above, conflicts, registry)
-    suggestions = [
-        _suggestion(
-            registry, registry.tools[registry.order[place]], [registry.order[one] for one in after]
-        )
-        for place, after in found.items()
-        if place in useful
-    ]
+        reason = "" if is_declared(tool) else known.find_gap(tool)
+        if reason == _NO_SUCCESS:
+            undecided.append(Undecided(tool=tool, reason=reason))
+        elif reason:
+            names = tuple(registry.display(registry.order[one]) for one in needed)
+            suggestions.append(Suggestion(tool=tool, after=names, reason=reason))
     return Advice(
         suggestions=tuple(suggestions),
         undecided=tuple(undecided),
-        declared=len(declared),
-        useless=len(found) - len(suggestions),
+        declared=len(number) - len(suggestions) - len(undecided),
     )
-
-
-def _find_unordered(
-    places: Collection[int],
-    above: Sequence[int],
-    conflicts: Sequence[Collection[int]],
-    registry: Registry,
-) -> set[int]:
-    """Those of these tools that another one of the same stage neither comes before nor after."""
-    ranks = [registry.rank[module] for module in registry.order]
-    peers: dict[int, int] = {}
-    for place in places:
-        peers[ranks[place]] = peers.get(ranks[place], 0) | 1 << place
-    related = [0] * len(above)
-    for place in sorted(places):
-        before = above[place]
-        for one in conflicts[place]:
-            before |= 1 << one
-        related[place] |= before | 1 << place
-        rest = before & peers[ranks[place]]
-        while rest:
-            lowest = rest & -rest
-            related[lowest.bit_length() - 1] |= 1 << place
-            rest ^= lowest
-    return {place for place in places if peers[ranks[place]] & ~related[place]}
 
 
 def find_planned_waits(plan: Plan, registry: Registry, project: Project) -> tuple[Waits, ...]:
     """What each step of a plan waits for with several workers."""
-    observes = project.parallel == "observed"
-    unknown = find_unknown_flows(registry, project) if observes else {}
-    return find_waits(plan.steps, registry, lambda tool: observes and tool.module not in unknown)
+    known = _KnownFlows(registry, project)
+    steps = {step.tool.module: step for step in plan.steps}
+    return find_waits(
+        plan.steps,
+        registry,
+        lambda tool: not known.find_gap(tool) and known.has_arguments(steps[tool.module]),
+    )
 
 
-def find_unknown_flows(registry: Registry, project: Project) -> Mapping[str, str]:
-    """The tools whose data flow is not known completely, and why."""
-    memory = Memory(project.root, registry)
-    current = CurrentState(project, registry, memory, memory.results(registry.order))
-    code = current.read_code(registry.order)
-    found = {}
-    for module, tool in registry.tools.items():
-        result = current.results.get(module)
-        success = None if result is None else result.success
-        if success is None or not current.is_of_present_code(tool, success, code):
-            found[module] = "no success of its present code is recorded: run it once"
-        elif success.flow.is_unclear:
-            found[module] = "it used the database in a way that orch cannot see"
-        elif not success.is_whole:
-            found[module] = f"it {' and '.join(success.flow.gaps) or 'was not observed completely'}"
-    return found
+class _KnownFlows:
+    """What is known of the data flow of the tools."""
+
+    def __init__(self, registry: Registry, project: Project) -> None:
+        memory = Memory(project.root, registry)
+        self._root = project.root
+        self._current = CurrentState(project, registry, memory, memory.results(registry.order))
+        self._code = self._current.read_code(registry.order)
+
+    def find_gap(self, tool: Tool) -> str:
+        """Why the data flow of the tool is not known completely; "" where it is."""
+        success = self._find_success(tool)
+        if success is None or not self._current.is_of_present_code(tool, success, self._code):
+            return _NO_SUCCESS
+        if success.flow.is_unclear:
+            return "it used the database in a way that orch cannot see"
+        if not success.is_whole:
+            return f"it {' and '.join(success.flow.gaps) or 'was not observed completely'}"
+        return ""
+
+    def has_arguments(self, step: Step) -> bool:
+        """Whether the last success of the tool had the parameters of this step."""
+        success = self._find_success(step.tool)
+        return success is not None and had_arguments(success, step, self._root)
+
+    def _find_success(self, tool: Tool) -> Success | None:
+        result = self._current.results.get(tool.module)
+        return None if result is None else result.success
 
 
 def _share_stage(one: Tool, other: Tool) -> bool:
     return not {*one.stages}.isdisjoint(other.stages)
-
-
-def _without_implied(places: Sequence[int], above: Sequence[int]) -> list[int]:
-    """Without those that come before another one of them anyway."""
-    implied = 0
-    for one in places:
-        implied |= above[one]
-    return [one for one in places if not implied >> one & 1]
-
-
-def _suggestion(registry: Registry, tool: Tool, after: Sequence[str]) -> Suggestion:
-    reason = "it shares nothing with earlier tools of its stage"
-    if after:
-        first, own = after[0], registry.flows.get(tool.module, NO_DATAFLOW)
-        other = registry.flows.get(first, NO_DATAFLOW)
-        name = registry.display(first)
-        if things := shared(own, other):
-            reason = f"it reads {things[0]}, which {name} writes"
-        elif things := shared(other, own):
-            reason = f"it writes {things[0]}, which {name} reads"
-        else:
-            reason = f"it writes what {name} writes"
-    names = tuple(registry.display(one) for one in after)
-    return Suggestion(tool=tool, after=names, reason=reason)

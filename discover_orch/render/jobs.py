@@ -7,27 +7,22 @@ from discover_orch.render.style import Style, column, column_width, count, one_l
 
 
 def advice_text(advice: Advice, style: Style) -> str:
-    """The suggested lines by file, and the tools of which too little is known, with the reasons."""
-    alone = len(advice.suggestions) + len(advice.undecided) + advice.useless
+    """The tools that run alone, with the reasons, and the lines that would change that."""
+    alone = len(advice.suggestions) + len(advice.undecided)
     total = alone + advice.declared
     if not total:
         return ""
     if not alone:
-        return f"{count(total, 'tool')}: each declares enough to run beside others\n"
-    out = [f"{alone:,} of {count(total, 'tool')} declare too little to run beside others"]
-    if advice.useless:
-        them = "these" if advice.useless == alone else f"{advice.useless:,} of these"
-        out.append(
-            f"no AFTER would help {them}: their stage has no tool that they could run beside"
-        )
+        return f"{count(total, 'tool')}: each may run beside others\n"
+    out = [f"{alone:,} of {count(total, 'tool')} {'runs' if alone == 1 else 'run'} alone"]
     if advice.suggestions:
-        out.append("\nthe data that they were seen to read and write allows these lines:")
+        out.append("\nnot observed completely; if they use nothing else, these lines free them:")
         out += _rows(
             [(one.tool.path, after_line(one.after), one.reason) for one in advice.suggestions],
             style,
         )
     if advice.undecided:
-        out.append("\ntoo little is known about these:")
+        out.append("\nnot known yet:")
         out += _rows([(one.tool.path, "", one.reason) for one in advice.undecided], style)
     return "\n".join(out) + "\n"
 

@@ -1,4 +1,4 @@
-"""`orch check --jobs` says which `AFTER` would let tools run side by side."""
+"""`orch check --jobs` says which tools run alone, and which `AFTER` would let them run beside others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def order_of(orch: Orch) -> list[str]:
     return [one["name"] for one in json.loads(orch("run", "-n", "--json").out)["tools"]]
 
 
-def test_what_the_data_allows_is_shown_and_the_order_stays_with_it(
+def test_a_tool_that_was_not_observed_completely_runs_alone_until_it_declares_after(
     project: Project, orch: Orch
 ) -> None:
     root = build(project)
@@ -42,36 +42,27 @@ def test_what_the_data_allows_is_shown_and_the_order_stays_with_it(
     assert orch("run").code == 0
     order = order_of(orch)
     shown = orch("check", "--jobs")
-    assert shown.out.startswith("6 of 6 tools declare too little to run beside others\n")
-    for line in (
-        'src/use1.py  AFTER = "make"',
-        'src/use2.py  AFTER = "make"',
-        "it reads made.txt, which make writes",
-        "src/spawn.py  it started a child process",
-        "no AFTER would help 3 of these",
-    ):
-        assert line in shown.out
-    assert "src/last.py" not in shown.out, "it is alone in its stage"
-
-    for name in ("1", "2"):
-        text = USE.format(name).replace("the only one\n", 'the only one\nAFTER = "make"\n')
-        (root / f"src/use{name}.py").write_text(text)
+    assert shown.out.startswith("1 of 6 tools runs alone\n")
+    assert "src/spawn.py  AFTER = ()  it started a child process" in shown.out
+    (root / "src/spawn.py").write_text(SPAWN.replace('"s"\n', '"s"\nAFTER = ()\n'))
     assert order_of(orch) == order
     assert orch("accept", "full").code == 0
-    again = orch("check", "--jobs")
-    assert "AFTER = " not in again.out
+    assert orch("check", "--jobs").out == "6 tools: each may run beside others\n"
     answer = orch("run", "--jobs", "3")
     assert answer.code == 0, answer.text
     assert "no two of these tools" not in answer.err
 
 
 def test_json_has_the_lines(project: Project, orch: Orch) -> None:
-    build(project)
+    root = build(project)
     orch("run")
     document = json.loads(orch("check", "--jobs", "--json").out)
     lines = {one["name"]: one["line"] for one in document["jobs"]["suggestions"]}
-    assert lines["use1"] == 'AFTER = "make"'
-    assert [one["name"] for one in document["jobs"]["undecided"]] == ["spawn"]
+    assert lines == {"spawn": "AFTER = ()"}
+    (root / "src/use1.py").write_text(USE.format("2"))
+    document = json.loads(orch("check", "--jobs", "--json").out)
+    assert [one["name"] for one in document["jobs"]["undecided"]] == ["use1"]
+    assert document["jobs"]["declared"] == 4
 
 
 def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(

@@ -88,16 +88,17 @@ def test_a_tool_that_declares_too_little_runs_alone(
     assert answer.code == 0, answer.text
 
 
-def test_what_was_observed_completely_counts_as_declared_where_that_is_wanted(
+def test_what_was_observed_completely_with_these_parameters_counts_as_declared(
     project: Project, orch: Orch
 ) -> None:
-    text = together("{}", wanted=1).replace("    AFTER = ()\n", "")
+    text = together("{}", wanted=1).replace("    AFTER = ()\n", "").replace("run()", "run(x=1)")
     root = project({f"src/{name}.py": text.replace("{}", name) for name in "ab"})
     nothing = "no two of these tools may run at the same time"
     assert nothing in orch("run", "--jobs", "2").err
     assert orch("run", "a", "--jobs", "2").err == "", "one tool needs no advice"
-    (root / "orch.toml").write_text('parallel = "observed"\n')
     assert nothing not in orch("run", "--jobs", "2").err
+    assert nothing in orch("run", "--jobs", "2", "--x", "2").err
+    assert nothing not in orch("run", "--jobs", "2", "--x", "2").err
     (root / "src/a.py").write_text((root / "src/a.py").read_text() + "    print('more')\n")
     assert nothing in orch("run", "--jobs", "2").err, "a has no success of its present code"
 
@@ -407,6 +408,39 @@ def test_a_tool_that_is_tried_again_does_not_overlap_with_itself(
     project({"orch.toml": "", "src/a.py": tool.format("a"), "src/b.py": tool.format("b")})
     answer = orch("run", "--jobs", "2")
     assert (answer.code, answer.err) == (0, "")
+
+
+COLLIDES = """
+    import os, time
+    STAGE = "s"
+    AFTER = ()
+    ORCH = {{"retries": 2, "retry_delay": 0.01}}
+    def count(start):
+        return len([one for one in os.listdir(".") if one.startswith(start)])
+    def run():
+        open("all.log", "a+").close()
+        open("met-{0}", "w").close()
+        deadline = time.monotonic() + 60
+        while count("met-") < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        if not os.path.exists("tried-{0}"):
+            os.mkdir("tried-{0}")
+            raise RuntimeError("deadlock")
+        os.mkdir("again-{0}")
+        time.sleep(0.05)
+        assert count("again-") == 1
+        os.rmdir("again-{0}")
+"""
+
+
+def test_a_retry_after_tools_may_have_met_runs_alone_and_each_pair_is_named_once(
+    project: Project, orch: Orch
+) -> None:
+    project({f"src/t{n}.py": COLLIDES.format(f"t{n}") for n in range(4)} | {"orch.toml": ""})
+    answer = orch("run", "--jobs", "4")
+    assert answer.code == 0, answer.text
+    assert answer.err.count("ran at the same time, and both use all.log") == 6, answer.err
 
 
 LINGERING = """

@@ -236,6 +236,61 @@ def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
 
 
 @needs_kernel_events
+def test_what_another_worker_reads_at_the_same_time_is_no_input_of_a_tool_that_is_known(
+    project: Project, orch: Orch
+) -> None:
+    """Of a tool that has always run beside others it is not known: what both may have read counts for both."""
+    body = """
+        import ctypes, numpy, os, time
+        STAGE = "s"
+        AFTER = ()
+        def read(name):
+            libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(10)
+            file = libc.open(name.encode(), 0)
+            libc.read(file, buffer, 10)
+            libc.close(file)
+        def meet(kind):
+            open(f"../{kind}-{os.environ['TURN']}-NAME", "w").close()
+            deadline = time.monotonic() + 60
+            while not all(os.path.exists(f"../{kind}-{os.environ['TURN']}-{one}") for one in ALL):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+        def run():
+            if "TURN" in os.environ: meet("began")
+            open("NAME.csv").close()
+            read("NAME.dat")
+            read("both.dat")
+            if "TURN" in os.environ: meet("read")
+        """
+    names = ("one", "two")
+    root = project(
+        {
+            "orch.toml": "",
+            "both.dat": "x",
+            **{f"{one}.{end}": "x" for one in names for end in ("csv", "dat")},
+            **{
+                f"src/{one}.py": body.replace("NAME", one).replace("ALL", str(names))
+                for one in names
+            },
+        }
+    )
+    how = {"env": {"TURN": "1"}}
+    assert orch("run", "--jobs", "2", **how).code == 0
+    for path, least in (("both.dat", {*names}), ("one.dat", {"one"}), ("two.csv", {"two"})):
+        change(root / path, "x", "y")
+        assert least <= {*reasons(orch, **how)}, path  # nothing is lost
+        change(root / path, "y", "x")
+    assert orch("run").code == 0  # one after the other
+    for turn in ("2", "3"):
+        how = {"env": {"TURN": turn}}
+        assert orch("run", "--jobs", "2", **how).code == 0
+        for path, tools in (("one.csv", ["one"]), ("two.dat", ["two"]), ("both.dat", [*names])):
+            change(root / path, "x", "y")
+            assert sorted(reasons(orch, **how)) == tools, (turn, path, reasons(orch, **how))
+            change(root / path, "y", "x")
+
+
+@needs_kernel_events
 def test_what_another_worker_writes_while_a_module_is_loaded_is_no_input_of_later_tools(
     project: Project, orch: Orch
 ) -> None:

@@ -115,7 +115,7 @@ class Play:
             words = (*words, "--since", self.state.since)
         env = self.state.variables
         if root == self.root and self.jobs > 1:
-            env = env | {"ORCH_JOBS": str(self.jobs), "ORCH_PARALLEL": "observed"}
+            env = env | {"ORCH_JOBS": str(self.jobs)}
         if root == self.root and self.executor:
             env = env | {"ORCH_EXECUTOR": self.executor}
         return self.server.run(root, *words, env=env, meanwhile=meanwhile)

@@ -48,7 +48,6 @@ MORE: Mapping[str, str] = {
     "setting transaction": "[Transactions](#transactions)",
     "setting ledger": "[The ledger](transactions.md#the-ledger)",
     "setting jobs": "[Side by side](#side-by-side)",
-    "setting parallel": "[Side by side](#side-by-side)",
     "setting executor": "[Scaling out](scaling.md)",
     "setting report": "[The report page](report.md)",
     "key transaction": "[Transactions](transactions.md)",
