@@ -7,7 +7,6 @@ An annotation is read as an expression and never evaluated. A class of another m
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -98,22 +97,9 @@ def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -
         node = pending.pop()
         if isinstance(node, (ast.Yield, ast.YieldFrom)):
             return node.lineno
-        pending.extend(reversed([*_evaluated(node)]))
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            pending.extend(reversed([*ast.iter_child_nodes(node)]))
     return None
-
-
-def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a node that belong to the function itself: of a function in it the decorators and defaults."""
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            yield from node.decorator_list
-            yield node.args
-        case ast.Lambda():
-            yield node.args
-        case ast.ClassDef():
-            yield from (*node.decorator_list, *node.bases, *node.keywords)
-        case _:
-            yield from ast.iter_child_nodes(node)
 
 
 def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:

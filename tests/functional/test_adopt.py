@@ -72,6 +72,7 @@ TYPICAL = (
     "render": "src.pipeline.render",
 }
 STAGES = {
+    "data": ["fetch", "parse", "enrich", "summarize"],
     "ingest": ["fetch", "parse"],
     "analyze": ["enrich", "summarize"],
     "render": ["render"],
@@ -115,6 +116,7 @@ STAGES["reverse"] = sorted(STAGES["ingest"])
     + MAIN
 )
 MODULES = """import importlib
+import os
 import sqlite3
 from contextlib import contextmanager
 from enum import Enum
@@ -126,7 +128,8 @@ class Stage(Enum):
 
 TOOL_MAP = {"fetch": fetch, "clean": clean.run, "report": (tasks.report.__name__, "run")}
 STAGES = [(Stage.INGEST, ("fetch", "clean")), ("report", ["report"])]
-print("it was imported")
+print("it was imported", flush=True)
+os.system("echo it was imported")
 
 
 @contextmanager
@@ -147,7 +150,10 @@ SHAPES: dict[str, tuple[str, str]] = {
     "typical": (TYPICAL, TOOL),
     "overlapping": (OVERLAPPING, TOOL),
     "computed": (COMPUTED, TOOL),
-    "modules": (MODULES, TOOL.replace("conn", "db").replace("since", "first_day")),
+    "modules": (
+        MODULES,
+        TOOL.replace("conn", "db").replace("since", "first_day") + "    db.execute('SELECT 1')\n",
+    ),
 }
 
 
@@ -244,7 +250,12 @@ def test_any_lists_select_the_same_afterwards(seed: int, project: Project, orch:
     lists = {one: chance.sample(names, chance.randint(1, 5)) for one in words}
     text = f"TOOL_MAP = {tools}\nSTAGES = {lists}\n"
     project({"old.py": text, **{f"{one.replace('.', '/')}.py": TOOL for one in tools.values()}})
+    root = project(
+        {f"{tools['delta'].replace('.', '/')}.py": "#!/bin/python\ndef run(conn): ...\n"}
+    )
     answer = orch("adopt", "old.py", "--write")
+    first = (root / f"{tools['delta'].replace('.', '/')}.py").read_text().splitlines()[0]
+    assert first == "#!/bin/python"
     assert answer.code == 0, text + answer.text
     for name, members in lists.items():
         renamed = "full_list" if f"the list {name} is the group" in answer.out else name
@@ -294,7 +305,7 @@ def test_the_connection_is_the_old_one_with_what_its_file_does_at_the_top(
                     return sqlite3.connect(path or os.environ["SHOP_DB"])
                 """,
             ".env": "SHOP_DB=shop.db\n",
-            "old/tools/fetch.py": "def run(conn, **kwargs):\n    conn.execute('CREATE TABLE raw (id)')\n",
+            "tools/fetch.py": "def run(conn, **kwargs):\n    conn.execute('CREATE TABLE raw (id)')\n",
         }
     )
     answer = orch("adopt", "old/run_pipeline.py", "--write")
@@ -386,6 +397,14 @@ main()
         if path.is_file() and ".orch" not in path.parts
     }
     assert after == before
+
+
+def test_a_list_that_would_select_other_tools_is_said(project: Project, orch: Orch) -> None:
+    text = "TOOL_MAP = {'a': 'src.a', 'b': 'src.b'}\nSTAGES = {'first': ['a', 'b']}\n"
+    project({"old.py": text, "src/a.py": "AFTER = 'b'\n" + TOOL, "src/b.py": TOOL})
+    answer = orch("adopt", "old.py", env={"COLUMNS": "300"})
+    assert answer.code == 4, answer.text
+    assert "old.py:2: orch run first would run b, a, which is not the list first" in answer.err
 
 
 @pytest.mark.parametrize(
