@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.support.plugin import PLUGIN
 from tests.support.project_builder import clean_environment, write_files
 
 pytest_plugins = ["pytester"]
+importlib.import_module("duckdb")  # `pytester` would load it again for each test, which ends the process
 
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "report"]\nparams = {factor = 2}\n',
