@@ -17,7 +17,8 @@ from tests.support.plugin import PLUGIN
 from tests.support.project_builder import clean_environment, write_files
 
 pytest_plugins = ["pytester"]
-importlib.import_module("duckdb")  # `pytester` would load it again for each test, which ends the process
+# Else `pytester` loads it again for each test, which ends the process.
+importlib.import_module("duckdb")
 
 PIPELINE = {
     "orch.toml": 'stages = ["ingest", "report"]\nparams = {factor = 2}\n',
