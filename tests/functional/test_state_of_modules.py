@@ -128,9 +128,9 @@ def test_what_run_changes_in_its_process_is_undone(project: Project, orch: Orch,
     for event in answer.events:
         if event["event"] == "tool_output" and event["stream"] == "stdout":
             said[event["name"]] = said.get(event["name"], "") + event["text"]
-    for number, change in enumerate(CHANGES):
+    for number, tried in enumerate(CHANGES):
         before, during, after = (said.get(f"t{number:02}_{one}", "") for one in "abc")
-        assert after == before != during, change
+        assert after == before != during, tried
 
 
 def test_a_warning_that_one_tool_has_shown_is_shown_to_the_next_one(
