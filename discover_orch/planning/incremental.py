@@ -19,7 +19,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
-from discover_orch.planning.plan import Plan, step_versions
+from discover_orch.planning.plan import Plan, keep_steps, step_versions
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.current import (
     CurrentState,
@@ -106,15 +106,7 @@ class RemainingWork:
         chosen = [step.tool.module for step in plan.steps]
         freshness = self.freshness(plan)
         stale = {module for module in chosen if not freshness[module].is_fresh}
-        steps = tuple(
-            replace(
-                step,
-                reason=freshness[step.tool.module].sentences[0],
-                after=tuple(one for one in step.after if one in stale),
-            )
-            for step in plan.steps
-            if step.tool.module in stale
-        )
+        steps = keep_steps(plan.steps, {one: freshness[one].sentences[0] for one in stale})
         absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
         if absent:
             raise UsageError(*absent)

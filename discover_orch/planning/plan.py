@@ -7,9 +7,10 @@ line that is only partly valid. Pure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
@@ -49,6 +50,10 @@ class Step(Struct, frozen=True, kw_only=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     writes_alone: bool = False
+
+
+#: The values of the parameters of a step, and what `-p` gives beside them.
+Arguments = tuple[tuple[BoundArgument, ...], Mapping[str, str]]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -106,33 +111,18 @@ def build_plan(
     may run (`is_partial`), missing values are kept in `Plan.missing` instead."""
     tools = [registry.tools[module] for module in selection.tools]
     problems = find_unused(values, tools, registry)
-    position = {tool.module: index for index, tool in enumerate(tools)}
-    groups = _groups_of(selection, registry)
-    steps = []
     missing: dict[str, tuple[Problem, ...]] = {}
-    for tool in tools:
+
+    def bind(tool: Tool) -> Arguments:
         found: list[Problem] = []
         arguments = bind_arguments(tool, registry, project, values, found)
         if is_partial:
             missing[tool.module] = tuple(one for one in found if one.code == MISSING)
             found = [one for one in found if one.code != MISSING]
-        problems += found
-        before = dict.fromkeys((*tool.after, *registry.flow.get(tool.module, ())))
-        steps.append(
-            Step(
-                tool=tool,
-                stage=_stage_of(tool, selection, registry),
-                group=groups[tool.module],
-                after=tuple(
-                    other
-                    for other in before
-                    if position.get(other, len(tools)) < position[tool.module]
-                ),
-                reason=_reason(tool, selection, registry),
-                arguments=arguments,
-                extra=extra_arguments(tool, values, registry),
-            )
-        )
+        problems.extend(found)
+        return arguments, extra_arguments(tool, values, registry)
+
+    steps = build_steps(selection, registry, bind)
     if problems:
         raise UsageError(*problems)
     warnings = (
@@ -143,11 +133,51 @@ def build_plan(
         *check_retries(tools, project),
     )
     return Plan(
-        steps=tuple(steps),
+        steps=steps,
         targets=selection.targets,
         warnings=warnings,
         missing=missing,
         intro=_tell_names_decide(steps, registry),
+    )
+
+
+def build_steps(
+    selection: Selection, registry: Registry, bind: Callable[[Tool], Arguments]
+) -> tuple[Step, ...]:
+    """The steps of a selection, with the arguments that `bind` gives."""
+    position = {module: index for index, module in enumerate(selection.tools)}
+    groups = _groups_of(selection, registry)
+    steps = []
+    for module in selection.tools:
+        tool = registry.tools[module]
+        before = dict.fromkeys((*tool.after, *registry.flow.get(module, ())))
+        arguments, extra = bind(tool)
+        steps.append(
+            Step(
+                tool=tool,
+                stage=_stage_of(tool, selection, registry),
+                group=groups[module],
+                after=tuple(
+                    other for other in before if position.get(other, len(groups)) < position[module]
+                ),
+                reason=_reason(tool, selection, registry),
+                arguments=arguments,
+                extra=extra,
+            )
+        )
+    return tuple(steps)
+
+
+def keep_steps(steps: Iterable[Step], reasons: Mapping[str, str]) -> tuple[Step, ...]:
+    """Those of these steps that have a reason to run."""
+    return tuple(
+        replace(
+            step,
+            reason=reasons[step.tool.module],
+            after=tuple(one for one in step.after if one in reasons),
+        )
+        for step in steps
+        if step.tool.module in reasons
     )
 
 

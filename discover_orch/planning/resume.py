@@ -26,8 +26,15 @@ from discover_orch.planning.param_values import (
     keep_valid,
     missing_value,
 )
-from discover_orch.planning.plan import Plan, Step, step_versions
-from discover_orch.planning.selection import select
+from discover_orch.planning.plan import (
+    Arguments,
+    Plan,
+    Step,
+    build_steps,
+    keep_steps,
+    step_versions,
+)
+from discover_orch.planning.selection import Selection, select
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.state.run_record import RecordedStep, RunRecord
 
@@ -70,18 +77,24 @@ class Resumption:
         record = _with_present_modules(record, registry)
         self.record, self._root = record, project.root
         _refuse_broken(record, registry)
-        planned = _in_order(record, registry)
-        if record.plan and not planned:
+        self._planned = {one.module: one for one in record.plan if one.module in registry.tools}
+        if record.plan and not self._planned:
             raise UsageError(_all_gone(record))
+        selection = _select_again(record, registry)
         self._gone = [one.name for one in record.plan if one.module not in registry.tools]
         typed = replace(project, params={}, env_params={}, tool_params={})
         problems: list[Problem] = []
-        self.steps = tuple(
-            _step(one, registry, project, typed, values, problems) for one in planned
-        )
+
+        def bind(given: GivenParams, found: list[Problem]) -> Callable[[Tool], Arguments]:
+            return lambda tool: _bind_again(
+                self._planned[tool.module], tool, registry, project, typed, given, found
+            )
+
+        self.steps = build_steps(selection, registry, bind(values, problems))
         self._dropped = [
             (step.tool.name, name)
-            for one, step in zip(planned, self.steps, strict=True)
+            for step in self.steps
+            for one in [self._planned[step.tool.module]]
             for name in (*one.params, *one.extra, *one.secrets)
             if step.tool.param(name) is None and name not in step.extra
         ]
@@ -90,8 +103,7 @@ class Resumption:
             raise UsageError(*problems)
         self._by_module = {step.tool.module: step for step in self.steps}
         ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
-        self._planned = {one.module: one for one in planned}
-        as_then = [_step(one, registry, project, typed, GivenParams(), []) for one in planned]
+        as_then = build_steps(selection, registry, bind(GivenParams(), []))
         self._changed_params = {
             now.tool.module
             for then, now in zip(as_then, self.steps, strict=True)
@@ -126,11 +138,13 @@ class Resumption:
         """`freshness` is that of the tools that passed, with the values of `params_of`. Those in `settled` do not run
         again."""
         stale = {one for one in self.passed if one not in settled and not freshness[one].is_fresh}
-        steps = tuple(
-            replace(step, reason=self._reason(step, freshness))
+        left = [
+            step
             for step in self.steps
             if step.tool.module not in self.passed or step.tool.module in stale
-        )
+        ]
+        reasons = {step.tool.module: self._reason(step, freshness) for step in left}
+        steps = keep_steps(self.steps, reasons)
         warnings = [
             Problem(
                 code="gone",
@@ -231,14 +245,17 @@ def _joined(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
-def _in_order(record: RunRecord, registry: Registry) -> list[RecordedStep]:
-    """The steps in the order of that run, except where an `AFTER` of now contradicts it. As in a new run, the order of
-    tools that different words have chosen was typed, and stands."""
-    planned = {one.module: one for one in record.plan if one.module in registry.tools}
+def _select_again(record: RunRecord, registry: Registry) -> Selection:
+    """The tools of that run, in the order that its words give today. Where these mean only some of them, the order is
+    that of then, except where an `AFTER` of now contradicts it, and one tool waits for the other."""
+    planned = [one.module for one in record.plan if one.module in registry.tools]
     try:
-        chosen_by = select(record.targets, replace(registry, broken=())).chosen_by
+        today = select(record.targets, replace(registry, broken=()))
     except OrchError:  # a word that means nothing any more
-        chosen_by = {}
+        today = Selection(targets=record.targets)
+    known, chosen_by = {*planned}, today.chosen_by
+    if known <= chosen_by.keys():
+        return replace(today, tools=tuple(one for one in today.tools if one in known))
     key = {module: f"{number:09}" for number, module in enumerate(planned)}
     before = {
         key[module]: [
@@ -248,8 +265,8 @@ def _in_order(record: RunRecord, registry: Registry) -> list[RecordedStep]:
         ]
         for module in planned
     }
-    steps = [*planned.values()]
-    return [steps[int(one)] for one in graph.order(before, before)]
+    tools = tuple(planned[int(one)] for one in graph.order(before, before))
+    return replace(today, tools=tools, chosen_by={one: one for one in tools}, directions={})
 
 
 def _refuse_broken(record: RunRecord, registry: Registry) -> None:
@@ -264,16 +281,17 @@ def _refuse_broken(record: RunRecord, registry: Registry) -> None:
         raise DiscoveryError(*problems)
 
 
-def _step(
+def _bind_again(
     planned: RecordedStep,
+    tool: Tool,
     registry: Registry,
     project: Project,
     typed: Project,
     values: GivenParams,
     problems: list[Problem],
-) -> Step:
-    """The step as it was, with the values that the command line gives now. A secret is looked up everywhere again."""
-    tool = registry.tools[planned.module]
+) -> Arguments:
+    """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
+    again."""
     wrong: list[Problem] = []
     given = bind_arguments(tool, registry, typed, values, wrong)
     # A missing value was given in that run.
@@ -301,10 +319,7 @@ def _step(
     for name in planned.secrets:
         if is_extra(tool, name) and name not in extra:
             problems.append(_secret_needed(tool, name, is_param=False))
-    stage = planned.stage if planned.stage in tool.stages else tool.stages[0]
-    return Step(
-        tool=tool, stage=stage, arguments=keep_valid(tool, arguments, problems), extra=extra
-    )
+    return keep_valid(tool, arguments, problems), extra
 
 
 def _secret_needed(tool: Tool, name: str, *, is_param: bool) -> Problem:

@@ -236,3 +236,30 @@ def test_the_hint_about_pythonpath_leads_to_a_run_that_can_be_resumed(
     assert (answer.code, answer.err) == (0, "")
     assert "running 1 tool: load\n" in answer.out
     assert "nothing to resume" in orch("run", "--resume").out
+
+
+def test_a_resume_with_several_workers_keeps_the_stages_apart(project: Project, orch: Orch) -> None:
+    """What stages exchange unseen is known to no data flow."""
+    slow = """
+        import os, time
+        STAGE = "{0}"
+        AFTER = ()
+        ORCH = {{"inputs": [], "outputs": []}}
+        def run():
+            assert {1}, os.listdir("../")
+            time.sleep(0.2)
+            open("../{0}-{2}", "w").close()
+        """
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\n',
+            "src/a.py": slow.format("one", 'not os.path.exists("bad")', "a"),
+            "src/b.py": slow.format("one", 'not os.path.exists("bad")', "b"),
+            "src/c.py": slow.format("two", 'len([*filter(lambda one: one[:3] == "one", os.listdir("../"))]) == 2', "c"),
+            "bad": "",
+        }
+    )  # fmt: skip
+    assert orch("run", "--jobs", "3").code == 1
+    (root / "bad").unlink()
+    answer = orch("run", "--resume", "--jobs", "3")
+    assert answer.code == 0, answer.text
