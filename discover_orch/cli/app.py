@@ -41,6 +41,7 @@ ALIASES = {"ls": "list"}
 _PLACES = {
     "accept": ("status_command", "accept_command"),
     "completion": ("help_command", "completion_command"),
+    "new": ("init_command", "new_command"),
 }
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
 REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
