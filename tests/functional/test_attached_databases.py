@@ -178,6 +178,11 @@ SHARED = {
             with closing(sqlite3.connect("other.db")) as own:
                 print(own.execute("SELECT x FROM t").fetchall())
         """,
+    "src/plain.py": """
+        STAGE = "b"
+        def run():
+            print("plain")
+        """,
     "src/missing.py": """
         import sqlite3
         STAGE = "a"
@@ -197,6 +202,8 @@ def test_a_file_that_get_connection_attaches_is_used_by_each_tool_that_takes_con
     root = project(SHARED)
     assert orch("run").code == 0
     assert reasons(orch) == {}
+    (plain,) = (one for one in orch("status", "--json").json["tools"] if one["name"] == "plain")
+    assert plain["reads"] == []
     change(root / "src/load.py", "VALUE = 1", "VALUE = 2")
     found = reasons(orch)
     assert found["load"] == ["src/load.py changed"]
@@ -216,15 +223,15 @@ MEMORY = {
         import sqlite3
         def get_connection():
             conn = sqlite3.connect("data.db")
-            conn.execute("ATTACH ':memory:' AS cache")
-            conn.execute("ATTACH 'data.db' AS same")
+            conn.execute("ATTACH {file} AS cache")
             return conn
         """,
     "src/fill.py": """
         STAGE = "a"
         VALUE = 1
         def run(conn):
-            conn.execute("CREATE TABLE cache.t AS SELECT ? AS x", (VALUE,))
+            conn.execute("DROP TABLE IF EXISTS {base}.t")
+            conn.execute("CREATE TABLE {base}.t AS SELECT ? AS x", (VALUE,))
         """,
     "src/take.py": """
         STAGE = "b"
@@ -235,10 +242,13 @@ MEMORY = {
 }
 
 
-def test_what_an_attached_database_in_memory_passes_on_is_not_known(
-    project: Project, orch: Orch
+@pytest.mark.parametrize(("file", "base"), [("':memory:'", "cache"), ("'data.db'", "main")])
+def test_what_a_database_in_memory_or_the_own_one_under_another_name_passes_on_is_not_known(
+    project: Project, orch: Orch, file: str, base: str
 ) -> None:
-    root = project(MEMORY)
+    conf = MEMORY["orchconf.py"].replace("{file}", file)
+    fill = MEMORY["src/fill.py"].replace("{base}", base)
+    root = project({**MEMORY, "orchconf.py": conf, "src/fill.py": fill})
     assert orch("run").code == 0
     by_name = {one["name"]: one["is_unclear"] for one in orch("status", "--json").json["tools"]}
     assert by_name == {"fill": True, "take": True}

@@ -271,7 +271,7 @@ def test_what_get_connection_has_made_stays_though_a_resource_fails(
             return conn
 
         @resource
-        def broken(conn):
+        def broken():
             raise ValueError("no")
 
         @resource
@@ -286,7 +286,7 @@ def test_what_get_connection_has_made_stays_though_a_resource_fails(
     project(
         {
             "orchconf.py": conf,
-            "src/a.py": free + 'STAGE = "s1"\ndef run(broken, conn): pass\n',
+            "src/a.py": free + 'STAGE = "s1"\ndef run(conn, broken): pass\n',
             "src/b.py": free + tool("s1", scratch, writes, shows).replace("(conn)", "(made, conn)"),
             "src/c.py": free + tool("s1", scratch, shows),
         }
