@@ -21,6 +21,7 @@ from discover_orch.databases.sqlite_base import (
     find_callbacks,
     find_names,
     list_databases,
+    quote,
 )
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
@@ -42,12 +43,12 @@ TABLE_FUNCTIONS = frozenset(
 )
 #: Tables where a plain INSERT may do more than insert rows.
 _RESOLVES_CONFLICTS = (
-    "SELECT name FROM {} WHERE sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%'"
+    "SELECT name FROM {} WHERE (sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%') AND "
 )
 #: Tables where INSERT OR REPLACE may do so.
 _IS_UNIQUE = (
-    "SELECT tbl_name FROM {} WHERE sql LIKE '%primary%key%' "
-    "OR type = 'index' AND (sql IS NULL OR sql LIKE '%unique%')"
+    "SELECT tbl_name FROM {} WHERE (sql LIKE '%primary%key%' "
+    "OR type = 'index' AND (sql IS NULL OR sql LIKE '%unique%')) AND "
 )
 
 #: Names that statements on any `sqlite3` connection have looked for in vain.
@@ -75,6 +76,7 @@ class SqliteTableLog(TableLog):
         self._authorizer = self._notes.authorize
         self._version: object = None
         self._names: frozenset[str] | None = None  # the tables of `main` when the step began
+        self._after: tuple[object, frozenset[str]] | None = None  # as they were when it ended
         _listen_to_errors()
 
     def begin_step(self) -> None:
@@ -168,10 +170,31 @@ class SqliteTableLog(TableLog):
         if not can_query:
             self._names = self._version = None
             return
-        [version] = ask(self._conn, "PRAGMA schema_version")
-        if self._names is None or version != self._version:
+        version = self._read_version_of_names()
+        if self._after is not None and version == self._after[0]:
+            self._version, self._names = self._after
+        elif self._names is None or version != self._version:
             self._names = find_names(self._conn, "sqlite_master")
             self._version = version
+
+    def _read_version_of_names(self) -> object:
+        """Differs once another connection has changed the database, or this one its tables."""
+        return [ask(self._conn, f"PRAGMA {one}") for one in ("schema_version", "data_version")]
+
+    def _find_names_now(self) -> frozenset[str]:
+        """The names of the tables at the end of the step. There may be thousands, so only those are looked up that the
+        step has made or dropped, where that is known."""
+        before, notes = self._names, self._notes
+        if before is None or notes.may_have_renamed:
+            return find_names(self._conn, "sqlite_master")
+        made = {name.lower() for (base, name), _ in notes.made if base in (None, MAIN)}
+        try:
+            there = {
+                name for name in made if ask(self._conn, f"PRAGMA main.table_info({quote(name)})")
+            }
+        except sqlite3.Error:  # a view of a table that is gone
+            return find_names(self._conn, "sqlite_master")
+        return before if there == made & before else (before - made) | there
 
     def _resolve_names(self) -> _Found:
         notes = self._notes
@@ -183,13 +206,19 @@ class SqliteTableLog(TableLog):
         is_asking = has_altered or looked_up or (bare and before is None)
         can_query = bool(is_asking or notes.written) and self._pause()
         if is_asking:
-            now = find_names(self._conn, "sqlite_master") if can_query else None
+            now = self._find_names_now() if can_query else None
+            if now is not None:
+                self._after = self._read_version_of_names(), now
         if before is not None and now is not None and has_altered:
             # SQLite does not report the new name of a table. A table that came and went does not count.
-            written |= {(MAIN, name) for name in now - before}
-            known = before | now | {WHOLE}
-            read = {one for one in read if one[0] != MAIN or one[1].lower() in known}
-            written = {one for one in written if one[0] != MAIN or one[1].lower() in known}
+            if now is not before:
+                written |= {(MAIN, name) for name in now - before}
+
+            def is_known(table: Name) -> bool:
+                name = table[1].lower()
+                return table[0] != MAIN or name in before or name in now or name == WHOLE
+
+            read, written = {*filter(is_known, read)}, {*filter(is_known, written)}
         # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
         for name in bare:
             read.discard((None, name))
@@ -209,8 +238,8 @@ class SqliteTableLog(TableLog):
             if before is None or one[0] != MAIN or one[1].lower() in before
         }
         filled = {name.lower() for name in notes.filled}
-        is_known = not (notes.has_unseen_texts or notes.has_bypassed)
-        empty = {one for one in notes.empty if is_known and one[1].lower() not in filled}
+        has_texts = not (notes.has_unseen_texts or notes.has_bypassed)
+        empty = {one for one in notes.empty if has_texts and one[1].lower() not in filled}
         return _Found(
             read=read,
             written=written,
@@ -240,10 +269,15 @@ class SqliteTableLog(TableLog):
 
     def _find_replaceable(self, tables: set[Name]) -> set[Name]:
         """Those of these tables where the inserts of this step may have replaced rows."""
-        resolving = find_names(self._conn, "sqlite_master", _RESOLVES_CONFLICTS)
+        if not tables:
+            return set()
+        texts = ", ".join("'" + name.replace("'", "''") + "'" for _, name in tables)
+        of_these = f"tbl_name COLLATE NOCASE IN ({texts})".replace("{", "{{").replace("}", "}}")
+        resolving = find_names(self._conn, "sqlite_master", _RESOLVES_CONFLICTS + of_these)
         unread = {name.lower() for base, name in self._notes.unread if _is_table(base, name)}
         if unread:
-            resolving |= unread & find_names(self._conn, "sqlite_master", _IS_UNIQUE)
+            unique = find_names(self._conn, "sqlite_master", _IS_UNIQUE + of_these)
+            resolving |= unread & unique
         return {one for one in tables if one[1].lower() in resolving}
 
     def _is_in_main(self, name: str, main: frozenset[str] | None) -> bool:

@@ -33,6 +33,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.table_keys import (
     ANY,
+    is_table_list,
     table_key,
 )
 from discover_orch.state.flows import read_flows
@@ -92,7 +93,8 @@ class ResultRecord:
         own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
         used = (*used_files(success.inputs), *success.tables, *writes)
         used += tuple(find_removed(success.inputs, (*self._removed, *own)))
-        modules = {module, *self._written.find(used)}
+        # Each tool that makes a table has written the list of tables, and that counts for none.
+        modules = {module, *self._written.find(key for key in used if not is_table_list(key))}
         rows = [(self.place(one), self.find(one)) for one in modules]
         return find_writers(rows), [one for where, one in rows if where < place]
 
