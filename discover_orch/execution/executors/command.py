@@ -1,7 +1,7 @@
 """Runs each step behind a command prefix, such as `srun --mem=4G`, `ssh host` or `docker run -i image`.
 
-The command runs `one_tool` and is connected by its stdin and stdout. Its stderr is orch's. What it prints before
-`one_tool` greets, and lines without the mark, are noise; the last of it is shown if no greeting comes.
+The command runs `far_side` and is connected by its stdin and stdout. Its stderr is orch's. What it prints before
+`far_side` greets, and lines without the mark, are noise; the last of it is shown if no greeting comes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CommandSide:
     def __init__(self, prefix: Sequence[str], python: Sequence[str], root: str) -> None:
         self.name = prefix[0] if prefix else "the command"
         self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
-        self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.one_tool"]
+        self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.far_side"]
         self._root = root
         self._attempts: dict[str, _Attempt] = {}
 

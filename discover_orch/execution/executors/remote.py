@@ -26,7 +26,7 @@ from discover_orch.execution.executors.far_messages import (
     folder_identity,
     installation,
 )
-from discover_orch.execution.executors.worker_end import ending_note
+from discover_orch.execution.executors.local import ending_note
 from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.database_url import masked_url
