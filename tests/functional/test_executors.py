@@ -309,10 +309,6 @@ def test_a_prefix_that_does_not_exist_or_is_empty_runs_nothing(
     answer = orch("run")
     assert answer.code == 2
     assert "the command no-such-srun does not exist or cannot be executed" in answer.err
-    checked = orch("check")
-    assert "warning: orch.toml:1: the command no-such-srun does not exist" in checked.out, (
-        checked.out
-    )
 
 
 def test_check_reports_tokens_that_are_missing(project: Project, orch: Orch) -> None:
