@@ -33,39 +33,6 @@ def layers(picture: Picture) -> dict[str, int]:
     return {node.label: node.layer for node in picture.nodes}
 
 
-def test_data_stands_between_its_writer_and_its_readers_and_after_only_where_no_data_says_so() -> (
-    None
-):
-    picture = build_picture(
-        document(
-            ingest=[
-                tool("fetch", reads="in.csv", writes="raw"),
-                tool("parse", reads="raw", writes="clean", after=["fetch"]),
-                tool("ping", after=["fetch"]),
-            ],
-            render=[tool("draw", reads="clean", after=["parse", "ping"])],
-        )
-    )
-    assert edges(picture) == {
-        "in.csv > fetch",
-        "fetch > raw",
-        "raw > parse",
-        "parse > clean",
-        "clean > draw",
-        "fetch > ping",
-        "ping > draw",
-    }
-    assert layers(picture) == {
-        "in.csv": 0,
-        "fetch": 1,
-        "raw": 2,
-        "ping": 2,
-        "parse": 3,
-        "clean": 4,
-        "draw": 5,
-    }
-
-
 def test_an_update_in_place_is_no_circle() -> None:
     picture = build_picture(
         document(
@@ -78,44 +45,6 @@ def test_an_update_in_place_is_no_circle() -> None:
     )
     assert edges(picture) == {"make > t", "t > update", "update > t", "own > u"}
     assert layers(picture)["t"] < layers(picture)["update"]
-
-
-def test_a_glob_stands_for_the_files_that_tools_write() -> None:
-    picture = build_picture(
-        document(
-            a=[tool("one", writes="d/1.csv"), tool("two", writes="d/2.csv")],
-            b=[tool("join", reads="d/*.csv", after=["one", "two"]), tool("other", reads="e/*.csv")],
-        )
-    )
-    assert edges(picture) == {
-        "one > d/1.csv",
-        "two > d/2.csv",
-        "d/1.csv > join",
-        "d/2.csv > join",
-        "e/*.csv > other",
-    }
-
-
-def test_many_files_of_one_kind_are_one_node() -> None:
-    names = " ".join(f"d/{n}.csv" for n in range(9))
-    picture = build_picture(document(s=[tool("a", writes=names), tool("b", reads=names)]))
-    assert edges(picture) == {"a > d/*.csv (9 files)", "d/*.csv (9 files) > b"}
-
-
-def test_of_a_selection_what_it_exchanges_data_with_is_dim_and_the_rest_is_left_out() -> None:
-    chosen = document(
-        s=[
-            tool("a", writes="t", selected=False),
-            tool("b", reads="t", writes="u", selected=True),
-            tool("c", reads="v", selected=False),
-        ]
-    )
-    assert {node.label: node.is_dim for node in build_picture(chosen).nodes} == {
-        "a": True,
-        "b": False,
-        "t": False,
-        "u": False,
-    }
 
 
 def test_stages_stand_for_their_tools() -> None:

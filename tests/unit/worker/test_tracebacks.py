@@ -10,7 +10,6 @@ import pytest
 from discover_orch.worker.tracebacks import describe_exception, describe_exit, read_crash
 
 ROOT = "/project"
-LIB = "/project/env/lib/python3.11/site-packages/pandas/core.py"
 
 
 def code(path: str, source: str, **given: Any) -> dict[str, Any]:
@@ -18,75 +17,6 @@ def code(path: str, source: str, **given: Any) -> dict[str, Any]:
     namespace: dict[str, Any] = dict(given)
     exec(compile(source, path, "exec"), namespace)
     return namespace
-
-
-def caught(function: Any, *args: Any) -> BaseException:
-    try:
-        function(*args)
-    except BaseException as error:
-        return error
-    pytest.fail("nothing was raised")
-
-
-def test_the_place_is_the_last_frame_of_the_project() -> None:
-    library = code(LIB, "def read(x):\n    return inner(x)\ndef inner(x):\n    return 1 / x\n")
-    tool = code(
-        "/project/src/tool.py", "\n\ndef run(x):\n    return read(x)\n", read=library["read"]
-    )
-    told = describe_exception(caught(tool["run"], 0), ROOT)
-    assert (told.kind, told.type, told.message) == (
-        "exception",
-        "ZeroDivisionError",
-        "division by zero",
-    )
-    assert (told.path, told.line) == ("src/tool.py", 4)
-    assert 'File "src/tool.py", line 4, in run' in told.traceback
-    assert "test_tracebacks" in told.traceback  # a test is no code of orch's
-
-
-def test_a_syntax_error_has_the_place_of_the_mistake() -> None:
-    told = describe_exception(caught(code, "/project/src/broken.py", "x = 1\ny = (\n"), ROOT)
-    assert (told.type, told.path, told.line) == ("SyntaxError", "src/broken.py", 2)
-    assert "src/broken.py" not in told.message
-    assert 'File "src/broken.py", line 2' in told.traceback
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ((), "called sys.exit()"),
-        ((None,), "called sys.exit()"),
-        ((0,), "called sys.exit(0)"),
-        ((True,), "called sys.exit(1)"),
-        (("no luck",), "called sys.exit: no luck"),
-    ],
-)
-def test_an_exit_is_a_kind_of_its_own(given: tuple[Any, ...], sentence: str) -> None:
-    told = describe_exception(SystemExit(*given), ROOT)
-    assert (told.kind, told.message) == ("exit", sentence)
-    assert told.hint
-
-
-def test_causes_contexts_groups_and_notes_are_kept() -> None:
-    source = """
-def run():
-    try:
-        raise KeyError("first")
-    except KeyError as error:
-        group = ExceptionGroup("many", [ValueError("one"), error])
-        group.add_note("a note")
-        raise group from OSError("cause")
-"""
-    told = describe_exception(caught(code("/project/tool.py", source)["run"]), ROOT)
-    for text in (
-        "OSError: cause",
-        "direct cause",
-        "many (2 sub-exceptions)",
-        "ValueError: one",
-        "a note",
-    ):
-        assert text in told.traceback
-    assert "/project" not in told.traceback
 
 
 def test_exceptions_in_a_circle_come_to_an_end() -> None:
