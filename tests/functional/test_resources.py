@@ -17,6 +17,7 @@ NOTES = """
         with open("notes", "a") as file:
             file.write(line + "\\n")
 """
+
 TWO = (
     NOTES
     + """
@@ -142,84 +143,3 @@ def test_the_connection_is_closed_last(project: Project, orch: Orch) -> None:
     assert answer.code == 0, answer.text
     found = [line for line in notes(root) if line not in ("commit", "rollback")]
     assert found == ["open conn", "open cursor", "close cursor", "close conn"]
-
-
-def test_what_it_prints_belongs_to_the_tool_that_asked_first(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orchconf.py": """
-                from discover_orch import resource
-                @resource
-                def thing():
-                    print("opening")
-                    yield 1
-                    print("closing")
-            """,
-            "src/a.py": tool(""),
-            "src/b.py": tool("thing", "print('b itself')"),
-        }
-    )
-    answer = orch("run")
-    assert "s › b\n    opening\n    b itself\n    ✓" in answer.out
-    assert "\n    closing\n1" not in answer.err
-    assert "    closing\n2 passed" in answer.out
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("yield 1; yield 2", "the resource thing yields more than once"),
-        ("return; yield", "the resource thing did not yield a value"),
-    ],
-)
-def test_a_generator_that_is_no_resource_is_told_in_a_sentence(
-    project: Project, orch: Orch, body: str, said: str
-) -> None:
-    project(
-        {
-            "orchconf.py": "from discover_orch import resource\n"
-            f"@resource\ndef thing():\n    {body}\n",
-            "src/a.py": tool("thing"),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 1
-    assert said in answer.out + answer.err
-    assert "ResourceProblem" not in answer.out + answer.err
-
-
-def test_get_connection_may_give_none(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orchconf.py": "def get_connection(): return None\n",
-            "src/a.py": tool("conn", "print('conn is', conn)"),
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert "    conn is None\n" in answer.out
-    assert "database get_connection() (orchconf.py)" in answer.out
-
-
-def test_a_function_that_is_nearly_a_resource_or_get_connection_is_named(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "orchconf.py": "def http(): ...\ndef get_conection(): ...\ndef _hidden(): ...\n",
-            "src/a.py": "STAGE = 's'\ndef run(conn, http): ...\n",
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 2
-    assert (
-        "hint: http() in orchconf.py is not a resource: mark it with @resource, from discover_orch. Otherwise"
-        in (answer.err)
-    )
-    warning = "warning: orchconf.py:2: get_conection() does not provide conn\n"
-    listed = orch("list")
-    assert (listed.code, listed.err.startswith(warning)) == (0, True)
-    project({"orchconf.py": "def get_connection_url(): ...\n"})
-    assert orch("list").err == ""
-    project({"orchconf.py": "def get_connection(): ...\ndef get_connections(): ...\n"})
-    assert orch("list").err == ""

@@ -47,6 +47,7 @@ FILES: Mapping[str, str] = {
         """,
     "src/page.py": 'STAGE = "analyze"\nAFTER = "total"\ndef run(): pass\n',
 }
+
 TOKEN = "correct-horse-battery"
 
 
@@ -183,70 +184,11 @@ def test_no_secret_is_written(failed: Failed) -> None:
     assert all(texts)
 
 
-def test_a_file_that_cannot_be_written_refuses_the_run(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": "STAGE = 's'\ndef run(): open('ran', 'w')\n", "folder/": ""})
-    for words, said in (
-        (["--junit", "src/a.py/x.xml"], "src/a.py/x.xml: "),
-        (["--trace", "folder"], "folder: Is a directory"),
-        (["--trace", "x", "--openlineage", "./x"], "--openlineage and --trace name the same file"),
-    ):
-        answer = orch("run", *words)
-        assert answer.code == 2
-        assert said in answer.err
-        assert "hint: " in answer.err
-    assert not (root / "ran").exists()
-
-
-@pytest.mark.parametrize("option", ["--junit", "--trace", "--openlineage"])
-def test_standard_output_has_the_report_of_the_run_alone(
-    option: str, project: Project, orch: Orch
-) -> None:
-    root = project({"src/a.py": "STAGE = 's'\ndef run(): ...\n"})
-    answer = orch("run", option, "-")
-    assert answer.code == 2
-    assert answer.out == ""
-    assert f"{option} cannot write to standard output, where orch reports the run" in answer.err
-    assert not (root / "-").exists()
-
-
 def test_a_file_that_fails_later_is_a_warning(project: Project, orch: Orch) -> None:
     project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
     answer = orch("run", "-q", "--trace", "/dev/full")
     assert answer.code == 0
     assert answer.err.count("warning: the --trace file is incomplete: /dev/full") == 1
-
-
-def test_a_refused_run_is_a_red_report_and_calls_the_command(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": "STAGE = (\n", "old.xml": "<old/>"})
-    answer = orch(
-        "run", "--junit", "old.xml", "--on-failure", "cat", env={"GITHUB_ACTIONS": "true"}
-    )
-    assert answer.code == 4
-    (case,) = read_junit((root / "old.xml").read_text("utf-8")).iter("testcase")
-    assert "src/a.py:1: not valid Python" in case.findtext("error", "")
-    assert "'(' was never closed" in case.find("error").attrib["message"]  # type: ignore[union-attr]
-    (line,) = [one for one in answer.err.splitlines() if one.startswith("{")]
-    summary = json.loads(line)
-    assert (summary["run"], summary["exit_code"], summary["tools"]) == (None, 4, [])
-    assert summary["errors"][0]["path"] == "src/a.py"
-    (shown,) = [one for one in answer.err.splitlines() if one.startswith("::")]
-    assert read_annotations(shown)[0][1]["file"] == "src/a.py"
-    check = orch("check", "--json", env={"GITHUB_ACTIONS": "true"})
-    assert check.json["errors"]
-    assert check.err == f"{shown}\n"
-
-
-def test_a_run_with_nothing_to_do_has_fresh_tools_and_calls_nothing(
-    project: Project, orch: Orch
-) -> None:
-    root = project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
-    words = ("run", "--changed", "--junit", "x.xml", "--on-failure", "touch called")
-    assert orch(*words).code == 0
-    assert orch(*words).code == 0
-    (case,) = read_junit((root / "x.xml").read_text("utf-8")).iter("testcase")
-    assert case.find("skipped").attrib["message"] == "is fresh and did not run"  # type: ignore[union-attr]
-    assert orch("run", "-n", "--junit", "dry.xml").code == 0
-    assert {path.name for path in root.iterdir()} == {"src", ".orch", "x.xml"}
 
 
 def test_the_hook_for_pre_commit_runs_orch_check() -> None:

@@ -28,7 +28,9 @@ def tool(*lines: str) -> str:
 
 
 CREATE = 'conn.execute("create table t (x)")'
+
 INSERT = 'conn.execute("insert into t values (1)")'
+
 FAIL = 'raise ValueError("no")'
 
 
@@ -41,17 +43,6 @@ def test_a_tool_that_fails_is_rolled_back_with_its_tables(
     root = project({"src/a.py": tool(CREATE, INSERT, end)})
     assert orch("run").code == 1
     assert tables(root) == {}
-
-
-def test_what_tools_before_the_failed_one_did_is_kept(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "src/a.py": tool(CREATE, INSERT),
-            "src/b.py": tool(INSERT, 'conn.execute("drop table t")', FAIL),
-        }
-    )
-    assert orch("run").code == 1
-    assert tables(root) == {"t": 1}
 
 
 def test_tools_share_one_connection(project: Project, orch: Orch) -> None:
@@ -94,46 +85,10 @@ def test_a_connection_of_the_users_is_committed_and_rolled_back(
     assert not (root / "data.db").exists()
 
 
-def test_a_database_typed_on_the_command_line_wins(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orch.toml": 'database = "sqlite:///configured.db"',
-            "orchconf.py": "def get_connection(): raise RuntimeError('not this one')\n",
-            "src/a.py": tool(CREATE, INSERT),
-        }
-    )
-    answer = orch("run", "--database", "sqlite:///typed.db")
-    assert answer.code == 0, answer.text
-    assert "database sqlite:///typed.db (--database)" in answer.out
-    assert tables(root, "typed.db") == {"t": 1}
-    assert not (root / "configured.db").exists()
-
-
 def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": 'STAGE = "s"\ndef run(): pass\n'})
     assert orch("run").code == 0
     assert not (root / "data.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("url", "message", "hint"),
-    [
-        ("sqlite:///no/a b/x.db", "the folder {root}/no/a b does not exist", "mkdir -p '/"),
-        ("sqlite:///src", "it is a folder", "name a file in that folder"),
-        ("sqlite:///no.db", "it is not a SQLite database", "name another file"),
-        ("sqlite:///new.db?mode=rw", "it does not exist", "run the tool that creates it"),
-    ],
-)
-def test_a_database_that_cannot_be_opened_is_one_sentence_and_a_hint(
-    project: Project, orch: Orch, url: str, message: str, hint: str
-) -> None:
-    root = project({"src/a.py": tool(CREATE), "no.db": b"long enough " * 20})
-    answer = orch("run", "--database", url)
-    assert answer.code == 1
-    assert message.format(root=root) in answer.out
-    assert f"hint: {hint}" in answer.out
-    assert "Traceback" not in answer.out
-    assert "FAILED a src/a.py" in answer.out
 
 
 def test_a_tool_that_commits_by_itself_has_an_ordinary_connection(
@@ -205,40 +160,6 @@ def test_a_tool_that_is_killed_with_nothing_to_commit_has_failed(
     kill = 'conn.set_trace_callback(lambda sql: os.kill(os.getpid(), 9) if "temp" in sql else None)'
     project({"src/a.py": tool("conn.execute('select 1')", kill)})
     assert "1 failed" in orch("run").out
-
-
-def test_a_url_that_orch_cannot_open_is_refused_before_the_first_tool(
-    project: Project, orch: Orch
-) -> None:
-    free = "STAGE = 's'\ndef run(): print('ran')\n"
-    for url, message, hint in (
-        (
-            "mysql://u:secret@h/db",
-            "the driver for mysql:// is not installed",
-            "pip install mysqlclient",
-        ),
-        ("sqlite:///x.db?mod=ro", "unknown parameter 'mod' in a SQLite URL", "did you mean mode?"),
-        ("sqlit:///x.db", "unknown kind of database: sqlit://", "did you mean sqlite://?"),
-    ):
-        root = project(
-            {"orch.toml": f"database = '{url}'\n", "src/a.py": free, "src/b.py": tool(CREATE)}
-        )
-        for words in ([], ["--dry-run"], ["b"]):
-            answer = orch("run", *words)
-            assert answer.code == 2
-            assert answer.err.startswith(f"error: orch.toml:1: {message}")
-            assert hint in answer.err
-            assert "secret" not in answer.text
-            assert "ran" not in answer.out
-    assert orch("run", "a").code == 0  # takes no connection
-    assert orch("run", "--database", "sqlite:///x.db").code == 0
-    named = orch("run", env={"ORCH_DATABASE": url})
-    assert " (from ORCH_DATABASE)\n" in named.err
-    project(
-        {"orchconf.py": "import sqlite3\ndef get_connection(): return sqlite3.connect('y.db')\n"}
-    )
-    assert orch("run").code == 0
-    assert tables(root, "x.db") == tables(root, "y.db")
 
 
 def test_a_database_can_be_opened_for_reading_alone(project: Project, orch: Orch) -> None:

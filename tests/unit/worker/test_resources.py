@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.database_url import CannotOpen
 from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.resources import Resources
@@ -74,41 +73,6 @@ def opener(log: Log, name: str, *, fails: str = "") -> Callable[..., Iterator[st
             raise OSError(name)
 
     return resource
-
-
-def test_plain_functions_generators_and_dependencies() -> None:
-    log: Log = []
-
-    def http(conn: Connection, settings: dict[str, int]) -> Iterator[str]:
-        log.append(f"open http {settings}")
-        yield "HTTP"
-        log.append("close http")
-
-    resources = make(
-        {"get_connection": lambda: Connection(log), "settings": lambda: {"n": 1}, "http": http}
-    )
-    assert resources.open(["http"]) == {"http": "HTTP"}
-    assert resources.open(["http", "settings"]) == {"http": "HTTP", "settings": {"n": 1}}
-    assert resources.open([]) == {}
-    assert resources.close() == []
-    assert log == [
-        "open conn",
-        "open http {'n': 1}",
-        "commit",
-        "close http",
-        "commit",
-        "close conn",
-    ]
-    assert resources.close() == []
-
-
-def test_nothing_is_opened_that_nobody_asks_for() -> None:
-    log: Log = []
-    resources = make({"get_connection": lambda: Connection(log), "a": opener(log, "a")})
-    resources.begin_transaction([])
-    assert resources.end_transaction(keep=True) == []
-    assert resources.close() == []
-    assert log == []
 
 
 def test_one_that_raises_on_closing_does_not_keep_the_others_open() -> None:
@@ -226,15 +190,6 @@ def test_what_was_made_of_a_connection_that_a_tool_closed_is_made_anew() -> None
         "open other", "open conn", "open repo", "close conn", "close repo", "open conn", "open repo",
         "close repo", "close conn", "close other",
     ]  # fmt: skip
-
-
-def test_a_database_that_cannot_be_opened_can_be_asked_for_again(tmp_path: Path) -> None:
-    resources = make({}, root=tmp_path, database="sqlite:///sub/data.db")
-    with pytest.raises(CannotOpen):
-        resources.open(["conn"])
-    (tmp_path / "sub").mkdir()
-    resources.open(["conn"])
-    assert resources.close() == []
 
 
 def test_an_interrupt_after_the_yield_does_not_lose_what_was_opened() -> None:
