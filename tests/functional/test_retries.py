@@ -39,28 +39,6 @@ def tables(root: Path) -> list[str]:
         return [row[0] for row in conn.execute("select name from sqlite_master")]
 
 
-def test_a_tool_that_passes_at_last_has_passed(project: Project, orch: Orch) -> None:
-    root = project(
-        {"src/a.py": flaky(retries=3, needed=3), "src/b.py": "STAGE = 's'\ndef run(): ..."}
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert "attempt 2 of 4 in 0.00 s\n      src/a.py:10  OSError: no\n" in answer.out
-    assert "attempt 3 of 4 in " in answer.out
-    assert "rows=7" in answer.out
-    assert answer.out.splitlines()[-1].startswith("2 passed in ")
-    assert (attempts(root), tables(root)) == (3, ["t"])
-    assert orch("status", "--exit-code").code == 0
-
-
-def test_when_no_attempt_is_left_the_tool_has_failed(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": flaky(retries=2, needed=99)})
-    answer = orch("run")
-    assert answer.code == 1
-    assert answer.out.splitlines()[-1].startswith("1 failed in ")
-    assert (attempts(root), tables(root)) == (3, [])
-
-
 @pytest.mark.parametrize("fails", ["os._exit(7)", "raise SystemExit(0)", "conn.close(); 1 / 0"])
 def test_every_kind_of_failure_is_tried_again(project: Project, orch: Orch, fails: str) -> None:
     root = project({"src/a.py": flaky(retries=1, needed=2, fails=fails)})
