@@ -84,11 +84,12 @@ def _option_hint(error: click.NoSuchOption, context: click.Context | None) -> st
     by_name = {one.lstrip("-"): one for one in error.possibilities or ()}
     is_long = error.option_name.startswith("--")
     begun = [one for one in by_name if is_long and one.startswith(name)]
-    close = begun[0] if len(begun) == 1 else nearest(name, by_name, similarity=_OPTION_SIMILARITY)
-    if close:
-        return f"did you mean {by_name[close]}?"
     command = context.info_name if context else None
-    return _foreign_hint(command or "", error.option_name)
+    foreign = _foreign_hint(command or "", error.option_name)
+    if foreign and len(begun) != 1:
+        return foreign
+    close = begun[0] if len(begun) == 1 else nearest(name, by_name, similarity=_OPTION_SIMILARITY)
+    return f"did you mean {by_name[close]}?" if close else ""
 
 
 def _foreign_hint(command: str, option: str) -> str:

@@ -265,6 +265,8 @@ def _find_packages(
     for package in project.packages:
         folder = _find_package(project.root, roots, package)
         shown = f'"{printable(package)}" in {setting}'
+        if origin is None:
+            shown = f'"{package}", the default of packages,'
         if folder is None:
             if origin is None:
                 continue

@@ -110,7 +110,8 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
             message=f'"{stage}" cannot be the name of a stage',
             hint='"full" is the group of all stages: choose another name'
             if stage == ALL_STAGES
-            else 'a name cannot begin with -, +, "stage:" or "tool:", end with +, or contain * ? [',
+            else 'a name cannot begin with -, +, "stage:" or "tool:", end with +, or contain * ? [ '
+            "or what is not printable",
             location=candidate.stage_place,
         )
         for stage in stages

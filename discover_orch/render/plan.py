@@ -168,6 +168,8 @@ def _setting(project: Project, key: str) -> str:
     found = getattr(project, key)
     if key == "database":
         return masked_url(str(found))
+    if key == "ledger" and not found:
+        return "false"
     if isinstance(found, Mapping):
         return ", ".join(f"{name}: {_joined(item)}" for name, item in found.items())
     return _joined(found)
