@@ -162,7 +162,9 @@ def _restore_logging(then: dict[str, Any]) -> None:
 
 
 def _find_disabled(root: Any) -> set[Any]:
-    """The disabled loggers, as `logging.config` disables all that it finds."""
+    """The disabled loggers. Only `logging.config` disables loggers, all that it finds."""
+    if "logging.config" not in sys.modules:
+        return set()
     return {one for one in [*root.manager.loggerDict.values()] if getattr(one, "disabled", False)}
 
 

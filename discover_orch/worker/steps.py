@@ -329,8 +329,9 @@ class Worker:
             positional_only = signature.positional_only
         if order.arguments:
             named.update(call(convert_arguments, order.arguments))
-        with self._baseline.loading():
-            named.update(self._resources.open(self._asked_for))
+        if self._asked_for:
+            with self._baseline.loading():
+                named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
         self._resources.begin_transaction(
