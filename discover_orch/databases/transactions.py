@@ -98,13 +98,16 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
             "after a failed statement DuckDB discards what the tool has written: avoid the failure, for example with "
             'IF EXISTS or TRY_CAST, or set ORCH = {"transaction": "none"}'
         )
-    code = read_attribute(read_attribute(error, "orig", error), "sqlstate", None)
+    inner = read_attribute(error, "orig", error)
+    code = read_attribute(inner, "sqlstate", None)
+    is_psycopg = type(inner).__module__.partition(".")[0] == "psycopg"
     if code == LOCK_TIMEOUT:
         return (
             "another transaction has the lock; what a tool writes on conn is locked until the tool ends, "
             "also for a second connection of its own"
         )
-    if code in NEEDS_NO_TRANSACTION or "in transaction status INTRANS" in str(error):
+    is_begun = is_psycopg and "in transaction status INTRANS" in str(inner)
+    if code in NEEDS_NO_TRANSACTION or is_begun:
         return (
             "orch keeps one transaction open from the tool's first write to its end: do this "
             'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'
