@@ -56,6 +56,7 @@ def tables(url: str) -> list[Any]:
 WAYS = {
     "commit()": "conn.execute('insert into kept values (1)'); conn.commit()",
     "block": "with conn.transaction():\n    conn.execute('insert into kept values (1)')",
+    "block, rollback": "with conn.transaction():\n    conn.execute('insert into kept values (1)')\nconn.rollback()",
     "blocks": "with conn.transaction(), conn.transaction():\n    conn.execute('insert into kept values (1)')",
     "autocommit": "conn.autocommit = True\nconn.execute('insert into kept values (1)')",
     "autocommit, block": "conn.autocommit = True\nwith conn.transaction():\n    conn.execute('insert into kept values (1)')",
@@ -67,7 +68,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", slow_but({"commit()", "block"}, WAYS))
+@pytest.mark.parametrize("way", slow_but({"commit()", "block, rollback"}, WAYS))
 def test_what_a_tool_commits_stays_if_it_succeeds_and_is_undone_if_it_fails(
     project: Project, run: Callable[..., Answer], postgres: str, way: str
 ) -> None:
@@ -243,6 +244,30 @@ finally:
     assert message in " ".join(answer.out.split())
     assert rows(postgres)[: len(left)] == left
     assert 2 not in rows(postgres)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            "try: conn.execute('create function f() returns int begin atomic select 1; end; commit')\n"
+            "except psycopg.Error: pass",
+            "ended orch's transaction with a statement",
+        ),
+        (
+            "try: conn.execute('selec 1')\nexcept psycopg.Error: conn.close()",
+            "closed its connection before its writes were committed",
+        ),
+    ],
+)
+def test_a_tool_that_catches_the_error_has_failed_all_the_same(
+    project: Project, run: Callable[..., Answer], lines: str, message: str
+) -> None:
+    body = tool("conn.execute('insert into kept values (1)')", lines)
+    project({"orchconf.py": PSYCOPG, "src/a.py": body})
+    answer = run("run")
+    assert answer.code == 1
+    assert message in " ".join(answer.out.split())
 
 
 def test_nothing_leaves_the_transaction_before_the_tool_has_succeeded(
