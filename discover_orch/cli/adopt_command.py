@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-import tokenize
 
 import click
 
 from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, Location, Problem, ProjectError
+from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import Style, clean, count, one_line
 from discover_orch.scaffold.adoption import Adoption, build_adoption, check_adoption
 from discover_orch.scaffold.files import FileChange, write_changes
@@ -41,7 +40,12 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
     if write and check:
         raise OrchUsage("--write cannot be combined with --check", "use one of them")
     root = find_root(context.start, context.folder)[0]
-    old = _read(root, os.path.join(context.start, file), is_imported)
+    path = os.path.relpath(os.path.join(context.start, file), root).replace(os.sep, "/")
+    if path.startswith("../"):
+        raise OrchUsage(
+            f"{path} is outside the project {root}", "give the folder of the project with -C"
+        )
+    old = read_orchestrator(root, path, asks=is_imported)
     adoption = check_adoption(root, build_adoption(root, old))
     problems = adoption.problems
     if write and any(problem.severity == "error" for problem in problems):
@@ -67,31 +71,6 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
     else:
         context.console.out("\nnothing to write\n")
     return ExitCode.DISCOVERY if problems else ExitCode.OK
-
-
-def _read(root: str, path: str, is_imported: bool) -> Orchestrator:
-    relative = os.path.relpath(path, root).replace(os.sep, "/")
-    if relative.startswith("../"):
-        raise ProjectError(
-            Problem(
-                code="adopt",
-                message=f"{relative} is outside the project {root}",
-                hint="give the folder of the project with -C",
-            )
-        )
-    try:
-        with tokenize.open(path) as opened:
-            text = opened.read()
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise ProjectError(
-            Problem(
-                code="adopt",
-                message=f"the file cannot be read: {error}",
-                hint="save it as UTF-8, or declare its encoding in the first line",
-                location=Location(path=relative),
-            )
-        ) from None
-    return read_orchestrator(root, relative, text, asks=is_imported)
 
 
 def _diff_text(change: FileChange, style: Style) -> str:

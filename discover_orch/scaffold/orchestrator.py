@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.scaffold.files import read_file
 
 #: The name and the value of an entry of a dict, and its place.
 Entry = tuple[str, object, Location]
@@ -99,11 +100,11 @@ class Orchestrator(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-def read_orchestrator(root: str, path: str, text: str, *, asks: bool = False) -> Orchestrator:
+def read_orchestrator(root: str, path: str, *, asks: bool = False) -> Orchestrator:
     """With `asks`, the file is imported in a child process. Raises ProjectError if the text is not Python, or if it
     does not say what `TOOL_MAP` or `STAGES` is."""
     try:
-        tree = ast.parse(text)
+        tree = ast.parse(read_file(root, path) or b"")
     except (SyntaxError, ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         message = f"not valid Python: {getattr(error, 'msg', error)}"

@@ -459,7 +459,7 @@ def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch)
     for name, said in (
         ("a.py", "TOOL_MAP is not written out in a.py"),
         ("b.py", "b.py:1: not valid Python"),
-        ("c.py", "cannot be read"),
+        ("c.py", "c.py:1: not valid Python"),
         ("d.py", "does not exist"),
     ):
         answer = orch("adopt", name)
