@@ -290,6 +290,11 @@ def _what_is_left(
         database = arguments.database or find_recorded_database(record, view.project.database, hint)
         view = view if database is None else project_reader.with_database(view, database)
     left = RemainingWork(view.project, view.registry, values, view.scanned)
+    if not dry_run and (tables := left.find_tables_left()):
+        from discover_orch.execution.session import list_tables
+
+        if (found := list_tables(view.project, view.registry)) is not None:
+            left.note_tables(tables, found)
     if resume is not None:
         plan = left.build_resumed_plan(record)
     elif changed:

@@ -138,10 +138,8 @@ class _Reader:
         if properties is not None and properties.find(exp.TemporaryProperty):
             return self._effect(tree, temporary_created=[target], changes_names=True)
         effect = self._effect(tree, created=[target], changes_names=True)
-        is_view = kind == "VIEW" and not (
-            properties is not None and properties.find(exp.MaterializedProperty)
-        )
-        is_empty = is_view or (tree.expression is None and not tree.args.get("clone"))
+        has_rows = tree.expression is not None or tree.args.get("clone")
+        is_empty = kind == "TABLE" and not has_rows and not tree.args.get("replace")
         return replace(effect, if_not_exists=bool(tree.args.get("exists")), creates_empty=is_empty)
 
     def _read_drop(self, tree: Any) -> Effect:

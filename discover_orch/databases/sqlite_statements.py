@@ -102,8 +102,8 @@ class StatementNotes:
 
     - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
       has not been read, or by triggers, so that they may replace rows.
-    - `made`: (table, whether it was created or dropped), in this order. `empty`: tables and views that a statement
-      created without rows of their own; `filled`: names of tables that were written to, dropped, or to be dropped if
+    - `made`: (table, whether it was created or dropped), in this order. `empty`: tables that a statement created
+      without rows; `filled`: names of tables that were written to, dropped, or to be dropped if
       they had been there.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
@@ -213,7 +213,7 @@ class StatementNotes:
             self._check_caller()
             self._end_creation()
             self._creating = base, one
-            self._is_filling = action == sqlite3.SQLITE_CREATE_VTABLE
+            self._is_filling = action != sqlite3.SQLITE_CREATE_TABLE
             self._is_internal = False
         elif action in ENDS_CREATION:
             self._end_creation()

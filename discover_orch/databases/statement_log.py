@@ -321,6 +321,14 @@ def _read_attached(found: re.Match[str]) -> str | None:
     return None if is_elsewhere else name.replace("''", "'")
 
 
+def list_tables(conn: Any) -> tuple[str, ...] | None:
+    """The tables and views of a PostgreSQL database, as they are shown; None for any other connection."""
+    if find_driver(conn) is not _PSYCOPG:
+        return None
+    catalog = _PSYCOPG.read_catalog(conn)
+    return tuple(map(catalog.display_name, catalog.tables - catalog.temporary))
+
+
 def _as_failed(effect: Effect) -> Effect:
     """What is left of a statement that raised: its tables were looked at."""
     return Effect(

@@ -20,7 +20,14 @@ from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.state.journal import find_runs, has_ended, read_record, write_settled
 from discover_orch.state.run_record import Settled
-from discover_orch.worker.protocol import AskLedger, Finish, LedgerAnswer, Prepare
+from discover_orch.worker.protocol import (
+    AskLedger,
+    AskTables,
+    Finish,
+    LedgerAnswer,
+    Prepare,
+    TablesAnswer,
+)
 
 #: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
 LONGEST_WAIT = 10.0
@@ -84,7 +91,6 @@ def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = Tr
     url = prepare.database
     if is_in_memory(url) and not prepare.has_connection:
         return LedgerAnswer(committed=tuple(False for _ in entries))
-    prepare = replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False)
     if not settles:
         parts = read_database_url(url)
         is_plain = isinstance(parts, SqliteUrl) and not parts.query
@@ -92,18 +98,24 @@ def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = Tr
         prepare = replace(prepare, database=f"{url}?mode=rw" if is_plain else url, pythonpath=())
     deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
     while True:
-        answer = _ask_once(prepare, AskLedger(entries=tuple(entries), settles=settles))
+        question = AskLedger(entries=tuple(entries), settles=settles)
+        answer = ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
+        assert isinstance(answer, LedgerAnswer)
         if not answer.problem or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)
 
 
-def _ask_once(prepare: Prepare, question: AskLedger) -> LedgerAnswer:
+def ask_once(
+    prepare: Prepare, question: AskLedger | AskTables, longest: float
+) -> LedgerAnswer | TablesAnswer:
+    """The answer of a worker of its own, for which it has `longest` seconds."""
     worker = Supervisor.start(adopts_orphans=False)
-    worker.send(prepare)
+    worker.send(replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False))
     worker.send(question)
-    answer = LedgerAnswer(problem="the worker process ended before it answered")
-    longest = LONGEST_ANSWER if question.settles else LONGEST_LOOK
+    answer: LedgerAnswer | TablesAnswer = LedgerAnswer(
+        problem="the worker process ended before it answered"
+    )
     deadline = time.monotonic() + longest
     while not worker.is_over:
         left = deadline - time.monotonic()
@@ -111,7 +123,7 @@ def _ask_once(prepare: Prepare, question: AskLedger) -> LedgerAnswer:
             worker.kill()
             answer = LedgerAnswer(problem=f"the database did not answer within {longest:g} s")
         for event in worker.events(max(left, PAUSE)):
-            if isinstance(event, LedgerAnswer):
+            if isinstance(event, LedgerAnswer | TablesAnswer):
                 answer = event
                 worker.send(Finish())
                 worker.close(TIME_TO_CLOSE)

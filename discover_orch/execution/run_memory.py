@@ -169,7 +169,14 @@ class DatabaseRecord:
         foreign_write = max(before.foreign_write if before else 0, self._foreign_write)
         if self._was_written:
             foreign_write = max(foreign_write, sequence(self.run, 0))
-        known = KnownDatabase(path=path, number=self.number, stat=stat, foreign_write=foreign_write)
+        known = KnownDatabase(
+            path=path,
+            number=self.number,
+            stat=stat,
+            foreign_write=foreign_write,
+            looked=before.looked if before else 0,
+            missing=before.missing if before else (),
+        )
         self._current.remember(self._memory, known)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -186,6 +186,16 @@ def settle_killed_run(
 
     prepare = _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=False)
     return ledger.settle_killed_run(prepare, project, registry, settles=settles)
+
+
+def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
+    """The tables and views of a PostgreSQL database, as a worker of its own tells; None where it cannot."""
+    from discover_orch.execution import ledger
+    from discover_orch.worker.protocol import AskTables, TablesAnswer
+
+    prepare = _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=False)
+    answer = ledger.ask_once(prepare, AskTables(), ledger.LONGEST_LOOK)
+    return answer.names if isinstance(answer, TablesAnswer) else None
 
 
 def open_far_side(

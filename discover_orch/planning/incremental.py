@@ -45,6 +45,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status, accept_order
+from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -119,6 +120,29 @@ class RemainingWork:
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
         )
+
+    def find_tables_left(self) -> frozenset[str]:
+        """The tables that successes left in a database on a server, where nothing tells that one was dropped."""
+        main = self._current.database
+        known = main.known
+        is_server = main.name == GET_CONNECTION or main.name.startswith("postgres")
+        if known is None or known.path or not is_server:
+            return frozenset()
+        prefix = f"table:{known.number}:"
+        return frozenset(
+            table_name(key)
+            for result in self.results.values()
+            for key, write in result.writes.items()
+            if key.startswith(prefix) and write.is_checked and write.mark == EXISTS
+        ) - {"", ANY}
+
+    def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
+        """Remembers which of the tables that successes left are not among those that were found now."""
+        missing = tuple(sorted({*left}.difference(found)))
+        known, runs = self._current.database.known, find_runs(self._project.root)
+        if known is not None and runs and (missing or known.missing):
+            now = after_run(int(runs[0]))
+            self._current.database.note_missing(self._memory, missing, now)
 
     def _stale_upstream(
         self, chosen: list[str], freshness: Mapping[str, Freshness]

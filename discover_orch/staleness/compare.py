@@ -87,6 +87,7 @@ def compare(
     writers: Mapping[Key, Writer],
     upstream: Iterable[Upstream],
     foreign_write: ForeignWrites = no_foreign_writes,
+    looked: ForeignWrites = no_foreign_writes,
     *,
     ignores_foreign: bool = False,
     is_declared: Callable[[Key], bool] = nothing_declared,
@@ -104,7 +105,7 @@ def compare(
         reason = judge(place, key, then, current, mark_of, writers, is_declared)
         if reason is not None:
             yield reason
-    yield from _missing(result, mark_of, writers, foreign_write)
+    yield from _missing(result, mark_of, writers, looked)
     if not ignores_foreign:
         yield from _foreign(success, foreign_write)
     read: tuple[Key, ...] | None = None
@@ -205,7 +206,7 @@ def _missing(
     result: ToolResult,
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
-    foreign_write: ForeignWrites,
+    looked: ForeignWrites,
 ) -> Iterator[Reason]:
     """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
     another program has written since."""
@@ -214,10 +215,7 @@ def _missing(
         if (
             write.is_checked
             and write.mark != ABSENT
-            and (
-                not key.startswith("table:")
-                or max(write.seq, asof) < foreign_write(attached_path(key))
-            )
+            and (not key.startswith("table:") or max(write.seq, asof) < looked(attached_path(key)))
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

@@ -170,6 +170,10 @@ class CurrentState:
             return self.databases.of(attached_path(key)).mark(key)
         return self.versions.mark(key)
 
+    def looked(self, path: str) -> float:
+        """When a table of a database that is not there has been missing at the latest."""
+        return self.databases.of(path).looked
+
     def foreign_write(self, path: str) -> float:
         """When another program wrote last to the main database (""), or to an attached file."""
         return self.databases.of(path).foreign_write

@@ -123,6 +123,8 @@ class CurrentDatabase:
             name = name[len(path) + 1 :]
         elif key.split(":", 2)[1] != str(self.number):
             return EXISTS
+        if self.known is not None and name in self.known.missing:
+            return ABSENT
         if name in ("", ANY) or "." in name:
             return EXISTS
         tables = self._tables
@@ -138,6 +140,16 @@ class CurrentDatabase:
         if self.known is None:
             return 0
         return math.inf if self.was_written else self.known.foreign_write
+
+    @property
+    def looked(self) -> float:
+        """When a table that is not there has been missing at the latest; 0 where none can be."""
+        return max(self.foreign_write, self.known.looked if self.known else 0)
+
+    def note_missing(self, memory: Memory, names: tuple[str, ...], now: Seq) -> None:
+        """These tables were looked for on the server, and are not there."""
+        if self.known is not None:
+            self.remember(memory, replace(self.known, looked=now, missing=names))
 
     @cached_property
     def was_written(self) -> bool:

@@ -46,12 +46,14 @@ _TOOL, _DATABASES = "tool 3", "databases 4"
 class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `number` differs
     for every database that this project has had. `foreign_write` is when another program was found to have written
-    to it."""
+    to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there."""
 
     path: str
     number: int
     stat: DatabaseStat | None
     foreign_write: Seq = 0
+    looked: Seq = 0
+    missing: tuple[str, ...] = ()
 
 
 def read_open_run(root: str, runs: Sequence[str] | None = None) -> RunRecord | None:

@@ -111,6 +111,7 @@ class Status:
                 self._writers,
                 self._upstream(module, result.success.asof),
                 self._present.foreign_write,
+                self._present.looked,
                 ignores_foreign=self._present.project.external_writes == "ignore",
                 is_declared=lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
             )

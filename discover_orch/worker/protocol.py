@@ -122,6 +122,10 @@ class AskLedger(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
     settles: bool = False
 
 
+class AskTables(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Which tables and views are there?"""
+
+
 class CommitRun(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """All steps of a run that is one transaction have succeeded: commit it, and answer `RunCommitted`."""
 
@@ -230,6 +234,12 @@ class LedgerAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     problem: str = ""
 
 
+class TablesAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The names of all tables and views, as they are shown; None where they cannot be asked for."""
+
+    names: tuple[str, ...] | None = None
+
+
 class RunCommitted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The transaction of the run is committed, or rolled back because of the `error`."""
 
@@ -262,7 +272,18 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     threads: tuple[str, ...] = ()
 
 
-Order = Greet | Preload | Prepare | RunStep | Recorded | AskLedger | CommitRun | Terminal | Finish
+Order = (
+    Greet
+    | Preload
+    | Prepare
+    | RunStep
+    | Recorded
+    | AskLedger
+    | AskTables
+    | CommitRun
+    | Terminal
+    | Finish
+)
 Message = (
     Preloaded
     | StepStarted
@@ -272,6 +293,7 @@ Message = (
     | ForeignWrite
     | StepFinished
     | LedgerAnswer
+    | TablesAnswer
     | RunCommitted
     | Declined
     | DebugStarted

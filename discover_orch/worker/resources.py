@@ -145,6 +145,12 @@ class Resources:
             return tuple(ledger.settle(one) for one in entries)
         return tuple(ledger.is_committed(one) for one in entries)
 
+    def list_tables(self) -> tuple[str, ...] | None:
+        """The tables and views of a PostgreSQL database, as they are shown; None for any other database."""
+        from discover_orch.databases.statement_log import list_tables
+
+        return list_tables(find_driver_connection(self.open([CONN])[CONN]))
+
     def end_transaction(
         self, keep: bool, before_commit: Callable[[], None] | None = None
     ) -> list[str]:

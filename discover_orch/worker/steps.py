@@ -34,6 +34,7 @@ from discover_orch.worker.project_imports import write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
     AskLedger,
+    AskTables,
     Closed,
     CommitRun,
     Committing,
@@ -47,6 +48,7 @@ from discover_orch.worker.protocol import (
     SecretSet,
     StepFinished,
     StepStarted,
+    TablesAnswer,
     Warned,
 )
 from discover_orch.worker.resources import CONN, Resources
@@ -160,6 +162,8 @@ class Worker:
                 self._run(order)
             elif isinstance(order, AskLedger):
                 self._answer(order)
+            elif isinstance(order, AskTables):
+                self._tell_tables()
             elif isinstance(order, CommitRun):
                 self._commit_run()
             elif isinstance(order, Finish):
@@ -178,6 +182,15 @@ class Worker:
                 failure = replace(failure, message=message)
             self._capture.restore()
         self._channel.send(RunCommitted(error=failure))
+
+    def _tell_tables(self) -> None:
+        with self._baseline:
+            try:
+                names = self._resources.list_tables()
+            except Exception:  # the run that follows says why
+                names = None
+            self._capture.restore()
+        self._channel.send(TablesAnswer(names=names))
 
     def _answer(self, order: AskLedger) -> None:
         with self._baseline:

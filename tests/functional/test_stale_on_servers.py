@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from tests.conftest import Orch, Project
 from tests.functional.test_never_stale_fresh import edit, run_all, run_changed
-from tests.support.remembered import change, reasons
+from tests.support.remembered import change, ran, reasons
 
 
 def tool(stage: str, *lines: str, top: str = "") -> str:
@@ -133,3 +134,51 @@ def test_what_another_program_writes_to_a_duckdb_file_makes_its_readers_stale(
     (root / "w.duckdb").unlink()
     write("create table raw as select 1 as x")
     assert reasons(orch) == {"a": ["the database duckdb:///w.duckdb was replaced"]}
+
+
+@pytest.mark.parametrize("how", ["url", "get_connection"])
+def test_a_table_or_view_that_was_dropped_is_missed_when_a_run_starts(
+    how: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres()
+    conf = f"import psycopg\ndef get_connection(): return psycopg.connect({url!r})\n"
+    root = project(
+        {
+            "orch.toml": (f"database = '{url}'\n" if how == "url" else "")
+            + "stages = ['load', 'show']\n",
+            **({"orchconf.py": conf} if how == "get_connection" else {}),
+            "src/load.py": tool(
+                "load", 'conn.execute("create table if not exists raw as select 1 as x")'
+            ),
+            "src/views.py": tool(
+                "load",
+                'conn.execute("create or replace view latest as select 1 as x")',
+                top='AFTER = "load"',
+            ),
+            "src/report.py": show("latest", "select * from latest"),
+        }
+    )
+    run_all(orch)
+    assert ran(orch("run", "--changed", "--json")) == []
+    for kind, name, maker in (("view", "latest", "views"), ("table", "raw", "load")):
+        with psycopg.connect(url) as conn:
+            conn.execute(f"drop {kind} {name}".encode())
+        assert run_changed(orch)[0] == maker
+        assert reasons(orch) == {}
+        assert ran(orch("run", "--changed", "--json")) == []
+    assert (root / "latest.txt").read_text() == "[(1,)]"
+
+
+def test_who_replaces_a_table_by_one_without_rows_is_its_first_writer(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": "database = 'duckdb:///w.duckdb'\nstages = ['make', 'load']\n",
+            "src/make.py": tool("make", 'conn.execute("create or replace table t (x int)")'),
+            "src/load.py": tool("load", 'conn.execute("insert into t values (1)")'),
+        }
+    )
+    run_all(orch)
+    edit(root, "load")
+    assert run_changed(orch) == ["make", "load"]
