@@ -28,6 +28,7 @@ TOGETHER = """
             time.sleep(0.005)
         print("this is {name}")
 """
+
 #: Fails if another of its kind runs at the same time.
 ALONE = """
     import os, time
@@ -101,23 +102,6 @@ def test_what_was_observed_completely_with_these_parameters_counts_as_declared(
     assert nothing not in orch("run", "--jobs", "2", "--x", "2").err
     (root / "src/a.py").write_text((root / "src/a.py").read_text() + "    print('more')\n")
     assert nothing in orch("run", "--jobs", "2").err, "a has no success of its present code"
-
-
-def test_where_only_one_can_write_the_hint_says_so(project: Project, orch: Orch) -> None:
-    text = "STAGE = 's'\nAFTER = ()\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS {} (x)')\n"
-    project({f"src/{name}.py": text.replace("{}", name) for name in "ab"})
-    said = orch("run", "--jobs", "2").err
-    assert "only one tool at a time can write to SQLite" in said
-    assert "AFTER" not in said
-
-
-def test_where_no_tag_would_help_the_hint_does_not_ask_for_one(
-    project: Project, orch: Orch
-) -> None:
-    project({f"src/{name}.py": alone("AFTER = ()") for name in "ab"})
-    said = orch("run", "a", "b", "--jobs", "2").err
-    assert "each waits for the one before it, because of AFTER, shared data, or the order" in said
-    assert "add AFTER" not in said
 
 
 def test_a_stage_begins_when_the_one_before_it_has_ended(project: Project, orch: Orch) -> None:
@@ -233,23 +217,6 @@ def test_no_more_tokens_are_held_than_there_are(project: Project, orch: Orch) ->
     assert orch("run", "--jobs", "4").code == 0
 
 
-def test_a_token_that_nobody_has_is_refused_before_anything_starts(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": 'STAGE = "s"\nORCH = {"tokens": {"gpu": 2}}\ndef run():\n    open("ran", "w")\n'
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 2
-    assert 'src/a.py:3: a needs the token "gpu", which is not defined' in answer.err
-    assert "add gpu = 2 to [tool.orch.tokens]" in answer.err
-    project({"orch.toml": ""})
-    assert "add gpu = 2 to [tokens]" in orch("run").err
-    assert not (root / "ran").exists()
-
-
 def test_a_failure_lets_the_others_end_and_blocks_what_depends_on_it(
     project: Project, orch: Orch
 ) -> None:
@@ -320,23 +287,6 @@ def test_two_tools_that_turn_out_to_share_a_file_are_named_and_kept_apart(
     assert second.code == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--jobs", "0"], "--jobs"),
-        (["--jobs", "2", "--pdb"], "--jobs cannot be combined with --pdb"),
-        (["--jobs", "2", "--output", "raw"], "--jobs cannot be combined with --output raw"),
-    ],
-)
-def test_what_cannot_be_is_refused(
-    project: Project, orch: Orch, words: list[str], said: str
-) -> None:
-    project({"src/a.py": alone()})
-    answer = orch("run", *words)
-    assert answer.code == 2
-    assert said in answer.err
-
-
 def test_that_each_worker_has_its_own_database_in_memory_is_said_once(
     project: Project, orch: Orch
 ) -> None:
@@ -350,14 +300,6 @@ def test_that_each_worker_has_its_own_database_in_memory_is_said_once(
     assert answer.code == 0, answer.text
     assert answer.err.count(said) == 1
     assert said not in orch("run").err
-
-
-def test_a_database_in_memory_cannot_be_shared_by_workers(project: Project, orch: Orch) -> None:
-    project({f"src/{name}.py": alone(arguments="conn") for name in "ab"})
-    answer = orch("run", "--jobs", "2", "--database", "sqlite://")
-    assert answer.code == 2
-    assert "several workers cannot share a database in memory" in answer.err
-    assert orch("run", "--jobs", "1", "--database", "sqlite://").code == 0
 
 
 def test_a_crash_in_one_worker_leaves_the_others_alone(project: Project, orch: Orch) -> None:
@@ -454,6 +396,7 @@ LINGERING = """
                 assert time.monotonic() < deadline, "the others wait for this one"
                 time.sleep(0.005)
 """
+
 QUICK = """
     STAGE = "s"
     AFTER = ()

@@ -16,13 +16,14 @@ from discover_orch.discovery import parse_files, scanner
 from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts, ScanIndex
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
 from discover_orch.discovery.tree import ABSENT, signature_of
-from discover_orch.source.facts import ConfFacts, Scan
+from discover_orch.source.facts import Scan
 from discover_orch.state.store import Index, open_index, write_index
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 from tests.support.values import said
 
 TOOL = "STAGE = 'ingest'\ndef run(): 0\n"
+
 LONG_AFTER = 10**9 * 3600
 
 
@@ -91,20 +92,6 @@ def stages(found: Scan) -> dict[str, Sequence[object]]:
     return {one.module: one.stage.words for one in found.modules if one.stage}
 
 
-# What it finds.
-
-
-def test_modules_are_found_sorted_by_path_and_named_from_pythonpath(detector: Eye) -> None:
-    detector.write({f"src/{name}.py": TOOL for name in ("b", "a", "p/__init__", "p/z")})
-    assert [one.module for one in detector.look().modules] == ["src.a", "src.b", "src.p", "src.p.z"]
-    detector.table = {"pythonpath": ["src"]}
-    assert [one.module for one in detector.look().modules] == ["a", "b", "p", "p.z"]
-
-
-def test_an_empty_project_and_a_missing_folder_are_no_trouble(detector: Eye) -> None:
-    assert detector.look() == Scan()
-
-
 def test_a_constant_of_another_module_is_followed_even_out_of_the_scanned_folders(
     detector: Eye,
 ) -> None:
@@ -136,51 +123,6 @@ def test_of_two_modules_of_one_name_the_one_that_python_would_import_counts(dete
     assert stages(detector.look()) == {"flow.a": ("second",)}
 
 
-def test_orchconf_is_read_at_the_root_and_told_where_it_is_broken(detector: Eye) -> None:
-    detector.write({"orchconf.py": "def get_connection(): 0", "src/orchconf.py": "STAGE = ("})
-    assert detector.look().conf == ConfFacts(path="orchconf.py", connection_line=1)
-    detector.write({"orchconf.py": "def ("})
-    found = detector.look()
-    assert (found.conf, [one.path for one in found.broken]) == (None, ["orchconf.py"])
-
-
-def test_what_cannot_be_imported_by_its_name_is_a_warning_where_it_has_a_stage(
-    detector: Eye,
-) -> None:
-    detector.table = {"packages": ["src", "lib"], "pythonpath": [".", "lib"]}
-    detector.write(
-        {
-            "src/1a.py": TOOL,
-            "src/a-b/c.py": TOOL,
-            "src/2b.py": "STAGE = None",
-            "src/3c.py": "STAGE = (",
-            "src/4d.py": "x = 'STAGE'",
-            "lib/__init__.py": TOOL,
-        }
-    )
-    found = detector.look()
-    assert (found.modules, found.broken) == ((), ())
-    hint = "use only letters, digits and _, and no digit first"
-    assert said(found.problems) == [
-        "lib/__init__.py:1: contains STAGE, but __init__.py in a folder of pythonpath is not a module"
-        " (move the tool into a module of its own)",
-        f"src/1a.py:1: contains STAGE, but its file name is not a valid module name ({hint})",
-        "src/a-b/c.py:1: contains STAGE, but a folder name in src/a-b/ is not a valid module name"
-        f" ({hint})",
-    ]
-    assert {problem.severity for problem in found.problems} == {"warning"}
-
-
-def test_what_is_excluded_is_passed_over_with_the_reason(detector: Eye) -> None:
-    detector.table = {"exclude": ["old/", "*_draft.py", "!b_draft.py"]}
-    detector.write({f"src/{name}.py": TOOL for name in ("a", "old/x", "a_draft", "b_draft")})
-    found = detector.look()
-    assert [one.path for one in found.modules] == ["src/a.py", "src/b_draft.py"]
-    reasons = {one.path: one.reason for one in found.passed_over}
-    assert reasons == dict.fromkeys(["src/old", "src/a_draft.py"], "excluded by the configuration")
-    assert detector.snapshot.header["excluded"] == ["src/a_draft.py", "src/old/"]
-
-
 def test_excluding_does_not_limit_what_others_may_refer_to(detector: Eye) -> None:
     detector.table = {"exclude": ["names.py"]}
     detector.write(
@@ -205,9 +147,6 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
         "1 ['src/p: cannot be listed: Permission denied"
         " (change its permissions, or add it to exclude)']"
     )
-
-
-# What the next look knows.
 
 
 def test_only_changed_files_are_read_again(detector: Eye) -> None:
@@ -303,9 +242,6 @@ def test_a_secret_is_never_written_down(detector: Eye, files: dict[str, str]) ->
     assert len(detector.read) == 1
 
 
-# A broken file.
-
-
 def broken(found: Scan) -> dict[str, tuple[str, ...]]:
     return {one.path: one.stages for one in found.broken}
 
@@ -335,9 +271,6 @@ def test_stages_of_a_file_that_has_gone_are_forgotten(detector: Eye) -> None:
     detector.look()
     detector.write({"src/a.py": "def (\nSTAGE = 1"})
     assert broken(detector.look()) == {"src/a.py": ()}
-
-
-# Names of modules.
 
 
 def test_a_module_is_named_from_the_deepest_entry_that_holds_it(tmp_path: Path) -> None:
