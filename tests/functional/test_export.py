@@ -67,7 +67,9 @@ def test_systemd_accepts_the_units_of_any_folder(odd_root: Path) -> None:
 
 def test_the_line_of_the_crontab_is_what_a_shell_runs(odd_root: Path) -> None:
     text = run_orch(odd_root, "export", "cron", "night ly").out
-    line = text.splitlines()[-1].replace(r"\%", "%")
+    line = text.splitlines()[-1]
+    assert "%" not in line.replace(r"\%", ""), "it would begin the standard input"
+    line = line.replace(r"\%", "%")
     fields, command = line.split(" ", 5)[:5], line.split(" ", 5)[5]
     assert fields == ["0", "*", "*", "*", "*"]
     where, _, rest = command.partition(" && ")

@@ -191,6 +191,8 @@ def test_new_refuses_what_would_not_be_a_tool(project: Project, orch: Orch) -> N
     )
     assert (root / "src/b/load.py").exists()
     assert (root / "tests/test_load.py").exists()
+    assert orch("new", "parse", "--stage", "ingest", "--package", "src/c").code == 0
+    assert 'orch_run("src/c/parse.py"' in (root / "tests/test_parse.py").read_text()
     assert "tests/test_load.py already exists" in orch("new", "load", "--stage", "ingest").err
     wrong = orch("new", "late", "--stage", "render", "--after", "nothing")
     assert wrong.code == 0
