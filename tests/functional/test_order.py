@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import Orch, Project
 from tests.support.remembered import change, ran, reasons, statuses
 
@@ -108,3 +110,27 @@ def test_copies_of_one_text_do_not_take_over_from_one_another(project: Project, 
     (root / "src/a.py").rename(root / "src/c.py")
     (root / "src/b.py").rename(root / "src/d.py")
     assert reasons(orch) == {"c": ["never ran"], "d": ["never ran"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import pandas; pandas.read_csv('data/raw.csv')",
+        "import pandas; pandas.read_sql('select * from raw', conn)",
+        "import duckdb; duckdb.sql('from \"data/raw.csv\"').fetchall()",
+        "import sqlalchemy as sa; "
+        "sa.create_engine('sqlite:///data.db').connect().execute(sa.text('select * from raw'))",
+    ],
+)
+def test_what_is_missing_is_found_in_the_errors_of_libraries(
+    body: str, project: Project, orch: Orch
+) -> None:
+    load = "    conn.execute('create table raw (x)')\n    open('data/raw.csv', 'w').close()\n"
+    project(
+        {
+            "src/a.py": f"STAGE = 's'\ndef run(conn): {body}\n",
+            "src/load.py": f"STAGE = 's'\ndef run(conn):\n{load}",
+        }
+    )
+    answer = orch("run", "-q")
+    assert 'and runs later: AFTER = "load"' in answer.out, answer.text
