@@ -12,7 +12,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.databases.effect import Effect, Name
-from discover_orch.model.table_name import main_name
 
 #: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
@@ -74,8 +73,7 @@ class Catalog(Struct, frozen=True, kw_only=True):
         """The name as it is shown and remembered: without the parts of the default schema."""
         database, schema, name = table
         if (database, schema) == self.default_schema:
-            return main_name(name)
-        name = main_name(name)
+            return name
         if database == self.default_schema[0]:
             return f"{schema}.{name}"
         return f"{database}.{schema}.{name}"

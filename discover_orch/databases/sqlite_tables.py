@@ -27,7 +27,7 @@ from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import TableLog
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.table_name import WHOLE, main_name
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -394,4 +394,4 @@ def _display_names(tables: Iterable[Name]) -> set[str]:
 
 def display_name(name: str) -> str:
     """The name of a table of the main database as it is shown."""
-    return main_name(name.lower())
+    return name.lower()

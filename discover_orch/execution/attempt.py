@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -36,7 +36,6 @@ from discover_orch.execution.unseen_reads import (
 )
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import is_secret_name
-from discover_orch.model.table_name import file_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
 from discover_orch.staleness.current import CurrentState, all_resources
@@ -57,7 +56,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.source_files import path_module
-from discover_orch.staleness.table_keys import ANY, attached_paths, table_key, table_name
+from discover_orch.staleness.table_keys import ANY, table_key, table_name
 from discover_orch.staleness.versions import Versions, meets_input, read_mark
 
 
@@ -120,11 +119,9 @@ class AttemptReader:
         began: Seq,
         ended: Seq,
         database: int,
-        number_of: Callable[[str], int],
         before: ToolResult,
     ) -> Attempt:
-        """`database` is the number of the main database, and `number_of` gives that of an attached file; `before` is
-        what was remembered of the tool."""
+        """`database` is the number of the database; `before` is what was remembered of the tool."""
         tool = step.tool
         seen = without_files(event.seen or Observation(), self._output_files)
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
@@ -183,11 +180,8 @@ class AttemptReader:
         if flow.is_unclear:
             names.append(ANY)
         tables = tuple(table_key(database, name) for name in names)
-        is_kept_of_main = any(not file_of(name) for name in kept)
-        if "database" in other or is_kept_of_main or uses_main_database(seen):
+        if "database" in other or kept or uses_main_database(seen):
             other["database"] = f"{database} {self._current.database.name}"
-        for path in attached_paths((*tables, *writes)):
-            other[f"attached:{path}"] = str(number_of(path))
         success = Success(
             asof=began,
             ended=ended,
@@ -199,7 +193,7 @@ class AttemptReader:
             modules=modules,
             flow=flow,
         )
-        self._files.add_written((*seen.written, *seen.native_written, *attached_paths(writes)))
+        self._files.add_written((*seen.written, *seen.native_written))
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
     def _writes(
@@ -237,9 +231,6 @@ class AttemptReader:
                     only_adds=name in seen.tables_inserted,
                     only_creates=name in seen.tables_kept,
                 )
-            for path in attached_paths(found):
-                mark = read_mark(os.path.join(self._root, path))
-                found.setdefault(f"file:{path}", Write(ended, mark, is_by_table=True))
         if has_passed and tool.outputs:
             versions = Versions(self._root)
             for key in versions.declared(tool.outputs):

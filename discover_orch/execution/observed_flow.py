@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import Observation
-from discover_orch.model.table_name import file_of
 
 
 def build_flow(
@@ -57,8 +56,7 @@ def find_changed(seen: Observation) -> Iterator[str]:
 
 def uses_main_database(seen: Observation) -> bool:
     """Whether it used the project's database, with or without `conn`."""
-    tables = (*seen.tables_read, *seen.tables_written)
-    return seen.is_unclear or any(not file_of(name) for name in tables)
+    return seen.is_unclear or bool(seen.tables_read or seen.tables_written)
 
 
 def find_missed(

@@ -31,10 +31,9 @@ from discover_orch.execution.events import (
     TransactionEnded,
     event_document,
 )
-from discover_orch.execution.observed_flow import find_changed, uses_main_database
+from discover_orch.execution.observed_flow import uses_main_database
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import (
-    AttachedRecord,
     DatabaseRecord,
     FlowRecord,
     ResultRecord,
@@ -107,7 +106,6 @@ class Recorder:
         )
         self._results = ResultRecord(registry, self._memory)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
-        self._attached = AttachedRecord(self._current.databases, self._memory, project.root)
         self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._is_parallel = False
@@ -116,7 +114,7 @@ class Recorder:
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
-        self._database.run = self._attached.run = _number(self.run)
+        self._database.run = _number(self.run)
         # A watch brings its code up to date while the run is in progress.
         self._is_live = code is not None
         self._code = {
@@ -141,7 +139,6 @@ class Recorder:
                 self._has_begun = True
                 self._is_parallel = workers > 1
                 self._database.note_start()
-                self._attached.note_start()
                 start = StartOfRun(
                     self._plan, self._registry, self._project, self._current, self._code
                 )
@@ -328,15 +325,12 @@ class Recorder:
             is_used = event.seen is not None and uses_main_database(event.seen)
             takes_conn = takes_connection(tool, self._registry)
             self._database.note_use(used, takes_conn or is_used)
-            if event.seen is not None:
-                self._attached.note_files(find_changed(event.seen))
             attempt = self._attempts.read(
                 event,
                 step,
                 began,
                 ended,
                 self._database.number,
-                self._attached.number_of,
                 before,
             )
             if event.status in ("passed", "done"):
@@ -410,7 +404,6 @@ class Recorder:
         """Saves what belongs to the run as a whole."""
         if self._report.finished:
             self._database.save()
-            self._attached.save()
         found = self._flows.save()
         self._current.code.files.write()
         return found

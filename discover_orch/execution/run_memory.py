@@ -14,7 +14,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.planning.dataflow_checks import find_unsure_orders
-from discover_orch.staleness.current_databases import CurrentDatabase, CurrentDatabases
+from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -178,42 +178,6 @@ class DatabaseRecord:
             missing=before.missing if before else (),
         )
         self._current.remember(self._memory, known)
-
-
-class AttachedRecord:
-    """The files that tools attach to the database. Each is remembered as it is after a run that used it."""
-
-    def __init__(self, current: CurrentDatabases, memory: Memory, root: str) -> None:
-        self._current, self._memory, self._root = current, memory, root
-        self.run = 0
-        self._records = {
-            one.named_file: DatabaseRecord(one, memory, root) for one in current.all_attached()
-        }
-        self._used: set[str] = set()
-
-    def note_start(self) -> None:
-        for one in self._records.values():
-            one.run = self.run
-            one.note_start()
-
-    def note_files(self, paths: Iterable[str]) -> None:
-        """Tools have written or removed these files, or opened them as databases."""
-        self._used.update(self._records.keys() & {*paths})
-
-    def number_of(self, path: str) -> int:
-        """The number of a file that a tool has attached."""
-        record = self._records.get(path)
-        if record is None:
-            current = self._current.attached(path)
-            record = self._records[path] = DatabaseRecord(current, self._memory, self._root)
-            record.run = self.run
-        self._used.add(path)
-        record.note_use(path, takes_connection=True)
-        return record.number
-
-    def save(self) -> None:
-        for path in self._used:
-            self._records[path].save()
 
 
 class FlowRecord:

@@ -15,7 +15,7 @@ from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
-from discover_orch.staleness.current_databases import GET_CONNECTION
+from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import timestamp

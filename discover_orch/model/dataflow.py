@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
-from discover_orch.model.table_name import WHOLE, attached_name, file_of, named_table
+from discover_orch.model.table_name import WHOLE, named_table
 
 
 class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -304,9 +304,6 @@ class Written:
 
     def __init__(self, flows: Iterable[Dataflow]) -> None:
         self._tables: dict[str, list[int]] = {}
-        self._of_file: dict[
-            str, list[int]
-        ] = {}  # of the tables, by the attached file; "" is the main database
         self._changed: dict[str, list[int]] = {}  # of the tables, those that do more than insert
         self._appended: dict[str, list[int]] = {}
         self._making: list[int] = []  # create or drop tables
@@ -317,7 +314,6 @@ class Written:
         for number, flow in enumerate(flows):
             for table in flow.tables_written:
                 self._tables.setdefault(table, []).append(number)
-                self._of_file.setdefault(file_of(table) if ":" in table else "", []).append(number)
                 if table not in flow.tables_inserted:
                     self._changed.setdefault(table, []).append(number)
             for path in flow.appended:
@@ -381,33 +377,18 @@ class Written:
         return found
 
     def of_table(self, table: str, writers: Mapping[str, list[int]] | None = None) -> set[int]:
-        """Those that write this table, or the file that it is in."""
+        """Those that write this table, or tables of which it is not known which."""
+        if table == WHOLE:
+            return {number for numbers in self._tables.values() for number in numbers}
         found = {*(self._tables if writers is None else writers).get(table, ())}
-        path = file_of(table) if ":" in table else ""
-        if table == WHOLE or (path and table == attached_name(path, WHOLE)):
-            found.update(self._of_file.get(path, ()))
-        if path:
-            found.update(self._tables.get(attached_name(path, WHOLE), ()))
-            found |= self._of_path(path)
-        else:
-            found.update(self._tables.get(WHOLE, ()))
-        return found
+        return found.union(self._tables.get(WHOLE, ()))
 
     def of_declared(self, path: str) -> set[int]:
         found = self.of_path(path)
         return found | self._of_glob(path) if _is_glob(path) else found
 
     def of_path(self, spelled: str) -> set[int]:
-        """Those that write this file, something in this folder, a whole folder that the file is in, or a table in this
-        file."""
-        found = self._of_path(spelled)
-        return found.union(self._of_file[spelled]) if spelled in self._of_file else found
-
-    def makers_of(self, path: str) -> set[int]:
-        """The same without those that only append to the file."""
-        return self.of_path(path).difference(self._appended.get(path, ()))
-
-    def _of_path(self, spelled: str) -> set[int]:
+        """Those that write this file, something in this folder, or a whole folder that the file is in."""
         path = spelled.rstrip("/")
         found = self._of_holders(_folder_of(path))
         if path in self._paths:
@@ -417,6 +398,10 @@ class Written:
         if self._globs:
             found = found.union(self._of_globs_around(spelled))
         return found
+
+    def makers_of(self, path: str) -> set[int]:
+        """The same without those that only append to the file."""
+        return self.of_path(path).difference(self._appended.get(path, ()))
 
     def _of_globs_around(self, spelled: str) -> Iterator[int]:
         """The globs that match this file, or can match something in this folder."""

@@ -27,7 +27,7 @@ from discover_orch.staleness.current import (
     hash_code,
     takes_connection,
 )
-from discover_orch.staleness.current_databases import GET_CONNECTION
+from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -221,8 +221,6 @@ class RemainingWork:
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
         now = after_run(latest)
         present.database.note_present(memory, now)
-        for one in present.databases.all_attached():
-            one.note_present(memory, now)
         code = present.read_code(self._registry.order)
         results = {
             module: self.results.get(module) or ToolResult(module=module)

@@ -24,7 +24,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
-from discover_orch.model.table_name import WHOLE, attached_name, file_of
+from discover_orch.model.table_name import WHOLE
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text
 
@@ -237,15 +237,7 @@ class TableNames:
 
     def datasets(self, tables: Iterable[str]) -> Iterator[Mapping[str, str]]:
         """Without those that stand for all tables of a database."""
-        for table in tables:
-            path = file_of(table)
-            if table in (WHOLE, attached_name(path, WHOLE)):
-                continue
-            if not path:
-                yield self.dataset(table)
-                continue
-            full = os.path.normpath(os.path.join(self._root, path))
-            yield {"namespace": f"{self._dialect}://{full}", "name": table[len(path) + 1 :]}
+        return (self.dataset(table) for table in tables if table != WHOLE)
 
     def dataset(self, table: str) -> Mapping[str, str]:
         if self._schema and "." not in table:

@@ -185,11 +185,7 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
         flow.files_read, flow.files_written, flow.missed, flow.removed, flow.folders_made
     )
     read = {path for path, version in _of_kind("file", other).items() if version}
-    written = {
-        key.removeprefix("file:")
-        for key, one in result.writes.items()
-        if key.startswith("file:") and not one.is_by_table
-    }
+    written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
     first, second = (
         [
             f"{text} (by a library, a child process or a shared module)"

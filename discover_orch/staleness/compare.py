@@ -33,7 +33,7 @@ from discover_orch.staleness.fingerprint import (
     shared_keys,
     used_files,
 )
-from discover_orch.staleness.table_keys import ANY, attached_path, is_table_list
+from discover_orch.staleness.table_keys import ANY, is_table_list
 
 
 class Upstream(Struct, frozen=True):
@@ -67,11 +67,11 @@ class Overwritten(Struct, frozen=True):
 
 #: Finds the present state of a file, as a mark; ABSENT where there is none.
 MarkOf = Callable[[Key], str]
-#: Finds when another program wrote last to the main database (""), or to an attached file of this path.
-ForeignWrites = Callable[[str], float]
+#: Finds when something happened to the database last, as a number of an end.
+TimeOf = Callable[[], float]
 
 
-def no_foreign_writes(_: str) -> float:
+def no_foreign_write() -> float:
     return 0
 
 
@@ -86,8 +86,8 @@ def compare(
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
     upstream: Iterable[Upstream],
-    foreign_write: ForeignWrites = no_foreign_writes,
-    looked: ForeignWrites = no_foreign_writes,
+    foreign_write: TimeOf = no_foreign_write,
+    looked: TimeOf = no_foreign_write,
     *,
     ignores_foreign: bool = False,
     is_declared: Callable[[Key], bool] = nothing_declared,
@@ -106,8 +106,8 @@ def compare(
         if reason is not None:
             yield reason
     yield from _missing(result, mark_of, writers, looked)
-    if not ignores_foreign:
-        yield from _foreign(success, foreign_write)
+    if not ignores_foreign and success.tables and foreign_write() > success.asof:
+        yield Reason("database", seq=1)
     read: tuple[Key, ...] | None = None
     for other in upstream:
         if other.result.latest <= success.asof:
@@ -121,13 +121,6 @@ def compare(
             )
             read = (*success.tables, *moved)
         yield from _later(other, success, shared_keys(read, result.writes, other.result.writes))
-
-
-def _foreign(success: Success, foreign_write: ForeignWrites) -> Iterator[Reason]:
-    """The databases that the tool read and another program has written to since."""
-    for path in dict.fromkeys(map(attached_path, success.tables)):
-        if foreign_write(path) > success.asof:
-            yield Reason(f"attached:{path}" if path else "database", seq=1)
 
 
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
@@ -206,7 +199,7 @@ def _missing(
     result: ToolResult,
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
-    looked: ForeignWrites,
+    looked: TimeOf,
 ) -> Iterator[Reason]:
     """What the success wrote and is gone. What a later tool removed is not missing. A table is looked for only where
     another program has written since."""
@@ -215,7 +208,7 @@ def _missing(
         if (
             write.is_checked
             and write.mark != ABSENT
-            and (not key.startswith("table:") or max(write.seq, asof) < looked(attached_path(key)))
+            and (not key.startswith("table:") or max(write.seq, asof) < looked())
             and mark_of(key) == ABSENT
             and not (key in writers and writers[key].write.mark == ABSENT)
         ):

@@ -17,7 +17,7 @@ from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.compare import compare_code
-from discover_orch.staleness.current_databases import CurrentDatabases
+from discover_orch.staleness.current_database import find_database
 from discover_orch.staleness.environment_names import SpelledNames
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -31,7 +31,6 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.table_keys import attached_path
 from discover_orch.staleness.versions import Versions
 from discover_orch.state.store import encode_json
 
@@ -62,8 +61,7 @@ class CurrentState:
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
         self.environ = environ
-        self.databases = CurrentDatabases(project, registry, memory, environ)
-        self.database = self.databases.main
+        self.database = find_database(project, registry, memory, environ)
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -142,8 +140,6 @@ class CurrentState:
                     other[key] = join_paths((*known, *new)) if new else then
                 elif kind == "package":
                     other[key] = self.installed((name,)).get(name, ABSENT)
-                elif kind == "attached":
-                    other[key] = str(self.databases.attached(name).number)
         if tool.inputs:
             own = result.writes if result else _NO_WRITES
             for key in self.declared_inputs(tool, own):
@@ -167,16 +163,16 @@ class CurrentState:
     def mark(self, key: Key) -> str:
         """The present state of a file or a table."""
         if key.startswith("table:"):
-            return self.databases.of(attached_path(key)).mark(key)
+            return self.database.mark(key)
         return self.versions.mark(key)
 
-    def looked(self, path: str) -> float:
+    def looked(self) -> float:
         """When a table of a database that is not there has been missing at the latest."""
-        return self.databases.of(path).looked
+        return self.database.looked
 
-    def foreign_write(self, path: str) -> float:
-        """When another program wrote last to the main database (""), or to an attached file."""
-        return self.databases.of(path).foreign_write
+    def foreign_write(self) -> float:
+        """When another program wrote last to the database."""
+        return self.database.foreign_write
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from discover_orch.model.dataflow import Dataflow, add_earlier
 from discover_orch.staleness.table_keys import (
     ANY,
-    attached_path,
-    attached_paths,
     database_of,
     is_table_list,
+    table_key,
+    table_name,
 )
 
 #: In place of a version or a mark: there is no such thing, or it was removed.
@@ -36,7 +36,6 @@ UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
 _AND = "\0"
-_WHOLE_FILE = "whole "  # before the key of a file: its latest write that is not known by table
 _SURE = "sure "  # before a key: its latest write that is surely one of a tool
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
@@ -44,9 +43,7 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
 #: - `package:numpy`: its version. `python`. `database`.
-#: - `attached:data/other.db`: the number of a database file that a tool attached.
-#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables;
-#:   `table:@data/other.db:raw`: a table of an attached file. No version.
+#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. No version.
 Key = str
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
@@ -65,14 +62,12 @@ class Write(Struct, frozen=True, array_like=True):
     exist while the tool is fresh. That is not so for a log, and for what was not observed to be written by the tool.
     `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
     `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
-    `is_by_table`: of a database file that was attached, whose tables have writes of their own.
     """
 
     seq: Seq
     mark: str = UNSURE
     is_checked: bool = True
     only_adds: bool = False
-    is_by_table: bool = False
     only_creates: bool = False
     evidence: Evidence = ""
 
@@ -188,29 +183,19 @@ def without_paths(version: str, paths: Collection[str]) -> str:
 
 def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
     """When the tool with these writes wrote what `key` names last, and under which key; 0 for never."""
-    found = [
-        (one, writes[one].seq)
-        for one in _names_of(key, writes)
-        if one in writes and _stands_for(key, one, writes[one])
-    ]
+    found = [(one, writes[one].seq) for one in _names_of(key, writes) if one in writes]
     return max(found, key=lambda one: one[1], default=(key, 0))
 
 
 def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
     """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
-    tables, and so is that of an attached file."""
+    tables."""
     if not key.startswith("table:") or is_table_list(key):
         return [key]
-    start, path = database_of(key), attached_path(key)
-    files = [f"file:{path}", f"{_WHOLE_FILE}file:{path}"] if path else []
+    start = database_of(key)
     if key == start + ANY:
-        return [*(one for one in known if one.startswith(start)), *files]
-    return [key, start + ANY, *files]
-
-
-def _stands_for(key: Key, other: Key, write: Write) -> bool:
-    """A write of a file says nothing of its tables that have writes of their own."""
-    return not (write.is_by_table and other != key and not other.startswith("table:"))
+        return [one for one in known if one.startswith(start)]
+    return [key, start + ANY]
 
 
 def shared_keys(
@@ -228,12 +213,7 @@ def only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> 
     if key not in one or key not in other:
         return False
     first, second = one[key], other[key]
-    return (
-        (first.only_adds and second.only_adds)
-        or (first.is_by_table and second.is_by_table)
-        or first.only_creates
-        or second.only_creates
-    )
+    return (first.only_adds and second.only_adds) or first.only_creates or second.only_creates
 
 
 def used_files(inputs: Inputs) -> Iterator[Key]:
@@ -351,9 +331,7 @@ def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write])
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
     """What is remembered of a tool that was killed or cancelled: what is in its files is unknown."""
     writes = {
-        key: replace(write, seq=ended, mark=UNSURE, is_by_table=False)
-        if key.startswith("file:")
-        else write
+        key: replace(write, seq=ended, mark=UNSURE) if key.startswith("file:") else write
         for key, write in before.writes.items()
     }
     return replace(before, writes=writes)
@@ -363,8 +341,7 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
     """The same result, with its tables in the database of this number."""
 
     def moved(key: Key) -> Key:
-        is_main = key.startswith("table:") and not attached_path(key)
-        return f"table:{database}:{key.split(':', 2)[2]}" if is_main else key
+        return table_key(database, table_name(key)) if key.startswith("table:") else key
 
     success = before.success
     return replace(
@@ -415,25 +392,20 @@ def makes(key: Key, result: ToolResult) -> bool:
 
 
 def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
-    """Who wrote each key last; each result comes with the place of its tool in the order of all. Of a file that was
-    written by its tables also who wrote it last in another way, and where that is not sure, who surely did."""
+    """Who wrote each key last; each result comes with the place of its tool in the order of all. Where that is not
+    sure, also who surely did."""
     rows = [*results]
     found: dict[Key, Writer] = {}
-    by_table: set[Key] = set()
     unsure: set[Key] = set()
     for place, result in rows:
         for key, write in result.writes.items():
-            if write.is_by_table:
-                by_table.add(key)
             if not write.is_sure:
                 unsure.add(key)
             _note_latest(found, key, Writer(place, result.module, write))
-    for place, result in rows if by_table or unsure else ():
-        for key in (by_table | unsure) & result.writes.keys():
+    for place, result in rows if unsure else ():
+        for key in unsure & result.writes.keys():
             writer = Writer(place, result.module, result.writes[key])
-            if key in by_table and not writer.write.is_by_table:
-                _note_latest(found, _WHOLE_FILE + key, writer)
-            if key in unsure and writer.write.is_sure:
+            if writer.write.is_sure:
                 _note_latest(found, _SURE + key, writer)
     return found
 
@@ -452,11 +424,7 @@ def find_sure_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
 
 def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
     """Who wrote what `key` names last, unclear use of its database included."""
-    found = [
-        writers[one]
-        for one in _names_of(key, writers)
-        if one in writers and _stands_for(key, one, writers[one].write)
-    ]
+    found = [writers[one] for one in _names_of(key, writers) if one in writers]
     return max(found, key=lambda one: one.write.seq, default=None)
 
 
@@ -467,8 +435,7 @@ class WrittenKeys:
         self._modules: dict[Key, set[str]] = {}
 
     def add(self, module: str, keys: Iterable[Key]) -> None:
-        given = [*keys]
-        for key in (*given, *(f"file:{path}" for path in attached_paths(given))):
+        for key in keys:
             self._modules.setdefault(_without_number(key), set()).add(module)
 
     def find(self, keys: Iterable[Key]) -> set[str]:
@@ -480,8 +447,7 @@ class WrittenKeys:
 
 def _without_number(key: Key) -> Key:
     """The same key for a table of any database."""
-    is_main = key.startswith("table:") and not attached_path(key)
-    return f"table::{key.split(':', 2)[2]}" if is_main else key
+    return f"table::{table_name(key)}" if key.startswith("table:") else key
 
 
 def run_of(seq: Seq) -> int:

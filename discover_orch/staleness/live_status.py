@@ -16,7 +16,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.current_databases import CurrentDatabases
+from discover_orch.staleness.current_database import find_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -269,7 +269,7 @@ class LiveStatus(Status):
         self._remembered[module] = result
         self._results[self._place[module]] = result
         self._read_databases()
-        self._present.databases.state()  # now, before the next tool begins
+        _ = self._present.database.state  # now, before the next tool begins
         if success is not None and result.last.status == "passed":
             self._baseline[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
@@ -326,15 +326,14 @@ class LiveStatus(Status):
         tool that runs that its database was opened."""
         if self.is_running:
             return
-        before = self._present.databases.state()
+        before = self._present.database.state
         self._read_databases()
-        if self._present.databases.state() != before:
+        if self._present.database.state != before:
             self._own.clear()
 
     def _read_databases(self) -> None:
         now = self._present
-        now.databases = CurrentDatabases(now.project, self._registry, self._memory, now.environ)
-        now.database = now.databases.main
+        now.database = find_database(now.project, self._registry, self._memory, now.environ)
 
     def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
         """Adds the tools that these files concern; returns the keys of the files that another program changed."""

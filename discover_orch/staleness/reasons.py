@@ -102,8 +102,8 @@ def reason_sentence(
             return f"{name}: {reason.then} → {reason.now}"
         case "python":
             return f"Python: {reason.then} → {reason.now}"
-        case "database" | "attached":
-            return _database_sentence(name, reason)
+        case "database":
+            return _database_sentence(reason)
         case _:
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
@@ -176,21 +176,20 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     return f"{shown} was {verb} by {tool} ({when})"
 
 
-def _database_sentence(path: str, reason: Reason) -> str:
-    """`path` is that of an attached file. Versions are "number name", of such a file the number alone; 0 is a database
-    that does not exist."""
+def _database_sentence(reason: Reason) -> str:
+    """Versions are "number name"; 0 is a database that does not exist."""
     if reason.seq:
         return (
-            f"another program wrote to {path or 'the database'} (to ignore that, set external_writes = "
-            '"ignore", or mark the tools as fresh with orch accept)'
+            'another program wrote to the database (to ignore that, set external_writes = "ignore", '
+            "or mark the tools as fresh with orch accept)"
         )
     before, _, old = (reason.then or "").partition(" ")
     number, _, new = (reason.now or "").partition(" ")
-    if not path and not (old and new):
+    if not (old and new):
         return f"the tool {'now' if new else 'no longer'} uses the database"
     if old != new:
         return f"database: {old} → {new}"
-    shown = path or f"the database {f'of {new}' if new.endswith('()') else new}"
+    shown = f"the database {f'of {new}' if new.endswith('()') else new}"
     if number == "0":
         return f"{shown} is missing"
     return f"{shown} {'now exists' if before == '0' else 'was replaced'}"

@@ -118,7 +118,7 @@ class Status:
         reasons += (Reason(key, then=OUT_OF_ORDER) for key in self._out_of_order(place))
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
-            reason.seq and reason.key.startswith(("database", "attached:")) for reason in reasons
+            reason.seq and reason.key == "database" for reason in reasons
         )
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} has an error")

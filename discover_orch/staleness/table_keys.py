@@ -1,41 +1,21 @@
-"""The keys of tables: `table:3:raw` in database 3 of the project, `table:@data/other.db:raw` in an attached file."""
+"""The keys of tables: `table:3:raw` in database 3 of the project."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from discover_orch.model.table_name import WHOLE, file_of
+from discover_orch.model.table_name import WHOLE
 
 #: In the key of a table, in place of its name: the tool used tables, and it is not known which.
 ANY = WHOLE
-_COLON = "%3A"  # in the path of a key
 
 
 def table_key(number: int, name: str) -> str:
-    """The key of a table of this name; `number` is that of the main database."""
-    path = file_of(name)
-    if not path:
-        return f"table:{number}:{name}"
-    return f"table:@{path.replace(':', _COLON)}:{name[len(path) + 1 :]}"
+    """The key of a table of this name in the database of this number."""
+    return f"table:{number}:{name}"
 
 
 def table_name(key: str) -> str:
     """The name of the table of a key; "" for the list of tables."""
-    path = attached_path(key)
-    name = key[len(database_of(key)) :]
-    return f"{path}:{name}" if path else name
-
-
-def attached_path(key: str) -> str:
-    """The path of the attached file in which this table is; "" for a table of the main database."""
-    if not key.startswith("table:@"):
-        return ""
-    return key[7 : key.index(":", 7)].replace(_COLON, ":")
-
-
-def attached_paths(keys: Iterable[str]) -> list[str]:
-    """The attached files in which these tables are."""
-    return [*dict.fromkeys(path for key in keys if (path := attached_path(key)))]
+    return key.split(":", 2)[2]
 
 
 def is_table_list(key: str) -> bool:

@@ -409,7 +409,7 @@ class Run:
         event = ToolFinished(module=step.tool.module, status=status, seen=sight, **end)
         before = ToolResult(module=step.tool.module, success=self.remembered.get(name))
         self.reader.add_event(event)
-        return self.reader.read(event, step, 40, 41, database, lambda _: 7, before)
+        return self.reader.read(event, step, 40, 41, database, before)
 
     def passes(self, name: str, sight: Observation | None = None, **end: Any) -> Success:
         return self.ends(name, sight, **end).success

@@ -14,7 +14,7 @@ from discover_orch.staleness.current import (
     takes_connection,
     takes_orchconf,
 )
-from discover_orch.staleness.current_databases import MISSING, UNKNOWN
+from discover_orch.staleness.current_database import MISSING, UNKNOWN
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,

@@ -13,7 +13,7 @@ import pytest
 from discover_orch.planning import project_reader
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.staleness import current_databases
+from discover_orch.staleness import current_database
 from discover_orch.staleness.change import Change
 from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.watch.project import WatchedProject
@@ -247,7 +247,7 @@ def test_a_change_during_a_run_does_not_open_the_database(
         opened.append(path)
         return read_database(root, path)
 
-    monkeypatch.setattr(current_databases, "read_database", read)
+    monkeypatch.setattr(current_database, "read_database", read)
     for is_running in (True, False):
         live.watched.status.is_running = is_running
         opened.clear()

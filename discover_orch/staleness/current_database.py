@@ -1,4 +1,4 @@
-"""The databases of a project at one time: which ones they are, and whether another program has written to them."""
+"""The database of a project at one time: which one it is, and whether another program has written to it."""
 
 from __future__ import annotations
 
@@ -15,55 +15,28 @@ from discover_orch.model.database_url import database_name, find_file, is_in_mem
 from discover_orch.staleness.database_file import DatabaseStat, read_database, read_tables
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.table_keys import ANY, attached_path, table_name
+from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.state.journal import find_runs, has_ended
 
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.
 UNKNOWN, MISSING = -1, 0
-#: How the names of attached files begin among the known databases.
-_ATTACHED = "attached "
 
 
-class CurrentDatabases:
-    """The main database of the project, and the files that tools have attached to it, at one time."""
-
-    def __init__(
-        self,
-        project: Project,
-        registry: Registry,
-        memory: Memory,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._root = project.root
-        self._known = memory.databases()
-        is_named = not uses_get_connection(registry, project)
-        name = database_name(project.database, environ) if is_named else GET_CONNECTION
-        file = find_file(project.database)
-        self.main = CurrentDatabase(
-            self._root, self._known, name, named_file=file if is_named else "", usual_file=file
-        )
-        self._attached: dict[str, CurrentDatabase] = {}
-
-    def of(self, path: str) -> CurrentDatabase:
-        """The main database (""), or an attached file."""
-        return self.attached(path) if path else self.main
-
-    def attached(self, path: str) -> CurrentDatabase:
-        if path not in self._attached:
-            self._attached[path] = CurrentDatabase(
-                self._root, self._known, _ATTACHED + path, named_file=path, usual_file=path
-            )
-        return self._attached[path]
-
-    def all_attached(self) -> list[CurrentDatabase]:
-        """All that are known."""
-        paths = [one.removeprefix(_ATTACHED) for one in self._known if one.startswith(_ATTACHED)]
-        return [self.attached(path) for path in paths]
-
-    def state(self) -> list[tuple[int, float]]:
-        """Differs once one was replaced, removed, or written by another program."""
-        return [(one.number, one.foreign_write) for one in (self.main, *self.all_attached())]
+def find_database(
+    project: Project,
+    registry: Registry,
+    memory: Memory,
+    environ: Mapping[str, str] = os.environ,
+) -> CurrentDatabase:
+    """The database of the project as it is now."""
+    is_named = not uses_get_connection(registry, project)
+    name = database_name(project.database, environ) if is_named else GET_CONNECTION
+    file = find_file(project.database)
+    named_file = file if is_named else ""
+    return CurrentDatabase(
+        project.root, memory.databases(), name, named_file=named_file, usual_file=file
+    )
 
 
 class CurrentDatabase:
@@ -78,7 +51,7 @@ class CurrentDatabase:
         named_file: str,
         usual_file: str,
     ) -> None:
-        """`all_known` is shared. `named_file` is the file that the URL names, which may be a link to another database
+        """`named_file` is the file that the URL names, which may be a link to another database
         by now; "" where orch opens no file. `usual_file` is what counts until the database is known."""
         self._root, self.all_known, self.name = root, all_known, name
         self.named_file = named_file
@@ -88,6 +61,11 @@ class CurrentDatabase:
     @property
     def known(self) -> KnownDatabase | None:
         return self.all_known.get(self.name)
+
+    @property
+    def state(self) -> tuple[int, float]:
+        """Differs once it was replaced, removed, or written by another program."""
+        return self.number, self.foreign_write
 
     @property
     def version(self) -> str:
@@ -119,9 +97,7 @@ class CurrentDatabase:
     def mark(self, key: Key) -> str:
         """Whether a table exists."""
         name = table_name(key)
-        if path := attached_path(key):
-            name = name[len(path) + 1 :]
-        elif key.split(":", 2)[1] != str(self.number):
+        if key.split(":", 2)[1] != str(self.number):
             return EXISTS
         if self.known is not None and name in self.known.missing:
             return ABSENT
