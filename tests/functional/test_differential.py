@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support.differential import DaskPlay, FourWorkersPlay, Play, first_failure
+from tests.support.differential import CommandPlay, FourWorkersPlay, Play, first_failure
 from tests.support.watch_differential import WatchPlay, random_watch_history
 
 FULL, CHUNKS = 5000, 50
@@ -45,8 +45,8 @@ def test_four_workers_give_the_result_of_one_in_30_histories() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_dask_cluster_gives_the_result_of_one_worker_in_10_histories() -> None:
-    check(range(100, 110), DaskPlay)
+def test_tools_behind_a_command_give_the_result_of_one_worker_in_10_histories() -> None:
+    check(range(100, 110), CommandPlay)
 
 
 @pytest.mark.full

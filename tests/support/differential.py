@@ -290,9 +290,9 @@ class FourWorkersPlay(Play):
     jobs = 4
 
 
-class DaskPlay(Play):
+class CommandPlay(Play):
     jobs = 2
-    executor = "dask"
+    executor = "command"
 
 
 def flow(tool: dict[str, Any]) -> str:
