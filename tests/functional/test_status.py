@@ -18,6 +18,7 @@ from tests.conftest import Orch, Project
 from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
 
 PACKAGE = Path(__file__).parents[2]
+
 SINCE = "--since: default → 2008-11-01"
 
 
@@ -45,16 +46,6 @@ def sample(tmp_path: Path, orch: Orch) -> Path:
 
 def sources(root: Path) -> list[Path]:
     return sorted((root / "src").rglob("*.py"))
-
-
-def test_before_the_first_run_nothing_has_run(tmp_path: Path, orch: Orch) -> None:
-    copy_sample(tmp_path / "project")
-    answer = orch("status", "--json")
-    assert [tool["name"] for tool in answer.json["tools"]] == SAMPLE_TOOLS
-    assert all(tool["never"] and tool["reasons"] == ["never ran"] for tool in answer.json["tools"])
-    assert orch("status").out.splitlines()[-1] == (
-        "5 stale  (orch run --changed runs the stale tools)"
-    )
 
 
 def test_a_touched_project_is_fresh(sample: Path, orch: Orch) -> None:
@@ -261,15 +252,6 @@ def test_operational_keys_do_not_count(project: Project, orch: Orch) -> None:
     assert "src/a.py changed" in orch("status", "a").out
 
 
-def test_a_tool_that_is_marked_always_is_never_fresh(project: Project, orch: Orch) -> None:
-    project(
-        {"orch.toml": "", "src/a.py": "STAGE = 's'\nORCH = {'always': True}\ndef run(): pass\n"}
-    )
-    for _ in range(2):
-        assert orch("run", "--changed").code == 0
-        assert reasons(orch) == {"a": ['"always" is set']}
-
-
 def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) -> None:
     project(
         {
@@ -468,20 +450,6 @@ def test_a_tool_that_failed_is_stale_though_nothing_changed(project: Project, or
     assert "a" not in reasons(orch)
 
 
-def test_a_single_tool_tells_everything(sample: Path, orch: Orch) -> None:
-    change(sample / "src" / "lib" / "missing.py", '"NA"', '"NA", "?"')
-    answer = orch("status", "parse")
-    assert answer.code == 0, answer.text
-    lines = answer.out.splitlines()
-    assert lines[:2] == ["parse  stale", "  src/lib/missing.py changed"]
-    assert "reads       table raw" in lines
-    assert "writes      table penguins" in lines
-    assert "            src/lib/missing.py" in lines
-    assert any(line.startswith("last runs   1  ") and "passed" in line for line in lines)
-    shown = orch("status", "enrich", "--since", "2008-11-01").out
-    assert "--since     default → 2008-11-01\n" in shown
-
-
 def test_a_single_tool_tells_the_variables_and_the_files_that_only_the_system_saw(
     project: Project, orch: Orch
 ) -> None:
@@ -504,25 +472,6 @@ def test_a_single_tool_tells_the_variables_and_the_files_that_only_the_system_sa
     if sys.platform == "linux":
         assert "\nreads       in.dat (by a library, a child process or a shared module)\n" in shown
         assert "\nwrites      out.dat\n" in shown
-
-
-def test_targets_limit_what_is_shown_and_not_what_is_compared(sample: Path, orch: Orch) -> None:
-    (sample / "data" / "penguins_raw.csv").write_text("changed")
-    assert list(reasons(orch, "render", "analyze")) == ["enrich", "summarize", "render"]
-    assert orch("status", "nope").code == 2
-    assert orch("status", "render", "--exclude", "render").code == 5
-
-
-def test_no_tool_at_all_is_exit_5_and_a_broken_one_exit_4(project: Project, orch: Orch) -> None:
-    project({"orch.toml": "", "src/a.txt": ""})
-    assert orch("status").code == 5
-    assert orch("status", "--json").json == {"version": 1, "tools": []}
-    project({"src/a.py": "STAGE = 's'\ndef run(): pass\n", "src/b.py": "STAGE = 's'\n("})
-    answer = orch("status")
-    assert answer.code == 4
-    assert "never ran" in answer.out
-    assert "(fix the errors, then run: orch run --changed)" in answer.out
-    assert "src/b.py:2" in answer.err
 
 
 def test_a_secret_enters_no_fingerprint(project: Project, orch: Orch) -> None:

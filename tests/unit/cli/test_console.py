@@ -17,8 +17,7 @@ from rich.cells import cell_len
 
 import discover_orch
 from discover_orch.cli import console as console
-from discover_orch.cli.console import WIPE, Console, HungUp, StatusLine
-from discover_orch.model.errors import Problem
+from discover_orch.cli.console import WIPE, Console, StatusLine
 from discover_orch.render.style import Style
 
 PLAIN = Style(colour=False, unicode=True, width=40)
@@ -62,71 +61,6 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> tuple[Stream, Stream]:
     return out, err
 
 
-def test_results_go_to_stdout_and_all_else_to_stderr(streams: tuple[Stream, Stream]) -> None:
-    speaker = Console()
-    speaker.out("result\n")
-    speaker.err("remark\n")
-    speaker.problems([Problem(code="x", message="it is wrong", hint="fix it")])
-    out, err = (stream.getvalue() for stream in streams)
-    assert out == "result\n"
-    assert err == "remark\nerror: it is wrong\n  hint: fix it\n"
-
-
-def test_each_stream_has_a_style_of_its_own(streams: tuple[Stream, Stream]) -> None:
-    speaker = Console()
-    assert (speaker.out_style.colour, speaker.err_style.colour) == (True, False)
-    assert speaker.out_style.unicode
-
-
-@pytest.mark.parametrize(
-    ("option", "environ", "is_terminal", "colour"),
-    [
-        ("auto", {}, True, True),
-        ("auto", {}, False, False),
-        ("auto", {"TERM": "dumb"}, True, False),
-        ("auto", {"NO_COLOR": "1"}, True, False),
-        ("auto", {"NO_COLOR": ""}, True, True),
-        ("auto", {"FORCE_COLOR": "1"}, False, True),
-        ("auto", {"FORCE_COLOR": "0"}, False, False),
-        ("auto", {"FORCE_COLOR": ""}, False, False),
-        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
-        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, False, True),
-        ("never", {"FORCE_COLOR": "1"}, True, False),
-    ],
-)
-def test_colour_is_as_the_user_says_else_as_the_stream_can(
-    monkeypatch: pytest.MonkeyPatch,
-    option: str,
-    environ: dict[str, str],
-    is_terminal: bool,
-    colour: bool,
-) -> None:
-    monkeypatch.setattr(sys, "stdout", Stream(is_terminal=is_terminal))
-    for name, text in environ.items():
-        monkeypatch.setenv(name, text)
-    assert Console(option).out_style.colour is colour
-
-
-@pytest.mark.parametrize(
-    ("columns", "width"), [("120", 120), ("10", 40), ("0", 80), ("-3", 80), ("x", 80), ("", 80)]
-)
-def test_the_width_is_that_of_columns_and_never_absurd(
-    monkeypatch: pytest.MonkeyPatch, columns: str, width: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(sys, "__stdout__", None)
-    assert Console().out_style.width == width
-
-
-def test_characters_that_a_stream_cannot_hold_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = Stream(encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", out)
-    speaker = Console()
-    speaker.out("é \ud800 \u2717 →\n")
-    assert out.getvalue() == "\\xe9 \\ud800 \\u2717 ->\n"
-    assert not speaker.out_style.unicode
-
-
 def test_without_streams_all_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
@@ -140,22 +74,6 @@ def test_without_streams_all_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reader_of_stderr_that_is_gone_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Stream(fails=errno.EPIPE))
     Console().err("x")
-
-
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [(errno.EPIPE, BrokenPipeError), (errno.EIO, HungUp), (errno.ENOSPC, OSError)],
-)
-def test_a_stdout_that_cannot_be_written_says_how(
-    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[OSError]
-) -> None:
-    monkeypatch.setattr(sys, "stdout", Stream(fails=number))
-    with pytest.raises(kind) as caught:
-        Console().out("x")
-    assert type(caught.value) is kind
-    assert kind is OSError or issubclass(kind, BrokenPipeError)
-    if kind is OSError:
-        assert caught.value.errno == number
 
 
 @pytest.mark.parametrize(("term", "is_able"), [("xterm", True), ("dumb", False)])
@@ -172,9 +90,6 @@ def test_a_closed_stream_is_no_terminal(streams: tuple[Stream, Stream]) -> None:
 
     streams[0].isatty = isatty  # type: ignore[method-assign]
     assert Console().terminal is None
-
-
-# The status line.
 
 
 def drawn(*texts: str, style: Style = PLAIN) -> str:
