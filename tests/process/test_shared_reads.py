@@ -240,7 +240,7 @@ def test_own_files_in_a_folder_that_shared_code_listed_do_not_count(
         }
     )
     assert orch("run", "-q").code == 0  # from now on, `t2` comes first
-    assert reasons(orch) == {"t1": ["out/second was rewritten by t2 (run 1, after this tool)"]}
+    assert reasons(orch) == {"t1": ["out/second was made by t2 (run 1, after this tool)"]}
     run_all(orch)
     run_all(orch)
 
