@@ -88,7 +88,7 @@ def check(seed: int, folder: Path, new_database: Callable[[], str]) -> None:
     mark = new_mark()
     after, delay = chance.randint(1, TOOLS - 1), chance.uniform(0, 0.2)
     jobs = chance.randint(1, 3)
-    with dask_cluster(folder, jobs, mark) if url else nullcontext() as cluster:
+    with dask_cluster(folder, jobs + 1, mark) if url else nullcontext() as cluster:
         executor = "command" if cluster is None else f"dask={cluster.address}"
         words = ("run", "--jobs", str(jobs), "--executor", executor)
         with running(root, *words, **{mark: "1"}) as orch:
