@@ -47,7 +47,7 @@ class WatchPlay(Play):
 
     _watch: Watching
     _is_excused = False
-    _number = _seen = 0  # of the latest save of the sentinel, and of the runs before it
+    _number = _seen = _changes = 0  # of the latest save of the sentinel, of the runs and the changes before it
 
     def go(self) -> None:
         with contextlib.ExitStack() as self._open:
@@ -127,11 +127,12 @@ class WatchPlay(Play):
         """All edits before this are judged, and what they started has ended."""
         while True:
             self._number, self._seen = next(NUMBERS), len(self._watch.runs)
+            self._changes = len(self._watch.all_events("changed"))
             save(self.root / SENTINEL, sentinel_text(self._number))
             self._watch.until(self._has_run, f"the sentinel's run {self._number}")
             last = self._watch.runs[-1]
             self._watch.until_idle(last.end)
-            if last.tools == ("sentinel",):
+            if last.tools == ("sentinel",) or self._is_blocked():
                 return
 
     def _has_run(self) -> bool:
@@ -140,7 +141,12 @@ class WatchPlay(Play):
             run.output.get("sentinel") == f"{self._number}\n"
             or (run.status == "failed" and "sentinel" in run.tools)
             for run in self._watch.runs[self._seen :]
-        )
+        ) or self._is_blocked()
+
+    def _is_blocked(self) -> bool:
+        """Whether a tool that has failed, and of which it is not known what it writes, keeps the sentinel from running."""
+        changed = self._watch.all_events("changed")[self._changes :]
+        return any("sentinel" in one["blocked"] for one in changed)
 
     def _press(self, key: str) -> None:
         self._watch.press(key)
