@@ -109,9 +109,20 @@ class DeferringConnection(psycopg.Connection[Any]):
             self.orch_execute(f"SAVEPOINT {state.savepoint}")
             state.has_savepoint = True
         state.blocks += 1
+        own: BaseException | None = None
         try:
             with super().transaction(savepoint_name, force_rollback) as block:
-                yield block
+                try:
+                    yield block
+                except BaseException as error:
+                    own = error
+                    raise
+        except psycopg.Error as error:
+            # A block of a connection that the tool has closed ends silently: its savepoint went with the rest. So does
+            # the tool's outermost one after a statement that failed, and nothing of it is kept, as PostgreSQL has it.
+            is_undone = is_outermost and isinstance(error, psycopg.errors.InFailedSqlTransaction)
+            if error is own or not (state.is_closed or is_undone):
+                raise
         finally:
             state.blocks -= 1
             state.is_open &= not is_outermost

@@ -209,9 +209,10 @@ class AttemptReader:
         """What stays of what the tool wrote."""
         found: dict[Key, Write] = {}
         appended = frozenset(seen.appended)
+        read = {path for path, *_ in seen.read}
         for path in seen.native_written:
             mark = read_mark(os.path.join(self._root, path))
-            evidence = _find_evidence(path, tool, seen, before)
+            evidence = _find_evidence(path, tool, seen, before, is_read=path in read)
             is_checked = evidence == "sure"
             found[f"file:{path}"] = Write(ended, mark, is_checked, evidence=evidence)
         for path in seen.written:
@@ -393,14 +394,18 @@ class AttemptReader:
         return {f"package:{name}": version for name, version in installed.items()}
 
 
-def _find_evidence(path: str, tool: Tool, seen: Observation, before: ToolResult) -> Evidence:
-    """How sure it is that the tool wrote this file, of which only the kernel told. What it declares to read, and what
-    it had read when it was written, may be an input that somebody else saved, though a command line names it."""
+def _find_evidence(
+    path: str, tool: Tool, seen: Observation, before: ToolResult, *, is_read: bool
+) -> Evidence:
+    """How sure it is that the tool wrote this file, of which only the kernel told. What it declares to read, what it
+    was seen to read, and what it had read when it was written, may be an input that somebody else saved, though a
+    command line names it."""
     success, earlier = before.success, before.writes.get(f"file:{path}")
-    was_shown = success is not None and path in success.flow.native_writes
+    # The last success itself, not one before it: what is known to be written is the union over all.
+    was_shown = success is not None and earlier is not None and earlier.seq == success.ended
     if meets_input(path, tool.outputs):
         return "sure"
-    if not meets_input(path, tool.inputs):
+    if not (is_read or meets_input(path, tool.inputs)):
         if path in seen.native_named and path not in seen.native_before:
             return "sure"
         if was_shown and earlier is not None and earlier.evidence in ("sure", "first"):

@@ -78,7 +78,7 @@ def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(
     )
     answer = orch("run", "-n", "--jobs", "2")
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert lines[0] == "would run 4 tools with 2 workers, in this order:"
+    assert "would run 4 tools with 2 workers, in this order:" in lines[:2]
     text = " ".join(lines)
     assert "a s stale: never ran may run beside b " in text
     assert "waits for a, may run beside b " in text
@@ -92,4 +92,4 @@ def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(
     ]
     (root / "orch.toml").write_text("jobs = 2\n")
     assert "with 2 workers" in orch("run", "-n").out
-    assert "with" not in orch("run", "-n", "--jobs", "1").out.splitlines()[0]
+    assert "workers" not in orch("run", "-n", "--jobs", "1").out

@@ -154,6 +154,34 @@ def test_a_file_that_is_saved_while_its_reader_runs_makes_the_reader_stale(
     assert reasons(orch) == {}
 
 
+@pytest.mark.parametrize("pauses", [0, 2])
+def test_saves_during_the_first_run_and_a_later_one_are_no_outputs(
+    project: Project, orch: Orch, pauses: int
+) -> None:
+    """Neither of the tool that Python saw reading the file nor, after quiet runs, of one that never uses it."""
+    files = {
+        "orch.toml": "",
+        "out/": "",
+        "library.csv": "old",
+        "src/library.py": tool("library", *READERS["library"]),
+        "src/other.py": tool("other", "import numpy", "text = ''\nwait()"),
+    }
+    root, names = project(files), dict.fromkeys(("library", "other"))
+    for who in ("library", "other") if pauses else ("library",):
+        for text in ("new", "newer"):
+            target = root / "library.csv"
+            saves = {one: partial(in_place, root / "idle.csv", text) for one in names}
+            run_with_saves(root, saves | {who: partial(in_place, target, f"{text} {who}")})
+            assert "library" in reasons(orch)
+            for _ in range(pauses):
+                run_all(orch, root, names)
+                assert reasons(orch) == {}
+    assert "other" not in (root / "out/library.txt").read_text() or pauses
+    run_all(orch, root, names, "--changed")
+    assert (root / "out/library.txt").read_text() == (root / "library.csv").read_text()
+    assert reasons(orch) == {}
+
+
 LISTERS = {
     "python": ("import numpy", "text = str(sorted(os.listdir('in')))\nwait()"),
     "plain": ("", "text = str(sorted(os.listdir('in')))\nwait()"),

@@ -47,7 +47,9 @@ class WatchPlay(Play):
 
     _watch: Watching
     _is_excused = False
-    _number = _seen = _changes = 0  # of the latest save of the sentinel, of the runs and the changes before it
+    _number = _seen = _changes = (
+        0  # of the latest save of the sentinel, of the runs and the changes before it
+    )
 
     def go(self) -> None:
         with contextlib.ExitStack() as self._open:
@@ -137,11 +139,14 @@ class WatchPlay(Play):
 
     def _has_run(self) -> bool:
         """Whether the sentinel has run, or was not reached because another tool failed."""
-        return any(
-            run.output.get("sentinel") == f"{self._number}\n"
-            or (run.status == "failed" and "sentinel" in run.tools)
-            for run in self._watch.runs[self._seen :]
-        ) or self._is_blocked()
+        return (
+            any(
+                run.output.get("sentinel") == f"{self._number}\n"
+                or (run.status == "failed" and "sentinel" in run.tools)
+                for run in self._watch.runs[self._seen :]
+            )
+            or self._is_blocked()
+        )
 
     def _is_blocked(self) -> bool:
         """Whether a tool that has failed, and of which it is not known what it writes, keeps the sentinel from running."""
