@@ -205,12 +205,15 @@ def _without_inserts(effect: Effect) -> Effect:
 
 
 def _find_kept(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
-    """Tables whose creation was skipped, as they were there, and tables that got an index."""
+    """Tables whose creation was skipped, as they were there, or whose dropping, as they were not, and tables that got
+    an index."""
     kept = set()
     for effect in effects:
         if effect.if_not_exists or effect.has_failed:
             kept |= {now.name_new_table(name) for name in effect.created} & before.tables
-        kept |= {table for name in effect.kept if (table := now.find(name))}
+        for name in effect.kept:
+            if now.find(name) or (name in effect.looked_up and not before.find(name)):
+                kept.add(now.find_or_name(name))
     return kept
 
 

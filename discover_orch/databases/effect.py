@@ -14,7 +14,8 @@ Name = tuple[str, ...]
 class Effect(Struct, frozen=True, kw_only=True):
     """What one statement does.
 
-    - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index.
+    - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index,
+      or that it would drop.
     - `looked_up` are tables that it asks for by name, or with IF EXISTS. With `lists_tables` it reads the list.
     - `has_failed`: it was never run without an error, so that it wrote and created nothing.
     - `created` are new tables; with `if_not_exists`, only where there is none of that name. `creates_empty`: they

@@ -148,7 +148,8 @@ class _Reader:
             return UNCLEAR if kind == "SCHEMA" else Effect(changes_names=True)
         targets = tree.args.get("tables") or [tree.this]
         effect = self._effect(tree, written=targets, changes_names=True)
-        return replace(effect, looked_up=effect.written if tree.args.get("exists") else ())
+        names = effect.written if tree.args.get("exists") else ()
+        return replace(effect, looked_up=names, kept=names)
 
     def _read_copy(self, tree: Any) -> Effect:
         given = tree.args.get("files") or ()

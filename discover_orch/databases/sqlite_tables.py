@@ -240,14 +240,15 @@ class SqliteTableLog(TableLog):
         filled = {name.lower() for name in notes.filled}
         has_texts = not (notes.has_unseen_texts or notes.has_bypassed)
         empty = {one for one in notes.empty if has_texts and one[1].lower() not in filled}
+        missed = self._find_missed(looked_up, now) - {name for name, _ in made}
         return _Found(
             read=read,
             written=written,
             changed=changed,
-            missed=self._find_missed(looked_up, now) - {name for name, _ in made},
+            missed=missed,
             created=created,
             dropped=dropped,
-            kept=_display_names(kept),
+            kept=_display_names(kept) | (missed & filled),  # these it would have dropped
             empty=_display_names(empty & written),
         )
 

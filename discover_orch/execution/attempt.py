@@ -424,7 +424,7 @@ def _find_sure(seen: Observation, writes: Mapping[Key, Write]) -> tuple[str, ...
 
 def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
     """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
-    kept = (name for name in seen.tables_kept if name not in seen.tables_written)
+    kept = {*seen.tables_kept}.difference(seen.tables_written, seen.tables_missed)
     keys = (table_key(database, name) for name in kept)
     return {
         key: write

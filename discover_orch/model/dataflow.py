@@ -173,8 +173,9 @@ def edges(
     """For each reader the other tools that write what it reads, in the order of `flows`.
 
     A tool reads what another writes where a file or glob that it reads, or a file that it missed, meets one that the
-    other writes; where a table is the same; where the other writes directly into a folder that it listed. Near linear:
-    paths are looked up, and only declared globs are compared one by one.
+    other writes; where a table is the same, one that it missed too, unless it is there to drop it; where the
+    other writes directly into a folder that it listed, or creates or drops a table and it read the list of these. Near
+    linear: paths are looked up, and only declared globs are compared one by one.
     """
     tools = list(flows)
     written = written or Written(flows.values())
@@ -256,6 +257,8 @@ def without_updates(flow: Dataflow) -> Dataflow:
         tables_read=tuple(name for name in flow.tables_read if name not in flow.tables_written),
         folders=tuple(folder for folder in flow.folders if not own.of_folder(folder)),
         missed=tuple(path for path in flow.missed if not own.of_path(path)),
+        tables_missed=tuple(name for name in flow.tables_missed if not own.of_table(name)),
+        lists_tables=flow.lists_tables and not (flow.tables_created or flow.tables_dropped),
     )
 
 
@@ -306,6 +309,7 @@ class Written:
         self._tables: dict[str, list[int]] = {}
         self._changed: dict[str, list[int]] = {}  # of the tables, those that do more than insert
         self._appended: dict[str, list[int]] = {}
+        self._created: dict[str, list[int]] = {}
         self._making: list[int] = []  # create or drop tables
         self._paths: dict[str, list[int]] = {}
         self._inside: dict[str, set[int]] = {}
@@ -318,6 +322,8 @@ class Written:
                     self._changed.setdefault(table, []).append(number)
             for path in flow.appended:
                 self._appended.setdefault(path, []).append(number)
+            for table in flow.tables_created:
+                self._created.setdefault(table, []).append(number)
             if flow.tables_created or flow.tables_dropped:
                 self._making.append(number)
             for path in flow.outputs:
@@ -352,6 +358,11 @@ class Written:
             found |= self.of_declared(pattern)
         for folder in flow.folders:
             found |= self.of_folder(folder)
+        for table in flow.tables_missed:
+            if table not in flow.tables_kept and table not in flow.tables_dropped:
+                found |= self._of_missed(table)
+        if flow.lists_tables:
+            found.update(self._making)
         return found
 
     def other_writers(self, flow: Dataflow) -> set[int]:
@@ -361,7 +372,7 @@ class Written:
             only_inserts = table in flow.tables_inserted
             found |= self.of_table(table, self._changed if only_inserts else self._tables)
         for table in flow.tables_missed:
-            found |= self.of_table(table)
+            found |= self._of_missed(table)
         if flow.lists_tables:
             found.update(self._making)
         for path in flow.writes:
@@ -382,6 +393,10 @@ class Written:
             return {number for numbers in self._tables.values() for number in numbers}
         found = {*(self._tables if writers is None else writers).get(table, ())}
         return found.union(self._tables.get(WHOLE, ()))
+
+    def _of_missed(self, table: str) -> set[int]:
+        """Those that write this table, or only create it: that it is there is news to who missed it."""
+        return self.of_table(table).union(self._created.get(table, ()))
 
     def of_declared(self, path: str) -> set[int]:
         found = self.of_path(path)

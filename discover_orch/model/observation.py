@@ -83,7 +83,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
       the other way round. A table that it renamed is both, under its two names.
     - `tables_kept`: tables of which it changed no row: it would have created them if they had not been there, or has
       created them and done nothing else, or they only got or lost an index. Those that it has created are in
-      `tables_written` too.
+      `tables_written` too. Of `tables_missed` those that it would have dropped.
     - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its

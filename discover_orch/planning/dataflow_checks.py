@@ -23,9 +23,16 @@ from discover_orch.model.tool import Tool, after_hint
 
 def check_dataflow(registry: Registry) -> Iterator[Problem]:
     """Each kind of warning at most once for two tools. Declared and observed data flow count alike."""
-    # A tool does not depend on files that it only listed or looked for, nor on who creates a table without rows.
+    # A tool does not depend on what it only listed or looked for, nor on who creates a table without rows.
     flows = {
-        module: replace(flow, folders=(), missed=(), tables_written=flow.tables_filled)
+        module: replace(
+            flow,
+            folders=(),
+            missed=(),
+            tables_missed=(),
+            lists_tables=False,
+            tables_written=flow.tables_filled,
+        )
         for module in registry.order
         for flow in (registry.flows[module],)
     }

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import textwrap
 import time
 from contextlib import closing
 from pathlib import Path
@@ -1064,6 +1065,63 @@ def test_a_tool_that_tried_a_table_in_vain_is_stale_when_it_is_there(
     assert reasons(orch) == {"uses": ["table extra was made by new (run 2)"]}
     assert run_changed(orch) == ["uses"]
     assert rows(root, "SELECT x FROM found") == [(1,)]
+
+
+@pytest.mark.parametrize("made", ["filled", "only_created"])
+@pytest.mark.parametrize("how", ["read", "asked", "listed", "pandas"])
+def test_who_missed_a_table_of_its_stage_runs_after_the_tool_that_makes_it(
+    how: str, made: str, project: Project, orch: Orch
+) -> None:
+    """The reader has the first name, so that only what was observed puts it after the maker."""
+    ask = {
+        "read": """
+            try:
+                conn.execute("SELECT x FROM mart")
+                found = True
+            except sqlite3.OperationalError:
+                found = False
+        """,
+        "asked": "found = conn.execute('SELECT 1 FROM sqlite_master WHERE name = ?', ('mart',)).fetchone()\n",
+        "listed": "found = 'mart' in [one for one, in conn.execute('SELECT name FROM sqlite_master')]\n",
+        "pandas": """
+            import pandas
+            try:
+                pandas.read_sql("SELECT x FROM mart", conn)
+                found = True
+            except pandas.errors.DatabaseError:
+                found = False
+        """,
+    }
+    report = "import sqlite3\nSTAGE = 's'\ndef run(conn):\n"
+    report += textwrap.indent(textwrap.dedent(ask[how]), "    ")
+    report += "    open('out.txt', 'w').write('there' if found else 'no mart')\n"
+    make = "STAGE = 's'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS mart (x)')\n"
+    if made == "filled":
+        make += "    conn.execute('DELETE FROM mart')\n    conn.execute('INSERT INTO mart VALUES (1)')\n"
+    root = project({"src/a_report.py": report, "src/z_mart.py": make})
+    assert ran(orch("run", "--json")) == ["a_report", "z_mart"]
+    assert (root / "out.txt").read_text() == "no mart"
+    assert [*reasons(orch)] == ["a_report"]
+    assert run_changed(orch) == ["a_report"]
+    assert (root / "out.txt").read_text() == "there"
+    assert reasons(orch) == {}
+    assert ran(orch("run", "--json")) == ["z_mart", "a_report"]
+    assert reasons(orch) == {}
+
+
+@pytest.mark.parametrize("database", ["sqlite:///data.db", "duckdb:///data.duckdb"])
+def test_who_would_have_dropped_a_table_that_was_not_there_runs_before_its_maker(
+    database: str, project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "orch.toml": f'database = "{database}"\n',
+            "src/a_clean.py": "STAGE = 's'\ndef run(conn):\n    conn.execute('DROP TABLE IF EXISTS t')\n",
+            "src/b_make.py": "STAGE = 's'\ndef run(conn):\n    conn.execute('CREATE TABLE t AS SELECT 1 AS x')\n",
+        }
+    )
+    for _ in range(3):
+        assert ran(orch("run", "--json")) == ["a_clean", "b_make"]
 
 
 SCRATCH = {

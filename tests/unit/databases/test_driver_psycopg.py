@@ -203,7 +203,10 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
         (["SELECT * FROM absent"], TableUse(tables_missed=("absent",))),
         (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
         (["DROP TABLE absent"], TableUse(tables_missed=("absent",))),
-        (["DROP TABLE IF EXISTS absent, s.absent"], TableUse(tables_missed=("absent", "s.absent"))),
+        (
+            ["DROP TABLE IF EXISTS absent, s.absent"],
+            TableUse(tables_missed=("absent", "s.absent"), tables_kept=("absent", "s.absent")),
+        ),
         (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], TableUse(tables_missed=("absent",))),
         (["SELECT to_regclass('absent')"], TableUse(tables_missed=("absent",))),
         (["SELECT to_regclass('public.t')"], TableUse()),

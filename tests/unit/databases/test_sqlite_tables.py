@@ -793,5 +793,5 @@ def test_between_steps_without_statements_what_others_leave_is_found_and_removed
         step()
         assert tables.names == {"new"}
         assert step("DROP TABLE IF EXISTS old", "SELECT a FROM new") == TableUse(
-            tables_read=("new",), tables_missed=("old",)
+            tables_read=("new",), tables_missed=("old",), tables_kept=("old",)
         )

@@ -377,7 +377,7 @@ def test_uses_of_tables_in_duckdb(
     [
         (["FROM absent"], TableUse(tables_missed=("absent",))),
         ([lambda c: c.table("absent")], TableUse(tables_missed=("absent",))),
-        (["DROP TABLE IF EXISTS absent"], TableUse(tables_missed=("absent",))),
+        (["DROP TABLE IF EXISTS absent"], TableUse(tables_missed=("absent",), tables_kept=("absent",))),
         (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
         (["FROM absent", "CREATE TABLE absent AS FROM t"], TableUse(tables_read=("absent", "t"), tables_written=("absent",), tables_created=("absent",))),
         (["DROP TABLE IF EXISTS t"], TableUse(tables_written=("t",), tables_dropped=("t",))),
