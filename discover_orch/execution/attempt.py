@@ -67,6 +67,12 @@ class Attempt(Struct, frozen=True, kw_only=True):
     writes: Mapping[Key, Write]
     changed: tuple[str, ...] = ()
 
+    @property
+    def surely_written(self) -> set[str]:
+        """The files."""
+        found = (key for key, one in self.writes.items() if one.is_sure and one.mark != ABSENT)
+        return {key.removeprefix("file:") for key in found if key.startswith("file:")}
+
 
 class AttemptReader:
     """For the tools of one run. In the order in which they end, call `add_event` for each, then `read`."""
@@ -120,8 +126,11 @@ class AttemptReader:
         ended: Seq,
         database: int,
         before: ToolResult,
+        *,
+        is_alone: bool = True,
     ) -> Attempt:
-        """`database` is the number of the database; `before` is what was remembered of the tool."""
+        """`database` is the number of the database; `before` is what was remembered of the tool; `is_alone` is as of
+        `Success`."""
         tool = step.tool
         seen = without_files(event.seen or Observation(), self._output_files)
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
@@ -129,7 +138,9 @@ class AttemptReader:
         cached = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
         cached += map(natively_seen, (*setup, seen))
         has_passed = event.status in ("passed", "done")
-        writes = self._writes(tool, seen, ended, database, before, has_passed=has_passed)
+        writes = self._writes(
+            tool, seen, ended, database, before, has_passed=has_passed, is_alone=is_alone
+        )
         made = _made_before(seen, database, before)
         writes |= made
         folders_made = self._find_folders_made(seen, before)
@@ -165,6 +176,7 @@ class AttemptReader:
             **self._spelled_variables((*setup, *cached, seen), code),
         }
         kept = {name for one in cached for name in one.tables_read}
+        sure = _find_sure(seen, writes)
         flow = build_flow(
             seen,
             setup,
@@ -174,7 +186,8 @@ class AttemptReader:
             map(table_name, made),
             [table_name(key) for key, one in made.items() if not one.only_creates],
             kept,
-            _find_sure(seen, writes),
+            sure,
+            () if is_alone else tuple(one for one in seen.native_written if one not in sure),
         )
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
@@ -189,6 +202,7 @@ class AttemptReader:
             tables=tables,
             is_whole=not (flow.is_unclear or seen.gaps),
             duration=event.duration,
+            is_alone=is_alone,
             marks=marks,
             modules=modules,
             flow=flow,
@@ -205,6 +219,7 @@ class AttemptReader:
         before: ToolResult,
         *,
         has_passed: bool,
+        is_alone: bool,
     ) -> dict[Key, Write]:
         """What stays of what the tool wrote."""
         found: dict[Key, Write] = {}
@@ -212,7 +227,9 @@ class AttemptReader:
         read = {path for path, *_ in seen.read}
         for path in seen.native_written:
             mark = read_mark(os.path.join(self._root, path))
-            evidence = _find_evidence(path, tool, seen, before, is_read=path in read)
+            evidence = _find_evidence(
+                path, tool, seen, before, is_read=path in read, is_alone=is_alone
+            )
             is_checked = evidence == "sure"
             found[f"file:{path}"] = Write(ended, mark, is_checked, evidence=evidence)
         for path in seen.written:
@@ -395,11 +412,12 @@ class AttemptReader:
 
 
 def _find_evidence(
-    path: str, tool: Tool, seen: Observation, before: ToolResult, *, is_read: bool
+    path: str, tool: Tool, seen: Observation, before: ToolResult, *, is_read: bool, is_alone: bool
 ) -> Evidence:
     """How sure it is that the tool wrote this file, of which only the kernel told. What it declares to read, what it
     was seen to read, and what it had read when it was written, may be an input that somebody else saved, though a
-    command line names it."""
+    command line names it. What was shown while another tool ran may be that one's work each time, so it repeats
+    nothing."""
     success, earlier = before.success, before.writes.get(f"file:{path}")
     # The last success itself, not one before it: what is known to be written is the union over all.
     was_shown = success is not None and earlier is not None and earlier.seq == success.ended
@@ -408,9 +426,12 @@ def _find_evidence(
     if not (is_read or meets_input(path, tool.inputs)):
         if path in seen.native_named and path not in seen.native_before:
             return "sure"
-        if was_shown and earlier is not None and earlier.evidence in ("sure", "first"):
+        repeats = ("sure", "first") if is_alone else ("sure",)
+        if was_shown and earlier is not None and earlier.evidence in repeats:
             return "sure"
-    return "first" if success is None else "again" if was_shown else "once"
+    if not is_alone:
+        return "once"
+    return "first" if success is None or not success.is_alone else "again" if was_shown else "once"
 
 
 def _find_sure(seen: Observation, writes: Mapping[Key, Write]) -> tuple[str, ...]:

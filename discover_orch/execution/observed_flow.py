@@ -20,10 +20,11 @@ def build_flow(
     filled: Collection[str],
     kept: Iterable[str],
     native_sure: tuple[str, ...],
+    native_beside: tuple[str, ...],
 ) -> Dataflow:
     """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `filled`
     those of them whose rows it made too, `kept` those that another tool has read and of which a module keeps
-    something; `native_sure` is as of `Dataflow`."""
+    something; `native_sure` and `native_beside` are as of `Dataflow`."""
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
@@ -37,6 +38,7 @@ def build_flow(
         native_writes=seen.native_written,
         native_updates=seen.native_before,
         native_sure=native_sure,
+        native_beside=native_beside,
         folders_made=folders_made,
         tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
         tables_inserted=seen.tables_inserted,

@@ -21,6 +21,7 @@ class Overlaps:
         self._partners: dict[str, dict[str, None]] = {}
         self._flows: dict[str, Dataflow] = {}
         self._seen: dict[str, Observation] = {}  # of those that have ended
+        self._written: dict[str, Collection[str]] = {}  # the files that these surely wrote
 
     def begin(self, module: str) -> None:
         for other in self._running:
@@ -35,6 +36,10 @@ class Overlaps:
     def add_flow(self, module: str, flow: Dataflow) -> None:
         if self._partners:
             self._flows[module] = flow
+
+    def add_written(self, module: str, paths: Collection[str]) -> None:
+        """The files that a tool that has ended surely wrote."""
+        self._written[module] = paths
 
     def has_partners(self, module: str) -> bool:
         """Whether another tool ran while this one did, in any of its attempts."""
@@ -54,7 +59,7 @@ class Overlaps:
         written, used = set[str](), set[str]()
         for other in self._partners.get(module, ()):
             if other in self._seen:
-                written.update(self._seen[other].written)
+                written.update(self._written.get(other, ()))
                 used.update(_find_used(self._seen[other]))
             if own is not None:
                 used.update(key.partition(":")[2] for key in used_by(other))
@@ -75,8 +80,8 @@ class Overlaps:
 
     def find_written_for_others(self, module: str) -> Iterator[tuple[str, set[str]]]:
         """For a tool that has ended: each tool that ended while it ran, with the files that only the kernel saw being
-        written by it, and that this tool wrote."""
-        written = {*self._seen[module].written}
+        written by it, and that this tool surely wrote."""
+        written = {*self._written.get(module, ())}
         for other in self._partners.get(module, ()) if written else ():
             if other in self._seen:
                 found = written & _find_only_written(self._seen[other])

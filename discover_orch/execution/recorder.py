@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
@@ -313,17 +313,19 @@ class Recorder:
         if self._is_parallel and event.seen is not None:
             seen = self._overlaps.without_others(module, event.seen, own, self._find_uses)
             event = replace(event, seen=seen)
-            for other, paths in self._overlaps.find_written_for_others(module):
-                results.drop_writes(other, paths)
-                self._flows.drop_writes(other, paths)
         self._attempts.add_event(event)
         found: list[Problem] = []
+        written = {*event.seen.written} if event.seen is not None else set[str]()
         if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
         else:
             used = event.seen.database if event.seen else ""
             is_used = event.seen is not None and uses_main_database(event.seen)
             takes_conn = takes_connection(tool, self._registry)
+            if is_alone and before.success is not None and event.status in ("passed", "done"):
+                # Now it is seen what of that is its own.
+                results.drop_writes(module, before.success.flow.native_beside)
+                before = results.find(module)
             self._database.note_use(used, takes_conn or is_used)
             attempt = self._attempts.read(
                 event,
@@ -332,9 +334,11 @@ class Recorder:
                 ended,
                 self._database.number,
                 before,
+                is_alone=is_alone,
             )
+            written |= attempt.surely_written
             if event.status in ("passed", "done"):
-                success = replace(attempt.success, at=last.at, is_alone=is_alone)
+                success = replace(attempt.success, at=last.at)
                 writers, earlier = results.find_writers(module, success, attempt.writes)
                 self._versions[module] = find_used_versions(success, writers)
                 now = add_success(
@@ -354,6 +358,7 @@ class Recorder:
                 self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
+        self._drop_from_others(module, written)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
         if event.status == "done":
             self._done[module] = before, ended
@@ -361,6 +366,15 @@ class Recorder:
         else:
             results.write(replace(now, last=last))
         return found
+
+    def _drop_from_others(self, module: str, written: Collection[str]) -> None:
+        """What the tool surely wrote is not the work of those that ended while it ran."""
+        if not self._is_parallel:
+            return
+        self._overlaps.add_written(module, written)
+        for other, paths in self._overlaps.find_written_for_others(module):
+            self._results.drop_writes(other, paths)
+            self._flows.drop_writes(other, paths)
 
     def _find_own_uses(self, tool: Tool, before: ToolResult) -> frozenset[Key] | None:
         """What the tool was seen to use when it ran alone; None where its code is not that of then."""

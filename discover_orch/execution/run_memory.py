@@ -65,7 +65,10 @@ class ResultRecord:
         self._written.add(result.module, result.writes)
 
     def drop_writes(self, module: str, paths: Collection[str]) -> None:
-        """Only the kernel saw that these files were written while the tool ran, and another tool has written them."""
+        """Only the kernel saw that these files were written while the tool ran, and another tool has or may have
+        written them."""
+        if not paths:
+            return
         before, keys = self.find(module), {f"file:{path}" for path in paths}
         success = before.success
         if success is not None:

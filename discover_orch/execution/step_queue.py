@@ -273,6 +273,7 @@ def nothing_to_overlap(
     def may_overlap(waits: Sequence[Waits]) -> bool:
         return can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {}))
 
+    flows = [registry.flows.get(step.tool.module, NO_DATAFLOW) for step in plan.steps]
     if may_overlap(find_waits(plan.steps, registry, has_known_use)):
         hint = "they wait for each other's tokens"
         takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
@@ -280,6 +281,13 @@ def nothing_to_overlap(
             hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
         elif takes_conn and _is_duckdb(registry, project):
             hint = "only one process at a time can open a DuckDB file; PostgreSQL takes several"
+    elif any(flow.native_beside for flow in flows):
+        return Problem(
+            code="nothing-to-overlap",
+            message="these tools run one after another this time, so that orch sees which of them writes which file",
+            hint="the next run can use several workers",
+            severity="warning",
+        )
     elif may_overlap(find_waits(plan.steps, registry, lambda _: True)):
         hint = "add AFTER = () to tools that do not depend on others of their stage"
         hint += "; orch check --jobs shows which"

@@ -29,7 +29,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       downstream of what, and never change the order of tools.
     - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever.
       `native_updates`: those written that had been read before. `native_sure`: those that the tool surely wrote, or
-      that two successes in a row showed.
+      that two successes in a row showed. `native_beside`: those that another tool may have written that ran beside it.
     - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
       `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
     - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
@@ -55,6 +55,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     native_writes: tuple[str, ...] = ()
     native_updates: tuple[str, ...] = ()
     native_sure: tuple[str, ...] = ()
+    native_beside: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()
     tables_inserted: tuple[str, ...] = ()
@@ -74,7 +75,14 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
         kept = tuple(path for path in self.native_writes if path not in paths)
         updates = tuple(path for path in self.native_updates if path not in paths)
         sure = tuple(path for path in self.native_sure if path not in paths)
-        return replace(self, native_writes=kept, native_updates=updates, native_sure=sure)
+        beside = tuple(path for path in self.native_beside if path not in paths)
+        return replace(
+            self,
+            native_writes=kept,
+            native_updates=updates,
+            native_sure=sure,
+            native_beside=beside,
+        )
 
     def with_sure_writes(self) -> Dataflow:
         """The same with what it surely wrote among its writes. Whether it only appended is not known, unless it had
@@ -123,7 +131,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 MOST_EARLIER = 1000
 _OBSERVED_NAMES = (
     *("reads", "writes", "folders", "missed", "appended", "removed", "folders_made"),
-    *("native_reads", "native_writes", "native_updates", "native_sure"),
+    *("native_reads", "native_writes", "native_updates", "native_sure", "native_beside"),
     *("tables_read", "tables_written", "tables_missed"),
     *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
 )
@@ -154,6 +162,7 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
     for name, more in (
         ("appended", overwritten),
         ("native_sure", {*now.native_writes}.difference(now.native_sure)),
+        ("native_beside", now.native_sure),
         ("tables_kept", filled),
         ("tables_inserted", changed),
     ):

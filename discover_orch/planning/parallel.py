@@ -43,7 +43,8 @@ def find_waits(
     """For each step what it waits for; `all_before` never decreases.
 
     A tool that does not declare enough runs alone, unless it `has_known_use`: a success of its present code with these
-    parameters was observed completely.
+    parameters was observed completely. So does one of which it is not known whether it wrote a file or a tool beside
+    it did.
     """
     number = {step.tool.module: place for place, step in enumerate(steps)}
     conflicts = find_conflicts(number, registry)
@@ -59,7 +60,8 @@ def find_waits(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=not (is_declared(step.tool) or has_known_use(step.tool)),
+                is_alone=bool(registry.flows.get(module, NO_DATAFLOW).native_beside)
+                or not (is_declared(step.tool) or has_known_use(step.tool)),
             )
         )
     return tuple(found)
