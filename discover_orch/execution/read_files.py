@@ -118,7 +118,8 @@ class ReadFiles:
         is_read_after = (
             mark is not None and path in seen.native_written and path not in seen.native_before
         )
-        if not is_read_after and self.is_changed_meanwhile(path, changed, seen):
+        is_changed = self.is_changed_meanwhile(path, changed, seen)
+        if not is_read_after and (is_changed or self._has_left_state(key, current, before)):
             content, known = hash_file(full, found)
             # The same content as when it began: a link was made to it, or a process of the tool wrote the same again.
             # Where the last success was unsure too, its mark is the content that it left.
@@ -140,6 +141,18 @@ class ReadFiles:
             return content, ""
         self._hashed[path] = known, content
         return content, known
+
+    def _has_left_state(self, key: Key, current: str, before: ToolResult) -> bool:
+        """Whether it was as at the last success when the tool was ordered, and no longer is, though no tool that has
+        ended wrote it. The clock of files may not have moved on since."""
+        last = before.success
+        return (
+            last is not None
+            and key in self._unchanged.get(before.module, ())
+            and last.inputs.other.get(key) not in UNKNOWN_VERSIONS
+            and last.marks[key] != current
+            and not self.is_written(key.partition(":")[2])
+        )
 
     def _version_of_state(
         self, key: Key, mark: str, seen: Observation, last: Success | None
