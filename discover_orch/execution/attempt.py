@@ -210,6 +210,12 @@ class AttemptReader:
         self._files.add_written((*seen.written, *seen.native_written))
         return Attempt(success=success, writes=writes, changed=tuple(changed))
 
+    def read_files(
+        self, keys: Iterable[Key], event: ToolFinished, before: ToolResult
+    ) -> tuple[dict[Key, str], dict[Key, str]]:
+        """The versions and marks of files that it read at an earlier success and not now, as they are now."""
+        return self._files.find_earlier(keys, event.seen or Observation(), before)
+
     def _writes(
         self,
         tool: Tool,

@@ -78,6 +78,24 @@ class ReadFiles:
                     self._add_file(key, " ".join(map(str, stat)), one, before, versions, marks)
         return versions, marks
 
+    def find_earlier(
+        self, keys: Iterable[Key], seen: Observation, before: ToolResult
+    ) -> tuple[dict[Key, str], dict[Key, str]]:
+        """The versions and marks of files that it was not seen to read. One that has come or gone is forgotten."""
+        known = before.success.inputs.other if before.success else {}
+        versions: dict[Key, str] = {}
+        marks: dict[Key, str] = {}
+        for key in keys:
+            path = key.partition(":")[2]
+            found = stat_file(os.path.join(self._root, path))
+            is_log = path.endswith("-wal")  # an empty one counts as none
+            if known.get(key) != ABSENT:
+                if found is not None and (found.st_size or not is_log):
+                    self._add_file(key, None, seen, before, versions, marks)
+            elif read_mark(os.path.join(self._root, path)) == ABSENT:
+                versions[key] = ABSENT
+        return versions, marks
+
     def _add_file(
         self,
         key: Key,

@@ -350,6 +350,7 @@ class Recorder:
                     earlier,
                     is_repeatable=tool.is_repeatable,
                     is_there=lambda key: os.path.exists(f"{self._project.root}/{key[5:]}"),
+                    read_files=lambda keys: self._attempts.read_files(keys, event, before),
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]

@@ -265,10 +265,14 @@ def add_success(
     *,
     is_repeatable: bool = False,
     is_there: Callable[[Key], bool] = lambda _: False,
+    read_files: Callable[[Iterable[Key]], tuple[Mapping[Key, str], Mapping[Key, str]]] = (
+        lambda _: ({}, {})
+    ),
 ) -> ToolResult:
     """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
-    `earlier` are the tools before it; `is_there` says whether a file exists now. What successes with the same code
-    wrote stays known: this one may have found nothing to do."""
+    `earlier` are the tools before it; `is_there` says whether a file exists now; `read_files` gives the versions of
+    files as they are now, and their marks. What successes with the same code read and wrote stays known: this one may
+    have found nothing to do."""
     removed = find_removed(
         success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
     )
@@ -290,6 +294,14 @@ def add_success(
     flow = success.flow
     if past is not None and has_same_code:
         flow = add_earlier(flow, past.flow)
+        versions, marks = read_files(_find_forgotten(past, success.inputs, writes))
+        # What it has read before and not now counts as it is now, else the tool would be stale for ever.
+        success = replace(
+            success,
+            inputs=replace(success.inputs, other={**versions, **success.inputs.other}),
+            marks={**marks, **success.marks},
+            tables=_with_earlier_tables(success, past),
+        )
         writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
     return replace(
         before,
@@ -303,6 +315,27 @@ def add_success(
         writes={**kept, **writes},
         tried=Inputs(),
     )
+
+
+def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:
+    """The files that it read before and neither read nor wrote now. What only the kernel told of may have been read by
+    another tool that ran then."""
+    unsure = () if past.is_alone else {*past.flow.native_reads}.difference(past.flow.reads)
+    return [
+        key
+        for key, version in past.inputs.other.items()
+        if key.startswith("file:")
+        and key not in now.other
+        and key not in writes
+        and (version != OUT_OF_ORDER or key in past.marks)
+        and key[5:] not in unsure
+    ]
+
+
+def _with_earlier_tables(now: Success, past: Success) -> tuple[Key, ...]:
+    if past.inputs.other.get("database") != now.inputs.other.get("database"):
+        return now.tables
+    return tuple(dict.fromkeys((*now.tables, *past.tables)))
 
 
 def _with_earlier(write: Write, earlier: Write | None) -> Write:

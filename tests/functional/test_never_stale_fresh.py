@@ -1124,6 +1124,43 @@ def test_who_would_have_dropped_a_table_that_was_not_there_runs_before_its_maker
         assert ran(orch("run", "--json")) == ["a_clean", "b_make"]
 
 
+@pytest.mark.parametrize("edited_before", [False, True])
+def test_a_loader_that_found_nothing_new_is_still_known_to_read_its_files(
+    edited_before: bool, project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "inbox/a.txt": "1",
+            "inbox/b.txt": "1",
+            "src/load.py": """
+                import os
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS seen (name)")
+                    known = {name for name, in conn.execute("SELECT name FROM seen")}
+                    for name in sorted(os.listdir("inbox")):
+                        if name not in known:
+                            open("inbox/" + name).read()
+                            conn.execute("INSERT INTO seen VALUES (?)", (name,))
+                """,
+        }
+    )
+    run_all(orch)
+    run_all(orch)
+    assert reasons(orch) == {}
+    for text in ("2", "3"):
+        (root / "inbox/a.txt").write_text(text)
+        assert reasons(orch) == {"load": ["inbox/a.txt changed"]}
+        assert run_changed(orch) == ["load"]
+        assert reasons(orch) == {}
+        if edited_before:
+            (root / "inbox/c.txt").write_text(text)
+            assert run_changed(orch) == ["load"]
+            (root / "inbox/c.txt").unlink()
+            assert run_changed(orch) == ["load"]
+            assert reasons(orch) == {}
+
+
 SCRATCH = {
     "src/a_make.py": """
         STAGE = "s"
