@@ -81,12 +81,18 @@ class ReadFiles:
     def find_earlier(
         self, keys: Iterable[Key], seen: Observation, before: ToolResult
     ) -> tuple[dict[Key, str], dict[Key, str]]:
-        """The versions and marks of files that it was not seen to read. One that has come or gone is forgotten."""
+        """The versions of files and folders that it was not seen to read, and the marks of the files. What has come or
+        gone is forgotten."""
         known = before.success.inputs.other if before.success else {}
         versions: dict[Key, str] = {}
         marks: dict[Key, str] = {}
         for key in keys:
-            path = key.partition(":")[2]
+            kind, _, path = key.partition(":")
+            if kind == "folder":
+                version = Versions(self._root).version(key)
+                if (version == ABSENT) == (known.get(key) == ABSENT):
+                    versions[key] = version
+                continue
             found = stat_file(os.path.join(self._root, path))
             is_log = path.endswith("-wal")  # an empty one counts as none
             if known.get(key) != ABSENT:

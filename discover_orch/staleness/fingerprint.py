@@ -318,13 +318,13 @@ def add_success(
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:
-    """The files that it read before and neither read nor wrote now. What only the kernel told of may have been read by
-    another tool that ran then."""
+    """The files and folders that it read before and neither read nor wrote now. What only the kernel told of may
+    have been read by another tool that ran then."""
     unsure = () if past.is_alone else {*past.flow.native_reads}.difference(past.flow.reads)
     return [
         key
         for key, version in past.inputs.other.items()
-        if key.startswith("file:")
+        if key.startswith(("file:", "folder:"))
         and key not in now.other
         and key not in writes
         and (version != OUT_OF_ORDER or key in past.marks)

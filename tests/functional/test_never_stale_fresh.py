@@ -1161,6 +1161,30 @@ def test_a_loader_that_found_nothing_new_is_still_known_to_read_its_files(
             assert reasons(orch) == {}
 
 
+def test_a_tool_that_was_done_is_still_known_to_list_its_folder(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "inbox/a.txt": "1",
+            "src/load.py": """
+                import os
+                STAGE = "s"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS done (name)")
+                    if not conn.execute("SELECT name FROM done").fetchall():
+                        found = [(name,) for name in os.listdir("inbox")]
+                        conn.executemany("INSERT INTO done VALUES (?)", found)
+                """,
+        }
+    )
+    run_all(orch)
+    run_all(orch)
+    (root / "inbox/b.txt").touch()
+    assert reasons(orch) == {"load": ["inbox/b.txt now exists"]}
+    assert run_changed(orch) == ["load"]
+
+
 SCRATCH = {
     "src/a_make.py": """
         STAGE = "s"
