@@ -1185,6 +1185,37 @@ def test_a_tool_that_was_done_is_still_known_to_list_its_folder(
     assert run_changed(orch) == ["load"]
 
 
+def test_a_tool_that_was_done_is_still_known_to_read_its_table(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["make", "use"]\n',
+            "in.txt": "1",
+            "src/fetch.py": """
+                STAGE = "make"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS raw (v)")
+                    conn.execute("DELETE FROM raw")
+                    conn.execute("INSERT INTO raw VALUES (?)", (open("in.txt").read(),))
+                """,
+            "src/load.py": """
+                STAGE = "use"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS done (v)")
+                    if not conn.execute("SELECT v FROM done").fetchall():
+                        conn.execute("INSERT INTO done SELECT v FROM raw")
+                """,
+        }
+    )
+    run_all(orch)
+    run_all(orch)
+    (root / "in.txt").write_text("2")
+    assert orch("run", "fetch").code == 0
+    assert reasons(orch) == {"load": ["table raw was rewritten by fetch (run 3)"]}
+    assert run_changed(orch) == ["load"]
+
+
 SCRATCH = {
     "src/a_make.py": """
         STAGE = "s"
