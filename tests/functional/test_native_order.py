@@ -10,9 +10,12 @@ import pytest
 from tests.conftest import Orch, Project
 from tests.support.remembered import change, ran, reasons
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="what native code reads is seen on Linux only"
-)
+pytestmark = [
+    pytest.mark.slow,  # only the slow tests have polars
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="what native code reads is seen on Linux only"
+    ),
+]
 
 WRITE = {
     "python": "data = io.BytesIO(); frame.write_parquet(data); open('mid.parquet', 'wb').write(data.getvalue())",
