@@ -318,6 +318,7 @@ class Recorder:
         written = {*event.seen.written} if event.seen is not None else set[str]()
         if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
+            self._drop_from_others(module, written)
         else:
             used = event.seen.database if event.seen else ""
             is_used = event.seen is not None and uses_main_database(event.seen)
@@ -336,7 +337,8 @@ class Recorder:
                 before,
                 is_alone=is_alone,
             )
-            written |= attempt.surely_written
+            # Before it is asked who wrote what this tool used.
+            self._drop_from_others(module, written | attempt.surely_written)
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
                 writers, earlier = results.find_writers(module, success, attempt.writes)
@@ -359,7 +361,6 @@ class Recorder:
                 self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
-        self._drop_from_others(module, written)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
         if event.status == "done":
             self._done[module] = before, ended
