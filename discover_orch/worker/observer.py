@@ -89,12 +89,12 @@ class Observer:
     def note_attached(self, paths: Iterable[str]) -> None:
         """These database files, by their real paths, are attached to `conn`, which the step uses."""
         for path in paths:
-            is_known = path in self._kept_attached  # then an earlier step may have written it just now
+            is_known = (
+                path in self._kept_attached
+            )  # then an earlier step may have written it just now
             self._kept_attached.add(path)
             signature = database_signature(path)
-            is_new = (
-                not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
-            )
+            is_new = not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
             self._audit.connected.setdefault(path, (None, None) if is_new else signature)
 
     def note_files(

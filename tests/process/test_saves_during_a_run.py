@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import in_place, renamed, vim
+from tests.support.marks import slow_but
 from tests.support.remembered import reasons
 from tests.support.running import running, wait_until
 from tests.support.watching import watching
@@ -123,7 +124,7 @@ def run_all(orch: Orch, root: Path, names: Mapping[str, object], *words: str) ->
     assert answer.code == 0, answer.text
 
 
-@pytest.mark.parametrize("how", SAVES)
+@pytest.mark.parametrize("how", slow_but(["overwritten", "vim"], SAVES))
 def test_a_file_that_is_saved_while_its_reader_runs_makes_the_reader_stale(
     project: Project, orch: Orch, how: str
 ) -> None:
