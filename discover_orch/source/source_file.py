@@ -36,7 +36,8 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     what is in them. `has_unread`: it may import any module. `depends_on_name`: under another module name than its own,
     it may import something else.
 
-    A file with a `problem` has the meaning and the names of the last text that could be parsed.
+    A file with a `problem` has the meaning and the names of the last text that could be parsed, "" and none if no text
+    could be.
     """
 
     signature: str
@@ -47,6 +48,12 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     depends_on_name: bool = False
     is_blank: bool = False
     problem: Problem | None = None
+
+    @property
+    def version(self) -> str:
+        """The same where the code is the same. A text that cannot be parsed means its bytes: how it fails depends on
+        them, and code that imports it can catch that."""
+        return self.meaning if self.problem is None else self.hash
 
 
 def read_source_file(

@@ -31,10 +31,10 @@ _GONE = SourceFile("", "")  # it was removed just now
 class CodeState(Struct, frozen=True, kw_only=True):
     """What the code that a module reaches is at one time. Paths are relative to the root.
 
-    `meanings` has the hash of the syntax tree of each file, "" where it cannot be read or parsed; `hashes` has that of
-    the bytes, "" where they cannot be read. `third_party` are the top-level names that are imported, in functions too,
-    and that neither the project nor the standard library has. `has_unread`: some import could not be read, so that
-    any module may be imported.
+    `meanings` has the hash of the syntax tree of each file, or of its bytes where it cannot be parsed; `hashes` has
+    that of the bytes. Both are "" where it cannot be read. `third_party` are the top-level names that are imported, in
+    functions too, and that neither the project nor the standard library has. `has_unread`: some import could not be
+    read, so that any module may be imported.
     """
 
     meanings: Mapping[str, str]
@@ -84,7 +84,7 @@ class ImportGraph:
         files = {path: self.files.read(path) or _GONE for path in paths}
         hashes = {path: file.hash for path, file in files.items()}
         meanings = {
-            path: file.meaning if file.problem is None or is_tolerant else ""
+            path: file.meaning if is_tolerant and file.meaning else file.version
             for path, file in files.items()
         }
         strangers = {path for path in paths if self._outside[path]}
@@ -126,7 +126,7 @@ class ImportGraph:
             if old is None or new is None:
                 changed.add(path)
                 continue
-            is_same = old.meaning == new.meaning and old.has_unread == new.has_unread
+            is_same = old.version == new.version and old.has_unread == new.has_unread
             if not is_same or old.problem != new.problem:
                 changed.add(path)
             # Under another module name than its own, the file may import something else though its names are the same.

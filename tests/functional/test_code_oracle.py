@@ -381,6 +381,15 @@ def _run(oracle: Oracle, examples: int, number: int) -> None:
     assert oracle.different > oracle.compared // 10  # else it proves nothing
 
 
+def test_another_syntax_error_in_a_module_that_is_imported_softly_is_other_code(
+    oracle: Oracle,
+) -> None:
+    tree = {"a.py": "import p.s", "p/s/__init__.py": "V = ("}
+    tools = {"p/t.py": _soft(["import a"])}
+    check(oracle, (["."], tree, tools, [[("rewrite", 1, "\n\nV = ]")]]))
+    assert oracle.different == 1
+
+
 def test_the_code_never_counts_as_unchanged_when_it_is_not(oracle: Oracle) -> None:
     _run(oracle, 25, 20240131)
 

@@ -267,14 +267,13 @@ def test_one_that_the_project_does_not_have_has_no_code(tmp_path: Path) -> None:
         assert "src/nowhere.py" in graph.missing
 
 
-def test_a_file_that_cannot_be_parsed_has_no_meaning(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_parsed_means_its_bytes(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     project = project_at(tmp_path)
     look(project, "src.a")
     (tmp_path / "src/a.py").write_text("import lib.b\n)")
     found = look(project, "src.a")["src.a"]
-    assert found.meanings == {"src/a.py": ""}
-    assert found.hashes == {"src/a.py": content_hash(b"import lib.b\n)")}
+    assert found.meanings == {"src/a.py": content_hash(b"import lib.b\n)")}
 
 
 def test_whoever_cannot_read_a_file_does_not_decide_for_the_next(tmp_path: Path) -> None:
