@@ -19,8 +19,11 @@ class ProjectBusy(UsageError):
     """Another run of the project is in progress."""
 
 
-def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy."""
+def acquire_lock(
+    view: ProjectView, *, waits: bool, console: Console, option: str = "--wait"
+) -> ProjectLock:
+    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy; `option` is the one
+    that would have waited."""
     root = view.project.root
     lock = ProjectLock(root)
     is_inside = os.environ.get(INSIDE_VARIABLE) == root
@@ -31,7 +34,7 @@ def acquire_lock(view: ProjectView, *, waits: bool, console: Console) -> Project
     if holder is None:
         console.problems(lock.new_warnings())
         return lock
-    hint = "wait for it with --wait"
+    hint = f"wait for it with {option}"
     if is_inside:
         hint = "a tool of that run started this command: name all tools in one orch run instead"
     raise ProjectBusy(Problem(code="locked", message=holder.sentence, hint=hint))
@@ -48,7 +51,9 @@ def acquire_lock_or_skip(
     """The lock, or None with `when_busy` "skip" if another run holds it. "wait" waits; else raises
     ProjectBusy."""
     try:
-        return acquire_lock(view, waits=when_busy == "wait", console=console)
+        return acquire_lock(
+            view, waits=when_busy == "wait", console=console, option="--if-busy wait"
+        )
     except ProjectBusy as busy:
         if when_busy != "skip":
             raise

@@ -73,7 +73,8 @@ def command(
         for module in view.registry.order
         if module in chosen
     ]
-    problems = (*view.errors, *view.warnings)
+    damaged = left.warn_damaged(row.tool.module for row in rows)
+    problems = (*view.errors, *view.warnings, *damaged)
     is_all_fresh = all(row.freshness.is_fresh for row in rows)
     console = context.console
     if as_json:

@@ -269,12 +269,7 @@ def event_document(
 def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[str, object] | None:
     match event:
         case RunStarted(run=run, targets=targets, tools=tools):
-            return {
-                "event": "run_started",
-                "run": run,
-                "targets": list(targets),
-                "tools": [names[module] for module in tools],
-            }
+            return _run_started_document(run, targets, [names[module] for module in tools])
         case ToolStarted(module=module, worker=worker):
             return {"event": "tool_started", "name": names[module], "worker": worker}
         case ToolOutput(module=module, stream=stream, text=text):
@@ -304,7 +299,7 @@ def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
     names = list(plan_names.values())
     counts = {"fresh": len(names)} if names else {}
     documents: list[dict[str, object]] = [
-        {"event": "run_started", "run": None, "targets": list(plan.targets), "tools": names},
+        _run_started_document(None, plan.targets, names),
         *(
             _finished_document(ToolFinished(module=tool.module, status="fresh"), plan_names)
             for tool in plan.fresh
@@ -318,29 +313,20 @@ def refused_run_documents(
     targets: Sequence[str], problems: Sequence[Problem], exit_code: int
 ) -> list[dict[str, object]]:
     """The objects of a run that was refused, with the problems among those of its end."""
-    end = _run_finished_document("failed", exit_code, {}, 0.0)
     errors = [problem_json(problem) for problem in problems]
-    return [
-        {
-            "event": "run_started",
-            "run": None,
-            "targets": list(targets),
-            "tools": [],
-            "time": _now(),
-        },
-        {**end, "run": None, "errors": errors, "time": _now()},
-    ]
+    return _not_started_documents(targets, "failed", exit_code, {"errors": errors})
 
 
 def skipped_run_documents(targets: Sequence[str], reason: str) -> list[dict[str, object]]:
     """The objects of a run that was skipped because another one is in progress."""
-    start: dict[str, object] = {
-        "event": "run_started",
-        "run": None,
-        "targets": list(targets),
-        "tools": [],
-    }
-    end = _run_finished_document("skipped", ExitCode.OK, {}, 0.0) | {"run": None, "reason": reason}
+    return _not_started_documents(targets, "skipped", ExitCode.OK, {"reason": reason})
+
+
+def _not_started_documents(
+    targets: Sequence[str], status: str, exit_code: int, more: Mapping[str, object]
+) -> list[dict[str, object]]:
+    start = _run_started_document(None, targets, [])
+    end = _run_finished_document(status, exit_code, {}, 0.0) | {"run": None, **more}
     return [one | {"time": _now()} for one in (start, end)]
 
 
@@ -367,6 +353,18 @@ def _second_text(second: int) -> str:
 
 def _now() -> str:
     return utc_text(time.time())
+
+
+def _run_started_document(
+    run: str | None, targets: Sequence[str], tools: Sequence[str]
+) -> dict[str, object]:
+    return {
+        "event": "run_started",
+        "version": 1,
+        "run": run,
+        "targets": list(targets),
+        "tools": list(tools),
+    }
 
 
 def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:

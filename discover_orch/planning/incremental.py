@@ -5,7 +5,7 @@ Reads what is remembered of the tools, and their files. Writes only what `accept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
+from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, keep_steps, step_versions
@@ -211,6 +212,21 @@ class RemainingWork:
             )
             for step in plan.steps
             if (result := self.results.get(step.tool.module)) is None or result.success is None
+        ]
+
+    def warn_damaged(self, modules: Iterable[str]) -> list[Problem]:
+        """A warning that names the tools whose memory cannot be read, so that they seem never to have run."""
+        unknown = [module for module in modules if module not in self.results]
+        names = [self._registry.display(one) for one in self._memory.find_damaged(unknown)]
+        if not names:
+            return []
+        return [
+            Problem(
+                code="damaged-memory",
+                message=f"what is remembered of {listed(names)} cannot be read",
+                hint="orch run --changed runs what nothing is remembered of; you can delete .orch",
+                severity="warning",
+            )
         ]
 
     def accept(self, plan: Plan) -> bool:

@@ -131,6 +131,10 @@ class Memory:
         known = read_sealed(self._path(old.module), _TOOL, ToolResult)
         return rename_result(known or ToolResult(module=module), module, old.path, path)
 
+    def find_damaged(self, modules: Iterable[str]) -> list[str]:
+        """Those of these modules without a result that have a file all the same: it cannot be read."""
+        return [module for module in modules if os.path.lexists(self._path(module))]
+
     def settle_moves(self) -> None:
         """Writes what is remembered of tools that were moved under their new names."""
         moved = self._registry.moved

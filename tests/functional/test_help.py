@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import discover_orch
-from discover_orch.cli.help_command import TOPICS
+from discover_orch.cli.help_command import TOPICS, topic_text
 from tests.conftest import Orch, Project
 
 PIPELINE = {
@@ -49,10 +49,10 @@ def test_help_explains_topics_and_commands(project: Project, orch: Orch) -> None
         ("exit-codes", "130"),
     ):
         assert f"  {topic}  " in listed.out
-        text = TOPICS[topic][1]()
+        text = topic_text(topic)
         assert word in text
         assert max(map(len, text.splitlines())) <= 80
-    assert orch("help", "targets").out == TOPICS["targets"][1]()
+    assert orch("help", "targets").out == topic_text("targets")
     assert orch("help", "history").out == orch("history", "--help").out
     wrong = orch("help", "target")
     assert wrong.code == 2
@@ -66,7 +66,7 @@ def test_a_topic_fits_a_narrow_screen_and_loses_no_word(
     project({})
     narrow = orch("help", topic, env={"COLUMNS": "60"}).out
     assert max(map(len, narrow.splitlines())) <= 60
-    assert narrow.split() == TOPICS[topic][1]().split()
+    assert narrow.split() == topic_text(topic).split()
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

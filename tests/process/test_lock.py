@@ -32,7 +32,7 @@ def test_a_second_run_is_refused_and_says_who_holds_the_project(
         answer = orch("run")
         assert answer.code == 2
         assert f"another run is in progress (pid {first.pid}, since " in answer.err
-        assert "wait for it with --wait" in answer.err
+        assert "wait for it with --if-busy wait" in answer.err
         assert answer.out == ""
         document = orch("run", "--json").events[-1]
         assert (document["event"], document["exit_code"]) == ("run_finished", 2)
