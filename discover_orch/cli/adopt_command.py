@@ -58,38 +58,29 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
     elif not check:
         for change in adoption.changes:
             context.console.out(_diff_text(change, context.console.out_style))
-    if adoption.changes and not check:
-        context.console.out("\n")
-    context.console.out(_summary(adoption, old))
+    gap = "\n" if adoption.changes and not check else ""
+    context.console.out(gap + _summary(adoption, old))
     context.console.problems(problems)
     if write:
         context.console.out("\nnext: orch list, orch run --dry-run\n")
     elif adoption.changes:
-        context.console.out(
-            f"\nwrite this with: orch adopt {shlex.quote(one_line(file))}{' --import' * is_imported} --write\n"
-        )
+        words = shlex.quote(one_line(file)) + " --import" * is_imported
+        context.console.out(f"\nwrite this with: orch adopt {words} --write\n")
     else:
         context.console.out("\nnothing to write\n")
     return ExitCode.DISCOVERY if problems else ExitCode.OK
 
 
 def _diff_text(change: FileChange, style: Style) -> str:
-    before = "" if change.old is None else change.old.decode("utf-8", "replace")
-    after = change.new.decode("utf-8", "replace")
+    before = [] if change.old is None else change.old.decode("utf-8", "replace").splitlines()
+    after = change.new.decode("utf-8", "replace").splitlines()
     name = one_line(change.path)
-    lines = difflib.unified_diff(
-        before.splitlines(),
-        after.splitlines(),
-        "/dev/null" if change.is_new else name,
-        name,
-        lineterm="",
-    )
+    old_name = "/dev/null" if change.is_new else name
     colours = {"+": "green", "-": "red", "@": "cyan"}
     shown = []
-    for line in lines:
-        text = clean(line)
-        colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1], "")
-        shown.append(style.paint(text, colour) if colour else text)
+    for line in difflib.unified_diff(before, after, old_name, name, lineterm=""):
+        colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1])
+        shown.append(style.paint(clean(line), colour) if colour else clean(line))
     return "\n".join(shown) + "\n"
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -18,20 +18,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import SHARED_FILE, find_root
-from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.conventions import CONF_FILE, OWN_OPTIONS
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, plan_targets
-from discover_orch.scaffold.files import FileChange, read_file, write_changes
+from discover_orch.scaffold.files import FileChange, is_searched, read_file, write_changes
 from discover_orch.scaffold.module_text import CannotTag, add_tags
-from discover_orch.scaffold.orchestrator import Orchestrator, adopt_problem, search_folders
-from discover_orch.scaffold.stage_lists import StageLists, divide, find_after
+from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
+from discover_orch.scaffold.stage_lists import divide, find_after
 from discover_orch.scaffold.toml_text import CannotEdit, append_table, toml_table
 from discover_orch.source.facts import ModuleFacts
 from discover_orch.source.read_module import read_module
 
-_SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
 #: Names by which `run()` may take the connection, beside `conn`.
 _CONNECTIONS = frozenset({"connection", "con", "db", "database", "cnx"})
 
@@ -51,50 +49,16 @@ class FoundTool(Struct, frozen=True, kw_only=True):
 class Adoption(Struct, frozen=True, kw_only=True):
     """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`)."""
 
-    changes: tuple[FileChange, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-    lists: tuple[tuple[str, str, tuple[str, ...], Location], ...] = ()  # name, target, modules
-    tools: tuple[FoundTool, ...] = ()
+    changes: tuple[FileChange, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    lists: tuple[tuple[str, str, tuple[str, ...], Location], ...]  # name, target, modules
+    tools: tuple[FoundTool, ...]
 
 
 def build_adoption(root: str, old: Orchestrator) -> Adoption:
     """The changes for the project at `root`. Raises ProjectError for a file that cannot be read."""
-    problems = list(old.problems)
-    tools = list(_find_tools(root, old, problems))
-    paths = {tool.name: tool.module for tool in tools}
-    lists = {one.name: tuple(name for name in one.tools if name in paths) for one in old.lists}
-    lists = {name: members for name, members in lists.items() if members}
-    words = {tool.name: _find_word(tool, tools) for tool in tools}
-    divided = divide(lists, words)
-    notes = [*_describe(divided), *_describe_orders(divided, lists)]
-    after: dict[str, str] = {}
-    for members in divided.stages.values():
-        found = find_after(members, paths)
-        after |= {tool: words[before] for tool, before in found.items()}
-    tagged = [_tag(root, tool, divided, after, tools, problems) for tool in tools]
-    bases = list(dict.fromkeys(os.path.normpath(tool.base) for tool in tools))
-    conf = _conf(root, old, tools, problems, notes)
-    home = os.path.dirname(old.path) or "."
-    if old.connection is not None and home not in bases:
-        bases.append(home)
-    changes = (*tagged, _config(root, divided, tools, bases, problems), conf)
-    places = {one.name: one.place for one in old.lists}
-    return Adoption(
-        changes=tuple(one for one in changes if one is not None),
-        problems=tuple(problems),
-        notes=tuple(notes),
-        lists=tuple(
-            (
-                name,
-                divided.renamed.get(name, name),
-                tuple(paths[one] for one in members),
-                places[name],
-            )
-            for name, members in lists.items()
-        ),
-        tools=tuple(tools),
-    )
+    return _Adopter(root, old).build()
 
 
 def check_adoption(root: str, adoption: Adoption) -> Adoption:
@@ -110,15 +74,21 @@ def check_adoption(root: str, adoption: Adoption) -> Adoption:
     for tool in adoption.tools:
         if view.registry.names.find(tool.name) != (tool.module,):
             message = f"the name {tool.name} would mean more than the tool {tool.module}"
-            found.append(adopt_problem(tool.place, message, "rename one of the tools"))
+            found.append(_warning(tool.place, message, "rename one of the tools"))
     for name, target, modules, place in adoption.lists:
         selected = _select(view, target)
         if selected != modules:
             shown = ", ".join(view.registry.display(one) for one in selected) or "nothing"
             message = f"orch run {target} would run {shown}, which is not the list {name}"
             hint = "arrange the tools with AFTER, or rename the list"
-            found.append(adopt_problem(place, message, hint))
-    notes = (*adoption.notes, *_describe_flags(view.registry))
+            found.append(_warning(place, message, hint))
+    params = [one for tool in view.registry.tools.values() for one in tool.params]
+    flags = sorted({f"-p {one.name}=" if one.name in OWN_OPTIONS else one.flag for one in params})
+    note = (
+        f"the parameters of run() are the flags of orch run now: {', '.join(flags)}. "
+        "Compare their types and defaults with the old ones: orch run --help"
+    )
+    notes = (*adoption.notes, note) if flags else adoption.notes
     return replace(adoption, problems=(*adoption.problems, *found), notes=notes)
 
 
@@ -133,248 +103,277 @@ def _select(view: ProjectView, target: str) -> tuple[str, ...]:
 @contextmanager
 def _copy_of_source(root: str) -> Iterator[str]:
     """A folder with the Python and TOML files of the project."""
-
-    def find_others(folder: str, names: list[str]) -> list[str]:
-        return [
-            name
-            for name in names
-            if name in _SKIPPED
-            or name.startswith(".")
-            or os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
-            or (
-                not os.path.isdir(os.path.join(folder, name))
-                and not name.endswith((".py", ".toml"))
-            )
-        ]
-
-    with tempfile.TemporaryDirectory(prefix="orch-adopt-") as folder:
-        copy = os.path.join(os.path.realpath(folder), "copy")
-        shutil.copytree(root, copy, ignore=find_others, ignore_dangling_symlinks=True)
+    with tempfile.TemporaryDirectory(prefix="orch-adopt-") as place:
+        copy = os.path.join(os.path.realpath(place), "copy")
+        for folder, inner, files in os.walk(root, followlinks=True):
+            inner[:] = [one for one in inner if is_searched(os.path.join(folder, one))]
+            target = os.path.join(copy, os.path.relpath(folder, root))
+            os.makedirs(target, exist_ok=True)
+            for name in files:
+                source = os.path.join(folder, name)
+                if name.endswith((".py", ".toml")) and os.path.isfile(source):
+                    shutil.copy(source, target)
         yield copy
 
 
-# The tools.
+class _Adopter:
+    """Builds an `Adoption`: each step adds what it cannot express to `problems`, and what to know to `notes`."""
 
+    def __init__(self, root: str, old: Orchestrator) -> None:
+        self._root = root
+        self._old = old
+        self._problems: list[Problem] = []
+        self._notes: list[str] = []
+        self._tools = {tool.name: tool for tool in self._find_tools()}
 
-def _find_tools(root: str, old: Orchestrator, problems: list[Problem]) -> Iterator[FoundTool]:
-    """The tools whose modules are there and have `run()`. What is wrong with the others is added to `problems`."""
-    bases = search_folders(old.path)
-    for tool in old.tools:
-        place = _find_module(root, bases, tool.module)
-        if place is None:
-            message = f"the module of {tool.name} was not found: {tool.module}"
-            hint = f"correct the entry or remove it (looked in {', '.join(bases)})"
-            problems.append(adopt_problem(tool.place, message, hint))
-            continue
-        base, path = place
-        facts = read_module(read_file(root, path) or b"", module=tool.module, path=path)
-        if not isinstance(facts, ModuleFacts):
-            problems.append(replace(facts.problem, hint="fix the file", severity="warning"))
-            continue
-        called = tool.function or "run"
-        if facts.run is None or called != "run":
-            message = f"{tool.name} was called as {called}(), and orch calls run()"
-            message = message if facts.run else f"{tool.name} has no run()"
-            hint = "define run() at the top level of the module"
-            hint += "" if called == "run" else f", for example with the line: run = {called}"
-            problems.append(adopt_problem(Location(path=path), message, hint))
-        if facts.run is not None:
-            yield FoundTool(
-                name=tool.name,
-                module=tool.module,
-                path=path,
-                base=base,
-                place=tool.place,
-                facts=facts,
+    def build(self) -> Adoption:
+        found = dict(self._find_lists())
+        paths = {name: tool.module for name, tool in self._tools.items()}
+        lists = {name: members for name, (members, _) in found.items()}
+        words = {
+            name: name if self._is_alone(tool) else tool.module
+            for name, tool in self._tools.items()
+        }
+        divided = divide(lists, words)
+        if divided.added and len(divided.stages) > 1:
+            tools = ", ".join(divided.stages[divided.added])
+            self._notes.append(
+                f'in no list that became a stage, so they are in the new stage "{divided.added}": {tools}'
             )
-
-
-def _find_module(root: str, bases: Sequence[str], module: str) -> tuple[str, str] | None:
-    """(the folder on `sys.path`, the file), both relative to the root."""
-    parts = module.split(".")
-    if not all(part.isidentifier() for part in parts):
-        return None
-    for base in bases:
-        for ending in (".py", "/__init__.py"):
-            path = os.path.normpath(os.path.join(base, *parts)) + ending
-            if os.path.isfile(os.path.join(root, path)):
-                return base, path.replace(os.sep, "/")
-    return None
-
-
-def _find_word(tool: FoundTool, tools: Sequence[FoundTool]) -> str:
-    """What names this tool alone: its name, or its module where that ends in the name of another one."""
-    others = (one for one in tools if one is not tool)
-    is_alone = not any(f".{one.module}".endswith(f".{tool.name}") for one in others)
-    return tool.name if is_alone else tool.module
-
-
-# The tags.
-
-
-def _tag(
-    root: str,
-    tool: FoundTool,
-    divided: StageLists,
-    after: Mapping[str, str],
-    tools: Sequence[FoundTool],
-    problems: list[Problem],
-) -> FileChange | None:
-    facts = tool.facts
-    has = {
-        "STAGE": facts.stage and (facts.stage.line, facts.stage.words),
-        "AFTER": facts.after and (facts.after.line, facts.after.words),
-        "ORCH": facts.orch and (facts.orch.line, facts.orch.values),
-    }
-    wanted: dict[str, object] = {"STAGE": (divided.stage_of(tool.name),)}
-    if tool.name in after:
-        wanted["AFTER"] = (after[tool.name],)
-    if [one for one in tools if f".{one.module}".endswith(f".{tool.name}")] != [tool]:
-        wanted["ORCH"] = {"name": tool.name}
-    tags = {}
-    for name, value in wanted.items():
-        text = json.dumps(value[0] if isinstance(value, tuple) else value, ensure_ascii=False)
-        match has[name]:
-            case None:
-                tags[name] = text
-            case (line, said) if said != value:
-                place = Location(path=tool.path, line=line)
-                message = f"the module has another {name} than {name} = {text}"
-                hint = "change the line, or rename the constant"
-                problems.append(adopt_problem(place, message, hint))
-    data = read_file(root, tool.path) or b""
-    try:
-        new = add_tags(data, tags)
-    except CannotTag as error:
-        place = Location(path=tool.path)
-        problems.append(adopt_problem(place, str(error), "add the tags by hand"))
-        return None
-    return FileChange(path=tool.path, old=data, new=new) if new != data else None
-
-
-# Settings.
-
-
-def _config(
-    root: str,
-    divided: StageLists,
-    tools: Sequence[FoundTool],
-    bases: Sequence[str],
-    problems: list[Problem],
-) -> FileChange | None:
-    tops = {tool.path.split("/")[0] if "/" in tool.path else "." for tool in tools}
-    packages = ["."] if "." in tops else sorted(tops)
-    table: dict[str, object] = {
-        "packages": None if packages == ["src"] else packages,
-        "pythonpath": None if bases in ([], ["."]) else list(bases),
-        "stages": list(divided.stages),
-        "groups": {name: list(words) for name, words in divided.groups.items()},
-    }
-    text = toml_table("tool.orch", table).replace("\n", " ").strip()
-    if find_root(root, root)[1] is not None:
-        project = read_project(root, root, {}).project
-        groups = {name: list(words) for name, words in project.groups.items()}
-        if (list(project.stages), groups) != (table["stages"], table["groups"]):
-            place = Location(path=project.config or SHARED_FILE)
-            message = "the project already has orch settings"
-            problems.append(adopt_problem(place, message, f"set there: {text}"))
-        return None
-    old = read_file(root, SHARED_FILE)
-    try:
-        new = append_table((old or b"").decode(), "tool.orch", table)
-    except (CannotEdit, ValueError) as error:
-        message = f"[tool.orch] cannot be added: {error}"
-        problems.append(
-            adopt_problem(Location(path=SHARED_FILE), message, f"write it by hand: {text}")
+        for name, new in divided.renamed.items():
+            self._notes.append(
+                f"the list {name} is the group {new}: orch run {name} always means all stages in order"
+            )
+        targets = {name: divided.renamed.get(name, name) for name in lists}
+        everything = [tool for members in divided.stages.values() for tool in members]
+        for name, members in lists.items():
+            self._compare_order(name, targets[name], members, everything)
+        after = {
+            tool: words[before]
+            for members in divided.stages.values()
+            for tool, before in find_after(members, paths).items()
+        }
+        changes = [
+            self._tag(tool, divided.stage_of(tool.name), after.get(tool.name, ""))
+            for tool in self._tools.values()
+        ]
+        conf = self._conf()
+        changes += [self._config(list(divided.stages), divided.groups), conf]
+        return Adoption(
+            changes=tuple(one for one in changes if one is not None),
+            problems=tuple(self._problems),
+            notes=tuple(self._notes),
+            lists=tuple(
+                (name, targets[name], tuple(paths[one] for one in members), place)
+                for name, (members, place) in found.items()
+            ),
+            tools=tuple(self._tools.values()),
         )
-        return None
-    return FileChange(path=SHARED_FILE, old=old, new=new.encode())
 
+    def _warn(self, place: Location, message: str, hint: str = "") -> None:
+        self._problems.append(_warning(place, message, hint))
 
-def _conf(
-    root: str,
-    old: Orchestrator,
-    tools: Sequence[FoundTool],
-    problems: list[Problem],
-    notes: list[str],
-) -> FileChange | None:
-    """`orchconf.py`, or its end where it exists: it imports the connection from the old file, which so stays."""
-    before = read_file(root, CONF_FILE)
-    if before is not None and b"get_connection" in before:
-        return None
-    connection = old.connection
-    if connection is None:
-        notes.append(
-            f"{old.path} has no get_connection() at its top level: conn connects to the database setting"
-        )
-        return None
-    place = Location(path=old.path, line=connection.line)
-    module = os.path.basename(old.path).removesuffix(".py")
-    if not module.isidentifier():
-        message = f"{CONF_FILE} cannot import get_connection() from a file of this name"
-        problems.append(adopt_problem(place, message, "rename the file, such as run_pipeline.py"))
-        return None
-    if connection.needs:
-        message = f"get_connection() requires the argument {connection.needs}"
-        problems.append(adopt_problem(place, message, "give the argument a default"))
-    if old.starts is not None:
-        message = f"{CONF_FILE} imports this file for get_connection(), and so runs this line too"
-        hint = 'put it under if __name__ == "__main__":, or move get_connection() to another file'
-        problems.append(adopt_problem(Location(path=old.path, line=old.starts), message, hint))
-    notes.append(f"conn comes from get_connection() of {old.path}, so that file stays")
-    aliases = {
-        one.name
-        for tool in tools
-        for one in (tool.facts.run.arguments if tool.facts.run else ())
-        if one.name in _CONNECTIONS and one.default_source is None
-    }
-    text = f"from {module} import get_connection\n"
-    if connection.is_context:
-        text = (
-            f"from {module} import get_connection as open_connection\n\n\n"
-            "def get_connection():\n    with open_connection() as conn:\n        yield conn\n"
-        )
-    if aliases:
-        text = "from discover_orch import resource\n" + text
-    for name in sorted(aliases):
-        text += f"\n\n@resource\ndef {name}(conn):\n    return conn\n"
-    if before is None:
-        new = f'"""The database connection of the tools."""\n\n{text}'.encode()
-        return FileChange(path=CONF_FILE, old=None, new=new)
-    return FileChange(
-        path=CONF_FILE, old=before, new=before.rstrip(b"\n") + b"\n\n\n" + text.encode()
-    )
+    def _find_tools(self) -> Iterator[FoundTool]:
+        """The tools whose modules are there and have `run()`."""
+        seen: dict[str, str] = {}
+        bases = search_folders(self._old.path)
+        for name, value, entry in self._old.tools:
+            text = ":".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            module, _, function = text.partition(":")
+            if module.endswith(".py"):
+                module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+            first = seen.setdefault(module, name)
+            if first != name:
+                hint = f'a module is one tool: use {first}, or a group {name} = ["{first}"]'
+                self._warn(entry, f"{name} is the same module as {first}: {module}", hint)
+                continue
+            base, path = self._find_module(bases, module)
+            if not path:
+                hint = f"correct the entry or remove it (looked in {', '.join(bases)})"
+                self._warn(entry, f"the module of {name} was not found: {module}", hint)
+                continue
+            data = read_file(self._root, path) or b""
+            facts = read_module(data, module=module, path=path)
+            if not isinstance(facts, ModuleFacts):
+                broken = replace(facts.problem, hint="fix the file", severity="warning")
+                self._problems.append(broken)
+                continue
+            if facts.run is None or function not in ("", "run"):
+                message = f"{name} was called as {function}(), and orch calls run()"
+                hint = "define run() at the top level of the module"
+                if function not in ("", "run"):
+                    hint += f", for example with the line: run = {function}"
+                message = message if facts.run else f"{name} has no run()"
+                self._warn(Location(path=path), message, hint)
+            if facts.run is not None:
+                yield FoundTool(
+                    name=name, module=module, path=path, base=base, place=entry, facts=facts
+                )
 
+    def _find_module(self, bases: Collection[str], module: str) -> tuple[str, str]:
+        """(the folder on `sys.path`, the file), both relative to the root; empty if there is none."""
+        parts = module.split(".")
+        for base in bases if all(map(str.isidentifier, parts)) else ():
+            for ending in (".py", "/__init__.py"):
+                path = os.path.normpath(os.path.join(base, *parts)) + ending
+                if os.path.isfile(os.path.join(self._root, path)):
+                    return base, path.replace(os.sep, "/")
+        return "", ""
 
-# Notes.
+    def _find_lists(self) -> Iterator[tuple[str, tuple[tuple[str, ...], Location]]]:
+        """The tools of each list that were found."""
+        known = {name for name, _, _ in self._old.tools}
+        if not self._old.lists:
+            hint = 'orch adopt reads STAGES = {"ingest": ["parse"]} at the top level'
+            message = "no STAGES was found, so all tools are in one stage"
+            self._warn(Location(path=self._old.path), message, hint)
+        for name, value, place in self._old.lists:
+            members = (
+                [str(one) for one in value]
+                if isinstance(value, list | tuple | dict | set)
+                else [str(value)]
+            )
+            for one in dict.fromkeys(members):
+                if one not in known:
+                    self._warn(place, f"in the list {name}: {one} is not in TOOL_MAP")
+                elif members.count(one) > 1:
+                    hint = "orch runs a tool once in a run"
+                    self._warn(place, f"the list {name} runs {one} twice", hint)
+            if known.isdisjoint(members):
+                self._warn(place, f"the list {name} has no tools")
+            found = tuple(one for one in dict.fromkeys(members) if one in self._tools)
+            if found:
+                yield name, (found, place)
 
+    def _is_alone(self, tool: FoundTool) -> bool:
+        """Whether its name names no other tool; the name is then also the end of no other module."""
+        others = (one for one in self._tools.values() if one is not tool)
+        return not any(f".{one.module}".endswith(f".{tool.name}") for one in others)
 
-def _describe(divided: StageLists) -> Iterator[str]:
-    if divided.added and len(divided.stages) > 1:
-        tools = ", ".join(divided.stages[divided.added])
-        yield f'in no list that became a stage, so they are in the new stage "{divided.added}": {tools}'
-    for name, new in divided.renamed.items():
-        yield f"the list {name} is the group {new}: orch run {name} always means all stages in order"
-
-
-def _describe_orders(divided: StageLists, lists: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """What differs where lists disagree on the order of two tools."""
-    everything = [tool for members in divided.stages.values() for tool in members]
-    for name, members in lists.items():
+    def _compare_order(
+        self, name: str, target: str, members: tuple[str, ...], everything: list[str]
+    ) -> None:
+        """Notes what differs where a list disagrees with the stages on the order of two tools."""
         for first, second in pairwise(members):
             if everything.index(first) > everything.index(second):
-                yield (
+                self._notes.append(
                     f"the list {name} runs {first} before {second}, and orch run runs {second} before "
-                    f"{first}: orch run {divided.renamed.get(name, name)} keeps the order of the list"
+                    f"{first}: orch run {target} keeps the order of the list"
                 )
                 break
 
+    def _tag(self, tool: FoundTool, stage: str, after: str) -> FileChange | None:
+        facts = tool.facts
+        has = {
+            "STAGE": facts.stage and (facts.stage.line, facts.stage.words),
+            "AFTER": facts.after and (facts.after.line, facts.after.words),
+            "ORCH": facts.orch and (facts.orch.line, facts.orch.values),
+        }
+        wanted: dict[str, object] = {"STAGE": (stage,)}
+        if after:
+            wanted["AFTER"] = (after,)
+        if not (self._is_alone(tool) and f".{tool.module}".endswith(f".{tool.name}")):
+            wanted["ORCH"] = {"name": tool.name}
+        tags = {}
+        for name, value in wanted.items():
+            text = json.dumps(value[0] if isinstance(value, tuple) else value, ensure_ascii=False)
+            match has[name]:
+                case None:
+                    tags[name] = text
+                case (line, said) if said != value:
+                    message = f"the module has another {name} than {name} = {text}"
+                    hint = "change the line, or rename the constant"
+                    self._warn(Location(path=tool.path, line=line), message, hint)
+        data = read_file(self._root, tool.path) or b""
+        try:
+            new = add_tags(data, tags)
+        except CannotTag as error:
+            self._warn(Location(path=tool.path), str(error), "add the tags by hand")
+            return None
+        return FileChange(path=tool.path, old=data, new=new) if new != data else None
 
-def _describe_flags(registry: Registry) -> Iterator[str]:
-    """Which flags there are now, so that a reader can compare."""
-    flags = sorted({one.flag for tool in registry.tools.values() for one in tool.params})
-    if flags:
-        yield (
-            f"the parameters of run() are the flags of orch run now: {', '.join(flags)}. "
-            "Compare their types and defaults with the old ones: orch run --help"
-        )
+    def _config(
+        self, stages: list[str], groups: Mapping[str, tuple[str, ...]]
+    ) -> FileChange | None:
+        tools = self._tools.values()
+        tops = {tool.path.split("/")[0] if "/" in tool.path else "." for tool in tools}
+        packages = ["."] if "." in tops else sorted(tops)
+        bases = list(dict.fromkeys(os.path.normpath(tool.base) for tool in tools))
+        home = os.path.dirname(self._old.path) or "."
+        if self._old.connection is not None and home not in bases:
+            bases.append(home)
+        table: dict[str, object] = {
+            "packages": None if packages == ["src"] else packages,
+            "pythonpath": None if bases in ([], ["."]) else bases,
+            "stages": stages,
+            "groups": groups,
+        }
+        text = toml_table("tool.orch", table).replace("\n", " ").strip()
+        if find_root(self._root, self._root)[1] is not None:
+            project = read_project(self._root, self._root, {}).project
+            if (list(project.stages), dict(project.groups)) != (stages, groups):
+                place = Location(path=project.config or SHARED_FILE)
+                self._warn(place, "the project already has orch settings", f"set there: {text}")
+            return None
+        old = read_file(self._root, SHARED_FILE)
+        try:
+            new = append_table((old or b"").decode(), "tool.orch", table)
+        except (CannotEdit, ValueError) as error:
+            message = f"[tool.orch] cannot be added: {error}"
+            self._warn(Location(path=SHARED_FILE), message, f"write it by hand: {text}")
+            return None
+        return FileChange(path=SHARED_FILE, old=old, new=new.encode())
+
+    def _conf(self) -> FileChange | None:
+        """`orchconf.py`, or its end where it exists: it imports the connection from the old file, which so stays."""
+        old, before = self._old, read_file(self._root, CONF_FILE)
+        if before is not None and b"get_connection" in before:
+            return None
+        if old.connection is None:
+            self._notes.append(
+                f"{old.path} has no get_connection() at its top level: conn connects to the database setting"
+            )
+            return None
+        place = Location(path=old.path, line=old.connection)
+        module = os.path.basename(old.path).removesuffix(".py")
+        if not module.isidentifier():
+            message = f"{CONF_FILE} cannot import get_connection() from a file of this name"
+            self._warn(place, message, "rename the file, such as run_pipeline.py")
+            return None
+        if old.needs:
+            message = f"get_connection() requires the argument {old.needs}"
+            self._warn(place, message, "give the argument a default")
+        if old.starts is not None:
+            message = (
+                f"{CONF_FILE} imports this file for get_connection(), and so runs this line too"
+            )
+            hint = (
+                'put it under if __name__ == "__main__":, or move get_connection() to another file'
+            )
+            self._warn(Location(path=old.path, line=old.starts), message, hint)
+        self._notes.append(f"conn comes from get_connection() of {old.path}, so that file stays")
+        text = f"from {module} import get_connection\n"
+        if old.is_context:
+            text = (
+                f"from {module} import get_connection as open_connection\n\n\n"
+                "def get_connection():\n    with open_connection() as conn:\n        yield conn\n"
+            )
+        taken = {
+            one.name
+            for tool in self._tools.values()
+            for one in (tool.facts.run.arguments if tool.facts.run else ())
+            if one.default_source is None
+        }
+        aliases = sorted(taken & _CONNECTIONS)
+        if aliases:
+            text = "from discover_orch import resource\n" + text
+        for name in aliases:
+            text += f"\n\n@resource\ndef {name}(conn):\n    return conn\n"
+        start = b'"""The database connection of the tools."""\n\n'
+        if before is not None:
+            start = before.rstrip(b"\n") + b"\n\n\n"
+        return FileChange(path=CONF_FILE, old=before, new=start + text.encode())
+
+
+def _warning(place: Location, message: str, hint: str = "") -> Problem:
+    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import shutil
 from collections.abc import Sequence
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import SKIPPED_FOLDERS
 from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.state.store import UNFINISHED
 
 
 class FileChange(Struct, frozen=True, kw_only=True):
@@ -35,6 +37,13 @@ def read_file(root: str, path: str) -> bytes | None:
         raise _cannot("read", path, error) from None
 
 
+def is_searched(folder: str) -> bool:
+    """Whether it may hold code of the project: it is neither hidden nor a virtual environment or made by a build."""
+    name = os.path.basename(folder)
+    is_skipped = name.startswith(".") or name in SKIPPED_FOLDERS
+    return not is_skipped and not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+
+
 def write_changes(root: str, changes: Sequence[FileChange]) -> None:
     """Writes every change. Where one cannot be written, those before it are undone and ProjectError is raised."""
     done: list[FileChange] = []
@@ -53,11 +62,10 @@ def write_changes(root: str, changes: Sequence[FileChange]) -> None:
             folders += _make_folders(root, os.path.dirname(change.path))
             done.append(change)
             _write(os.path.join(root, change.path), change.new)
-    except OSError as error:
+    except BaseException as error:
         _undo(root, done, folders)
-        raise _cannot("write", done[-1].path if done else changes[0].path, error) from None
-    except BaseException:
-        _undo(root, done, folders)
+        if isinstance(error, OSError):
+            raise _cannot("write", (done or changes[:1])[-1].path, error) from None
         raise
 
 
@@ -73,17 +81,12 @@ def _make_folders(root: str, folder: str) -> list[str]:
 def _write(path: str, data: bytes) -> None:
     """The file has its old content until the new one is complete. Links and permissions stay."""
     path = os.path.realpath(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".orch-")
+    temporary = f"{path}.{os.getpid()}{UNFINISHED}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
-        try:
-            mode = os.stat(path).st_mode & 0o7777
-        except FileNotFoundError:
-            mask = os.umask(0)
-            os.umask(mask)
-            mode = 0o666 & ~mask
-        os.chmod(temporary, mode)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

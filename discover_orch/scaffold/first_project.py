@@ -6,9 +6,9 @@ import os
 import tomllib
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
+from discover_orch.model.conventions import is_skipped_file
 from discover_orch.model.errors import Location, Problem, ProjectError
-from discover_orch.scaffold.files import FileChange, read_file
+from discover_orch.scaffold.files import FileChange, is_searched, read_file
 from discover_orch.scaffold.toml_text import CannotEdit, append_table
 
 _STAGES = ("ingest", "report")
@@ -131,7 +131,9 @@ def build_first_project(
 
     Raises ProjectError if the settings cannot be added to the pyproject.toml that exists."""
     stages = [stage.name for stage in registry.stages] or ([] if code else list(_STAGES))
-    found = [_configuration(root, stages, None if packages == ["src"] else packages)]
+    has_tests = not code or os.path.isdir(os.path.join(root, "tests"))
+    packages_key = None if packages == ["src"] else packages
+    found = [_configuration(root, stages, packages_key, has_tests=has_tests)]
     for path, text in ({} if code else _FILES).items():
         if read_file(root, path) is None:
             found.append(FileChange(path=path, old=None, new=text.encode()))
@@ -145,9 +147,9 @@ def find_code(root: str) -> list[str]:
     for entry in sorted(os.scandir(root), key=lambda one: one.name):
         if entry.is_file() and _is_code(entry.name) and entry.name != "setup.py":
             return ["."]
-        if entry.is_dir() and _is_searched(entry.path) and entry.name not in _NO_CODE:
+        if entry.is_dir() and is_searched(entry.path) and entry.name not in _NO_CODE:
             for folder, inner, files in os.walk(entry.path):
-                inner[:] = [one for one in inner if _is_searched(os.path.join(folder, one))]
+                inner[:] = [one for one in inner if is_searched(os.path.join(folder, one))]
                 if any(map(_is_code, files)):
                     folders.append(entry.name)
                     break
@@ -158,13 +160,9 @@ def _is_code(name: str) -> bool:
     return name.endswith(".py") and not is_skipped_file(name)
 
 
-def _is_searched(folder: str) -> bool:
-    name = os.path.basename(folder)
-    is_hidden = name.startswith(".") or name in SKIPPED_FOLDERS
-    return not is_hidden and not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
-
-
-def _configuration(root: str, stages: list[str], packages: list[str] | None) -> FileChange:
+def _configuration(
+    root: str, stages: list[str], packages: list[str] | None, *, has_tests: bool
+) -> FileChange:
     old = read_file(root, _CONFIG)
     table: dict[str, object] = {"packages": packages, "stages": stages}
     if _has_src_layout(root):
@@ -172,7 +170,7 @@ def _configuration(root: str, stages: list[str], packages: list[str] | None) -> 
     try:
         text = "" if old is None else old.decode("utf-8")
         new = append_table(text, "tool.orch", table)
-        if old is None:
+        if old is None and has_tests:
             new = append_table(new, "tool.pytest.ini_options", {"testpaths": ["tests"]})
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, CannotEdit) as error:
         raise ProjectError(

@@ -1,4 +1,4 @@
-"""What a hand-written orchestrator says: the tools of its `TOOL_MAP` and the lists of its `STAGES`.
+"""What a hand-written orchestrator says: its `TOOL_MAP`, its `STAGES`, and where it defines `get_connection`.
 
 Literals are read from its source. Anything else is asked of the file itself, in a child process, and only where the
 user said so (`orch adopt FILE --import`).
@@ -7,17 +7,21 @@ user said so (`orch adopt FILE --import`).
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem, ProjectError
 from discover_orch.scaffold.files import read_file
+from discover_orch.source.facts import ConfFacts
+from discover_orch.source.read_module import read_conf
+from discover_orch.source.resolve import read_exports
 
 #: The name and the value of an entry of a dict, and its place.
 Entry = tuple[str, object, Location]
@@ -30,153 +34,101 @@ _ASK = """
 import importlib.util, json, os, sys, traceback
 path, answer, *folders = sys.argv[1:]
 sys.path[:1], sys.argv[:] = folders, [path]
-out, sys.stdout = os.dup(1), sys.stderr
 os.dup2(2, 1)
+sys.stdout = sys.stderr
 name = os.path.splitext(os.path.basename(path))[0]
 spec = importlib.util.spec_from_file_location(name, path)
 module = sys.modules[name] = importlib.util.module_from_spec(spec)
 
-def tool(one):
-    if isinstance(one, (tuple, list)) and len(one) == 2:
-        return ":".join(map(str, one))
+def plain(one):
+    if hasattr(one, "value"):
+        return one.value
     if callable(one):
         return f"{one.__module__}:{one.__qualname__}"
-    return one if isinstance(one, str) else getattr(one, "__name__", repr(one))
+    return list(one) if hasattr(one, "__iter__") else getattr(one, "__name__", repr(one))
 
-said = {}
 try:
     spec.loader.exec_module(module)
-    for word in ("TOOL_MAP", "STAGES"):
-        value = getattr(module, word, None)
-        pairs = value.items() if hasattr(value, "items") else value or ()
-        said[word] = [
-            (str(getattr(key, "value", key)), tool(one) if word == "TOOL_MAP" else
-             [one] if isinstance(one, str) else [str(getattr(name, "value", name)) for name in one])
-            for key, one in pairs
-        ]
+    values = {name: getattr(module, name, None) or () for name in ("TOOL_MAP", "STAGES")}
+    pairs = {
+        name: [(getattr(key, "value", key), one) for key, one in (value.items() if hasattr(value, "items") else value)]
+        for name, value in values.items()
+    }
+    said = json.dumps(pairs, default=plain)
 except BaseException as error:
     lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == path]
     said = {"error": f"{type(error).__name__}: {error}", "line": lines[-1] if lines else None}
+    said = json.dumps(said)
 with open(answer, "w", encoding="utf-8") as file:
-    json.dump(said, file)
+    file.write(said)
 """
 
 
-class OldTool(Struct, frozen=True, kw_only=True):
-    """An entry of `TOOL_MAP`: its module, which may be a path, and the function that is called there, "" if it is not
-    named. `place` is where the entry is written, as far as that is known."""
-
-    name: str
-    module: str
-    place: Location
-    function: str = ""
-
-
-class OldList(Struct, frozen=True, kw_only=True):
-    """An entry of `STAGES`: the names of its tools in order, and where it is written."""
-
-    name: str
-    tools: tuple[str, ...]
-    place: Location
-
-
-class OldConnection(Struct, frozen=True, kw_only=True):
-    """`get_connection` of the old file. `is_context`: it is a context manager. `needs`: an argument without
-    default."""
-
-    line: int
-    is_context: bool = False
-    needs: str = ""
-
-
 class Orchestrator(Struct, frozen=True, kw_only=True):
-    """`starts` is the line of a call at the top level that begins the work, which an import of the file would do."""
+    """The entries of `TOOL_MAP` and `STAGES` as the file at `path` has them. `connection` is the line of
+    `get_connection`, None if there is none. `is_context`: it is a context manager. `needs`: an argument of it without
+    default. `starts` is the line of a call at the top level that begins the work, which an import of the file would
+    do."""
 
     path: str
-    starts: int | None = None
-    tools: tuple[OldTool, ...] = ()
-    lists: tuple[OldList, ...] = ()
-    connection: OldConnection | None = None
-    problems: tuple[Problem, ...] = ()
+    tools: tuple[Entry, ...]
+    lists: tuple[Entry, ...]
+    connection: int | None
+    is_context: bool
+    needs: str
+    starts: int | None
 
 
 def read_orchestrator(root: str, path: str, *, asks: bool = False) -> Orchestrator:
     """With `asks`, the file is imported in a child process. Raises ProjectError if the text is not Python, or if it
     does not say what `TOOL_MAP` or `STAGES` is."""
+    data = read_file(root, path) or b""
     try:
-        tree = ast.parse(read_file(root, path) or b"")
+        tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         message = f"not valid Python: {getattr(error, 'msg', error)}"
         raise _error(path, line, message, "fix the syntax error") from None
     values = _ask(root, path) if asks else {}
-    problems: list[Problem] = []
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, tuple[Entry, ...]] = {}
     for name in ("TOOL_MAP", "STAGES"):
         changes = [node for node in ast.walk(tree) if _changes(node, name)]
-        node = _find_literal(tree, name) if len(changes) == 1 else None
-        if asks:
-            found[name] = _with_lines(values[name], node, path)
-        elif node is not None:
-            found[name] = _read_literal(node, path)
-        elif name == "TOOL_MAP" or changes:
+        node = _find_literal(tree, changes)
+        if node is None and not asks and (name == "TOOL_MAP" or changes):
             raise _error(
                 path,
                 getattr(changes[0], "lineno", None) if changes else None,
                 f"{name} is not written out in {path} as a dict of strings",
                 f"orch adopt {path} --import runs the file, as an import does, and reads {name}",
             )
+        found[name] = tuple(_with_lines(values.get(name), node, path))
     if not found["TOOL_MAP"]:
         message = (
             "there is no TOOL_MAP, or it is empty: a dict from names of tools to their modules"
         )
         hint = 'orch adopt reads TOOL_MAP = {"parse": "src.pipeline.parse"} at the top level'
         raise _error(path, None, message, hint)
-    lists = found.get("STAGES", [])
-    if not lists:
-        hint = 'orch adopt reads STAGES = {"ingest": ["parse"]} at the top level'
-        message = "no STAGES was found, so all tools are in one stage"
-        problems.append(adopt_problem(Location(path=path), message, hint))
-    tools = tuple(_read_tools(found["TOOL_MAP"], problems))
-    functions = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
+    functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+    opening = functions.get("get_connection")
+    made = read_exports(tree, "").functions.get("get_connection")
+    arguments = () if made is None else made.arguments
+    conf = read_conf(data, path)
     return Orchestrator(
         path=path,
+        tools=found["TOOL_MAP"],
+        lists=found["STAGES"],
+        connection=conf.connection_line if isinstance(conf, ConfFacts) else None,
+        is_context=any(
+            "contextmanager" in ast.unparse(one) for one in getattr(opening, "decorator_list", ())
+        ),
+        needs=next((one.name for one in arguments if one.default_source is None), ""),
         starts=next(_find_starts(tree, functions), None),
-        tools=tools,
-        lists=tuple(_read_lists(lists, {tool.name for tool in tools}, problems)),
-        connection=_find_connection(tree),
-        problems=tuple(problems),
     )
 
 
 def search_folders(path: str) -> list[str]:
     """The folders in which the file at `path` finds modules, relative to the root."""
     return list(dict.fromkeys([os.path.dirname(path) or ".", ".", "src"]))
-
-
-def adopt_problem(place: Location, message: str, hint: str = "") -> Problem:
-    """A warning of `orch adopt`."""
-    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
-
-
-# Literals.
-
-
-def _find_literal(tree: ast.Module, name: str) -> ast.expr | None:
-    """The literal that `name` is assigned at the top level."""
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and name in _targets(statement):
-            try:
-                ast.literal_eval(statement.value or "")
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                return None
-            return statement.value
-    return None
-
-
-def _targets(statement: ast.Assign | ast.AnnAssign) -> list[str]:
-    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-    return [one.id for one in targets if isinstance(one, ast.Name)]
 
 
 def _changes(node: ast.AST, name: str) -> bool:
@@ -198,32 +150,35 @@ def _root_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _read_literal(node: ast.expr, path: str) -> list[Entry]:
-    """The entries of a dict, or of a list of pairs."""
-    try:
-        return _with_lines(list(dict(ast.literal_eval(node)).items()), node, path)
-    except (TypeError, ValueError):
-        return []
+def _find_literal(tree: ast.Module, changes: list[ast.AST]) -> ast.expr | None:
+    """The literal of an assignment at the top level that is the only change of its name."""
+    for statement in tree.body:
+        match statement:
+            case (
+                ast.Assign(targets=[target], value=value)
+                | ast.AnnAssign(target=target, value=ast.expr() as value)
+            ) if changes == [target]:
+                with contextlib.suppress(ValueError, TypeError, MemoryError, RecursionError):
+                    ast.literal_eval(value)
+                    return value
+    return None
 
 
-def _with_lines(
-    pairs: Sequence[tuple[object, object]], node: ast.expr | None, path: str
-) -> list[Entry]:
-    """Each entry with its line, where the source has them one by one."""
+def _with_lines(said: object, node: ast.expr | None, path: str) -> Iterator[Entry]:
+    """The entries that the file `said`, else those of the literal `node`, a dict or a list of pairs: each with its
+    line, where the source has them one by one."""
     items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
-    lines = [getattr(one, "lineno", None) for one in items]
-    lines = lines if len(lines) == len(pairs) else [None] * len(pairs)
-    return [
-        (str(key), value, Location(path=path, line=line))
-        for (key, value), line in zip(pairs, lines, strict=True)
-    ]
+    if said is None and node is not None:
+        with contextlib.suppress(TypeError, ValueError):
+            said = list(dict(ast.literal_eval(node)).items())
+    pairs = said if isinstance(said, list) else []
+    for number, (key, value) in enumerate(pairs):
+        line = getattr(items[number], "lineno", None) if len(items) == len(pairs) else None
+        yield str(key), value, Location(path=path, line=line)
 
 
-# Asking the file.
-
-
-def _ask(root: str, path: str) -> Mapping[str, list[tuple[object, object]]]:
-    """The values that the file has after its import. Raises ProjectError."""
+def _ask(root: str, path: str) -> Mapping[str, object]:
+    """The pairs of the values that the file has after its import. Raises ProjectError."""
     with tempfile.TemporaryDirectory(prefix="orch-adopt-") as folder:
         answer = os.path.join(folder, "answer.json")
         folders = [os.path.normpath(os.path.join(root, one)) for one in search_folders(path)]
@@ -231,103 +186,17 @@ def _ask(root: str, path: str) -> Mapping[str, list[tuple[object, object]]]:
         ended = subprocess.run(words, cwd=root, stdin=subprocess.DEVNULL, check=False)
         try:
             with open(answer, encoding="utf-8") as file:
-                said = json.load(file)
+                said: dict[str, object] = json.load(file)
         except (OSError, ValueError):
             said = {"error": f"its process ended with {ended.returncode}", "line": None}
     if "error" in said:
         hint = 'an import must only define things: put what runs under if __name__ == "__main__":'
-        raise _error(path, said["line"], f"the file cannot be imported: {said['error']}", hint)
-    values: Mapping[str, list[tuple[object, object]]] = said
-    return values
+        line = said["line"] if isinstance(said["line"], int) else None
+        raise _error(path, line, f"the file cannot be imported: {said['error']}", hint)
+    return said
 
 
-# The entries.
-
-
-def _read_tools(table: Sequence[Entry], problems: list[Problem]) -> Iterator[OldTool]:
-    seen: dict[str, str] = {}
-    for name, value, place in table:
-        match value:
-            case str():
-                module, _, function = value.partition(":")
-            case (str() as module, str() as function):
-                pass
-            case _:
-                problems.append(
-                    adopt_problem(place, f"the module of {name} is not text: {value!r}")
-                )
-                continue
-        if module.endswith(".py"):
-            module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
-        if module in seen:
-            hint = (
-                f'a module is one tool: use {seen[module]}, or a group {name} = ["{seen[module]}"]'
-            )
-            problems.append(
-                adopt_problem(place, f"{name} is the same module as {seen[module]}: {module}", hint)
-            )
-            continue
-        seen[module] = name
-        yield OldTool(name=name, module=module, place=place, function=function)
-
-
-def _read_lists(
-    lists: Sequence[Entry], known: set[str], problems: list[Problem]
-) -> Iterator[OldList]:
-    for name, value, place in lists:
-        if not isinstance(value, str | list | tuple | dict | set):
-            problems.append(
-                adopt_problem(place, f"the list {name} of STAGES is not a list: {value!r}")
-            )
-            continue
-        tools: list[str] = []
-        for item in map(str, [value] if isinstance(value, str) else value):
-            if item not in known:
-                message = (
-                    f"in the list {name}: {item} is not in TOOL_MAP, or could not be read there"
-                )
-                problems.append(adopt_problem(place, message))
-            elif item in tools:
-                hint = "orch runs a tool once in a run"
-                problems.append(adopt_problem(place, f"the list {name} runs {item} twice", hint))
-            else:
-                tools.append(item)
-        if tools:
-            yield OldList(name=name, tools=tuple(tools), place=place)
-        else:
-            problems.append(adopt_problem(place, f"the list {name} has no tools"))
-
-
-# The rest of the file.
-
-
-def _find_connection(tree: ast.Module) -> OldConnection | None:
-    """At the top level: defined, imported or assigned."""
-    found = None
-    for statement in tree.body:
-        match statement:
-            case ast.FunctionDef(name="get_connection", args=args, decorator_list=decorators):
-                needed = [*args.posonlyargs, *args.args]
-                needed = needed[: len(needed) - len(args.defaults)]
-                needed += [
-                    one
-                    for one, d in zip(args.kwonlyargs, args.kw_defaults, strict=True)
-                    if d is None
-                ]
-                found = OldConnection(
-                    line=statement.lineno,
-                    is_context=any("contextmanager" in ast.unparse(one) for one in decorators),
-                    needs=needed[0].arg if needed else "",
-                )
-            case ast.Assign() | ast.AnnAssign() if "get_connection" in _targets(statement):
-                found = OldConnection(line=statement.lineno)
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                if any(_changes(one, "get_connection") for one in names):
-                    found = OldConnection(line=statement.lineno)
-    return found
-
-
-def _find_starts(tree: ast.Module, functions: set[str]) -> Iterator[int]:
+def _find_starts(tree: ast.Module, functions: Iterable[str]) -> Iterator[int]:
     """The lines of statements at the top level that call a function of the file, or `parse_args()`."""
     for statement in tree.body:
         if isinstance(statement, ast.Expr | ast.Assign | ast.For | ast.With | ast.Try):

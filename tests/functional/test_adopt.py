@@ -364,7 +364,7 @@ main()
     root = project(
         {
             "old_pipeline.py": text,
-            "src/fetch.py": "def run(conn, config, limit=None, since=None): ...\n",
+            "src/fetch.py": "def run(conn, config, limit=None, since=None, verbose=False): ...\n",
             "src/script.py": "def main(): ...\n",
             "src/tagged.py": "STAGE = 'mine'\ndef run(conn, config, *, limit: int = 3, **kwargs): ...\n",
             "src/broken.py": "def run(conn:\n",
@@ -381,14 +381,14 @@ main()
         "with the line: run = main",
         'src/tagged.py:1: the module has another STAGE than STAGE = "ingest"',
         "src/broken.py:1: ",
-        "old_pipeline.py:10: the module of number is not text: 1",
+        "old_pipeline.py:10: the module of number was not found: 1",
         "old_pipeline.py:13: the list ingest runs fetch twice",
         "old_pipeline.py:13: in the list ingest: nobody is not in TOOL_MAP",
-        "old_pipeline.py:14: the list number of STAGES is not a list: 1",
+        "old_pipeline.py:14: in the list number: 1 is not in TOOL_MAP",
         "old_pipeline.py:15: the list empty has no tools",
         "old_pipeline.py:19: get_connection() requires the argument path",
         "old_pipeline.py:27: orchconf.py imports this file for get_connection(), and so runs this line too",
-        "the flags of orch run now: --config, --limit, --since",
+        "the flags of orch run now: --config, --limit, --since, -p verbose=. Compare",
     ):
         assert said in answer.out + answer.err, f"{said}\n{answer.text}"
     after = {

@@ -142,7 +142,9 @@ def test_init_in_a_folder_with_code_adds_only_the_settings(
     assert said in answer.out
     after = content(root)
     assert set(after) - set(before) == {".gitignore", "pyproject.toml"}
-    assert f"[tool.orch]\n{settings}" in after["pyproject.toml"].decode()
+    written = after["pyproject.toml"].decode()
+    assert f"[tool.orch]\n{settings}" in written
+    assert ("testpaths" in written) is ("tests/x.py" in files)
     has_tools = TOOL in files.values()
     assert ("orch run  " in answer.out) is has_tools
     assert orch("list").code == (0 if has_tools else 5)
