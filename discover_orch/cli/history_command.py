@@ -25,7 +25,6 @@ from discover_orch.state.journal import (
     find_runs,
     has_begun,
     has_ended,
-    read_lines,
     read_record,
     read_summary,
 )
@@ -75,11 +74,9 @@ def command(
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_document, comparison_text
-        from discover_orch.state.run_details import read_details
         from discover_orch.state.run_diff import compare_runs
 
-        details = [read_details(read_lines(root, one.run)) for one in records]
-        found = compare_runs(records[0], records[1], details[0], details[1])
+        found = compare_runs(records[0], records[1])
         if as_json:
             console.out(json.dumps(comparison_document(found)) + "\n")
         else:

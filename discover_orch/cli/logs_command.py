@@ -15,7 +15,7 @@ from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.render.history import log_heading, log_text
 from discover_orch.render.style import Style, one_line
-from discover_orch.state.journal import find_log, find_runs, read_lines, read_log, read_record
+from discover_orch.state.journal import find_log, find_runs, read_log, read_record
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
 
@@ -50,7 +50,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
             "status": started.status,
             "text": data.decode("utf-8", "replace"),
             "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
-            "traceback": _traceback(root, record.run, started),
+            "traceback": started.traceback,
         }
         console.out(json.dumps(document) + "\n")
         return ExitCode.OK
@@ -59,20 +59,11 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     if path:
         is_raw = not (console.terminal or console.out_style.colour or is_on_github())
         _show(context, path, None if is_raw else console.out_style)
-    traceback = _traceback(root, record.run, started)
-    if traceback:  # not to stdout, which has what the tool printed
-        console.err(log_text(traceback.encode("utf-8", "backslashreplace"), console.err_style))
+    if started.traceback:  # not to stdout, which has what the tool printed
+        console.err(
+            log_text(started.traceback.encode("utf-8", "backslashreplace"), console.err_style)
+        )
     return ExitCode.OK
-
-
-def _traceback(root: str, run: str, tool: ToolRecord) -> str:
-    """That of a tool that failed; "" where it is not recorded."""
-    if tool.error is None:
-        return ""
-    from discover_orch.state.run_details import read_details  # only a failed tool needs it
-
-    attempts = read_details(read_lines(root, run)).attempts.get(tool.module, ())
-    return attempts[-1].traceback if attempts else ""
 
 
 def _show(context: Context, path: str, style: Style | None) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, picture_svg
 from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import ReportTool
 from discover_orch.render.style import duration
-from discover_orch.state.report_source import ReportSource
+from discover_orch.state.run_record import UsedData
 
 #: Above so many tools, the page opens by stage.
 MANY_TOOLS = 300
 
 
-def graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
-    document = graph_of_run(source, tools)
+def graph_section(tools: Sequence[ReportTool]) -> str:
+    document = graph_of_run(tools)
     hint = ""
     if len(tools) > MANY_TOOLS:
         svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
@@ -41,39 +42,35 @@ def graph_section(source: ReportSource, tools: Sequence[ReportTool]) -> str:
 
 
 def used_data(
-    source: ReportSource, module: str
+    data: UsedData, flow: Dataflow | None
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
-    data, flow = source.details.data.get(module), source.flows.get(module)
-    if data and (data.files_read or data.files_written or data.tables_read or data.tables_written):
-        rows = (data.files_read, data.tables_read), (data.files_written, data.tables_written)
-    elif flow is not None:
-        rows = (flow.files_read, flow.tables_read), (flow.files_written, flow.tables_written)
-    else:
-        return [], []
+    used = data if data != UsedData() or flow is None else flow
     reads, writes = (
         [{"table": name} for name in tables] + [{"file": path} for path in files]
-        for files, tables in rows
+        for files, tables in (
+            (used.files_read, used.tables_read),
+            (used.files_written, used.tables_written),
+        )
     )
     return reads, writes
 
 
-def graph_of_run(source: ReportSource, tools: Sequence[ReportTool]) -> Mapping[str, Any]:
+def graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
     """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
     names = {tool.record.module: tool.record.name for tool in tools}
     stages: dict[str, list[dict[str, Any]]] = {}
     for tool in tools:
-        step = source.details.steps.get(tool.record.module)
-        took = "" if tool.record.duration is None else duration(tool.record.duration)
-        stages.setdefault(tool.stage, []).append(
+        record = tool.record
+        stages.setdefault(record.stage, []).append(
             {
-                "name": tool.record.name,
+                "name": record.name,
                 "module": str(tool.number),
-                "after": [names[one] for one in (step.after if step else ()) if one in names],
+                "after": [names[one] for one in tool.step.after if one in names],
                 "reads": tool.reads,
                 "writes": tool.writes,
-                "state": tool.record.status.replace("_", " "),
-                "tip": took,
+                "state": record.status.replace("_", " "),
+                "tip": "" if record.duration is None else duration(record.duration),
             }
         )
     return {"stages": [{"name": name, "tools": rows} for name, rows in stages.items()]}

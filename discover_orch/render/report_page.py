@@ -17,9 +17,9 @@ from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_da
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import duration, names_text, time_text
-from discover_orch.render.timeline_svg import Bar, timeline_svg
+from discover_orch.render.timeline_svg import timeline_svg
 from discover_orch.state.report_source import ReportSource
-from discover_orch.state.run_record import RunRecord
+from discover_orch.state.run_record import RecordedStep, RunRecord
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
 #: Of the critical path, so many tools are named.
@@ -46,17 +46,17 @@ def read_page_files() -> PageFiles:
 def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
     """`project` is the name of the project's folder."""
     record = source.record
-    waits = find_waits(source.details)
-    path = find_critical_path(source.details, waits)
+    waits = find_waits(record)
+    path = find_critical_path(record, waits)
     tools = _build_tools(source, waits, path)
     title = f"Run {record.run} of {project}"
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="said s-{escape(record.status)}">{_run_sentence(record)}</p>',
-        _run_facts(source),
+        _run_facts(record),
         failures_html(tools),
-        graph_section(source, tools),
-        _timeline_section(source, tools, path),
+        graph_section(tools),
+        _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
     return _page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
@@ -94,19 +94,18 @@ def _run_sentence(record: RunRecord) -> str:
     return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
 
 
-def _run_facts(source: ReportSource) -> str:
-    record, details = source.record, source.details
+def _run_facts(record: RunRecord) -> str:
     words = " ".join(record.targets) or ALL_STAGES
-    versions = [f"orch {details.orch}" if details.orch else "", details.system]
-    versions.insert(1, f"Python {details.python}" if details.python else "")
+    versions = [f"orch {record.orch}" if record.orch else "", record.system]
+    versions.insert(1, f"Python {record.python}" if record.python else "")
     rows = {
         "Started": time_text(record.started, has_seconds=True),
         "Targets": words + (" (watch)" if record.kind == "watch" else ""),
         "Resumes": f"run {record.resumes}" if record.resumes else "",
-        "Workers": str(details.workers) if details.workers > 1 else "",
+        "Workers": str(record.workers) if record.workers > 1 else "",
         "Database": f"{record.database} ({record.database_origin})" if record.database else "",
         "Versions": " · ".join(filter(None, versions)),
-        "Git commit": details.commit[:12],
+        "Git commit": record.commit[:12],
     }
     out = [
         f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows.items() if text
@@ -126,57 +125,46 @@ def _build_tools(
     source: ReportSource, waits: Mapping[str, Wait], path: Sequence[str]
 ) -> list[ReportTool]:
     """The tools of the run; `path` is the critical path."""
-    record, details = source.record, source.details
-    critical = {*path}
+    record, steps = source.record, source.record.steps
     names = {tool.module: tool.name for tool in record.tools}
-    plan = {step.module: step for step in record.plan}
+    critical = {*path}
     found = []
-    rank = {module: place for place, module in enumerate(details.order)}
+    rank = {module: place for place, module in enumerate(record.order)}
     ordered = sorted(record.tools, key=lambda tool: rank.get(tool.module, len(rank)))
     for number, tool in enumerate(ordered):
         module = tool.module
-        step, wait = details.steps.get(module), waits.get(module)
-        planned = plan.get(module)
-        waited = f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else ""
-        reads, writes = used_data(source, module)
+        wait = waits.get(module)
+        reads, writes = used_data(tool.data, source.flows.get(module))
         found.append(
             ReportTool(
                 number=number,
                 record=tool,
-                stage=details.stages.get(module) or (planned.stage if planned else ""),
-                path=step.path if step else "",
-                reason=step.reason if step else "",
-                attempts=details.attempts.get(module, ()),
-                params=planned.arguments if planned else {},
+                step=steps.get(module) or RecordedStep(module=module, name=tool.name),
                 earlier=source.earlier.get(module, ()),
                 reads=reads,
                 writes=writes,
-                waited_for=waited,
+                wait=wait,
+                waited_for=f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else "",
                 is_critical=module in critical,
-                blocked_by=details.blocked_by.get(module, ""),
                 log=source.logs.places.get(module),
                 log_end=source.logs.tails.get(module, ""),
-                wait=wait,
             )
         )
     return found
 
 
-def _timeline_section(
-    source: ReportSource, tools: Sequence[ReportTool], path: Sequence[str]
-) -> str:
-    record, details = source.record, source.details
-    svg = _timeline_of_run(record, tools)
+def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> str:
+    svg = timeline_svg(tools, record.duration or 0.0, most_rows=MANY_TOOLS)
     if not svg:
         return ""
-    name_of = {tool.module: tool.name for tool in record.tools}
-    names = [name_of.get(module, module) for module in path]
+    by_module = {tool.module: tool for tool in record.tools}
+    names = [by_module[module].name for module in path]
     shown = " → ".join(map(escape, names[-MOST_ON_PATH:]))
     if len(names) > MOST_ON_PATH:
         shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
-    busy = duration(busy_seconds(details, path))
+    busy = duration(busy_seconds(by_module[module] for module in path))
     said = f"Critical path (◆), {busy}: {shown}. No tool on it can take longer without the run taking longer."
-    if details.workers == 1:
+    if record.workers == 1:
         said = (
             f"Longest chain of tools that depend on each other (◆), {busy}: {shown}. "
             "The run cannot be shorter than that, even with more workers."
@@ -188,22 +176,3 @@ def _timeline_section(
         + (f"<p>{said}</p>" if says else "")
         + f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
     )
-
-
-def _timeline_of_run(record: RunRecord, tools: Sequence[ReportTool]) -> str:
-    stages = {stage: place for place, stage in enumerate(dict.fromkeys(one.stage for one in tools))}
-    bars = [
-        Bar(
-            number=tool.number,
-            name=tool.record.name,
-            stage=tool.stage,
-            link=f"#s{stages[tool.stage]}",
-            status=tool.record.status,
-            attempts=tool.attempts,
-            wait=tool.wait,
-            waited_for=tool.waited_for,
-            is_critical=tool.is_critical,
-        )
-        for tool in tools
-    ]
-    return timeline_svg(bars, record.duration or 0.0, most_rows=MANY_TOOLS)

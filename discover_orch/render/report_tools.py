@@ -16,8 +16,7 @@ from discover_orch.render.problems import exception_text
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import count, duration
 from discover_orch.state.report_source import LogPlace
-from discover_orch.state.run_details import Attempt, ToolEnd
-from discover_orch.state.run_record import RecordedParam, ToolRecord
+from discover_orch.state.run_record import Attempt, RecordedStep, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
 NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
@@ -33,18 +32,13 @@ class ReportTool(Struct, frozen=True, kw_only=True):
 
     number: int
     record: ToolRecord
-    stage: str = ""
-    path: str = ""
-    reason: str = ""
-    attempts: tuple[Attempt, ...] = ()
-    params: Mapping[str, RecordedParam] = {}
-    earlier: Sequence[ToolEnd] = ()
+    step: RecordedStep
+    earlier: Sequence[ToolRecord] = ()
     reads: Sequence[Mapping[str, str]] = ()
     writes: Sequence[Mapping[str, str]] = ()
     wait: Wait | None = None
     waited_for: str = ""
     is_critical: bool = False
-    blocked_by: str = ""
     log: LogPlace | None = None
     log_end: str = ""
 
@@ -63,7 +57,6 @@ def failures_html(tools: Sequence[ReportTool]) -> str:
 def _failure(tool: ReportTool) -> str:
     record = tool.record
     error = record.error
-    traceback = tool.attempts[-1].traceback if tool.attempts else ""
     shown = (
         escape(error_text(error))
         if error
@@ -73,8 +66,9 @@ def _failure(tool: ReportTool) -> str:
         f'<article class="failure"><h3><a href="#t{tool.number}" data-t="{tool.number}">'
         f"{escape(record.name)}</a></h3><p>{shown}</p>"
     ]
-    if traceback:
-        out.append(f'<pre tabindex="0" aria-label="Traceback">{escape_lines(traceback)}</pre>')
+    if record.traceback:
+        shown = escape_lines(record.traceback)
+        out.append(f'<pre tabindex="0" aria-label="Traceback">{shown}</pre>')
     if tool.log_end:
         out.append(
             f'<h4>End of the log</h4><pre tabindex="0" aria-label="End of the log">{escape_lines(tool.log_end)}</pre>'
@@ -92,7 +86,7 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
     """The list of all tools by stage; of many tools each stage is closed at first."""
     stages: dict[str, list[ReportTool]] = {}
     for tool in tools:
-        stages.setdefault(tool.stage, []).append(tool)
+        stages.setdefault(tool.record.stage, []).append(tool)
     words = dict.fromkeys(tool.record.status for tool in tools)
     buttons = "".join(
         f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">{escape(_word(word))}</button>'
@@ -159,18 +153,18 @@ def _change(tool: ReportTool, usual: float) -> str:
     )
 
 
-def _median(ends: Sequence[ToolEnd]) -> float:
+def _median(ends: Sequence[ToolRecord]) -> float:
     """Of the durations; the module `statistics` takes 20 ms to import."""
     if not ends:
         return 0.0
-    times = sorted([one.duration for one in ends])
+    times = sorted([one.duration or 0.0 for one in ends])
     half = len(times) // 2
     return times[half] if len(times) % 2 else (times[half - 1] + times[half]) / 2
 
 
 def _spark(tool: ReportTool) -> str:
     """The durations of earlier runs as a line, and this one as a dot."""
-    times = [one.duration for one in tool.earlier]
+    times = [one.duration or 0.0 for one in tool.earlier]
     if tool.record.duration is not None:
         times.append(tool.record.duration)
     if len(times) < 2:
@@ -223,18 +217,18 @@ def _more(tool: ReportTool, usual: float) -> str:
     rows: list[str] = []
     if record.error is not None:
         rows.append(f"Error</dt><dd>{escape(error_text(record.error))}")
-    if tool.blocked_by:
-        rows.append(f"Blocked by</dt><dd>{escape(tool.blocked_by)}")
-    if tool.reason:
-        rows.append(f"Why</dt><dd>{escape(tool.reason)}")
+    if record.blocked_by:
+        rows.append(f"Blocked by</dt><dd>{escape(record.blocked_by)}")
+    if tool.step.reason:
+        rows.append(f"Why</dt><dd>{escape(tool.step.reason)}")
     if tool.waited_for:
         rows.append(f"Waited for</dt><dd>{escape(tool.waited_for)}")
-    if len(tool.attempts) > 1:
-        rows.append(f"Attempts</dt><dd>{'<br>'.join(map(_attempt, tool.attempts))}")
-    if tool.params:
+    if len(record.attempts) > 1:
+        rows.append(f"Attempts</dt><dd>{'<br>'.join(map(_attempt, record.attempts))}")
+    if tool.step.arguments:
         params = [
             f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-            for name, one in [*tool.params.items()][:MOST_SHOWN]
+            for name, one in [*tool.step.arguments.items()][:MOST_SHOWN]
         ]
         rows.append(f"Parameters</dt><dd>{'<br>'.join(params)}")
     if tool.reads:
@@ -246,7 +240,7 @@ def _more(tool: ReportTool, usual: float) -> str:
         rows.append(f"Earlier</dt><dd>median {duration(usual)} of {noun}")
     if record.notes:
         rows.append(f"Notes</dt><dd>{'<br>'.join(map(escape, record.notes[:MOST_SHOWN]))}")
-    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(tool.path)}</small>")
+    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(tool.step.path)}</small>")
     listed = "</dd></div><div><dt>".join(rows)
     return f'<div class="more"><dl><div><dt>{listed}</dd></div></dl>{_log(tool)}</div>'
 

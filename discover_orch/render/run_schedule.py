@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from discover_orch.state.run_details import RunDetails
+from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
 
 #: Seconds by which a tool may start before the recorded end of the one that it waited for.
 SLACK = 0.005
@@ -24,19 +24,19 @@ class Wait(Struct, frozen=True, kw_only=True):
     ready: float
 
 
-def find_waits(details: RunDetails) -> dict[str, Wait]:
+def find_waits(record: RunRecord) -> dict[str, Wait]:
     """By module, of the tools that started."""
-    starts = {module: found[0].start for module, found in details.attempts.items()}
-    ends = {module: found[-1].end for module, found in details.attempts.items()}
-    workers = {module: found[0].worker for module, found in details.attempts.items()}
+    tools = _by_start(record)
+    steps, ends = record.steps, {tool.module: tool.attempts[-1].end for tool in tools}
+    workers = {tool.module: tool.attempts[0].worker for tool in tools}
     by_end = sorted(ends, key=ends.__getitem__)
     last_on: dict[int, str] = {}
     last, place = "", 0
     waits = {}
     ended: list[str] = []
     begun: set[str] = set()
-    for module in sorted(starts, key=starts.__getitem__):
-        start = starts[module]
+    for tool in tools:
+        module, start = tool.module, tool.attempts[0].start
         while place < len(by_end) and ends[by_end[place]] <= start + SLACK:
             ended.append(by_end[place])
             place += 1
@@ -45,8 +45,7 @@ def find_waits(details: RunDetails) -> dict[str, Wait]:
             last = one if not last or ends[one] >= ends[last] else last
             last_on[workers[one]] = one
         begun.add(module)
-        step = details.steps.get(module)
-        needed = [one for one in (step.after if step else ()) if one in ends]
+        needed = [one for one in _after(module, steps) if one in ends]
         before = max(needed, key=ends.__getitem__, default="")
         ready = ends[before] if before else 0.0
         on_worker = last_on.get(workers[module], "")
@@ -55,45 +54,41 @@ def find_waits(details: RunDetails) -> dict[str, Wait]:
             why, by = "depends", before
         elif on_worker and on_worker == last:
             why, by = "worker", on_worker
-        is_late = details.workers > 1 and by and start - ends[by] > MOST_IDLE
+        is_late = record.workers > 1 and by and start - ends[by] > MOST_IDLE
         if by and not (is_late and why != "depends"):
             waits[module] = Wait(by=by, why=why, ready=min(ready, start))
     return waits
 
 
-def find_critical_path(details: RunDetails, waits: Mapping[str, Wait]) -> tuple[str, ...]:
+def find_critical_path(record: RunRecord, waits: Mapping[str, Wait]) -> tuple[str, ...]:
     """The chain of tools that ends with the run, each waiting for the one before it. Of one worker, for which that
     would be all tools, the longest chain of tools that depend on each other."""
-    if details.workers == 1:
-        return _find_longest_chain(details)
-    ends = {module: found[-1].end for module, found in details.attempts.items()}
-    if not ends:
-        return ()
-    path = [max(ends, key=ends.__getitem__)]
-    while path[-1] in waits:
-        path.append(waits[path[-1]].by)
-    return tuple(reversed(path))
-
-
-def _find_longest_chain(details: RunDetails) -> tuple[str, ...]:
-    total: dict[str, float] = {}
-    before: dict[str, str] = {}
-    attempts = details.attempts
-    for module in sorted(attempts, key=lambda one: attempts[one][0].start):
-        step = details.steps.get(module)
-        needed = [one for one in (step.after if step else ()) if one in total]
-        longest = max(needed, key=total.__getitem__, default="")
-        if longest:
-            before[module] = longest
-        total[module] = total.get(longest, 0.0) + busy_seconds(details, [module])
-    if not total:
-        return ()
-    path = [max(total, key=total.__getitem__)]
-    while path[-1] in before:
+    tools, steps = _by_start(record), record.steps
+    ends = {tool.module: tool.attempts[-1].end for tool in tools}
+    before = {module: wait.by for module, wait in waits.items()}
+    if record.workers == 1:
+        ends, before = {}, {}  # by module, the seconds of the longest chain that ends with it
+        for tool in tools:
+            needed = [one for one in _after(tool.module, steps) if one in ends]
+            if longest := max(needed, key=ends.__getitem__, default=""):
+                before[tool.module] = longest
+            ends[tool.module] = ends.get(longest, 0.0) + busy_seconds([tool])
+    path = [max(ends, key=ends.__getitem__)] if ends else []
+    while path and path[-1] in before:
         path.append(before[path[-1]])
     return tuple(reversed(path))
 
 
-def busy_seconds(details: RunDetails, path: Sequence[str]) -> float:
-    """How long the tools of the path ran."""
-    return sum(one.end - one.start for module in path for one in details.attempts[module])
+def busy_seconds(tools: Iterable[ToolRecord]) -> float:
+    """How long they ran."""
+    return sum(one.end - one.start for tool in tools for one in tool.attempts)
+
+
+def _by_start(record: RunRecord) -> list[ToolRecord]:
+    """The tools that started, in the order in which they did."""
+    started = [tool for tool in record.tools if tool.attempts]
+    return sorted(started, key=lambda tool: tool.attempts[0].start)
+
+
+def _after(module: str, steps: Mapping[str, RecordedStep]) -> tuple[str, ...]:
+    return steps[module].after if module in steps else ()

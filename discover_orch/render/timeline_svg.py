@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
-
 from discover_orch.render.markup import clean_word, escape, fit, number
-from discover_orch.render.run_schedule import Wait
+from discover_orch.render.report_tools import ReportTool
 from discover_orch.render.style import count, duration
-from discover_orch.state.run_details import Attempt
+from discover_orch.state.run_record import Attempt
 
 LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
 #: Pixels of the whole run, and beside it for the time of the last tool.
@@ -18,52 +16,41 @@ _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20,
 _LONG_TICKS = (600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
 
 
-class Bar(Struct, frozen=True, kw_only=True):
-    """A tool in the timeline: `number` is its place in the list of the page, and `link` leads to that of its stage."""
-
-    number: int
-    name: str
-    stage: str
-    link: str = ""
-    status: str
-    attempts: tuple[Attempt, ...]
-    wait: Wait | None = None
-    waited_for: str = ""
-    is_critical: bool = False
-
-
-def timeline_svg(bars: Sequence[Bar], total: float, *, most_rows: int) -> str:
-    """`total` are the seconds of the whole run. Above `most_rows` tools there is a row for each stage."""
-    ran = sorted((bar for bar in bars if bar.attempts), key=lambda bar: bar.attempts[0].start)
+def timeline_svg(tools: Sequence[ReportTool], total: float, *, most_rows: int) -> str:
+    """`total` are the seconds of the whole run. Above `most_rows` tools there is a row for each stage, which leads to
+    that in the list of tools."""
+    started = (tool for tool in tools if tool.record.attempts)
+    ran = sorted(started, key=lambda tool: tool.record.attempts[0].start)
     if not ran:
         return ""
-    total = max(total, *(bar.attempts[-1].end for bar in ran), 0.001)
+    total = max(total, *(tool.record.attempts[-1].end for tool in ran), 0.001)
     scale = WIDTH / total
-    workers = sorted({one.worker for bar in ran for one in bar.attempts})
+    workers = sorted({one.worker for tool in ran for one in tool.record.attempts})
     out = []
     y = HEAD
     for worker in workers:
         out.append(_label(f"worker {worker}", y, LANE))
         out += [
-            _block(bar, one, y, scale)
-            for bar in ran
-            for one in bar.attempts
+            _block(tool, one, y, scale)
+            for tool in ran
+            for one in tool.record.attempts
             if one.worker == worker
         ]
         y += LANE
     y += 10
-    if len(ran) > most_rows:
+    has_stages = len(ran) > most_rows
+    if has_stages:
+        stages = [*dict.fromkeys(tool.record.stage for tool in tools)]
         for stage, group in _by_stage(ran).items():
             row = _label(stage, y, ROW) + _stage_bar(stage, group, y, scale)
-            out.append(f'<a href="{group[0].link}">{row}</a>' if group[0].link else row)
+            out.append(f'<a href="#s{stages.index(stage)}">{row}</a>')
             y += ROW
     else:
-        for bar in ran:
-            out.append(_row(bar, y, scale, has_workers=len(workers) > 1))
+        for tool in ran:
+            out.append(_row(tool, y, scale, has_workers=len(workers) > 1))
             y += ROW
     height, width = y + 8, LABEL + WIDTH + SIDE
-    has_links = len(ran) > most_rows and any(bar.link for bar in ran)
-    role = 'group" aria-label="Timeline' if has_links else "img"
+    role = 'group" aria-label="Timeline' if has_stages else "img"
     noun = count(len(ran), "tool")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" role="{role}" width="{number(width)}" '
@@ -96,51 +83,53 @@ def _label(text: str, y: float, height: float) -> str:
     return f'<text x="8" y="{number(y + height / 2 + 4)}">{shown}</text>'
 
 
-def _row(bar: Bar, y: float, scale: float, *, has_workers: bool) -> str:
-    first = bar.attempts[0]
-    parts = [f'<g data-t="{bar.number}">', _label(bar.name, y, ROW)]
-    if bar.wait and first.start - bar.wait.ready > 0.001:
-        left, right = LABEL + bar.wait.ready * scale, LABEL + first.start * scale
+def _row(tool: ReportTool, y: float, scale: float, *, has_workers: bool) -> str:
+    first = tool.record.attempts[0]
+    parts = [f'<g data-t="{tool.number}">', _label(tool.record.name, y, ROW)]
+    if tool.wait and first.start - tool.wait.ready > 0.001:
+        left, right = LABEL + tool.wait.ready * scale, LABEL + first.start * scale
         parts.append(
             f'<path class="wait" d="M{number(left)} {number(y + ROW / 2)}H{number(right)}"/>'
         )
-    parts += [_block(bar, one, y, scale, is_alone=False) for one in bar.attempts]
-    seconds = sum(one.end - one.start for one in bar.attempts)
-    text = duration(seconds) + (f" · worker {bar.attempts[-1].worker}" if has_workers else "")
-    x = LABEL + bar.attempts[-1].end * scale + 5
+    parts += [_block(tool, one, y, scale, is_alone=False) for one in tool.record.attempts]
+    seconds = sum(one.end - one.start for one in tool.record.attempts)
+    text = duration(seconds) + (
+        f" · worker {tool.record.attempts[-1].worker}" if has_workers else ""
+    )
+    x = LABEL + tool.record.attempts[-1].end * scale + 5
     parts.append(f'<text class="time" x="{number(x)}" y="{number(y + ROW / 2 + 4)}">{text}</text>')
     return "".join([*parts, "</g>"])
 
 
-def _block(bar: Bar, one: Attempt, y: float, scale: float, *, is_alone: bool = True) -> str:
+def _block(tool: ReportTool, one: Attempt, y: float, scale: float, *, is_alone: bool = True) -> str:
     width = max((one.end - one.start) * scale, 1.5)
     status = clean_word(one.status or "unknown")
-    critical = " critical" if bar.is_critical else ""
-    tool = f' data-t="{bar.number}"' if is_alone else ""
-    waited = f", waited for {escape(bar.waited_for)}" if bar.waited_for else ""
+    critical = " critical" if tool.is_critical else ""
+    place = f' data-t="{tool.number}"' if is_alone else ""
+    waited = f", waited for {escape(tool.waited_for)}" if tool.waited_for else ""
     tip = (
-        f"{escape(bar.name[:200])}: {duration(one.end - one.start)}, {escape(one.status or 'no end')}"
+        f"{escape(tool.record.name[:200])}: {duration(one.end - one.start)}, {escape(one.status or 'no end')}"
         f"\nfrom {one.start:.2f} s on worker {one.worker}{waited}"
     )
     return (
-        f'<rect class="bar s-{status}{critical}"{tool} x="{number(LABEL + one.start * scale)}" '
+        f'<rect class="bar s-{status}{critical}"{place} x="{number(LABEL + one.start * scale)}" '
         f'y="{number(y + 3)}" width="{number(width)}" height="{number(ROW - 6)}" rx="2"><title>{tip}</title></rect>'
     )
 
 
-def _by_stage(bars: Sequence[Bar]) -> Mapping[str, list[Bar]]:
-    found: dict[str, list[Bar]] = {}
-    for bar in bars:
-        found.setdefault(bar.stage, []).append(bar)
+def _by_stage(tools: Sequence[ReportTool]) -> Mapping[str, list[ReportTool]]:
+    found: dict[str, list[ReportTool]] = {}
+    for tool in tools:
+        found.setdefault(tool.record.stage, []).append(tool)
     return found
 
 
-def _stage_bar(stage: str, bars: Sequence[Bar], y: float, scale: float) -> str:
-    start = min(bar.attempts[0].start for bar in bars)
-    end = max(bar.attempts[-1].end for bar in bars)
-    failed = sum(1 for bar in bars if bar.status not in ("passed", "fresh"))
+def _stage_bar(stage: str, tools: Sequence[ReportTool], y: float, scale: float) -> str:
+    start = min(tool.record.attempts[0].start for tool in tools)
+    end = max(tool.record.attempts[-1].end for tool in tools)
+    failed = sum(1 for tool in tools if tool.record.status not in ("passed", "fresh"))
     status = "failed" if failed else "passed"
-    tip = f"{escape(stage)}: {count(len(bars), 'tool')} in {duration(end - start)}"
+    tip = f"{escape(stage)}: {count(len(tools), 'tool')} in {duration(end - start)}"
     return (
         f'<rect class="bar s-{status}" x="{number(LABEL + start * scale)}" y="{number(y + 3)}" '
         f'width="{number(max((end - start) * scale, 1.5))}" height="{number(ROW - 6)}" rx="2">'

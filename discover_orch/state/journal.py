@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.state.process import is_alive
-from discover_orch.state.read_run import has_clean_end, read_first_and_last, read_run, read_writer
+from discover_orch.state.read_run import has_clean_end, read_first_and_last, read_run
 from discover_orch.state.run_record import RunRecord, Settled
 from discover_orch.state.store import (
     FOLDER,
@@ -179,12 +179,9 @@ def has_begun(root: str, run: str) -> bool:
 
 def read_record(root: str, run: str) -> RunRecord | None:
     """The run with all its tools; None where there is none that can be read."""
-    lines = read_lines(root, run)
-    writer = None if lines and has_clean_end(lines[-1]) else read_writer(lines)
-    is_running = writer is not None and is_alive(writer.pid, writer.process, writer.boot)
     path = os.path.join(_run_folder(root, run), SETTLED)
     settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
-    record = read_run(lines, is_running, settled)
+    record = read_run(read_lines(root, run), is_alive, settled)
     return None if record is None else replace(record, run=run)
 
 

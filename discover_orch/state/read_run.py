@@ -6,51 +6,41 @@ keys that are not known are ignored too, and lines without the start of a run ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
-from discover_orch.state.run_record import RecordedStep, RunRecord, Settled, ToolRecord
+from discover_orch.state.run_record import (
+    Attempt,
+    RunRecord,
+    RunStart,
+    Seconds,
+    Settled,
+    ToolRecord,
+)
 from discover_orch.state.store import decode_json
 
 _NOTHING_SETTLED = Settled()
-
-
-class WriterProcess(Struct, frozen=True, kw_only=True):
-    """The process that wrote a journal, as `process.is_alive` needs it."""
-
-    pid: int
-    process: int | None = None
-    boot: str | None = None
-
-
-_Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
+#: `process.is_alive`: whether the process with this id, start and boot runs.
+IsAlive = Callable[[int, int | None, str | None], bool]
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
     pass
 
 
-class _RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
-    run: str
-    targets: tuple[str, ...]
+class _RunStarted(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
     tools: tuple[str, ...]
     modules: tuple[str, ...]
+    fresh_stages: tuple[str, ...] = ()
     pid: int = 0
     process: int | None = None
     boot: str | None = None
-    started: str = ""
-    kind: str = "run"
-    plan: tuple[RecordedStep, ...] = ()
-    database: str = ""
-    database_origin: str = ""
-    resumes: str | None = None
-    passed_before: tuple[str, ...] = ()
-    ledger: str = ""
     transaction: str = "tool"
+    time: datetime | None = None
 
 
 class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
@@ -61,27 +51,21 @@ class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
 
 class _ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
     module: str
+    worker: int = 1
+    time: datetime | None = None
 
 
-class _ToolFinished(_Event, frozen=True, kw_only=True, tag="tool_finished"):
-    name: str
-    module: str
-    status: str
-    duration: _Seconds
-    metrics: dict[str, object] = {}
-    error: Failure | None = None
-    notes: tuple[str, ...] = ()
-    attempt: int = 1
+class _ToolFinished(ToolRecord, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
+    duration: Seconds
+    time: datetime | None = None
 
 
-class _ToolRetried(_Event, frozen=True, kw_only=True, tag="tool_retried"):
+class _ToolRetried(ToolRecord, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
     """An attempt failed, and another one was to follow."""
 
-    name: str
-    module: str
-    attempt: int
-    duration: _Seconds
-    error: Failure | None = None
+    status: str = "failed"
+    duration: Seconds
+    time: datetime | None = None
 
 
 class _TransactionEnded(_Event, frozen=True, kw_only=True, tag="transaction_ended"):
@@ -93,7 +77,7 @@ class _TransactionEnded(_Event, frozen=True, kw_only=True, tag="transaction_ende
 class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
     status: str
     exit_code: int
-    duration: _Seconds
+    duration: Seconds
     counts: dict[str, int]
 
 
@@ -106,80 +90,83 @@ _AnyEvent = (
     | _TransactionEnded
     | _RunFinished
 )
+_END = b'{"event":"tool_finished"'
 
 
-def read_writer(lines: Iterable[bytes]) -> WriterProcess | None:
-    """The process that wrote these lines; None where the end of the run is recorded, or the start is not."""
-    writer = None
-    for event in _read_events(lines):
-        match event:
-            case _RunStarted(pid=pid, process=process, boot=boot):
-                writer = WriterProcess(pid=pid, process=process, boot=boot)
-            case _RunFinished():
-                return None
-            case _:
-                pass
-    return writer
+class _Tool:
+    """What the lines have said of a tool so far. `began` is the start of an attempt that has not ended."""
+
+    def __init__(self) -> None:
+        self.is_ordered = self.has_started = False
+        self.began: _ToolStarted | None = None
+        self.end: ToolRecord | None = None
+        self.attempt = 1
+        self.attempts: list[Attempt] = []
 
 
 def read_run(
-    lines: Iterable[bytes], is_alive: bool, settled: Settled = _NOTHING_SETTLED
+    lines: Iterable[bytes], is_alive: IsAlive, settled: Settled = _NOTHING_SETTLED
 ) -> RunRecord | None:
-    """`is_alive`: the process that wrote the lines still exists. None where the lines are not those of a run."""
+    """None where the lines are not those of a run."""
     start: _RunStarted | None = None
     end: _RunFinished | None = None
-    begun: set[str] = set()
-    ordered: set[str] = set()
-    attempts: dict[str, int] = {}
-    ended: dict[str, _ToolFinished] = {}
+    zero = 0.0
+    tools: dict[str, _Tool] = {}
     for event in _read_events(lines):
         match event:
             case _RunStarted() if start is None:
-                start = event
-            case _ToolOrdered(module=module):
-                ordered.add(module)
-                ended.pop(module, None)  # another attempt
-            case _ToolStarted(module=module):
-                begun.add(module)
-                ended.pop(module, None)
-            case _ToolFinished(module=module):
-                ended[module] = event
-            case _ToolRetried(module=module):
-                attempts[module] = event.attempt + 1
-                ended[module] = _ToolFinished(
-                    name=event.name,
-                    module=module,
-                    status="failed",
-                    duration=event.duration,
-                    error=event.error,
-                    attempt=event.attempt,
-                )
-            case _TransactionEnded(status=word):
-                ended = {
-                    module: replace(one, status=word) if one.status == "done" else one
-                    for module, one in ended.items()
-                }
+                start, zero = event, _seconds(event.time)
+                tools = {module: _Tool() for module in start.modules}
+            case _ToolOrdered(module=module) if tool := tools.get(module):
+                tool.is_ordered, tool.end = True, None  # another attempt
+            case _ToolStarted(module=module) if tool := tools.get(module):
+                tool.has_started, tool.end, tool.began = True, None, event
+            case _ToolFinished() | _ToolRetried() if tool := tools.get(event.module):
+                tool.end = event
+                if isinstance(event, _ToolRetried):
+                    tool.attempt = event.attempt + 1
+                if tool.began is not None:
+                    tool.attempts.append(_read_attempt(tool.began, event, zero))
+                    tool.began = None
+            case _TransactionEnded(status=status):
+                for tool in tools.values():
+                    if tool.end is not None and tool.end.status == "done":
+                        tool.end = replace(tool.end, status=status)
             case _RunFinished():
                 end = event
             case _:
                 pass
     if start is None:
         return None
-    status = end.status if end else "running" if is_alive else "killed"
-    tools = tuple(
-        _finished_tool(ended[module], module in begun)
-        if module in ended
-        else replace(
-            _unfinished_tool(module, name, status, module in begun, module in ordered),
-            attempt=attempts.get(module, 1),
-        )
-        for module, name in zip(start.modules, start.tools, strict=True)
-    )
+    for tool in tools.values():
+        if tool.began is not None:
+            begun = _seconds(tool.began.time) - zero
+            tool.attempts.append(Attempt(start=begun, end=begun, worker=tool.began.worker))
+    is_running = end is None and is_alive(start.pid, start.process, start.boot)
+    status = end.status if end else "running" if is_running else "killed"
+    attempts = _without_overlaps({module: tool.attempts for module, tool in tools.items()})
+    stages = {
+        **{step.module: step.stage for step in start.plan},
+        **dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False)),
+    }
+    found = []
+    for module, name in zip(start.modules, start.tools, strict=True):
+        tool = tools[module]
+        one = tool.end or _unfinished_tool(module, name, status, tool)
+        duration = one.duration if tool.has_started else None
+        about = {"stage": stages.get(module, ""), "attempts": attempts[module]}
+        found.append(replace(one, has_started=tool.has_started, duration=duration, **about))
     if status == "killed":
         if start.transaction == "run":
-            tools = _end_killed_transaction(tools)
-        tools = tuple(_settle(one, settled) for one in tools)
-    return _build_record(start, end, status, tools)
+            found = _end_killed_transaction(found)
+        found = [_settle(one, settled) for one in found]
+    return _build_record(start, end, status, tuple(found))
+
+
+def read_ends(lines: Iterable[bytes]) -> list[ToolRecord]:
+    """The tools that ended in a run, and nothing else of it: fast, since a report reads several runs."""
+    ends = _read_events(line for line in lines if line.startswith(_END))
+    return [end for end in ends if isinstance(end, ToolRecord)]
 
 
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
@@ -199,51 +186,40 @@ def has_clean_end(line: bytes) -> bool:
 
 
 def _build_record(
-    start: _RunStarted, end: _RunFinished | None, status: str, tools: tuple[ToolRecord, ...]
+    start: RunStart, end: _RunFinished | None, status: str, tools: tuple[ToolRecord, ...]
 ) -> RunRecord:
     counts: Mapping[str, int] = end.counts if end else {}
     if status in ("killed", "running"):
         words = [tool.status for tool in tools]
         counts = {word: words.count(word) for word in dict.fromkeys(words)}
     return RunRecord(
-        run=start.run,
+        **{name: getattr(start, name) for name in RunStart.__struct_fields__},
         status=status,
-        started=start.started,
-        kind=start.kind,
-        targets=start.targets,
         tools=tools,
-        plan=start.plan,
         duration=end.duration if end else None,
         exit_code=end.exit_code if end else None,
-        database=start.database,
-        database_origin=start.database_origin,
-        resumes=start.resumes,
-        passed_before=start.passed_before,
         counts=counts,
-        ledger=start.ledger,
     )
 
 
-def _unfinished_tool(
-    module: str, name: str, run_status: str, has_started: bool, is_ordered: bool
-) -> ToolRecord:
+def _unfinished_tool(module: str, name: str, run_status: str, tool: _Tool) -> ToolRecord:
     status = "not_run"
     if run_status == "running":
-        status = "running" if has_started else "not_run"
-    elif has_started or is_ordered:
+        status = "running" if tool.has_started else "not_run"
+    elif tool.has_started or tool.is_ordered:
         status = "unknown"
-    return ToolRecord(name=name, module=module, status=status, has_started=has_started)
+    return ToolRecord(name=name, module=module, status=status, attempt=tool.attempt)
 
 
-def _end_killed_transaction(tools: tuple[ToolRecord, ...]) -> tuple[ToolRecord, ...]:
+def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
     """Only a run all of whose tools are done can have been committed when it was killed."""
     is_all_done = all(one.status in ("done", "fresh") for one in tools)
-    return tuple(
+    return [
         replace(one, status="unknown" if is_all_done else "rolled_back")
         if one.status == "done" or (one.status == "unknown" and not is_all_done)
         else one
         for one in tools
-    )
+    ]
 
 
 def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:
@@ -258,18 +234,35 @@ def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:
     return replace(tool, status="failed", error=error, is_settled=True)
 
 
-def _finished_tool(event: _ToolFinished, has_started: bool) -> ToolRecord:
-    return ToolRecord(
-        name=event.name,
-        module=event.module,
-        status=event.status,
-        duration=event.duration if has_started else None,
-        metrics=event.metrics,
-        error=event.error,
-        notes=event.notes,
-        attempt=event.attempt,
-        has_started=has_started,
+def _read_attempt(began: _ToolStarted, ended: _ToolFinished | _ToolRetried, zero: float) -> Attempt:
+    """Both events have the time at which orch read them, so the tool started and ended no later than that."""
+    latest = min(_seconds(began.time), _seconds(ended.time) - ended.duration)
+    start = max(latest - zero, 0.0)
+    return Attempt(
+        start=start,
+        end=start + ended.duration,
+        worker=began.worker,
+        status=ended.status,
+        error=ended.error,
     )
+
+
+def _without_overlaps(
+    attempts: Mapping[str, list[Attempt]],
+) -> dict[str, tuple[Attempt, ...]]:
+    """A worker runs one tool at a time, so each attempt ended before the next one on its worker began. What was
+    recorded later than that was read late."""
+    last: dict[int, float] = {}
+    found: dict[str, list[Attempt]] = {module: [] for module in attempts}
+    rows = [(one, module) for module, some in attempts.items() for one in some]
+    for one, module in sorted(rows, key=lambda row: (row[0].start, row[0].end), reverse=True):
+        end = min(one.end, last.get(one.worker, one.end))
+        if end < one.end:
+            start = max(end - (one.end - one.start), 0.0)
+            one = replace(one, start=start, end=start + one.end - one.start)
+        last[one.worker] = one.start
+        found[module].append(one)
+    return {module: tuple(reversed(some)) for module, some in found.items()}
 
 
 def _read_events(lines: Iterable[bytes]) -> Iterator[_AnyEvent]:
@@ -287,3 +280,7 @@ def _read_event(line: bytes) -> _AnyEvent | None:
     if isinstance(event, _RunStarted) and len(event.tools) != len(event.modules):
         return None
     return event
+
+
+def _seconds(time: datetime | None) -> float:
+    return time.timestamp() if time else 0.0

@@ -15,8 +15,8 @@ from msgspec import Struct
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs, log_folder, log_name, read_lines
-from discover_orch.state.run_details import RunDetails, ToolEnd, read_details, read_ends
-from discover_orch.state.run_record import RunRecord
+from discover_orch.state.read_run import read_ends
+from discover_orch.state.run_record import RunRecord, ToolRecord
 from discover_orch.state.store import open_nonblocking
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
@@ -49,22 +49,19 @@ class ReportSource(Struct, frozen=True, kw_only=True):
     observed of each tool."""
 
     record: RunRecord
-    details: RunDetails
-    earlier: Mapping[str, Sequence[ToolEnd]]
+    earlier: Mapping[str, Sequence[ToolRecord]]
     flows: Mapping[str, Dataflow]
     logs: PackedLogs
 
 
 def read_report_source(
-    root: str, record: RunRecord, earlier: Mapping[str, Sequence[ToolEnd]] | None = None
+    root: str, record: RunRecord, earlier: Mapping[str, Sequence[ToolRecord]] | None = None
 ) -> ReportSource:
     """Of a run that is in the journal; `earlier` if `read_earlier` has been called already."""
-    details = read_details(read_lines(root, record.run))
     failed = [tool.module for tool in record.tools if tool.status in ("failed", "unknown")]
     modules = [tool.module for tool in record.tools if tool.has_started]
     return ReportSource(
         record=record,
-        details=details,
         earlier=read_earlier(root, record.run, modules) if earlier is None else earlier,
         flows=read_flows(root),
         logs=_pack_logs(root, record.run, modules, failed),
@@ -73,10 +70,10 @@ def read_report_source(
 
 def read_earlier(
     root: str, current: str, modules: Sequence[str]
-) -> Mapping[str, Sequence[ToolEnd]]:
+) -> Mapping[str, Sequence[ToolRecord]]:
     """The latest successes of these tools before the run `current`, oldest first."""
     runs = [run for run in find_runs(root) if int(run) < int(current)][:READ_RUNS]
-    found: dict[str, list[ToolEnd]] = {module: [] for module in modules}
+    found: dict[str, list[ToolRecord]] = {module: [] for module in modules}
     open_count = len(found)
     for run in runs:
         for end in read_ends(read_lines(root, run)):

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from discover_orch.state.run_details import RunDetails
 from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
 
-#: What a key of `RunDetails.versions` begins with -> what it is in JSON.
+#: What a key of `ToolRecord.versions` begins with -> what it is in JSON.
 _KINDS = {
     "file": "file",
     "folder": "folder",
@@ -81,20 +80,17 @@ class RunDiff(Struct, frozen=True, kw_only=True):
         return bool(tools or self.sources)
 
 
-def compare_runs(
-    old: RunRecord, new: RunRecord, old_details: RunDetails, new_details: RunDetails
-) -> RunDiff:
+def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
-    plans = [{one.module: one for one in run.plan} for run in (old, new)]
+    plans = old.steps, new.steps
     changes = []
     for tool in new.tools:
         if tool.module not in before:
             continue
         then = before[tool.module]
         was, is_now = (plan.get(tool.module) for plan in plans)
-        used = [one.versions.get(tool.module) for one in (old_details, new_details)]
         changes.append(
             ToolChange(
                 module=tool.module,
@@ -105,8 +101,8 @@ def compare_runs(
                 is_code_changed=was.code != is_now.code
                 if was and is_now and was.code and is_now.code
                 else None,
-                inputs=_input_changes(used[0], used[1], old.run, new.run)
-                if used[0] is not None and used[1] is not None
+                inputs=_input_changes(then.versions, tool.versions, old.run, new.run)
+                if then.versions and tool.versions
                 else (),
                 metrics=_value_changes(then.metrics, tool.metrics),
             )
@@ -116,8 +112,8 @@ def compare_runs(
         new=new,
         sources=tuple(
             path
-            for path, content in new_details.sources.items()
-            if old_details.sources.get(path, content) != content
+            for path, content in new.sources.items()
+            if old.sources.get(path, content) != content
         ),
         added=tuple(tool for tool in new.tools if tool.module not in before),
         removed=tuple(tool for tool in old.tools if tool.module not in now),

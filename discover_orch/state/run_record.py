@@ -1,13 +1,19 @@
-"""What a run was: its plan, its tools, and how they ended."""
+"""What a run was: where it ran, its plan, its tools, when they ran, what they used, and how they ended.
+
+The lines of the journal have the same fields: `read_run` reads them into these values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import MASK
+
+Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):
@@ -22,12 +28,16 @@ class RecordedParam(Struct, frozen=True, kw_only=True):
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
-    """A step of the plan. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code,
-    "" where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
+    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `secrets` are parameters whose
+    value was not written; `code` is a hash of the tool's code, "" where that is not known. `is_in_ledger`: its
+    transaction adds a row to the ledger."""
 
     module: str
     name: str
     stage: str = ""
+    path: str = ""
+    after: tuple[str, ...] = ()
+    reason: str = ""
     params: Mapping[str, RecordedParam] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
@@ -44,18 +54,45 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
         return {**extra, **secrets, **self.params}
 
 
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One attempt of a tool. `start` and `end` are seconds since the start of the run; `status` is empty where no end
+    is recorded."""
+
+    start: float
+    end: float
+    worker: int = 1
+    status: str = ""
+    error: Failure | None = None
+
+
+class UsedData(Struct, frozen=True, kw_only=True):
+    """The files and tables that a tool read and wrote."""
+
+    files_read: tuple[str, ...] = ()
+    files_written: tuple[str, ...] = ()
+    tables_read: tuple[str, ...] = ()
+    tables_written: tuple[str, ...] = ()
+
+
 class ToolRecord(Struct, frozen=True, kw_only=True):
-    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `is_settled`:
-    no end is recorded, and the ledger in the database says how it ended."""
+    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `versions`
+    are those of what it used, if it passed, and `blocked_by` is the name of a tool. `is_settled`: no end is recorded,
+    and the ledger in the database says how it ended."""
 
     name: str
     module: str
     status: str
-    duration: float | None = None
+    duration: Seconds | None = None
     metrics: Mapping[str, object] = field(default_factory=dict)
     error: Failure | None = None
+    traceback: str = ""
     notes: tuple[str, ...] = ()
     attempt: int = 1
+    data: UsedData = UsedData()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    blocked_by: str = ""
+    stage: str = ""
+    attempts: tuple[Attempt, ...] = ()
     has_started: bool = False
     is_settled: bool = False
 
@@ -66,26 +103,45 @@ class Settled(Struct, frozen=True, kw_only=True):
     committed: Mapping[str, bool] = field(default_factory=dict)
 
 
-class RunRecord(Struct, frozen=True, kw_only=True):
-    """One run. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `duration` and
-    `exit_code` are None until the run has ended; `passed_before` are the modules of the tools that had passed in the
-    run that this one `resumes`; `ledger` is the key of the run in the ledger, "" where it keeps none."""
+class RunStart(Struct, frozen=True, kw_only=True):
+    """What is known of a run when it starts. `started` is local time, ISO 8601 with its offset; `kind` is `run` or
+    `watch`; `passed_before` are the modules of the tools that had passed in the run that this one `resumes`; `ledger`
+    is the key of the run in the ledger, "" where it keeps none. `sources` has a hash for each project file of the
+    tools' code, `order` has all modules in the order of the pipeline, empty where that is the order of the run. Older
+    journals have less."""
 
     run: str
-    status: str
+    targets: tuple[str, ...] = ()
     started: str = ""
     kind: str = "run"
-    targets: tuple[str, ...] = ()
-    tools: tuple[ToolRecord, ...] = ()
     plan: tuple[RecordedStep, ...] = ()
-    duration: float | None = None
-    exit_code: int | None = None
     database: str = ""
     database_origin: str = ""
     resumes: str | None = None
     passed_before: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
     ledger: str = ""
+    orch: str = ""
+    python: str = ""
+    system: str = ""
+    commit: str = ""
+    workers: int = 1
+    sources: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+
+class RunRecord(RunStart, frozen=True, kw_only=True):
+    """One run. `duration` and `exit_code` are None until it has ended."""
+
+    status: str
+    tools: tuple[ToolRecord, ...] = ()
+    duration: float | None = None
+    exit_code: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> dict[str, RecordedStep]:
+        """The steps of the plan, by module."""
+        return {step.module: step for step in self.plan}
 
     @property
     def params(self) -> dict[str, RecordedParam]:

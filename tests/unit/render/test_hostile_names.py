@@ -20,8 +20,14 @@ from discover_orch.render.graph_text import dot_text, mermaid_text
 from discover_orch.render.report_page import PageFiles, report_html
 from discover_orch.render.style import Style
 from discover_orch.state.report_source import LogPlace, PackedLogs, ReportSource
-from discover_orch.state.run_details import Attempt, PlannedStep, RunDetails, ToolEnd, UsedData
-from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_record import (
+    Attempt,
+    RecordedParam,
+    RecordedStep,
+    RunRecord,
+    ToolRecord,
+    UsedData,
+)
 
 HOSTILE_NAMES = (
     "<script>alert(1)</script>",
@@ -104,23 +110,23 @@ def source_of(names: list[str], run: str) -> ReportSource:
         ToolRecord(
             name=name,
             module=f"{place}{name}",
-            status="failed" if place % 2 else "passed",
+            status=(status := "failed" if place % 2 else "passed"),
             duration=1.0 + int(run),
             metrics={name: name, "rows": place, "huge": 10**400, "part": 0.5},
             error=error if place % 2 else None,
+            traceback=name,
             notes=(name,),
+            data=UsedData(files_read=(names[0],), tables_written=(names[-1],)),
+            blocked_by=name,
+            stage=name,
+            attempts=(
+                Attempt(start=0, end=1, status="failed", error=error),
+                Attempt(start=1, end=2, worker=2, status=status, error=error),
+            ),
             has_started=True,
         )
         for place, name in enumerate(names)
     )
-    ended = {
-        tool.module: (
-            Attempt(start=0, end=1, status="failed", error=error, traceback=tool.name),
-            Attempt(start=1, end=2, worker=2, status=tool.status, error=error, traceback=tool.name),
-        )
-        for tool in tools
-    }
-    used = UsedData(files_read=(names[0],), tables_written=(names[-1],))
     return ReportSource(
         record=RunRecord(
             run=run,
@@ -130,33 +136,29 @@ def source_of(names: list[str], run: str) -> ReportSource:
             tools=tools,
             plan=tuple(
                 RecordedStep(
-                    module=tool.module, name=tool.name, params={tool.name: param}, code=run
+                    module=tool.module,
+                    name=tool.name,
+                    path=tool.name,
+                    reason=tool.name,
+                    params={tool.name: param},
+                    code=run,
                 )
                 for tool in tools
             ),
             database=names[0],
             database_origin=names[-1],
-            counts={names[0]: 3},
-            duration=2.0,
-        ),
-        details=RunDetails(
             orch=names[0],
             python=names[0],
             commit=names[-1],
             workers=2,
-            attempts=ended,
-            data={tool.module: used for tool in tools},
-            steps={
-                tool.module: PlannedStep(module=tool.module, path=tool.name, reason=tool.name)
-                for tool in tools
-            },
-            stages={tool.module: tool.name for tool in tools},
-            blocked_by={tool.module: tool.name for tool in tools},
             sources=dict.fromkeys(names, run),
+            counts={names[0]: 3},
+            duration=2.0,
         ),
         earlier={
             tool.module: [
-                ToolEnd(
+                ToolRecord(
+                    name=tool.name,
                     module=tool.module,
                     status="passed",
                     duration=1,

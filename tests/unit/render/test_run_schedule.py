@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from discover_orch.render.run_schedule import find_critical_path, find_waits
-from discover_orch.state.run_details import Attempt, PlannedStep, RunDetails
+from discover_orch.state.run_record import Attempt, RecordedStep, RunRecord, ToolRecord
 
 
-def details(workers: int, **tools: tuple[float, float, int, str]) -> RunDetails:
+def details(workers: int, **tools: tuple[float, float, int, str]) -> RunRecord:
     """`name=(start, end, worker, names that it depends on)`."""
-    return RunDetails(
+    return RunRecord(
+        run="1",
+        status="passed",
         workers=workers,
-        attempts={
-            name: (Attempt(start=start, end=end, worker=worker, status="passed"),)
+        tools=tuple(
+            ToolRecord(
+                name=name,
+                module=name,
+                status="passed",
+                attempts=(Attempt(start=start, end=end, worker=worker, status="passed"),),
+            )
             for name, (start, end, worker, _) in tools.items()
-        },
-        steps={
-            name: PlannedStep(module=name, after=tuple(after.split()))
+        ),
+        plan=tuple(
+            RecordedStep(module=name, name=name, after=tuple(after.split()))
             for name, (_, _, _, after) in tools.items()
-        },
+        ),
     )
 
 
@@ -53,4 +60,4 @@ def test_with_one_worker_the_longest_chain_counts() -> None:
 
 
 def test_a_run_in_which_nothing_started_has_no_path() -> None:
-    assert find_critical_path(RunDetails(), find_waits(RunDetails())) == ()
+    assert find_critical_path(details(1), find_waits(details(1))) == ()

@@ -29,7 +29,6 @@ from discover_orch.render.style import Style
 from discover_orch.render.watch import watch_event_text
 from discover_orch.staleness.fingerprint import Inputs, LastOutcome, Success, ToolResult
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.state.run_details import RunDetails
 from discover_orch.state.run_diff import compare_runs
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
 from discover_orch.watch.events import (
@@ -55,6 +54,7 @@ def assert_harmless(text: str) -> None:
 
 
 def evil_run(number: str) -> RunRecord:
+    kinds = ("file", "folder", "glob", "table", "env", "package")
     tool = ToolRecord(
         name=EVIL,
         module=EVIL,
@@ -63,6 +63,7 @@ def evil_run(number: str) -> RunRecord:
         metrics={EVIL: EVIL},
         error=Failure(kind=EVIL, type=EVIL, message=EVIL, path=EVIL, line=1),
         notes=(EVIL,),
+        versions={f"{kind}:{EVIL}": f"{number} {EVIL}" for kind in kinds},
     )
     given = RecordedParam(texts=(EVIL,), origin="-" + EVIL)
     return RunRecord(
@@ -80,6 +81,7 @@ def evil_run(number: str) -> RunRecord:
         resumes=EVIL,
         passed_before=(EVIL,),
         counts={EVIL: 1},
+        sources={EVIL: number},
     )
 
 
@@ -88,15 +90,7 @@ def test_of_the_history(style: Style) -> None:
     one, other = evil_run("1"), evil_run("2" + EVIL)
     assert_harmless(runs_text([one, other], style))
     assert_harmless(run_text(other, style))
-    kinds = ("file", "folder", "glob", "table", "env", "package")
-    old, new = (
-        RunDetails(
-            versions={EVIL: {f"{kind}:{EVIL}": f"{number} {EVIL}" for kind in kinds}},
-            sources={EVIL: number},
-        )
-        for number in "12"
-    )
-    assert_harmless(comparison_text(compare_runs(one, other, old, new), style))
+    assert_harmless(comparison_text(compare_runs(one, other), style))
     assert_harmless(metrics_text([(one, one.tools[0], one.plan[0].arguments)], style))
 
 

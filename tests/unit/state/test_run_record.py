@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state.read_run import read_first_and_last, read_run, read_writer
-from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
+from discover_orch.state.read_run import read_ends, read_first_and_last, read_run
+from discover_orch.state.run_record import RecordedParam, RunRecord
 from tests.support.journals import finished, started, tool_finished, tool_started
 
 
@@ -20,9 +20,13 @@ def lines(*documents: Mapping[str, Any]) -> list[bytes]:
 
 
 def read(*documents: Mapping[str, Any], is_alive: bool = False) -> RunRecord:
-    record = read_run(lines(*documents), is_alive)
+    record = read_run(lines(*documents), lambda *_: is_alive)
     assert record is not None
     return record
+
+
+def is_alive(*_: object) -> bool:
+    return False
 
 
 WHOLE = (
@@ -95,7 +99,7 @@ def test_between_two_attempts_a_tool_has_failed() -> None:
 
 def test_a_tool_that_did_not_start_took_no_time() -> None:
     record = read(started("1"), tool_finished("fetch", "blocked", duration=0.0), finished("failed"))
-    assert record.tools[0] == ToolRecord(name="fetch", module="src.fetch", status="blocked")
+    assert (record.tools[0].status, record.tools[0].duration) == ("blocked", None)
 
 
 def test_unknown_keys_and_unknown_events_are_ignored() -> None:
@@ -130,8 +134,8 @@ def test_unknown_keys_and_unknown_events_are_ignored() -> None:
 def test_a_line_of_another_shape_is_ignored(line: bytes) -> None:
     good = lines(*WHOLE)
     for place in range(len(good) + 1):
-        assert read_run([*good[:place], line, *good[place:]], False) == read(*WHOLE)
-    assert read_run([line], False) is None
+        assert read_run([*good[:place], line, *good[place:]], is_alive) == read(*WHOLE)
+    assert read_run([line], is_alive) is None
     assert read_first_and_last(line, good[-1]) is None
 
 
@@ -148,23 +152,63 @@ def test_any_value_of_any_key_gives_a_record_or_none(data: st.DataObject) -> Non
     for one in documents:
         for key in data.draw(st.lists(st.sampled_from(sorted(one)), max_size=2)):
             one[key] = data.draw(JUNK)
-    read_run(lines(*documents), False)
-    read_writer(lines(*documents))
+    read_run(lines(*documents), is_alive)
     plan = data.draw(st.lists(JUNK | st.dictionaries(st.sampled_from(PLAN_KEYS), JUNK)))
-    record = read_run(lines(started("1", plan=plan)), False)
+    record = read_run(lines(started("1", plan=plan)), is_alive)
     assert record is None or isinstance(record.params, dict)
 
 
 PLAN_KEYS = ["module", "name", "stage", "params", "extra", "secrets", "code"]
 
 
-def test_the_writer_is_known_as_long_as_there_is_no_end() -> None:
+def test_whether_the_writer_lives_is_asked_as_long_as_there_is_no_end() -> None:
+    asked: list[object] = []
+
+    def ask(*writer: object) -> bool:
+        asked.append(writer)
+        return True
+
     first = started("1", pid=7, process=8, boot="b")
-    writer = read_writer(lines(first))
-    assert writer is not None
-    assert (writer.pid, writer.process, writer.boot) == (7, 8, "b")
-    assert read_writer(lines(first, finished())) is None
-    assert read_writer([]) is None
+    read_run(lines(first), ask)
+    read_run(lines(first, finished()), ask)
+    assert asked == [(7, 8, "b")]
+
+
+def at(second: float, document: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {**document, **more, "time": f"2026-11-24T14:03:{second:09.6f}Z"}
+
+
+def test_a_tool_starts_when_the_one_before_it_on_its_worker_has_ended() -> None:
+    """`fetch` is read as started at 1.5, when it had been running for 0.5 s already."""
+    record = read(
+        at(0, started("1")),
+        at(1.5, tool_started("fetch")),
+        at(2.1, tool_finished("fetch", duration=1.0)),
+        at(2.0, tool_started("parse")),
+        at(4.0, tool_finished("parse", duration=1.0)),
+    )
+    times = [
+        (round(one.start, 3), round(one.end, 3)) for tool in record.tools for one in tool.attempts
+    ]
+    assert times == [(1.0, 2.0), (2.0, 3.0)]
+
+
+def test_each_attempt_is_kept_with_its_worker_and_an_end_may_be_missing() -> None:
+    retried = {**tool_finished("fetch", duration=1), "event": "tool_retried", "status": "failed"}
+    documents = (
+        at(0, started("1"), workers=2),
+        at(1, tool_started("fetch"), worker=2),
+        at(2, retried),
+        at(3, tool_started("fetch")),
+        at(4, tool_finished("fetch", duration=1)),
+        at(4, tool_finished("fetch", duration=1)),
+        at(4, tool_started("parse"), worker=2),
+    )
+    fetch, parse = read(*documents).tools
+    assert [(one.worker, one.status) for one in fetch.attempts] == [(2, "failed"), (1, "passed")]
+    assert [(one.start, one.end, one.status) for one in parse.attempts] == [(4.0, 4.0, "")]
+    text = [json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in documents]
+    assert [(one.module, one.status) for one in read_ends(text)] == [("src.fetch", "passed")] * 2
 
 
 def planned(name: str, **more: Any) -> dict[str, Any]:
