@@ -1,8 +1,8 @@
 """The status of the tools of a project, kept up to date while files change and tools run.
 
-A `Status` answers once; this one receives the paths that have changed, and looks again only at what rests on them.
-It also says which tools a change from outside the pipeline concerns: those that are stale now, and depend on something
-that differs from what they last acted on.
+A `Status` answers once; this one receives the paths that have changed. It computes anew what the tools that use them
+depend on, compares that with what each tool last acted on, and keeps it. So it says which tools a change from outside
+the pipeline concerns: those for which something differs, and that are stale now.
 """
 
 from __future__ import annotations
@@ -49,13 +49,12 @@ class LiveStatus(Status):
         self._defaults_of = defaults_of
         self.code = code
         self._remembered = self._memory.results(registry.order)
-        self._baseline: dict[str, Inputs] = {}  # of each tool: what it last acted on
         self._own: dict[str, Freshness] = {}  # without the tools that must be judged again
         self._has_new_results = False
         self.is_running = False  # set by who runs the tools
         self._set_up(project, registry, params_of)
-        for module in registry.order:
-            self._baseline[module] = self._find_inputs(module)
+        #: Of each tool: what it last acted on.
+        self._acted_on = {module: self._find_inputs(module) for module in registry.order}
 
     def _set_up(
         self, project: Project, registry: Registry, params_of: Callable[[Tool], Params]
@@ -69,11 +68,8 @@ class LiveStatus(Status):
             environ=self._environ,
         )
         super().__init__(present, params_of, self._defaults_of)
-        #: The files that each tool depends on or has written.
-        self._rests: dict[str, frozenset[Key]] = {}
         self._own.clear()
         self._answer: dict[str, Freshness] | None = None
-        self._paths: Paths | None = None
         self._names = {module: self._names_of(module) for module in registry.order}
         names = {name for some in self._names.values() for name in some}
         self._codes = self._read_code(names)
@@ -124,15 +120,12 @@ class LiveStatus(Status):
 
     def paths(self) -> Paths:
         """What the answer depends on."""
-        if self._paths is None:
-            keys = {key for module in self._registry.order for key in self._rests_on(module)}
-            code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
-            data, listed, globs = (
-                frozenset(key[len(kind) :] for key in keys if key.startswith(kind))
-                for kind in FILES
-            )
-            self._paths = Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
-        return self._paths
+        keys = {key for module in self._registry.order for key in self._uses(module)}
+        code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
+        data, listed, globs = (
+            frozenset(key[len(kind) :] for key in keys if key.startswith(kind)) for kind in FILES
+        )
+        return Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
         """Those of these files, and of these folders with a `/`, that differ from what a tool last acted on."""
@@ -140,14 +133,9 @@ class LiveStatus(Status):
         wanted = {f"folder:{path[:-1]}" if path[-1:] == "/" else f"file:{path}" for path in paths}
         found: dict[str, None] = {}
         for module in self._registry.order:
-            success = self._result(module).success
-            marks = success.marks if success else {}
-            then = self._baseline[module].other
-            for key in wanted & self._rests_on(module) & then.keys():
-                now = self._present.versions.version(key, then[key], marks.get(key, ABSENT))
-                if now != then[key]:
-                    found[key.partition(":")[2]] = None
-        return [*found]
+            then, now = self._acted_on[module].other, self._find_inputs(module).other
+            found |= dict.fromkeys(key for key in wanted & then.keys() if now[key] != then[key])
+        return [key.partition(":")[2] for key in found]
 
     def is_written(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last."""
@@ -156,31 +144,48 @@ class LiveStatus(Status):
     # What has changed.
 
     def refresh(self, paths: Collection[str]) -> Change:
-        """These may have changed: judge what rests on them."""
+        """These may have changed: judge the tools again that use them."""
         if not paths:
             return Change()
         self._settle_results()
         self._look_at_database()
         before = {path: self._meaning(path) for path in paths if _is_code(path)}
-        concerned = self._refresh_code(before)
-        changed = [path for path, meaning in before.items() if self._meaning(path) != meaning]
-        outside = self._refresh_data(paths, concerned)
+        modules = self.code.refresh(before)
+        self._present.versions.forget(paths)
+        meant = {path: self._meaning(path) for path in before}
+        changed = [path for path, meaning in meant.items() if before[path] != meaning]
+        keys = {f"file:{path}" for path in paths}
+        outside = {key for key in keys if not self._is_by_pipeline(key)}
+        for path in paths:
+            plain = path.rstrip("/")
+            keys |= {f"folder:{plain}", f"folder:{plain.rpartition('/')[0] or '.'}"}
+        code = {f"code:{path}" for path in changed}
+        users = self._find_all_users() if before else set()
+        concerned = [
+            module
+            for module in self._registry.order
+            if module in users
+            or not modules.isdisjoint(self._names[module])
+            or any(
+                self._acted_on[module].code.get(path, meaning) != meaning
+                for path, meaning in meant.items()
+            )
+            or not keys.isdisjoint(self._uses(module))
+            or any(meets_input(path, self._registry.tools[module].inputs) for path in paths)
+        ]
         # The age of a success passes without an event.
-        aged = (one for one, tool in self._registry.tools.items() if tool.max_age is not None)
+        aged = [one for one, tool in self._registry.tools.items() if tool.max_age is not None]
         for module in (*concerned, *aged):
             self._own.pop(module, None)
+        self._codes |= self._read_code({name for one in concerned for name in self._names[one]})
         self._answer = None
-        code = {f"code:{path}" for path in changed}
-        users = self._find_all_users() if code else set()
         touched, causes, differ = {}, {}, list[str]()
-        for module in self._registry.order:
-            if module not in concerned:
-                continue
+        for module in concerned:
             now = self._find_inputs(module)
             reasons = [*self._outside_reasons(module, now, outside)]
             if module in users:
                 reasons += [Reason(key, then="", now=EXISTS) for key in sorted(code)]
-            self._baseline[module] = now
+            self._acted_on[module] = now
             if reasons and self._is_stale(module):
                 touched[module] = self._sentence(module, reasons[0])
                 causes[module] = tuple(reason.key for reason in reasons)
@@ -222,11 +227,11 @@ class LiveStatus(Status):
         self._set_up(project, registry, params_of)
         touched, causes = {}, {}
         for module, one in self.freshness().items():
-            now, is_new = self._find_inputs(module), module not in self._baseline
+            now, is_new = self._find_inputs(module), module not in self._acted_on
             has_come = module not in were  # is new, or was gone for a while
             if has_come:
-                self._baseline[module] = now
-            keys = tuple(_other_settings(self._baseline[module], now))
+                self._acted_on[module] = now
+            keys = tuple(_other_settings(self._acted_on[module], now))
             is_newly_stale = (
                 has_come
                 or were[module].is_fresh
@@ -239,7 +244,7 @@ class LiveStatus(Status):
                 reasons = one.reasons or one.sentences
                 touched[module] = f"{path} is new" if is_new else reasons[-1 if keys else 0]
                 causes[module] = keys or (f"code:{path}",)
-                self._baseline[module] = now
+                self._acted_on[module] = now
         return Change(touched=touched, causes=causes, is_structural=True)
 
     def set_order(self, registry: Registry) -> None:
@@ -271,18 +276,17 @@ class LiveStatus(Status):
         self._read_databases()
         _ = self._present.database.state  # now, before the next tool begins
         if success is not None and result.last.status == "passed":
-            self._baseline[module] = success.inputs
+            self._acted_on[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
             # An attempt that was cut off, as by a crash, leaves the inputs of an earlier one here.
-            self._baseline[module] = result.tried
+            self._acted_on[module] = result.tried
         used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
         self._present.versions.forget(_paths_of(used))
         names = self._names[module] = self._names_of(module)
         if unknown := [one for one in names if one not in self._codes]:
             self._codes |= self._read_code(unknown)
-        self._rests.pop(module, None)
         self._own.clear()
-        self._answer, self._paths, self._has_new_results = None, None, True
+        self._answer, self._has_new_results = None, True
         return [
             key[5:]
             for key, write in result.writes.items()
@@ -296,30 +300,6 @@ class LiveStatus(Status):
         """What a module means, or meant when it last could be read; None where that is not known."""
         file = self.code.files.known(path)
         return None if file is None else file.meaning or None
-
-    def _refresh_code(self, before: Mapping[str, str | None]) -> set[str]:
-        """The tools that these modules concern, each given with what it meant before."""
-        missing = self.code.missing
-        modules = self.code.refresh(before)
-        concerned = {
-            module for module, names in self._names.items() if not modules.isdisjoint(names)
-        }
-        for path in before:
-            now = self._meaning(path)
-            concerned |= {
-                module
-                for module, inputs in self._baseline.items()
-                if module in self._place and inputs.code.get(path, now) != now
-            }
-        if before:
-            concerned |= self._find_all_users()
-        states = self._read_code({name for one in concerned for name in self._names[one]})
-        if self.code.missing != missing or any(
-            one.meanings.keys() != self._codes[name].meanings.keys() for name, one in states.items()
-        ):
-            self._paths = None
-        self._codes |= states
-        return concerned
 
     def _look_at_database(self) -> None:
         """Another program may have written to it, removed or replaced it. Not during a run: the kernel would show the
@@ -335,25 +315,9 @@ class LiveStatus(Status):
         now = self._present
         now.database = find_database(now.project, self._registry, self._memory, now.environ)
 
-    def _refresh_data(self, paths: Collection[str], concerned: set[str]) -> set[Key]:
-        """Adds the tools that these files concern; returns the keys of the files that another program changed."""
-        self._present.versions.forget(paths)
-        keys = {f"file:{path}" for path in paths}
-        outside = {key for key in keys if not self._is_by_pipeline(key)}
-        keys |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
-        keys |= {f"folder:{path.rstrip('/')}" for path in paths}
-        globs = self.paths().globs
-        keys |= {f"glob:{one}" for one in globs if any(meets_input(path, (one,)) for path in paths)}
-        for module in self._registry.order:
-            if not self._rests_on(module).isdisjoint(keys):
-                concerned.add(module)
-                self._rests.pop(module, None)
-                self._paths = None
-        return outside
-
     def _outside_reasons(self, module: str, now: Inputs, outside: set[Key]) -> Iterator[Reason]:
         """What differs from what the tool last acted on, and was not changed by a tool."""
-        then = self._baseline[module]
+        then = self._acted_on[module]
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
             if key in outside or (key[:5] == "file:" and not self._is_by_pipeline(key)):
@@ -382,18 +346,14 @@ class LiveStatus(Status):
                 other[key] = self._present.versions.version(key, then)
         return Inputs(code=now.code, other=other)
 
-    def _rests_on(self, module: str) -> frozenset[Key]:
+    def _uses(self, module: str) -> frozenset[Key]:
         """The keys of the files that the tool depends on, and that must exist while it is fresh."""
-        found = self._rests.get(module)
-        if found is None:
-            result = self._result(module)
-            success = result.success
-            keys = [*self._present.declared_inputs(self._registry.tools[module], result.writes)]
-            keys += success.inputs.other if success else ()
-            keys += result.tried.other
-            keys += (key for key, write in result.writes.items() if write.is_checked)
-            found = self._rests[module] = frozenset(key for key in keys if key.startswith(FILES))
-        return found
+        result = self._result(module)
+        keys = [*self._present.declared_inputs(self._registry.tools[module], result.writes)]
+        keys += result.success.inputs.other if result.success else ()
+        keys += result.tried.other
+        keys += (key for key, write in result.writes.items() if write.is_checked)
+        return frozenset(key for key in keys if key.startswith(FILES))
 
     def _find_all_users(self) -> set[str]:
         """The tools that may import any module, and were not seen yet which ones they do."""
@@ -416,7 +376,7 @@ class LiveStatus(Status):
     def _is_used(self, path: str) -> bool:
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
-        return any(f"file:{path}" in self._rests_on(module) for module in self._registry.order)
+        return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
 
 
 def _is_change(reason: Reason, paths: Collection[str]) -> bool:
