@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
+from discover_orch.model.observation import TableUse
 from discover_orch.model.table_name import is_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class TableUse(Struct, frozen=True, kw_only=True):
-    """The names of tables that were used, sorted; the fields mean what those of `Observation` mean."""
-
-    tables_read: tuple[str, ...] = ()
-    tables_written: tuple[str, ...] = ()
-    tables_missed: tuple[str, ...] = ()
-    tables_inserted: tuple[str, ...] = ()
-    tables_created: tuple[str, ...] = ()
-    tables_dropped: tuple[str, ...] = ()
-    tables_kept: tuple[str, ...] = ()
-    lists_tables: bool = False
-    is_unclear: bool = False
 
 
 class TableLog:

@@ -25,7 +25,6 @@ from discover_orch.execution.observed_flow import (
 )
 from discover_orch.execution.read_files import ReadFiles
 from discover_orch.execution.unseen_reads import (
-    Cached,
     ChildCodeFinder,
     find_output_files,
     natively_seen,
@@ -34,7 +33,7 @@ from discover_orch.execution.unseen_reads import (
     without_used,
     without_written,
 )
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
@@ -97,7 +96,7 @@ class AttemptReader:
         self._child_code = ChildCodeFinder(present.project)
         self._output_files = find_output_files()
         # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
-        self._cached: dict[str, list[Cached]] = {}
+        self._cached: dict[str, list[CachedUse]] = {}
 
     def note_start(self, module: str, before: ToolResult) -> None:
         """The tool is about to begin."""
@@ -111,7 +110,7 @@ class AttemptReader:
             written = {*find_changed(event.seen)}
             for use in event.seen.cached:
                 known = without_states(use, written.difference(use.databases))
-                self._cached.setdefault(use.path, []).append((known, event.seen.began))
+                self._cached.setdefault(use.path, []).append(known)
         if event.setup is not None:
             for path in event.loaded:
                 self._setup_of_files.setdefault(path, []).append(event.setup)
@@ -135,8 +134,8 @@ class AttemptReader:
         seen = without_files(event.seen or Observation(), self._output_files)
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
-        cached = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
-        cached += map(natively_seen, (*setup, seen))
+        kept = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
+        cached = [*kept, *map(natively_seen, (*setup, seen))]
         has_passed = event.status in ("passed", "done")
         writes = self._writes(
             tool, seen, ended, database, before, has_passed=has_passed, is_alone=is_alone
@@ -149,51 +148,48 @@ class AttemptReader:
             for path in folders_made
         }
         own = {key for key, one in writes.items() if one.is_sure}
-        came = self._find_came((*setup, *cached, seen), before, own)
-        files, marks = self._files.versions(tool, seen, [*setup, *cached], before, own, came)
-        missed = find_missed(seen, setup, own)
+        # What other tools did for this one; of folders counts what the tool itself has seen last.
+        others, observed = [*setup, *cached], (*cached, *setup, seen)
+        came = self._find_came(observed, before, own)
+        files, marks = self._files.versions(tool, seen, others, before, own, came)
         # With the salt of the last success, so that the versions of two runs can be compared.
         known = before.success.inputs.other if before.success else {}
-        folders = {folder: paths for one in (*setup, seen) for folder, paths in one.listed}
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
-            **{f"file:{path}": ABSENT for path in find_missed(seen, [*setup, *cached], own)},
+            **{f"file:{path}": ABSENT for path in find_missed(seen, others, own)},
             **files,
             **{
                 f"folder:{folder}": without_paths(paths, came)
-                for one in cached
+                for one in observed
                 for folder, paths in one.listed
             },
-            **{f"folder:{folder}": without_paths(paths, came) for folder, paths in folders.items()},
-            **self._globs((one for native in (*setup, seen) for one in native.native_globs), came),
+            **self._globs((glob for one in observed for glob in one.native_globs), came),
             **self._packages(tool, seen),
             **{
                 f"env:{name}": self._current.versions.variable(name, known.get(f"env:{name}", ""))
-                for one in (*setup, *cached, seen)
+                for one in observed
                 for name in one.environment
                 if not is_secret_name(name)
             },
-            **self._spelled_variables((*setup, *cached, seen), code),
+            **self._spelled_variables(observed, code),
         }
-        kept = {name for one in cached for name in one.tables_read}
         sure = _find_sure(seen, writes)
+        beside = () if is_alone else tuple(one for one in seen.native_written if one not in sure)
         flow = build_flow(
             seen,
             setup,
-            missed,
-            tuple(folders),
-            folders_made,
-            map(table_name, made),
-            [table_name(key) for key, one in made.items() if not one.only_creates],
             kept,
-            sure,
-            () if is_alone else tuple(one for one in seen.native_written if one not in sure),
+            own,
+            {table_name(key): one for key, one in made.items()},
+            folders_made=folders_made,
+            native_sure=sure,
+            native_beside=beside,
         )
         names = [*flow.tables_read, *find_tables_missed(seen, setup)]
         if flow.is_unclear:
             names.append(ANY)
         tables = tuple(table_key(database, name) for name in names)
-        if "database" in other or kept or uses_main_database(seen):
+        if "database" in other or any(one.tables_read for one in kept) or uses_main_database(seen):
             other["database"] = f"{database} {self._current.database.name}"
         success = Success(
             asof=began,
@@ -320,10 +316,7 @@ class AttemptReader:
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
         kept = [
-            name
-            for path in code
-            for use, _ in self._cached.get(path, ())
-            for name in use.used_modules
+            name for path in code for use in self._cached.get(path, ()) for name in use.used_modules
         ]
         if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)

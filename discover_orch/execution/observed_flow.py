@@ -4,50 +4,49 @@ were loaded and its resources opened. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import Observation, TableUse
+from discover_orch.staleness.fingerprint import Key, Write
 
 
 def build_flow(
     seen: Observation,
     setup: Collection[Observation],
-    missed: tuple[str, ...],
-    folders: tuple[str, ...],
-    folders_made: tuple[str, ...],
-    made: Iterable[str],
-    filled: Collection[str],
-    kept: Iterable[str],
-    native_sure: tuple[str, ...],
-    native_beside: tuple[str, ...],
+    kept: Iterable[Observation],
+    own: Collection[Key],
+    made: Mapping[str, Write],
+    **known: Any,
 ) -> Dataflow:
-    """What the tool read and wrote, and what was read during setup. `made` are tables that it made before, `filled`
-    those of them whose rows it made too, `kept` those that another tool has read and of which a module keeps
-    something; `native_sure` and `native_beside` are as of `Dataflow`."""
+    """What the tool read and wrote, and what was read during setup. `kept` is what another tool has read and a module
+    keeps; `own` are the keys of what it surely wrote; `made` are tables that it made before; `known` are fields of the
+    `Dataflow` that are known already."""
+    both = (seen, *setup)
+    filled = [name for name, one in made.items() if not one.only_creates]
+    tables: dict[str, Any] = {name: getattr(seen, name) for name in TableUse.__struct_fields__}
+    tables |= {
+        "tables_read": _tables(seen, setup, kept),
+        "tables_written": tuple(dict.fromkeys((*seen.tables_written, *made))),
+        "tables_missed": tuple(name for name in find_tables_missed(seen, setup) if name),
+        "tables_kept": tuple(name for name in seen.tables_kept if name not in filled),
+        "lists_tables": any(one.lists_tables for one in both),
+        "is_unclear": any(one.is_unclear for one in both),
+    }
     return Dataflow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
-        tables_read=_tables(seen, setup, kept),
-        tables_written=tuple(dict.fromkeys((*seen.tables_written, *made))),
-        folders=folders,
-        missed=missed,
+        folders=tuple({folder: None for one in (*setup, seen) for folder, _ in one.listed}),
+        missed=find_missed(seen, setup, own),
         appended=seen.appended,
         removed=seen.removed,
         native_reads=_native_reads(seen, setup),
         native_writes=seen.native_written,
         native_updates=seen.native_before,
-        native_sure=native_sure,
-        native_beside=native_beside,
-        folders_made=folders_made,
-        tables_missed=tuple(name for name in find_tables_missed(seen, setup) if name),
-        tables_inserted=seen.tables_inserted,
-        tables_created=seen.tables_created,
-        tables_dropped=seen.tables_dropped,
-        tables_kept=tuple(name for name in seen.tables_kept if name not in filled),
-        lists_tables=any(one.lists_tables for one in (seen, *setup)),
-        is_unclear=seen.is_unclear or any(one.is_unclear for one in setup),
         gaps=seen.gaps,
+        **known,
+        **tables,
     )
 
 
@@ -88,12 +87,11 @@ def _native_reads(seen: Observation, setup: Iterable[Observation]) -> tuple[str,
 
 
 def _tables(
-    seen: Observation, setup: Iterable[Observation], kept: Iterable[str]
+    seen: Observation, setup: Iterable[Observation], kept: Iterable[Observation]
 ) -> tuple[str, ...]:
     """Tables that were written during setup count as read: the later tools depend on them."""
-    tables = {*seen.tables_read, *kept}
-    for one in setup:
-        tables.update(one.tables_read, one.tables_written)
+    tables = {name for one in (seen, *setup, *kept) for name in one.tables_read}
+    tables.update(name for one in setup for name in one.tables_written)
     return tuple(sorted(tables))
 
 

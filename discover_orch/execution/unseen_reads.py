@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.staleness.import_graph import ImportGraph
 
-#: Something that happens once in a worker, and when the step of the tool began that did it.
-Cached = tuple[CachedUse, tuple[int, int]]
-
 
 class ChildCodeFinder:
     """Finds the code of child processes by their command lines."""
@@ -52,19 +49,13 @@ def without_states(use: CachedUse, written: Collection[str]) -> CachedUse:
     return replace(use, read=read)
 
 
-def without_used(cached: Cached, seen: Observation) -> Observation:
-    """What was cached as an observation of its own, without the databases that the tool of `seen` used itself."""
-    use, began = cached
+def without_used(use: CachedUse, seen: Observation) -> CachedUse:
+    """The same without the databases that the tool of `seen` used itself, and the tables that it wrote."""
     used = {*(path for path, *_ in seen.read), *seen.written}.intersection(use.databases)
-    return Observation(
+    return replace(
+        use,
         read=tuple(row for row in use.read if row[0] not in used),
-        listed=use.listed,
-        missed=use.missed,
-        environment=use.environment,
-        environment_asked=use.environment_asked,
-        has_copied_environment=use.has_copied_environment,
-        tables_read=tuple(name for name in use.tables if name not in seen.tables_written),
-        began=began,
+        tables_read=tuple(name for name in use.tables_read if name not in seen.tables_written),
     )
 
 

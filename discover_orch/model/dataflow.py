@@ -11,14 +11,14 @@ import fnmatch
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.observation import TableUse
 from discover_orch.model.table_name import WHOLE, named_table
 
 
-class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     """The files and tables that a tool reads and writes. Paths are relative to the root.
 
     Observed. Empty means that nothing is known, not that there is nothing.
@@ -30,14 +30,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever.
       `native_updates`: those written that had been read before. `native_sure`: those that the tool surely wrote, or
       that two successes in a row showed. `native_beside`: those that another tool may have written that ran beside it.
-    - `tables_read`, `tables_written`, named as `table_name` says; one may stand for all tables of a database.
-      `tables_missed` were looked for in vain; `lists_tables`: it read the list of tables.
-    - `tables_inserted`: those of `tables_written` into which it only inserted. `tables_created`, `tables_dropped`:
-      those that did not exist before it and do after it, and the other way round.
-    - `tables_kept`: what it did to them changed no row, as CREATE TABLE IF NOT EXISTS. Those of them that it has
-      created are in `tables_written`, since who reads them needs it.
-    - `is_unclear`: statements could not be observed. `gaps`: why the rest is incomplete, as ends of the sentence
-      "orch cannot see everything: it ...".
+    - `gaps`: why the rest is incomplete, as ends of the sentence "orch cannot see everything: it ...".
 
     Declared. `inputs` and `outputs`: files, folders and globs. `has_inputs`, `has_outputs`: they are given, and an
     empty list says that there are none that orch cannot see.
@@ -45,8 +38,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
-    tables_read: tuple[str, ...] = ()
-    tables_written: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
@@ -57,13 +48,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     native_sure: tuple[str, ...] = ()
     native_beside: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
-    tables_missed: tuple[str, ...] = ()
-    tables_inserted: tuple[str, ...] = ()
-    tables_created: tuple[str, ...] = ()
-    tables_dropped: tuple[str, ...] = ()
-    tables_kept: tuple[str, ...] = ()
-    lists_tables: bool = False
-    is_unclear: bool = False
     gaps: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

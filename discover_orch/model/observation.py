@@ -27,27 +27,6 @@ FileStat = tuple[int, int, int, int]
 FileState = tuple[str, int, int, int, int]
 
 
-class CachedUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened while a module was imported or its state changed, or inside a function that Python caches.
-
-    The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
-    file at `path`. The other fields have the meaning that they have in `Observation`. `databases` are those of `read`
-    that SQLite opened: a tool that uses such a connection sees the database as it is, not as it was. `tables` are
-    the tables that were read.
-    """
-
-    path: str
-    read: tuple[FileState, ...] = ()
-    listed: tuple[tuple[str, str], ...] = ()
-    missed: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    environment_asked: tuple[str, ...] = ()
-    has_copied_environment: bool = False
-    used_modules: tuple[str, ...] = ()
-    databases: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-
-
 class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A module of the project that a child process may have run, by its command line.
 
@@ -60,7 +39,35 @@ class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""
 
 
-class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TableUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was done to the tables of a database. They are in small letters, named as `table_name` says; one name may
+    stand for all tables of a database. A table that was made and dropped does not count.
+
+    - `tables_read`, `tables_written`.
+    - `tables_missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end
+      either, less those that were made or dropped meanwhile.
+    - `tables_inserted`: those of `tables_written` into which new rows were inserted, and nothing else.
+    - `tables_created`, `tables_dropped`: those of `tables_written` that did not exist before and do at the end, and
+      the other way round. A table that was renamed is both, under its two names.
+    - `tables_kept`: no row of them was changed: they would have been created if they had not been there, or were
+      created and nothing else was done to them, or they only got or lost an index. Those that were created are in
+      `tables_written` too, since who reads them needs that. Of `tables_missed` those that would have been dropped.
+    - `lists_tables`: the list of tables was read.
+    - `is_unclear`: there were statements that could not be observed.
+    """
+
+    tables_read: tuple[str, ...] = ()
+    tables_written: tuple[str, ...] = ()
+    tables_missed: tuple[str, ...] = ()
+    tables_inserted: tuple[str, ...] = ()
+    tables_created: tuple[str, ...] = ()
+    tables_dropped: tuple[str, ...] = ()
+    tables_kept: tuple[str, ...] = ()
+    lists_tables: bool = False
+    is_unclear: bool = False
+
+
+class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
 
     - `read`: regular files that it opened for reading and did not write itself, as they were at the end of the step;
@@ -73,17 +80,6 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files and folders that were there before the step and that it removed.
     - `folders_made`: folders that it made, and that are there at the end.
-    - `tables_read`, `tables_written`: the tables that it read and wrote, in small letters, named as `table_name` says;
-      `*` is all of them. A table that it made and dropped does not count.
-    - `tables_missed`: tables that a statement looked for in vain, with IF EXISTS too, and that are not there at its
-      end either, less those that it made or dropped itself.
-    - `lists_tables`: it read the list of tables.
-    - `tables_inserted`: those of `tables_written` into which it only inserted new rows.
-    - `tables_created`, `tables_dropped`: those of `tables_written` that did not exist before it and do at its end, and
-      the other way round. A table that it renamed is both, under its two names.
-    - `tables_kept`: tables of which it changed no row: it would have created them if they had not been there, or has
-      created them and done nothing else, or they only got or lost an index. Those that it has created are in
-      `tables_written` too. Of `tables_missed` those that it would have dropped.
     - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
@@ -114,15 +110,6 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
-    tables_read: tuple[str, ...] = ()
-    tables_written: tuple[str, ...] = ()
-    tables_missed: tuple[str, ...] = ()
-    tables_inserted: tuple[str, ...] = ()
-    tables_created: tuple[str, ...] = ()
-    tables_dropped: tuple[str, ...] = ()
-    tables_kept: tuple[str, ...] = ()
-    lists_tables: bool = False
-    is_unclear: bool = False
     has_committed: bool = False
     database: str = ""
     dialect: str = "sqlite"
@@ -142,6 +129,18 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gaps: tuple[str, ...] = ()
     third_party: tuple[str, ...] = ()
     began: tuple[int, int] = (0, 0)
+
+
+class CachedUse(Observation, frozen=True, kw_only=True, omit_defaults=True):
+    """What happened while a module was imported or its state changed, or inside a function that Python caches.
+
+    The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
+    file at `path`. `databases` are those of `read` that SQLite opened: a tool that uses such a connection sees the
+    database as it is, not as it was.
+    """
+
+    path: str
+    databases: tuple[str, ...] = ()
 
 
 def file_stat(found: os.stat_result) -> FileStat:

@@ -259,8 +259,9 @@ class Observer:
             }
             shown |= {one + "-wal" for one in shown & databases}
             modules = {one for one in stack.modules if one in self._project.modules}
-            use = CachedUse(
-                path=file,
+            nothing = CachedUse(path=file, began=self._began)
+            use = replace(
+                nothing,
                 read=tuple(row for row in read if row[0] in shown),
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
@@ -269,13 +270,13 @@ class Observer:
                 has_copied_environment=stack.has_copied,
                 databases=tuple(sorted(shown & databases)),
                 used_modules=tuple(sorted(modules | loaded.get(file, set()))),
-                tables=tuple(
+                tables_read=tuple(
                     name
                     for name in tables_read
                     if WHOLE in stack.tables or name.rpartition(":")[2] in stack.tables
                 ),
             )
-            if use != CachedUse(path=file):
+            if use != nothing:
                 found.append(use)
         return tuple(found)
 

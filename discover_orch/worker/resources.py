@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
-    from discover_orch.databases.table_log import TableUse
     from discover_orch.model.ledger import LedgerEntry
+    from discover_orch.model.observation import TableUse
     from discover_orch.worker.observer import Observer
 
     class UserCall(Protocol):

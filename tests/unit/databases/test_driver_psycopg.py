@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from discover_orch.databases.statement_log import find_driver, observe_statements
-from discover_orch.databases.table_log import TableUse
+from discover_orch.model.observation import TableUse
 from tests.support.driver_listener import attach, read_catalog
 
 

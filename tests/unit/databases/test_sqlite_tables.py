@@ -13,8 +13,8 @@ from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_base import ask, list_databases
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file, observe_sqlite
-from discover_orch.databases.table_log import TableUse
 from discover_orch.databases.transactions import choose_transaction
+from discover_orch.model.observation import TableUse
 
 SCHEMA = """
 CREATE TABLE t(a, b);

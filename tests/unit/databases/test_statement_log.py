@@ -27,7 +27,7 @@ from discover_orch.databases.statement_log import (
     observe_statements,
     shape_of,
 )
-from discover_orch.databases.table_log import TableUse
+from discover_orch.model.observation import TableUse
 
 CATALOG = Catalog(
     tables=frozenset({("", "public", "t"), ("", "public", "u")}),
