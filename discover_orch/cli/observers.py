@@ -5,15 +5,23 @@ Imported only when an option or the environment asks for one of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 
 from discover_orch.cli.console import Console, is_on_github
 from discover_orch.cli.options import OutputOptions
-from discover_orch.cli.run_outputs import RunOutputs
-from discover_orch.execution.events import Event, Report, RunFinished, RunNote, RunStarted
+from discover_orch.cli.run_outputs import (
+    OutputFile,
+    RunOutput,
+    local_text,
+    new_format,
+    open_files,
+)
+from discover_orch.execution.events import Event, Report, RunFinished
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -30,68 +38,70 @@ class RunObservers:
     def __init__(self, console: Console, options: OutputOptions, view: ProjectView) -> None:
         self._console, self._options = console, options
         self._view, self._plan = view, Plan()
-        self._outputs: RunOutputs | None = None
-        self._report, self._run = Report(), ""
-        self._problems: list[Problem] = []
+        self._files: dict[str, OutputFile] = {}
+        self._formats: dict[str, RunOutput] = {}
+        self._start, self._began = time.time(), time.monotonic()
+        self._report = Report()
         self._has_ended = False
         self._summary: dict[str, object] | None = None
 
     def open(self) -> None:
         """Opens the files. Raises UsageError for one that cannot be written."""
-        self._outputs = RunOutputs(self._options.files)
+        self._start, self._began = time.time(), time.monotonic()
+        self._files = open_files(self._options.files)
 
     def begin(self, view: ProjectView, plan: Plan) -> None:
         self._view, self._plan = view, plan
-        if self._outputs is not None:
-            self._outputs.begin(view, plan)
+        self._formats = {
+            option: new_format(option, view, plan, self._report, self._start)
+            for option in self._files
+        }
 
     def add(self, event: Event) -> list[Problem]:
         """Warnings for what cannot be written any more."""
         self._report.add(event)
-        match event:
-            case RunStarted(run=run):
-                self._run = run
-            case RunFinished():
-                self._has_ended = True
-            case RunNote(problem=problem):
-                self._problems.append(problem)
-            case _:
-                pass
-        return [] if self._outputs is None else self._outputs.add(event)
+        self._has_ended |= isinstance(event, RunFinished)
+        now = self._start + time.monotonic() - self._began  # never goes back
+        written = (
+            self._files[option].write(one.add(event, now)) for option, one in self._formats.items()
+        )
+        return [problem for problem in written if problem is not None]
 
     def refuse(self, targets: Sequence[str], problems: Sequence[Problem], exit_code: int) -> None:
-        """The run does not start. A run that is in progress may be writing the same files."""
-        if self._outputs is None and not any(one.code == "locked" for one in problems):
-            try:
+        """The run does not start. JUnit shows why; the other formats have nothing to show. A run that is in progress
+        may be writing the same files."""
+        if not self._files and not any(one.code == "locked" for one in problems):
+            with contextlib.suppress(OrchError):
                 self.open()
-            except OrchError:
-                self._outputs = None
-        if self._outputs is not None:
-            self._outputs.refuse(problems)
+        if "--junit" in self._files:
+            from discover_orch.render.junit import refused_document
+
+            self._formats.pop("--junit", None)
+            self._files["--junit"].write(refused_document(problems, local_text(self._start)))
         root = self._view.project.root
         self._summary = refused_summary(root, targets, problems, exit_code)
         if is_on_github():
             show_problems_on_github(self._console, problems, root)
 
     def end(self) -> None:
-        """Closes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
+        """Completes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
         interrupted, or whose output was closed, has not failed."""
-        if self._outputs is not None:
-            self._outputs.close()
         if self._has_ended:
             if is_on_github():
                 self._show_on_github()
             if self._report.exit_code == ExitCode.FAILED:
-                self._summary = run_summary(
-                    self._view.project.root, self._run, self._plan, self._report, self._problems
-                )
+                self._summary = run_summary(self._view.project.root, self._plan, self._report)
+        else:
+            self.add(RunFinished(status="interrupted", duration=0.0))
+        for one in self._files.values():
+            one.close()
         if self._options.on_failure is not None and self._summary is not None:
             _call(self._options.on_failure, self._summary, self._console)
 
     def _show_on_github(self) -> None:
         root, console = self._view.project.root, self._console
         folder = _folder_in_repository(root)
-        console.command(problem_annotations(self._problems, folder))
+        console.command(problem_annotations(self._report.problems, folder))
         console.command(failure_annotations(self._report, self._plan, folder))
         path = os.environ.get(STEP_SUMMARY)
         if not path:

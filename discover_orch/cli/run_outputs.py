@@ -10,12 +10,12 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from discover_orch import __version__
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import Event, utc_text
+from discover_orch.execution.events import Event, Report, utc_text
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.planning.plan import Plan
@@ -34,90 +34,55 @@ class RunOutput(Protocol):
     """A format. `now` is in seconds since 1970 and never goes back."""
 
     def add(self, event: Event, now: float) -> str:
-        """What the file gets when this event has happened."""
-
-    def close(self, now: float) -> str:
-        """What the file gets if the run ended without `RunFinished`."""
+        """What the file gets when this event has happened; `RunFinished` is always the last one."""
 
 
-class RunOutputs:
-    """The open files of one run."""
-
-    def __init__(self, paths: Mapping[str, str]) -> None:
-        """Opens the files, which are named by their options. Raises UsageError for one that cannot be written."""
-        self._start, self._began = time.time(), time.monotonic()
-        self._files: dict[str, _File] = {}
-        self._formats: dict[str, RunOutput] = {}
-        try:
-            for option, path in paths.items():
-                same = next((one for one in self._files.values() if one.is_same(path)), None)
-                if same is not None:
-                    message = f"{option} and {same.option} name the same file: {path}"
-                    hint = "give each its own file"
-                    raise UsageError(Problem(code="output-file", message=message, hint=hint))
-                self._files[option] = _File(option, path)
-        except UsageError:
-            self._close_files()
-            raise
-
-    def close(self) -> None:
-        """Completes the files of a run that was broken off, and closes them."""
-        for option, one in self._formats.items():
-            self._files[option].write(one.close(self._now()))
-        self._close_files()
-
-    def begin(self, view: ProjectView, plan: Plan) -> None:
-        """The formats for the run of this plan. `add` may be called from now on."""
-        for option in self._files:
-            self._formats[option] = self._format(option, view, plan)
-
-    def add(self, event: Event) -> list[Problem]:
-        """A warning for each file that cannot be written any more."""
-        now = self._now()
-        found = [
-            self._files[option].write(one.add(event, now)) for option, one in self._formats.items()
-        ]
-        return [problem for problem in found if problem is not None]
-
-    def refuse(self, problems: Iterable[Problem]) -> None:
-        """The run does not start. JUnit shows why; the other formats have nothing to show."""
-        if "--junit" in self._files:
-            from discover_orch.render.junit import refused_document
-
-            self._formats.pop("--junit", None)
-            self._files["--junit"].write(refused_document(problems, _local_text(self._start)))
-
-    def _format(self, option: str, view: ProjectView, plan: Plan) -> RunOutput:
-        if option == "--junit":
-            from discover_orch.render.junit import JunitOutput
-
-            return JunitOutput(plan, _local_text(self._start))
-        if option == "--trace":
-            from discover_orch.render.trace import TraceOutput
-
-            return TraceOutput(plan, self._now() - _age())
-        from uuid import uuid4
-
-        from discover_orch.render.openlineage import LineageSource, OpenLineageOutput
-
-        has_own = uses_get_connection(view.registry, view.project)
-        source = LineageSource(
-            root=view.project.root,
-            namespace=os.environ.get(LINEAGE_NAMESPACE) or "default",
-            version=__version__,
-            database="" if has_own else masked_url(view.project.database),
-        )
-        return OpenLineageOutput(plan, source, new_id=lambda: str(uuid4()), time_text=utc_text)
-
-    def _now(self) -> float:
-        return self._start + time.monotonic() - self._began
-
-    def _close_files(self) -> None:
-        for one in self._files.values():
+def open_files(paths: Mapping[str, str]) -> dict[str, OutputFile]:
+    """The files by the options that name them. Raises UsageError for one that cannot be written."""
+    files: dict[str, OutputFile] = {}
+    try:
+        for option, path in paths.items():
+            same = next((one for one in files.values() if one.is_same(path)), None)
+            if same is not None:
+                message = f"{option} and {same.option} name the same file: {path}"
+                hint = "give each its own file"
+                raise UsageError(Problem(code="output-file", message=message, hint=hint))
+            files[option] = OutputFile(option, path)
+    except UsageError:
+        for one in files.values():
             one.close()
+        raise
+    return files
 
 
-class _File:
+def new_format(
+    option: str, view: ProjectView, plan: Plan, report: Report, start: float
+) -> RunOutput:
+    """The format that an option asks for. `start` is when the run started, and `report` has counted each event before
+    the format gets it."""
+    if option == "--junit":
+        from discover_orch.render.junit import JunitOutput
+
+        return JunitOutput(plan, report, local_text(start))
+    if option == "--trace":
+        from discover_orch.render.trace import TraceOutput
+
+        return TraceOutput(plan, time.time() - _age())
+    from uuid import uuid4
+
+    from discover_orch.render.openlineage import LineageSource, OpenLineageOutput
+
+    has_own = uses_get_connection(view.registry, view.project)
+    source = LineageSource(
+        root=view.project.root,
+        namespace=os.environ.get(LINEAGE_NAMESPACE) or "default",
+        version=__version__,
+        database="" if has_own else masked_url(view.project.database),
+    )
+    return OpenLineageOutput(plan, report, source, new_id=lambda: str(uuid4()), time_text=utc_text)
+
+
+class OutputFile:
     """A file that is emptied when it is opened. A pipe must have a reader."""
 
     def __init__(self, option: str, path: str) -> None:
@@ -197,5 +162,5 @@ def _age() -> float:
     return max(0.0, age)
 
 
-def _local_text(seconds: float) -> str:
+def local_text(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

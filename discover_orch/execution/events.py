@@ -210,17 +210,23 @@ Event = (
 
 
 class Report:
-    """The result of a run, built from its events. `signal` is the number of the one that interrupted it, or 0."""
+    """The result of a run, built from its events: its id, its `tools` in order and how they ended. `problems` are
+    those outside any tool, such as a resource that raised when it was closed. `signal` is the number of the one that
+    interrupted it, or 0."""
 
     def __init__(self) -> None:
+        self.run = ""
+        self.tools: tuple[str, ...] = ()
         self.finished: list[ToolFinished] = []
-        self.errors = 0  # outside any tool, such as a resource that raised when it was closed
+        self.problems: list[Problem] = []
         self.status: RunStatus = "passed"
         self.duration = 0.0
         self.signal = 0
 
     def add(self, event: Event) -> None:
         match event:
+            case RunStarted(run=run, tools=tools):
+                self.run, self.tools = run, tools
             case ToolFinished():
                 self.finished.append(event)
             case TransactionEnded(status=status):
@@ -229,11 +235,15 @@ class Report:
                     for one in self.finished
                 ]
             case RunNote(problem=problem):
-                self.errors += problem.severity == "error"
+                self.problems.append(problem)
             case RunFinished(status=status, duration=duration, signal=signal):
                 self.status, self.duration, self.signal = status, duration, signal
             case _:
                 pass
+
+    @property
+    def errors(self) -> int:
+        return sum(one.severity == "error" for one in self.problems)
 
     @property
     def failures(self) -> tuple[ToolFinished, ...]:
@@ -269,13 +279,13 @@ def event_document(
 def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[str, object] | None:
     match event:
         case RunStarted(run=run, targets=targets, tools=tools):
-            return _run_started_document(run, targets, [names[module] for module in tools])
+            return _run_started_document(run or None, targets, [names[one] for one in tools])
         case ToolStarted(module=module, worker=worker):
             return {"event": "tool_started", "name": names[module], "worker": worker}
         case ToolOutput(module=module, stream=stream, text=text):
             return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
         case ToolFinished():
-            return _finished_document(event, names)
+            return finished_document(event, names)
         case ToolRetried(end=end, delay=delay):
             return {
                 "event": "tool_retried",
@@ -293,43 +303,6 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
             return None
 
 
-def nothing_to_do_documents(plan: Plan) -> list[dict[str, object]]:
-    """The objects of a run that had nothing to do."""
-    plan_names = {tool.module: tool.name for tool in plan.fresh}
-    names = list(plan_names.values())
-    counts = {"fresh": len(names)} if names else {}
-    documents: list[dict[str, object]] = [
-        _run_started_document(None, plan.targets, names),
-        *(
-            _finished_document(ToolFinished(module=tool.module, status="fresh"), plan_names)
-            for tool in plan.fresh
-        ),
-        _run_finished_document("passed", 0, counts, 0.0),
-    ]
-    return [one | {"time": _now()} for one in documents]
-
-
-def refused_run_documents(
-    targets: Sequence[str], problems: Sequence[Problem], exit_code: int
-) -> list[dict[str, object]]:
-    """The objects of a run that was refused, with the problems among those of its end."""
-    errors = [problem_json(problem) for problem in problems]
-    return _not_started_documents(targets, "failed", exit_code, {"errors": errors})
-
-
-def skipped_run_documents(targets: Sequence[str], reason: str) -> list[dict[str, object]]:
-    """The objects of a run that was skipped because another one is in progress."""
-    return _not_started_documents(targets, "skipped", ExitCode.OK, {"reason": reason})
-
-
-def _not_started_documents(
-    targets: Sequence[str], status: str, exit_code: int, more: Mapping[str, object]
-) -> list[dict[str, object]]:
-    start = _run_started_document(None, targets, [])
-    end = _run_finished_document(status, exit_code, {}, 0.0) | {"run": None, **more}
-    return [one | {"time": _now()} for one in (start, end)]
-
-
 def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
     """The events of a run that had nothing to do."""
     modules = tuple(tool.module for tool in plan.fresh)
@@ -338,6 +311,36 @@ def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
         *(ToolFinished(module=module, status="fresh") for module in modules),
         RunFinished(status="passed", duration=0.0),
     )
+
+
+def nothing_to_do_documents(plan: Plan) -> list[dict[str, object] | None]:
+    """The objects of a run that had nothing to do."""
+    report, names = Report(), plan.names
+    events = nothing_to_do_events(plan)
+    for event in events:
+        report.add(event)
+    return [event_document(event, names, report) for event in events]
+
+
+def refused_run_documents(
+    targets: Sequence[str], problems: Sequence[Problem], exit_code: int
+) -> list[dict[str, object]]:
+    """The objects of a run that was refused, with the problems among those of its end."""
+    errors = [problem_json(problem) for problem in problems]
+    return _not_started(targets, "failed", exit_code, errors=errors)
+
+
+def skipped_run_documents(targets: Sequence[str], reason: str) -> list[dict[str, object]]:
+    """The objects of a run that was skipped because another one is in progress."""
+    return _not_started(targets, "skipped", ExitCode.OK, reason=reason)
+
+
+def _not_started(
+    targets: Sequence[str], status: str, exit_code: int, **more: object
+) -> list[dict[str, object]]:
+    start = _run_started_document(None, targets, [])
+    end = _run_finished_document(status, exit_code, {}, 0.0) | {"run": None, **more}
+    return [one | {"time": _now()} for one in (start, end)]
 
 
 def utc_text(seconds: float) -> str:
@@ -367,7 +370,7 @@ def _run_started_document(
     }
 
 
-def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
+def finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
     return {
         "event": "tool_finished",
         "name": names[event.module],

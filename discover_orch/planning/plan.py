@@ -76,7 +76,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def names(self) -> dict[str, str]:
         """The names of the selected tools by module, those that need not run included."""
-        return {tool.module: tool.name for tool in (*(one.tool for one in self.steps), *self.fresh)}
+        return {module: tool.name for module, (tool, _) in self.tools.items()}
+
+    @property
+    def tools(self) -> dict[str, tuple[Tool, str]]:
+        """The selected tools with their stages by module, those that need not run included."""
+        steps = {step.tool.module: (step.tool, step.stage) for step in self.steps}
+        return {**steps, **{tool.module: (tool, tool.stages[0]) for tool in self.fresh}}
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from discover_orch.execution.events import FAILED, Report, ToolFinished
 from discover_orch.model.errors import Location, Problem
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line, folded
 from discover_orch.render.style import clean, count, duration, one_line
@@ -44,10 +45,10 @@ def problem_annotations(problems: Iterable[Problem], folder: str) -> str:
 
 def failure_annotations(report: Report, plan: Plan, folder: str) -> str:
     """Workflow commands for the tools that failed, each where it failed, with its traceback."""
-    tools = {step.tool.module: step.tool for step in plan.steps}
+    tools = plan.tools
     lines = []
     for end in report.failures[:MOST_ANNOTATIONS]:
-        tool, error = tools[end.module], end.error
+        tool, error = tools[end.module][0], end.error
         place = Location(path=tool.path, line=tool.line)
         text = f"{tool.name} {end.status}"
         if error is not None:
@@ -59,8 +60,7 @@ def failure_annotations(report: Report, plan: Plan, folder: str) -> str:
 
 def step_summary(report: Report, plan: Plan, name: str) -> str:
     """The result of the run of the project `name` as Markdown, for the file GITHUB_STEP_SUMMARY."""
-    tools = {step.tool.module: (step.tool.name, step.stage) for step in plan.steps}
-    tools |= {tool.module: (tool.name, tool.stages[0]) for tool in plan.fresh}
+    tools = plan.tools
     counts = [f"{number:,} {status.replace('_', ' ')}" for status, number in report.counts.items()]
     if report.errors:
         counts.append(count(report.errors, "error"))
@@ -89,12 +89,12 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
     )
 
 
-def _tool_row(end: ToolFinished, name: str, stage: str) -> str:
+def _tool_row(end: ToolFinished, tool: Tool, stage: str) -> str:
     status = f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}"
     facts = "  ".join(f"{key}={value}" for key, value in end.metrics.items())
     about = _reason(end) if end.status in FAILED else facts
     took = duration(end.duration) if end.duration else ""
-    return f"| {_cell(name)} | {_cell(stage)} | {status} | {took} | {_cell(about)} |"
+    return f"| {_cell(tool.name)} | {_cell(stage)} | {status} | {took} | {_cell(about)} |"
 
 
 def _failures_first(report: Report) -> Sequence[ToolFinished]:

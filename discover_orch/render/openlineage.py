@@ -71,6 +71,7 @@ class OpenLineageOutput:
     def __init__(
         self,
         plan: Plan,
+        report: Report,
         source: LineageSource,
         *,
         new_id: Callable[[], str],
@@ -78,16 +79,14 @@ class OpenLineageOutput:
     ) -> None:
         self._source, self._new_id, self._time_text = source, new_id, time_text
         self._tools = {step.tool.module: step.tool for step in plan.steps}
-        self._run = new_id()
+        self._run = ""  # its id, when it has started
         self._open: dict[str, str] = {}  # the ids of the runs of tools that have started
-        self._report = Report()
-        self._has_begun = self._is_over = False
+        self._report = report
 
     def add(self, event: Event, now: float) -> str:
-        self._report.add(event)
         match event:
             case RunStarted():
-                self._has_begun = True
+                self._run = self._new_id()
                 return self._own_event("START", now)
             case ToolStarted(module=module):
                 self._open[module] = self._new_id()
@@ -96,19 +95,12 @@ class OpenLineageOutput:
                 return self._end(end, now)
             case ToolFinished():
                 return self._end(event, now)
-            case RunFinished(status=status):
-                self._is_over = True
+            case RunFinished(status=status) if self._run:
                 held = [self._end(one, now) for one in self._report.finished]
-                return "".join((*held, self._own_event(_END[status], now)))
+                left = [self._tool_event("ABORT", module, now) for module in self._open]
+                return "".join((*held, *left, self._own_event(_END[status], now)))
             case _:
                 return ""
-
-    def close(self, now: float) -> str:
-        """The end of a run that was broken off."""
-        if self._is_over or not self._has_begun:
-            return ""
-        left = [self._tool_event("ABORT", module, now) for module in self._open]
-        return "".join((*left, self._own_event("ABORT", now)))
 
     def _end(self, end: ToolFinished, now: float) -> str:
         """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""

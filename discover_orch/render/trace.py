@@ -32,15 +32,8 @@ LONGEST_MESSAGE = 500
 NOT_STARTED = ("blocked", "not_run", "fresh")
 
 
-class _Span(Struct, frozen=True, kw_only=True):
-    """A tool that runs on the row of its worker; the time as `TraceOutput.add` gets it."""
-
-    row: int
-    started: float
-
-
 class _Slice(Struct, frozen=True, kw_only=True):
-    """What was drawn, in microseconds."""
+    """An attempt that was drawn, in microseconds."""
 
     row: int
     start: int
@@ -55,61 +48,53 @@ class TraceOutput:
         self._begun = begun
         self._is_first = True
         self._row_ends: dict[int, float] = {}  # of each worker that is known
-        self._spans: dict[str, _Span] = {}
+        self._started: dict[str, tuple[int, float]] = {}  # the row and the time of tools that run
         self._busy: list[tuple[float, float]] = []  # when tools ran
         self._ends: dict[str, _Slice] = {}  # of tools that passed
         self._arrows = 0
-        self._is_over = False
 
     def add(self, event: Event, now: float) -> str:
         match event:
             case RunStarted(run=run):
-                return self._text(
-                    *_name_process(f"orch run {run}"),
-                    *_name_row(OWN_ROW, "orch"),
-                )
+                process = _name_row(OWN_ROW, "process_name", name=f"orch run {run}")
+                return self._text(process, *_new_row(OWN_ROW, "orch"))
             case ToolStarted(module=module, worker=worker):
-                self._spans[module] = _Span(row=worker, started=now)
+                self._started[module] = worker, now
                 return self._text(*self._add_row(worker))
             case ToolFinished() if event.status not in NOT_STARTED:
                 return self._text(*self._end(event, now))
             case ToolRetried(end=end, delay=delay):
                 slices = self._end(end, now)
                 row = self._ends.pop(end.module).row
-                said: dict[str, object] = {"attempt": end.attempt, "delay": delay}
                 name = f"{self._name(end.module)} is tried again"
-                return self._text(*slices, self._instant(name, row, now, said))
+                mark = self._mark(name, row, now, attempt=end.attempt, delay=delay)
+                return self._text(*slices, mark)
             case RunNote(problem=problem):
-                about: dict[str, object] = {"severity": problem.severity, "hint": problem.hint}
-                return self._text(self._instant(problem.message, OWN_ROW, now, about))
-            case RunFinished(status=status):
-                self._is_over = True
-                last = self._instant(f"run {status}", OWN_ROW, now, {})
+                said = {"severity": problem.severity, "hint": problem.hint}
+                return self._text(self._mark(problem.message, OWN_ROW, now, **said))
+            case RunFinished(status=status) if not self._is_first:
+                last = self._mark(f"run {status}", OWN_ROW, now)
                 return self._text(*self._overhead(now), last) + "\n]\n"
             case _:
                 return ""
-
-    def close(self, now: float) -> str:
-        """The end of a run that was broken off."""
-        return "" if self._is_over or self._is_first else self._text(*self._overhead(now)) + "\n]\n"
 
     def _add_row(self, worker: int) -> Sequence[dict[str, object]]:
         if worker in self._row_ends:
             return ()
         self._row_ends[worker] = 0.0
-        return _name_row(worker, f"worker {worker}")
+        return _new_row(worker, f"worker {worker}")
 
     def _end(self, end: ToolFinished, now: float) -> list[dict[str, object]]:
         """The slice of an attempt, with its commit inside. Where start and end were read together, the start follows
         from the duration."""
         module = end.module
-        span = self._spans.pop(module, None) or _Span(row=1, started=now)  # it may not have started
-        new, row = self._add_row(span.row), span.row
-        start = max(min(span.started, now - end.duration), self._row_ends[row], self._begun)
+        row, started = self._started.pop(module, (1, now))  # it may not have started
+        new = self._add_row(row)
+        start = max(min(started, now - end.duration), self._row_ends[row], self._begun)
         self._row_ends[row] = now
         self._busy.append((start, now))
         step = self._steps[module]
-        said: dict[str, object] = {
+        said = {
             "status": end.status,
             "stage": step.stage,
             "module": module,
@@ -118,10 +103,10 @@ class TraceOutput:
             **{f"metric {name}": str(value) for name, value in end.metrics.items()},
             **_error(end.error),
         }
-        found = [*new, self._slice(self._name(module), "tool", row, start, now, said)]
+        found = [*new, self._slice(self._name(module), "tool", row, start, now, **said)]
         if end.commit_seconds:
             begun = max(start, now - end.commit_seconds)
-            found.append(self._slice("commit", "database", row, begun, now, {}))
+            found.append(self._slice("commit", "database", row, begun, now))
         own = _Slice(row=row, start=self._time(start), end=self._time(now))
         for one in step.after:
             if one in self._ends:
@@ -131,41 +116,30 @@ class TraceOutput:
 
     def _overhead(self, now: float) -> list[dict[str, object]]:
         """When no tool ran: before the first, between two, and after the last."""
-        found, last, is_before = [], self._begun, True
+        found, last, name = [], self._begun, "start"
         for start, end in sorted(self._busy):
             if start > last:
-                name = "start" if is_before else "between tools"
-                found.append(self._slice(name, "orch", OWN_ROW, last, start, {}))
-            last, is_before = max(last, end), False
+                found.append(self._slice(name, "orch", OWN_ROW, last, start))
+            last, name = max(last, end), "between tools"
         if now > last:
-            name = "start" if is_before else "end"
-            found.append(self._slice(name, "orch", OWN_ROW, last, now, {}))
+            name = "end" if self._busy else "start"
+            found.append(self._slice(name, "orch", OWN_ROW, last, now))
         return found
 
     def _name(self, module: str) -> str:
         return self._steps[module].tool.name
 
     def _slice(
-        self, name: str, kind: str, row: int, start: float, end: float, said: dict[str, object]
+        self, name: str, kind: str, row: int, start: float, end: float, **said: object
     ) -> dict[str, object]:
         begun = self._time(start)
-        return {
-            "ph": "X",
-            "name": name,
-            "cat": kind,
-            "pid": PROCESS,
-            "tid": row,
-            "ts": begun,
-            "dur": max(0, self._time(end) - begun),
-            "args": said,
-        }
+        about = {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": row, "ts": begun}
+        return about | {"dur": max(0, self._time(end) - begun), "args": said}
 
-    def _instant(
-        self, name: str, row: int, now: float, said: dict[str, object]
-    ) -> dict[str, object]:
+    def _mark(self, name: str, row: int, now: float, **said: object) -> dict[str, object]:
         short = name[:LONGEST_MESSAGE]
-        start = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
-        return start | {"ts": self._time(now), "s": "t", "args": said}
+        about = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
+        return about | {"ts": self._time(now), "s": "t", "args": said}
 
     def _arrow(self, source: _Slice, target: _Slice) -> Sequence[dict[str, object]]:
         """From the last moment of a tool to the start of one that depends on it. Perfetto refuses an arrow that begins
@@ -200,13 +174,12 @@ def _error(error: Failure | None) -> dict[str, object]:
     return {"error": f"{error.type}: {error.message}"[:LONGEST_MESSAGE], "place": place}
 
 
-def _name_process(name: str) -> Sequence[dict[str, object]]:
-    return ({"ph": "M", "name": "process_name", "pid": PROCESS, "tid": 0, "args": {"name": name}},)
-
-
-def _name_row(row: int, name: str) -> Sequence[dict[str, object]]:
-    about = {"ph": "M", "pid": PROCESS, "tid": row}
+def _new_row(row: int, name: str) -> Sequence[dict[str, object]]:
     return (
-        about | {"name": "thread_name", "args": {"name": name}},
-        about | {"name": "thread_sort_index", "args": {"sort_index": row}},
+        _name_row(row, "thread_name", name=name),
+        _name_row(row, "thread_sort_index", sort_index=row),
     )
+
+
+def _name_row(row: int, what: str, **said: object) -> dict[str, object]:
+    return {"ph": "M", "pid": PROCESS, "tid": row, "name": what, "args": said}

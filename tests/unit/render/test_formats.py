@@ -6,6 +6,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from discover_orch.cli.run_outputs import RunOutput
 from discover_orch.discovery.ordering import Stage
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
@@ -98,16 +100,31 @@ def plan_of(text: str) -> Plan:
     return Plan(steps=tuple(named), targets=(text,))
 
 
-def write(output: JunitOutput | TraceOutput | OpenLineageOutput, events: Sequence[Event]) -> str:
+def write(new: Callable[[Plan, Report], RunOutput], plan: Plan, events: Sequence[Event]) -> str:
     """The text of the file; a second passes between two events."""
-    text = "".join(output.add(one, BEGUN + at) for at, one in enumerate(events, start=1))
-    text += output.close(BEGUN + len(events) + 1)
+    report = Report()
+    output, text = new(plan, report), ""
+    for at, one in enumerate(events, start=1):
+        report.add(one)
+        text += output.add(one, BEGUN + at)
     return text.encode("utf-8").decode("utf-8")
 
 
-def lineage(plan: Plan, root: str = "/p", database: str = "") -> OpenLineageOutput:
+def junit(plan: Plan, report: Report) -> RunOutput:
+    return JunitOutput(plan, report, utc_text(BEGUN))
+
+
+def trace(plan: Plan, _: Report) -> RunOutput:
+    return TraceOutput(plan, BEGUN)
+
+
+def lineage(
+    plan: Plan, report: Report, *, root: str = "/p", database: str = ""
+) -> OpenLineageOutput:
     source = LineageSource(root=root, namespace="n", version="1", database=database)
-    return OpenLineageOutput(plan, source, new_id=lambda: str(uuid.uuid4()), time_text=utc_text)
+    return OpenLineageOutput(
+        plan, report, source, new_id=lambda: str(uuid.uuid4()), time_text=utc_text
+    )
 
 
 Test = Callable[[str], None]
@@ -126,7 +143,7 @@ hostile = given(st.text(st.characters(), max_size=60))
 @hostile
 def test_no_text_breaks_a_file(text: str) -> None:
     events, plan = events_of(text), plan_of(text)
-    root = read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
+    root = read_junit(write(junit, plan, events))
     assert {one.attrib["name"] for one in root.iter("testcase")} == {
         *(
             clean(text + name).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
@@ -134,8 +151,8 @@ def test_no_text_breaks_a_file(text: str) -> None:
         ),
         "closing",
     }
-    read_trace(write(TraceOutput(plan, BEGUN), events))
-    assert len(read_lineage(write(lineage(plan, root=f"/{text}"), events))) == 6
+    read_trace(write(trace, plan, events))
+    assert len(read_lineage(write(partial(lineage, root=f"/{text}"), plan, events))) == 6
     problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
     read_junit(refused_document([problem], utc_text(BEGUN)))
 
@@ -193,7 +210,7 @@ def test_a_tool_that_did_not_run_counts_as_skipped() -> None:
         ToolFinished(module="c", status="blocked", blocked_by="b"),
         RunFinished(status="failed", duration=3.0),
     ]
-    root = read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
+    root = read_junit(write(junit, plan, events))
     results = {case.attrib["name"]: [one.tag for one in case] for case in root.iter("testcase")}
     assert results == {"a": ["error"], "b": ["failure"], "c": ["skipped"], "d": ["skipped"]}
     assert root.find(".//testcase[@name='c']/skipped").attrib == {  # type: ignore[union-attr]
@@ -204,22 +221,22 @@ def test_a_tool_that_did_not_run_counts_as_skipped() -> None:
 def test_junit_holds_the_end_of_what_a_failed_tool_printed_and_nothing_of_the_others() -> None:
     events = events_of("x")
     events[7] = ToolOutput(module="b", stream="stdout", text="start" + "y" * LONGEST_OUTPUT)
-    root = read_junit(write(JunitOutput(plan_of("x"), utc_text(BEGUN)), events))
+    root = read_junit(write(junit, plan_of("x"), events))
     assert [one.text for one in root.iter("system-out")] == ["y" * LONGEST_OUTPUT]
 
 
 @pytest.mark.parametrize("length", range(1, 12))
 def test_each_file_of_a_run_that_was_broken_off_is_valid(length: int) -> None:
     """Only the trace may be empty, before anything has happened."""
-    events, plan = events_of("x")[:length], plan_of("")
-    read_junit(write(JunitOutput(plan, utc_text(BEGUN)), events))
-    read_trace(write(TraceOutput(plan, BEGUN), events))
-    read_lineage(write(lineage(plan), events))
+    end = RunFinished(status="interrupted", duration=0.0)
+    events, plan = [*events_of("x")[:length], end], plan_of("")
+    read_junit(write(junit, plan, events))
+    read_trace(write(trace, plan, events))
+    read_lineage(write(lineage, plan, events))
 
 
 def test_the_trace_of_a_killed_run_is_an_array_that_only_lacks_its_end() -> None:
-    output = TraceOutput(plan_of(""), BEGUN)
-    text = "".join(output.add(one, BEGUN + at) for at, one in enumerate(events_of("x")[:6]))
+    text = write(trace, plan_of(""), events_of("x")[:6])
     assert {one["name"] for one in read_trace(text + "]")} >= {"a", "thread_name"}
 
 
@@ -242,7 +259,7 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
         ToolFinished(module="c", status="passed", duration=1),
         RunFinished(status="passed", duration=14.0),
     ]
-    found = read_trace(write(TraceOutput(plan, BEGUN), events))
+    found = read_trace(write(trace, plan, events))
     names = {one["tid"]: one["args"]["name"] for one in found if one["name"] == "thread_name"}
     assert names == {0: "orch", 1: "worker 1", 2: "worker 2"}
     slices = [
@@ -284,7 +301,7 @@ def test_each_attempt_is_a_lineage_run_of_its_own_below_the_run_of_orch() -> Non
         ToolFinished(module="a", status="passed", attempt=2, seen=seen),
         RunFinished(status="passed", duration=3.0),
     ]
-    found = read_lineage(write(lineage(plan, root="/srv/shop"), events))
+    found = read_lineage(write(partial(lineage, root="/srv/shop"), plan, events))
     assert [(one["eventType"], one["job"]["name"]) for one in found] == [
         ("START", "shop"),
         ("START", "shop.a"),
