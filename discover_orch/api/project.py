@@ -14,28 +14,30 @@ from msgspec.structs import replace
 
 from discover_orch.api.events import Event, Note, RunFinished, RunStarted, ToolFinished
 from discover_orch.api.request import (
-    Request,
     Resume,
     Targets,
     given_params,
-    plan_request,
-    with_executor,
+    keep_remaining,
+    resumed_run,
     words_of,
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.discovery.tree import NOT_SCANNED
 from discover_orch.execution import session
+from discover_orch.execution.request import (
+    Request,
+    acquire_lock,
+    as_not_scanned,
+    plan_request,
+    with_executor,
+)
 from discover_orch.model import tool as model
-from discover_orch.model.errors import Problem, ProjectError, UsageError
-from discover_orch.planning import plan as planning
+from discover_orch.model.errors import Problem, ProjectError
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.graph_svg import project_html
-from discover_orch.state.lock import ProjectLock
-from discover_orch.worker.protocol import INSIDE
 
 
 class Project:
@@ -118,7 +120,24 @@ class Project:
         values = given_params(view, {**(params or {}), **more_params})
         if values.pairs:  # they must fit, as for a run
             project_view.plan_targets(view, words, exclude=left_out, values=values, is_partial=True)
-        return self._status(view, words, left_out, values)
+        registry, flows = view.registry, view.registry.flows
+        chosen = project_view.select_readable(view, words, left_out)
+        freshness = RemainingWork(view.project, registry, values, view.scanned).freshness()
+        return tuple(
+            ToolStatus(
+                name=registry.display(module),
+                module=module,
+                stage=registry.stages[registry.rank[module]].name,
+                state=freshness[module].state,
+                reasons=freshness[module].sentences,
+                files_read=flows[module].files_read,
+                files_written=flows[module].files_written,
+                tables_read=flows[module].tables_read,
+                tables_written=flows[module].tables_written,
+            )
+            for module in registry.order
+            if module in chosen
+        )
 
     def plan(
         self,
@@ -131,9 +150,10 @@ class Project:
         **more_params: object,
     ) -> Plan:
         """What `run` would do; runs nothing."""
-        view, found = self._plan(
-            self._read(), targets, exclude, changed, resume, {**(params or {}), **more_params}
+        view, request = self._ask(
+            targets, exclude, changed, resume, {**(params or {}), **more_params}
         )
+        view, found = keep_remaining(view, request, plan_request(view, request))
         names = found.names
         return Plan(
             steps=tuple(
@@ -226,42 +246,42 @@ class Project:
         by the first step of the iterator. Leaving the loop early interrupts the run."""
         _check_number("jobs", jobs)
         _check_number("max_failures", max_failures)
-        view = with_executor(self._read(), executor)
-        given = {**(params or {}), **more_params}
-        lock = _acquire_lock(str(self.root), wait=wait)
-        if wait:  # files may have changed meanwhile
-            view = replace(view, scanned=NOT_SCANNED)
+        view, request = self._ask(
+            targets, exclude, changed, resume, {**(params or {}), **more_params}
+        )
+        view = with_executor(view, executor, f'executor="{executor}"')
+        plan = plan_request(view, request)
+        hint = "wait for it with wait=True"
+        waits = (lambda _: None) if wait else None
+        lock = acquire_lock(str(self.root), waits=waits, hint=hint)
         try:
+            view = as_not_scanned(view) if wait else view
             settled = session.settle_killed_run(view.project, view.registry, settles=True)
-            view, plan = self._plan(view, targets, exclude, changed, resume, given)
+            view, plan = keep_remaining(view, request, plan, asks_database=True)
             notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)
-            yield from run_events(
-                view,
-                plan,
-                notes,
-                jobs=jobs,
-                max_failures=max_failures,
-            )
+            yield from run_events(view, plan, notes, jobs=jobs, max_failures=max_failures)
         finally:
             lock.release()
 
-    def _plan(
+    def _ask(
         self,
-        view: ProjectView,
         targets: Targets,
         exclude: Targets,
         changed: bool,
         resume: Resume,
         given: Mapping[str, object],
-    ) -> tuple[ProjectView, planning.Plan]:
-        request = Request(
-            targets=words_of(targets),
-            left_out=words_of(exclude),
+    ) -> tuple[ProjectView, Request]:
+        view = self._read()
+        words, left_out = words_of(targets), words_of(exclude)
+        beside = {"targets": words, "exclude": left_out, "changed": changed}
+        return view, Request(
+            targets=words,
+            exclude=left_out,
             values=given_params(view, given),
             changed=changed,
-            resume=resume,
+            resume=resumed_run(resume, beside),
+            has_database=self._database is not None,
         )
-        return plan_request(view, request, has_database=self._database is not None)
 
     def _read(self) -> ProjectView:
         _refuse_missing(str(self.root))
@@ -275,33 +295,6 @@ class Project:
             view if database is None else project_reader.with_database(view, database, "database")
         )
 
-    def _status(
-        self,
-        view: ProjectView,
-        targets: Sequence[str],
-        exclude: Sequence[str],
-        values: GivenParams,
-    ) -> tuple[ToolStatus, ...]:
-        registry = view.registry
-        chosen = project_view.select_readable(view, targets, exclude)
-        work = RemainingWork(view.project, registry, values, view.scanned)
-        freshness = work.freshness()
-        return tuple(
-            ToolStatus(
-                name=registry.display(module),
-                module=module,
-                stage=registry.stages[registry.rank[module]].name,
-                state=freshness[module].state,
-                reasons=freshness[module].sentences,
-                files_read=registry.flows[module].files_read,
-                files_written=registry.flows[module].files_written,
-                tables_read=registry.flows[module].tables_read,
-                tables_written=registry.flows[module].tables_written,
-            )
-            for module in registry.order
-            if module in chosen
-        )
-
 
 def _check_number(name: str, given: object) -> None:
     is_whole = isinstance(given, int) and not isinstance(given, bool)
@@ -313,7 +306,7 @@ def _refuse_missing(folder: str) -> None:
     if not os.path.isdir(folder):
         message = f'folder "{folder}" does not exist'
         hint = "give the folder of the project, or one below it"
-        raise ProjectError(Problem(code="no-project", message=message, hint=hint))
+        raise ProjectError.of("no-project", message, hint)
 
 
 def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:
@@ -328,16 +321,3 @@ def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:
         params={param.name: str(param.type) for param in tool.params},
         disabled=tool.disabled,
     )
-
-
-def _acquire_lock(root: str, *, wait: bool) -> ProjectLock:
-    """Raises UsageError if another run of the project is in progress."""
-    lock = ProjectLock(root)
-    is_inside = os.environ.get(INSIDE) == root
-    holder = lock.acquire(waits=wait and not is_inside)
-    if holder is not None:
-        hint = "wait for it with wait=True"
-        if is_inside:
-            hint = "a tool of that run asked for this one: name all tools in one run instead"
-        raise UsageError(Problem(code="locked", message=holder.sentence, hint=hint))
-    return lock

@@ -6,35 +6,18 @@ import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.executor import executor_hint, is_executor
+from discover_orch.execution.request import Request, find_remaining
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.planning import plan as planning
-from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.incremental import (
-    RemainingWork,
-    find_recorded_database,
-    find_run_to_resume,
-)
 from discover_orch.planning.param_values import GivenParams, KeyValue
+from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 Target = str | os.PathLike[str]
 Targets = Target | Iterable[Target]
 #: False; True for the latest run that did not finish; or the number of a run.
 Resume = bool | int | str
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """`left_out` are the targets of `exclude`."""
-
-    targets: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    values: GivenParams = GivenParams()
-    changed: bool = False
-    resume: Resume = False
 
 
 def words_of(given: Targets) -> tuple[str, ...]:
@@ -49,61 +32,28 @@ def words_of(given: Targets) -> tuple[str, ...]:
     return tuple(words)
 
 
-def with_executor(view: ProjectView, executor: str | None) -> ProjectView:
-    """With the executor of a call, if it names one. Raises UsageError."""
-    if executor is None:
-        return view
-    if not is_executor(executor):
-        raise _refuse(f'executor="{executor}" is not an executor', executor_hint(executor))
-    return replace(view, project=replace(view.project, executor=executor))
-
-
-def plan_request(
-    view: ProjectView, request: Request, *, has_database: bool
-) -> tuple[ProjectView, planning.Plan]:
-    """The plan, and the project, of which a resumed run may have used another database; with `has_database` the call
-    names one. Raises OrchError."""
-    if request.resume is not False:
-        return _plan_resumed(view, request, has_database=has_database)
-    found = project_view.plan_targets(
-        view,
-        request.targets,
-        exclude=request.left_out,
-        values=request.values,
-        is_partial=request.changed,
-    )
-    if request.changed:
-        work = RemainingWork(view.project, view.registry, request.values, view.scanned)
-        found = work.keep_stale(found)
-    return view, found
-
-
-def _plan_resumed(
-    view: ProjectView, request: Request, *, has_database: bool
-) -> tuple[ProjectView, planning.Plan]:
-    given = {"targets": request.targets, "exclude": request.left_out, "changed": request.changed}
+def resumed_run(resume: Resume, given: Mapping[str, object]) -> str | None:
+    """As `Request` has it. Raises UsageError for what is `given` beside it."""
+    if resume is False:
+        return None
     for name, value in given.items():
         if value:
             hint = f"it runs what is left of a recorded plan; leave {name} out"
-            raise _refuse(f"resume cannot be combined with {name}", hint)
-    record = find_run_to_resume(
-        view.project.root, None if request.resume is True else str(request.resume)
-    )
-    if not has_database:
-        url = find_recorded_database(
-            record, view.project.database, "give it again: Project(root, database=URL)"
-        )
-        view = view if url is None else project_reader.with_database(view, url)
-    work = RemainingWork(view.project, view.registry, request.values, view.scanned)
-    plan = work.build_resumed_plan(record)
-    if not plan.steps:
+            raise UsageError.of("usage", f"resume cannot be combined with {name}", hint)
+    return "" if resume is True else str(resume)
+
+
+def keep_remaining(
+    view: ProjectView, request: Request, plan: Plan, *, asks_database: bool = False
+) -> tuple[ProjectView, Plan]:
+    """As `find_remaining`; that nothing is left to resume is a warning of the plan."""
+    if request.resume is None and not request.changed:
+        return view, plan
+    view, plan, _ = find_remaining(view, request, plan, asks_database=asks_database)
+    if request.resume is not None and not plan.steps:
         said = Problem(code="nothing-to-resume", message=plan.intro, severity="warning")
         plan = replace(plan, warnings=(*plan.warnings, said))
     return view, plan
-
-
-def _refuse(message: str, hint: str) -> UsageError:
-    return UsageError(Problem(code="usage", message=message, hint=hint))
 
 
 def given_params(view: ProjectView, given: Mapping[str, object]) -> GivenParams:

@@ -12,7 +12,7 @@ from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunS
 from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
-from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.execution.request import refuse_plan
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -31,9 +31,8 @@ def run_events(
     """Runs the plan; `notes` are reported at its start. `jobs` is None where the call does not give it. The caller
     holds the lock of the project. Raises OrchError."""
     project, registry = view.project, view.registry
-    refuse_database(plan, registry, project)
     workers = project.jobs if jobs is None else jobs
-    refuse_jobs(plan, registry, project, workers)
+    refuse_plan(plan, view, workers)
 
     def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
         side = session.open_far_side(

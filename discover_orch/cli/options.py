@@ -11,12 +11,13 @@ import click
 from msgspec import Struct
 
 from discover_orch.cli.console import Console
-from discover_orch.model.errors import OrchError
+from discover_orch.model.errors import OrchError, Problem, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from discover_orch.planning.project_view import ProjectView
+    from discover_orch.state.lock import ProjectLock
     from discover_orch.worker.forks import Forks
     from discover_orch.worker.spawn import Interpreter
 
@@ -28,12 +29,11 @@ MOST_RUNS = 20
 PREFIX = "param:"
 
 
-class OrchUsage(click.UsageError):
-    """A usage error with a hint."""
+class OrchUsage(UsageError):
+    """A mistake on the command line that click does not find."""
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(Problem(code="usage", message=message, hint=hint))
 
 
 class Context:
@@ -89,6 +89,20 @@ def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> 
 
         problems = session.settle_killed_run(view.project, view.registry, settles=settles)
         context.console.problems(problems)
+
+
+def acquire_lock(context: Context, view: ProjectView, *, waits: bool, option: str) -> ProjectLock:
+    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy; `option` is the one
+    that would have waited."""
+    from discover_orch.execution import request
+
+    def tell(sentence: str) -> None:
+        context.console.err(f"{sentence}; waiting for it to end\n")
+
+    hint = f"wait for it with {option}"
+    lock = request.acquire_lock(view.project.root, waits=tell if waits else None, hint=hint)
+    context.console.problems(lock.new_warnings())
+    return lock
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
 
 from discover_orch.cli.console import is_on_github
 from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
@@ -19,6 +18,7 @@ from discover_orch.cli.options import (
     OutputOptions,
     ToolArguments,
     WholeNumber,
+    acquire_lock,
     common_options,
     display_options,
     output_options,
@@ -27,20 +27,26 @@ from discover_orch.cli.options import (
     wait_option,
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
-from discover_orch.config.executor import WORDS, executor_hint, is_executor
+from discover_orch.config.executor import WORDS
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
-from discover_orch.discovery.tree import NOT_SCANNED
-from discover_orch.execution.requirements import refuse_database, refuse_jobs
+from discover_orch.execution.events import skipped_run_documents
+from discover_orch.execution.request import (
+    ProjectBusy,
+    Request,
+    as_not_scanned,
+    find_remaining,
+    plan_request,
+    refuse_plan,
+    with_executor,
+)
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import ExitCode, OrchError, Problem
+from discover_orch.model.errors import ExitCode, OrchError
 from discover_orch.model.parameter import MASK, is_secret_value
-from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
-    from discover_orch.planning.param_values import GivenParams
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
@@ -142,51 +148,40 @@ def command(
         when_busy = _read_busy(wait, if_busy)
         if resume is not None:
             _refuse_targets(arguments, changed=changed)
-        values = read_values(arguments)
-        arguments = _with_executor(arguments, executor)
-        view, plan = arguments.view, Plan()
-        if resume is None:
-            view = view_of(arguments)
-            plan = project_view.plan_targets(
-                view,
-                arguments.targets,
-                exclude=arguments.exclude,
-                values=values,
-                is_partial=changed,
-            )
-        if not dry_run:
-            # Before the question what is left, so that no other run changes the answer.
-            from discover_orch.cli.project_lock import acquire_lock_or_skip
-
-            lock = acquire_lock_or_skip(
-                view, arguments.targets, when_busy, context.console, as_json=shown.as_json
-            )
+        request = Request(
+            targets=arguments.targets,
+            exclude=arguments.exclude,
+            values=read_values(arguments),
+            changed=changed,
+            resume=resume,
+            has_database=arguments.database is not None,
+        )
+        view = with_executor(view_of(arguments), executor, f"--executor {executor}")
+        plan = plan_request(view, request)
+        if not dry_run:  # before the question what is left, so that no other run changes the answer
+            lock = _acquire_lock_or_skip(context, view, request, when_busy, as_json=shown.as_json)
             if lock is None:
                 return ExitCode.OK
-            if when_busy == "wait":  # files may have changed meanwhile
-                arguments = replace(arguments, view=_as_not_scanned(arguments.view))
-                view = _as_not_scanned(view)
+            view = as_not_scanned(view) if when_busy == "wait" else view
         if observers is not None:
             observers.open()
         settle_killed_run(context, view, settles=not dry_run)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
-            view, plan, freshness = _what_is_left(
-                arguments, view, plan, values, changed=changed, resume=resume, dry_run=dry_run
-            )
+            view, plan, work = find_remaining(view, request, plan, asks_database=not dry_run)
+            freshness = work.freshness(plan) if dry_run and plan.steps else {}
         if observers is not None:
             observers.begin(view, plan)
         if not plan.steps:
             return show_nothing_left(
                 context, plan, observers, as_json=shown.as_json, dry_run=dry_run
             )
-        refuse_database(plan, view.registry, view.project)
+        count = _count_jobs(view, jobs, shown, has_debugger=pdb)
+        refuse_plan(plan, view, count)
         if dry_run:
-            count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
             return show_plan(context, view, plan, freshness, shown, count)
         from discover_orch.cli.show_run import run_and_show
 
-        count = _count_jobs(view, plan, jobs, shown, has_debugger=pdb)
         return run_and_show(
             context,
             view,
@@ -199,18 +194,19 @@ def command(
             resume=_find_resume(context, plan, arguments.database),
             observers=observers,
         )
-    except (OrchError, OrchUsage) as error:
-        _tell_refused(context, arguments, error, observers, as_json=shown.as_json, dry_run=dry_run)
+    except OrchError as error:
+        code, problems = int(error.exit_code), error.problems
+        if shown.as_json:  # complete JSON, although nothing ran
+            for document in error_documents(problems, code, arguments.targets, dry_run=dry_run):
+                context.console.out(json.dumps(document) + "\n")
+        if observers is not None:
+            observers.refuse(arguments.targets, problems, code)
         raise
     finally:
         if lock is not None:
             lock.release()
         if observers is not None:  # without the lock: the command may run something
             observers.end()
-
-
-def _as_not_scanned(view: ProjectView) -> ProjectView:
-    return replace(view, scanned=NOT_SCANNED)
 
 
 def _find_observers(
@@ -232,78 +228,24 @@ def _read_busy(wait: bool, if_busy: str | None) -> str:
     return "wait" if wait else if_busy or "fail"
 
 
-def _tell_refused(
-    context: Context,
-    arguments: ToolArguments,
-    error: OrchError | OrchUsage,
-    observers: RunObservers | None,
-    *,
-    as_json: bool,
-    dry_run: bool,
-) -> None:
-    """Complete JSON for stdout, although nothing ran; and the report to the observers."""
-    if isinstance(error, OrchUsage):
-        problems: Sequence[Problem] = (
-            Problem(code="usage", message=error.format_message(), hint=error.hint),
-        )
-        code = ExitCode.USAGE
-    else:
-        problems, code = error.problems, error.exit_code
-    if as_json:
-        for document in error_documents(problems, int(code), arguments.targets, dry_run=dry_run):
+def _acquire_lock_or_skip(
+    context: Context, view: ProjectView, request: Request, when_busy: str, *, as_json: bool
+) -> ProjectLock | None:
+    """The lock; None if another run holds it and this one is skipped. Raises ProjectBusy."""
+    try:
+        return acquire_lock(context, view, waits=when_busy == "wait", option="--if-busy wait")
+    except ProjectBusy as busy:
+        if when_busy != "skip":
+            raise
+        said = busy.problems[0].message
+        for document in skipped_run_documents(request.targets, said) if as_json else ():
             context.console.out(json.dumps(document) + "\n")
-    if observers is not None:
-        observers.refuse(arguments.targets, problems, int(code))
-
-
-def _with_executor(arguments: ToolArguments, executor: str | None) -> ToolArguments:
-    """With the executor of the command line, if one was given."""
-    if executor is not None and not is_executor(executor):
-        raise OrchUsage(f"--executor {executor} is not an executor", executor_hint(executor))
-    if executor is None:
-        return arguments
-    view = arguments.view
-    return replace(arguments, view=replace(view, project=replace(view.project, executor=executor)))
-
-
-def _what_is_left(
-    arguments: ToolArguments,
-    view: ProjectView,
-    plan: Plan,
-    values: GivenParams,
-    *,
-    changed: bool,
-    resume: str | None,
-    dry_run: bool,
-) -> tuple[ProjectView, Plan, Mapping[str, Freshness]]:
-    """The view with the right database, the plan without what need not run, and the freshness of its tools."""
-    from discover_orch.planning.incremental import (  # not needed by a plain run
-        RemainingWork,
-        find_recorded_database,
-        find_run_to_resume,
-    )
-
-    record = None
-    if resume is not None:
-        record = find_run_to_resume(view.project.root, resume or None)
-        hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
-        database = arguments.database or find_recorded_database(record, view.project.database, hint)
-        view = view if database is None else project_reader.with_database(view, database)
-    left = RemainingWork(view.project, view.registry, values, view.scanned)
-    if not dry_run and (tables := left.find_tables_left()):
-        from discover_orch.execution.session import list_tables
-
-        if (found := list_tables(view.project, view.registry)) is not None:
-            left.note_tables(tables, found)
-    if resume is not None:
-        plan = left.build_resumed_plan(record)
-    elif changed:
-        plan = left.keep_stale(plan)
-    return view, plan, left.freshness(plan) if dry_run and plan.steps else {}
+        context.console.err(f"{said}; this one is skipped\n")
+        return None
 
 
 def _count_jobs(
-    view: ProjectView, plan: Plan, jobs: int | None, shown: DisplayOptions, *, has_debugger: bool
+    view: ProjectView, jobs: int | None, shown: DisplayOptions, *, has_debugger: bool
 ) -> int:
     """The number of workers. A debugger and raw output need the terminal for one of them."""
     if has_debugger or shown.output == "raw":
@@ -319,9 +261,7 @@ def _count_jobs(
             )
             raise OrchUsage(message, "leave one of them out")
         return 1
-    jobs = view.project.jobs if jobs is None else jobs
-    refuse_jobs(plan, view.registry, view.project, jobs)
-    return jobs
+    return view.project.jobs if jobs is None else jobs
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:

@@ -11,6 +11,7 @@ from discover_orch.cli.options import (
     Context,
     OrchUsage,
     ToolArguments,
+    acquire_lock,
     common_options,
     json_option,
     settle_killed_run,
@@ -124,8 +125,6 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     the code, parameters and files as they are now. A tool whose declared output does not exist
     stays stale.
     """
-    from discover_orch.cli.project_lock import acquire_lock
-
     if not arguments.targets:
         raise OrchUsage(
             "orch accept needs at least one target", "orch accept full accepts all tools"
@@ -135,7 +134,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     plan = project_view.plan_targets(
         view, arguments.targets, exclude=arguments.exclude, values=values, is_partial=True
     )
-    lock = acquire_lock(view, waits=wait, console=context.console)
+    lock = acquire_lock(context, view, waits=wait, option="--wait")
     try:
         left = RemainingWork(view.project, view.registry, values, view.scanned)
         unseen = left.warn_never_passed(plan)

@@ -7,7 +7,7 @@ A user can have several problems at once, so a `Problem` is a value: problems ar
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, Self
 
 from msgspec import Struct
 
@@ -94,6 +94,11 @@ class OrchError(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
+
+    @classmethod
+    def of(cls, code: str, message: str, hint: str = "", location: Location | None = None) -> Self:
+        """The error with this one problem."""
+        return cls(Problem(code=code, message=message, hint=hint, location=location))
 
 
 class UsageError(OrchError):
