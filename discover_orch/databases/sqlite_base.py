@@ -3,8 +3,6 @@ that takes the place of a plain connection, and questions of its own, whatever r
 
 from __future__ import annotations
 
-import _sqlite3  # see `find_callbacks`
-import gc
 import os
 import sqlite3
 
@@ -12,7 +10,7 @@ from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
@@ -27,12 +25,16 @@ authorize = sqlite3.Connection.set_authorizer
 is_really_open = sqlite3.Connection.in_transaction.__get__
 level_of = sqlite3.Connection.isolation_level.__get__  # type: ignore[union-attr]
 set_level = sqlite3.Connection.isolation_level.__set__  # type: ignore[union-attr]
+CONNECTION_NAMES = frozenset(vars(sqlite3.Connection))
 
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 
 
 class OrdinaryConnection(sqlite3.Connection):
     """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
+
+    _trace: Any = None
+    _progress: Any = None
 
     _user_authorizer: Authorizer | None = None
     #: Is called before the user's, and allows everything.
@@ -46,6 +48,18 @@ class OrdinaryConnection(sqlite3.Connection):
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self._user_authorizer = authorizer_callback
         authorize(self, combine(self._first_authorizer, authorizer_callback))
+
+    def has_callbacks(self) -> bool:
+        """Whether user code would hear of statements of orch."""
+        return self._trace is not None or self._progress is not None
+
+    def set_trace_callback(self, trace_callback: Any) -> None:
+        self._trace = trace_callback
+        super().set_trace_callback(trace_callback)
+
+    def set_progress_handler(self, progress_handler: Any, n: int) -> None:
+        self._progress = progress_handler
+        super().set_progress_handler(progress_handler, n)
 
     def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
         statements = getattr(target, "statements", None)
@@ -104,19 +118,3 @@ def quote(name: str) -> str:
 
 def text_of(given: object) -> str:
     return os.fsdecode(given) if isinstance(given, bytes) else str(given)
-
-
-def find_callbacks(conn: sqlite3.Connection) -> list[object]:
-    """The trace, authorizer and similar callbacks of a connection.
-
-    Python has no method that returns them. The connection refers to each one just before it refers to the
-    module `_sqlite3`, which calls it.
-    """
-    referred: Iterable[object] = gc.get_referents(conn)
-    found = []
-    previous: object = None
-    for one in referred:
-        if one is _sqlite3:
-            found.append(previous)
-        previous = one
-    return found

@@ -11,6 +11,7 @@ import gc
 import sqlite3
 
 from discover_orch.databases.sqlite_base import (
+    CONNECTION_NAMES,
     LEGACY,
     ask_rows,
     autocommit_of,
@@ -240,7 +241,7 @@ class ClosedConnection(Connection):
     """A connection that the tool has closed: it raises what a closed one raises."""
 
     def __getattribute__(self, name: str) -> Any:
-        if name[0] != "_" and name in vars(sqlite3.Connection) and name != "close":
+        if name[0] != "_" and name in CONNECTION_NAMES and name != "close":
             raise sqlite3.ProgrammingError(CLOSED)
         return super().__getattribute__(name)
 

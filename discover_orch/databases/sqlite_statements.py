@@ -2,8 +2,7 @@
 
 SQLite calls the authorizer when it prepares a statement, not when it runs one, so a statement that runs a
 million times costs nothing. It does not report a table that IF EXISTS or IF NOT EXISTS finds or misses, how a
-conflict is resolved, and values. A connection that orch has adopted passes the text for these. On others the
-text is not known.
+conflict is resolved, and values. The connection passes the text for these.
 """
 
 from __future__ import annotations
@@ -113,7 +112,6 @@ class StatementNotes:
     """
 
     def __init__(self) -> None:
-        self.has_texts = False  # `read_text` is called for those that need it
         self.tables_of_caller: Callable[[], set[str]] | None = None  # see `TableLog`
         self.on_attach: Callable[[str | None], None] = lambda name: None
         self.clear()
@@ -241,7 +239,7 @@ class StatementNotes:
                 self.looked_up.add((base, two))
         elif action == ATTACH:
             self._settle_list()
-            if one is not None or not self.has_texts:
+            if one is not None:
                 self.on_attach(one)
             else:
                 self._attaches_value = self.is_waiting = True
@@ -275,7 +273,7 @@ class StatementNotes:
     def _check_caller(self) -> None:
         """A method of `sqlite3` may be called past the one that orch has put in its place: then neither the text of
         the statement is known, nor whether it was committed."""
-        if self.has_texts and not self.has_unseen_texts:
+        if not self.has_unseen_texts:
             caller = sys._getframe(3).f_code.co_filename
             self.has_bypassed |= not caller.startswith(_OWN_FOLDER)
 
@@ -289,7 +287,7 @@ class StatementNotes:
         self.written.add(table)
         self.changed.add(table)
         self.made.append((table, is_created))
-        if is_created and not self._is_filling and self.has_texts:
+        if is_created and not self._is_filling:
             self.empty.add(table)
         elif not is_created:
             self.filled.add(table[1])

@@ -1,10 +1,7 @@
 """Which tables a tool read and wrote on a SQLite connection, as SQLite's authorizer reports.
 
 Setting the authorizer again makes SQLite prepare cached statements again, so it is set before each tool. SQLite
-does not report a table of which a query uses only the columns that USING or NATURAL JOIN compares. On a connection
-that cannot be adopted, the text of statements is not known, so these are not seen: a DROP ... IF EXISTS that finds
-nothing, a CREATE INDEX IF NOT EXISTS that finds one, and for which name the list of tables is asked. An insert into
-a table with unique columns counts there as one that may replace rows.
+does not report a table of which a query uses only the columns that USING or NATURAL JOIN compares.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from msgspec import Struct, field
 
 from discover_orch.databases.sqlite_base import (
     ask,
-    find_callbacks,
     find_names,
     list_databases,
     quote,
@@ -57,12 +53,11 @@ _NOT_FOUND = re.compile(r"no such (?:table|view): (.+)", re.DOTALL)
 
 
 class SqliteTableLog(TableLog):
-    """The log of a SQLite connection, orch's own or the user's. A file that is attached counts as a file, not by its
-    tables."""
+    """The log of a SQLite connection of orch's. A file that is attached counts as a file, not by its tables."""
 
     def __init__(
         self,
-        conn: sqlite3.Connection,
+        conn: Connection,
         note_attach: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         """`note_attach` is called with the name of each file that a step attaches; None where it is not known."""
@@ -73,7 +68,6 @@ class SqliteTableLog(TableLog):
             self._list_databases()
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
-        self._authorizer = self._notes.authorize
         self._version: object = None
         self._names: frozenset[str] | None = None  # the tables of `main` when the step began
         self._after: tuple[object, frozenset[str]] | None = None  # as they were when it ended
@@ -86,18 +80,11 @@ class SqliteTableLog(TableLog):
         _not_found.clear()
         try:
             is_unobserved = self._pause()
-            has_run = not isinstance(conn, Connection) or conn.has_run
-            if is_unobserved and has_run:
+            if is_unobserved and conn.has_run:
                 self._list_databases()
             self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
-            self._notes.clear()  # a plain connection still listens
-            if isinstance(conn, Connection):
-                conn.statements, self._notes.has_texts = self._notes, True
-                conn.set_listener(self._authorizer)
-            elif is_unobserved:
-                sqlite3.Connection.set_authorizer(conn, self._authorizer)
-            else:
-                self._is_unclear = True  # it may have an authorizer of the user's own
+            conn.statements = self._notes
+            conn.set_listener(self._notes.authorize)
         except Exception:  # the connection is closed or locked, or its class is the user's own
             self._is_unclear = True
         self._notes.tables_of_caller = self.tables_of_caller
@@ -105,19 +92,14 @@ class SqliteTableLog(TableLog):
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()
-        if isinstance(self._conn, Connection):
-            is_heard = self._conn.statements is notes
-            self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
+        is_heard = self._conn.statements is notes
+        self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
         notes.tables_of_caller = None
         self._lists_tables |= notes.lists_tables
         try:
-            if not isinstance(self._conn, Connection):
-                is_ours = self._authorizer in find_callbacks(self._conn)
-                self._is_unclear = self._is_unclear or not is_ours
             found = self._resolve_names()
-            if isinstance(self._conn, Connection):
-                self._conn.set_listener(None)
-                self._conn.statements = None
+            self._conn.set_listener(None)
+            self._conn.statements = None
         except Exception:  # the connection is closed
             found = _Found(read=notes.read, written=notes.written, changed=notes.written)
         self._is_unclear |= notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
@@ -160,11 +142,9 @@ class SqliteTableLog(TableLog):
         return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
 
     def _pause(self) -> bool:
-        """Stop listening; whether orch can query unobserved: the tool has set no trace and no authorizer."""
-        if isinstance(self._conn, Connection):
-            self._conn.set_listener(None, is_exclusive=True)
-            return not find_callbacks(self._conn)
-        return not [one for one in find_callbacks(self._conn) if one is not self._authorizer]
+        """Stop listening; whether orch can query unobserved: the tool has set no trace and no progress handler."""
+        self._conn.set_listener(None, is_exclusive=True)
+        return not self._conn.has_callbacks()
 
     def _read_table_names(self, can_query: bool) -> None:
         if not can_query:
@@ -238,8 +218,8 @@ class SqliteTableLog(TableLog):
             if before is None or one[0] != MAIN or one[1].lower() in before
         }
         filled = {name.lower() for name in notes.filled}
-        has_texts = not (notes.has_unseen_texts or notes.has_bypassed)
-        empty = {one for one in notes.empty if has_texts and one[1].lower() not in filled}
+        knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
+        empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
         missed = self._find_missed(looked_up, now) - {name for name, _ in made}
         return _Found(
             read=read,
@@ -296,11 +276,10 @@ def observe_sqlite(
     is_interrupted: Callable[[], bool] | None,
     note_attach: Callable[[str | None], None] = lambda name: None,
 ) -> SqliteTableLog | None:
-    """The log of a `sqlite3` connection; None for any other connection. `note_attach` as in `SqliteTableLog`."""
-    if not isinstance(conn, sqlite3.Connection):
+    """The log of an adopted connection; None for any other. `note_attach` as in `SqliteTableLog`."""
+    if not isinstance(conn, Connection):
         return None
-    if isinstance(conn, Connection):
-        conn.is_interrupted = is_interrupted
+    conn.is_interrupted = is_interrupted
     return SqliteTableLog(conn, note_attach)
 
 

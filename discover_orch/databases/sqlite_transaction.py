@@ -122,7 +122,7 @@ class TransactionalConnection(OrdinaryConnection):
         """Commit or roll back; raises sqlite3.Error where a commit is refused, and then rolls back. `add_record` is
         called within the transaction, just before a commit."""
         authorize(self, None)
-        sqlite3.Connection.set_progress_handler(self, None, 0)
+        OrdinaryConnection.set_progress_handler(self, None, 0)
         try:
             if keep and add_record is not None:
                 if not is_really_open(self):

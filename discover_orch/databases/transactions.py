@@ -23,7 +23,7 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
-from discover_orch.databases.sqlite_base import LEGACY, OrdinaryConnection, ask_rows, authorize
+from discover_orch.databases.sqlite_base import LEGACY, OrdinaryConnection, ask_rows
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.model.errors import nearest
 
@@ -52,11 +52,8 @@ def connect(*args: Any, **named: Any) -> sqlite3.Connection:
     if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
         named["factory"] = OrdinaryConnection
     made: sqlite3.Connection = connect_plainly(*args, **named)
-    if _note_attach is not None:
-        if isinstance(made, OrdinaryConnection):
-            made.listen(_note_attach)
-        elif isinstance(made, sqlite3.Connection):  # of a class of the user's
-            authorize(made, _note_attach)
+    if _note_attach is not None and isinstance(made, OrdinaryConnection):
+        made.listen(_note_attach)
     return made
 
 
@@ -80,8 +77,10 @@ CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
 
 
 def install_connect() -> None:
-    """Put `connect` in the place of `sqlite3.connect`."""
+    """Have `sqlite3.connect`, `sqlite3.Connection` and the user's classes below it make connections that orch can
+    adopt."""
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
+    sqlite3.Connection = sqlite3.dbapi2.Connection = OrdinaryConnection  # type: ignore[misc]
 
 
 def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection[str] = ()) -> str:
@@ -255,47 +254,6 @@ class SqliteTransaction(Transaction):
         super().close()
 
 
-class UserSqliteTransaction(Transaction):
-    """On a `sqlite3` connection that cannot be adopted: begun before the tool, whatever it does."""
-
-    conn: sqlite3.Connection
-    _begun = False
-
-    def begin(self) -> None:
-        self._begun = False
-        if not is_autocommit(self.conn) and not self.conn.in_transaction:
-            self.conn.execute(f"BEGIN {self.conn.isolation_level or ''}")
-            self._begun = True
-
-    def end(self, keep: bool) -> list[str]:
-        if self.is_closed():
-            return ["closed its connection; uncommitted writes are lost"]
-        if is_autocommit(self.conn):
-            return [AUTOCOMMIT_NOTE]
-        notes = []
-        if self._begun and keep and not self.conn.in_transaction:
-            notes.append(ENDED_NOTE)
-        try:
-            self.conn.commit() if keep else self.conn.rollback()
-        except sqlite3.Error:
-            self.conn.rollback()
-            raise
-        return notes
-
-    def may_have_kept_writes(self) -> bool:
-        return not self.is_closed() and is_autocommit(self.conn)
-
-    def has_lost_writes_by_closing(self) -> bool:
-        return self._begun and self.is_closed()
-
-    def is_closed(self) -> bool:
-        try:
-            _ = self.conn.in_transaction
-        except sqlite3.ProgrammingError as error:
-            return "closed" in str(error)
-        return False
-
-
 def choose_transaction(conn: Any, mode: str) -> Transaction:
     """The transactions of this connection; `mode` is "tool", "run" or "none"."""
     inner = find_driver_connection(conn)
@@ -304,8 +262,6 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
         return SqliteTransaction(conn, driver, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
-    if isinstance(conn, sqlite3.Connection):
-        return UserSqliteTransaction(conn)
     duckdb = sys.modules.get("duckdb")
     if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
         from discover_orch.databases.duckdb_transaction import DuckdbTransaction

@@ -76,7 +76,7 @@ def open_configured(
 
     Raises UsageError for a database that cannot be opened, and for a connection on which commits are final.
     """
-    connect = sqlite3.connect
+    connect, connection = sqlite3.connect, sqlite3.Connection
     install_connect()  # so that a connection that the project opens by itself can be held back too
     try:
         try:
@@ -102,3 +102,4 @@ def open_configured(
             database.close()
     finally:
         sqlite3.connect = sqlite3.dbapi2.connect = connect
+        sqlite3.Connection = sqlite3.dbapi2.Connection = connection  # type: ignore[misc]
