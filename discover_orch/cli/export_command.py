@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
@@ -45,23 +44,9 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     chosen = project_view.select_targets(view, targets).tools if targets else view.registry.order
     root = view.project.root
     repository = find_repository(root) or root
-    script = os.path.join(os.path.dirname(sys.executable), "orch")
-    is_script = os.access(script, os.X_OK)
-    if any(
-        one in f"{root}{sys.executable}{''.join(targets)}{view.project.env_file}" for one in "\n\r"
-    ):
-        raise OrchUsage("a path has a line break", "rename it: such a file cannot express it")
+    made = _find_made(view, chosen)
     files = build_files(
-        kind,
-        root=root,
-        every=every,
-        command=(script,) if is_script else (sys.executable, "-m", "discover_orch"),
-        path=f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin",
-        targets=targets,
-        made=_find_made(view, chosen),
-        folder=os.path.relpath(root, repository),
-        install=_find_install(root),
-        env_file=view.project.env_file,
+        kind, view.project, every=every, targets=targets, made=made, repository=repository
     )
     place = repository if kind == "github" else root
     changes = []
@@ -85,11 +70,3 @@ def _find_made(view: ProjectView, chosen: tuple[str, ...]) -> list[str]:
     if not uses_get_connection(view.registry, view.project):
         made.append(find_file(view.project.database))
     return [path for path in made if path and path.isprintable() and not os.path.isabs(path)]
-
-
-def _find_install(root: str) -> str:
-    """The command that installs what the project needs."""
-    if read_file(root, "requirements.txt") is not None:
-        return "pip install discover-orch -r requirements.txt"
-    is_package = b"\n[project]" in b"\n" + (read_file(root, "pyproject.toml") or b"")
-    return "pip install discover-orch ." if is_package else "pip install discover-orch"

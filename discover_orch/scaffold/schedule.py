@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
+
+from discover_orch.config.project import Project
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.scaffold.files import read_file
 
 #: How often: as cron says it, and as systemd does.
 EVERY = {
@@ -22,23 +27,23 @@ EVERY = {
 }
 _CRON = """\
 # orch, every {every}. {variables}
-PATH={path}
+{path}
 {cron} {line}
 """
 _SERVICE = """\
 [Unit]
-Description=orch run --changed in {root}
+Description=orch run --changed in {unit}
 
 [Service]
 Type=oneshot
-WorkingDirectory={root}
-Environment={path}
-{variables}
-ExecStart={command}
+WorkingDirectory={unit}
+Environment={unit_path}
+# {variables}{environment}
+ExecStart={start}
 """
 _TIMER = """\
 [Unit]
-Description=orch run --changed in {root}, every {every}
+Description=orch run --changed in {unit}, every {every}
 
 [Timer]
 OnCalendar={times}
@@ -69,7 +74,7 @@ jobs:
       # orch is not on the package index yet: replace discover-orch by where you install it from, such as
       # git+https://HOST/REPOSITORY or the path of a wheel in this repository.
       - run: {install}
-{variables}      # What orch remembers and what the tools made, so that only stale tools run. Add what is not known
+{env_step}      # What orch remembers and what the tools made, so that only stale tools run. Add what is not known
       # here: a database file that get_connection() opens, and files of tools that have not run here.
       - uses: actions/cache@v4
         with:
@@ -77,7 +82,7 @@ jobs:
 {cached}
           key: {name}-${{{{ github.run_id }}}}
           restore-keys: {name}-
-      - run: {command}
+      - run: {run}
 """
 _ENV_FILE = """\
       # Keep the text of {env_file}, which is not in the repository, as the secret ENV_FILE.
@@ -85,65 +90,75 @@ _ENV_FILE = """\
         env:
           ENV_FILE: ${{{{ secrets.ENV_FILE }}}}
 """
+#: What is said of the variables of the tools, where no file has them.
+_VARIABLES = {
+    "cron": "cron sets few variables: add those that your tools read as lines NAME=VALUE here.",
+    "systemd": "Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing.",
+    "github": "",
+}
 #: Files of one kind in a folder that the workflow names one by one.
 _FEW = 10
 
 
 def build_files(
     kind: str,
+    project: Project,
     *,
-    root: str,
     every: str,
-    command: Sequence[str],
-    path: str,
     targets: Sequence[str],
     made: Sequence[str],
-    folder: str,
-    install: str,
-    env_file: str,
+    repository: str,
 ) -> dict[str, str]:
-    """The files of a schedule: name → text. `every` is a key of `EVERY`, `command` are the words that start orch,
-    `path` is the value of PATH; `made` are the files to keep; `folder` is the project, below its repository's
-    root; `env_file` is the setting."""
-    cron, times = EVERY[every]
+    """The files of a schedule: name → text. `every` is a key of `EVERY`; `made` are the files to keep; `repository` is
+    the root of the repository that has the project. Raises UsageError for a name that such a file cannot express."""
+    root, env_file = project.root, project.env_file
+    if any(one in f"{root}{sys.executable}{''.join(targets)}{env_file}" for one in "\n\r"):
+        hint = "rename it: such a file cannot express it"
+        raise UsageError(Problem(code="usage", message="a path has a line break", hint=hint))
+    python = os.path.dirname(sys.executable)
+    script = os.path.join(python, "orch")
+    start = (script,) if os.access(script, os.X_OK) else (sys.executable, "-m", "discover_orch")
     words = ("run", *targets, "--changed")
-    command = (*command, *words, "--if-busy", "skip", "--color", "never")
+    command = (*start, *words, "--if-busy", "skip", "--color", "never")
+    path = f"PATH={python}:/usr/local/bin:/usr/bin:/bin"
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(root)).strip("-.") or "project"
-    if kind == "cron":
-        line = f"cd {shlex.quote(root)} && {shlex.join(command)} >>orch.log 2>&1"
-        line = line.replace("%", r"\%")  # in a crontab, % begins the standard input
-        variables = (
-            "cron sets few variables: add those that your tools read as lines NAME=VALUE here."
-        )
-        if env_file:
-            variables = f"orch reads the variables in {env_file}."
-        text = _CRON.format(every=every, variables=variables, path=path, cron=cron, line=line)
-        return {"crontab": text}
-    if kind == "systemd":
-        start = " ".join(_unit_word(word.replace("$", "$$")) for word in command)
-        unit, path = root.replace("%", "%%"), _unit_word("PATH=" + path)
-        variables = (
-            "# Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing."
-            f"\nEnvironmentFile=-{unit}/.env"
-        )
-        if env_file:
-            variables = f"# orch reads the variables in {env_file}."
-        service = _SERVICE.format(root=unit, path=path, variables=variables, command=start)
-        return {
-            f"orch-{label}.service": service,
-            f"orch-{label}.timer": _TIMER.format(root=unit, every=every, times=times),
-        }
-    name = "orch" if folder == "." else f"orch-{label}"
-    text = _WORKFLOW.format(
-        name=name,
-        cron=cron,
-        folder=_yaml(folder),
-        install=_yaml(install),
-        variables=_make_env_file(env_file),
-        cached="\n".join(f"            {folder}/{one}" for one in _fold(made)).replace(" ./", " "),
-        command=_yaml(shlex.join(("orch", *words))),
-    )
-    return {f".github/workflows/{name}.yml": text}
+    folder = os.path.relpath(root, repository)
+    line = f"cd {shlex.quote(root)} && {shlex.join(command)} >>orch.log 2>&1"
+    values = {
+        "every": every,
+        "cron": EVERY[every][0],
+        "times": EVERY[every][1],
+        "variables": f"orch reads the variables in {env_file}." if env_file else _VARIABLES[kind],
+        "path": path,
+        "line": line.replace("%", r"\%"),  # in a crontab, % begins the standard input
+        "label": label,
+        "unit": root.replace("%", "%%"),
+        "unit_path": _unit_word(path),
+        "start": " ".join(_unit_word(word.replace("$", "$$")) for word in command),
+        "environment": "" if env_file else f"\nEnvironmentFile=-{root.replace('%', '%%')}/.env",
+        "name": "orch" if folder == "." else f"orch-{label}",
+        "folder": _yaml(folder),
+        "install": _yaml(_find_install(root)),
+        "env_step": _make_env_file(env_file),
+        "cached": "\n".join(f"            {folder}/{one}" for one in _fold(made)).replace(
+            " ./", " "
+        ),
+        "run": _yaml(shlex.join(("orch", *words))),
+    }
+    files = {
+        "cron": {"crontab": _CRON},
+        "systemd": {"orch-{label}.service": _SERVICE, "orch-{label}.timer": _TIMER},
+        "github": {".github/workflows/{name}.yml": _WORKFLOW},
+    }
+    return {name.format_map(values): text.format_map(values) for name, text in files[kind].items()}
+
+
+def _find_install(root: str) -> str:
+    """The command that installs what the project needs."""
+    if read_file(root, "requirements.txt") is not None:
+        return "pip install discover-orch -r requirements.txt"
+    is_package = b"\n[project]" in b"\n" + (read_file(root, "pyproject.toml") or b"")
+    return "pip install discover-orch ." if is_package else "pip install discover-orch"
 
 
 def _fold(paths: Sequence[str]) -> list[str]:
