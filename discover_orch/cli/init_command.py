@@ -33,14 +33,10 @@ def command(context: Context) -> int:
     folder = os.path.normpath(os.path.join(context.start, context.folder or "."))
     root, config, _ = find_root(context.start, folder)
     if config is not None:
-        raise ProjectError(
-            Problem(
-                code="is-project",
-                message=f"{root} is already an orch project",
-                hint="add a tool with: orch new NAME --stage STAGE",
-                location=Location(path=config),
-            )
-        )
+        message = f"{root} is already an orch project"
+        hint = "add a tool with: orch new NAME --stage STAGE"
+        place = Location(path=config)
+        raise ProjectError(Problem(code="is-project", message=message, hint=hint, location=place))
     code = find_code(root)
     scanned = code if code and "src" not in code else ["src"]
     environ = {**os.environ, "ORCH_PACKAGES": ",".join(scanned)} if code else os.environ

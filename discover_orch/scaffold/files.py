@@ -51,14 +51,9 @@ def write_changes(root: str, changes: Sequence[FileChange]) -> None:
     try:
         for change in changes:
             if read_file(root, change.path) != change.old:
-                raise ProjectError(
-                    Problem(
-                        code="file-changed",
-                        message="the file has changed meanwhile",
-                        hint="run the command again",
-                        location=Location(path=change.path),
-                    )
-                )
+                message, place = "the file has changed meanwhile", Location(path=change.path)
+                hint = "run the command again"
+                raise ProjectError(Problem(code="file", message=message, hint=hint, location=place))
             folders += _make_folders(root, os.path.dirname(change.path))
             done.append(change)
             _write(os.path.join(root, change.path), change.new)
@@ -108,11 +103,7 @@ def _undo(root: str, done: Sequence[FileChange], folders: Sequence[str]) -> None
 
 
 def _cannot(what: str, path: str, error: OSError) -> ProjectError:
-    return ProjectError(
-        Problem(
-            code="file",
-            message=f"cannot {what} the file: {error.strerror or error}",
-            hint="check its permissions and those of its folder",
-            location=Location(path=path),
-        )
-    )
+    message = f"cannot {what} the file: {error.strerror or error}"
+    hint = "check its permissions and those of its folder"
+    place = Location(path=path)
+    return ProjectError(Problem(code="file", message=message, hint=hint, location=place))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tomllib
+from collections.abc import Mapping
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import is_skipped_file
@@ -131,9 +133,13 @@ def build_first_project(
 
     Raises ProjectError if the settings cannot be added to the pyproject.toml that exists."""
     stages = [stage.name for stage in registry.stages] or ([] if code else list(_STAGES))
+    table: dict[str, object] = {
+        "packages": None if packages == ["src"] else packages,
+        "stages": stages,
+        "pythonpath": ["src"] if _has_src_layout(root) else None,
+    }
     has_tests = not code or os.path.isdir(os.path.join(root, "tests"))
-    packages_key = None if packages == ["src"] else packages
-    found = [_configuration(root, stages, packages_key, has_tests=has_tests)]
+    found = [_configuration(root, table, has_tests=has_tests)]
     for path, text in ({} if code else _FILES).items():
         if read_file(root, path) is None:
             found.append(FileChange(path=path, old=None, new=text.encode()))
@@ -160,26 +166,18 @@ def _is_code(name: str) -> bool:
     return name.endswith(".py") and not is_skipped_file(name)
 
 
-def _configuration(
-    root: str, stages: list[str], packages: list[str] | None, *, has_tests: bool
-) -> FileChange:
+def _configuration(root: str, table: Mapping[str, object], *, has_tests: bool) -> FileChange:
     old = read_file(root, _CONFIG)
-    table: dict[str, object] = {"packages": packages, "stages": stages}
-    if _has_src_layout(root):
-        table["pythonpath"] = ["src"]
     try:
-        text = "" if old is None else old.decode("utf-8")
-        new = append_table(text, "tool.orch", table)
+        new = append_table((old or b"").decode(), "tool.orch", table)
         if old is None and has_tests:
             new = append_table(new, "tool.pytest.ini_options", {"testpaths": ["tests"]})
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, CannotEdit) as error:
+        message = f"[tool.orch] cannot be added: {error}"
+        hint = "correct the file, or write the settings to orch.toml: stages = [...]"
+        place = Location(path=_CONFIG)
         raise ProjectError(
-            Problem(
-                code="toml",
-                message=f"[tool.orch] cannot be added: {error}",
-                hint="correct the file, or write the settings to orch.toml: stages = [...]",
-                location=Location(path=_CONFIG),
-            )
+            Problem(code="toml", message=message, hint=hint, location=place)
         ) from None
     return FileChange(path=_CONFIG, old=old, new=new.encode())
 
@@ -187,22 +185,18 @@ def _configuration(
 def _has_src_layout(root: str) -> bool:
     """Whether `src` holds packages and is none itself, so that Python finds them with `src` on its path."""
     source = os.path.join(root, "src")
-    if not os.path.isdir(source) or os.path.exists(os.path.join(source, "__init__.py")):
-        return False
-    return any(
-        os.path.isfile(os.path.join(source, name, "__init__.py")) for name in os.listdir(source)
-    )
+    packages = glob.iglob(os.path.join(glob.escape(source), "*", "__init__.py"))
+    return not os.path.exists(os.path.join(source, "__init__.py")) and any(packages)
 
 
 def _ignore_file(root: str) -> FileChange | None:
     """`.gitignore` with the lines that it does not have yet; None if it has them all."""
     old = read_file(root, ".gitignore")
-    text = (old or b"").decode("utf-8", "surrogateescape")
-    lines = {line.strip() for line in text.splitlines()}
+    data = old or b""
+    lines = {line.strip() for line in data.decode("utf-8", "replace").splitlines()}
     missing = [line for line in _IGNORED if line not in lines and line.strip("/") not in lines]
     if not missing:
         return None
-    if text and not text.endswith("\n"):
-        text += "\n"
-    new = text + "".join(f"{line}\n" for line in missing)
-    return FileChange(path=".gitignore", old=old, new=new.encode("utf-8", "surrogateescape"))
+    gap = b"" if not data or data.endswith(b"\n") else b"\n"
+    added = "".join(f"{line}\n" for line in missing).encode()
+    return FileChange(path=".gitignore", old=old, new=data + gap + added)

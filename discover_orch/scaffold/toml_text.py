@@ -22,11 +22,8 @@ def toml_value(value: object) -> str:
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case Mapping():
-            return (
-                "{"
-                + ", ".join(f"{toml_key(key)} = {toml_value(one)}" for key, one in value.items())
-                + "}"
-            )
+            pairs = [f"{toml_key(key)} = {toml_value(one)}" for key, one in value.items()]
+            return f"{{{', '.join(pairs)}}}"
         case Sequence():
             return "[" + ", ".join(map(toml_value, value)) + "]"
         case _:
@@ -56,18 +53,13 @@ def append_table(text: str, name: str, table: Mapping[str, object]) -> str:
     added = toml_table(name, table)
     gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
     new = text + (gap + added).replace("\n", newline)
-    expected = dict(tomllib.loads(text))
+    expected = _merge(tomllib.loads(text), tomllib.loads(added))
     try:
-        found = tomllib.loads(new)
+        if tomllib.loads(new) == expected:
+            return new
     except tomllib.TOMLDecodeError as error:
         raise CannotEdit(str(error)) from None
-    path = name.split(".")
-    added_only = tomllib.loads(added)
-    if _without(found, path) != _without(expected, path) or _at(found, path) != _at(
-        added_only, path
-    ):
-        raise CannotEdit("the table cannot be added at the end")
-    return new
+    raise CannotEdit("the table cannot be added at the end")
 
 
 def append_to_list(text: str, table: Sequence[str], key: str, value: str) -> str:
@@ -105,15 +97,8 @@ def _at(table: Mapping[str, object], path: Sequence[str]) -> object:
     return found
 
 
-def _without(table: Mapping[str, object], path: Sequence[str]) -> Mapping[str, object]:
-    """`table` without what is at `path`, and without tables that are empty then."""
-    key, *rest = path
-    if key not in table:
-        return table
-    found = dict(table)
-    inner = found.pop(key)
-    if rest and isinstance(inner, Mapping):
-        left = _without(inner, rest)
-        if left:
-            found[key] = left
-    return found
+def _merge(one: object, other: object) -> object:
+    """The keys of both, at any depth."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return other
+    return {**one, **{key: _merge(one.get(key), value) for key, value in other.items()}}
