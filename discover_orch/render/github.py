@@ -16,7 +16,15 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line, folded
-from discover_orch.render.style import clean, count, duration, one_line
+from discover_orch.render.style import (
+    Style,
+    clean,
+    count,
+    counts_text,
+    duration,
+    one_line,
+    status_word,
+)
 
 #: Annotations of one kind that GitHub shows for a step.
 MOST_ANNOTATIONS = 10
@@ -61,10 +69,8 @@ def failure_annotations(report: Report, plan: Plan, folder: str) -> str:
 def step_summary(report: Report, plan: Plan, name: str) -> str:
     """The result of the run of the project `name` as Markdown, for the file GITHUB_STEP_SUMMARY."""
     tools = plan.tools
-    counts = [f"{number:,} {status.replace('_', ' ')}" for status, number in report.counts.items()]
-    if report.errors:
-        counts.append(count(report.errors, "error"))
-    total = ", ".join(counts) or report.status
+    errors = count(report.errors, "error") if report.errors else ""
+    total = ", ".join(filter(None, (counts_text(report.counts, Style()), errors))) or report.status
     rows: list[str] = []
     left = MOST_BYTES
     for end in _failures_first(report)[:MOST_ROWS]:
@@ -90,7 +96,7 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
 
 
 def _tool_row(end: ToolFinished, tool: Tool, stage: str) -> str:
-    status = f"{_MARKS.get(end.status, '⚪')} {end.status.replace('_', ' ')}"
+    status = f"{_MARKS.get(end.status, '⚪')} {status_word(end.status)}"
     facts = "  ".join(f"{key}={value}" for key, value in end.metrics.items())
     about = _reason(end) if end.status in FAILED else facts
     took = duration(end.duration) if end.duration else ""

@@ -64,7 +64,7 @@ def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = Fal
         style.mark(*pair) for pair in (("├─ ", "|- "), ("└─ ", "`- "), ("│  ", "|  "))
     )
     for stage in document["stages"]:
-        out.append(style.paint(one_line(stage["name"]), "stage"))
+        out.append(style.paint(stage["name"], "stage"))
         tools = stage["tools"]
         for index, tool in enumerate(tools):
             is_last = index == len(tools) - 1

@@ -6,21 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.table_name import shown_table
-from discover_orch.render.problems import exception_text
+from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.style import (
-    STATUS_COLOURS,
     Style,
     arrow,
     clean,
     column,
     column_width,
     count,
+    counts_text,
     cut,
     cut_name,
     duration,
     indent,
     one_line,
+    paint_status,
+    pairs_text,
+    status_word,
     time_text,
+    value_text,
     wrap,
 )
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
@@ -34,13 +38,6 @@ MOST_INPUTS = 20
 MetricsRow = tuple[RunRecord, ToolRecord, Mapping[str, RecordedParam]]
 #: Columns that the table of runs keeps for targets.
 _TARGETS_WIDTH = 12
-_KINDS = {
-    "passed": "green",
-    "failed": "error",
-    **dict.fromkeys(
-        ("interrupted", "killed", "cancelled", "running", "unknown", "rolled_back"), "yellow"
-    ),
-}
 
 
 def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
@@ -50,26 +47,29 @@ def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
 def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
     """A table of runs; `older` is the number of runs that are not in it."""
     titles = ("run", "started", "status", "duration", "tools", "targets")
-    rows = [_row(record) for record in records]
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    rows = [titles, *map(_row, records)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    start = sum(widths[:4]) + 8  # of the column "tools"
     # A few long cells leave the titles on one line.
-    room = style.width - sum(widths[:-2]) - 2 * len(widths[:-1]) - min(widths[-1], _TARGETS_WIDTH)
-    widths[-2] = max(len("tools"), min(widths[-2], room))
+    room = style.width - start - 2 - min(widths[5], _TARGETS_WIDTH)
+    widths[4] = max(len("tools"), min(widths[4], room))
     # What does not fit continues below the last column, or below "tools" if the last one is narrow.
-    last = sum(widths[:-1]) + 2 * len(widths[:-1])
-    last = last if last <= style.width - 20 else last - widths[-2] - 2
-    pad, room = " " * last, style.width - last
-    rows = [
-        (*row[:-1], " ".join(cut_name(word, room, style) for word in row[-1].split(" ")))
-        for row in rows
-    ]
-    out = [wrap(style.paint(_line(titles, widths), "dim"), style, pad)]
-    for record, row in zip(records, rows, strict=True):
-        painted = list(row)
-        text = f"{row[2]:<{widths[2]}}"
-        kind = _KINDS.get(record.status)
-        painted[2] = style.paint(text, kind) if kind else text
-        out.append(wrap(_line(painted, widths), style, pad))
+    last = start + widths[4] + 2
+    pad = " " * (last if last <= style.width - 20 else start)
+    out = []
+    for number, (run, started, status, took, tools, targets) in enumerate(rows):
+        words = [cut_name(word, style.width - len(pad), style) for word in targets.split(" ")]
+        head = f"{run:>{widths[0]}}  {started:<{widths[1]}}"
+        how = f"{status:<{widths[2]}}"
+        how = paint_status(records[number - 1].status, style, widths[2]) if number else how
+        line = f"{head}  {how}  {took:<{widths[3]}}  {tools:<{widths[4]}}"
+        if len(tools) > widths[4]:
+            out.append(line)
+            line = pad
+        else:
+            line += "  "
+        line = f"{line}{' '.join(words)}".rstrip()
+        out.append(wrap(line if number else style.paint(line, "dim"), style, pad))
     if older:
         out.append(style.paint(f"and {count(older, 'older run')} (use --all to show all)", "dim"))
     return "\n".join(out) + "\n"
@@ -79,30 +79,26 @@ def run_text(record: RunRecord, style: Style) -> str:
     """Everything about one run."""
     took = "" if record.duration is None else f" in {duration(record.duration)}"
     watch = " (watch)" if record.kind == "watch" else ""
-    status = _painted(record.status, style)
+    status = paint_status(record.status, style)
     out = [
         f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
         f", started {time_text(record.started, has_seconds=True)}"
     ]
-    facts = [("targets", _targets(record)), ("tools", _counts(record.counts))]
+    facts = [("targets", _targets(record)), ("tools", counts_text(record.counts, Style()))]
     if record.exit_code:
         facts.append(("exit code", str(record.exit_code)))
     if record.resumes:
         known = {one.module: one.name for one in record.plan}
         passed = ", ".join(one_line(known.get(one, one)) for one in record.passed_before)
-        facts.append(
-            (
-                "resumes",
-                f"run {one_line(record.resumes)}" + (f" (passed: {passed})" if passed else ""),
-            )
-        )
+        resumed = f"run {one_line(record.resumes)}"
+        facts.append(("resumes", f"{resumed} (passed: {passed})" if passed else resumed))
     if record.database:
-        origin = f"  {style.paint(one_line(record.database_origin), 'dim')}"
-        facts.append(("database", one_line(record.database) + origin))
+        origin = style.paint(record.database_origin, "dim")
+        facts.append(("database", f"{one_line(record.database)}  {origin}"))
     out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
     given = {one.module: one.arguments for one in record.plan}
     names = column_width((tool.name for tool in record.tools), style)
-    statuses = column_width((_word(tool.status) for tool in record.tools), style)
+    statuses = column_width((status_word(tool.status) for tool in record.tools), style)
     for tool in record.tools:
         out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
     return "\n".join(out) + "\n"
@@ -152,7 +148,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     """The two runs, the code and the tools that changed, then for each tool its times and what changed."""
     out = [
         wrap(
-            f"{label} {one_line(run.run):<4} {time_text(run.started)}  {_painted(run.status, style)}"
+            f"{label} {one_line(run.run):<4} {time_text(run.started)}  {paint_status(run.status, style)}"
             + ("" if run.duration is None else f"  {duration(run.duration)}")
             + f"  {_targets(run)}",
             style,
@@ -167,7 +163,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
     names = column_width((tool.name for tool in found.tools), style)
     for tool in found.tools:
-        name = style.paint(column(tool.name, names, style), "bold")
+        name = column(tool.name, names, style, "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
@@ -180,7 +176,7 @@ def log_heading(record: RunRecord, tool: ToolRecord) -> str:
     """The line above the output of a tool."""
     return (
         f"run {one_line(record.run)}, {time_text(record.started)}: "
-        f"{one_line(tool.name)} {one_line(_word(tool.status))}"
+        f"{one_line(tool.name)} {status_word(tool.status)}"
     )
 
 
@@ -248,57 +244,29 @@ def _row(record: RunRecord) -> tuple[str, ...]:
         time_text(record.started),
         one_line(record.status),
         "" if record.duration is None else duration(record.duration),
-        _counts(record.counts),
+        counts_text(record.counts, Style()),
         " ".join(words),
     )
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """One row of the table: numbers of runs are aligned right, the last column is not padded."""
-    middle = [f"{text:<{width}}" for text, width in zip(row[1:-1], widths[1:-1], strict=True)]
-    return "  ".join((f"{row[0]:>{widths[0]}}", *middle, row[-1])).rstrip()
 
 
 def _tool_lines(
     tool: ToolRecord, given: Mapping[str, RecordedParam], names: int, statuses: int, style: Style
 ) -> list[str]:
-    word = f"{one_line(_word(tool.status)):<{statuses}}"
-    kind = _KINDS.get(tool.status)
-    facts = [f"{one_line(key)}={one_line(str(one))}" for key, one in tool.metrics.items()]
+    facts = [pairs_text(tool.metrics)] if tool.metrics else []
     if tool.attempt > 1:
         facts.insert(0, f"attempt {tool.attempt}")
-    if tool.error:
-        facts.append(_error(tool))
+    if tool.error:  # `src/parse.py:12: ValueError: no such row`
+        said = cut(failure_line(tool.error, tool.traceback), LONGEST_MESSAGE, Style())
+        facts.append(failure_place(tool.error, ": ") + said)
     took = "" if tool.duration is None else duration(tool.duration)
-    name = style.paint(column(tool.name, names, style), "bold")
-    shown = style.paint(word, kind) if kind else word
+    name = column(tool.name, names, style, "bold")
+    how = paint_status(tool.status, style, statuses)
     pad = indent(names + 6, style)
-    values = [
-        f"{one_line(key)} = {one_line(one.shown)}  {style.paint(one_line(one.origin), 'dim')}"
-        for key, one in given.items()
-    ]
+    values = [value_text(key, one.shown, one.origin, style) for key, one in given.items()]
     return [
-        wrap(f"    {name}  {shown}  {took:<8}  {'  '.join(facts)}".rstrip(), style, pad + "  "),
-        *(
-            wrap(pad + text.rstrip(), style, pad + "  ")
-            for text in (*values, *map(one_line, tool.notes))
-        ),
+        wrap(f"    {name}  {how}  {took:<8}  {'  '.join(facts)}".rstrip(), style, pad + "  "),
+        *(wrap(pad + text, style, pad + "  ") for text in (*values, *map(one_line, tool.notes))),
     ]
-
-
-def _error(tool: ToolRecord) -> str:
-    """`src/parse.py:12: ValueError: no such row`, on one line."""
-    error = tool.error
-    assert error is not None
-    place = f"{error.path}:{error.line}: " if error.path and error.line else ""
-    return one_line(
-        place
-        + cut(
-            exception_text(error.type, error.message, has_type=error.kind == "exception"),
-            LONGEST_MESSAGE,
-            Style(),
-        )
-    )
 
 
 def _times(tool: ToolChange, style: Style) -> str:
@@ -311,24 +279,20 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
     to = arrow(style)
     changes = []
     if old != new:
-        changes.append(f"{_painted(old, style)} {to} {_painted(new, style)}")
+        changes.append(f"{paint_status(old, style)} {to} {paint_status(new, style)}")
     if tool.is_code_changed:
         changes.append("code changed")
-    for one in tool.params:
-        was, now = (
-            "default" if text is None else one_line(str(text)) for text in (one.old, one.new)
-        )
-        changes.append(f"{one_line(one.name)}: {was} {to} {now}")
+    changes += [_value_change(one, "default", to) for one in tool.params]
     inputs = [_input_text(one, to) for one in tool.inputs]
     changes += inputs[:MOST_INPUTS]
     if len(inputs) > MOST_INPUTS:
         changes.append(f"and {count(len(inputs) - MOST_INPUTS, 'more change')} of what it used")
-    for one in tool.metrics:
-        was, now = (
-            "none" if value is None else one_line(str(value)) for value in (one.old, one.new)
-        )
-        changes.append(f"{one_line(one.name)}: {was} {to} {now}")
-    return changes
+    return [*changes, *(_value_change(one, "none", to) for one in tool.metrics)]
+
+
+def _value_change(one: ValueChange, nothing: str, to: str) -> str:
+    old, new = (nothing if value is None else value for value in (one.old, one.new))
+    return one_line(f"{one.name}: {old} {to} {new}")
 
 
 def _input_text(one: InputChange, to: str) -> str:
@@ -401,7 +365,7 @@ def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
         (
             record.run,
             time_text(record.started),
-            _word(tool.status),
+            status_word(tool.status),
             "" if tool.duration is None else duration(tool.duration),
             *(given[name].shown if name in given else "default" for name in params),
             *(str(tool.metrics[name]) if name in tool.metrics else "" for name in metrics),
@@ -425,19 +389,3 @@ def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
 
 def _targets(record: RunRecord) -> str:
     return " ".join(map(one_line, record.targets)) or ALL_STAGES
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    """In the order of the summary of a run."""
-    rest = [word for word in counts if word not in STATUS_COLOURS]
-    words = [*rest, *(word for word in STATUS_COLOURS if counts.get(word))]
-    return ", ".join(f"{counts[word]:,} {one_line(_word(word))}" for word in words)
-
-
-def _painted(status: str, style: Style) -> str:
-    word = one_line(_word(status))
-    return style.paint(word, _KINDS[status]) if status in _KINDS else word
-
-
-def _word(status: str) -> str:
-    return status.replace("_", " ")

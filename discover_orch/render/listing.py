@@ -29,7 +29,7 @@ def listing_text(
     is_ordered = any(is_configured for _, is_configured, _ in stages)
     out: list[str] = []
     for name, is_configured, rows in stages:
-        title = style.paint(one_line(name), "stage")
+        title = style.paint(name, "stage")
         if is_ordered and not is_configured:
             title += style.paint("  (not listed in stages = [...])", "dim")
         out.append(wrap(title, style, "  "))
@@ -107,4 +107,4 @@ def _total(tools: int, stages: int, off: int) -> str:
 
 def _passed_over(one: Mapping[str, Any], style: Style) -> str:
     place = one_line(one["path"]) + (f":{one['line']}" if one["line"] else "")
-    return wrap(f"  {place}  {style.paint(one_line(one['reason']), 'dim')}", style, "      ")
+    return wrap(f"  {place}  {style.paint(one['reason'], 'dim')}", style, "      ")

@@ -56,7 +56,7 @@ def plan_text(
     stage_width = column_width(stages, style, share=4)
     pad = indent(digits + width + 6, style)
     for number, step in enumerate(plan.steps, start=1):
-        name = style.paint(column(step.tool.name, width, style), "bold")
+        name = column(step.tool.name, width, style, "bold")
         stage = column(step.stage, stage_width, style)
         parts = [] if step.reason == ALL_SELECTED else [step.reason]
         if step.after:

@@ -19,20 +19,19 @@ MOST_PLACES = 5
 
 def problem_text(problem: Problem, style: Style) -> str:
     """`error: path:line: message`, and the hint on a second line."""
-    where = f"{one_line(str(problem.location))}: " if problem.location else ""
-    kind = "error" if problem.severity == "error" else "yellow"
-    label = style.paint(f"{problem.severity}:", kind)
-    text = wrap_prose(
-        f"{label} {style.paint(where, 'bold')}{one_line(problem.message)}", style, "    "
-    )
+    where = style.paint(f"{problem.location}: " if problem.location else "", "bold")
+    label = style.paint(f"{problem.severity}:", "error" if problem.severity == ERROR else "yellow")
+    lines = [wrap_prose(f"{label} {where}{one_line(problem.message)}", style, "    ")]
     if problem.source:
-        source = one_line(problem.source)
-        text += f"\n    {cut(source, style.width - 4, style, is_prose=False)}"
+        source = cut(one_line(problem.source), style.width - 4, style, is_prose=False)
+        lines.append(f"    {source}")
     if problem.hint:
-        text += "\n" + wrap_prose(
-            f"  {style.paint('hint:', 'cyan')} {one_line(problem.hint)}", style, "    "
-        )
-    return text
+        lines.append(hint_text(problem.hint, style, "  "))
+    return "\n".join(lines)
+
+
+def hint_text(hint: str, style: Style, lead: str = "") -> str:
+    return wrap_prose(f"{lead}{style.paint('hint:', 'cyan')} {one_line(hint)}", style, "    ")
 
 
 def problems_text(problems: Iterable[Problem], style: Style, most_places: int = MOST_PLACES) -> str:
@@ -74,18 +73,19 @@ def first_few(problems: Iterable[Problem]) -> list[Problem]:
     return [*found[: MOST_SHOWN - 1], rest]
 
 
-def exception_text(type_name: str, message: str, *, has_type: bool) -> str:
-    """The first line of an exception's message, after its type if `has_type` or if the message is empty."""
-    line = message.strip().partition("\n")[0].rstrip("\r")
-    if type_name and (has_type or not line):
-        return f"{type_name}: {line}" if line else type_name
-    return line
+def failure_line(error: Failure, traceback: str = "") -> str:
+    """Why a tool failed, on one line: the first line of the exception's message after its type. What orch itself says
+    has no traceback; it is a sentence and needs no type. `traceback` is that of a recorded failure."""
+    line = error.message.strip().partition("\n")[0].rstrip("\r")
+    has_type = error.kind == "exception" and bool(error.traceback or traceback)
+    if error.type and (has_type or not line):
+        line = f"{error.type}: {line}" if line else error.type
+    return one_line(line)
 
 
-def failure_line(error: Failure) -> str:
-    """Why a tool failed, on one line. What orch itself says is a sentence and needs no type."""
-    has_type = error.kind == "exception" and bool(error.traceback)
-    return exception_text(error.type, error.message, has_type=has_type)
+def failure_place(error: Failure, after: str) -> str:
+    """`src/parse.py:12` and what stands after it; empty if no line is known."""
+    return one_line(f"{error.path}:{error.line}{after}") if error.path and error.line else ""
 
 
 def problems_of(document: Mapping[str, Any]) -> list[Problem]:

@@ -10,7 +10,7 @@ from discover_orch.render.graph_picture import build_picture, build_stage_pictur
 from discover_orch.render.graph_svg import MARKS, picture_svg
 from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import ReportTool
-from discover_orch.render.style import duration
+from discover_orch.render.style import duration, status_word
 from discover_orch.state.run_record import UsedData
 
 #: Above so many tools, the page opens by stage.
@@ -69,7 +69,7 @@ def graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
                 "after": [names[one] for one in tool.step.after if one in names],
                 "reads": tool.reads,
                 "writes": tool.writes,
-                "state": record.status.replace("_", " "),
+                "state": status_word(record.status),
                 "tip": "" if record.duration is None else duration(record.duration),
             }
         )

@@ -16,7 +16,14 @@ from discover_orch.render.markup import escape
 from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_data
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
-from discover_orch.render.style import duration, names_text, time_text
+from discover_orch.render.style import (
+    Style,
+    counts_text,
+    duration,
+    names_text,
+    status_word,
+    time_text,
+)
 from discover_orch.render.timeline_svg import timeline_svg
 from discover_orch.state.report_source import ReportSource
 from discover_orch.state.run_record import RecordedStep, RunRecord
@@ -83,15 +90,12 @@ def _page_html(title: str, body: str, files: PageFiles, blocks: Sequence[str]) -
 def _run_sentence(record: RunRecord) -> str:
     """One line on what happened."""
     took = "" if record.duration is None else f" in {duration(record.duration)}"
-    counts = [
-        f"{number:,} {escape(word.replace('_', ' '))}" for word, number in record.counts.items()
-    ]
     blamed = ""
     for word, status in (("Failed", "failed"), ("Outcome unknown", "unknown")):
         names = [tool.name for tool in record.tools if tool.status == status]
         blamed += f". {word}: {escape(names_text(names, 5))}" if names else ""
-    status = escape(record.status.replace("_", " "))
-    return f"<b>{status}</b>{took}: {', '.join(counts) or 'no tools'}{blamed}."
+    counts = escape(counts_text(record.counts, Style())) or "no tools"
+    return f"<b>{escape(status_word(record.status))}</b>{took}: {counts}{blamed}."
 
 
 def _run_facts(record: RunRecord) -> str:

@@ -12,9 +12,9 @@ from discover_orch.model.table_name import shown_table
 from discover_orch.render.graph import MOST_FILES, folded_files
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.markup import clean_word, escape, escape_lines, number
-from discover_orch.render.problems import exception_text
+from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.run_schedule import Wait
-from discover_orch.render.style import count, duration
+from discover_orch.render.style import Style, count, cut, duration, status_word
 from discover_orch.state.report_source import LogPlace
 from discover_orch.state.run_record import Attempt, RecordedStep, ToolRecord
 
@@ -22,6 +22,8 @@ from discover_orch.state.run_record import Attempt, RecordedStep, ToolRecord
 NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
 #: Of values and notes of one tool, so many are shown.
 MOST_SHOWN = 50
+#: Characters of why a tool failed.
+LONGEST_ERROR = 1000
 SPARK_WIDTH, SPARK_HEIGHT = 66, 18
 SPARK_STEPS = SPARK_HEIGHT - 6
 
@@ -58,7 +60,7 @@ def _failure(tool: ReportTool) -> str:
     record = tool.record
     error = record.error
     shown = (
-        escape(error_text(error))
+        escape(error_text(record, error))
         if error
         else "Its end is not recorded. It may have written to the database."
     )
@@ -76,10 +78,9 @@ def _failure(tool: ReportTool) -> str:
     return "".join([*out, "</article>"])
 
 
-def error_text(error: Failure) -> str:
-    place = f"{error.path}:{error.line}: " if error.path and error.line else ""
-    message = error.message if len(error.message) <= 1000 else error.message[:1000] + "…"
-    return place + exception_text(error.type, message, has_type=error.kind == "exception")
+def error_text(record: ToolRecord, error: Failure) -> str:
+    said = failure_line(error, record.traceback)
+    return failure_place(error, ": ") + cut(said, LONGEST_ERROR, Style(), is_prose=False)
 
 
 def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
@@ -89,7 +90,8 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
         stages.setdefault(tool.record.stage, []).append(tool)
     words = dict.fromkeys(tool.record.status for tool in tools)
     buttons = "".join(
-        f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">{escape(_word(word))}</button>'
+        f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">'
+        f"{escape(status_word(word))}</button>"
         for word in words
     )
     parts = [
@@ -112,7 +114,7 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
 def _stage_line(group: Sequence[ReportTool]) -> str:
     words = [tool.record.status for tool in group]
     others = [
-        f"{words.count(one):,} {escape(_word(one))}"
+        f"{words.count(one):,} {escape(status_word(one))}"
         for one in dict.fromkeys(words)
         if one not in ("passed", "fresh")
     ]
@@ -137,7 +139,7 @@ def _entry(tool: ReportTool) -> str:
 @functools.lru_cache(64)
 def _status(status: str) -> tuple[str, str]:
     """The word of the status in the page, and the status as it is shown."""
-    word = _word(status)
+    word = status_word(status)
     return clean_word(status), f'<span class="status">{MARKS.get(word, "")} {escape(word)}</span>'
 
 
@@ -216,7 +218,7 @@ def _more(tool: ReportTool, usual: float) -> str:
     record = tool.record
     rows: list[str] = []
     if record.error is not None:
-        rows.append(f"Error</dt><dd>{escape(error_text(record.error))}")
+        rows.append(f"Error</dt><dd>{escape(error_text(record, record.error))}")
     if record.blocked_by:
         rows.append(f"Blocked by</dt><dd>{escape(record.blocked_by)}")
     if tool.step.reason:
@@ -224,7 +226,8 @@ def _more(tool: ReportTool, usual: float) -> str:
     if tool.waited_for:
         rows.append(f"Waited for</dt><dd>{escape(tool.waited_for)}")
     if len(record.attempts) > 1:
-        rows.append(f"Attempts</dt><dd>{'<br>'.join(map(_attempt, record.attempts))}")
+        attempts = "<br>".join(_attempt(record, one) for one in record.attempts)
+        rows.append(f"Attempts</dt><dd>{attempts}")
     if tool.step.arguments:
         params = [
             f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
@@ -245,8 +248,8 @@ def _more(tool: ReportTool, usual: float) -> str:
     return f'<div class="more"><dl><div><dt>{listed}</dd></div></dl>{_log(tool)}</div>'
 
 
-def _attempt(one: Attempt) -> str:
-    said = f": {escape(error_text(one.error))}" if one.error else ""
+def _attempt(record: ToolRecord, one: Attempt) -> str:
+    said = f": {escape(error_text(record, one.error))}" if one.error else ""
     return f"{escape(one.status or 'no end')} after {duration(one.end - one.start)}{said}"
 
 
@@ -266,7 +269,3 @@ def _log(tool: ReportTool) -> str:
         number(tool.log.size / 1000) + " kB" if tool.log.size >= 1000 else f"{tool.log.size} bytes"
     )
     return f'<p><button type="button" class="log js" data-log="{place}">Show the log ({size})</button></p>'
-
-
-def _word(status: str) -> str:
-    return status.replace("_", " ")

@@ -24,17 +24,18 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
-from discover_orch.render.problems import exception_text, problem_text
+from discover_orch.render.problems import failure_line, failure_place, hint_text, problem_text
 from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
-    STATUS_COLOURS,
     Style,
     clean,
     count,
+    counts_text,
     cut,
     duration,
     names_text,
     one_line,
+    pairs_text,
     wrap,
     wrap_prose,
 )
@@ -186,9 +187,14 @@ class RunRenderer:
         config = heading.config or "no configuration"
         dot = style.mark("·", "-")
         lines = [
-            style.paint(f"orch {heading.version}", "bold")
-            + f" {dot} {one_line(heading.root)} {dot} {config} {dot} "
-            + f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
+            f" {dot} ".join(
+                (
+                    style.paint(f"orch {heading.version}", "bold"),
+                    one_line(heading.root),
+                    config,
+                    f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
+                )
+            ),
             f"database {one_line(heading.database)} {style.paint(f'({heading.database_origin})', 'dim')}",
         ]
         if heading.executor:
@@ -207,11 +213,11 @@ class RunRenderer:
         # Tools that run side by side are shown when they end, so they are counted in that order.
         place = self._ended + 1 if self._is_parallel else self._number[module]
         number = style.paint(f"[{place}/{len(self._steps)}]", "dim")
-        name = style.paint(one_line(step.tool.name), "bold")
-        line = f"{number} {style.paint(one_line(step.stage), 'cyan')} {style.mark('›', '>')} {name}"
+        name, stage = style.paint(step.tool.name, "bold"), style.paint(step.stage, "cyan")
+        line = f"{number} {stage} {style.mark('›', '>')} {name}"
         if self._shown.verbose:
-            values = [f"{one_line(b.param.name)}={one_line(b.shown)}" for b in step.arguments]
-            line += style.paint(f"  {one_line(step.reason)}  {' '.join(values)}".rstrip(), "dim")
+            values = [f"{one.param.name}={one.shown}" for one in step.arguments]
+            line += style.paint(f"  {step.reason}  {' '.join(values)}".rstrip(), "dim")
         return wrap_prose(line, style, "      ") + "\n"
 
     def _printed(self, event: ToolOutput) -> str:
@@ -283,10 +289,8 @@ class RunRenderer:
             "failed": (style.mark("✗", "FAILED"), "error", ""),
             "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
-        facts = [f"{one_line(key)}={one_line(str(value))}" for key, value in event.metrics.items()]
-        line = (
-            f"    {style.paint(mark, kind)} {duration(event.duration)}  {'  '.join((*facts, word))}"
-        )
+        facts = f"{pairs_text(event.metrics)}  {word}".strip()
+        line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {facts}"
         text = wrap(line.rstrip(), style, "      ") + "\n"
         notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
@@ -313,9 +317,7 @@ class RunRenderer:
             line = f"retrying {one_line(tool.name)}: {next_one}"
         if error is None:
             return f"{line}\n"
-        place = f"{error.path}:{error.line}  " if error.path and error.line else ""
-        has_type = error.kind == "exception" and bool(error.traceback)
-        said = one_line(place + exception_text(error.type, error.message, has_type=has_type))
+        said = failure_place(error, "  ") + failure_line(error)
         return f"{line}\n      {cut(said, style.width - 6, style)}\n"
 
     def _failure(self, name: str, error: Failure) -> str:
@@ -325,10 +327,7 @@ class RunRenderer:
         body = "\n".join(  # what is indented is the user's code
             line if line.startswith(" ") else wrap_prose(line, style, "    ") for line in lines
         )
-        hint = ""
-        if error.hint:
-            said = f"{style.paint('hint:', 'cyan')} {one_line(error.hint)}"
-            hint = "\n" + wrap_prose(said, style, "    ")
+        hint = f"\n{hint_text(error.hint, style)}" if error.hint else ""
         title = style.paint(f"{style.mark('──', '--')} {name} ", "error")
         return f"{title}{style.paint(rule, 'dim')}\n{body}{hint}\n"
 
@@ -342,17 +341,12 @@ class RunRenderer:
             lines.append(wrap_prose(resume, style, "    "))
             if self._resume.again:
                 lines.append(wrap_prose(f"    {one_line(self._resume.again)}", style, "    "))
-        parts = []
-        for status, colour in STATUS_COLOURS.items():
-            number = report.counts.get(status, 0)
-            if number:
-                text = f"{number:,} {status.replace('_', ' ')}"
-                parts.append(style.paint(text, colour) if colour else text)
+        parts = list(filter(None, [counts_text(report.counts, style)]))
         if report.status == "interrupted" and report.status not in report.counts:
             parts.insert(0, style.paint(report.status, "yellow"))  # between two tools
         if report.errors:
             parts.insert(0, style.paint(count(report.errors, "error"), "error"))
-        reason = style.paint(f"  ({one_line(self._reason)})", "dim") if self._reason else ""
+        reason = style.paint(f"  ({self._reason})" if self._reason else "", "dim")
         line = f"{', '.join(parts)} in {duration(report.duration)}{reason}"
         if report.status == "cancelled":  # the reason why it ran is of no more interest
             cancelled = style.paint(f"run cancelled after {duration(report.duration)}", "yellow")
@@ -387,9 +381,7 @@ class RunRenderer:
         line = f"{style.paint(word, 'error')} {one_line(tool.name)} {one_line(place)}"
         if error is None:
             return line
-        # A problem that orch found is a sentence and needs no type.
-        is_users = error.kind == "exception" and bool(error.traceback)
-        text = one_line(exception_text(error.type, error.message, has_type=is_users))
+        text = failure_line(error)
         if not style.is_terminal:
             return f"{line}  {cut(text, LONGEST_EXCEPTION, style)}"
         room = style.width - len(f"{word} {one_line(tool.name)} {one_line(place)}  ")

@@ -20,6 +20,7 @@ from discover_orch.render.style import (
     duration,
     indent,
     one_line,
+    status_word,
     time_text,
     wrap,
 )
@@ -50,7 +51,7 @@ def status_text(
     out = []
     width = column_width((row.tool.name for row in rows), style)
     for stage, members in groupby(rows, key=lambda row: row.stage):
-        out.append(style.paint(one_line(stage), "cyan"))
+        out.append(style.paint(stage, "cyan"))
         for row in members:
             first, *more = row.freshness.sentences or ("",)
             others = "" if verbose else more_reasons(more)
@@ -81,7 +82,7 @@ def all_fresh_text(count: int) -> str:
 
 
 def _line(name: str, width: int, text: str, style: Style) -> str:
-    line = f"  {style.paint(column(name, width, style), 'bold')}  {text}".rstrip()
+    line = f"  {column(name, width, style, 'bold')}  {text}".rstrip()
     return wrap(line, style, indent(width + 11, style))
 
 
@@ -95,7 +96,7 @@ def tool_text(
     """Everything about one tool: reasons, parameters old and new, data flow, code and the last runs."""
     tool, result = row.tool, row.result
     success = result.success if result else None
-    out = [f"{style.paint(one_line(tool.name), 'bold')}  {_state(row.freshness, style)}"]
+    out = [f"{style.paint(tool.name, 'bold')}  {_state(row.freshness, style)}"]
     out += [f"  {one_line(reason)}" for reason in row.freshness.sentences]
     out += [
         "",
@@ -124,8 +125,8 @@ def tool_text(
     for number, (run, started, status, seconds) in enumerate(runs):
         label = "last runs" if number == 0 else ""
         took = "" if seconds is None else f"  {duration(seconds)}"
-        how = one_line(status.replace("_", " "))
-        out.append(f"{label:<11} {one_line(run)}  {time_text(started)}  {how}{took}")
+        when = time_text(started)
+        out.append(f"{label:<11} {one_line(run)}  {when}  {status_word(status)}{took}")
     return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 

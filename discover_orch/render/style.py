@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -30,8 +30,10 @@ _CODES = {
     "stage": "1;36",
     "error": "1;31",
 }
-#: The ends of tools, in the order in which a summary counts them.
+#: How runs and tools ended, in the order in which a summary counts them.
 STATUS_COLOURS = {
+    "running": "yellow",
+    "killed": "yellow",
     "failed": "error",
     "unknown": "error",
     "interrupted": "yellow",
@@ -54,8 +56,9 @@ class Style(Struct, frozen=True, kw_only=True):
     is_terminal: bool = False
 
     def paint(self, text: str, kind: str) -> str:
-        """`text`, which must be clean, in the colour of `kind`."""
-        return f"\x1b[{_CODES[kind]}m{text}\x1b[0m" if self.colour and text else text
+        """`text`, cleaned and on one line, in the colour of `kind`; "" is none."""
+        text = one_line(text)
+        return f"\x1b[{_CODES[kind]}m{text}\x1b[0m" if self.colour and text and kind else text
 
     def mark(self, pretty: str, plain: str) -> str:
         return pretty if self.unicode else plain
@@ -109,14 +112,42 @@ def time_text(time: str, *, has_seconds: bool = False) -> str:
     return one_line(time[: 19 if has_seconds else 16].replace("T", " ")) or "?"
 
 
+def status_word(status: str) -> str:
+    return one_line(status.replace("_", " "))
+
+
+def paint_status(status: str, style: Style, width: int = 0) -> str:
+    return style.paint(f"{status_word(status):<{width}}", STATUS_COLOURS.get(status, ""))
+
+
+def counts_text(counts: Mapping[str, int], style: Style) -> str:
+    """`1 failed, 2 passed`."""
+    known = [one for one in STATUS_COLOURS if counts.get(one)]
+    statuses = [*(one for one in counts if one not in STATUS_COLOURS), *known]
+    return ", ".join(
+        style.paint(f"{counts[one]:,} {status_word(one)}", STATUS_COLOURS.get(one, ""))
+        for one in statuses
+    )
+
+
+def pairs_text(pairs: Mapping[str, object]) -> str:
+    """`rows=3  total=7`."""
+    return "  ".join(one_line(f"{name}={value}") for name, value in pairs.items())
+
+
+def value_text(name: str, value: str, origin: str, style: Style) -> str:
+    """`since = 2024-01-01  --since`."""
+    return f"{one_line(name)} = {one_line(value)}  {style.paint(origin, 'dim')}".rstrip()
+
+
 def column_width(texts: Iterable[str], style: Style, share: int = 2) -> int:
     """Columns for the names of a table: those of the longest, but at most one `share`th of the screen."""
     return min(style.width // share, max((len(one_line(text)) for text in texts), default=0))
 
 
-def column(name: str, width: int, style: Style) -> str:
-    """`name` cleaned and as wide as its column. A longer one is cut."""
-    return f"{cut_name(one_line(name), width, style):<{width}}"
+def column(name: str, width: int, style: Style, kind: str = "") -> str:
+    """`name` as wide as its column. A longer one is cut."""
+    return style.paint(f"{cut_name(one_line(name), width, style):<{width}}", kind)
 
 
 def indent(columns: int, style: Style) -> str:

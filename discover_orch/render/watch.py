@@ -74,7 +74,7 @@ def _event_text(
         case KeyAnswered(key="h"):
             return help_text(style)
         case KeyAnswered(sentence=sentence):
-            return style.paint(one_line(sentence), "cyan") + "\n"
+            return style.paint(sentence, "cyan") + "\n"
         case _:
             return ""
 
