@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from discover_orch.config.file import name_setting
 from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
-from discover_orch.discovery.orch_tag import OrchSettings, read_settings
+from discover_orch.discovery.orch_tag import read_settings
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
 
 UNLISTED_STAGE = "unlisted-stage"
@@ -25,10 +26,12 @@ TAG_FORMS = (
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A module that becomes a tool unless it has problems; `problems` are those of its own text."""
+    """A module that becomes a tool unless it has problems; `problems` are those of its own text. `name` is the one in
+    `ORCH`, or None."""
 
     facts: ModuleFacts
-    settings: OrchSettings
+    name: str | None
+    settings: ToolSettings
     stages: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
 
@@ -66,9 +69,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     passed_over: list[PassedOver] = list(scan.passed_over)
     for facts in scan.modules:
         if facts.stage is not None and facts.run is not None:
-            candidate, found = _candidate(facts)
-            candidates.append(candidate)
-            tag_warnings.extend(found)
+            candidates.append(_candidate(facts))
             continue
         if facts.stage is not None:
             tag_warnings.append(_no_run_problem(facts))
@@ -89,12 +90,12 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     )
 
 
-def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
+def _candidate(facts: ModuleFacts) -> Candidate:
     assert facts.stage is not None, "only modules with a STAGE become candidates"
-    settings, found = read_settings(facts.orch, facts.path)
-    problems = [problem for problem in found if problem.severity == "error"]
+    name, settings, found = read_settings(facts.orch, facts.path)
+    problems = [*found]
     stages = tuple(dict.fromkeys(word for word in facts.stage.words if isinstance(word, str)))
-    candidate = Candidate(facts=facts, settings=settings, stages=stages)
+    candidate = Candidate(facts=facts, name=name, settings=settings, stages=stages)
     if facts.stage.problem or not (stages or facts.stage.is_off):
         problems.append(
             Problem(
@@ -117,8 +118,7 @@ def _candidate(facts: ModuleFacts) -> tuple[Candidate, list[Problem]]:
         for stage in stages
         if stage == ALL_STAGES or not is_stage_word(stage)
     )
-    warnings = [problem for problem in found if problem.severity == "warning"]
-    return (replace(candidate, problems=tuple(problems)) if problems else candidate), warnings
+    return replace(candidate, problems=tuple(problems)) if problems else candidate
 
 
 def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:

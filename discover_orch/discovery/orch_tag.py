@@ -1,59 +1,43 @@
 """Checks the `ORCH = {...}` tag of a module, key by key.
 
-The dict as `source` read it → `OrchSettings`, and problems with the line of their key.
+The dict as `source` read it → `ToolSettings`, and problems with the line of their key.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import OrchTag
 
 #: The units of an age, in seconds.
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-class OrchSettings(Struct, frozen=True, kw_only=True):
-    """What `ORCH` says, with defaults; `name` is None where the module gives the name.
-
-    `has_inputs` and `has_outputs`: the key is given, though its list may be empty. Times are in seconds.
-    """
-
-    name: str | None = None
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    has_inputs: bool = False
-    has_outputs: bool = False
-    is_cancellable: bool = True
-    is_always_stale: bool = False
-    is_repeatable: bool = False
-    max_age: float | None = None
-    retries: int = 0
-    retry_delay: float = 1.0
-    timeout: float | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    commits_by_itself: bool = False
-
-
 class Rule(Struct, frozen=True, kw_only=True):
-    """A key of `ORCH`; `check` gives what is wrong with a value, as the end of a sentence, or "". `meaning` is for
-    `orch help tags` and the reference."""
+    """A key of `ORCH`; `read` gives the value of the setting, or raises ValueError with what is wrong, as the end of a
+    sentence. The setting is called `sets`, or like the key. `meaning` is for `orch help tags` and the reference."""
 
-    check: Callable[[object], str]
+    read: Callable[[object], object]
     example: str
     meaning: str
+    sets: str = ""
 
 
-def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[Problem, ...]]:
-    """The settings of one module and its problems; a key with a wrong value keeps its default."""
+def read_settings(
+    tag: OrchTag | None, path: str
+) -> tuple[str | None, ToolSettings, tuple[Problem, ...]]:
+    """The name that one module gives itself, if any, its settings, and its problems. A key with a wrong value keeps
+    its default."""
     if tag is None:
-        return OrchSettings(), ()
+        return None, ToolSettings(), ()
     problems: list[Problem] = []
 
     def add(code: str, message: str, hint: str, line: int) -> None:
@@ -63,8 +47,8 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
     if tag.problem:
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
         add("orch-tag", tag.problem, hint, tag.line)
-        return OrchSettings(), tuple(problems)
-    good: dict[str, object] = {}
+        return None, ToolSettings(), tuple(problems)
+    good: dict[str, Any] = {}
     for key, value in tag.values.items():
         line = tag.lines.get(key, tag.line)
         rule = RULES.get(key)
@@ -72,162 +56,159 @@ def read_settings(tag: OrchTag | None, path: str) -> tuple[OrchSettings, tuple[P
             close = nearest(key, RULES)
             hint = f'did you mean "{close}"?' if close else f"the keys are {', '.join(RULES)}"
             add("orch-key", f'unknown key "{key}" in ORCH', hint, line)
-        elif wrong := rule.check(value):
+            continue
+        try:
+            good[rule.sets or key] = rule.read(value)
+        except ValueError as wrong:
             add("orch-value", f'"{key}" in ORCH {wrong}', f"for example {rule.example}", line)
-        else:
-            good[key] = value
-    name, timeout = good.get("name"), good.get("timeout")
-    tokens = good.get("tokens")
-    retries, delay = good.get("retries"), good.get("retry_delay")
-    return OrchSettings(
-        name=name if isinstance(name, str) else None,
-        inputs=_paths(good.get("inputs")),
-        outputs=_paths(good.get("outputs")),
-        has_inputs="inputs" in good,
-        has_outputs="outputs" in good,
-        is_cancellable=good.get("cancel") is not False,
-        is_always_stale=good.get("always") is True,
-        is_repeatable=good.get("repeatable") is True,
-        max_age=_age_in_seconds(good["max_age"]) if "max_age" in good else None,
-        retries=retries if isinstance(retries, int) else 0,
-        retry_delay=float(delay) if isinstance(delay, int | float) else 1.0,
-        timeout=float(timeout) if isinstance(timeout, int | float) else None,
-        tokens=tokens if isinstance(tokens, dict) else {},
-        commits_by_itself="transaction" in good,
-    ), tuple(problems)
+    name = good.pop("name", None)
+    good |= {f"has_{key}": key in good for key in ("inputs", "outputs")}
+    return name, ToolSettings(**good), tuple(problems)
 
 
 # The rules.
 
 
-def _check_name(value: object) -> str:
+def _read_name(value: object) -> str:
     if not isinstance(value, str):
-        return f"must be a string, not {_kind(value)}"
+        raise ValueError(f"must be a string, not {_kind(value)}")
     if not re.fullmatch(r"[^\W\d][\w.-]*", value):
-        return f"must consist of letters, digits, `_`, `-` and `.`, and is {value!r}"
-    return ""
+        raise ValueError(f"must consist of letters, digits, `_`, `-` and `.`, and is {value!r}")
+    return value
 
 
-def _check_paths(value: object) -> str:
+def _read_paths(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str) for item in items):
-        return f"must be a path or a list of paths, not {_kind(value)}"
-    return "" if all(items) else "contains an empty path"
+    paths = [item for item in items if isinstance(item, str)]
+    if len(paths) < len(items):
+        raise ValueError(f"must be a path or a list of paths, not {_kind(value)}")
+    if not all(paths):
+        raise ValueError("contains an empty path")
+    return tuple(path.removeprefix("./") for path in paths)
 
 
-def _check_flag(value: object) -> str:
-    return "" if isinstance(value, bool) else f"must be True or False, not {_kind(value)}"
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be True or False, not {_kind(value)}")
+    return value
 
 
-def _check_transaction(value: object) -> str:
-    return "" if value == "none" else f'can only be "none", not {value!r}'
+def _read_transaction(value: object) -> bool:
+    if value != "none":
+        raise ValueError(f'can only be "none", not {value!r}')
+    return True
 
 
-def _check_tokens(value: object) -> str:
+def _read_tokens(value: object) -> dict[str, int]:
     if not isinstance(value, dict):
-        return f"must be a dict of whole numbers, not {_kind(value)}"
+        raise ValueError(f"must be a dict of whole numbers, not {_kind(value)}")
     for token, count in value.items():
         if not token or not _is_whole(count) or count < 1:
-            return f'must have a whole number, 1 or more, for "{token}", not {count!r}'
-    return ""
+            raise ValueError(f'must have a whole number, 1 or more, for "{token}", not {count!r}')
+    return value
 
 
-def _check_retries(value: object) -> str:
+def _read_retries(value: object) -> int:
     if not _is_whole(value):
-        return f"must be a whole number, not {_kind(value)}"
-    return _check_seconds(value)
+        raise ValueError(f"must be a whole number, not {_kind(value)}")
+    return int(_read_seconds(value))
 
 
-def _check_seconds(value: object, *, allows_zero: bool = True) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"must be a number of seconds, not {_kind(value)}"
+def _read_seconds(value: object, *, allows_zero: bool = True) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise ValueError(f"must be a number of seconds, not {_kind(value)}")
     if value < 0 or (value == 0 and not allows_zero):
-        return f"must be {'0 or more' if allows_zero else 'more than 0'}, not {value}"
-    return ""
+        raise ValueError(f"must be {'0 or more' if allows_zero else 'more than 0'}, not {value}")
+    return float(value)
 
 
-def _check_age(value: object) -> str:
-    seconds = _age_in_seconds(value)
-    if isinstance(value, bool) or seconds is None or not math.isfinite(seconds):
+def _read_age(value: object) -> float:
+    """The seconds of a number or of a text like `1d`, `6h`, `30m`, `45s`."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([dhms])", str(value), re.ASCII)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else value
+    if isinstance(value, bool) or not isinstance(seconds, int | float) or not _is_finite(seconds):
         shown = repr(value) if isinstance(value, str) else _kind(value)
-        return f"must be an age or a number of seconds, not {shown}"
-    return "" if seconds > 0 else f"must be more than 0, not {value}"
+        raise ValueError(f"must be an age or a number of seconds, not {shown}")
+    if seconds <= 0:
+        raise ValueError(f"must be more than 0, not {value}")
+    return float(seconds)
 
 
 RULES = {
     "name": Rule(
-        check=_check_name,
+        read=_read_name,
         example='"name": "fetch-raw"',
         meaning="the name on the command line, instead of the last part of the module path",
     ),
     "inputs": Rule(
-        check=_check_paths,
+        read=_read_paths,
         example='"inputs": ["data/*.csv"], relative to the root',
         meaning="a path or glob, or a list of them, relative to the root, in addition to what `orch` observes. An "
         "empty list says that there are none that `orch` cannot see",
     ),
     "outputs": Rule(
-        check=_check_paths,
+        read=_read_paths,
         example='"outputs": "output/report.html", relative to the root',
         meaning="a path or glob that the tool writes, or a list of them. A missing output fails the tool before its "
         "commit. An empty list says that there are none",
     ),
     "retries": Rule(
-        check=_check_retries,
+        read=_read_retries,
         example='"retries": 3',
         meaning="attempts after a failure; none after an ImportError or SyntaxError",
     ),
     "retry_delay": Rule(
-        check=_check_seconds,
+        read=_read_seconds,
         example='"retry_delay": 0.5, in seconds',
         meaning="seconds before the next attempt (default 1). The delay doubles with each attempt, up to 5 minutes, "
         "and varies by a quarter",
     ),
     "timeout": Rule(
-        check=partial(_check_seconds, allows_zero=False),
+        read=partial(_read_seconds, allows_zero=False),
         example='"timeout": 60, in seconds',
         meaning="seconds; then the tool is stopped, its query cancelled, and it has failed",
     ),
     "tokens": Rule(
-        check=_check_tokens,
+        read=_read_tokens,
         example='"tokens": {"gpu": 1}',
         meaning='`{"gpu": 1}`: the tokens that the tool holds while it runs, of those that the setting `tokens` has',
     ),
     "cancel": Rule(
-        check=_check_flag,
+        read=_read_flag,
         example='"cancel": False',
         meaning="`False`: a change during `orch watch` waits for the tool instead of cancelling it",
+        sets="is_cancellable",
     ),
     "always": Rule(
-        check=_check_flag,
+        read=_read_flag,
         example='"always": True',
         meaning="`True`: the tool is never fresh, for example because it reads the network or the clock",
+        sets="is_always_stale",
     ),
     "max_age": Rule(
-        check=_check_age,
+        read=_read_age,
         example='"max_age": "1d", "6h", "30m", "45s" or seconds',
         meaning='`"1d"`, `"6h"`, `"30m"`, `"45s"` or a number of seconds: the tool is stale when its last success is '
         "older",
     ),
     "repeatable": Rule(
-        check=_check_flag,
+        read=_read_flag,
         example='"repeatable": True',
         meaning="`True`: running the tool again on its own result changes nothing",
+        sets="is_repeatable",
     ),
     "transaction": Rule(
-        check=_check_transaction,
+        read=_read_transaction,
         example='"transaction": "none"',
         meaning='`"none"`: the tool commits by itself; `orch` neither commits nor rolls back',
+        sets="commits_by_itself",
     ),
 }
 
 
-def _age_in_seconds(value: object) -> float | None:
-    """The seconds of a number or of a text like `1d`, `6h`, `30m`, `45s`; None for anything else."""
-    if isinstance(value, int | float):
-        return float(value)
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([dhms])", str(value), re.ASCII)
-    return float(found[1]) * _SECONDS[found[2]] if found else None
+def _is_finite(number: float) -> bool:
+    """Neither infinite nor NaN, nor a whole number that no float can hold."""
+    return abs(number) <= sys.float_info.max
 
 
 def _is_whole(value: object) -> bool:
@@ -238,8 +219,3 @@ def _kind(value: object) -> str:
     names = {str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     names |= {list: "a list", dict: "a dict", type(None): "None"}
     return names.get(type(value), "a " + type(value).__name__)
-
-
-def _paths(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(item.removeprefix("./") for item in items if isinstance(item, str))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.broken_tools import BrokenTool as BrokenTool
@@ -153,12 +153,8 @@ def build_registry(
     """
     candidates = build_candidates(scan, project)
     enabled = {candidate.module: candidate for candidate in candidates.enabled}
-    names = build_names(
-        (candidate.module, candidate.settings.name) for candidate in enabled.values()
-    )
-    off_names = build_names(
-        (candidate.module, candidate.settings.name) for candidate in candidates.disabled
-    )
+    names = build_names((candidate.module, candidate.name) for candidate in enabled.values())
+    off_names = build_names((candidate.module, candidate.name) for candidate in candidates.disabled)
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
     stages_of = {module: candidate.stages for module, candidate in enabled.items()}
     stages_before = build_stage_edges(stages_of, after.edges, project.stages)
@@ -325,19 +321,7 @@ def _build_tool(
         class_folder=next(filter(None, map(class_folder, run.arguments)), ""),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
-        inputs=candidate.settings.inputs,
-        outputs=candidate.settings.outputs,
-        has_inputs=candidate.settings.has_inputs,
-        has_outputs=candidate.settings.has_outputs,
-        is_cancellable=candidate.settings.is_cancellable,
-        is_always_stale=candidate.settings.is_always_stale,
-        is_repeatable=candidate.settings.is_repeatable,
-        max_age=candidate.settings.max_age,
-        retries=candidate.settings.retries,
-        retry_delay=candidate.settings.retry_delay,
-        timeout=candidate.settings.timeout,
-        tokens=candidate.settings.tokens,
-        commits_by_itself=candidate.settings.commits_by_itself,
+        **asdict(candidate.settings),
     )
     return tool, problems
 

@@ -16,7 +16,32 @@ class OldPlace(Struct, frozen=True, kw_only=True):
     path: str
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class ToolSettings(Struct, frozen=True, kw_only=True):
+    """What the tag `ORCH` of a tool says beside its name, with defaults. Times are in seconds.
+
+    - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
+    - `max_age`: after this time a success is stale. `is_repeatable`: running the tool again on its own result changes
+      nothing. `commits_by_itself`: orch neither commits nor rolls back.
+    - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
+    - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
+    """
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    has_inputs: bool = False
+    has_outputs: bool = False
+    is_cancellable: bool = True
+    is_always_stale: bool = False
+    is_repeatable: bool = False
+    max_age: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    commits_by_itself: bool = False
+
+
+class Tool(ToolSettings, frozen=True, kw_only=True):
     """A module with `STAGE` and `run()`.
 
     - `module`: the dotted module path, its identity; `name`: the shortest suffix of it that is unambiguous, or the
@@ -25,11 +50,6 @@ class Tool(Struct, frozen=True, kw_only=True):
     - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
       type that no option can have. `class_folder`: the folder of such a type, if it is in a package installed in
       editable form and not in `pythonpath`.
-    - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
-    - `max_age`: seconds after which a success is stale. `is_repeatable`: running the tool again on its own result
-      changes nothing. `commits_by_itself`: orch neither commits nor rolls back.
-    - `retries`: how often it is tried again after a failure, the first time after about `retry_delay` seconds.
-    - `timeout`: seconds after which it is stopped and has failed. `tokens`: those that it holds while it runs.
     - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
       `resources` are all that it may ask for.
     """
@@ -49,19 +69,6 @@ class Tool(Struct, frozen=True, kw_only=True):
     class_folder: str = ""
     takes_extra: bool = False
     is_readable: bool = True
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    has_inputs: bool = False
-    has_outputs: bool = False
-    is_cancellable: bool = True
-    is_always_stale: bool = False
-    is_repeatable: bool = False
-    max_age: float | None = None
-    retries: int = 0
-    retry_delay: float = 1.0
-    timeout: float | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    commits_by_itself: bool = False
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

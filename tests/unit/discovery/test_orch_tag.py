@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.orch_tag import RULES, OrchSettings, read_settings
+from discover_orch.discovery.orch_tag import RULES, read_settings
 from discover_orch.model.errors import Problem
+from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import OrchTag
 from tests.support.values import said
 
@@ -20,9 +21,10 @@ json_values = st.recursive(
 )
 
 
-def read(**values: object) -> tuple[OrchSettings, tuple[Problem, ...]]:
+def read(**values: object) -> tuple[ToolSettings, tuple[Problem, ...]]:
     lines = {key: number for number, key in enumerate(values, start=10)}
-    return read_settings(OrchTag(line=9, values=values, lines=lines), "src/x.py")
+    _, settings, problems = read_settings(OrchTag(line=9, values=values, lines=lines), "src/x.py")
+    return settings, problems
 
 
 def errors(**values: object) -> list[str]:
@@ -59,6 +61,10 @@ def test_a_value_at_the_edge_of_its_sense_is_accepted(key: str, good: object) ->
 )
 def test_an_age_is_a_number_of_seconds_or_has_a_unit(written: object, seconds: float) -> None:
     assert read(max_age=written)[0].max_age == seconds
+
+
+def test_a_number_that_no_float_can_hold_is_no_number_of_seconds() -> None:
+    assert len(errors(timeout=10**400, retries=10**400, max_age=10**400)) == 3
 
 
 @given(st.dictionaries(st.sampled_from(sorted(RULES)), json_values))

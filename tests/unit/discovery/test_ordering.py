@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from discover_orch.discovery.candidates import Candidate
 from discover_orch.discovery.names import build_names
-from discover_orch.discovery.orch_tag import OrchSettings
 from discover_orch.discovery.ordering import (
     AfterEdges,
     StageOrder,
@@ -23,6 +22,7 @@ from discover_orch.discovery.ordering import (
 )
 from discover_orch.model.dataflow import Dataflow, edges
 from discover_orch.model.errors import Problem
+from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import ModuleFacts
 from tests.support.values import Words, make_broken, make_facts
 
@@ -30,7 +30,7 @@ from tests.support.values import Words, make_broken, make_facts
 def candidate(facts: ModuleFacts) -> Candidate:
     words = facts.stage.words if facts.stage else ()
     stages = tuple(word for word in words if isinstance(word, str))
-    return Candidate(facts=facts, settings=OrchSettings(), stages=stages)
+    return Candidate(facts=facts, name=None, settings=ToolSettings(), stages=stages)
 
 
 def tool(module: str, stage: Words = "s", after: Words | None = None) -> Candidate:
