@@ -7,7 +7,7 @@ No class of the user is imported: an Enum of the project is known by the names a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -31,6 +31,18 @@ _URL_TOKEN = (
 )
 #: Characters. A shorter user may be a name, which is masked in its URL alone.
 _MIN_TOKEN_LENGTH = 16
+
+
+#: What a text of each kind is meant to be.
+_MEANT: Mapping[ScalarKind, str] = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "date": "a date like 2024-01-31",
+    "datetime": "a time like 2024-01-31T12:00:00",
+    "decimal": "a decimal number",
+    "uuid": "a UUID",
+}
 
 
 class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
@@ -210,63 +222,47 @@ def convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:
 
 
 def _convert_scalar(kind: ScalarKind, text: str) -> object:
-    if kind == "str":
-        return text
-    if kind == "path":
-        from pathlib import Path
-
-        return Path(text)
-    if kind == "bool":
-        lowered = text.lower()
-        if lowered in TRUE_WORDS:
-            return True
-        if lowered in FALSE_WORDS:
-            return False
-        raise ConvertError(f"{text!r} is not true or false")
-    if kind == "int":
-        if re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", text):
-            try:
-                return int(text)
-            except ValueError:  # beyond Python's limit of digits
-                pass
-        raise ConvertError(f"{_short(text)} is not a whole number")
-    if kind == "float":
-        try:
-            return float(text)
-        except ValueError:
-            raise ConvertError(f"{_short(text)} is not a number") from None
-    return _convert_library_type(kind, text)
-
-
-def _convert_library_type(kind: ScalarKind, text: str) -> object:
-    """Types whose modules are imported only when a value is converted."""
-    if kind == "date":
-        from datetime import date
-
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            raise ConvertError(f"{_short(text)} is not a date like 2024-01-31") from None
-    if kind == "datetime":
-        from datetime import datetime
-
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            raise ConvertError(f"{_short(text)} is not a time like 2024-01-31T12:00:00") from None
-    if kind == "decimal":
-        from decimal import Decimal, InvalidOperation
-
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            raise ConvertError(f"{_short(text)} is not a decimal number") from None
-    from uuid import UUID
-
     try:
-        return UUID(text)
-    except ValueError:
-        raise ConvertError(f"{_short(text)} is not a UUID") from None
+        return _parse(kind, text)
+    except (ValueError, ArithmeticError):
+        raise ConvertError(f"{_short(text)} is not {_MEANT[kind]}") from None
+
+
+def _parse(kind: ScalarKind, text: str) -> object:
+    """Raises ValueError or ArithmeticError. A module is imported only when a value is converted."""
+    match kind:
+        case "str":
+            return text
+        case "bool":
+            if (lowered := text.lower()) not in TRUE_WORDS | FALSE_WORDS:
+                raise ValueError(text)
+            return lowered in TRUE_WORDS
+        case "int":
+            if not re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", text):
+                raise ValueError(text)
+            return int(text)
+        case "float":
+            return float(text)
+        case "path":
+            from pathlib import Path
+
+            return Path(text)
+        case "date":
+            from datetime import date
+
+            return date.fromisoformat(text)
+        case "datetime":
+            from datetime import datetime
+
+            return datetime.fromisoformat(text)
+        case "decimal":
+            from decimal import Decimal
+
+            return Decimal(text)
+        case "uuid":
+            from uuid import UUID
+
+            return UUID(text)
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,7 @@
 """What an expression at the top level of one module means.
 
 `ModuleScope.value(expression)` gives a constant, or a `NameRef` to another module; the other methods say what names
-in annotations are (`signature.TypeNames`).
+in annotations are.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class ModuleScope:
             if not isinstance(value, (NameRef, int)):
                 yield name, value
 
-    # -- names in annotations (signature.TypeNames); imports under `if TYPE_CHECKING` count here
+    # -- names in annotations; imports under `if TYPE_CHECKING` count here
 
     def qualified(self, node: ast.expr) -> str | None:
         """`dt.date` as "datetime.date", `str` as "builtins.str"; None for a name defined in this module."""

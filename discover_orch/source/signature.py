@@ -7,7 +7,6 @@ An annotation is read as an expression and never evaluated. A class of another m
 from __future__ import annotations
 
 import ast
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -15,6 +14,7 @@ from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar,
 from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
+from discover_orch.source.scope import ModuleScope
 
 SCALARS: dict[str, ScalarKind] = {
     "builtins.str": "str",
@@ -38,22 +38,9 @@ MAX_SHOWN = 80  # characters kept of an unknown annotation
 TypeFacts = ParamType | EnumRef | UnknownType
 
 
-class TypeNames(Protocol):
-    """What names mean in the module of the annotation."""
-
-    def qualified(self, node: ast.expr) -> str | None:
-        """`dt.date` as "datetime.date", `str` as "builtins.str"; None for a name defined in this module."""
-
-    def enum_choice(self, node: ast.expr) -> EnumChoice | None:
-        """The Enum class of this module that the expression names."""
-
-    def type_alias(self, node: ast.expr) -> ast.expr | None:
-        """What the name stands for, where this module has `name = <type>`."""
-
-
 def read_function(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
-    names: TypeNames,
+    names: ModuleScope,
     *,
     has_yield: bool = True,
 ) -> RunFacts:
@@ -102,7 +89,7 @@ def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -
     return None
 
 
-def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
+def read_type(node: ast.expr, names: ModuleScope) -> TypeFacts:
     """The type of an annotation; `UnknownType` where orch cannot convert a text to it."""
     found: TypeFacts | None
     try:
@@ -115,7 +102,7 @@ def read_type(node: ast.expr, names: TypeNames) -> TypeFacts:
 def _read_argument(
     arg: ast.arg,
     default: ast.expr | None,
-    names: TypeNames,
+    names: ModuleScope,
     *,
     is_positional_only: bool,
     help_text: str,
@@ -164,7 +151,7 @@ def shown_default(kind: TypeFacts, texts: tuple[str, ...]) -> object:
 
 
 def _made_default(
-    default: ast.expr, kind: TypeFacts, names: TypeNames
+    default: ast.expr, kind: TypeFacts, names: ModuleScope
 ) -> tuple[tuple[str, ...], tuple[NameRef, ...]]:
     """(texts, references to Enum members), of which one is empty; both are where a part cannot be read."""
     if isinstance(kind, UnknownType):
@@ -189,7 +176,9 @@ def _items_of(node: ast.expr, *, is_many: bool) -> list[ast.expr]:
     return node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
 
 
-def _typed_text(node: ast.expr, base: Scalar | Choice | EnumChoice, names: TypeNames) -> str | None:
+def _typed_text(
+    node: ast.expr, base: Scalar | Choice | EnumChoice, names: ModuleScope
+) -> str | None:
     """The text of one value of this type; None where the source does not tell the value."""
     match base:
         case EnumChoice():
@@ -202,7 +191,7 @@ def _typed_text(node: ast.expr, base: Scalar | Choice | EnumChoice, names: TypeN
     return None
 
 
-def _values(node: ast.expr, function: str, names: TypeNames) -> list[object] | None:
+def _values(node: ast.expr, function: str, names: ModuleScope) -> list[object] | None:
     """The positional arguments of a call of this function, if all are literals."""
     if not isinstance(node, ast.Call) or node.keywords:
         return None
@@ -214,7 +203,7 @@ def _values(node: ast.expr, function: str, names: TypeNames) -> list[object] | N
         return None
 
 
-def _path_text(node: ast.expr, names: TypeNames) -> str | None:
+def _path_text(node: ast.expr, names: ModuleScope) -> str | None:
     parts: list[str] = []
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         part = text_of(node.right)
@@ -259,7 +248,7 @@ def _type_of_scalar(value: object) -> ParamType | None:
     return None
 
 
-def _read_type(node: ast.expr, names: TypeNames, depth: int) -> ParamType | EnumRef | None:
+def _read_type(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | EnumRef | None:
     if depth > MAX_DEPTH:
         return None
     if isinstance(node, (ast.Name, ast.Attribute)):
@@ -277,7 +266,7 @@ def _read_type(node: ast.expr, names: TypeNames, depth: int) -> ParamType | Enum
     return None if text is None else _read_quoted(text, names, depth)
 
 
-def _read_quoted(text: str, names: TypeNames, depth: int) -> ParamType | EnumRef | None:
+def _read_quoted(text: str, names: ModuleScope, depth: int) -> ParamType | EnumRef | None:
     try:
         tree = compile(text.strip(), "<annotation>", "eval", ast.PyCF_ONLY_AST, dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, OverflowError, RecursionError):
@@ -287,7 +276,7 @@ def _read_quoted(text: str, names: TypeNames, depth: int) -> ParamType | EnumRef
 
 
 def _read_named(
-    node: ast.Name | ast.Attribute, names: TypeNames, depth: int
+    node: ast.Name | ast.Attribute, names: ModuleScope, depth: int
 ) -> ParamType | EnumRef | None:
     enum = names.enum_choice(node)
     if enum is not None:
@@ -309,7 +298,7 @@ def _read_named(
 
 
 def _read_subscript(
-    node: ast.Subscript, names: TypeNames, depth: int
+    node: ast.Subscript, names: ModuleScope, depth: int
 ) -> ParamType | EnumRef | None:
     name = names.qualified(node.value) or ""
     items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -334,7 +323,7 @@ def _read_subscript(
 
 
 def _read_union(
-    members: list[ast.expr], names: TypeNames, depth: int
+    members: list[ast.expr], names: ModuleScope, depth: int
 ) -> ParamType | EnumRef | None:
     """`T | None` in any order; a union of two types is not supported."""
     others = [member for member in members if not _is_none(member)]
