@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
@@ -16,8 +15,6 @@ from discover_orch.execution.request import refuse_plan
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.state.journal import read_record, report_path
-from discover_orch.state.store import replace_file
 
 
 def run_events(
@@ -80,31 +77,10 @@ def _read(
                     run = shown.run
                 yield shown
     if view.project.report and run:
-        unwritten = _write_report(view.project.root, run)
-        if unwritten is not None:
-            yield Note(problem=unwritten)
+        from discover_orch.render.report_page import write_page  # few projects ask for it
+
+        written = write_page(view.project.root, run)
+        if isinstance(written, Problem):
+            yield Note(problem=written)
     if end is not None:
         yield end
-
-
-def _write_report(root: str, run: str) -> Problem | None:
-    """Called when the run has ended. Gives a warning where the page cannot be written."""
-    # Few projects ask for it.
-    from discover_orch.render.report_page import read_page_files, report_html
-    from discover_orch.state.report_source import read_report_source
-
-    record = read_record(root, run)
-    if record is None:  # the run could not be recorded, and has said so
-        return None
-    path = report_path(root, run)
-    page = report_html(
-        read_report_source(root, record), os.path.basename(root) or root, read_page_files()
-    )
-    if replace_file(path, page.encode("utf-8", "backslashreplace")):
-        return None
-    return Problem(
-        code="output-file",
-        message=f"cannot write the report page {path}",
-        hint="free some disk space, or make the folder writable",
-        severity="warning",
-    )

@@ -78,3 +78,9 @@ def open_file(path: str) -> Problem | None:
         hint=f"open {one_line(path)} yourself, or name a browser in the environment variable BROWSER",
         severity="warning",
     )
+
+
+def shown_path(path: str, start: str) -> str:
+    """Relative to where the user stands, if that is not outside of it."""
+    relative = os.path.relpath(path, start)
+    return path if relative.startswith("..") else relative

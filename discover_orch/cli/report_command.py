@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
 
 import click
-from msgspec.structs import replace
 
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
     open_file,
+    shown_path,
     write_file,
     write_own_file,
 )
@@ -20,11 +18,9 @@ from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Problem, UsageError
-from discover_orch.render.markup import escape
-from discover_orch.render.report_page import read_page_files, report_html
+from discover_orch.render.report_page import recorded_page
 from discover_orch.render.style import one_line
-from discover_orch.state.journal import find_runs, read_record, report_path
-from discover_orch.state.report_source import read_earlier, read_report_source
+from discover_orch.state.journal import find_runs, report_path
 
 
 @click.command("report", short_help="Write a page about a run.")
@@ -57,7 +53,7 @@ def command(
     record = read_run(root, run or _latest(root))
     own = report_path(root, record.run)
     path = file or shown_path(own, context.start)
-    page = report_html(read_report_source(root, record), _project(root), read_page_files())
+    page = recorded_page(root, record)
     console = context.console
     if path == STANDARD_OUTPUT:
         console.out(page)
@@ -73,43 +69,6 @@ def command(
     problem = open_file(path) if opens else None
     console.problems([problem] if problem else [])
     return ExitCode.OK
-
-
-class RunReport:
-    """The page of a run that is in progress. What is known at its start is read while the first tool runs."""
-
-    def __init__(self, context: Context, root: str, run: str, modules: Sequence[str]) -> None:
-        self._context, self._root, self._run = context, root, run
-        self._files = read_page_files()
-        self._earlier = read_earlier(root, run, modules)
-        for module in modules:  # fills its cache
-            escape(module)
-
-    def write(self, *, as_json: bool) -> None:
-        """Writes the page and prints its path, after the end of the run. Failing to write it is a warning."""
-        record = read_record(self._root, self._run)
-        if record is None:  # the run could not be recorded, and has said so
-            return
-        path = report_path(self._root, self._run)
-        source = read_report_source(self._root, record, self._earlier)
-        console = self._context.console
-        try:
-            write_own_file(path, report_html(source, _project(self._root), self._files))
-        except UsageError as error:
-            console.problems([replace(one, severity="warning") for one in error.problems])
-            return
-        show = console.err if as_json else console.out
-        show(f"report: {one_line(shown_path(path, self._context.start))}\n")
-
-
-def shown_path(path: str, start: str) -> str:
-    """Relative to where the user stands, if that is not outside of it."""
-    relative = os.path.relpath(path, start)
-    return path if relative.startswith("..") else relative
-
-
-def _project(root: str) -> str:
-    return os.path.basename(os.path.abspath(root)) or root
 
 
 def _latest(root: str) -> str:

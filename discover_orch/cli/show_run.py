@@ -16,7 +16,6 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunNote,
-    RunStarted,
     Suspended,
     Ticked,
     ToolProgress,
@@ -31,10 +30,10 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRenderer
+from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
     from discover_orch.cli.observers import RunObservers
-    from discover_orch.cli.report_command import RunReport
 
 
 def run_and_show(
@@ -90,17 +89,12 @@ def run_and_show(
         root=view.project.root,
     )
     status = StatusLine(terminal, console.out_style)
-    page: RunReport | None = None
     try:
         for event in events:
             report.add(event)
             if observers is not None and (problems := observers.add(event)):
                 status.hide()
                 console.problems(problems)
-            if isinstance(event, RunStarted) and view.project.report:
-                from discover_orch.cli.report_command import RunReport  # few projects ask for it
-
-                page = RunReport(context, view.project.root, event.run, event.tools)
             if shown.as_json:
                 write_json(console, event, names, report)
             else:
@@ -116,9 +110,22 @@ def run_and_show(
     finally:
         status.hide()
         events.close()
-    if page is not None:
-        page.write(as_json=shown.as_json)
+    if view.project.report:
+        _write_page(context, view.project.root, report.run, as_json=shown.as_json)
     return report.exit_code
+
+
+def _write_page(context: Context, root: str, run: str, *, as_json: bool) -> None:
+    """Writes the page of the run and prints its path. Failing to write it is a warning."""
+    from discover_orch.cli.file_output import shown_path
+    from discover_orch.render.report_page import write_page  # few projects ask for it
+
+    console, written = context.console, write_page(root, run)
+    if isinstance(written, Problem):
+        console.problems([written])
+    elif written:
+        show = console.err if as_json else console.out
+        show(f"report: {one_line(shown_path(written, context.start))}\n")
 
 
 def _find_terminal_warning() -> tuple[Problem, ...]:

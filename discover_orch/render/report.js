@@ -110,27 +110,22 @@
   addEventListener("popstate", follow);
   if (location.hash) follow();
 
-  // Logs: gzip in base64, several in one block.
-  const blocks = new Map();
-  const open = (number) => {
-    if (!blocks.has(number)) {
-      const text = document.getElementById("log" + number).content.textContent;
-      const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      blocks.set(number, new Response(stream).arrayBuffer());
-    }
-    return blocks.get(number);
+  // Logs: gzip in base64.
+  const unpack = (text) => {
+    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).arrayBuffer();
   };
   const clean = (text) => text
     .replace(/\x1b\[[0-9;:]*m/g, "")
     .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
       (one) => "\\x" + one.charCodeAt(0).toString(16).padStart(2, "0"));
   all("button.log").forEach((button) => button.addEventListener("click", async () => {
-    const [block, start, size, cut] = button.dataset.log.split(",").map(Number);
+    const cut = Number(button.dataset.cut);
     const pre = document.createElement("pre");
     pre.tabIndex = 0;
     try {
-      const bytes = new Uint8Array(await open(block)).subarray(start, start + size);
+      const bytes = await unpack(button.parentElement.nextElementSibling.content.textContent);
       const left = cut ? `(${cut.toLocaleString()} bytes before this are left out)\n` : "";
       pre.textContent = left + clean(new TextDecoder().decode(bytes));
       pre.setAttribute("aria-label", "Log");

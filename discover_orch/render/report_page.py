@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.errors import Problem
 from discover_orch.render.graph_svg import STYLE
 from discover_orch.render.markup import escape
 from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_data
@@ -25,8 +26,10 @@ from discover_orch.render.style import (
     time_text,
 )
 from discover_orch.render.timeline_svg import timeline_svg
-from discover_orch.state.report_source import ReportSource
+from discover_orch.state.journal import read_record, report_path
+from discover_orch.state.report_source import ReportSource, read_report_source
 from discover_orch.state.run_record import RecordedStep, RunRecord
+from discover_orch.state.store import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
 #: Of the critical path, so many tools are named.
@@ -50,6 +53,28 @@ def read_page_files() -> PageFiles:
     return PageFiles(style=texts[0], script="".join(texts[1:]))
 
 
+def write_page(root: str, run: str) -> str | Problem:
+    """Writes the page of a run that has ended, and returns its path: "" if the run could not be recorded."""
+    record = read_record(root, run)
+    if record is None:  # it has said so
+        return ""
+    path = report_path(root, run)
+    if replace_file(path, recorded_page(root, record).encode("utf-8", "backslashreplace")):
+        return path
+    return Problem(
+        code="output-file",
+        message=f"cannot write the report page {path}",
+        hint="free some disk space, or make the folder writable",
+        severity="warning",
+    )
+
+
+def recorded_page(root: str, record: RunRecord) -> str:
+    """The page of a run of the project at `root`."""
+    project = os.path.basename(os.path.abspath(root)) or root
+    return report_html(read_report_source(root, record), project, read_page_files())
+
+
 def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
     """`project` is the name of the project's folder."""
     record = source.record
@@ -66,14 +91,11 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
         _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
-    return _page_html(title, "\n".join(filter(None, parts)), files, source.logs.blocks)
+    return _page_html(title, "\n".join(filter(None, parts)), files)
 
 
-def _page_html(title: str, body: str, files: PageFiles, blocks: Sequence[str]) -> str:
+def _page_html(title: str, body: str, files: PageFiles) -> str:
     """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
-    logs = "\n".join(
-        f'<template id="log{place}">{block}</template>' for place, block in enumerate(blocks)
-    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -82,7 +104,7 @@ def _page_html(title: str, body: str, files: PageFiles, blocks: Sequence[str]) -
         "form-action 'none'\">\n"
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>\n{files.style}{STYLE}\n</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n{logs}\n"
+        f"<body>\n<main>\n{body}\n</main>\n"
         f"<script>\n{files.script}</script>\n</body>\n</html>\n"
     )
 
@@ -150,8 +172,7 @@ def _build_tools(
                 wait=wait,
                 waited_for=f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else "",
                 is_critical=module in critical,
-                log=source.logs.places.get(module),
-                log_end=source.logs.tails.get(module, ""),
+                log=source.logs.get(module),
             )
         )
     return found

@@ -15,7 +15,7 @@ from discover_orch.render.markup import clean_word, escape, escape_lines, number
 from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import Style, count, cut, duration, status_word
-from discover_orch.state.report_source import LogPlace
+from discover_orch.state.report_source import PackedLog
 from discover_orch.state.run_record import Attempt, RecordedStep, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
@@ -30,7 +30,7 @@ SPARK_STEPS = SPARK_HEIGHT - 6
 
 class ReportTool(Struct, frozen=True, kw_only=True):
     """One tool of a run; `number` is its place in the page. `earlier` are its latest successes before, oldest
-    first; `log` says where its log is, and `log_end` has its last lines if it failed."""
+    first."""
 
     number: int
     record: ToolRecord
@@ -41,8 +41,7 @@ class ReportTool(Struct, frozen=True, kw_only=True):
     wait: Wait | None = None
     waited_for: str = ""
     is_critical: bool = False
-    log: LogPlace | None = None
-    log_end: str = ""
+    log: PackedLog | None = None
 
 
 def failures_html(tools: Sequence[ReportTool]) -> str:
@@ -71,9 +70,10 @@ def _failure(tool: ReportTool) -> str:
     if record.traceback:
         shown = escape_lines(record.traceback)
         out.append(f'<pre tabindex="0" aria-label="Traceback">{shown}</pre>')
-    if tool.log_end:
+    if tool.log is not None and tool.log.tail:
+        shown = escape_lines(tool.log.tail)
         out.append(
-            f'<h4>End of the log</h4><pre tabindex="0" aria-label="End of the log">{escape_lines(tool.log_end)}</pre>'
+            f'<h4>End of the log</h4><pre tabindex="0" aria-label="End of the log">{shown}</pre>'
         )
     return "".join([*out, "</article>"])
 
@@ -171,23 +171,15 @@ def _spark(tool: ReportTool) -> str:
         times.append(tool.record.duration)
     if len(times) < 2:
         return "<span></span>"
-    scale = SPARK_STEPS / (max(times) or 1.0)
-    columns = _spark_columns(len(times))
-    points = [column[int(one * scale + 0.5)] for column, one in zip(columns, times, strict=True)]
+    scale, step = SPARK_STEPS / (max(times) or 1.0), (SPARK_WIDTH - 6) / (len(times) - 1)
+    points = [
+        f"{3 + place * step:.0f},{SPARK_HEIGHT - 3 - int(one * scale + 0.5)}"
+        for place, one in enumerate(times)
+    ]
     x, y = points[-1].split(",")
     return (
         f'<svg class="spark" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" aria-hidden="true">'
         f'<polyline points="{" ".join(points)}"/><circle cx="{x}" cy="{y}" r="2.5"/></svg>'
-    )
-
-
-@functools.cache
-def _spark_columns(points: int) -> tuple[tuple[str, ...], ...]:
-    """For each point, from left to right, its coordinates by its height in steps."""
-    step = (SPARK_WIDTH - 6) / (points - 1)
-    return tuple(
-        tuple(f"{3 + place * step:.0f},{SPARK_HEIGHT - 3 - up}" for up in range(SPARK_STEPS + 1))
-        for place in range(points)
     )
 
 
@@ -262,10 +254,12 @@ def _used(used: Sequence[Mapping[str, str]]) -> str:
 
 
 def _log(tool: ReportTool) -> str:
-    if tool.log is None:
+    """A button and the log behind it, packed."""
+    log = tool.log
+    if log is None:
         return ""
-    place = f"{tool.log.block},{tool.log.start},{tool.log.size},{tool.log.cut}"
-    size = (
-        number(tool.log.size / 1000) + " kB" if tool.log.size >= 1000 else f"{tool.log.size} bytes"
+    size = number(log.size / 1000) + " kB" if log.size >= 1000 else f"{log.size} bytes"
+    return (
+        f'<p><button type="button" class="log js" data-cut="{log.cut}">Show the log ({size})</button></p>'
+        f'<template class="log">{log.packed}</template>'
     )
-    return f'<p><button type="button" class="log js" data-log="{place}">Show the log ({size})</button></p>'

@@ -274,23 +274,13 @@ def _run_folder(root: str, run: str) -> str:
     return os.path.join(root, FOLDER, RUNS, run)
 
 
-def log_folder(root: str, run: str) -> str:
-    """The folder with the logs of a run; it need not exist."""
-    return os.path.join(_run_folder(root, run), LOGS)
-
-
 def report_path(root: str, run: str) -> str:
     """Where the report page of a run is written."""
     return os.path.join(_run_folder(root, run), REPORT)
 
 
-def log_name(module: str) -> str:
-    """The name of the log of a tool, in the folder of logs."""
-    return file_name(module) + ".log"
-
-
 def _log_path(folder: str, module: str) -> str:
-    return os.path.join(folder, LOGS, log_name(module))
+    return os.path.join(folder, LOGS, file_name(module) + ".log")
 
 
 def _open_events(root: str, run: str) -> BufferedReader:

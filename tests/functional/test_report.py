@@ -33,7 +33,7 @@ PIPELINE = {
 
 
 def logs_of(page: str) -> str:
-    blocks = re.findall(r'<template id="log\d+">(.*?)</template>', page)
+    blocks = re.findall(r'<template class="log">(.*?)</template>', page)
     return "".join(gzip.decompress(b64decode(block)).decode() for block in blocks)
 
 

@@ -19,7 +19,7 @@ from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.graph_text import dot_text, mermaid_text
 from discover_orch.render.report_page import PageFiles, report_html
 from discover_orch.render.style import Style
-from discover_orch.state.report_source import LogPlace, PackedLogs, ReportSource
+from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_record import (
     Attempt,
     RecordedParam,
@@ -168,11 +168,7 @@ def source_of(names: list[str], run: str) -> ReportSource:
             for tool in tools
         },
         flows={},
-        logs=PackedLogs(
-            blocks=("H4sI",),
-            places={tools[0].module: LogPlace(block=0, start=0, size=9)},
-            tails={tools[-1].module: names[0]},
-        ),
+        logs={tools[-1].module: PackedLog(packed="H4sI", size=9, tail=names[0])},
     )
 
 
