@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.databases.effect import Effect, Name
+from discover_orch.databases.table_log import FoundTables
 
 #: (database, schema, name); the database is "" where a connection has only one.
 Table = tuple[str, str, str]
@@ -105,27 +106,7 @@ def _with_related(
     return found
 
 
-class TableEffects(Struct, frozen=True, kw_only=True):
-    """What a step read and wrote: display names of tables, and paths or globs as they were written.
-
-    `changed`: those of `written` where it did not only insert rows. `empty`: those of `created` to which it did
-    nothing else. The rest as in `Observation`.
-    """
-
-    read: frozenset[str] = frozenset()
-    written: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
-    missed: frozenset[str] = frozenset()
-    created: frozenset[str] = frozenset()
-    dropped: frozenset[str] = frozenset()
-    kept: frozenset[str] = frozenset()
-    empty: frozenset[str] = frozenset()
-    files_read: tuple[str, ...] = ()
-    files_written: tuple[str, ...] = ()
-    is_unclear: bool = False
-
-
-def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) -> TableEffects:
+def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) -> FoundTables:
     """What these statements of one step did. `before` is the catalog when the step began.
 
     Temporary tables and the database's own tables are left out.
@@ -156,10 +137,10 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     )
     calls_routine = any(now.routines.intersection(effect.called) for effect in effects)
 
-    def display_names(tables: Iterable[Table]) -> frozenset[str]:
-        return frozenset(now.display_name(table) for table in tables if table not in temporary)
+    def display_names(tables: Iterable[Table]) -> set[str]:
+        return {now.display_name(table) for table in tables if table not in temporary}
 
-    return TableEffects(
+    return FoundTables(
         read=display_names(read),
         written=display_names(written),
         changed=display_names(changed),
@@ -170,6 +151,7 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
         empty=display_names(made - filled),
         files_read=tuple(dict.fromkeys(files)),
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
+        lists_tables=any(one.lists_tables for one in effects),
         is_unclear=bool(
             read & now.opaque
             or written & now.active

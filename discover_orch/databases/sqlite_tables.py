@@ -11,17 +11,14 @@ import re
 import sqlite3
 from contextlib import suppress
 
-from msgspec import Struct, field
-
 from discover_orch.databases.sqlite_base import (
     ask,
     find_names,
     list_databases,
-    quote,
 )
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
-from discover_orch.databases.table_log import TableLog
+from discover_orch.databases.table_log import FoundTables, TableLog
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.table_name import WHOLE
 
@@ -68,9 +65,8 @@ class SqliteTableLog(TableLog):
             self._list_databases()
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
-        self._version: object = None
-        self._names: frozenset[str] | None = None  # the tables of `main` when the step began
-        self._after: tuple[object, frozenset[str]] | None = None  # as they were when it ended
+        self._before: frozenset[str] | None = None  # the tables of `main` when the step began
+        self._latest: tuple[object, frozenset[str]] | None = None  # their version, and these tables
         _listen_to_errors()
 
     def begin_step(self) -> None:
@@ -82,11 +78,12 @@ class SqliteTableLog(TableLog):
             is_unobserved = self._pause()
             if is_unobserved and conn.has_run:
                 self._list_databases()
-            self._read_table_names(can_query=is_unobserved and not conn.in_transaction)
+            can_query = is_unobserved and not conn.in_transaction
+            self._before = self._read_names() if can_query else None
             conn.statements = self._notes
             conn.set_listener(self._notes.authorize)
         except Exception:  # the connection is closed or locked, or its class is the user's own
-            self._is_unclear = True
+            self._found.is_unclear = True
         self._notes.tables_of_caller = self.tables_of_caller
 
     def resolve(self) -> None:
@@ -95,26 +92,22 @@ class SqliteTableLog(TableLog):
         is_heard = self._conn.statements is notes
         self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
         notes.tables_of_caller = None
-        self._lists_tables |= notes.lists_tables
         try:
             found = self._resolve_names()
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
-            found = _Found(read=notes.read, written=notes.written, changed=notes.written)
-        self._is_unclear |= notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
-        self._read |= _display_names(found.read)
-        self._written |= _display_names(found.written)
-        self._changed |= _display_names(found.changed)
-        self._missed |= found.missed
-        self._created |= found.created
-        self._dropped |= found.dropped
-        self._kept |= found.kept
-        self._empty = found.empty
+            written = _display_names(notes.written)
+            found = FoundTables(
+                read=_display_names(notes.read), written=written, changed=written.copy()
+            )
+        found.lists_tables = notes.lists_tables
+        found.is_unclear = notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
+        self._found.add(found)
 
     @property
     def names(self) -> frozenset[str]:
-        return self._names or frozenset()
+        return self._before or frozenset()
 
     def read_version(self) -> int | None:
         try:
@@ -131,7 +124,7 @@ class SqliteTableLog(TableLog):
 
     @property
     def has_written(self) -> bool:
-        return bool(self._written)
+        return bool(self._found.written)
 
     def _list_databases(self) -> None:
         others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]
@@ -146,64 +139,42 @@ class SqliteTableLog(TableLog):
         self._conn.set_listener(None, is_exclusive=True)
         return not self._conn.has_callbacks()
 
-    def _read_table_names(self, can_query: bool) -> None:
-        if not can_query:
-            self._names = self._version = None
-            return
-        version = self._read_version_of_names()
-        if self._after is not None and version == self._after[0]:
-            self._version, self._names = self._after
-        elif self._names is None or version != self._version:
-            self._names = find_names(self._conn, "sqlite_master")
-            self._version = version
+    def _read_names(self) -> frozenset[str]:
+        """The names of the tables as they are now."""
+        # Differs once another connection has changed the database, or this one its tables.
+        version = [ask(self._conn, f"PRAGMA {one}") for one in ("schema_version", "data_version")]
+        if self._latest is None or version != self._latest[0]:
+            self._latest = version, find_names(self._conn, "sqlite_master")
+        return self._latest[1]
 
-    def _read_version_of_names(self) -> object:
-        """Differs once another connection has changed the database, or this one its tables."""
-        return [ask(self._conn, f"PRAGMA {one}") for one in ("schema_version", "data_version")]
-
-    def _find_names_now(self) -> frozenset[str]:
-        """The names of the tables at the end of the step. There may be thousands, so only those are looked up that the
-        step has made or dropped, where that is known."""
-        before, notes = self._names, self._notes
-        if before is None or notes.may_have_renamed:
-            return find_names(self._conn, "sqlite_master")
-        made = {name.lower() for (base, name), _ in notes.made if base in (None, MAIN)}
-        try:
-            there = {
-                name for name in made if ask(self._conn, f"PRAGMA main.table_info({quote(name)})")
-            }
-        except sqlite3.Error:  # a view of a table that is gone
-            return find_names(self._conn, "sqlite_master")
-        return before if there == made & before else (before - made) | there
-
-    def _resolve_names(self) -> _Found:
-        notes = self._notes
+    def _resolve_names(self) -> FoundTables:
+        notes, before, can_query = self._notes, self._before, self._pause()
+        if before is None:
+            self._latest = None  # it may be of a transaction that was rolled back
         read, written = notes.read.copy(), notes.written.copy()
-        before = now = self._names
         looked_up = {*notes.looked_up, *_split_names(_not_found)}
         bare = {name for base, name in read if base is None}
         has_altered = bool(notes.made) or notes.may_have_renamed
-        is_asking = has_altered or looked_up or (bare and before is None)
-        can_query = bool(is_asking or notes.written) and self._pause()
-        if is_asking:
-            now = self._find_names_now() if can_query else None
-            if now is not None:
-                self._after = self._read_version_of_names(), now
+        now = before
+        if has_altered or looked_up or (bare and before is None):
+            now = self._read_names() if can_query else None
+        temporary: frozenset[str] = frozenset()
+        if can_query and (bare or looked_up):
+            temporary = find_names(self._conn, "sqlite_temp_master")
         if before is not None and now is not None and has_altered:
             # SQLite does not report the new name of a table. A table that came and went does not count.
-            if now is not before:
+            if notes.may_have_renamed:
                 written |= {(MAIN, name) for name in now - before}
-
-            def is_known(table: Name) -> bool:
-                name = table[1].lower()
-                return table[0] != MAIN or name in before or name in now or name == WHOLE
-
-            read, written = {*filter(is_known, read)}, {*filter(is_known, written)}
+            there = before | now | {WHOLE}
+            read, written = (
+                {one for one in tables if one[0] != MAIN or one[1].lower() in there}
+                for tables in (read, written)
+            )
         # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
         for name in bare:
             read.discard((None, name))
-            self._lists_tables |= name.lower() in SCHEMA_TABLES
-            if self._is_in_main(name.lower(), now):
+            notes.lists_tables |= name.lower() in SCHEMA_TABLES
+            if name.lower() not in temporary and (now is None or name.lower() in now):
                 read.add((MAIN, name))
         changed = notes.changed | (written - notes.written)
         inserted = written - changed
@@ -220,33 +191,26 @@ class SqliteTableLog(TableLog):
         filled = {name.lower() for name in notes.filled}
         knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
         empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
-        missed = self._find_missed(looked_up, now) - {name for name, _ in made}
-        return _Found(
-            read=read,
-            written=written,
-            changed=changed,
+        missed: set[str] = set()
+        if now is None:
+            notes.lists_tables |= bool(looked_up)  # cannot ask
+        else:
+            missed = {
+                display_name(name)
+                for base, name in looked_up
+                if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
+            }
+        missed -= {name for name, _ in made}
+        return FoundTables(
+            read=_display_names(read),
+            written=_display_names(written),
+            changed=_display_names(changed),
             missed=missed,
             created=created,
             dropped=dropped,
             kept=_display_names(kept) | (missed & filled),  # these it would have dropped
             empty=_display_names(empty & written),
         )
-
-    def _find_missed(self, looked_up: set[Name], now: frozenset[str] | None) -> set[str]:
-        """The names of these tables that are not there."""
-        if looked_up and now is None:
-            self._lists_tables = True  # cannot ask
-            return set()
-        return {
-            display_name(name)
-            for base, name in looked_up
-            if _is_table(base, name) and not self._is_there(base, name.lower(), now)
-        }
-
-    def _is_there(self, base: str | None, name: str, main: frozenset[str] | None) -> bool:
-        if base is None:
-            return self._is_in_main(name, main) or name in self._find_temporary()
-        return main is None or name in main
 
     def _find_replaceable(self, tables: set[Name]) -> set[Name]:
         """Those of these tables where the inserts of this step may have replaced rows."""
@@ -260,15 +224,6 @@ class SqliteTableLog(TableLog):
             unique = find_names(self._conn, "sqlite_master", _IS_UNIQUE + of_these)
             resolving |= unread & unique
         return {one for one in tables if one[1].lower() in resolving}
-
-    def _is_in_main(self, name: str, main: frozenset[str] | None) -> bool:
-        """Whether this name, without that of a database, means a table of the main one."""
-        if not self._pause():
-            return main is None or name in main
-        return name not in self._find_temporary() and (main is None or name in main)
-
-    def _find_temporary(self) -> frozenset[str]:
-        return find_names(self._conn, "sqlite_temp_master")
 
 
 def observe_sqlite(
@@ -293,19 +248,6 @@ def find_file(conn: Any) -> str:
     except Exception:
         pass
     return ""
-
-
-class _Found(Struct, frozen=True, kw_only=True):
-    """What one step did to tables."""
-
-    read: set[Name]
-    written: set[Name]
-    changed: set[Name]
-    missed: set[str] = field(default_factory=set)
-    created: set[str] = field(default_factory=set)
-    dropped: set[str] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)
-    empty: set[str] = field(default_factory=set)
 
 
 def _compare_names(

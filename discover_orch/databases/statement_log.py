@@ -221,7 +221,7 @@ class StatementLog(TableLog):
         self._may_have_committed = self._has_unknown or any(
             one.is_unclear for one in effects if not one.has_failed
         )
-        self._is_unclear |= self._may_have_committed or any(one.is_unclear for one in effects)
+        self._found.is_unclear |= self._may_have_committed or any(one.is_unclear for one in effects)
         before = self._before
         has_changed_names = any(one.changes_names for one in effects)
         now = self._read_catalog() if has_changed_names or before is None else before
@@ -236,20 +236,12 @@ class StatementLog(TableLog):
         self._note_unclear(self._may_miss_tables(effects, now, before))
         used = resolve_effects(effects, now, before)
         self._note_unclear(used.is_unclear)
-        self._lists_tables |= any(one.lists_tables for one in effects)
-        self._read |= used.read
-        self._written |= used.written
-        self._changed |= used.changed
-        self._missed |= used.missed
-        self._created |= used.created
-        self._dropped |= used.dropped
-        self._kept |= used.kept
-        self._empty |= used.empty
+        self._found.add(used)
         self.on_files(used.files_read, is_written=False)
         self.on_files(used.files_written, is_written=True)
 
     def _note_unclear(self, is_unclear: bool) -> None:
-        self._is_unclear |= is_unclear
+        self._found.is_unclear |= is_unclear
         self._may_have_committed |= is_unclear
 
     def _may_miss_tables(self, effects: list[Effect], now: Catalog, before: Catalog) -> bool:

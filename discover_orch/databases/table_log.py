@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+from msgspec import Struct, field
+
 from discover_orch.model.observation import TableUse
 from discover_orch.model.table_name import is_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class FoundTables(Struct, kw_only=True):
+    """What steps did to tables, by the names that are shown. The rest as in `TableUse`.
+
+    - `changed` were written in another way than by inserting rows.
+    - `empty` were created, and nothing else was done to them.
+    - `files_read` and `files_written` are paths or globs as they were written.
+    """
+
+    read: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
+    empty: set[str] = field(default_factory=set)
+    files_read: tuple[str, ...] = ()
+    files_written: tuple[str, ...] = ()
+    lists_tables: bool = False
+    is_unclear: bool = False
+
+    def add(self, step: FoundTables) -> None:
+        """What the next step did, but for its files."""
+        self.empty -= step.written
+        for name in ("read", "written", "changed", "missed", "created", "dropped", "kept", "empty"):
+            getattr(self, name).update(getattr(step, name))
+        self.lists_tables |= step.lists_tables
+        self.is_unclear |= step.is_unclear
+
+    def as_use(self) -> TableUse:
+        written = {one for one in self.written if is_counted(one)}
+        return TableUse(
+            tables_read=_sorted(self.read),
+            tables_written=_sorted(written),
+            tables_missed=_sorted(self.missed - written),
+            tables_inserted=_sorted(written - self.changed),
+            tables_created=_sorted(written & self.created - self.dropped),
+            tables_dropped=_sorted(written & self.dropped - self.created),
+            tables_kept=_sorted((self.kept - written) | self.empty),
+            lists_tables=self.lists_tables,
+            is_unclear=self.is_unclear,
+        )
 
 
 class TableLog:
@@ -28,16 +74,7 @@ class TableLog:
     tables_of_caller: Callable[[], set[str]] | None = None
 
     def __init__(self) -> None:
-        self._read: set[str] = set()
-        self._written: set[str] = set()
-        self._changed: set[str] = set()  # written in another way than by inserting rows
-        self._missed: set[str] = set()
-        self._created: set[str] = set()
-        self._dropped: set[str] = set()
-        self._kept: set[str] = set()
-        self._empty: set[str] = set()  # created, and nothing else was done to them
-        self._lists_tables = False
-        self._is_unclear = False
+        self._found = FoundTables()  # since the last `drain`
 
     def begin_step(self) -> None:
         """Called before the tool, while orch has no transaction open."""
@@ -55,7 +92,7 @@ class TableLog:
     @property
     def may_have_committed(self) -> bool:
         """Whether the tool committed, or did something unclear that may have. Asked after `resolve`."""
-        return self.has_committed or self._is_unclear
+        return self.has_committed or self._found.is_unclear
 
     @property
     def has_written(self) -> bool:
@@ -82,28 +119,12 @@ class TableLog:
 
     def peek(self) -> TableUse:
         """What was resolved since the last `drain`."""
-        written = {one for one in self._written if is_counted(one)}
-        return TableUse(
-            tables_read=_sorted(self._read),
-            tables_written=_sorted(written),
-            tables_missed=_sorted(self._missed - written),
-            tables_inserted=_sorted(written - self._changed),
-            tables_created=_sorted(written & self._created - self._dropped),
-            tables_dropped=_sorted(written & self._dropped - self._created),
-            tables_kept=_sorted((self._kept - written) | self._empty),
-            lists_tables=self._lists_tables,
-            is_unclear=self._is_unclear,
-        )
+        return self._found.as_use()
 
     def drain(self) -> TableUse:
         """What was resolved since the last call."""
-        use = self.peek()
-        for names in (self._read, self._written, self._changed, self._missed):
-            names.clear()
-        for names in (self._created, self._dropped, self._kept, self._empty):
-            names.clear()
-        self._lists_tables = self._is_unclear = False
-        return use
+        found, self._found = self._found, FoundTables()
+        return found.as_use()
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:

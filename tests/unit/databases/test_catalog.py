@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.databases.catalog import Catalog, Table, TableEffects, resolve_effects
+from discover_orch.databases.catalog import Catalog, Table, resolve_effects
 from discover_orch.databases.effect import Effect, Name
+from discover_orch.databases.table_log import FoundTables
 
 
 def table(text: str) -> Table:
@@ -236,7 +237,7 @@ def test_files_behind_a_view_are_read_with_it() -> None:
         files={("w", "main", "v"): ("a.csv",)},
     )
     touched = resolve_effects([read("o")], catalog, catalog)
-    assert touched == TableEffects(read=frozenset({"o", "v"}), files_read=("a.csv",))
+    assert touched == FoundTables(read={"o", "v"}, files_read=("a.csv",))
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_a_file_that_is_a_table_is_no_file() -> None:
     effect = Effect(read=(("a.csv",),), files_read=("a.csv", "b.csv"))
     catalog = replace(duckdb(), tables=frozenset({("w", "main", "a.csv")}))
     touched = resolve_effects([effect], catalog, catalog)
-    assert touched == TableEffects(read=frozenset({"a.csv"}), files_read=("b.csv",))
+    assert touched == FoundTables(read={"a.csv"}, files_read=("b.csv",))
 
 
 # Names that were looked up elsewhere before.
