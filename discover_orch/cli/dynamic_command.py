@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments
+from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
 from discover_orch.cli.tool_options import (
     ParamOption,
     find_pairs,
@@ -48,7 +48,7 @@ class ToolsCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         context = ctx.ensure_object(Context)
-        context.folder = _folder(args) or context.folder
+        context.folder = self._find_folder(ctx, args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
             view = project_reader.read_project(context.start, context.folder, os.environ)
@@ -63,6 +63,27 @@ class ToolsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise _with_own_name(error, view) from None
+
+    def _find_folder(self, ctx: click.Context, args: list[str]) -> str | None:
+        """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
+        parsed = self._parse(ctx, args, ignore_unknown_options=True)
+        folder: str | None = parsed.get("project")
+        return folder
+
+    def _parse(self, ctx: click.Context, args: Sequence[str], **settings: Any) -> dict[str, Any]:
+        """The values of the options as far as they are known now, as texts; none if they are wrong."""
+        own = click.Context(
+            self,
+            info_name=ctx.info_name,
+            resilient_parsing=True,
+            help_option_names=ctx.help_option_names,
+            **settings,
+        )
+        own.meta[DYNAMIC] = ctx.meta.get(DYNAMIC, ())
+        try:
+            return self.make_parser(own).parse_args(args=list(args))[0]
+        except (click.ClickException, TypeError):
+            return {}
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
@@ -96,18 +117,11 @@ class ToolsCommand(click.Command):
         args: Sequence[str],
     ) -> list[Tool]:
         """The tools that the words on the line select; none if the words are wrong."""
-        parser_ctx = click.Context(
-            self,
-            info_name=ctx.info_name,
-            resilient_parsing=True,
-            help_option_names=ctx.help_option_names,
-        )
-        parser_ctx.meta[DYNAMIC] = ctx.meta.get(DYNAMIC, ())
+        values = self._parse(ctx, args)
         try:
-            values, _, _ = self.make_parser(parser_ctx).parse_args(args=list(args))
-            words, exclude = _words(values.get("targets")), _words(values.get("exclude"))
+            words, exclude = _words(values["targets"]), _words(values.get("exclude"))
             selection = project_view.select_targets(view, words, exclude)
-        except (OrchError, click.ClickException, TypeError):
+        except (OrchError, KeyError):
             return []
         return [view.registry.tools[module] for module in selection.tools]
 
@@ -128,16 +142,12 @@ class ToolsCommand(click.Command):
 
     def complete_pair(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Completes the value of `-p`, for the tools selected so far, or for all."""
-        from click.shell_completion import CompletionItem
-
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is None:
             return []
         words = ctx.meta[ARGS][:-1]  # without the -p itself
         tools = self.chosen_tools(ctx, view, words) or view.registry.tools.values()
-        return [
-            CompletionItem(pair, help=text) for pair, text in find_pairs(tools, incomplete).items()
-        ]
+        return complete_words(find_pairs(tools, incomplete))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The parameters of the selected tools, tool by tool, then orch's own options."""
@@ -249,24 +259,6 @@ def _pair(text: str) -> KeyValue:
         raise OrchUsage(f"-p {text}: expected KEY=VALUE", "for example: -p since=2024-01-31")
     tool, _, name = key.strip().rpartition(".")
     return KeyValue(tool=tool or None, name=name, text=value)
-
-
-def _folder(args: Sequence[str]) -> str | None:
-    """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
-    folder = None
-    words = iter(_before_dashes(args))
-    for word in words:
-        if word == "--project":
-            folder = next(words, folder)
-        elif word.startswith("--project="):
-            folder = word.removeprefix("--project=")
-        elif word[:1] == "-" and word[:2] != "--":
-            # Short options may be joined, as in -nC .. or -nC..; of those, C and p take a value.
-            at = next((at for at, letter in enumerate(word) if letter in "Cp"), None)
-            if at is not None:
-                value = word[at + 1 :] or next(words, "")
-                folder = value if word[at] == "C" and value else folder
-    return folder
 
 
 def _before_dashes(args: Sequence[str]) -> list[str]:

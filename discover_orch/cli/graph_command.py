@@ -25,7 +25,7 @@ from discover_orch.cli.options import (
     json_option,
     targets_argument,
 )
-from discover_orch.model.errors import EmptyError, Problem, UsageError
+from discover_orch.model.errors import EmptyError, UsageError
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
@@ -115,7 +115,7 @@ def command(
         except OSError as error:
             message = f"cannot write {FOLDER}: {error.strerror}"
             hint = "give a file with -o FILE"
-            raise UsageError(Problem(code="output-file", message=message, hint=hint)) from None
+            raise UsageError.of("output-file", message, hint) from None
         own = os.path.join(view.project.root, DEFAULT_FILE)
         file = os.path.relpath(own, context.start)
         write_own_file(own, text)

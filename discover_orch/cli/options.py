@@ -117,83 +117,71 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
         return bool(self.files) or self.on_failure is not None
 
 
-class TargetType(click.ParamType):  # type: ignore[type-arg]
-    """A stage, tool, group, file or glob, or a tool alone. `planning.selection` decides what it means."""
+class CompletedText(click.ParamType):  # type: ignore[type-arg]
+    """A text that can be completed: `find` gives the words that may begin like this one, each with its help."""
 
-    name = "target"
-
-    def __init__(self, *, is_tool: bool = False) -> None:
-        self._is_tool = is_tool
+    def __init__(self, name: str, find: Callable[[click.Context, str], Mapping[str, str]]) -> None:
+        self.name, self._find = name, find
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
         if "/" in incomplete:
-            return [CompletionItem(incomplete, type="file")]
-        plus = "+" if incomplete.startswith("+") else ""
-        start = incomplete.removeprefix("+")
-        found: dict[str, str] = {}
-        for word, what in self._words(ctx, start):
-            if word.startswith(start):
-                found.setdefault(plus + word, what)
-        return [CompletionItem(word, help=what) for word, what in found.items()]
-
-    def _words(self, ctx: click.Context, start: str) -> list[tuple[str, str]]:
-        from discover_orch.planning import selection
-
-        view = _read_for_completion(ctx)
-        if view is None:
-            return []
-        registry = view.registry
-        if self._is_tool:
-            return [(registry.display(one), registry.tools[one].doc) for one in registry.order]
-        return selection.completions(registry, forced=":" in start)
+            return complete_path(incomplete, "file")
+        return complete_words(self._find(ctx, incomplete), incomplete)
 
 
-class StageType(click.ParamType):  # type: ignore[type-arg]
-    """A stage of the project, or a new one."""
+def complete_words(words: Mapping[str, str], start: str = "") -> list[CompletionItem]:
+    """Those of the words that begin like this, with the help of each."""
+    from click.shell_completion import CompletionItem
 
-    name = "stage"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        view = _read_for_completion(ctx)
-        names = [stage.name for stage in view.registry.stages] if view else []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem(one, help=text) for one, text in words.items() if one.startswith(start)]
 
 
-class RunType(click.ParamType):  # type: ignore[type-arg]
-    """The number of a recorded run."""
+def complete_path(start: str, kind: str) -> list[CompletionItem]:
+    """The shell completes the path of a `file` or `dir`."""
+    from click.shell_completion import CompletionItem
 
-    name = "run"
+    return [CompletionItem(start, type=kind)]
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The newest runs, with when each began and how it ended."""
-        from click.shell_completion import CompletionItem
 
-        from discover_orch.config.file import find_root
-        from discover_orch.render.style import time_text
-        from discover_orch.state.journal import find_runs, read_summary
+def _find_targets(ctx: click.Context, start: str) -> dict[str, str]:
+    from discover_orch.planning.selection import completions
 
-        context: Any = ctx.find_root().obj or Context()
-        try:
-            root = find_root(context.start, context.folder)[0]
-        except (OrchError, OSError):
-            return []
-        runs = [run for run in find_runs(root) if run.startswith(incomplete)][:MOST_RUNS]
-        found = [(run, read_summary(root, run)) for run in runs]
-        return [
-            CompletionItem(run, help=f"{time_text(one.started)} {one.status}")
-            for run, one in found
-            if one
-        ]
+    view, plus = _read_for_completion(ctx), "+" if start.startswith("+") else ""
+    found: dict[str, str] = {}
+    for word, what in completions(view.registry, forced=":" in start) if view else ():
+        found.setdefault(plus + word, what)
+    return found
+
+
+def _find_tools(ctx: click.Context, _: str) -> dict[str, str]:
+    view = _read_for_completion(ctx)
+    if view is None:
+        return {}
+    registry = view.registry
+    return {registry.display(one): registry.tools[one].doc for one in registry.order}
+
+
+def _find_stages(ctx: click.Context, _: str) -> dict[str, str]:
+    view = _read_for_completion(ctx)
+    return {stage.name: "" for stage in view.registry.stages} if view else {}
+
+
+def _find_runs(ctx: click.Context, start: str) -> dict[str, str]:
+    """The newest runs, with when each began and how it ended."""
+    from discover_orch.config.file import find_root
+    from discover_orch.render.style import time_text
+    from discover_orch.state.journal import find_runs, read_summary
+
+    context: Any = ctx.find_root().obj or Context()
+    try:
+        root = find_root(context.start, context.folder)[0]
+    except (OrchError, OSError):
+        return {}
+    runs = [run for run in find_runs(root) if run.startswith(start)][:MOST_RUNS]
+    found = {run: read_summary(root, run) for run in runs}
+    return {run: f"{time_text(one.started)} {one.status}" for run, one in found.items() if one}
 
 
 def _read_for_completion(ctx: click.Context) -> ProjectView | None:
@@ -210,10 +198,10 @@ def _read_for_completion(ctx: click.Context) -> ProjectView | None:
         return None
 
 
-TARGETS = TargetType()
-TOOL = TargetType(is_tool=True)
-STAGE = StageType()
-RUN = RunType()
+TARGETS = CompletedText("target", _find_targets)
+TOOL = CompletedText("target", _find_tools)
+STAGE = CompletedText("stage", _find_stages)
+RUN = CompletedText("run", _find_runs)
 
 targets_argument = click.argument("targets", nargs=-1, type=TARGETS)
 exclude_option = click.option(
@@ -232,29 +220,28 @@ wait_option = click.option(
 def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments and options that choose tools and set their parameters, for a `ToolsCommand`.
 
-    `command` is called with the `Context`, one `ToolArguments`, and its own options as keywords.
+    `command` is called with the `Context`, one `ToolArguments`, and its own options as keywords. Those of
+    `display_options` are one `DisplayOptions`, `shown`, and those of `output_options` one `OutputOptions`, `outputs`.
     """
 
     @functools.wraps(command)
-    def call(
-        *,
-        targets: tuple[str, ...],
-        exclude: tuple[str, ...],
-        pairs: tuple[str, ...],
-        database: str | None,
-        **others: Any,
-    ) -> Any:
+    def call(**given: Any) -> Any:
         ctx = click.get_current_context()
-        arguments = ToolArguments(
-            view=ctx.meta[VIEW],
-            targets=targets,
-            exclude=exclude,
-            pairs=pairs,
-            database=database,
-            options=typed_options(others),
-        )
-        own = {name: value for name, value in others.items() if not name.startswith(PREFIX)}
-        return command(ctx.obj, arguments, **own)
+        params = {name: given.pop(name) for name in [*given] if name.startswith(PREFIX)}
+        words = {name: given.pop(name) for name in ("targets", "exclude", "pairs", "database")}
+        arguments = ToolArguments(view=ctx.meta[VIEW], options=typed_options(params), **words)
+        if "output" in given:
+            from discover_orch.render.run import DisplayOptions
+
+            own = {name: given.pop(name) for name in ("output", "quiet", "verbose", "as_json")}
+            given["shown"] = DisplayOptions(**own)
+        if "on_failure" in given:
+            files = {f"--{name}": given.pop(name) for name in ("junit", "trace", "openlineage")}
+            given["outputs"] = OutputOptions(
+                files={option: path for option, path in files.items() if path is not None},
+                on_failure=given.pop("on_failure"),
+            )
+        return command(ctx.obj, arguments, **given)
 
     return _decorated(
         call,
@@ -281,66 +268,32 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 def display_options(
     *outputs: str, quiet: str, verbose: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--output`, `-q`, `-v` and `--json` of a command that shows runs, with these help texts.
-
-    The command gets them as one `DisplayOptions`, by the keyword `shown`.
-    """
+    """`--output`, `-q`, `-v` and `--json` of a command that shows runs, with these help texts."""
     raw = " raw: all, without capturing it; not with --json." if "raw" in outputs else ""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def call(
-            *arguments: Any, output: str, quiet: bool, verbose: bool, as_json: bool, **others: Any
-        ) -> Any:
-            from discover_orch.render.run import DisplayOptions, Output
-
-            shown = DisplayOptions(
-                output=cast(Output, output), quiet=quiet, verbose=verbose, as_json=as_json
-            )
-            return command(*arguments, shown=shown, **others)
-
-        return _decorated(
-            call,
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
-            click.option("-v", "--verbose", is_flag=True, help=verbose),
-            click.option("-q", "--quiet", is_flag=True, help=quiet),
-            click.option(
-                "--output",
-                type=click.Choice(outputs),
-                default="live",
-                show_default=True,
-                help="What to show of the output of tools. live: all, as it comes. fail: only that of tools "
-                "that fail. none: nothing." + raw,
-            ),
-        )
-
-    return decorate
+    return lambda command: _decorated(
+        command,
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
+        click.option("-v", "--verbose", is_flag=True, help=verbose),
+        click.option("-q", "--quiet", is_flag=True, help=quiet),
+        click.option(
+            "--output",
+            type=click.Choice(outputs),
+            default="live",
+            show_default=True,
+            help="What to show of the output of tools. live: all, as it comes. fail: only that of tools "
+            "that fail. none: nothing." + raw,
+        ),
+    )
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--junit`, `--trace`, `--openlineage` and `--on-failure`. The command gets them as one `OutputOptions`, by the
-    keyword `outputs`."""
-
-    @functools.wraps(command)
-    def call(
-        *arguments: Any,
-        junit: str | None,
-        trace: str | None,
-        openlineage: str | None,
-        on_failure: str | None,
-        **others: Any,
-    ) -> Any:
-        given = {"--junit": junit, "--trace": trace, "--openlineage": openlineage}
-        files = {option: path for option, path in given.items() if path is not None}
-        return command(
-            *arguments, outputs=OutputOptions(files=files, on_failure=on_failure), **others
-        )
+    """`--junit`, `--trace`, `--openlineage` and `--on-failure`."""
 
     def file_option(name: str, text: str) -> Callable[[Any], Any]:
         return click.option(name, metavar="FILE", type=click.Path(), help=text)
 
     return _decorated(
-        call,
+        command,
         click.option(
             "--on-failure",
             metavar="COMMAND",
@@ -371,7 +324,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
             callback=_set_folder,
             expose_value=False,
             is_eager=True,
-            shell_complete=_complete_folder,
+            shell_complete=lambda _, __, start: complete_path(start, "dir"),
             help="The root of the project.  [default: the nearest one, searching upwards from here]",
         ),
     )
@@ -403,12 +356,6 @@ def _set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> No
 def _set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.ensure_object(Context).console = Console(value)
-
-
-def _complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="dir")]
 
 
 class NotAWholeNumber(click.BadParameter):

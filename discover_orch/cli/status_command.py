@@ -145,7 +145,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     if not is_kept:
         message = "cannot write to .orch: nothing was accepted"
         hint = "make .orch writable, and free some space on its disk"
-        raise ProjectError(Problem(code="memory", message=message, hint=hint))
+        raise ProjectError.of("memory", message, hint)
     names = [step.tool.name for step in plan.steps if step.tool.module not in missing]
     still_stale = [
         Problem(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.cli.options import PREFIX
+from discover_orch.cli.options import PREFIX, complete_path, complete_words
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.parameter import Choice, EnumChoice, Param, Scalar
 from discover_orch.model.tool import Tool
@@ -34,11 +34,9 @@ class ParamOption(click.Option):
         self.name = PREFIX + param.name
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
         if self.param.type.base == Scalar(kind="path"):
-            return [CompletionItem(incomplete, type="file")]
-        return [CompletionItem(word) for word in choices(self.param) if word.startswith(incomplete)]
+            return complete_path(incomplete, "file")
+        return complete_words(dict.fromkeys(choices(self.param), ""), incomplete)
 
 
 def param_options(

@@ -17,7 +17,7 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
-from discover_orch.planning.dataflow_checks import listed
+from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, keep_steps, step_versions
@@ -154,12 +154,11 @@ class RemainingWork:
         inside = frozenset(chosen)
         above = self._registry.upstream(chosen) - inside
         return [
-            Problem(
-                code="stale-upstream",
-                message=f"{self._registry.display(module)} is upstream of the targets and stale, but does not "
-                f"run: {freshness[module].reasons[0]}",
-                hint="run all upstream tools too with: orch run --changed +TARGET",
-                severity="warning",
+            build_warning(
+                "stale-upstream",
+                f"{self._registry.display(module)} is upstream of the targets and stale, but does not run: "
+                f"{freshness[module].reasons[0]}",
+                "run all upstream tools too with: orch run --changed +TARGET",
             )
             for module in self._registry.order
             if module in above and freshness[module].reasons
@@ -204,11 +203,10 @@ class RemainingWork:
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""
         return [
-            Problem(
-                code="never-passed",
-                message=f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
-                hint="until it has run, only changes of its code and parameters make it stale",
-                severity="warning",
+            build_warning(
+                "never-passed",
+                f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
+                "until it has run, only changes of its code and parameters make it stale",
             )
             for step in plan.steps
             if (result := self.results.get(step.tool.module)) is None or result.success is None
@@ -221,11 +219,10 @@ class RemainingWork:
         if not names:
             return []
         return [
-            Problem(
-                code="damaged-memory",
-                message=f"what is remembered of {listed(names)} cannot be read",
-                hint="orch run --changed runs what nothing is remembered of; you can delete .orch",
-                severity="warning",
+            build_warning(
+                "damaged-memory",
+                f"what is remembered of {listed(names)} cannot be read",
+                "orch run --changed runs what nothing is remembered of; you can delete .orch",
             )
         ]
 
@@ -346,20 +343,16 @@ def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
     if record is None:
         is_number = run.isdecimal()
         what = f"run {run} does not exist" if is_number else f'"{run}" is not the number of a run'
-        raise UsageError(
-            Problem(
-                code="unknown-run",
-                message=what,
-                hint="orch history shows all runs; --resume continues all that one of them left",
-            )
+        raise UsageError.of(
+            "unknown-run",
+            what,
+            "orch history shows all runs; --resume continues all that one of them left",
         )
     if record.kind == "watch":
-        raise UsageError(
-            Problem(
-                code="watch-run",
-                message=f"run {run} belongs to orch watch and cannot be resumed",
-                hint="run the stale tools with: orch run --changed",
-            )
+        raise UsageError.of(
+            "watch-run",
+            f"run {run} belongs to orch watch and cannot be resumed",
+            "run the stale tools with: orch run --changed",
         )
     return record
 
@@ -376,7 +369,7 @@ def find_recorded_database(record: RunRecord | None, present: str, hint: str) ->
         message = (
             f"run {record.run} used the database {record.database}; its password was not recorded"
         )
-        raise UsageError(Problem(code="database", message=message, hint=hint))
+        raise UsageError.of("database", message, hint)
     return record.database
 
 

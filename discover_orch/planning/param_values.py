@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX, ParamDefault, Project
@@ -83,11 +84,8 @@ def find_value(
     param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
 ) -> ParamDefault | None:
     """The texts that `param` of `tool` gets, or None if the default in `run()` applies."""
-    return (
-        _find_on_command_line(param, tool, values, project, names)
-        or _find_in_environment(param, project)
-        or _find_in_configuration(param, tool, project, names)
-    )
+    typed = find_on_command_line(param, tool, values, project, names)
+    return typed or find_configured(param, tool, project, names)
 
 
 def is_same_name(one: str, other: str) -> bool:
@@ -95,7 +93,7 @@ def is_same_name(one: str, other: str) -> bool:
     return one.replace("-", "_") == other.replace("-", "_")
 
 
-def _find_on_command_line(
+def find_on_command_line(
     param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
 ) -> ParamDefault | None:
     """`-p tool.name=VALUE` wins over `--name VALUE`, and that over `-p name=VALUE`."""
@@ -120,19 +118,17 @@ def _find_on_command_line(
     return ParamDefault(texts=tuple(texts), origin=origin)
 
 
-def _find_in_environment(param: Param, project: Project) -> ParamDefault | None:
-    """A variable holds one text; for a list it is split at commas."""
-    setting = project.env_params.get(param.name.lower())
-    if setting is None or not param.type.many or len(setting.texts) != 1:
-        return setting
-    parts = (part.strip() for part in setting.texts[0].split(","))
-    return ParamDefault(texts=tuple(part for part in parts if part), origin=setting.origin)
-
-
-def _find_in_configuration(
+def find_configured(
     param: Param, tool: Tool, project: Project, names: ToolNames
 ) -> ParamDefault | None:
-    """The tool's own table wins over the table for all tools."""
+    """The environment wins over the configuration, and there the tool's own table over the table for all tools. A
+    variable holds one text; for a list it is split at commas."""
+    variable = project.env_params.get(param.name.lower())
+    if variable is not None:
+        if param.type.many and len(variable.texts) == 1:
+            parts = (part.strip() for part in variable.texts[0].split(","))
+            return replace(variable, texts=tuple(part for part in parts if part))
+        return variable
     tables = [
         table for word, table in project.tool_params.items() if tool.module in names.find(word)
     ]
@@ -162,16 +158,14 @@ def bind_arguments(
     tool: Tool, registry: Registry, project: Project, values: GivenParams, problems: list[Problem]
 ) -> tuple[BoundArgument, ...]:
     """The values of its parameters; what is missing or does not fit is added to `problems`."""
-    bound = []
-    for param in tool.params:
-        setting = find_value(param, tool, values, project, registry.names)
-        if setting is not None:
-            bound.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
-        elif param.required:
-            problems.append(
-                missing_value(tool, param, registry, project, is_python=values.is_python)
-            )
-    return keep_valid(tool, bound, problems)
+    found = find_arguments(tool, registry, project, values)
+    given = {one.param.name for one in found}
+    problems += [
+        missing_value(tool, param, registry, project, is_python=values.is_python)
+        for param in tool.params
+        if param.required and param.name not in given
+    ]
+    return keep_valid(tool, found, problems)
 
 
 def keep_valid(

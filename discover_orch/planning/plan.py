@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.errors import Location, Problem, UsageError
+from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_retries, check_stage_order
+from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
@@ -227,39 +228,32 @@ def _stages_by_name(selection: Selection, registry: Registry) -> list[tuple[str,
 
 def _comma_warnings(steps: Iterable[Step]) -> list[Problem]:
     """A warning for each parameter that takes a list and gets one value with commas."""
-    found: dict[str, Problem] = {}
-    for step in steps:
-        for bound in step.arguments:
-            hint = find_commas(bound)
-            if hint:
-                found[bound.param.name] = Problem(
-                    code="commas",
-                    message=f"{bound.param.flag} gets one value with commas: {bound.shown}",
-                    hint=hint,
-                    severity="warning",
-                )
+    found = {
+        bound.param.name: build_warning(
+            "commas", f"{bound.param.flag} gets one value with commas: {bound.shown}", hint
+        )
+        for step in steps
+        for bound in step.arguments
+        if (hint := find_commas(bound))
+    }
     return [*found.values()]
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:
     """The order of the targets wins; a warning says where it contradicts an `AFTER`."""
     position = {module: index for index, module in enumerate(modules)}
-    found = []
-    for module in modules:
-        tool = registry.tools[module]
-        found += [
-            Problem(
-                code="typed-order",
-                message=f"{tool.name} runs before {registry.display(other)}, although its AFTER "
-                f"names {registry.display(other)}",
-                hint="targets run in the order in which you typed them",
-                location=Location(path=tool.path, line=tool.line),
-                severity="warning",
-            )
-            for other in registry.before.get(module, ())
-            if position.get(other, -1) > position[module]
-        ]
-    return found
+    return [
+        build_warning(
+            "typed-order",
+            f"{registry.display(module)} runs before {name}, although its AFTER names {name}",
+            "targets run in the order in which you typed them",
+            registry.tools[module],
+        )
+        for module in modules
+        for other in registry.before.get(module, ())
+        if position.get(other, -1) > position[module]
+        for name in [registry.display(other)]
+    ]
 
 
 def _groups_of(selection: Selection, registry: Registry) -> dict[str, int]:

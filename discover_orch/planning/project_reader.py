@@ -105,12 +105,8 @@ def read_project(
 def with_database(view: ProjectView, url: str, origin: str = "--database") -> ProjectView:
     """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
     if "://" not in url:
-        raise UsageError(
-            Problem(
-                code="database",
-                message=f"{origin} {masked_url(url)} is not a database URL",
-                hint=_url_hint(url),
-            )
+        raise UsageError.of(
+            "database", f"{origin} {masked_url(url)} is not a database URL", _url_hint(url)
         )
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)

@@ -10,16 +10,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import PARAM_PREFIX, Project
+from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.errors import DiscoveryError, OrchError, Problem, UsageError
 from discover_orch.model.tool import Tool
+from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
     BoundArgument,
     GivenParams,
-    bind_arguments,
     extra_arguments,
+    find_configured,
+    find_on_command_line,
     find_unused,
     is_extra,
     is_same_name,
@@ -79,15 +81,15 @@ class Resumption:
         _refuse_broken(record, registry)
         self._planned = {one.module: one for one in record.plan if one.module in registry.tools}
         if record.plan and not self._planned:
-            raise UsageError(_all_gone(record))
+            message = f"run {record.run} cannot be resumed: none of its tools exists now"
+            raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
         selection = _select_again(record, registry)
         self._gone = [one.name for one in record.plan if one.module not in registry.tools]
-        typed = replace(project, params={}, env_params={}, tool_params={})
         problems: list[Problem] = []
 
         def bind(given: GivenParams, found: list[Problem]) -> Callable[[Tool], Arguments]:
             return lambda tool: _bind_again(
-                self._planned[tool.module], tool, registry, project, typed, given, found
+                self._planned[tool.module], tool, registry, project, given, found
             )
 
         self.steps = build_steps(selection, registry, bind(values, problems))
@@ -146,21 +148,18 @@ class Resumption:
         reasons = {step.tool.module: self._reason(step, freshness) for step in left}
         steps = keep_steps(self.steps, reasons)
         warnings = [
-            Problem(
-                code="gone",
-                message=f"{name} is left out: it was in run {self.record.run}, but is no longer a tool",
-                hint="orch list shows all tools",
-                severity="warning",
+            build_warning(
+                "gone",
+                f"{name} is left out: it was in run {self.record.run}, but is no longer a tool",
+                "orch list shows all tools",
             )
             for name in self._gone
         ]
         warnings += [
-            Problem(
-                code="gone",
-                message=f"{name} is left out: {tool} had it in run {self.record.run}, but no longer has "
-                "this parameter",
-                hint="orch run TARGETS --help lists all parameters",
-                severity="warning",
+            build_warning(
+                "gone",
+                f"{name} is left out: {tool} had it in run {self.record.run}, but no longer has this parameter",
+                "orch run TARGETS --help lists all parameters",
             )
             for tool, name in self._dropped
         ]
@@ -228,14 +227,6 @@ def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
     )
 
 
-def _all_gone(record: RunRecord) -> Problem:
-    return Problem(
-        code="all-gone",
-        message=f"run {record.run} cannot be resumed: none of its tools exists now",
-        hint="run the stale tools with: orch run --changed",
-    )
-
-
 def _joined(names: list[str]) -> str:
     """With the verb; of many names only the first ones."""
     if len(names) == 1:
@@ -286,51 +277,40 @@ def _bind_again(
     tool: Tool,
     registry: Registry,
     project: Project,
-    typed: Project,
     values: GivenParams,
     problems: list[Problem],
 ) -> Arguments:
     """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
-    again."""
-    wrong: list[Problem] = []
-    given = bind_arguments(tool, registry, typed, values, wrong)
-    # A missing value was given in that run.
-    problems += [one for one in wrong if one.code == "wrong-type"]
-    by_name = {bound.param.name: bound for bound in given}
-    every = {
-        bound.param.name: bound for bound in bind_arguments(tool, registry, project, values, [])
-    }
-    arguments = []
+    again, and so is a parameter that is new and required."""
+    found = []
     for param in tool.params:
-        name = param.name
-        old = planned.params.get(name)
-        if name in by_name:
-            arguments.append(by_name[name])
-        elif old is not None:
-            arguments.append(BoundArgument(param=param, texts=old.texts, origin=old.origin))
-        elif name in every and (name in planned.secrets or param.required):
-            arguments.append(every[name])
+        name, names = param.name, registry.names
+        value = find_on_command_line(param, tool, values, project, names)
+        if value is None and name in planned.params:
+            old = planned.params[name]
+            value = ParamDefault(texts=old.texts, origin=old.origin)
+        if value is None and (param.required or name in planned.secrets):
+            value = find_configured(param, tool, project, names)
+        if value is not None:
+            found.append(BoundArgument(param=param, texts=value.texts, origin=value.origin))
         elif name in planned.secrets:
-            problems.append(_secret_needed(tool, name, is_param=True))
-        elif param.required:  # the parameter is new
+            hint = f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE"
+            problems.append(_secret_needed(tool, name, hint))
+        elif param.required:
             problems.append(missing_value(tool, param, registry, project))
     extra = {**planned.extra, **extra_arguments(tool, values, registry)}
     extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
-    for name in planned.secrets:
-        if is_extra(tool, name) and name not in extra:
-            problems.append(_secret_needed(tool, name, is_param=False))
-    return keep_valid(tool, arguments, problems), extra
+    problems += [
+        _secret_needed(tool, name, f"add -p {name}=VALUE")
+        for name in planned.secrets
+        if is_extra(tool, name) and name not in extra
+    ]
+    return keep_valid(tool, found, problems), extra
 
 
-def _secret_needed(tool: Tool, name: str, *, is_param: bool) -> Problem:
-    hint = f"add -p {name}=VALUE"
-    if is_param:
-        hint = f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE"
-    return Problem(
-        code="secret-again",
-        message=f"{tool.name} needs {name} again: secrets are not stored",
-        hint=hint,
-    )
+def _secret_needed(tool: Tool, name: str, hint: str) -> Problem:
+    message = f"{tool.name} needs {name} again: secrets are not stored"
+    return Problem(code="secret-again", message=message, hint=hint)
 
 
 def _find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:

@@ -16,7 +16,7 @@ from discover_orch.databases.transactions import (
     install_connect,
 )
 from discover_orch.model.database_url import CannotOpen
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import UsageError
 
 
 class DatabaseOfTest:
@@ -82,20 +82,16 @@ def open_configured(
         try:
             conn = open_url(url, root) if get_connection is None else get_connection()
         except CannotOpen as error:
-            raise UsageError(
-                Problem(code="database", message=str(error), hint=error.hint)
-            ) from None
+            raise UsageError.of("database", str(error), error.hint) from None
         database = DatabaseOfTest(conn, is_one_transaction=True)
         try:
             if not database.holds_all_commits():
                 kind = f"{type(conn).__module__}.{type(conn).__name__}"
-                raise UsageError(
-                    Problem(
-                        code="not-rolled-back",
-                        message=f"orch_database = configured: what is committed on this {kind} cannot be rolled back",
-                        hint="connect to SQLite or PostgreSQL (psycopg), not in autocommit mode, or give the test its "
-                        "connection with a fixture named conn",
-                    )
+                raise UsageError.of(
+                    "not-rolled-back",
+                    f"orch_database = configured: what is committed on this {kind} cannot be rolled back",
+                    "connect to SQLite or PostgreSQL (psycopg), not in autocommit mode, or give the test its "
+                    "connection with a fixture named conn",
                 )
             yield database
         finally:

@@ -217,10 +217,8 @@ def _refuse_other_file(module: ModuleType, tool: Tool, root: Path) -> None:
     """A module of the same name may be loaded already, from elsewhere."""
     found = getattr(module, "__file__", None)
     if found is None or not os.path.samefile(found, root / tool.path):
-        raise UsageError(
-            Problem(
-                code="other-module",
-                message=f"Python finds the module {tool.module} in {found}, not in {tool.path}",
-                hint="rename one of them, or run their tests separately",
-            )
+        raise UsageError.of(
+            "other-module",
+            f"Python finds the module {tool.module} in {found}, not in {tool.path}",
+            "rename one of them, or run their tests separately",
         )

@@ -15,7 +15,7 @@ from types import AsyncGeneratorType, GeneratorType, ModuleType
 from typing import Any
 
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import UsageError
 from discover_orch.source.facts import ConfFacts
 from discover_orch.testing.connections import DatabaseOfTest
 
@@ -102,7 +102,7 @@ class OpenResources:
             circle = " -> ".join((*asking, name))
             what = f"resources form a cycle: {circle}" if asking else f"no resource is named {name}"
             hint = f"write a fixture named {name}"
-            raise UsageError(Problem(code="resource", message=what, hint=hint))
+            raise UsageError.of("resource", what, hint)
         needed = {
             need: self.value(need, (*asking, name))
             for need, has_default in self._needs[name]
@@ -125,7 +125,7 @@ class OpenResources:
                 awaitable.close()  # else Python warns that it was never awaited
             message = "orch_run cannot await an async tool or resource inside an async test"
             hint = "write the test with def in place of async def"
-            raise UsageError(Problem(code="async-test", message=message, hint=hint))
+            raise UsageError.of("async-test", message, hint)
 
         async def wait() -> Any:
             return await awaitable

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.databases.transactions import find_driver_connection
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import UsageError
 from discover_orch.testing import DataFrame
 
 #: The type of a column by that of its first value that is not None, as SQLite, PostgreSQL and DuckDB know it.
@@ -99,7 +99,7 @@ def _refuse_unknown(
 
 
 def _error(message: str, hint: str) -> UsageError:
-    return UsageError(Problem(code="tables", message=f"orch_tables: {message}", hint=hint))
+    return UsageError.of("tables", f"orch_tables: {message}", hint)
 
 
 def _python_value(value: Any) -> object:
