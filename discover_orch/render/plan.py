@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -23,6 +23,7 @@ from discover_orch.render.style import (
     indent,
     names_text,
     one_line,
+    value_text,
     wrap,
 )
 from discover_orch.staleness.reasons import Freshness
@@ -62,7 +63,7 @@ def plan_text(
         if step.after:
             parts.append("after " + ", ".join(registry.display(other) for other in step.after))
         line = f"  {number:>{digits}}  {name}  {stage}"
-        line += f"  {style.paint(one_line(', '.join(parts)), 'dim')}" if parts else ""
+        line += style.paint(f"  {', '.join(parts)}" if parts else "", "dim")
         state = freshness.get(step.tool.module)
         if state is not None and not any(one in step.reason for one in state.sentences):
             line += "  " + freshness_text(state, style)
@@ -71,7 +72,10 @@ def plan_text(
         out.append(wrap(line, style, pad))
         if verbose:
             values = " " * (digits + 4)
-            out += [wrap(values + one, style, values + "  ") for one in _parameters(step, style)]
+            for param, value, origin, _ in _values(step):
+                origin = "-p, for **kwargs" if param in step.extra else origin
+                line = values + value_text(param, value, origin, style)
+                out.append(wrap(line, style, values + "  "))
     if plan.fresh:
         fresh = names_text([tool.name for tool in plan.fresh], MOST_FRESH)
         out.append(wrap(f"fresh: {fresh}", style, "       "))
@@ -80,17 +84,14 @@ def plan_text(
 
 def _parallel_notes(plan: Plan, waits: Sequence[Waits]) -> list[str]:
     """For each step what it waits for within its stage, and beside which others it may run."""
-    names = [one_line(step.tool.name) for step in plan.steps]
+    names = [step.tool.name for step in plan.steps]
     notes = []
     for one, beside in zip(waits, find_beside(waits, MOST_BESIDE + 1), strict=True):
         waiting = ", ".join(names[place] for place in one.steps)
-        others = [names[place] for place in beside[:MOST_BESIDE]]
-        shown = ", ".join(others) + (" and others" if len(beside) > MOST_BESIDE else "")
-        parts = (
-            f"waits for {waiting}" if waiting else "",
-            f"may run beside {shown}" if others else "runs alone",
-        )
-        notes.append(", ".join(filter(None, parts)))
+        others = ", ".join(names[place] for place in beside[:MOST_BESIDE])
+        more = " and others" if len(beside) > MOST_BESIDE else ""
+        note = f"may run beside {others}{more}" if others else "runs alone"
+        notes.append(one_line(f"waits for {waiting}, {note}" if waiting else note))
     return notes
 
 
@@ -128,7 +129,10 @@ def plan_document(
                 "stage": step.stage,
                 "after": [registry.display(other) for other in step.tool.after],
                 "reason": step.reason,
-                "params": _values(step),
+                "params": {
+                    name: {"value": value, "origin": origin}
+                    for name, _, origin, value in _values(step)
+                },
                 **_freshness_keys(freshness.get(step.tool.module)),
                 **more,
             }
@@ -159,8 +163,7 @@ def settings_text(project: Project, style: Style, *, has_connection: bool = Fals
         setting = _setting(project, key)
         if key == "database" and has_connection:
             setting, origin = "get_connection()", CONF_FILE
-        line = f"  {key} = {one_line(setting)}  {style.paint(one_line(origin), 'dim')}"
-        lines.append(wrap(line, style, "    ") + "\n")
+        lines.append(wrap(f"  {value_text(key, setting, origin, style)}", style, "    ") + "\n")
     return "settings:\n" + "".join(lines)
 
 
@@ -181,6 +184,23 @@ def _joined(found: object) -> str:
     return str(found).lower() if isinstance(found, bool) else str(found)
 
 
+def _values(step: Step) -> Iterator[tuple[str, str, str, object]]:
+    """The parameters of a step, each with its value as text, the origin of that, and the value as in JSON."""
+    given = {bound.param.name: bound for bound in step.arguments}
+    for param in step.tool.params:
+        bound = given.get(param.name)
+        value = MASK if param.is_secret and param.default is not None else param.default
+        if bound is None:
+            shown = hide_url_passwords(value) if isinstance(value, str) else value
+            yield param.name, param.shown_default, "default", shown
+        else:
+            shown = bound.shown if bound.is_secret else _as_json(bound)
+            yield param.name, bound.shown, bound.origin, shown
+    for name, text in step.extra.items():
+        shown = MASK if is_secret_name(name) else hide_url_passwords(text)
+        yield name, shown, f"-p {name}", shown
+
+
 def _as_json(bound: BoundArgument) -> object:
     """Numbers and booleans as JSON numbers and booleans, all else as the text that was given."""
     kind = bound.param.type.base
@@ -191,40 +211,3 @@ def _as_json(bound: BoundArgument) -> object:
         if all(not isinstance(one, float) or isfinite(one) for one in many):
             return value
     return list(bound.texts) if bound.param.type.many else bound.texts[-1]
-
-
-def _values(step: Step) -> dict[str, dict[str, object]]:
-    values: dict[str, dict[str, object]] = {}
-    for bound in step.arguments:
-        value = bound.shown if bound.is_secret else _as_json(bound)
-        values[bound.param.name] = {"value": value, "origin": bound.origin}
-    for name, text in step.extra.items():
-        value = MASK if is_secret_name(name) else hide_url_passwords(text)
-        values[name] = {"value": value, "origin": f"-p {name}"}
-    for param in step.tool.params:
-        if param.name not in values:
-            value = param.default
-            if param.is_secret and value is not None:
-                value = MASK
-            elif isinstance(value, str):
-                value = hide_url_passwords(value)
-            values[param.name] = {"value": value, "origin": "default"}
-    return values
-
-
-def _parameters(step: Step, style: Style) -> list[str]:
-    lines = []
-    given = {bound.param.name: bound for bound in step.arguments}
-    for param in step.tool.params:
-        bound = given.get(param.name)
-        if bound is not None:
-            shown, origin = bound.shown, bound.origin
-        else:
-            shown = param.shown_default
-            origin = "default"
-        lines.append(f"{one_line(param.name)} = {one_line(shown)}  {style.paint(origin, 'dim')}")
-    for name, text in step.extra.items():
-        shown = MASK if is_secret_name(name) else hide_url_passwords(text)
-        origin = style.paint("-p, for **kwargs", "dim")
-        lines.append(f"{one_line(name)} = {one_line(shown)}  {origin}")
-    return lines
