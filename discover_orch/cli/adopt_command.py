@@ -13,7 +13,7 @@ from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import Style, clean, count, one_line
-from discover_orch.scaffold.adoption import Adoption, build_adoption, check_adoption
+from discover_orch.scaffold.adoption import Adoption, build_adoption
 from discover_orch.scaffold.files import FileChange, write_changes
 from discover_orch.scaffold.orchestrator import Orchestrator, read_orchestrator
 
@@ -46,7 +46,7 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
             f"{path} is outside the project {root}", "give the folder of the project with -C"
         )
     old = read_orchestrator(root, path, asks=is_imported)
-    adoption = check_adoption(root, build_adoption(root, old))
+    adoption = build_adoption(root, old)
     problems = adoption.problems
     if write and any(problem.severity == "error" for problem in problems):
         context.console.problems(problems)
@@ -85,6 +85,6 @@ def _diff_text(change: FileChange, style: Style) -> str:
 
 
 def _summary(adoption: Adoption, old: Orchestrator) -> str:
-    tools, lists = len(adoption.tools), len(adoption.lists)
-    text = f"{count(tools, 'tool')} and {count(lists, 'list')} of {one_line(old.path)}\n"
+    found = f"{count(adoption.tools, 'tool')} and {count(adoption.lists, 'list')}"
+    text = f"{found} of {one_line(old.path)}\n"
     return text + "".join(f"  {one_line(note)}\n" for note in adoption.notes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import to_builtins
+
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import failure_line, failure_place
@@ -110,7 +112,7 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
         "comparison": {
             "old": _head(found.old),
             "new": _head(found.new),
-            "sources": list(found.sources),
+            "sources": found.sources,
             "added": [tool.name for tool in found.added],
             "removed": [tool.name for tool in found.removed],
             "tools": [
@@ -119,10 +121,10 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
                     "module": tool.module,
                     "status": _pair(*tool.statuses),
                     "duration": _pair(*tool.durations),
-                    "params": _value_rows(tool.params),
+                    "params": to_builtins(tool.params),
                     "code_changed": tool.is_code_changed,
                     "inputs": list(map(_input_row, tool.inputs)),
-                    "metrics": _value_rows(tool.metrics),
+                    "metrics": to_builtins(tool.metrics),
                 }
                 for tool in found.tools
             ],
@@ -138,10 +140,6 @@ def _input_row(one: InputChange) -> dict[str, object]:
         "change": one.change,
         **(_pick(one, "old", "new") if has_versions else {}),
     }
-
-
-def _value_rows(changes: Sequence[ValueChange]) -> list[dict[str, object]]:
-    return [_pick(one, "name", "old", "new") for one in changes]
 
 
 def comparison_text(found: RunDiff, style: Style) -> str:
@@ -188,8 +186,7 @@ def log_text(data: bytes, style: Style) -> str:
 def _run_row(record: RunRecord) -> dict[str, object]:
     return {
         **_head(record),
-        "kind": record.kind,
-        "targets": list(record.targets),
+        **_pick(record, "kind", "targets", "exit_code", "counts", "database", "resumes"),
         "params": {
             name: {
                 "value": list(given.texts) if len(given.texts) > 1 else given.shown,
@@ -197,10 +194,6 @@ def _run_row(record: RunRecord) -> dict[str, object]:
             }
             for name, given in record.params.items()
         },
-        "exit_code": record.exit_code,
-        "counts": dict(record.counts),
-        "database": record.database,
-        "resumes": record.resumes,
         "tools": [_tool_row(tool) for tool in record.tools],
     }
 
@@ -211,13 +204,8 @@ def _head(record: RunRecord) -> dict[str, object]:
 
 def _tool_row(tool: ToolRecord) -> dict[str, object]:
     error = tool.error and _pick(tool.error, "kind", "type", "message", "path", "line")
-    return {
-        **_pick(tool, "name", "module", "status", "duration"),
-        "metrics": dict(tool.metrics),
-        "error": error,
-        "notes": list(tool.notes),
-        "attempt": tool.attempt,
-    }
+    names = ("name", "module", "status", "duration", "metrics", "notes", "attempt")
+    return {**_pick(tool, *names), "error": error}
 
 
 def _pick(value: object, *names: str) -> dict[str, object]:
@@ -347,9 +335,8 @@ def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict
         "runs": [
             {
                 **_pick(record, "run", "started"),
-                **_pick(tool, "status", "duration"),
+                **_pick(tool, "status", "duration", "metrics"),
                 "params": {key: one.shown for key, one in given.items()},
-                "metrics": dict(tool.metrics),
             }
             for record, tool, given in rows
         ],

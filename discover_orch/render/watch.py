@@ -41,6 +41,18 @@ KEYS = (
     ("h", "show this help"),
 )
 
+#: The word for an event in JSON, and its keys. Two are fields with another name.
+_KEYS_OF_EVENTS: dict[type[WatchEvent], tuple[str, str]] = {
+    WatchWaiting: ("watching", "tools files mode scope paused failing"),
+    ChangesFound: (
+        "changed",
+        "paths tools stages stale stays_stale blocked fresh not_affected gone deleted reasons during_run action",
+    ),
+    NoMeaningfulChange: ("unchanged", "paths"),
+    KeyAnswered: ("key", "key sentence"),
+}
+_FIELDS = {"paused": "is_paused", "stale": "left"}
+
 
 def watch_event_text(
     event: WatchEvent,
@@ -87,42 +99,15 @@ def help_text(style: Style) -> str:
 def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
     """An object for `--json`; None if the events of the run say the same."""
     match event:
-        case WatchWaiting():
-            return {
-                "event": "watching",
-                "tools": event.tools,
-                "files": event.files,
-                "mode": event.mode,
-                "scope": event.scope,
-                "paused": event.is_paused,
-                "failing": list(event.failing),
-            }
-        case ChangesFound():
-            return {
-                "event": "changed",
-                "paths": list(event.paths),
-                "tools": list(event.tools),
-                "stages": list(event.stages),
-                "stale": list(event.left),
-                "stays_stale": list(event.stays_stale),
-                "blocked": dict(event.blocked),
-                "fresh": event.fresh,
-                "not_affected": event.not_affected,
-                "gone": list(event.gone),
-                "deleted": list(event.deleted),
-                "reasons": dict(event.reasons),
-                "during_run": event.during_run,
-                "action": event.action,
-            }
-        case NoMeaningfulChange(paths=paths):
-            return {"event": "unchanged", "paths": list(paths)}
         case CannotRun(problems=problems, waiting=waiting):
             errors = [problem_json(problem) for problem in problems]
-            return {"event": "broken", "errors": errors, "waiting": list(waiting)}
+            return {"event": "broken", "errors": errors, "waiting": waiting}
         case WatchNote(problem=problem):
             return {"event": "notice", "message": problem.message, "hint": problem.hint}
-        case KeyAnswered(key=key, sentence=sentence):
-            return {"event": "key", "key": key, "sentence": sentence}
+        case WatchWaiting() | ChangesFound() | NoMeaningfulChange() | KeyAnswered():
+            word, keys = _KEYS_OF_EVENTS[type(event)]
+            fields = {key: getattr(event, _FIELDS.get(key, key)) for key in keys.split()}
+            return {"event": word, **fields}
         case _:
             return None
 

@@ -1,7 +1,7 @@
 """`orch adopt`: from a hand-written orchestrator to tags, settings and `orchconf.py`.
 
-`build_adoption` decides what to write. `check_adoption` makes the changes in a copy of the source and reads that as
-orch would: each list must select the same tools in the same order.
+It decides what to write, makes the changes in a copy of the source and reads that as orch would: each list must select
+the same tools in the same order.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from discover_orch.source.read_module import read_module
 #: Names by which `run()` may take the connection, beside `conn`.
 _CONNECTIONS = frozenset({"connection", "con", "db", "database", "cnx"})
 
+#: The tools of a list that were found, and where it is written.
+FoundList = tuple[tuple[str, ...], Location]
+
 
 class FoundTool(Struct, frozen=True, kw_only=True):
     """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`.
@@ -47,13 +50,14 @@ class FoundTool(Struct, frozen=True, kw_only=True):
 
 
 class Adoption(Struct, frozen=True, kw_only=True):
-    """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`)."""
+    """What to write, what cannot be expressed (`problems`), and what a reader should know (`notes`). `tools` and
+    `lists` are the numbers of those that were found."""
 
     changes: tuple[FileChange, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    lists: tuple[tuple[str, str, tuple[str, ...], Location], ...]  # name, target, modules
-    tools: tuple[FoundTool, ...]
+    tools: int
+    lists: int
 
 
 def build_adoption(root: str, old: Orchestrator) -> Adoption:
@@ -61,43 +65,11 @@ def build_adoption(root: str, old: Orchestrator) -> Adoption:
     return _Adopter(root, old).build()
 
 
-def check_adoption(root: str, adoption: Adoption) -> Adoption:
-    """With further problems where a list or a name would not mean the same afterwards: errors if the result cannot be
-    read at all. Adds a note on the flags. Nothing of the project is changed."""
-    with _copy_of_source(root) as copy:
-        write_changes(copy, adoption.changes)
-        try:
-            view = read_project(copy, copy, {})
-        except OrchError as error:
-            return replace(adoption, problems=(*adoption.problems, *error.problems))
-    found = list(view.errors)
-    for tool in adoption.tools:
-        if view.registry.names.find(tool.name) != (tool.module,):
-            message = f"the name {tool.name} would mean more than the tool {tool.module}"
-            found.append(_warning(tool.place, message, "rename one of the tools"))
-    for name, target, modules, place in adoption.lists:
-        selected = _select(view, target)
-        if selected != modules:
-            shown = ", ".join(view.registry.display(one) for one in selected) or "nothing"
-            message = f"orch run {target} would run {shown}, which is not the list {name}"
-            hint = "arrange the tools with AFTER, or rename the list"
-            found.append(_warning(place, message, hint))
-    params = [one for tool in view.registry.tools.values() for one in tool.params]
-    flags = sorted({f"-p {one.name}=" if one.name in OWN_OPTIONS else one.flag for one in params})
-    note = (
-        f"the parameters of run() are the flags of orch run now: {', '.join(flags)}. "
-        "Compare their types and defaults with the old ones: orch run --help"
-    )
-    notes = (*adoption.notes, note) if flags else adoption.notes
-    return replace(adoption, problems=(*adoption.problems, *found), notes=notes)
-
-
-def _select(view: ProjectView, target: str) -> tuple[str, ...]:
+def _select(view: ProjectView, target: str) -> list[str]:
     try:
-        plan = plan_targets(view, [target], is_partial=True)
+        return [one.tool.module for one in plan_targets(view, [target], is_partial=True).steps]
     except OrchError:
-        return ()
-    return tuple(step.tool.module for step in plan.steps)
+        return []
 
 
 @contextmanager
@@ -153,25 +125,56 @@ class _Adopter:
             for members in divided.stages.values()
             for tool, before in find_after(members, paths).items()
         }
-        changes = [
-            self._tag(tool, divided.stage_of(tool.name), after.get(tool.name, ""))
-            for tool in self._tools.values()
+        made = [
+            self._tag(tool, divided.stage_of(name), after.get(name, ""))
+            for name, tool in self._tools.items()
         ]
         conf = self._conf()
-        changes += [self._config(list(divided.stages), divided.groups), conf]
+        made += [self._config(list(divided.stages), divided.groups), conf]
+        changes = tuple(one for one in made if one is not None)
+        with _copy_of_source(self._root) as copy:
+            write_changes(copy, changes)
+            try:
+                self._check(read_project(copy, copy, {}), found, targets)
+            except OrchError as error:
+                self._problems += error.problems
         return Adoption(
-            changes=tuple(one for one in changes if one is not None),
+            changes=changes,
             problems=tuple(self._problems),
             notes=tuple(self._notes),
-            lists=tuple(
-                (name, targets[name], tuple(paths[one] for one in members), place)
-                for name, (members, place) in found.items()
-            ),
-            tools=tuple(self._tools.values()),
+            tools=len(self._tools),
+            lists=len(lists),
         )
 
+    def _check(
+        self, view: ProjectView, lists: Mapping[str, FoundList], targets: Mapping[str, str]
+    ) -> None:
+        """Warns where a list or a name does not mean the same in the changed copy. Adds a note on the flags."""
+        self._problems += view.errors
+        for tool in self._tools.values():
+            if view.registry.names.find(tool.name) != (tool.module,):
+                message = f"the name {tool.name} would mean more than the tool {tool.module}"
+                self._warn(tool.place, message, "rename one of the tools")
+        for name, (members, place) in lists.items():
+            selected = _select(view, targets[name])
+            if selected != [self._tools[one].module for one in members]:
+                shown = ", ".join(map(view.registry.display, selected)) or "nothing"
+                message = (
+                    f"orch run {targets[name]} would run {shown}, which is not the list {name}"
+                )
+                self._warn(place, message, "arrange the tools with AFTER, or rename the list")
+        params = [one for tool in view.registry.tools.values() for one in tool.params]
+        flags = {f"-p {one.name}=" if one.name in OWN_OPTIONS else one.flag for one in params}
+        if flags:
+            self._notes.append(
+                f"the parameters of run() are the flags of orch run now: {', '.join(sorted(flags))}. "
+                "Compare their types and defaults with the old ones: orch run --help"
+            )
+
     def _warn(self, place: Location, message: str, hint: str = "") -> None:
-        self._problems.append(_warning(place, message, hint))
+        self._problems.append(
+            Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
+        )
 
     def _find_tools(self) -> Iterator[FoundTool]:
         """The tools whose modules are there and have `run()`."""
@@ -220,7 +223,7 @@ class _Adopter:
                     return base, path.replace(os.sep, "/")
         return "", ""
 
-    def _find_lists(self) -> Iterator[tuple[str, tuple[tuple[str, ...], Location]]]:
+    def _find_lists(self) -> Iterator[tuple[str, FoundList]]:
         """The tools of each list that were found."""
         known = {name for name, _, _ in self._old.tools}
         if not self._old.lists:
@@ -373,7 +376,3 @@ class _Adopter:
         if before is not None:
             start = before.rstrip(b"\n") + b"\n\n\n"
         return FileChange(path=CONF_FILE, old=before, new=start + text.encode())
-
-
-def _warning(place: Location, message: str, hint: str = "") -> Problem:
-    return Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
