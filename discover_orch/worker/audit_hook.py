@@ -130,8 +130,7 @@ class AuditHook:
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
-        find_stack, opened_alone = self._stacks.find, self._stacks.rest.opened
-        cached, helpers = self._project.cached, self._project.helpers
+        find_stack = self._stacks.find
         is_followed = self._native.is_followed
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
@@ -171,12 +170,7 @@ class AuditHook:
                         and not path.endswith(CODE_SUFFIXES)
                         and not path.startswith(PROCESSES)
                     ):
-                        if cached or helpers:
-                            find_stack(_getframe(1)).opened[path] = None
-                        else:
-                            if not opened_alone:
-                                self._stacks.begin_rest()
-                            opened_alone[path] = None
+                        find_stack(_getframe(1)).opened[path] = None
                         if is_followed:
                             self._native.note_open()
                     else:
@@ -210,7 +204,7 @@ class AuditHook:
         self.imported[path] = None
         # A module of the project that orch's loader does not load is a file that is read.
         if not loader.f_code.co_filename.startswith(OWN_FOLDER) and self._project.includes(path):
-            self._stacks.find(loader).paths[find_source(path)] = None
+            self._stacks.note(loader, "path", find_source(path))
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)
@@ -240,7 +234,7 @@ class AuditHook:
                 given = os.readlink(f"{PROCESSES}self/fd/{given}")
             path = "." if given is None else os.fsdecode(given)
             self._listed[path] = None
-            self._stacks.find(frame).paths[path] = None
+            self._stacks.note(frame, "path", path)
 
     def _on_glob(self, folder: Any, pattern: Any) -> None:
         """`pathlib` does not try to list a folder that is not there."""
@@ -251,7 +245,7 @@ class AuditHook:
                 return
             path = os.path.join(path, parts.pop(0))
         self._listed[path] = None
-        self._stacks.find(_getframe(2)).paths[path] = None
+        self._stacks.note(_getframe(2), "path", path)
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:
@@ -333,7 +327,7 @@ class AuditHook:
             path = os.path.realpath(path)
             if path not in self.connected:
                 self.connected[path] = database_signature(path)
-            self._stacks.find(frame).paths[path] = None
+            self._stacks.note(frame, "path", path)
         return path
 
     def note_attach(self, name: str | None) -> None:

@@ -27,23 +27,23 @@ MOST_STACKS = 10_000  # of one step; all others count as one
 CALL = Interrupts.call.__code__  # it calls the user's code
 
 
+#: What a stack used: "path" (of a folder, a database, a module past the loader), "env" (a variable), "asked" (one that
+#: a library has looked up), "copied" (all variables), "module" (one got by name), and the path or name.
+Use = tuple[str, str]
+
+
 class Stack:
-    """The code on one stack, the innermost first, and what it used: files that it opened, other paths, environment
-    variables (`asked` are those of a library, `has_copied` says that it went through all), modules by name, tables
-    read through `conn`. Paths are as the tool wrote them.
+    """The code on one stack, the innermost first, and what it used: files that it opened, tables read through `conn`,
+    and the rest. Paths are as the tool wrote them.
     """
 
-    __slots__ = ("asked", "codes", "has_copied", "modules", "names", "opened", "paths", "tables")
+    __slots__ = ("codes", "opened", "tables", "used")
 
     def __init__(self, codes: tuple[CodeType, ...]) -> None:
         self.codes = codes
         self.opened: dict[str, None] = {}
-        self.paths: dict[str, None] = {}
-        self.names: dict[str, None] = {}
-        self.asked: dict[str, None] = {}
-        self.has_copied = False
-        self.modules: dict[str, None] = {}
         self.tables: set[str] = set()
+        self.used: dict[Use, None] = {}
 
 
 class CallStacks:
@@ -52,13 +52,9 @@ class CallStacks:
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
         self._stacks: dict[int, Stack] = {}
-        #: What was opened and read while there was no code to share, whatever the stack was.
-        self.rest = Stack(())
 
     def clear(self) -> None:
         self._stacks.clear()
-        self.rest.opened.clear()
-        self.rest.tables.clear()
         if "_state" in self.__dict__:
             self._state.clear()
 
@@ -68,17 +64,17 @@ class CallStacks:
 
         return ModuleState(self._project)
 
-    def begin_rest(self) -> None:
-        """Call it before the first file or table is noted in `rest`."""
-        self._state.note(())
-
     def tables_of_caller(self) -> set[str]:
         """What the user's code that called the caller of this has read, to add to; see `TableLog`."""
-        if self._project.cached or self._project.helpers:
-            return self.find(sys._getframe(2)).tables
-        if not self.rest.opened and not self.rest.tables:
-            self.begin_rest()
-        return self.rest.tables
+        return self.find(sys._getframe(2)).tables
+
+    def note(self, frame: FrameType | None, kind: str, name: str) -> None:
+        self.find(frame).used[kind, name] = None
+
+    def find_used(self, kind: str) -> dict[str, None]:
+        """The names of this kind that the step has used."""
+        stacks = self._stacks.copy().values()
+        return {name: None for one in stacks for its, name in one.used.copy() if its == kind}
 
     def find(self, frame: FrameType | None) -> Stack:
         """The stack from this frame up to where the user's code begins."""
@@ -102,54 +98,42 @@ class CallStacks:
         return self._stacks.setdefault(key, Stack(tuple(codes)))
 
     def is_empty(self) -> bool:
-        return not self.rest.opened and not any(
-            stack.opened for stack in self._stacks.copy().values()
-        )
+        return not any(stack.opened for stack in self._stacks.copy().values())
 
     def find_opened(self) -> dict[str, None]:
         """The absolute paths of files that were opened."""
         found: dict[str, None] = {}
-        for stack in (self.rest, *self._stacks.copy().values()):
+        for stack in self._stacks.copy().values():
             found.update(resolve_paths(stack.opened.copy()))
         return found
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
-        for stack in (self.rest, *self._stacks.copy().values()):
-            for noted in (stack.opened, stack.paths):
-                paths = noted.copy()
-                noted.clear()
-                noted.update(resolve_paths(paths))
+        for stack in self._stacks.copy().values():
+            opened = stack.opened.copy()
+            stack.opened.clear()
+            stack.opened.update(resolve_paths(opened))
+            for kind, name in [one for one in stack.used.copy() if one[0] == "path"]:
+                del stack.used[kind, name]
+                stack.used.update(((kind, path), None) for path in resolve_paths([name]))
 
     def find_shared(self) -> dict[str, Stack]:
-        """What was read once for all tools, by the file of the project that keeps it."""
+        """What was read once for all tools, by the file of the project that keeps it; all paths as files."""
         found: dict[str, Stack] = {}
         stacks = [*self._stacks.values()]
-        if self.rest.opened or self.rest.tables:
-            stacks.append(self.rest)
         changed = self._state.find_changed() if stacks else ()
         for stack in stacks:
             files = dict.fromkeys(self._find_sharers(stack))
             # A query changes what libraries keep for themselves, such as compiled statements: no rows.
             with_tables = {*files}.union(
-                one.file
-                for one in changed
-                if stack is self.rest or one.is_used_by(stack.codes, counts_libraries=False)
+                one.file for one in changed if one.is_used_by(stack.codes, counts_libraries=False)
             )
-            files.update(
-                {
-                    one.file: None
-                    for one in changed
-                    if stack is self.rest or one.is_used_by(stack.codes)
-                }
-            )
+            files.update({one.file: None for one in changed if one.is_used_by(stack.codes)})
             for file in files:
                 all_of_file = found.setdefault(file, Stack(()))
-                all_of_file.paths.update(resolve_paths({**stack.opened, **stack.paths}))
-                all_of_file.names.update(stack.names)
-                all_of_file.asked.update(stack.asked)
-                all_of_file.has_copied |= stack.has_copied
-                all_of_file.modules.update(stack.modules)
+                paths = [name for kind, name in stack.used if kind == "path"]
+                all_of_file.opened.update(resolve_paths((*stack.opened, *paths)))
+                all_of_file.used.update(stack.used)
                 if stack.tables and file in with_tables:
                     all_of_file.tables.update(stack.tables)
         return found

@@ -48,20 +48,12 @@ class EnvironmentReads:
 
     def __init__(self, project: ProjectCode, stacks: CallStacks) -> None:
         self._stacks = stacks
-        self.names: dict[str, None] = {}
-        self.asked: dict[str, None] = {}  # by a library that code of the project has called
-        self.has_copied = False  # code of the project went through all names, also in a library
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
         self._project = project
         for environ in (os.environ, getattr(os, "environb", None)):
             if hasattr(environ, "encodekey") and hasattr(environ, "decodekey"):
                 self._follow(environ)
-
-    def clear(self) -> None:
-        self.names.clear()
-        self.asked.clear()
-        self.has_copied = False
 
     def _follow(self, environ: Any) -> None:
         original_encode: Callable[[Any], Any] = environ.encodekey
@@ -101,16 +93,13 @@ class EnvironmentReads:
         if frame is None or (id(frame.f_code), frame.f_lasti) in self._copying:
             return
         if self._project.find_file(frame.f_code):
-            self.names[name] = None
-            self._stacks.find(frame).names[name] = None
+            self._stacks.note(frame, "env", name)
         elif self._is_called_by_project(frame):
-            self.asked[name] = None
-            self._stacks.find(frame).asked[name] = None
+            self._stacks.note(frame, "asked", name)
 
     def _note_copy(self, frame: FrameType) -> None:
         if self._is_called_by_project(frame):
-            self.has_copied = True
-            self._stacks.find(frame).has_copied = True
+            self._stacks.note(frame, "copied", "")
 
     def _is_called_by_project(self, frame: FrameType | None) -> bool:
         while frame is not None:

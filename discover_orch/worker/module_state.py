@@ -54,19 +54,8 @@ _bases_of: Any = type.__dict__["__mro__"].__get__
 
 #: A number for the objects of each library, and of all others under "".
 _Parts = dict[str, int]
-#: The names in a module, the identities of what they stand for, and what those lead to that may change.
-_State = tuple[tuple[str, ...], tuple[int, ...], dict[str, _Parts]]
-
-
-class _Shape:
-    """What is known of a module while it holds the same objects: the names of those that are looked into, and of
-    functions, which can have attributes at any time.
-    """
-
-    def __init__(
-        self, names: tuple[str, ...], ids: tuple[int, ...], deep: list[str], functions: list[str]
-    ) -> None:
-        self.names, self.ids, self.deep, self.functions = names, ids, deep, functions
+#: The identities of what the names in a module stand for, and what those lead to that may change.
+_State = tuple[dict[str, int], dict[str, _Parts]]
 
 
 class ChangedName:
@@ -92,25 +81,17 @@ class ChangedName:
     def is_used_by(self, codes: Iterable[CodeType], *, counts_libraries: bool = True) -> bool:
         """Whether code of this stack names it, is a method of one of its objects, or belongs to a library whose object
         has changed."""
+        folders = tuple(_folder_of(one) for one in self._packages if one and counts_libraries)
         return any(
-            self._is_used_by(one) or (counts_libraries and self._is_of_library(one))
-            for one in codes
-        )
-
-    def _is_of_library(self, code: CodeType) -> bool:
-        return any(
-            package and code.co_filename.startswith(_folder_of(package))
-            for package in self._packages
+            code.co_filename.startswith(folders)
+            or ("" in self._packages and self._is_used_by(code))
+            for code in codes
         )
 
     def _is_used_by(self, code: CodeType) -> bool:
-        if "" not in self._packages:
-            return False
-        if self._is_named_by(code):
-            return True
         if type(self._value) is FunctionType and self._value.__code__ is code:
             return True
-        return any(
+        return self._is_named_by(code) or any(
             code.co_filename == file and code.co_qualname.startswith(start)
             for file, start in self._methods
         )
@@ -142,8 +123,8 @@ class ModuleState:
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
         self._before: dict[str, _State] = {}
-        self._shapes: dict[str, _Shape] = {}
-        self._classes: dict[int, tuple[type, int, list[int]]] = {}
+        #: Of each module the names that are looked into while it holds the same objects.
+        self._deep: dict[str, tuple[dict[str, int], list[str]]] = {}
         self._kinds: dict[int, tuple[type, str | None]] = {}  # by the identity of the type
 
     def clear(self) -> None:
@@ -178,12 +159,14 @@ class ModuleState:
         return found
 
     def _find_names(self, module: ModuleType, before: _State, now: _State) -> Iterator[ChangedName]:
-        for name, packages in _compare(before, now):
-            value = vars(module).get(name)
+        for name, value in vars(module).copy().items():
+            old, new = before[1].get(name, {}), now[1].get(name, {})
+            packages = {one for one in old.keys() | new.keys() if old.get(one) != new.get(one)}
+            if before[0].get(name) != now[0].get(name):
+                packages.add("")
             kind = type(value)
-            if issubclass(kind, ModuleType) or (
-                name not in before[0] and issubclass(kind, (FunctionType, type))
-            ):
+            is_late = name not in before[0] and issubclass(kind, (FunctionType, type))
+            if not packages or _is_special(name) or is_late or issubclass(kind, ModuleType):
                 continue  # imported or defined late
             classes: dict[int, type] = {}
             self._describe_value(value, module.__name__, classes)
@@ -192,29 +175,22 @@ class ModuleState:
     def _describe(self, module: ModuleType) -> _State:
         """Most of what a module holds is compared by its identity, and is not looked into."""
         held, home = vars(module).copy(), module.__name__
-        names, ids = tuple(held), tuple(map(id, held.values()))
-        shape = self._shapes.get(home)
-        if shape is None or shape.ids != ids or shape.names != names:
-            named = [(name, value) for name, value in held.items() if not _is_special(name)]
-            shape = self._shapes[home] = _Shape(
-                names,
+        ids = {name: id(value) for name, value in held.items()}
+        if home not in self._deep or self._deep[home][0] != ids:
+            self._deep[home] = (
                 ids,
-                [name for name, value in named if self._may_keep(value, home)],
-                [name for name, value in named if type(value) is FunctionType],
+                [
+                    name
+                    for name, value in held.items()
+                    if not _is_special(name)
+                    and (type(value) is FunctionType or self._may_keep(value, home))
+                ],
             )
-        deep = {}
-        for name in shape.deep:
-            value = held[name]
-            if issubclass(type(value), type):
-                number, *kept = self._look_inside_class(value)
-                if not kept:  # as most classes
-                    deep[name] = {"": number}
-                    continue
-            deep[name] = self._describe_value(value, home)
-        for name in shape.functions:
-            if held[name].__dict__ and name not in deep:
-                deep[name] = self._describe_value(held[name], home)
-        return names, ids, deep
+        return ids, {
+            name: self._describe_value(held[name], home)
+            for name in self._deep[home][1]
+            if type(held[name]) is not FunctionType or _find_kept(held[name])
+        }
 
     def _describe_value(
         self, value: object, home: str, classes: dict[int, type] | None = None
@@ -260,7 +236,8 @@ class ModuleState:
                 return "", []
             if classes is not None:
                 classes[id(one)] = one
-            return "", self._look_inside_class(one)
+            held = [*_dict_of(one).values()]
+            return "", [hash(tuple(map(id, held))), *filter(self._may_keep, held)]
         owner = self._kind(kind)
         if owner is None:
             return "", []
@@ -268,16 +245,6 @@ class ModuleState:
             bases: Any = _bases_of(kind)
             classes.update({id(base): base for base in bases if self._kind(base) == ""})
         return (owner if owner != _HELD else ""), gc.get_referents(one)
-
-    def _look_inside_class(self, one: type) -> list[Any]:
-        """A number for its attributes as they are, and those of them that may keep something."""
-        held = [*_dict_of(one).values()]
-        number = hash(tuple(map(id, held)))
-        known = self._classes.get(id(one))
-        if known is None or known[1] != number:
-            deep = [place for place, value in enumerate(held) if self._may_keep(value)]
-            known = self._classes[id(one)] = one, number, deep
-        return [number, *(held[place] for place in known[2])]
 
     def _may_keep(self, value: Any, home: str = "") -> bool:
         """Whether what a module or class holds may lead to something that changes. Most are plain functions. Of
@@ -319,20 +286,6 @@ class ModuleState:
 
 
 _HELD = "*"
-
-
-def _compare(before: _State, now: _State) -> Iterator[tuple[str, set[str]]]:
-    """The names that lead to something else, with the packages whose objects differ."""
-    then = dict(zip(*before[:2], strict=True))
-    for name, number in zip(*now[:2], strict=True):
-        if _is_special(name):
-            continue
-        old, new = before[2].get(name, {}), now[2].get(name, {})
-        packages = {one for one in old.keys() | new.keys() if old.get(one) != new.get(one)}
-        if then.get(name) != number:
-            packages.add("")
-        if packages:
-            yield name, packages
 
 
 def _find_kept(function: FunctionType) -> list[object]:

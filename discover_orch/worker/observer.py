@@ -49,7 +49,7 @@ class Observer:
         self._files = UsedFiles(self._audit, self._paths)
         self._environment = EnvironmentReads(project, self._stacks)
         self.tables_of_caller = self._stacks.tables_of_caller
-        project.note_use = lambda frame, name: self._stacks.find(frame).modules.update({name: None})
+        project.note_use = lambda frame, name: self._stacks.note(frame, "module", name)
         self._began = (0, 0)
         self._setup: Observation | None = None
         self._setup_imports = 0  # files imported when `_setup` was made
@@ -63,7 +63,6 @@ class Observer:
         """Forget what happened before the step."""
         self._audit.clear()
         self._native.begin_step()
-        self._environment.clear()
         self._project.clear()
         self._setup = None
         self._setup_imports = 0
@@ -209,7 +208,7 @@ class Observer:
         self, *, is_setup: bool = False, tables_read: Collection[str] = ()
     ) -> dict[str, Any]:
         """What happened since `begin_step`, except in databases."""
-        audit, project, environment = self._audit, self._project, self._environment
+        audit, find_used = self._audit, self._stacks.find_used
         seen: dict[str, Any] = {}
         inodes: set[int] = set()
         try:
@@ -231,15 +230,13 @@ class Observer:
         gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
         if gaps:
             seen["gaps"] = tuple(gaps)
-        if environment.names:
-            seen["environment"] = tuple(environment.names.copy())
-        if environment.asked:
-            seen["environment_asked"] = tuple(environment.asked.copy())
-        if environment.has_copied:
-            seen["has_copied_environment"] = True
-        if project.used_modules:
-            seen["used_modules"] = project.find_used_modules()
-        return seen
+        used = {
+            "environment": tuple(find_used("env")),
+            "environment_asked": tuple(find_used("asked")),
+            "has_copied_environment": bool(find_used("copied")),
+            "used_modules": self._project.find_old_modules(find_used("module")),
+        }
+        return seen | {name: one for name, one in used.items() if one}
 
     def _find_cached(
         self, seen: Mapping[str, Any], tables_read: Collection[str]
@@ -255,19 +252,22 @@ class Observer:
             stack = shared.get(file) or Stack(())
             shown = {
                 "." if self._paths.is_root(path) else self._paths.relative(path)
-                for path in stack.paths
+                for path in stack.opened
             }
             shown |= {one + "-wal" for one in shown & databases}
-            modules = {one for one in stack.modules if one in self._project.modules}
+            names = {
+                kind: [one for its, one in stack.used if its == kind] for kind, _ in stack.used
+            }
+            modules = self._project.modules.intersection(names.get("module", ()))
             nothing = CachedUse(path=file, began=self._began)
             use = replace(
                 nothing,
                 read=tuple(row for row in read if row[0] in shown),
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
-                environment=tuple(stack.names),
-                environment_asked=tuple(stack.asked),
-                has_copied_environment=stack.has_copied,
+                environment=tuple(names.get("env", ())),
+                environment_asked=tuple(names.get("asked", ())),
+                has_copied_environment="copied" in names,
                 databases=tuple(sorted(shown & databases)),
                 used_modules=tuple(sorted(modules | loaded.get(file, set()))),
                 tables_read=tuple(

@@ -13,7 +13,7 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType, FrameType, ModuleType
 
 from discover_orch.model.search_path import (
@@ -85,7 +85,6 @@ class ProjectCode:
         self.helpers: dict[str, None] = {}  # all other modules
         self._inside: dict[str, list[str]] = {}  # package → those of them that are in it
         self._new_modules: set[str] = set()  # those of this step
-        self.used_modules: dict[str, None] = {}  # got by name in this step; not only the project's
         self._named: set[str] = set()  # got by name in any step
         #: Files with code that looks into `sys.modules`, each with its text and the modules that it names; None is
         #: any.
@@ -135,7 +134,6 @@ class ProjectCode:
         """Forget what was used before this step."""
         self._new_modules.clear()
         self._sources.clear()
-        self.used_modules.clear()
 
     def note_import(self, module: str, path: str, source: bytes) -> None:
         """A module of the project is about to run for the first time."""
@@ -156,10 +154,9 @@ class ProjectCode:
         self._follow_caches()
         self._follow_import_module()
 
-    def find_used_modules(self) -> tuple[str, ...]:
-        """Modules of the project that this step got by name and was not the first to load."""
-        used = self.used_modules.copy()
-        return tuple(one for one in used if one in self.modules and one not in self._new_modules)
+    def find_old_modules(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of these that are modules of the project, and that an earlier step has loaded."""
+        return tuple(one for one in names if one in self.modules and one not in self._new_modules)
 
     def find_found_loaded(self) -> dict[str, set[str]]:
         """By file: the modules of the project that its code may use without importing them, since other code has
@@ -198,13 +195,11 @@ class ProjectCode:
             and not _is_spelled(f"import {name}", source)
         }
 
-    def note_names(self, name: str, frame: FrameType | None) -> None:
+    def note_names(self, name: str, frame: FrameType) -> None:
         """A module was got by this absolute name. The packages that it is in count too."""
         while name:
-            self.used_modules[name] = None
             self._named.add(name)
-            if frame is not None:
-                self.note_use(frame, name)
+            self.note_use(frame, name)
             name = name.rpartition(".")[0]
 
     def _follow_import_module(self) -> None:
