@@ -301,6 +301,82 @@ def test_what_is_missed_at_first_and_then_made_is_written(tmp_path: Path) -> Non
     assert (seen.missed, seen.written) == ((), ("x",))
 
 
+@pytest.mark.parametrize("name", ["module.py", "module.pyc", "module.zip"])
+def test_code_that_a_tool_opens_itself_is_data(tmp_path: Path, name: str) -> None:
+    make(tmp_path, name)
+    for code in (f"open({name!r})", f"os.open({name!r}, os.O_RDONLY)"):
+        assert read(observe(tmp_path, code)) == [name]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "linecache.getline('module.py', 1)",
+        "tokenize.open('module.py').close()",
+        "try: zipimport.zipimporter('module.zip')\nexcept ImportError: pass",
+        "list(importlib.metadata.distributions(path=['folder']))",
+        "exec(compile('open(\"module.py\"); os.listdir(\"folder\")', OWN_FOLDER + 'x.py', 'exec'))",
+        "exec(compile('sqlite3.connect(\"a.db\")', OWN_FOLDER + 'x.py', 'exec'))",
+    ],
+)
+def test_who_shows_source_lines_or_looks_for_packages_reads_no_data(
+    tmp_path: Path, code: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "module.py").write_text("X = 1\n")
+    (tmp_path / "module.zip").touch()
+    start = "import importlib.metadata, tokenize, zipimport\nfrom discover_orch.model.search_path import OWN_FOLDER\n"
+    seen = observe(tmp_path, start + code)
+    assert (seen.read, seen.listed, seen.missed, seen.written) == ((), (), (), ())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.remove('a', dir_fd=fd)",
+        "os.rename('a', 'c', src_dir_fd=fd, dst_dir_fd=fd)",
+        "os.link('a', 'c', src_dir_fd=fd, dst_dir_fd=fd)",
+        "os.symlink('a', 'c', dir_fd=fd)",
+        "os.mkdir('c', dir_fd=fd)",
+        "shutil.rmtree('sub', dir_fd=fd)",
+        "for _ in os.fwalk('folder'): pass",
+        "os.chdir(fd); again = open('../old', 'r+'); observer.begin_step(); os.truncate(again.fileno(), 0)",
+    ],
+)
+def test_a_name_below_an_open_folder_is_not_taken_for_one_here(tmp_path: Path, code: str) -> None:
+    """The events do not tell which folder it is; one of the same name is here too."""
+    make(tmp_path, "old", "a", "sub/a", "folder/a", "folder/sub/b")
+    seen = observe(tmp_path, f"fd = os.open('folder', os.O_RDONLY)\n{code}")
+    assert (seen.read, seen.missed, seen.written, seen.removed) == ((), (), (), ())
+
+
+SPELLINGS = """
+names = ["old", "folder", "sub", "a", "..", ".", "", "link", "..x"]
+found = set()
+for seed in range(4000):
+    choose = random.Random(seed).choice
+    spelling = choose(["", os.getcwd() + "/", "/" + os.getcwd() + "/"]) + "/".join(
+        choose(names) for _ in range(choose(range(1, 7)))
+    )
+    observer.begin_step()
+    try: open(spelling).close()
+    except (OSError, ValueError): continue
+    told = [path for path, *_ in observer.finish_step().read]
+    if not os.path.realpath(spelling).startswith(os.getcwd()): continue
+    assert told and all(os.path.samefile(one, spelling) for one in told), (spelling, told)
+    assert all(one == os.path.relpath(one) for one in told), (spelling, told)
+    found.update(told)
+assert found == {"old", "folder/a", "folder/sub/a", "link/a"}, found
+observer.begin_step()
+"""
+
+
+def test_however_a_file_is_spelled_it_is_told_in_a_short_form(tmp_path: Path) -> None:
+    make(tmp_path, "old", "folder/a", "folder/sub/a", "..x/b")
+    (tmp_path / "link").symlink_to("folder/sub")
+    observe(tmp_path, "import random" + SPELLINGS)
+
+
 # Listing.
 
 
@@ -416,6 +492,42 @@ def test_a_database_of_the_tool_s_own_is_a_file_that_it_reads_and_perhaps_writes
     assert sorted(read(seen)) == ["changed.db", "read.db"]
     assert sorted(seen.written) == ["changed.db", "new.db"]
     assert (seen.missed, seen.is_unclear) == (("nope.db",), False)
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("a.db", "a.db"),
+        ("./sub/../a.db", "a.db"),
+        ("link.db", "a.db"),
+        ("file:a.db", "a.db"),
+        ("file:a.db?mode=ro&cache=shared", "a.db"),
+        ("file:a.db#part", "a.db"),
+        ("file:{root}/a.db", "a.db"),
+        ("file://{root}/a.db", "a.db"),
+        ("file://localhost{root}/a.db?mode=ro", "a.db"),
+        ("file:a%20b.db", "a b.db"),
+        ("", None),
+        ("file:", None),
+        (":memory:", None),
+        ("file::memory:?cache=shared", None),
+        ("file:a.db?mode=memory", None),
+    ],
+)
+def test_a_database_is_told_by_its_real_path(tmp_path: Path, given: str, path: str | None) -> None:
+    make(tmp_path, "sub/x")
+    for name in ("a.db", "a b.db"):
+        sqlite3.connect(tmp_path / name).execute("CREATE TABLE t(a)").connection.close()
+    (tmp_path / "link.db").symlink_to("a.db")
+    name = given.format(root=tmp_path)
+    connect = f"sqlite3.connect({name!r}, uri={given.startswith('file:')})"
+    seen = observe(tmp_path, f"{connect}.execute('SELECT 1')")
+    assert (read(seen), seen.written) == ([path] if path else [], ())
+    seen = observe(
+        tmp_path,
+        f"{connect}.execute('CREATE TABLE IF NOT EXISTS u(a)')" if "mode=ro" not in name else "",
+    )
+    assert seen.written == ((path,) if path and "mode=ro" not in name else ())
 
 
 def test_a_tool_that_opens_the_projects_database_itself_is_unclear(tmp_path: Path) -> None:
