@@ -38,7 +38,7 @@ from discover_orch.execution.run_memory import (
     FlowRecord,
     ResultRecord,
 )
-from discover_orch.execution.start_of_run import StartOfRun
+from discover_orch.execution.start_of_run import start_line
 from discover_orch.execution.used_versions import find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
@@ -139,10 +139,16 @@ class Recorder:
                 self._has_begun = True
                 self._is_parallel = workers > 1
                 self._database.note_start()
-                start = StartOfRun(
-                    self._plan, self._registry, self._project, self._current, self._code
+                line = start_line(
+                    event,
+                    self._plan,
+                    self._registry,
+                    self._project,
+                    self._current,
+                    self._code,
+                    kind=self._kind,
+                    ledger=self._ledger,
                 )
-                line = start.line(event, kind=self._kind, ledger=self._ledger)
                 self._journal.write({**(self._document(event) or {}), **line})
             case ToolOrdered(module=module):
                 self._update_code()
