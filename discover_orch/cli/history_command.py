@@ -173,12 +173,11 @@ def _show_metrics(
         if record is None or len(rows) == limit:
             continue
         names.update(dict.fromkeys(tool.name for tool in record.tools))
-        given = {step.module: step.arguments for step in record.plan}
         for tool in record.tools:
             if word == tool.name or f".{tool.module}".endswith(f".{word}"):
                 found.setdefault(tool.module, tool.name)
                 if tool.has_started:
-                    rows.append((record, tool, given.get(tool.module, {})))
+                    rows.append((record, tool))
     if len(found) != 1:
         close = nearest(word, names)
         hint = f'did you mean "{close}"?' if close else "orch history RUN lists the tools of a run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import to_builtins
 
@@ -30,14 +30,14 @@ from discover_orch.render.style import (
     wrap,
 )
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
-from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
 #: So many files of the code, and changes of what a tool used, are named.
 MOST_INPUTS = 20
-#: A run, the tool in it, and the tool's parameters.
-MetricsRow = tuple[RunRecord, ToolRecord, Mapping[str, RecordedParam]]
+#: A run, and the tool in it.
+MetricsRow = tuple[RunRecord, ToolRecord]
 #: Columns that the table of runs keeps for targets.
 _TARGETS_WIDTH = 12
 
@@ -98,11 +98,10 @@ def run_text(record: RunRecord, style: Style) -> str:
         origin = style.paint(record.database_origin, "dim")
         facts.append(("database", f"{one_line(record.database)}  {origin}"))
     out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
-    given = {one.module: one.arguments for one in record.plan}
     names = column_width((tool.name for tool in record.tools), style)
     statuses = column_width((status_word(tool.status) for tool in record.tools), style)
     for tool in record.tools:
-        out += _tool_lines(tool, given.get(tool.module, {}), names, statuses, style)
+        out += _tool_lines(tool, names, statuses, style)
     return "\n".join(out) + "\n"
 
 
@@ -117,10 +116,9 @@ def comparison_document(found: RunDiff) -> dict[str, object]:
             "removed": [tool.name for tool in found.removed],
             "tools": [
                 {
-                    "name": tool.name,
-                    "module": tool.module,
-                    "status": _pair(*tool.statuses),
-                    "duration": _pair(*tool.durations),
+                    **_pick(tool.new, "name", "module"),
+                    "status": {"old": tool.old.status, "new": tool.new.status},
+                    "duration": {"old": tool.old.duration, "new": tool.new.duration},
                     "params": to_builtins(tool.params),
                     "code_changed": tool.is_code_changed,
                     "inputs": list(map(_input_row, tool.inputs)),
@@ -159,9 +157,9 @@ def comparison_text(found: RunDiff, style: Style) -> str:
         out.append(wrap(f"  changed code: {files}", style, " " * 4))
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
-    names = column_width((tool.name for tool in found.tools), style)
+    names = column_width((tool.new.name for tool in found.tools), style)
     for tool in found.tools:
-        name = column(tool.name, names, style, "bold")
+        name = column(tool.new.name, names, style, "bold")
         out.append(f"    {name}  {_times(tool, style)}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
@@ -212,10 +210,6 @@ def _pick(value: object, *names: str) -> dict[str, object]:
     return {name: getattr(value, name) for name in names}
 
 
-def _pair(old: object, new: object) -> dict[str, object]:
-    return {"old": old, "new": new}
-
-
 def _row(record: RunRecord) -> tuple[str, ...]:
     words = [_targets(record)]
     words += [
@@ -237,9 +231,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
     )
 
 
-def _tool_lines(
-    tool: ToolRecord, given: Mapping[str, RecordedParam], names: int, statuses: int, style: Style
-) -> list[str]:
+def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> list[str]:
     facts = [pairs_text(tool.metrics)] if tool.metrics else []
     if tool.attempt > 1:
         facts.insert(0, f"attempt {tool.attempt}")
@@ -250,6 +242,7 @@ def _tool_lines(
     name = column(tool.name, names, style, "bold")
     how = paint_status(tool.status, style, statuses)
     pad = indent(names + 6, style)
+    given = tool.step.arguments
     values = [value_text(key, one.shown, one.origin, style) for key, one in given.items()]
     return [
         wrap(f"    {name}  {how}  {took:<8}  {'  '.join(facts)}".rstrip(), style, pad + "  "),
@@ -258,12 +251,13 @@ def _tool_lines(
 
 
 def _times(tool: ToolChange, style: Style) -> str:
-    old, new = ("-" if one is None else duration(one) for one in tool.durations)
-    return "" if tool.durations == (None, None) else f"{old} {arrow(style)} {new}"
+    times = [tool.old.duration, tool.new.duration]
+    old, new = ("-" if one is None else duration(one) for one in times)
+    return "" if times == [None, None] else f"{old} {arrow(style)} {new}"
 
 
 def _changes(tool: ToolChange, style: Style) -> list[str]:
-    old, new = tool.statuses
+    old, new = tool.old.status, tool.new.status
     to = arrow(style)
     changes = []
     if old != new:
@@ -336,29 +330,30 @@ def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict
             {
                 **_pick(record, "run", "started"),
                 **_pick(tool, "status", "duration", "metrics"),
-                "params": {key: one.shown for key, one in given.items()},
+                "params": {key: one.shown for key, one in tool.step.arguments.items()},
             }
-            for record, tool, given in rows
+            for record, tool in rows
         ],
     }
 
 
 def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
     """A table of the runs of one tool, with its parameters and its metrics."""
-    params = [*dict.fromkeys(name for _, _, given in rows for name in given)]
-    metrics = [*dict.fromkeys(name for _, tool, _ in rows for name in tool.metrics)]
+    params = [*dict.fromkeys(name for _, tool in rows for name in tool.step.arguments)]
+    metrics = [*dict.fromkeys(name for _, tool in rows for name in tool.metrics)]
     lines = [("run", "started", "status", "duration", *params, *metrics)]
-    lines += [
-        (
-            record.run,
-            time_text(record.started),
-            status_word(tool.status),
-            "" if tool.duration is None else duration(tool.duration),
-            *(given[name].shown if name in given else "default" for name in params),
-            *(str(tool.metrics[name]) if name in tool.metrics else "" for name in metrics),
+    for record, tool in rows:
+        given = {name: one.shown for name, one in tool.step.arguments.items()}
+        lines.append(
+            (
+                record.run,
+                time_text(record.started),
+                status_word(tool.status),
+                "" if tool.duration is None else duration(tool.duration),
+                *(given.get(name, "default") for name in params),
+                *(str(tool.metrics.get(name, "")) for name in metrics),
+            )
         )
-        for record, tool, given in rows
-    ]
     room = max(style.width // 4, 8)
     cells = [[cut_name(one_line(text), room, style) for text in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

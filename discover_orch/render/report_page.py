@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.render.graph_svg import STYLE
+from discover_orch.render.graph_picture import build_picture, build_stage_picture
+from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg
 from discover_orch.render.markup import escape
-from discover_orch.render.report_graph import MANY_TOOLS, graph_section, used_data
 from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import (
@@ -28,10 +30,12 @@ from discover_orch.render.style import (
 from discover_orch.render.timeline_svg import timeline_svg
 from discover_orch.state.journal import read_record, report_path
 from discover_orch.state.report_source import ReportSource, read_report_source
-from discover_orch.state.run_record import RecordedStep, RunRecord
+from discover_orch.state.run_record import RunRecord, UsedData
 from discover_orch.state.store import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
+#: Above so many tools, the page opens by stage.
+MANY_TOOLS = 300
 #: Of the critical path, so many tools are named.
 MOST_ON_PATH = 12
 
@@ -87,7 +91,7 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
         f'<p class="said s-{escape(record.status)}">{_run_sentence(record)}</p>',
         _run_facts(record),
         failures_html(tools),
-        graph_section(tools),
+        _graph_section(tools),
         _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
@@ -151,7 +155,7 @@ def _build_tools(
     source: ReportSource, waits: Mapping[str, Wait], path: Sequence[str]
 ) -> list[ReportTool]:
     """The tools of the run; `path` is the critical path."""
-    record, steps = source.record, source.record.steps
+    record = source.record
     names = {tool.module: tool.name for tool in record.tools}
     critical = {*path}
     found = []
@@ -160,12 +164,11 @@ def _build_tools(
     for number, tool in enumerate(ordered):
         module = tool.module
         wait = waits.get(module)
-        reads, writes = used_data(tool.data, source.flows.get(module))
+        reads, writes = _used_data(tool.data, source.flows.get(module))
         found.append(
             ReportTool(
                 number=number,
                 record=tool,
-                step=steps.get(module) or RecordedStep(module=module, name=tool.name),
                 earlier=source.earlier.get(module, ()),
                 reads=reads,
                 writes=writes,
@@ -176,6 +179,64 @@ def _build_tools(
             )
         )
     return found
+
+
+def _graph_section(tools: Sequence[ReportTool]) -> str:
+    document = _graph_of_run(tools)
+    if len(tools) > MANY_TOOLS:
+        svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
+        hint = (
+            f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
+            "Select one to see its tools in the list.</p>"
+        )
+    else:
+        svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
+        states = dict.fromkeys(
+            row["state"] for stage in document["stages"] for row in stage["tools"]
+        )
+        legend = " · ".join(f"{MARKS[one]} {escape(one)}" for one in states if one in MARKS)
+        hint = f"<p><small>{legend}</small></p>"
+    return (
+        '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
+        f"{hint}"
+        '<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">'
+        f"{svg}</div></section>"
+    )
+
+
+def _used_data(
+    data: UsedData, flow: Dataflow | None
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
+    used = data if data != UsedData() or flow is None else flow
+    reads, writes = (
+        [{"table": name} for name in tables] + [{"file": path} for path in files]
+        for files, tables in (
+            (used.files_read, used.tables_read),
+            (used.files_written, used.tables_written),
+        )
+    )
+    return reads, writes
+
+
+def _graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
+    """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
+    names = {tool.record.module: tool.record.name for tool in tools}
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for tool in tools:
+        record = tool.record
+        stages.setdefault(record.stage, []).append(
+            {
+                "name": record.name,
+                "module": str(tool.number),
+                "after": [names[one] for one in record.step.after if one in names],
+                "reads": tool.reads,
+                "writes": tool.writes,
+                "state": status_word(record.status),
+                "tip": "" if record.duration is None else duration(record.duration),
+            }
+        )
+    return {"stages": [{"name": name, "tools": rows} for name, rows in stages.items()]}
 
 
 def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> str:

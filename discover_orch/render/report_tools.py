@@ -16,7 +16,7 @@ from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import Style, count, cut, duration, status_word
 from discover_orch.state.report_source import PackedLog
-from discover_orch.state.run_record import Attempt, RecordedStep, ToolRecord
+from discover_orch.state.run_record import Attempt, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
 NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
@@ -34,7 +34,6 @@ class ReportTool(Struct, frozen=True, kw_only=True):
 
     number: int
     record: ToolRecord
-    step: RecordedStep
     earlier: Sequence[ToolRecord] = ()
     reads: Sequence[Mapping[str, str]] = ()
     writes: Sequence[Mapping[str, str]] = ()
@@ -213,17 +212,17 @@ def _more(tool: ReportTool, usual: float) -> str:
         rows.append(f"Error</dt><dd>{escape(error_text(record, record.error))}")
     if record.blocked_by:
         rows.append(f"Blocked by</dt><dd>{escape(record.blocked_by)}")
-    if tool.step.reason:
-        rows.append(f"Why</dt><dd>{escape(tool.step.reason)}")
+    if record.step.reason:
+        rows.append(f"Why</dt><dd>{escape(record.step.reason)}")
     if tool.waited_for:
         rows.append(f"Waited for</dt><dd>{escape(tool.waited_for)}")
     if len(record.attempts) > 1:
         attempts = "<br>".join(_attempt(record, one) for one in record.attempts)
         rows.append(f"Attempts</dt><dd>{attempts}")
-    if tool.step.arguments:
+    if record.step.arguments:
         params = [
             f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-            for name, one in [*tool.step.arguments.items()][:MOST_SHOWN]
+            for name, one in [*record.step.arguments.items()][:MOST_SHOWN]
         ]
         rows.append(f"Parameters</dt><dd>{'<br>'.join(params)}")
     if tool.reads:
@@ -235,7 +234,7 @@ def _more(tool: ReportTool, usual: float) -> str:
         rows.append(f"Earlier</dt><dd>median {duration(usual)} of {noun}")
     if record.notes:
         rows.append(f"Notes</dt><dd>{'<br>'.join(map(escape, record.notes[:MOST_SHOWN]))}")
-    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(tool.step.path)}</small>")
+    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(record.step.path)}</small>")
     listed = "</dd></div><div><dt>".join(rows)
     return f'<div class="more"><dl><div><dt>{listed}</dd></div></dl>{_log(tool)}</div>'
 

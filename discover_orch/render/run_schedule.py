@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
 #: Seconds by which a tool may start before the recorded end of the one that it waited for.
 SLACK = 0.005
@@ -27,7 +27,7 @@ class Wait(Struct, frozen=True, kw_only=True):
 def find_waits(record: RunRecord) -> dict[str, Wait]:
     """By module, of the tools that started."""
     tools = _by_start(record)
-    steps, ends = record.steps, {tool.module: tool.attempts[-1].end for tool in tools}
+    ends = {tool.module: tool.attempts[-1].end for tool in tools}
     workers = {tool.module: tool.attempts[0].worker for tool in tools}
     by_end = sorted(ends, key=ends.__getitem__)
     last_on: dict[int, str] = {}
@@ -45,7 +45,7 @@ def find_waits(record: RunRecord) -> dict[str, Wait]:
             last = one if not last or ends[one] >= ends[last] else last
             last_on[workers[one]] = one
         begun.add(module)
-        needed = [one for one in _after(module, steps) if one in ends]
+        needed = [one for one in tool.step.after if one in ends]
         before = max(needed, key=ends.__getitem__, default="")
         ready = ends[before] if before else 0.0
         on_worker = last_on.get(workers[module], "")
@@ -63,13 +63,13 @@ def find_waits(record: RunRecord) -> dict[str, Wait]:
 def find_critical_path(record: RunRecord, waits: Mapping[str, Wait]) -> tuple[str, ...]:
     """The chain of tools that ends with the run, each waiting for the one before it. Of one worker, for which that
     would be all tools, the longest chain of tools that depend on each other."""
-    tools, steps = _by_start(record), record.steps
+    tools = _by_start(record)
     ends = {tool.module: tool.attempts[-1].end for tool in tools}
     before = {module: wait.by for module, wait in waits.items()}
     if record.workers == 1:
         ends, before = {}, {}  # by module, the seconds of the longest chain that ends with it
         for tool in tools:
-            needed = [one for one in _after(tool.module, steps) if one in ends]
+            needed = [one for one in tool.step.after if one in ends]
             if longest := max(needed, key=ends.__getitem__, default=""):
                 before[tool.module] = longest
             ends[tool.module] = ends.get(longest, 0.0) + busy_seconds([tool])
@@ -88,7 +88,3 @@ def _by_start(record: RunRecord) -> list[ToolRecord]:
     """The tools that started, in the order in which they did."""
     started = [tool for tool in record.tools if tool.attempts]
     return sorted(started, key=lambda tool: tool.attempts[0].start)
-
-
-def _after(module: str, steps: Mapping[str, RecordedStep]) -> tuple[str, ...]:
-    return steps[module].after if module in steps else ()

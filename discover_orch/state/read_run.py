@@ -145,17 +145,24 @@ def read_run(
     is_running = end is None and is_alive(start.pid, start.process, start.boot)
     status = end.status if end else "running" if is_running else "killed"
     attempts = _without_overlaps({module: tool.attempts for module, tool in tools.items()})
-    stages = {
-        **{step.module: step.stage for step in start.plan},
-        **dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False)),
-    }
+    steps = {step.module: step for step in start.plan}
+    fresh = dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False))
     found = []
     for module, name in zip(start.modules, start.tools, strict=True):
         tool = tools[module]
         one = tool.end or _unfinished_tool(module, name, status, tool)
         duration = one.duration if tool.has_started else None
-        about = {"stage": stages.get(module, ""), "attempts": attempts[module]}
-        found.append(replace(one, has_started=tool.has_started, duration=duration, **about))
+        step = steps.get(module, one.step)
+        found.append(
+            replace(
+                one,
+                duration=duration,
+                stage=fresh.get(module, step.stage),
+                step=step,
+                attempts=attempts[module],
+                has_started=tool.has_started,
+            )
+        )
     if status == "killed":
         if start.transaction == "run":
             found = _end_killed_transaction(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from discover_orch.state.run_record import RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
 #: What a key of `ToolRecord.versions` begins with -> what it is in JSON.
 _KINDS = {
@@ -46,10 +46,8 @@ class InputChange(Struct, frozen=True, kw_only=True):
 class ToolChange(Struct, frozen=True, kw_only=True):
     """A tool that is in both runs; `is_code_changed` is None where the code of one of them is not known."""
 
-    module: str
-    name: str
-    statuses: tuple[str, str]
-    durations: tuple[float | None, float | None]
+    old: ToolRecord
+    new: ToolRecord
     params: tuple[ValueChange, ...] = ()
     is_code_changed: bool | None = None
     inputs: tuple[InputChange, ...] = ()
@@ -59,7 +57,7 @@ class ToolChange(Struct, frozen=True, kw_only=True):
     def is_changed(self) -> bool:
         """Whether more than its duration differs."""
         other = self.params or self.is_code_changed or self.inputs or self.metrics
-        return self.statuses[0] != self.statuses[1] or bool(other)
+        return self.old.status != self.new.status or bool(other)
 
 
 class RunDiff(Struct, frozen=True, kw_only=True):
@@ -84,29 +82,6 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
-    plans = old.steps, new.steps
-    changes = []
-    for tool in new.tools:
-        if tool.module not in before:
-            continue
-        then = before[tool.module]
-        was, is_now = (plan.get(tool.module) for plan in plans)
-        changes.append(
-            ToolChange(
-                module=tool.module,
-                name=tool.name,
-                statuses=(then.status, tool.status),
-                durations=(then.duration, tool.duration),
-                params=_param_changes(was, is_now) if was and is_now else (),
-                is_code_changed=was.code != is_now.code
-                if was and is_now and was.code and is_now.code
-                else None,
-                inputs=_input_changes(then.versions, tool.versions, old.run, new.run)
-                if then.versions and tool.versions
-                else (),
-                metrics=_value_changes(then.metrics, tool.metrics),
-            )
-        )
     return RunDiff(
         old=old,
         new=new,
@@ -117,13 +92,27 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
         ),
         added=tuple(tool for tool in new.tools if tool.module not in before),
         removed=tuple(tool for tool in old.tools if tool.module not in now),
-        tools=tuple(changes),
+        tools=tuple(
+            _compare_tool(before[tool.module], tool, (old.run, new.run))
+            for tool in new.tools
+            if tool.module in before
+        ),
     )
 
 
-def _param_changes(old: RecordedStep, new: RecordedStep) -> tuple[ValueChange, ...]:
-    return _value_changes(
-        *({name: one.shown for name, one in step.arguments.items()} for step in (old, new))
+def _compare_tool(old: ToolRecord, new: ToolRecord, runs: tuple[str, str]) -> ToolChange:
+    """What was planned, and what was used, is compared where both runs say it."""
+    was, now = old.step, new.step
+    texts = [{name: one.shown for name, one in step.arguments.items()} for step in (was, now)]
+    return ToolChange(
+        old=old,
+        new=new,
+        params=_value_changes(*texts) if was.module and now.module else (),
+        is_code_changed=was.code != now.code if was.code and now.code else None,
+        inputs=_input_changes(old.versions, new.versions, *runs)
+        if old.versions and new.versions
+        else (),
+        metrics=_value_changes(old.metrics, new.metrics),
     )
 
 

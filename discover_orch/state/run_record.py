@@ -76,8 +76,8 @@ class UsedData(Struct, frozen=True, kw_only=True):
 
 class ToolRecord(Struct, frozen=True, kw_only=True):
     """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `versions`
-    are those of what it used, if it passed, and `blocked_by` is the name of a tool. `is_settled`: no end is recorded,
-    and the ledger in the database says how it ended."""
+    are those of what it used, if it passed, `blocked_by` is the name of a tool, and `step` is empty for a tool that
+    was not to run. `is_settled`: no end is recorded, and the ledger in the database says how it ended."""
 
     name: str
     module: str
@@ -92,6 +92,7 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str] = field(default_factory=dict)
     blocked_by: str = ""
     stage: str = ""
+    step: RecordedStep = RecordedStep(module="", name="")
     attempts: tuple[Attempt, ...] = ()
     has_started: bool = False
     is_settled: bool = False
@@ -137,11 +138,6 @@ class RunRecord(RunStart, frozen=True, kw_only=True):
     duration: float | None = None
     exit_code: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> dict[str, RecordedStep]:
-        """The steps of the plan, by module."""
-        return {step.module: step for step in self.plan}
 
     @property
     def params(self) -> dict[str, RecordedParam]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.render import report_graph, report_page
+from discover_orch.render import report_page
 from tests.browser.conftest import DEADLINE, Driver, View
 from tests.conftest import Orch, Project
 from tests.unit.render.test_hostile_names import HOSTILE_NAMES, source_of
@@ -185,8 +185,7 @@ def test_a_graph_is_an_image_that_follows_the_theme(page: Path, view: View, orch
 def test_names_are_text_and_nothing_else_in_the_browser(
     tmp_path: Path, view: View, monkeypatch: pytest.MonkeyPatch, opens_by_stage: bool
 ) -> None:
-    for module in (report_graph, report_page):
-        monkeypatch.setattr(module, "MANY_TOOLS", 1 if opens_by_stage else 300)
+    monkeypatch.setattr(report_page, "MANY_TOOLS", 1 if opens_by_stage else 300)
     names = [*HOSTILE_NAMES, "__proto__.constructor", "a b" * 3000]
     path = tmp_path / "page.html"
     path.write_text(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.errors import Failure
-from discover_orch.render import report_graph, report_page
+from discover_orch.render import report_page
 from discover_orch.render.graph import graph_text
 from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.graph_text import dot_text, mermaid_text
@@ -119,6 +119,9 @@ def source_of(names: list[str], run: str) -> ReportSource:
             data=UsedData(files_read=(names[0],), tables_written=(names[-1],)),
             blocked_by=name,
             stage=name,
+            step=RecordedStep(
+                module=f"{place}{name}", name=name, path=name, reason=name, params={name: param}
+            ),
             attempts=(
                 Attempt(start=0, end=1, status="failed", error=error),
                 Attempt(start=1, end=2, worker=2, status=status, error=error),
@@ -134,17 +137,7 @@ def source_of(names: list[str], run: str) -> ReportSource:
             started=names[0],
             targets=tuple(names),
             tools=tools,
-            plan=tuple(
-                RecordedStep(
-                    module=tool.module,
-                    name=tool.name,
-                    path=tool.name,
-                    reason=tool.name,
-                    params={tool.name: param},
-                    code=run,
-                )
-                for tool in tools
-            ),
+            plan=tuple(tool.step for tool in tools),
             database=names[0],
             database_origin=names[-1],
             orch=names[0],
@@ -214,8 +207,7 @@ def test_no_name_breaks_a_page(names: list[str]) -> None:
     source = source_of(names, "1")
     texts = [report_html(source, names[0], FILES)]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (report_graph, report_page):
-            patch.setattr(module, "MANY_TOOLS", 1)
+        patch.setattr(report_page, "MANY_TOOLS", 1)
         texts.append(report_html(source, names[0], FILES))
     assert len(re.findall(r'<a href="#s\d+"><g', texts[-1])) == len(names)
     for text in texts:

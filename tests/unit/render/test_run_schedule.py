@@ -17,13 +17,10 @@ def details(workers: int, **tools: tuple[float, float, int, str]) -> RunRecord:
                 name=name,
                 module=name,
                 status="passed",
+                step=RecordedStep(module=name, name=name, after=tuple(after.split())),
                 attempts=(Attempt(start=start, end=end, worker=worker, status="passed"),),
             )
-            for name, (start, end, worker, _) in tools.items()
-        ),
-        plan=tuple(
-            RecordedStep(module=name, name=name, after=tuple(after.split()))
-            for name, (_, _, _, after) in tools.items()
+            for name, (start, end, worker, after) in tools.items()
         ),
     )
 
