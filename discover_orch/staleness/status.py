@@ -7,6 +7,7 @@ that needs what this tool wrote, as this tool left it. Reads, never writes.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -82,9 +83,32 @@ class Status:
         self._writers = find_writers(enumerate(self._results))
         self._written = cache(self._find_written)  # few tools ask for it
         self._out_of_order = cache(SharedWrites(self._results).find_out_of_order)
-        self._latest = _LatestSuccesses(self._registry, self._results)
+        self._note_latest()
         self._left_behind = find_left_behind(self._present.gone, self._results)
         self._known_overwritten = cache(self._find_known_overwritten)
+
+    def _note_latest(self) -> None:
+        """When each tool succeeded, and the latest of these before each place. For a tool whose reads are known (True)
+        only those without a known write count."""
+        registry = self._registry
+        ended = [one.success.ended if one.success else 0 for one in self._results]
+        unsure = [
+            0 if registry.flows[module].has_writes else one
+            for module, one in zip(registry.order, ended, strict=True)
+        ]
+        self._ended = {False: ended, True: unsure}
+        self._latest = {key: [*accumulate(of, max, initial=0)] for key, of in self._ended.items()}
+        self._ranks = [registry.rank[module] for module in registry.order]
+
+    def _find_unknown(self, module: str, asof: int) -> Collection[str]:
+        """The tools that are upstream only because data flow is not known, and that have succeeded since."""
+        registry = self._registry
+        has_reads = registry.flows[module].has_reads
+        end = bisect_left(self._ranks, registry.rank[module])
+        if self._latest[has_reads][end] <= asof:  # the usual case
+            return ()
+        ended = self._ended[has_reads]
+        return [registry.order[place] for place in range(end) if ended[place] > asof]
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
@@ -173,12 +197,9 @@ class Status:
         name_of = self._registry.display
         while again:
             found = self._registry.downstream((*below, *rebuilt))
-            reasons = _UpstreamReasons(self._registry, found)
-            added = {
-                module: reasons.reason(module)
-                for module in self._registry.order
-                if module in found and module not in below and module not in rebuilt
-            }
+            known = below.keys() | rebuilt.keys()
+            new = [one for one in self._registry.order if one in found and one not in known]
+            added = _find_upstream_reasons(self._registry, found, new)
             below |= added
             above: dict[str, str] = {}
             for module in self._registry.order:
@@ -237,7 +258,7 @@ class Status:
         registry = self._registry
         before = registry.before.get(module, ())
         flow = registry.flow.get(module, ())
-        unknown = self._latest.find_unknown(module, asof)
+        unknown = self._find_unknown(module, asof)
         for other in dict.fromkeys((*before, *flow, *unknown)):
             result = self._results[self._place[other]]
             is_observed = other not in before and other not in unknown
@@ -253,37 +274,6 @@ def accept_order(results: Sequence[ToolResult]) -> Iterator[ToolResult]:
         if success is not None and success.is_accepted:
             found = (*success.out_of_order, *shared.find_out_of_order(place))
             yield replace(result, success=replace(success, out_of_order=found))
-
-
-class _LatestSuccesses:
-    """Finds the tools that are upstream only because data flow is not known and that have succeeded since, without
-    asking each one."""
-
-    def __init__(self, registry: Registry, results: Iterable[ToolResult]) -> None:
-        self._registry = registry
-        ended = [one.success.ended if one.success else 0 for one in results]
-        #: When each tool succeeded; for a tool whose reads are known only those without a known write count.
-        self._of_all = ended
-        self._of_unsure = [
-            0 if registry.flows[module].has_writes else one
-            for module, one in zip(registry.order, ended, strict=True)
-        ]
-        #: The latest of these before each place, and the place of the first tool of each stage.
-        self._latest_of_all = [*accumulate(self._of_all, max, initial=0)]
-        self._latest_of_unsure = [*accumulate(self._of_unsure, max, initial=0)]
-        self._first: dict[int, int] = {}
-        for place, module in enumerate(registry.order):
-            self._first.setdefault(registry.rank[module], place)
-
-    def find_unknown(self, module: str, asof: int) -> Collection[str]:
-        registry = self._registry
-        end = self._first[registry.rank[module]]
-        ended, latest = self._of_all, self._latest_of_all
-        if registry.flows[module].has_reads:
-            ended, latest = self._of_unsure, self._latest_of_unsure
-        if latest[end] <= asof:
-            return ()
-        return [registry.order[place] for place in range(end) if ended[place] > asof]
 
 
 def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
@@ -340,24 +330,19 @@ def _span(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-class _UpstreamReasons:
-    """The reasons of tools that are stale only because of others; `below` are all tools downstream of a stale one."""
+def _find_upstream_reasons(
+    registry: Registry, below: Collection[str], wanted: Iterable[str]
+) -> dict[str, str]:
+    """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
+    upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
+    `below` are all tools downstream of a stale one."""
+    line = [module for module in registry.order if module in below]
+    unsure = [module for module in line if not registry.flows[module].has_writes]
 
-    def __init__(self, registry: Registry, below: Collection[str]) -> None:
-        self._registry, self._below = registry, below
-        line = [module for module in registry.order if module in below]
-        self._first = next(iter(line), "")
-        self._first_unsure = next(
-            (module for module in line if not registry.flows[module].has_writes), self._first
-        )
-
-    def reason(self, module: str) -> str:
-        """Names the nearest stale tool upstream; where none is known, one that may be upstream since its writes, or
-        the reads of this tool, are not known."""
-        registry = self._registry
+    def reason(module: str) -> str:
         flow = registry.flows[module]
         for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
-            if other in self._below:
+            if other in below:
                 written, name = registry.flows[other], registry.display(other)
                 # What it reads says more than what both write.
                 tables = (*flow.tables_read, *flow.tables_written)
@@ -365,10 +350,11 @@ class _UpstreamReasons:
                 files = (*flow.files_read, *flow.files_written)
                 shared = f"table {table}" if table else _shared(files, written.files_written)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
-        first = self._first_unsure if flow.has_reads else self._first
-        name = registry.display(first)
+        name = registry.display((unsure if flow.has_reads and unsure else line)[0])
         unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
         return f"{name} is stale and may be upstream (the {unseen} are not known)"
+
+    return {module: reason(module) for module in wanted}
 
 
 def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
