@@ -9,79 +9,93 @@ import functools
 import os
 import re
 import sys
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.driver import Driver
 from discover_orch.databases.effect import Effect
 from discover_orch.databases.sql_effects import read_statements
+from discover_orch.databases.statement_log import StatementLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any
+    from typing import Any, ClassVar
 
     from discover_orch.databases.catalog import Table
-    from discover_orch.databases.driver import Listener
 
 
-class DuckdbDriver(Driver):
+#: DuckDB's ATTACH: the name of the file, and what follows it.
+_ATTACH = re.compile(
+    r"(?:\A|;)(?:\s|--[^\n]*\n)*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
+    r"(?:'((?:[^']|'')*)')?([^;]*)",
+    re.I,
+)
+_FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
+
+
+class DuckdbLog(StatementLog):
     dialect = "duckdb"
     reads_caller_variables = True
+    _query: ClassVar[Any] = None  # the method as it was before it was wrapped
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._query: Any = None  # the method as it was before it was wrapped
+    def on_statement(self, text: str, /) -> None:
+        for found in _ATTACH.finditer(text):
+            self._note_attach(_read_attached(found))
+        super().on_statement(text)
 
-    def _wrap_methods(self) -> None:
+    @classmethod
+    def wrap_methods(cls) -> None:
         duckdb = sys.modules["duckdb"]
         connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
-        self._query = connection.execute
+        cls._query = connection.execute
         for name in ("execute", "executemany", "sql", "query", "from_query", "query_appender"):
             is_statement = name in ("execute", "sql", "query", "from_query")
-            self._wrap(connection, name, _on_query, is_statement=is_statement)
-            self._wrap(duckdb, name, _on_module_query, is_statement=is_statement)
+            cls.wrap(connection, name, _on_query, is_statement=is_statement)
+            cls.wrap(duckdb, name, _on_module_query, is_statement=is_statement)
         for name in ("table", "view", "append", "appender"):
             kind = "written" if name.startswith("append") else "read"
             report = functools.partial(_on_table, kind)
-            self._wrap(connection, name, report, is_statement=kind == "read")
-            self._wrap(
+            cls.wrap(connection, name, report, is_statement=kind == "read")
+            cls.wrap(
                 duckdb, name, functools.partial(_without_self, report), is_statement=kind == "read"
             )
         for name in FILE_READERS:
             report = functools.partial(_on_file, is_written=False)
-            self._wrap(connection, name, report)
-            self._wrap(duckdb, name, functools.partial(_without_self, report))
+            cls.wrap(connection, name, report)
+            cls.wrap(duckdb, name, functools.partial(_without_self, report))
         for name in ("to_csv", "write_csv", "to_parquet", "write_parquet"):
-            self._wrap(relation, name, functools.partial(_on_file, is_written=True))
+            cls.wrap(relation, name, functools.partial(_on_file, is_written=True))
         for name in ("create", "to_table", "create_view", "to_view"):
-            self._wrap(relation, name, functools.partial(_on_table, "made"))
-        self._wrap(relation, "insert_into", functools.partial(_on_table, "written"))
+            cls.wrap(relation, name, functools.partial(_on_table, "made"))
+        cls.wrap(relation, "insert_into", functools.partial(_on_table, "written"))
         for name in ("insert", "update", "query"):
-            self._wrap(relation, name, _on_unknown)
+            cls.wrap(relation, name, _on_unknown)
         for name in ("table_function", "from_substrait", "from_substrait_json", "query_df"):
-            self._wrap(connection, name, _on_unknown)
-            self._wrap(duckdb, name, _on_unknown)
+            cls.wrap(connection, name, _on_unknown)
+            cls.wrap(duckdb, name, _on_unknown)
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
-            self._wrap(relation, name, functools.partial(_on_expressions, before))
+            cls.wrap(relation, name, functools.partial(_on_expressions, before))
         for name in ("cursor", "duplicate"):
-            self._wrap(connection, name, lambda listener, _: listener.on_other_connection())
-        self._wrap(connection, "commit", lambda listener, conn: listener.on_commit(conn))
-        self._wrap(connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK"))
+            cls.wrap(connection, name, lambda log, _: log.on_other_connection())
+        cls.wrap(connection, "commit", lambda log, conn: log.on_commit(conn))
+        cls.wrap(connection, "rollback", lambda log, *_: log.on_statement("ROLLBACK"))
 
-    def _rows(self, conn: Any, sql: str) -> list[tuple[Any, ...]]:
-        listener, self.listener = self.listener, None
+    @classmethod
+    def _rows(cls, conn: Any, sql: str) -> list[tuple[Any, ...]]:
+        latest, cls.latest = cls.latest, None
         try:
-            execute = self._query or sys.modules["duckdb"].DuckDBPyConnection.execute
+            execute = cls._query or sys.modules["duckdb"].DuckDBPyConnection.execute
             rows: list[tuple[Any, ...]] = execute(conn, sql).fetchall()
         finally:
-            self.listener = listener
+            cls.latest = latest
         return rows
 
-    def read_catalog(self, conn: Any) -> Catalog:
-        [(database, schema, path)] = self._rows(
+    @classmethod
+    def read_catalog(cls, conn: Any) -> Catalog:
+        [(database, schema, path)] = cls._rows(
             conn, "SELECT current_database(), current_schema(), current_setting('search_path')"
         )
         if "," in path:
@@ -89,14 +103,14 @@ class DuckdbDriver(Driver):
         tables: set[Table] = set()
         temporary: set[Table] = set()
         views: dict[Table, str] = {}
-        for *names, is_temporary, sql in self._rows(conn, TABLES):
+        for *names, is_temporary, sql in cls._rows(conn, TABLES):
             table = _fold(names)
             tables.add(table)
             if is_temporary:
                 temporary.add(table)
             if sql is not None:
                 views[table] = sql
-        active = self._rows(conn, TRIGGERS) if self._rows(conn, HAS_TRIGGERS) else []
+        active = cls._rows(conn, TRIGGERS) if cls._rows(conn, HAS_TRIGGERS) else []
         here = (database.lower(), schema.lower())
         catalog = Catalog(
             tables=frozenset(tables),
@@ -104,19 +118,21 @@ class DuckdbDriver(Driver):
             search_path=tuple(dict.fromkeys((("temp", "main"), here, (here[0], "main")))),
             current_schema=here,
             active=frozenset(map(_fold, active)),
-            routines=frozenset(name.lower() for (name,) in self._rows(conn, ROUTINES)),
+            routines=frozenset(name.lower() for (name,) in cls._rows(conn, ROUTINES)),
             default_schema=(here[0], "main"),
-            attached={name.lower(): path or "" for name, path in self._rows(conn, DATABASES)},
+            attached={name.lower(): path or "" for name, path in cls._rows(conn, DATABASES)},
             has_variables=True,
         )
         return _add_views(catalog, views)
 
-    def find_file(self, conn: Any) -> str:
-        rows = self._rows(
-            conn, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
-        )
-        path = rows[0][0] if rows else None
-        return os.path.abspath(path) if path else ""
+    @classmethod
+    def find_file(cls, conn: Any) -> str:
+        with suppress(Exception):
+            rows = cls._rows(
+                conn, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+            )
+            return os.path.abspath(rows[0][0]) if rows and rows[0][0] else ""
+        return ""
 
 
 FILE_READERS = (
@@ -150,7 +166,7 @@ def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
     files: dict[Table, tuple[str, ...]] = {}
     opaque: set[Table] = set()
     for view, text in views.items():
-        effects = read_statements(text, DuckdbDriver.dialect)
+        effects = read_statements(text, DuckdbLog.dialect)
         names = [name for effect in effects for name in effect.read]
         # A view looks up bare names in its own schema first.
         own = {(*view[:2], name[0]) for name in names if len(name) == 1} & catalog.tables
@@ -161,28 +177,26 @@ def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
     return replace(catalog, read_with=read_with, files=files, opaque=frozenset(opaque))
 
 
-def _on_query(listener: Listener, conn: object, query: Any, *_: Any, **__: Any) -> None:
-    if conn is not listener.conn:
-        listener.on_other_connection()
-    listener.on_statement(query if isinstance(query, str) else query.query)
+def _on_query(log: StatementLog, conn: object, query: Any, *_: Any, **__: Any) -> None:
+    if conn is not log.conn:
+        log.on_other_connection()
+    log.on_statement(query if isinstance(query, str) else query.query)
 
 
-def _on_module_query(listener: Listener, query: Any, *_: Any, **named: Any) -> None:
-    _on_query(listener, named.get("connection"), query)
+def _on_module_query(log: StatementLog, query: Any, *_: Any, **named: Any) -> None:
+    _on_query(log, named.get("connection"), query)
 
 
-def _without_self(
-    report: Callable[..., None], listener: Listener, *args: Any, **named: Any
-) -> None:
-    report(listener, None, *args, **named)
+def _without_self(report: Callable[..., None], log: StatementLog, *args: Any, **named: Any) -> None:
+    report(log, None, *args, **named)
 
 
-def _on_table(kind: str, listener: Listener, owner: object, *args: Any, **named: Any) -> None:
+def _on_table(kind: str, log: StatementLog, owner: object, *args: Any, **named: Any) -> None:
     text = args[0] if args else next(iter(named.values()))
     name = tuple(
         (quoted or default_schema).lower() for quoted, default_schema in _PART.findall(text)
     )
-    listener.on_effect(
+    log.on_effect(
         Effect(
             read=(name,) if kind == "read" else (),
             written=(name,) if kind == "written" else (),
@@ -193,23 +207,32 @@ def _on_table(kind: str, listener: Listener, owner: object, *args: Any, **named:
     )
 
 
-def _on_file(listener: Listener, owner: object, *args: Any, is_written: bool, **named: Any) -> None:
+def _on_file(log: StatementLog, owner: object, *args: Any, is_written: bool, **named: Any) -> None:
     given = args[0] if args else next(iter(named.values()))
     paths = given if isinstance(given, list | tuple) else [given]
-    listener.on_files(
+    log.on_files(
         [os.fspath(one) for one in paths if isinstance(one, str | os.PathLike)],
         is_written=is_written,
     )
 
 
-def _on_unknown(listener: Listener, *_: Any, **__: Any) -> None:
-    listener.on_unknown()
+def _on_unknown(log: StatementLog, *_: Any, **__: Any) -> None:
+    log.on_unknown()
 
 
-def _on_expressions(before: str, listener: Listener, *args: Any, **named: Any) -> None:
+def _on_expressions(before: str, log: StatementLog, *args: Any, **named: Any) -> None:
     given = [*args, *named.values()]
     for one in given:
         if isinstance(one, list | tuple):
             given.extend(one)
         elif (isinstance(one, str) or type(one).__name__ == "Expression") and "(" in str(one):
-            listener.on_statement(f"{before} {one}")
+            log.on_statement(f"{before} {one}")
+
+
+def _read_attached(found: re.Match[str]) -> str | None:
+    """The name of the file that DuckDB attaches; None for a server, or one that the text does not tell."""
+    name: str | None = found[1]
+    if name is None or _FOREIGN_TYPE.search(found[2]):
+        return None
+    is_elsewhere = name != ":memory:" and re.match(r"[a-z]\w+:", name, re.I)
+    return None if is_elsewhere else name.replace("''", "'")

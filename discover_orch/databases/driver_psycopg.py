@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.driver import Driver
 from discover_orch.databases.effect import BLANK
+from discover_orch.databases.statement_log import StatementLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,43 +20,43 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.catalog import Table
-    from discover_orch.databases.driver import Listener
 
 
-class PsycopgDriver(Driver):
+class PsycopgLog(StatementLog):
     dialect = "postgres"
 
-    def _wrap_methods(self) -> None:
+    @classmethod
+    def wrap_methods(cls) -> None:
         psycopg = sys.modules["psycopg"]
 
         for owner in (psycopg.Cursor, psycopg.ServerCursor, psycopg.ClientCursor):
             for name in ("execute", "executemany", "stream", "copy"):
-                self._wrap(owner, name, _on_query, is_statement=name == "execute")
-        self._wrap(psycopg.Connection, "commit", lambda listener, conn: listener.on_commit(conn))
-        self._wrap(
-            psycopg.Connection, "rollback", lambda listener, *_: listener.on_statement("ROLLBACK")
-        )
-        self._wrap(psycopg.Transaction, "__exit__", _on_transaction_end, after=True)
-        psycopg.BaseConnection.pgconn = property(self._find_pgconn, _set_pgconn)
+                cls.wrap(owner, name, _on_query, is_statement=name == "execute")
+        cls.wrap(psycopg.Connection, "commit", lambda log, conn: log.on_commit(conn))
+        cls.wrap(psycopg.Connection, "rollback", lambda log, *_: log.on_statement("ROLLBACK"))
+        cls.wrap(psycopg.Transaction, "__exit__", _on_transaction_end, after=True)
+        psycopg.BaseConnection.pgconn = property(cls._find_pgconn, _set_pgconn)
 
-    def _find_pgconn(self, conn: Any) -> Any:
+    @classmethod
+    def _find_pgconn(cls, conn: Any) -> Any:
         """The connection of libpq. What is done with it past psycopg is not known."""
-        listener = self.listener
-        if listener is not None and conn is listener.conn:
+        log = cls.latest
+        if log is not None and conn is log.conn:
             caller = sys._getframe(1).f_globals.get("__name__", "")
             if not caller.startswith(_CALLERS):
-                listener.on_unknown()
+                log.on_unknown()
         try:
             return vars(conn)["pgconn"]
         except KeyError:
             raise AttributeError("pgconn") from None
 
-    def read_catalog(self, conn: Any) -> Catalog:
+    @classmethod
+    def read_catalog(cls, conn: Any) -> Catalog:
         psycopg = sys.modules["psycopg"]
         status = psycopg.pq.TransactionStatus
         if conn.info.transaction_status not in (status.IDLE, status.INTRANS):
             raise LookupError("the transaction has failed")
-        listener, self.listener = self.listener, None  # this query is orch's own
+        latest, cls.latest = cls.latest, None  # this query is orch's own
         try:
             # In a savepoint: if the query fails, the tool's own transaction continues.
             with conn.transaction():
@@ -64,7 +64,7 @@ class PsycopgDriver(Driver):
                 cursor.adapters.register_loader("text", psycopg.types.string.TextLoader)
                 rows = cursor.execute(POSTGRES, prepare=False).fetchall()
         finally:
-            self.listener = listener
+            cls.latest = latest
         # Texts of an SQL_ASCII database are bytes.
         return _read_postgres(
             tuple(one.decode() if isinstance(one, bytes) else one for one in row) for row in rows
@@ -80,28 +80,28 @@ def _set_pgconn(conn: Any, pgconn: Any) -> None:
 
 
 def _on_query(
-    listener: Listener, cursor: Any, query: Any, params: Any = None, *_: Any, **__: Any
+    log: StatementLog, cursor: Any, query: Any, params: Any = None, *_: Any, **__: Any
 ) -> None:
     if isinstance(query, bytes):
         query = query.decode()
     elif not isinstance(query, str):
         query = query.as_string(cursor)
     conn = cursor.connection
-    if conn is not listener.conn:
-        listener.on_other_connection()
-        if not _is_same_database(conn, listener.conn):
-            listener.on_unknown()
-    listener.on_statement(query if params is None else _fill_in(query, params))
+    if conn is not log.conn:
+        log.on_other_connection()
+        if not _is_same_database(conn, log.conn):
+            log.on_unknown()
+    log.on_statement(query if params is None else _fill_in(query, params))
 
 
 def _on_transaction_end(
-    listener: Listener, transaction: Any, kind: Any = None, *_: Any, **__: Any
+    log: StatementLog, transaction: Any, kind: Any = None, *_: Any, **__: Any
 ) -> None:
     idle = sys.modules["psycopg"].pq.TransactionStatus.IDLE
     if kind is not None:
-        listener.on_statement("ROLLBACK")
+        log.on_statement("ROLLBACK")
     elif transaction.connection.info.transaction_status == idle:
-        listener.on_commit(transaction.connection)
+        log.on_commit(transaction.connection)
 
 
 _PLACEHOLDER = re.compile(r"%(?:%|(?:\(([^)]*)\))?[sbt])")

@@ -66,6 +66,20 @@ _CASCADE = re.compile(r"\bcascade\b", re.I)
 _ON_COMMIT = re.compile(r"\bon\s+commit\s+(drop|delete\s+rows|preserve\s+rows)\b", re.I)
 
 
+# Shapes: texts without their values.
+
+# With escapes, comments or dollar quotes, values cannot be found without a parser.
+_TRICKY = ("\\", "--", "/*")
+_DOLLARS = re.compile(r"\$\w*\$")
+# The pattern begins with a digit, so that the search skips everything else fast.
+_DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
+_NUMBER = re.compile(_DIGITS)
+_VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
+_ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
+_LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
+DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
+
+
 def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
     """The effects of the statements in a text, in their order. Never raises."""
     if len(text) > LONGEST:
@@ -149,3 +163,28 @@ def _parse(text: str, dialect: str) -> Any:
         return sqlglot.parse_one(text, read=dialect)
     finally:
         logger.disabled = was_disabled
+
+
+def shape_of(text: str) -> str:
+    """The text without its values; long lists of values and of rows are shortened.
+
+    Statements of one shape do the same to tables, so that few of many thousands have to be parsed. A text
+    whose values cannot be removed safely is its own shape. Called while the tool waits.
+    """
+    for mark in _TRICKY:
+        if mark in text:
+            return text
+    if ("$" in text and _DOLLARS.search(text)) or not DATA.match(text):
+        return text
+    has_texts = "'" in text or '"' in text
+    blank = _VALUE.sub(_blank, text) if has_texts else _NUMBER.sub("0", text)
+    if ")," in blank or ") " in blank:
+        blank = _ROWS.sub(r"\1", blank)
+    return _LIST.sub("", blank) if blank.count(",") >= 10 else blank
+
+
+def _blank(found: re.Match[str]) -> str:
+    first = found[0][0]
+    if first == '"':
+        return found[0]
+    return f"'{BLANK}'" if first == "'" else "0"

@@ -1,35 +1,33 @@
 """Which tables a tool read and wrote on a PostgreSQL or DuckDB connection, as its statements say.
 
-The driver reports each statement while the tool runs; only its text is kept then. Before the transaction ends,
-the statements are parsed and their names looked up in the database. A step is "unclear" where a statement is
-not understood or the database cannot be asked.
+The methods of the driver's classes are wrapped, because its connections have no attributes to replace. A wrapped
+method does what it did before, and an error in orch's part never reaches the tool. Only the text of each statement is
+kept while the tool runs. Before the transaction ends, the statements are parsed and their names looked up in the
+database. A step is "unclear" where a statement is not understood or the database cannot be asked. Knows no driver.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
-import re
 import sys
-from importlib.util import find_spec
 
 from msgspec.structs import replace
 
 from discover_orch.databases.catalog import resolve_effects
-from discover_orch.databases.driver_duckdb import DuckdbDriver
-from discover_orch.databases.driver_psycopg import PsycopgDriver
-from discover_orch.databases.effect import BLANK, Effect
-from discover_orch.databases.sql_effects import read_statements
+from discover_orch.databases.effect import Effect
+from discover_orch.databases.sql_effects import DATA, read_statements, shape_of
 from discover_orch.databases.table_log import TableLog
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from types import FrameType
+    from typing import Any, ClassVar
 
     from discover_orch.databases.catalog import Catalog
-    from discover_orch.databases.driver import Driver
 
     #: Gets absolute paths of files read, of files written, and of folders listed.
     Files = Callable[[Iterable[str], Iterable[str], Iterable[str]], None]
@@ -42,46 +40,29 @@ EXACT_LENGTH = 5_000
 MOST_STATEMENTS = 1_000
 MOST_CHARACTERS = 500_000
 
-# With escapes, comments or dollar quotes, values cannot be found without a parser.
-_TRICKY = ("\\", "--", "/*")
-_DOLLARS = re.compile(r"\$\w*\$")
-# The pattern begins with a digit, so that the search skips everything else fast.
-_DIGITS = r'\d(?<![\w.$:"%]\d)\d*(?:\.\d*)?(?:[eE][+-]?\d+)?\b'
-_NUMBER = re.compile(_DIGITS)
-_VALUE = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|' + _DIGITS)
-_ROWS = re.compile(r"(\bvalues\s*)(?:\([^()]*\)\s*,\s*)+(?=\([^()]*\))", re.I)
-_LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
-_DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
-
-#: DuckDB's ATTACH: the name of the file, and what follows it.
-_ATTACH = re.compile(
-    r"(?:\A|;)(?:\s|--[^\n]*\n)*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
-    r"(?:'((?:[^']|'')*)')?([^;]*)",
-    re.I,
-)
-_FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
-
-_PSYCOPG, _DUCKDB = PsycopgDriver(), DuckdbDriver()
-
 
 class StatementLog(TableLog):
-    """`note_files` receives the files that statements read and wrote, and `note_attach` the name of each file that is
-    attached, or None where it is not known. `file` is the database file, or ""."""
+    """Of one driver: a subclass says which of its methods to wrap. The latest log of a driver receives all calls.
+
+    `note_files` receives the files that statements read and wrote, and `note_attach` the name of each file that is
+    attached, or None where it is not known. `file` is the database file, or "".
+    """
+
+    reads_caller_variables = False  # DuckDB looks for unknown names among the caller's variables
+    latest: ClassVar[StatementLog | None] = None
+    _is_wrapped: ClassVar[bool] = False
 
     def __init__(
         self,
         conn: Any,
-        driver: Driver,
         note_files: Files,
         note_attach: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         super().__init__()
         #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
         self.after_error: Callable[[list[str] | None], None] | None = None
-        self._note_attach = note_attach
-        self.conn, self._driver, self._note_files = conn, driver, note_files
-        self.dialect = driver.dialect
-        self.file = _find_file(driver, conn)
+        self.conn, self._note_files, self._note_attach = conn, note_files, note_attach
+        self.file = self.find_file(conn)
         self._counts: dict[str, int] = {}  # how often each text, or shape, was executed
         self._characters = 0  # of these texts
         self._method_effects: dict[Effect, int] = {}
@@ -90,19 +71,77 @@ class StatementLog(TableLog):
         self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
-        self._after: Catalog | None = None  # when it ended, if it ran any statement
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._has_changed_search_path = False
         self._may_have_committed = False
-        driver.attach(self)
+        kind = type(self)
+        kind.latest = self
+        if not kind._is_wrapped:
+            kind._is_wrapped = True
+            kind.wrap_methods()
 
-    # The driver calls these, in any thread, while the tool waits.
+    @classmethod
+    def wrap_methods(cls) -> None:
+        """Wrap all methods that matter, by `wrap`."""
+        raise NotImplementedError
+
+    @classmethod
+    def read_catalog(cls, conn: Any) -> Catalog:
+        """What is in the database now, as this connection sees it; raises whatever the driver raises."""
+        raise NotImplementedError
+
+    @classmethod
+    def find_file(cls, conn: Any) -> str:
+        """The absolute path of the connection's database file; "" where it is none."""
+        return ""
+
+    @classmethod
+    def wrap(
+        cls,
+        owner: Any,
+        name: str,
+        report: Callable[..., None],
+        *,
+        after: bool = False,
+        is_statement: bool = False,
+    ) -> None:
+        """Have `report` called with the latest log and the arguments of each call, before it or after it."""
+        original = vars(owner).get(name)
+        if original is None:
+            return
+
+        @functools.wraps(original)
+        def wrapper(*args: Any, **named: Any) -> Any:
+            call = functools.partial(original, *args, **named)
+            if not after:
+                cls._notify(report, args, named)
+            try:
+                is_plain = not cls.reads_caller_variables
+                result = call() if is_plain else call_from(sys._getframe(1), call)
+            except BaseException:
+                if cls.latest is not None:
+                    cls.latest.on_error(is_statement=is_statement)
+                raise
+            if after:
+                cls._notify(report, args, named)
+            return result
+
+        setattr(owner, name, wrapper)
+
+    @classmethod
+    def _notify(
+        cls, report: Callable[..., None], args: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        if cls.latest is not None:
+            try:
+                report(cls.latest, *args, **named)
+            except Exception:  # the arguments are not those that orch knows
+                cls.latest.on_unknown()
+
+    # Wrapped methods call these, in any thread, while the tool waits.
 
     def on_statement(self, text: str, /) -> None:
         self._note_caller()
-        if self._driver.dialect == "duckdb":
-            for found in _ATTACH.finditer(text):
-                self._note_attach(_read_attached(found))
         counts = self._counts
         if text not in counts and (len(counts) >= EXACT_TEXTS or len(text) > EXACT_LENGTH):
             text = shape_of(text)
@@ -116,6 +155,7 @@ class StatementLog(TableLog):
             self._has_unknown = True
 
     def on_effect(self, effect: Effect, /) -> None:
+        """A method did what a statement would have done."""
         self._note_caller()
         self._method_effects[effect] = self._method_effects.get(effect, 0) + 1
         self._latest = effect
@@ -131,6 +171,7 @@ class StatementLog(TableLog):
         self._has_committed |= conn is not self.conn or not self.defers_commits
 
     def on_error(self, *, is_statement: bool) -> None:
+        """The latest call raised. If it `is_statement`, it had run the latest statement, once."""
         if is_statement:
             self._failures[self._latest] = self._failures.get(self._latest, 0) + 1
         else:
@@ -154,6 +195,7 @@ class StatementLog(TableLog):
         self.uses_other_connection = True
 
     def on_unknown(self) -> None:
+        """A call whose effect orch cannot tell."""
         self._has_unknown = True
 
     def _note_caller(self) -> None:
@@ -169,7 +211,7 @@ class StatementLog(TableLog):
         self._characters = 0
         self._has_unknown = self._has_error = self.uses_other_connection = False
         self._has_committed = self._has_written = self._may_have_committed = False
-        self._before = self._after = None
+        self._before = None
         self._before = self._read_catalog()
         if self._before is not None:
             main = self._default_schema and self._default_schema[0]
@@ -177,7 +219,7 @@ class StatementLog(TableLog):
             self.attached = tuple(map(os.path.realpath, others))
 
     def may_have_set(self) -> bool:
-        return self._has_unknown or not all(map(_DATA.match, self._counts))
+        return self._has_unknown or not all(map(DATA.match, self._counts))
 
     def resolve(self) -> None:
         if not self._counts and not self._method_effects and not self._has_unknown:
@@ -228,7 +270,6 @@ class StatementLog(TableLog):
         if now is None and before is not None and (self._failures or self._has_error):
             # The transaction has failed and will be rolled back.
             now = _add_created(before, effects)
-        self._after = now
         self._note_unclear(now is None or before is None)
         if now is None:
             return
@@ -272,12 +313,12 @@ class StatementLog(TableLog):
     def _parse(self, text: str) -> tuple[Effect, ...]:
         found = self._parsed.get(text)
         if found is None:
-            found = self._parsed[text] = read_statements(text, self._driver.dialect)
+            found = self._parsed[text] = read_statements(text, self.dialect)
         return found
 
     def _read_catalog(self) -> Catalog | None:
         try:
-            catalog = self._driver.read_catalog(self.conn)
+            catalog = self.read_catalog(self.conn)
         except Exception:  # the connection is closed, or its transaction has failed
             return None
         # A table keeps its display name, also after the tool has changed the current schema.
@@ -292,33 +333,6 @@ class StatementLog(TableLog):
             default_schema=self._default_schema,
             temporary=catalog.temporary | others,
         )
-
-
-def observe_statements(
-    conn: Any, note_files: Files, note_attach: Callable[[str | None], None] = lambda name: None
-) -> StatementLog | None:
-    """The log of a connection; None where its driver is not known or sqlglot is not installed."""
-    driver = find_driver(conn)
-    if driver is None or find_spec("sqlglot") is None:
-        return None
-    return StatementLog(conn, driver, note_files, note_attach)
-
-
-def _read_attached(found: re.Match[str]) -> str | None:
-    """The name of the file that DuckDB attaches; None for a server, or one that the text does not tell."""
-    name: str | None = found[1]
-    if name is None or _FOREIGN_TYPE.search(found[2]):
-        return None
-    is_elsewhere = name != ":memory:" and re.match(r"[a-z]\w+:", name, re.I)
-    return None if is_elsewhere else name.replace("''", "'")
-
-
-def list_tables(conn: Any) -> tuple[str, ...] | None:
-    """The tables and views of a PostgreSQL database, as they are shown; None for any other connection."""
-    if find_driver(conn) is not _PSYCOPG:
-        return None
-    catalog = _PSYCOPG.read_catalog(conn)
-    return tuple(map(catalog.display_name, catalog.tables - catalog.temporary))
 
 
 def _as_failed(effect: Effect) -> Effect:
@@ -369,43 +383,9 @@ def _find_folders(paths: Iterable[str]) -> Iterable[str]:
         yield from _find_folders([above])
 
 
-def _find_file(driver: Driver, conn: Any) -> str:
-    try:
-        return driver.find_file(conn)
-    except Exception:
-        return ""
+_CALL = compile("__orch_call__()", __file__, "eval")
 
 
-def find_driver(conn: Any) -> Driver | None:
-    """The driver of this connection; None for a kind whose statements orch cannot observe."""
-    psycopg, duckdb = sys.modules.get("psycopg"), sys.modules.get("duckdb")
-    if psycopg is not None and isinstance(conn, psycopg.Connection):
-        return _PSYCOPG
-    if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
-        return _DUCKDB
-    return None
-
-
-def shape_of(text: str) -> str:
-    """The text without its values; long lists of values and of rows are shortened.
-
-    Statements of one shape do the same to tables, so that few of many thousands have to be parsed. A text
-    whose values cannot be removed safely is its own shape. Called while the tool waits.
-    """
-    for mark in _TRICKY:
-        if mark in text:
-            return text
-    if ("$" in text and _DOLLARS.search(text)) or not _DATA.match(text):
-        return text
-    has_texts = "'" in text or '"' in text
-    blank = _VALUE.sub(_blank, text) if has_texts else _NUMBER.sub("0", text)
-    if ")," in blank or ") " in blank:
-        blank = _ROWS.sub(r"\1", blank)
-    return _LIST.sub("", blank) if blank.count(",") >= 10 else blank
-
-
-def _blank(found: re.Match[str]) -> str:
-    first = found[0][0]
-    if first == '"':
-        return found[0]
-    return f"'{BLANK}'" if first == "'" else "0"
+def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
+    """Call with the caller's variables in scope, as if orch had not wrapped the method."""
+    return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})

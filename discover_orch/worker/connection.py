@@ -92,7 +92,7 @@ class ToolConnection:
         self._is_sqlite = self.tables is not None
         if not self._is_sqlite and conn is not None:
             # SQLite needs no parser of statements.
-            from discover_orch.databases.statement_log import observe_statements
+            from discover_orch.databases.drivers import observe_statements
 
             statements = observe_statements(conn, observer.note_files, observer.note_attach)
             self.tables = statements

@@ -32,6 +32,13 @@ def conn(tmp_path: Path) -> Iterator[Connection]:
     made.close_at_last()
 
 
+@pytest.fixture
+def other(tmp_path: Path, conn: Connection) -> Iterator[sqlite3.Connection]:
+    """Another program's connection to the same database."""
+    with closing(sqlite3.connect(tmp_path / "data.db", timeout=0)) as made:
+        yield made
+
+
 def dump(path: Path) -> list[object]:
     """What stands in the file, as others see it."""
     with closing(sqlite3.connect(path)) as other:
@@ -75,6 +82,15 @@ def test_what_a_tool_commits_is_final_when_orch_commits(
     assert dump(tmp_path / "data.db") == before
     conn.end_step(keep=True)
     assert dump(tmp_path / "data.db") != before
+
+
+def test_the_transaction_is_of_the_kind_that_the_tool_has_chosen(
+    conn: Connection, other: sqlite3.Connection
+) -> None:
+    conn.isolation_level = "EXCLUSIVE"
+    conn.execute("UPDATE t SET a = a WHERE 0")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        count(other)
 
 
 @pytest.mark.parametrize("between", ["commit", "rollback"])

@@ -1,31 +1,29 @@
-"""Which tables a step read and wrote, as its statements say: on a driver that is made up, and on DuckDB."""
+"""Which tables a step read and wrote, as its statements say: on DuckDB, on PostgreSQL, and on a made-up driver."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
+import psycopg
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from psycopg import sql
 
-from discover_orch.databases import statement_log
 from discover_orch.databases.catalog import Catalog
-from discover_orch.databases.driver import Driver
-from discover_orch.databases.sql_effects import read_statements
+from discover_orch.databases.driver_duckdb import DuckdbLog
+from discover_orch.databases.driver_psycopg import PsycopgLog
+from discover_orch.databases.drivers import observe_statements
+from discover_orch.databases.sql_effects import read_statements, shape_of
 from discover_orch.databases.statement_log import (
     EXACT_LENGTH,
-    EXACT_TEXTS,
     MOST_STATEMENTS,
     StatementLog,
-    find_driver,
-    observe_statements,
-    shape_of,
 )
 from discover_orch.model.observation import TableUse
 
@@ -37,39 +35,32 @@ CATALOG = Catalog(
 )
 
 
-class Fake(Driver):
-    """Answers with what `catalog` is at the time; an exception is raised."""
+class Fake(StatementLog):
+    """Its database has what `catalog` is at the time; an exception is raised."""
 
     dialect = "postgres"
+    catalog: ClassVar[Catalog | Exception] = CATALOG
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.catalog: Catalog | Exception = CATALOG
-        self.asked = 0
-
-    def read_catalog(self, conn: Any) -> Catalog:
-        self.asked += 1
-        if isinstance(self.catalog, Exception):
-            raise self.catalog
-        return self.catalog
-
-    def _wrap_methods(self) -> None:
+    @classmethod
+    def wrap_methods(cls) -> None:
         pass
+
+    @classmethod
+    def read_catalog(cls, conn: Any) -> Catalog:
+        if isinstance(cls.catalog, Exception):
+            raise cls.catalog
+        return cls.catalog
 
 
 Found = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 
 class Step:
-    """Statements of one made-up connection, and the files that were told."""
+    """Statements of one made-up connection."""
 
     def __init__(self) -> None:
-        self.driver = Fake()
-        self.files: list[tuple[list[str], list[str]]] = []
-        self.statements = StatementLog("conn", self.driver, self._note)
-
-    def _note(self, read: Iterable[str], written: Iterable[str], _: Iterable[str]) -> None:
-        self.files.append(([*read], [*written]))
+        Fake.catalog = CATALOG
+        self.statements = Fake("conn", lambda *_: None)
 
     def use(self, *does: str | Callable[[StatementLog], object]) -> TableUse:
         self.statements.begin_step()
@@ -92,30 +83,6 @@ def aside(statements: StatementLog) -> None:
     statements.on_other_connection()
 
 
-def test_each_use_is_drained_once(step: Step) -> None:
-    assert step.run("SELECT * FROM t", "INSERT INTO u SELECT * FROM t") == (("t",), ("u",), False)
-    assert step.statements.drain() == TableUse()
-    assert step.run() == ((), (), False)
-
-
-def test_a_step_without_statements_reads_the_catalog_once(step: Step) -> None:
-    step.run()
-    assert step.driver.asked == 1
-    step.run("SELECT * FROM t")
-    assert step.driver.asked == 2  # and one that makes no table, no more
-    step.run("CREATE TABLE n (a int)")
-    assert step.driver.asked == 4
-
-
-def test_tables_that_others_made_since_the_last_step_are_known(step: Step) -> None:
-    step.run("SELECT * FROM t")
-    view = ("", "public", "v")
-    step.driver.catalog = replace(
-        CATALOG, tables=CATALOG.tables | {view}, read_with={view: (("", "public", "t"),)}
-    )
-    assert step.run("SELECT * FROM v") == (("t", "v"), (), False)
-
-
 @pytest.mark.parametrize(
     "does",
     [
@@ -133,38 +100,9 @@ def test_an_unclear_statement_makes_only_its_own_step_unclear(
     assert step.run("SELECT * FROM t") == (("t",), (), False)
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_step_is_unclear_if_the_catalog_cannot_be_read(step: Step, is_first: bool) -> None:
-    answer = RuntimeError("closed")
-    if is_first:
-        step.driver.catalog = answer
-        assert step.run("SELECT * FROM t", "CREATE TABLE n (a int)")[2]
-    else:
-        step.statements.begin_step()
-        step.statements.on_statement("CREATE TABLE n (a int)")
-        step.driver.catalog = answer
-        step.statements.resolve()
-        assert step.statements.drain().is_unclear
-    step.driver.catalog = CATALOG
-    assert step.run("SELECT * FROM t") == (("t",), (), False)
-
-
-def test_the_log_never_raises(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("no")
-
-    monkeypatch.setattr(statement_log, "resolve_effects", fail)
-    assert step.run("SELECT * FROM t")[2]
-
-
 def test_many_statements_that_differ_in_values_are_one(step: Step) -> None:
     texts = [f"INSERT INTO u VALUES ({n}, 'x{n}')" for n in range(20 * MOST_STATEMENTS)]
     assert step.run(*texts) == ((), ("u",), False)
-
-
-def test_one_more_table_behind_many_statements_is_seen(step: Step) -> None:
-    texts = [f"SELECT * FROM t WHERE a = {n}" for n in range(2 * EXACT_TEXTS)]
-    assert step.run(*texts, "DELETE FROM u WHERE a = 1") == (("t", "u"), ("u",), False)
 
 
 def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
@@ -172,29 +110,6 @@ def test_a_long_statement_is_read_by_its_shape(step: Step) -> None:
     listed = ", ".join(str(n) for n in range(EXACT_LENGTH * 20))
     found = step.run(f"INSERT INTO u VALUES {rows}", f"SELECT * FROM t WHERE a IN ({listed})")
     assert found == (("t",), ("u",), False)
-
-
-def test_a_commit_counts_until_the_next_step(step: Step) -> None:
-    for commits in ("COMMIT", lambda log: log.on_commit(log.conn)):
-        step.run("INSERT INTO t VALUES (1)", commits)
-        assert step.statements.has_committed
-        step.run("SELECT 1")
-        assert not step.statements.has_committed
-
-
-def test_threads_may_send_statements_at_once(step: Step) -> None:
-    def speak() -> None:
-        for n in range(300):
-            step.statements.on_statement(f"SELECT * FROM t WHERE a = {n}")
-
-    step.statements.begin_step()
-    threads = [threading.Thread(target=speak) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    step.statements.resolve()
-    assert step.statements.drain() == TableUse(tables_read=("t",))
 
 
 # Where names are looked up.
@@ -228,9 +143,9 @@ def test_names_that_may_have_meant_another_table_are_unclear(
 
 def test_another_connection_has_a_search_path_and_temporary_tables_of_its_own(step: Step) -> None:
     assert step.run(aside, "SELECT * FROM t") == (("t",), (), False)
-    step.driver.catalog = replace(CATALOG, temporary=frozenset({("", "pg_temp_1", "x")}))
+    Fake.catalog = replace(CATALOG, temporary=frozenset({("", "pg_temp_1", "x")}))
     assert step.run(aside, "SELECT * FROM t")[2]
-    step.driver.catalog = CATALOG
+    Fake.catalog = CATALOG
     step.run(ONE)
     assert step.run(aside, "SELECT * FROM t")[2]  # it lasts
     assert not step.run("SELECT * FROM t")[2]
@@ -246,7 +161,7 @@ def failing(*texts: str) -> Callable[[StatementLog], object]:
 
 
 def test_a_name_that_only_a_failed_statement_names_is_missed(step: Step) -> None:
-    step.driver.catalog = replace(CATALOG, has_variables=True)
+    Fake.catalog = replace(CATALOG, has_variables=True)
     assert step.use("SELECT * FROM frame, t") == TableUse(tables_read=("t",))
     seen = TableUse(tables_read=("t",), tables_missed=("frame",))
     assert step.use(failing("SELECT * FROM frame, t")) == seen
@@ -259,7 +174,7 @@ def test_a_call_that_is_no_statement_and_failed_may_have_named_a_table(step: Ste
     def fail(statements: StatementLog) -> None:
         statements.on_error(is_statement=False)
 
-    step.driver.catalog = replace(CATALOG, has_variables=True)
+    Fake.catalog = replace(CATALOG, has_variables=True)
     assert step.use("SELECT * FROM frame, t", fail).is_unclear
     assert not step.use("SELECT * FROM t", fail).is_unclear
 
@@ -279,14 +194,14 @@ def fail_with(answer: Exception, *texts: str) -> Callable[[StatementLog], object
         for text in texts:
             statements.on_statement(text)
         failing("SELEC 1")(statements)
-        statements._driver.catalog = answer  # type: ignore[attr-defined]
+        Fake.catalog = answer
 
     return run
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "duckdb"])
 def test_what_is_rolled_back_after_an_error_is_no_commit(step: Step, dialect: str) -> None:
-    step.driver.dialect = dialect
+    step.statements.dialect = dialect
     use = step.use(
         fail_with(
             RuntimeError("aborted"), "CREATE TABLE n (a int)", "INSERT INTO n SELECT a FROM t"
@@ -294,7 +209,7 @@ def test_what_is_rolled_back_after_an_error_is_no_commit(step: Step, dialect: st
     )
     assert (use.tables_read, use.tables_written) == (("t",), ("n",))
     assert not step.statements.may_have_committed
-    step.driver.catalog = CATALOG
+    Fake.catalog = CATALOG
     step.use(failing("SELEC 1"), "COMMIT")
     assert step.statements.may_have_committed
     step.use(failing("SELEC 1"), "DO $$ BEGIN END $$")
@@ -341,9 +256,7 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         conn.execute("CREATE SCHEMA s")
         conn.execute("CREATE TABLE s.t (b INTEGER)")
         yield Duck(conn)
-        driver = find_driver(conn)
-        assert driver is not None
-        driver.listener = None
+        DuckdbLog.latest = None
 
 
 @pytest.mark.parametrize(
@@ -360,6 +273,17 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         ([lambda c: c.table("u").insert([1])], (("u",), (), True)),
         (["CREATE MACRO m(x) AS (SELECT max(a) + x FROM t)", "SELECT m(1)"], ((), (), True)),
         (["FROM main.T", "FROM memory.main.u"], (("t", "u"), (), False)),
+        ([lambda c: [*map(c.execute, c.extract_statements("FROM t"))]], (("t",), (), False)),
+        ([lambda c: c.executemany("INSERT INTO u VALUES (?)", [[1]])], ((), ("u",), False)),
+        ([lambda c: c.sql("FROM t"), lambda c: c.query(query="FROM u")], (("t", "u"), (), False)),
+        ([lambda c: duckdb.sql("FROM t", connection=c)], (("t",), (), False)),
+        ([lambda c: c.table("t").aggregate("(SELECT max(a) FROM u)")], (("t", "u"), (), False)),
+        ([lambda c: c.table("t").order("(SELECT max(a) FROM u) DESC")], (("t", "u"), (), False)),
+        ([lambda c: c.table('main."T"').insert_into("u")], (("t",), ("u",), False)),
+        ([lambda c: c.sql("FROM t").create("n")], (("t",), ("n",), False)),
+        ([lambda c: c.table("t").query("z", "FROM z, u")], (("t",), (), True)),
+        ([lambda c: c.table_function("range", [3])], ((), (), True)),
+        (["CREATE MACRO m() AS TABLE FROM t", "CREATE VIEW v AS FROM m()"], ((), ("v",), True)),
         ([lambda c: c.cursor().execute("USE s").execute("FROM t")], (("t",), (), True)),
         ([lambda c: c.sql("FROM t").create_view("n"), "FROM n"], (("n", "t"), ("n",), False)),
         ([lambda c: c.register("frame", c.sql("FROM t")), "FROM frame"], (("t",), (), False)),
@@ -418,6 +342,9 @@ def test_files_are_reported_as_paths(duck: Duck, tmp_path: Path) -> None:
     duck.run("FROM 'in/a.csv'", "FROM 'in/*.csv'", "COPY t TO 'out.csv'")
     assert duck.read == {str(folder / "a.csv"), str(folder / "b.csv")}
     assert duck.written == {str(tmp_path / "out.csv")}
+    duck.run(lambda conn: conn.sql("FROM t").write_csv("more.csv"))
+    duck.run(lambda conn: conn.read_csv(["more.csv"]).fetchall())
+    assert str(tmp_path / "more.csv") in duck.written & duck.read
 
 
 def test_the_folders_of_a_glob_are_reported(duck: Duck, tmp_path: Path) -> None:
@@ -443,28 +370,108 @@ def test_files_behind_a_view_are_reported(duck: Duck, tmp_path: Path) -> None:
     assert duck.read == {str(tmp_path / "a.csv")}
 
 
-def test_a_closed_connection_keeps_what_was_noted(duck: Duck) -> None:
-    assert duck.run("FROM t", lambda conn: conn.close()) == (("t",), (), False)
+# On PostgreSQL.
 
 
-def test_only_connections_of_known_drivers_have_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def listener(read: Iterable[str], written: Iterable[str], listed: Iterable[str]) -> None:
-        raise AssertionError
-
-    assert observe_statements(object(), listener) is None
-    assert observe_statements(None, listener) is None
-    monkeypatch.setattr(statement_log, "find_spec", lambda name: None)
-    with duckdb.connect() as conn:
-        assert observe_statements(conn, listener) is None  # nobody could read the statements
+@pytest.fixture(scope="module")
+def url(new_postgres: Callable[[], str]) -> str:
+    url = new_postgres()
+    with psycopg.connect(url) as conn:
+        conn.execute("CREATE TABLE t AS SELECT 1 AS a")
+        conn.execute("CREATE TABLE u (a int)")
+    return url
 
 
-def test_only_two_kinds_of_connections_are_known() -> None:
-    assert find_driver(None) is None
-    assert find_driver(object()) is None
-    with duckdb.connect() as conn:
-        driver = find_driver(conn)
-        assert driver is not None
-        assert driver is find_driver(conn.cursor())
+@pytest.fixture
+def pg(url: str) -> Iterator[psycopg.Connection]:
+    """What a test does on it is rolled back."""
+    with psycopg.connect(url) as conn:
+        yield conn
+        PsycopgLog.latest = None
+        conn.rollback()
+
+
+def read_elsewhere(url: str, options: str = "") -> None:
+    with psycopg.connect(url, options=options) as other:
+        other.execute("SELECT 1" if options else "SELECT a FROM t")
+
+
+def read_in_parts(conn: psycopg.Connection, query: str) -> None:
+    with conn.cursor(name="x") as cursor:
+        cursor.execute(query.encode())
+
+
+HAS_TABLE = """
+SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class
+JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace
+WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
+  AND pg_catalog.pg_class.relkind = ANY (ARRAY['r', 'p', 'f', 'v', 'm'])
+  AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid)
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (["SELECT * FROM absent"], TableUse(tables_missed=("absent",))),
+        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
+        (["DROP TABLE absent"], TableUse(tables_missed=("absent",))),
+        (
+            ["DROP TABLE IF EXISTS absent, s.absent"],
+            TableUse(tables_missed=("absent", "s.absent"), tables_kept=("absent", "s.absent")),
+        ),
+        (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], TableUse(tables_missed=("absent",))),
+        (["SELECT to_regclass('absent')"], TableUse(tables_missed=("absent",))),
+        (["SELECT to_regclass('public.t')"], TableUse()),
+        (["SELECT EXISTS (SELECT FROM information_schema.tables WHERE table_schema = 'public' AND table_name = 'absent')"], TableUse(tables_missed=("absent",))),
+        ([(HAS_TABLE, {"table_name": "absent"})], TableUse(tables_missed=("absent",))),
+        ([(HAS_TABLE, {"table_name": "t"})], TableUse()),
+        ([("SELECT 1 FROM pg_tables WHERE tablename = %s", ["absent"])], TableUse(tables_missed=("absent",))),
+        (["SELECT tablename FROM pg_tables"], TableUse(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname LIKE 'raw%'"], TableUse(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname = 'a' OR relname = 'b'"], TableUse(lists_tables=True)),
+        (["SELECT table_name FROM information_schema.columns"], TableUse(lists_tables=True)),
+        (["INSERT INTO u VALUES (1)"], TableUse(tables_written=("u",), tables_inserted=("u",))),
+        (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], TableUse(tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], TableUse(tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "TRUNCATE u"], TableUse(tables_written=("u",))),
+        (
+            ["CREATE TABLE n (a int)"],
+            TableUse(tables_written=("n",), tables_created=("n",), tables_kept=("n",)),
+        ),
+        (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], TableUse()),
+        (["DROP TABLE u"], TableUse(tables_written=("u",), tables_dropped=("u",))),
+        (["ALTER TABLE u RENAME TO w"], TableUse(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
+        (["CREATE TABLE IF NOT EXISTS t (a int)"], TableUse(tables_kept=("t",))),
+        (["CREATE TABLE t (a int)"], TableUse(tables_kept=("t",))),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
+        (["SELEC 1", "SELECT a FROM t"], TableUse(tables_read=("t",), is_unclear=True)),
+        ([("SELECT a %% 2 FROM t WHERE a = %s", [1])], TableUse(tables_read=("t",))),
+        ([sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))], TableUse(tables_read=("t",))),
+        ([lambda c: c.cursor().executemany("INSERT INTO u VALUES (%s)", [(1,)])], TableUse(tables_written=("u",), tables_inserted=("u",))),
+        ([lambda c: [*c.cursor().stream("SELECT a FROM t")]], TableUse(tables_read=("t",))),
+        ([lambda c: read_in_parts(c, "SELECT a FROM t")], TableUse(tables_read=("t",))),
+        ([lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t")], TableUse(tables_read=("t",))),
+        ([lambda c: c.pgconn.exec_(b"SELECT a FROM t")], TableUse(is_unclear=True)),
+        ([lambda c: read_elsewhere(c.info.dsn)], TableUse(tables_read=("t",))),
+        ([lambda c: read_elsewhere(c.info.dsn, options="-csearch_path=s")], TableUse(is_unclear=True)),
+    ],
+)  # fmt: skip
+def test_how_tables_are_used_in_postgresql(
+    pg: psycopg.Connection, does: list[Any], expected: TableUse
+) -> None:
+    statements = observe_statements(pg, lambda *_: None)
+    assert statements is not None
+    pg.execute("SELECT 1")  # so that each block below is a savepoint
+    statements.begin_step()
+    for one in does:
+        with suppress(psycopg.Error), pg.transaction():  # as a tool may do
+            if callable(one):
+                one(pg)
+            else:
+                pg.execute(*one) if isinstance(one, tuple) else pg.execute(one)
+    statements.resolve()
+    assert statements.drain() == expected
 
 
 # Shapes: statements without their values.
