@@ -47,8 +47,10 @@ class ForeignWrites:
     def _has_other_writers(self, *, during_step: bool) -> bool:
         observer = self._observer
         self._has_others |= observer.has_foreign_connection()
-        had_children = self._had_children or (during_step and observer.has_started_child())
+        had_children = self._had_children or (during_step and observer.native.has_child)
         # Without `subprocess` or `multiprocessing` there are none.
-        self._had_children = observer.may_have_children() and bool(find_children(os.getpid()))
+        self._had_children = observer.native.may_have_children() and bool(
+            find_children(os.getpid())
+        )
         is_loaded = not sys.modules.keys().isdisjoint(OTHER_DRIVERS)
         return self._has_others or had_children or self._had_children or is_loaded

@@ -101,20 +101,17 @@ class ChangedName:
         an import."""
         names, module = code.co_names, self._module
         is_named = self.name in names
-        if is_named and code.co_filename == module.__file__:
+        last = module.__name__.rpartition(".")[2]
+        if is_named and (code.co_filename == module.__file__ or last in names):
             return True
-        if is_named and (module.__name__ in names or module.__name__.rpartition(".")[2] in names):
-            return True
-        other = sys.modules.get(self._module_of.get(code.co_filename, ""))
-        if not isinstance(other, ModuleType):
-            return False
-        if is_named and vars(other).get(self.name) is self._value:
-            return True
-        held = [vars(other).get(name) for name in names]
-        if is_named and any(one is module for one in held):
-            return True
+        held = vars(sys.modules.get(self._module_of.get(code.co_filename, ""), ModuleType("")))
         # A number or a text may be the same by chance.
-        return id(type(self._value)) not in SCALARS and any(one is self._value for one in held)
+        is_certain = is_named or id(type(self._value)) not in SCALARS
+        return any(
+            (held[one] is self._value and is_certain) or (held[one] is module and is_named)
+            for one in names
+            if one in held
+        )
 
 
 class ModuleState:

@@ -62,7 +62,7 @@ class NativeFiles:
         self._events: FileEvents | None = None
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
-        self._has_child = False  # in this step
+        self.has_child = False  # the step has started a process; known after `complete`
         self._children = NO_CHILDREN
         if SPAWNER in sys.modules:  # a warm worker may have had some
             self._children = _describe_children()
@@ -77,7 +77,7 @@ class NativeFiles:
 
     def begin_step(self) -> None:
         """Forget what happened before."""
-        self._has_child = False
+        self.has_child = False
         self._opened_before.clear()
         self.__dict__.pop("commands", None)
         if self._events is not None:
@@ -103,7 +103,7 @@ class NativeFiles:
 
     def note_child(self, *_: object) -> None:
         """A process is about to be started."""
-        self._has_child = True
+        self.has_child = True
         self._follow()
 
     def note_open(self) -> None:
@@ -113,12 +113,9 @@ class NativeFiles:
             self._opened = 0
             self._drain()
 
-    def has_started_child(self) -> bool:
-        """Whether the step has started a process. Call it after `complete`."""
-        return self._has_child
-
     def may_have_children(self) -> bool:
-        return self._has_child or SPAWNER in sys.modules or self._is_loaded
+        """Whether processes of this worker's tools may be running."""
+        return self.has_child or SPAWNER in sys.modules or self._is_loaded
 
     @property
     def folders_made(self) -> Collection[str]:
@@ -134,7 +131,7 @@ class NativeFiles:
     def find_use_of_database(self, began: int, *, ignores_this_process: bool) -> tuple[bool, bool]:
         """Whether the kernel saw the project's database being opened, and being written since `began`, by a child
         process or by native code. Call it after `complete`."""
-        is_followed = self._has_child or (self._is_loaded and not ignores_this_process)
+        is_followed = self.has_child or (self._is_loaded and not ignores_this_process)
         if self._events is None or not is_followed:
             return False, False
         is_read = is_written = False
@@ -150,11 +147,11 @@ class NativeFiles:
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""
         gaps = []
-        if self._has_child:
+        if self.has_child:
             gaps.append(STARTED_CHILD)
         if self._is_loaded and self._events is None:
             gaps.append(NO_EVENTS)
-        if self._events is not None and (self._is_loaded or self._has_child):
+        if self._events is not None and (self._is_loaded or self.has_child):
             gaps += self._events.gaps
         return gaps
 
@@ -170,11 +167,11 @@ class NativeFiles:
         itself; `began`: when it began, by the clock of files.
         """
         self._find_unnoted_children()
-        if self._is_loaded or self._has_child:
+        if self._is_loaded or self.has_child:
             self._drain()
-        if self._has_child:
+        if self.has_child:
             seen.update(self._read_commands())
-        if self._events is None or not (self._is_loaded or self._has_child):
+        if self._events is None or not (self._is_loaded or self.has_child):
             return
         rows: dict[str, FileState] = {row[0]: row for row in seen.get("read", ())}
         inodes = {*inodes, *(row[3] for row in rows.values())}
@@ -199,7 +196,7 @@ class NativeFiles:
         seen["native_read"] = tuple(native_read.values())
         seen["native_written"] = tuple(native_written)
         seen["native_before"] = tuple(one for one, is_before in native_written.items() if is_before)
-        if self._has_child:
+        if self.has_child:
             seen["native_named"] = tuple(filter(self.commands.named.__contains__, native_written))
         if "removed" in seen:  # what is made and gone within the step is nothing
             gone = made.intersection(seen["removed"])
@@ -240,7 +237,7 @@ class NativeFiles:
             folders[os.path.dirname(path)].add(os.path.splitext(path)[1])
         # Loading the code for command lines takes a millisecond.
         named, named_globs = (
-            (self.commands.folders, self.commands.globs) if self._has_child else ((), ())
+            (self.commands.folders, self.commands.globs) if self.has_child else ((), ())
         )
         listed: dict[str, str] = {}
         globs: dict[str, None] = {}
@@ -306,11 +303,11 @@ class NativeFiles:
 
     def _find_unnoted_children(self) -> None:
         """`multiprocessing` and native code start processes without an audit event."""
-        if self._is_loaded or self._has_child or SPAWNER in sys.modules:
+        if self._is_loaded or self.has_child or SPAWNER in sys.modules:
             children = _describe_children()
             if children != self._children:
                 self._children = children
-                self._has_child = True
+                self.has_child = True
 
     def _is_left_out(self, shown: str) -> bool:
         name = shown.rpartition("/")[2]

@@ -42,10 +42,10 @@ class Observer:
         self, project: ProjectCode, database: str = "", native: NativeFiles | None = None
     ) -> None:
         self._project = project
-        self._native = native or NativeFiles(ObservedPaths(project.root))
-        self._paths = self._native.paths
+        self.native = native or NativeFiles(ObservedPaths(project.root))
+        self._paths = self.native.paths
         self._stacks = CallStacks(project)
-        self._audit = AuditHook(project, self._native, self._stacks)
+        self._audit = AuditHook(project, self.native, self._stacks)
         self._files = UsedFiles(self._audit, self._paths)
         self._environment = EnvironmentReads(project, self._stacks)
         self.tables_of_caller = self._stacks.tables_of_caller
@@ -62,7 +62,7 @@ class Observer:
     def begin_step(self) -> None:
         """Forget what happened before the step."""
         self._audit.clear()
-        self._native.begin_step()
+        self.native.begin_step()
         self._project.clear()
         self._setup = None
         self._setup_imports = 0
@@ -79,7 +79,7 @@ class Observer:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
         self._paths.set_database(path)
         self._audit.connected.pop(self._paths.database, None)
-        self._native.follow_folder(os.path.dirname(self._paths.database))
+        self.native.follow_folder(os.path.dirname(self._paths.database))
 
     def note_attach(self, name: str | None) -> None:
         """`conn` attaches this database file; None where its name is not known."""
@@ -110,25 +110,9 @@ class Observer:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self._paths.database in self._audit.connected
 
-    def has_started_child(self) -> bool:
-        """Whether the step that has ended last started a process."""
-        return self._native.has_started_child()
-
-    def may_have_children(self) -> bool:
-        """Whether processes of this worker's tools may be running."""
-        return self._native.may_have_children()
-
     def on_variable(self, note: Callable[[str, str], None]) -> None:
         """`note` is called with an environment variable before it is set, and its value."""
         self._audit.note_variable = note
-
-    def before_file_events(self, wait: Callable[[], None]) -> None:
-        """`wait` is called before the kernel's file events are followed."""
-        self._native.before_events = wait
-
-    def has_file_events(self) -> bool:
-        """Whether the kernel tells of files that any process opens."""
-        return bool(self._native.is_followed)
 
     def mark_setup_done(self, **others: Any) -> None:
         """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
@@ -177,7 +161,7 @@ class Observer:
         """What the tool did to the project's database in another way than through `conn`."""
         files = self._paths.database_files
         is_replaced = bool(files) and not files.isdisjoint(self._audit.changed.copy())
-        is_read, is_written = self._native.find_use_of_database(
+        is_read, is_written = self.native.find_use_of_database(
             self._began[0], ignores_this_process=self._has_closed_connection
         )
         if "database" in seen:  # `conn` may have written, and tells what others have
@@ -215,19 +199,19 @@ class Observer:
             if not audit.is_empty():
                 audit.resolve_paths()
                 seen.update(self._files.inspect(inodes, has_databases=not is_setup))
-            self._native.complete(
+            self.native.complete(
                 seen,
                 inodes=inodes,
                 databases={self._paths.relative(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
-            if came := self._files.find_came(seen, self._native.folders_made, self._began[0]):
+            if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
                 seen["came"] = came
             if not is_setup and (cached := self._find_cached(seen, tables_read)):
                 seen["cached"] = cached
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
-        gaps = [*self._native.find_gaps(), *audit.gaps.copy()]
+        gaps = [*self.native.find_gaps(), *audit.gaps.copy()]
         if gaps:
             seen["gaps"] = tuple(gaps)
         used = {

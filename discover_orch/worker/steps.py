@@ -126,7 +126,7 @@ class Worker:
         self._observer = None
         if prepare.observes:
             self._observer = Observer(project, database, native)
-            self._observer.before_file_events(self._wait_until_recorded)
+            self._observer.native.before_events = self._wait_until_recorded
             self._observer.on_variable(self._tell_secrets)
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
@@ -204,7 +204,7 @@ class Worker:
 
     def _run(self, order: RunStep) -> None:
         self._is_ahead = order.is_ahead
-        if self._observer is not None and self._observer.has_file_events():
+        if self._observer is not None and self._observer.native.is_followed:
             self._wait_until_recorded()
         if self._interrupts.is_requested or self._failures > order.failures:
             self._channel.send(Declined(step=order.step))
@@ -246,7 +246,8 @@ class Worker:
                 setup=setup,
                 opened=opened if setup is not None else (),
                 search_path=self._search_path,
-                has_file_events=self._observer is not None and self._observer.has_file_events(),
+                has_file_events=self._observer is not None
+                and bool(self._observer.native.is_followed),
                 commit_seconds=commit_seconds,
                 is_locked=self._is_locked,
             ),
