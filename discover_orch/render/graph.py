@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.table_name import shown_table
-from discover_orch.render.style import Style, count, indent, one_line, wrap
+from discover_orch.render.style import MOST_ALIKE, Style, count, indent, one_line, pattern_of, wrap
 from discover_orch.staleness.reasons import Freshness
 
-#: Files of one kind in one folder that are named one by one.
-MOST_ALIKE = 4
 #: Lines for files that a tool reads, and as many for those that it writes.
 MOST_FILES = 12
-
 
 NO_FRESHNESS: Mapping[str, Freshness] = {}
 
@@ -69,10 +65,9 @@ def graph_text(document: Mapping[str, Any], style: Style, *, verbose: bool = Fal
         for index, tool in enumerate(tools):
             is_last = index == len(tools) - 1
             name = one_line(tool["name"])
-            after = "  after " + ", ".join(map(one_line, tool["after"])) if tool["after"] else ""
+            after = "  after " + ", ".join(tool["after"]) if tool["after"] else ""
             state = tool.get("state", "")
-            is_stale = state not in ("", "fresh", "never")
-            stale = "  " + style.paint(state, "yellow") if is_stale else ""
+            stale = "" if state in ("", "fresh", "never") else "  " + style.paint(state, "yellow")
             line = style.paint(name, "bold") + stale + style.paint(after, "dim")
             pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
             out.append(wrap((last if is_last else down) + line, style, pad))
@@ -99,14 +94,12 @@ def folded_files(files: Sequence[str], most: int) -> list[str]:
     texts the first ones, and `and 12 more files`."""
     if len(files) <= min(MOST_ALIKE, most):
         return [*files]
-    kinds: dict[tuple[str, str], list[str]] = {}
+    kinds: dict[str, list[str]] = {}
     for path in files:
-        folder, name = posixpath.split(path)
-        kinds.setdefault((folder, posixpath.splitext(name)[1]), []).append(path)
+        kinds.setdefault(pattern_of(path), []).append(path)
     shown: list[tuple[str, int]] = []
-    for (folder, ending), paths in kinds.items():
+    for pattern, paths in kinds.items():
         if len(paths) > MOST_ALIKE:
-            pattern = posixpath.join(folder, f"*{ending}")
             shown.append((f"{pattern} ({count(len(paths), 'file')})", len(paths)))
         else:
             shown += [(path, 1) for path in paths]

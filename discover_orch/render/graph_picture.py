@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,10 +13,8 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.table_name import WHOLE
-from discover_orch.render.style import count
+from discover_orch.render.style import MOST_ALIKE, count, pattern_of
 
-#: Files of one kind, in one folder, with the same readers and writers, that are drawn one by one.
-MOST_ALIKE = 4
 #: So many of the files of one node are named in its tip.
 MOST_NAMED = 20
 #: Declared globs are matched with written files if there are at most so many pairs.
@@ -82,17 +79,42 @@ def _tools_of(document: Mapping[str, Any]) -> dict[str, tuple[int, Mapping[str, 
     return tools
 
 
-def _find_data(
-    tools: Mapping[str, tuple[int, Mapping[str, Any]]], chosen: Iterable[str]
-) -> list[Data]:
+def _find_data(tools: Mapping[str, tuple[int, Mapping[str, Any]]], chosen: set[str]) -> list[Data]:
+    """What the chosen tools use."""
     readers: dict[tuple[str, str], list[str]] = {}
     writers: dict[tuple[str, str], list[str]] = {}
     for name, (_, tool) in tools.items():
         for verb, users in (("reads", readers), ("writes", writers)):
             for used in tool[verb]:
-                kind, what = next(iter(used.items()))
-                users.setdefault((kind, what), []).append(name)
-    return _fold_files(_data_of(chosen, readers, writers))
+                users.setdefault(next(iter(used.items())), []).append(name)
+    _replace_globs(readers, writers)
+    found = []
+    for key in dict.fromkeys((*writers, *readers)):
+        reading, writing = (tuple(dict.fromkeys(one.get(key, ()))) for one in (readers, writers))
+        if not chosen.isdisjoint((*reading, *writing)):
+            kind: Kind = "table" if key[0] == "table" else "file"
+            label = key[1]
+            if kind == "table" and (label == WHOLE or label.endswith(f":{WHOLE}")):
+                label = f"{label[:-1]}all tables"
+            found.append(Data(kind, label, reading, writing))
+    return _fold_files(found)
+
+
+def _replace_globs(
+    readers: dict[tuple[str, str], list[str]], writers: Mapping[tuple[str, str], Sequence[str]]
+) -> None:
+    """A declared glob that matches files which tools write stands for these files."""
+    globs = [
+        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key[1])
+    ]
+    files = [what for kind, what in writers if kind == "file"]
+    for key in globs if len(globs) * len(files) <= MOST_MATCHED else ():
+        is_match = re.compile(fnmatch.translate(key[1].replace("**/", "*"))).match
+        matches = [path for path in files if is_match(path)]
+        for path in matches:
+            readers.setdefault(("file", path), []).extend(readers[key])
+        if matches:
+            del readers[key]
 
 
 def build_stage_picture(document: Mapping[str, Any]) -> Picture:
@@ -120,7 +142,7 @@ def build_stage_picture(document: Mapping[str, Any]) -> Picture:
             stage_of.setdefault(tool["name"], place)
             for before in tool["after"]:
                 edges[stage_of.get(before, place), place] = None
-    for one in _find_data(tools, tools):
+    for one in _find_data(tools, set(tools)):
         writing, reading = (
             {stage_of[name] for name in names} for names in (one.writers, one.readers)
         )
@@ -130,67 +152,19 @@ def build_stage_picture(document: Mapping[str, Any]) -> Picture:
     return Picture(stages=stages, nodes=tuple(nodes), edges=forward)
 
 
-def _data_of(
-    chosen: Iterable[str],
-    readers: Mapping[tuple[str, str], Sequence[str]],
-    writers: Mapping[tuple[str, str], Sequence[str]],
-) -> list[Data]:
-    """What the chosen tools use."""
-    wanted = {*chosen}
-    found = []
-    readers = _without_globs(readers, writers)
-    for key in dict.fromkeys((*writers, *readers)):
-        reading = tuple(dict.fromkeys(readers.get(key, ())))
-        writing = tuple(dict.fromkeys(writers.get(key, ())))
-        if wanted.intersection((*reading, *writing)):
-            kind: Kind = "table" if key[0] == "table" else "file"
-            label = key[1]
-            if kind == "table" and (label == WHOLE or label.endswith(f":{WHOLE}")):
-                label = f"{label[:-1]}all tables"
-            found.append(Data(kind, label, reading, writing))
-    return found
-
-
-def _without_globs(
-    readers: Mapping[tuple[str, str], Sequence[str]],
-    writers: Mapping[tuple[str, str], Sequence[str]],
-) -> Mapping[tuple[str, str], Sequence[str]]:
-    """A declared glob that matches files which tools write stands for these files."""
-    globs = [
-        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key[1])
-    ]
-    files = [what for kind, what in writers if kind == "file"]
-    if not globs or len(globs) * len(files) > MOST_MATCHED:
-        return readers
-    found = {key: [*names] for key, names in readers.items()}
-    for key in globs:
-        is_match = re.compile(fnmatch.translate(key[1].replace("**/", "*"))).match
-        matches = [path for path in files if is_match(path)]
-        for path in matches:
-            found.setdefault(("file", path), []).extend(readers[key])
-        if matches:
-            del found[key]
-    return found
-
-
 def _fold_files(data: Iterable[Data]) -> list[Data]:
     """Many files of one kind with the same readers and writers become one."""
     groups: dict[object, list[Data]] = {}
     for one in data:
-        key: object = one.label  # a table is alone
-        if one.kind == "file":
-            folder, name = posixpath.split(one.label)
-            key = (folder, posixpath.splitext(name)[1], one.readers, one.writers)
+        is_file = one.kind == "file"  # a table is alone
+        key = (pattern_of(one.label), one.readers, one.writers) if is_file else one.label
         groups.setdefault(key, []).append(one)
     found = []
     for group in groups.values():
-        first = group[0]
-        if first.kind == "file" and len(group) > MOST_ALIKE:
-            folder, name = posixpath.split(first.label)
-            pattern = posixpath.join(folder, "*" + posixpath.splitext(name)[1])
-            label = f"{pattern} ({count(len(group), 'file')})"
+        if len(group) > MOST_ALIKE:
+            label = f"{pattern_of(group[0].label)} ({count(len(group), 'file')})"
             tip = "\n".join(one.label for one in group[:MOST_NAMED])
-            found.append(replace(first, label=label, tip=tip))
+            found.append(replace(group[0], label=label, tip=tip))
         else:
             found += group
     return found

@@ -79,8 +79,9 @@ def lay_out(boxes: Sequence[Box], edges: Iterable[tuple[str, str]]) -> Layout:
     }
     lines = {}
     for (source, target), route in routes.items():
-        points = _line(boxes, places, columns, middles, grid.layer, source, target, route)
-        lines[boxes[source].key, boxes[target].key] = points
+        start, end = boxes[source], boxes[target]
+        passed = [(columns[grid.layer[place]], middles[place]) for place in route]
+        lines[start.key, end.key] = _line(start, end, places, columns, passed)
     return Layout(
         places=places,
         lines=lines,
@@ -102,27 +103,23 @@ def _place_columns(boxes: Sequence[Box]) -> tuple[tuple[float, float], ...]:
 
 
 def _line(
-    boxes: Sequence[Box],
+    source: Box,
+    target: Box,
     places: Mapping[str, Place],
     columns: Sequence[tuple[float, float]],
-    middles: Sequence[float],
-    layers: Sequence[int],
-    source: int,
-    target: int,
-    route: Sequence[int],
+    passed: Sequence[tuple[tuple[float, float], float]],
 ) -> tuple[Point, ...]:
-    """From the side of one box to the facing side of the other, through the places of `route`."""
-    a, b = places[boxes[source].key], places[boxes[target].key]
-    if boxes[source].layer == boxes[target].layer:  # around the right side
+    """From the side of one box to the facing side of the other, through columns that are `passed` at some height."""
+    a, b = places[source.key], places[target.key]
+    if source.layer == target.layer:  # around the right side
         x, y, end = a.x + a.width, a.y + a.height / 2, b.y + b.height / 2
-        far = columns[boxes[source].layer][1] + LAYER_GAP / 3
+        far = columns[source.layer][1] + LAYER_GAP / 3
         return (x, y), (far, (y + end) / 2), (b.x + b.width, end)
-    is_forward = boxes[source].layer < boxes[target].layer
+    is_forward = source.layer < target.layer
     left, right = (a, b) if is_forward else (b, a)
     points = [(left.x + left.width, left.y + left.height / 2)]
-    for place in route:
-        start, end = columns[layers[place]]
-        points += [(start, middles[place]), (end, middles[place])]
+    for (start, stop), height in passed:
+        points += [(start, height), (stop, height)]
     points.append((right.x, right.y + right.height / 2))
     return tuple(points if is_forward else points[::-1])
 

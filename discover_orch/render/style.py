@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from posixpath import splitext
 
 from msgspec import Struct
 
@@ -45,6 +46,10 @@ STATUS_COLOURS = {
     "blocked": "",
     "not_run": "",
 }
+
+
+#: Files of one kind in one folder that are shown one by one.
+MOST_ALIKE = 4
 
 
 class Style(Struct, frozen=True, kw_only=True):
@@ -211,6 +216,12 @@ def names_text(names: Sequence[str], most: int) -> str:
     """`a, b, c and 2 more`, cleaned."""
     shown = ", ".join(one_line(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def pattern_of(path: str) -> str:
+    """`data/*.csv`: the files of this kind in this folder."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/*{splitext(name)[1]}" if folder else f"*{splitext(name)[1]}"
 
 
 def json_text(value: object) -> str:
