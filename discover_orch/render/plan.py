@@ -66,7 +66,10 @@ def plan_text(
         line += style.paint(f"  {', '.join(parts)}" if parts else "", "dim")
         state = freshness.get(step.tool.module)
         if state is not None and not any(one in step.reason for one in state.sentences):
-            line += "  " + freshness_text(state, style)
+            line += "  " + freshness_word(state, style)
+            if not state.is_fresh:
+                first, *more = state.sentences
+                line += f": {one_line(first)}{more_reasons(more)}"
         if notes:
             line += f"  {notes[number - 1]}"
         out.append(wrap(line, style, pad))
@@ -95,12 +98,8 @@ def _parallel_notes(plan: Plan, waits: Sequence[Waits]) -> list[str]:
     return notes
 
 
-def freshness_text(freshness: Freshness, style: Style) -> str:
-    """`fresh`, or `stale` with the first reason and the number of others."""
-    if freshness.is_fresh:
-        return style.paint("fresh", "green")
-    first, *more = freshness.sentences
-    return f"{style.paint('stale', 'yellow')}: {one_line(first)}{more_reasons(more)}"
+def freshness_word(freshness: Freshness, style: Style) -> str:
+    return style.paint("fresh", "green") if freshness.is_fresh else style.paint("stale", "yellow")
 
 
 def more_reasons(more: Sequence[str]) -> str:

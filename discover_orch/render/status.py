@@ -11,12 +11,13 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.render.graph import folded_files, used_documents
-from discover_orch.render.plan import more_reasons
+from discover_orch.render.plan import freshness_word, more_reasons
 from discover_orch.render.style import (
     Style,
     arrow,
     column,
     column_width,
+    counts_text,
     duration,
     indent,
     one_line,
@@ -50,28 +51,27 @@ def status_text(
     project cannot run."""
     out = []
     width = column_width((row.tool.name for row in rows), style)
+    pad = indent(width + 11, style)
     for stage, members in groupby(rows, key=lambda row: row.stage):
         out.append(style.paint(stage, "cyan"))
         for row in members:
             first, *more = row.freshness.sentences or ("",)
             others = "" if verbose else more_reasons(more)
-            state = _state(row.freshness, style)
-            out.append(_line(row.tool.name, width, f"{state}  {one_line(first)}{others}", style))
+            name, state = (
+                column(row.tool.name, width, style, "bold"),
+                freshness_word(row.freshness, style),
+            )
+            line = f"  {name}  {state}  {one_line(first)}{others}".rstrip()
+            out.append(wrap(line, style, pad))
             if verbose:
-                pad = indent(width + 11, style)
                 out += [wrap(pad + one_line(reason), style, pad) for reason in more]
                 flow = [style.paint(line, "dim") for line in _flow(row.flow, row.result)]
                 out += [wrap(pad + line, style, pad + " " * 12) for line in flow]
     fresh = sum(row.freshness.is_fresh for row in rows)
-    parts = [
-        f"{number:,} {word}"
-        for number, word in ((fresh, "fresh"), (len(rows) - fresh, "stale"))
-        if number
-    ]
+    counts = counts_text({"fresh": fresh, "stale": len(rows) - fresh}, Style())
     runs = "orch run --changed runs the stale tools"
     what = "fix the errors, then run: orch run --changed" if has_errors else runs
-    hint = style.paint(f"  ({what})", "dim")
-    out.append(", ".join(parts) + ("" if fresh == len(rows) else hint))
+    out.append(counts + ("" if fresh == len(rows) else style.paint(f"  ({what})", "dim")))
     return "\n".join(out) + "\n"
 
 
@@ -79,11 +79,6 @@ def all_fresh_text(count: int) -> str:
     """What `orch run --changed` shows if it has nothing to do."""
     tools = "the tool is" if count == 1 else f"all {count:,} tools are"
     return f"nothing to run: {tools} fresh\n"
-
-
-def _line(name: str, width: int, text: str, style: Style) -> str:
-    line = f"  {column(name, width, style, 'bold')}  {text}".rstrip()
-    return wrap(line, style, indent(width + 11, style))
 
 
 def tool_text(
@@ -96,7 +91,7 @@ def tool_text(
     """Everything about one tool: reasons, parameters old and new, data flow, code and the last runs."""
     tool, result = row.tool, row.result
     success = result.success if result else None
-    out = [f"{style.paint(tool.name, 'bold')}  {_state(row.freshness, style)}"]
+    out = [f"{style.paint(tool.name, 'bold')}  {freshness_word(row.freshness, style)}"]
     out += [f"  {one_line(reason)}" for reason in row.freshness.sentences]
     out += [
         "",
@@ -157,10 +152,6 @@ def _document(row: Row) -> dict[str, object]:
     }
 
 
-def _state(freshness: Freshness, style: Style) -> str:
-    return style.paint("fresh", "green") if freshness.is_fresh else style.paint("stale", "yellow")
-
-
 def _flow(flow: Dataflow, result: ToolResult | None) -> list[str]:
     """What the tool reads and writes."""
     read, written = _files_of_others(flow, result)
@@ -187,14 +178,9 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
     )
     read = {path for path, version in _of_kind("file", other).items() if version}
     written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
-    first, second = (
-        [
-            f"{text} (by a library, a child process or a shared module)"
-            for text in folded_files(sorted(paths - known), MOST)
-        ]
-        for paths in (read, written)
-    )
-    return first, second
+    how = "(by a library, a child process or a shared module)"
+    first, second = (folded_files(sorted(paths - known), MOST) for paths in (read, written))
+    return [f"{text} {how}" for text in first], [f"{text} {how}" for text in second]
 
 
 def _tables(names: Sequence[str]) -> list[str]:

@@ -43,6 +43,7 @@ STATUS_COLOURS = {
     "rolled_back": "yellow",
     "passed": "green",
     "fresh": "",
+    "stale": "",
     "blocked": "",
     "not_run": "",
 }
@@ -127,11 +128,11 @@ def paint_status(status: str, style: Style, width: int = 0) -> str:
 
 def counts_text(counts: Mapping[str, int], style: Style) -> str:
     """`1 failed, 2 passed`."""
-    known = [one for one in STATUS_COLOURS if counts.get(one)]
-    statuses = [*(one for one in counts if one not in STATUS_COLOURS), *known]
+    unknown = [one for one in counts if one not in STATUS_COLOURS]
     return ", ".join(
         style.paint(f"{counts[one]:,} {status_word(one)}", STATUS_COLOURS.get(one, ""))
-        for one in statuses
+        for one in (*unknown, *STATUS_COLOURS)
+        if counts.get(one)
     )
 
 
