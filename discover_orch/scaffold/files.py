@@ -45,22 +45,39 @@ def is_searched(folder: str) -> bool:
 
 
 def write_changes(root: str, changes: Sequence[FileChange]) -> None:
-    """Writes every change. Where one cannot be written, those before it are undone and ProjectError is raised."""
-    done: list[FileChange] = []
+    """Writes every change. Raises ProjectError where one cannot be written; then no file has changed. Links and
+    permissions stay."""
     folders: list[str] = []
+    written: list[
+        tuple[str, str]
+    ] = []  # the new content in a file of its own, and the file whose place it takes
+    path = ""
     try:
         for change in changes:
-            if read_file(root, change.path) != change.old:
-                message, place = "the file has changed meanwhile", Location(path=change.path)
-                hint = "run the command again"
+            path = change.path
+            if read_file(root, path) != change.old:
+                message, hint = "the file has changed meanwhile", "run the command again"
+                place = Location(path=path)
                 raise ProjectError(Problem(code="file", message=message, hint=hint, location=place))
-            folders += _make_folders(root, os.path.dirname(change.path))
-            done.append(change)
-            _write(os.path.join(root, change.path), change.new)
+            folders += _make_folders(root, os.path.dirname(path))
+            target = os.path.realpath(os.path.join(root, path))
+            temporary = f"{target}.{os.getpid()}{UNFINISHED}"
+            with open(temporary, "xb") as file:
+                written.append((temporary, target))
+                file.write(change.new)
+            if change.old is not None:
+                shutil.copymode(target, temporary)
+        for temporary, target in written:
+            os.replace(temporary, target)
     except BaseException as error:
-        _undo(root, done, folders)
+        for temporary, _ in written:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        for folder in reversed(folders):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.join(root, folder))
         if isinstance(error, OSError):
-            raise _cannot("write", (done or changes[:1])[-1].path, error) from None
+            raise _cannot("write", path, error) from None
         raise
 
 
@@ -71,35 +88,6 @@ def _make_folders(root: str, folder: str) -> list[str]:
     made = _make_folders(root, os.path.dirname(folder))
     os.mkdir(os.path.join(root, folder))
     return [*made, folder]
-
-
-def _write(path: str, data: bytes) -> None:
-    """The file has its old content until the new one is complete. Links and permissions stay."""
-    path = os.path.realpath(path)
-    temporary = f"{path}.{os.getpid()}{UNFINISHED}"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _undo(root: str, done: Sequence[FileChange], folders: Sequence[str]) -> None:
-    for change in reversed(done):
-        path = os.path.join(root, change.path)
-        with contextlib.suppress(OSError):
-            if change.old is None:
-                os.unlink(path)
-            else:
-                _write(path, change.old)
-    for folder in reversed(folders):
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.join(root, folder))
 
 
 def _cannot(what: str, path: str, error: OSError) -> ProjectError:
