@@ -62,7 +62,7 @@ def _cannot_write(path: str, error: OSError) -> UsageError:
     if isinstance(error, FileNotFoundError):
         hint = f"create the folder {one_line(os.path.dirname(path) or '.')} first, or {hint}"
     message = f"cannot write {one_line(path)}: {error.strerror}"
-    return UsageError(Problem(code="output-file", message=message, hint=hint))
+    return UsageError.of("output-file", message, hint)
 
 
 def open_file(path: str) -> Problem | None:

@@ -24,8 +24,9 @@ from discover_orch.render.style import one_line
 from discover_orch.state.journal import (
     find_runs,
     has_begun,
-    has_ended,
+    read_open_run,
     read_record,
+    read_records,
     read_summary,
 )
 
@@ -100,8 +101,7 @@ def command(
 
 def _settle_latest(context: Context, root: str) -> None:
     """If the latest run was killed and kept a ledger, asks it how its tools ended."""
-    kept = find_runs(root)
-    record = read_record(root, kept[0]) if kept and not has_ended(root, kept[0]) else None
+    record = read_open_run(root)
     if record is not None and record.ledger and record.status == "killed":
         from discover_orch.planning.project_reader import read_project
 
@@ -117,9 +117,7 @@ def read_run(root: str, run: str) -> RunRecord:
         if record is not None:
             return record
         hint = "its journal is damaged, or the run has only just started; orch history lists the others"
-        raise UsageError(
-            Problem(code="damaged-run", message=f"run {run} cannot be read", hint=hint)
-        )
+        raise UsageError.of("damaged-run", f"run {run} cannot be read", hint)
     if not kept:
         hint = "no run has been recorded yet; start one with: orch run"
     elif len(kept) == 1:
@@ -131,7 +129,7 @@ def read_run(root: str, run: str) -> RunRecord:
     message = f'"{run}" is not the number of a run'
     if run.isdecimal():
         message = f"run {run} does not exist"
-    raise UsageError(Problem(code="unknown-run", message=message, hint=hint))
+    raise UsageError.of("unknown-run", message, hint)
 
 
 def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) -> None:
@@ -168,10 +166,9 @@ def _show_metrics(
     rows: list[MetricsRow] = []
     found: dict[str, str] = {}  # module → name
     names: dict[str, None] = {}
-    for run in find_runs(root):
-        record = read_record(root, run)
-        if record is None or len(rows) == limit:
-            continue
+    for record in read_records(root):
+        if len(rows) == limit:
+            break
         names.update(dict.fromkeys(tool.name for tool in record.tools))
         for tool in record.tools:
             if word == tool.name or f".{tool.module}".endswith(f".{word}"):
@@ -185,7 +182,7 @@ def _show_metrics(
         if found:
             message = f'"{word}" may be {" or ".join(sorted(found))}'
             hint = "use the longer name"
-        raise UsageError(Problem(code="unknown-tool", message=message, hint=hint))
+        raise UsageError.of("unknown-tool", message, hint)
     ((module, name),) = found.items()
     console = context.console
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 
 import click
 
@@ -12,10 +13,10 @@ from discover_orch.cli.console import is_on_github
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, TOOL, Context, common_options, json_option
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
+from discover_orch.model.errors import ExitCode, OrchError, UsageError
 from discover_orch.render.history import log_heading, log_text
-from discover_orch.render.style import Style, one_line
-from discover_orch.state.journal import find_log, find_runs, read_log, read_record
+from discover_orch.render.style import one_line
+from discover_orch.state.journal import find_log, read_log, read_records
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
 
@@ -34,9 +35,8 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     former name.
     """
     root = find_root(context.start, context.folder)[0]
-    records = [read_run(root, run)] if run else None
-    module, name = _meant(context, root, tool, records)
-    record, started = _find_started(root, name, module, records, run)
+    module, name = _meant(context, root, tool, run)
+    record, started = _find_started(root, name, module, run)
     path = find_log(root, record.run, module)
     console = context.console
     if as_json:
@@ -56,9 +56,13 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
         return ExitCode.OK
     silent = "" if path else " (no output recorded)"
     console.err(f"{log_heading(record, started)}{silent}\n")
-    if path:
-        is_raw = not (console.terminal or console.out_style.colour or is_on_github())
-        _show(context, path, None if is_raw else console.out_style)
+    if path and (console.terminal or console.out_style.colour or is_on_github()):
+        for lines in read_log(path):
+            console.out(log_text(lines, console.out_style))
+    elif path:
+        for lines in read_log(path):
+            sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
     if started.traceback:  # not to stdout, which has what the tool printed
         console.err(
             log_text(started.traceback.encode("utf-8", "backslashreplace"), console.err_style)
@@ -66,45 +70,28 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _show(context: Context, path: str, style: Style | None) -> None:
-    """Writes the bytes unchanged if `style` is None, else cleaned, some lines at a time."""
-    if style is None:
-        for piece in read_log(path):
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
-        return
-    rest = b""
-    for piece in read_log(path):
-        lines, newline, rest = (rest + piece).rpartition(b"\n")
-        context.console.out(log_text(lines + newline, style))
-    context.console.out(log_text(rest, style))
+def _read_runs(root: str, run: str | None) -> Iterable[RunRecord]:
+    """The one run, or all, the newest first."""
+    return [read_run(root, run)] if run else read_records(root)
 
 
-def _meant(
-    context: Context, root: str, word: str, records: list[RunRecord] | None
-) -> tuple[str, str]:
+def _meant(context: Context, root: str, word: str, run: str | None) -> tuple[str, str]:
     """Module and name of the one tool that `word` means, in the project or else in the history. Raises OrchError."""
     try:
         found = _find_in_project(context, word)
     except OrchError:
-        former = _find_former(root, word, records)
+        former = _find_former(root, word, run)
         if former is None and word.isdecimal():
             hint = f"orch history {word} shows that run; orch logs TOOL --run {word} shows a tool in it"
-            raise UsageError(
-                Problem(code="unknown-target", message=f'"{word}" is not a tool', hint=hint)
-            ) from None
+            raise UsageError.of("unknown-target", f'"{word}" is not a tool', hint) from None
         if former is None:
             raise
         return former
     if len(found) > 1:
         shown = ", ".join(one_line(name) for _, name in found[:5])
-        raise UsageError(
-            Problem(
-                code="several-tools",
-                message=f'"{one_line(word)}" matches {len(found):,} tools, expected one',
-                hint=f"use one of {shown}" + (", ..." if len(found) > 5 else ""),
-            )
-        )
+        message = f'"{one_line(word)}" matches {len(found):,} tools, expected one'
+        hint = f"use one of {shown}" + (", ..." if len(found) > 5 else "")
+        raise UsageError.of("several-tools", message, hint)
     return found[0]
 
 
@@ -118,17 +105,14 @@ def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     except OrchError:
         found = project_view.select_readable(view, [word])
     if not found:
-        raise UsageError(
-            Problem(code="unknown-target", message=f'"{one_line(word)}" is not a tool')
-        )
+        raise UsageError.of("unknown-target", f'"{one_line(word)}" is not a tool')
     registry = view.registry
     return [(module, registry.display(module)) for module in registry.order if module in found]
 
 
-def _find_former(root: str, word: str, records: list[RunRecord] | None) -> tuple[str, str] | None:
+def _find_former(root: str, word: str, run: str | None) -> tuple[str, str] | None:
     """The tool of this module or name in the latest run that had one."""
-    runs = records or filter(None, (read_record(root, run) for run in find_runs(root)))
-    for record in runs:
+    for record in _read_runs(root, run):
         for tool in record.tools:
             if word in (tool.module, tool.name) or tool.module.endswith(f".{word}"):
                 return tool.module, tool.name
@@ -136,18 +120,15 @@ def _find_former(root: str, word: str, records: list[RunRecord] | None) -> tuple
 
 
 def _find_started(
-    root: str, name: str, module: str, records: list[RunRecord] | None, run: str | None
+    root: str, name: str, module: str, run: str | None
 ) -> tuple[RunRecord, ToolRecord]:
     """The latest run in which the tool was started. Raises UsageError."""
-    for record in records or filter(None, (read_record(root, one) for one in find_runs(root))):
+    for record in _read_runs(root, run):
         for tool in record.tools:
             if tool.module == module and tool.has_started:
                 return record, tool
+    message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
     if run:
-        message, hint = (
-            f"{name} was not started in run {run}",
-            f"show its latest run with: orch logs {name}",
-        )
-    else:
-        message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
-    raise UsageError(Problem(code="never-run", message=one_line(message), hint=one_line(hint)))
+        message = f"{name} was not started in run {run}"
+        hint = f"show its latest run with: orch logs {name}"
+    raise UsageError.of("never-run", one_line(message), one_line(hint))

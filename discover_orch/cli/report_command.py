@@ -17,7 +17,7 @@ from discover_orch.cli.file_output import (
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, Problem, UsageError
+from discover_orch.model.errors import ExitCode, UsageError
 from discover_orch.render.report_page import recorded_page
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, report_path
@@ -74,11 +74,7 @@ def command(
 def _latest(root: str) -> str:
     runs = find_runs(root)
     if not runs:
-        raise UsageError(
-            Problem(
-                code="unknown-run",
-                message="no run has been recorded yet",
-                hint="start one with: orch run",
-            )
+        raise UsageError.of(
+            "unknown-run", "no run has been recorded yet", "start one with: orch run"
         )
     return runs[0]

@@ -46,7 +46,7 @@ def open_files(paths: Mapping[str, str]) -> dict[str, OutputFile]:
             if same is not None:
                 message = f"{option} and {same.option} name the same file: {path}"
                 hint = "give each its own file"
-                raise UsageError(Problem(code="output-file", message=message, hint=hint))
+                raise UsageError.of("output-file", message, hint)
             files[option] = OutputFile(option, path)
     except UsageError:
         for one in files.values():
@@ -90,7 +90,7 @@ class OutputFile:
         if path == "-":
             message = f"{option} cannot write to standard output, where orch reports the run"
             hint = f"name a file, such as {option} {_EXAMPLES[option]}"
-            raise UsageError(Problem(code="output-file", message=message, hint=hint))
+            raise UsageError.of("output-file", message, hint)
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
         try:
             if not os.path.exists(folder := os.path.dirname(path) or "."):
@@ -105,7 +105,7 @@ class OutputFile:
             self.close()
             message = f"{option} names the file that standard output goes to: {path}"
             hint = "name another file"
-            raise UsageError(Problem(code="output-file", message=message, hint=hint))
+            raise UsageError.of("output-file", message, hint)
         if stat.S_ISREG(self._stat.st_mode):
             os.ftruncate(self._fd, 0)
 
@@ -148,7 +148,7 @@ def _unwritable(option: str, path: str, error: Exception) -> UsageError:
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         reason, hint = "nothing reads from this pipe", "start the reader first"
     message = f"cannot write the {option} file: {path}: {reason}"
-    return UsageError(Problem(code="output-file", message=message, hint=hint))
+    return UsageError.of("output-file", message, hint)
 
 
 def _age() -> float:

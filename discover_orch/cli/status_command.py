@@ -25,7 +25,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import LATEST, Row, status_document, status_text, tool_text
 from discover_orch.render.style import count, one_line
-from discover_orch.state.journal import find_runs, read_record
+from discover_orch.state.journal import read_records
 
 #: `orch accept` names the tools if they are at most so many.
 MOST_NAMED = 20
@@ -100,13 +100,11 @@ def command(
 def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:
     """The latest runs of the tool: number of the run, start, status, seconds."""
     found: list[tuple[str, str, str, float | None]] = []
-    root = view.project.root
-    for run in find_runs(root):
-        record = read_record(root, run)
+    for record in read_records(view.project.root):
         found += [
-            (run, record.started, one.status, one.duration)
-            for one in (record.tools if record else ())
-            if record and one.module == row.tool.module and one.status != "not_run"
+            (record.run, record.started, one.status, one.duration)
+            for one in record.tools
+            if one.module == row.tool.module and one.status != "not_run"
         ]
         if len(found) == LATEST:
             break

@@ -18,7 +18,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.state.journal import find_runs, has_ended, read_record, write_settled
+from discover_orch.state.journal import read_open_run, write_settled
 from discover_orch.state.run_record import Settled
 from discover_orch.worker.protocol import (
     AskLedger,
@@ -47,9 +47,7 @@ def settle_killed_run(
     """Writes down how the tools of the latest run ended whose outcome is unknown, if that run was killed and kept a
     ledger. With `settles`, an attempt that is not committed cannot be committed any more; without it, the command only
     looks. A warning where the database cannot be asked."""
-    runs = find_runs(project.root) if project.ledger else []
-    is_over = not runs or has_ended(project.root, runs[0])
-    record = None if is_over else read_record(project.root, runs[0])
+    record = read_open_run(project.root) if project.ledger else None
     if record is None or record.status != "killed" or not record.ledger:
         return ()
     kept = {one.module for one in record.plan if one.is_in_ledger}

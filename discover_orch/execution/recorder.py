@@ -62,8 +62,15 @@ from discover_orch.staleness.fingerprint import (
     sequence,
 )
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.memory import Memory, find_unended, read_open_run
-from discover_orch.state.journal import Journal, begin_run, find_runs, prune, timestamp
+from discover_orch.staleness.memory import Memory, find_unended
+from discover_orch.state.journal import (
+    Journal,
+    begin_run,
+    find_runs,
+    prune,
+    read_open_run,
+    timestamp,
+)
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
 TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
@@ -29,22 +30,17 @@ def find_waits(record: RunRecord) -> dict[str, Wait]:
     tools = _by_start(record)
     ends = {tool.module: tool.attempts[-1].end for tool in tools}
     workers = {tool.module: tool.attempts[0].worker for tool in tools}
-    by_end = sorted(ends, key=ends.__getitem__)
     last_on: dict[int, str] = {}
-    last, place = "", 0
+    last = ""
     waits = {}
-    ended: list[str] = []
-    begun: set[str] = set()
+    begun: list[tuple[float, str]] = []  # by their ends; others may begin in the same moment
     for tool in tools:
         module, start = tool.module, tool.attempts[0].start
-        while place < len(by_end) and ends[by_end[place]] <= start + SLACK:
-            ended.append(by_end[place])
-            place += 1
-        for one in [one for one in ended if one in begun]:  # others began in the same moment
-            ended.remove(one)
-            last = one if not last or ends[one] >= ends[last] else last
+        while begun and begun[0][0] <= start + SLACK:
+            end, one = heapq.heappop(begun)
+            last = one if not last or end >= ends[last] else last
             last_on[workers[one]] = one
-        begun.add(module)
+        heapq.heappush(begun, (ends[module], module))
         needed = [one for one in tool.step.after if one in ends]
         before = max(needed, key=ends.__getitem__, default="")
         ready = ends[before] if before else 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from discover_orch.staleness.fingerprint import (
     rename_result,
 )
 from discover_orch.state.flows import read_flows, write_flows
-from discover_orch.state.journal import find_runs, has_ended, read_record
+from discover_orch.state.journal import read_open_run
 from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import (
     FOLDER,
@@ -54,13 +54,6 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreign_write: Seq = 0
     looked: Seq = 0
     missing: tuple[str, ...] = ()
-
-
-def read_open_run(root: str, runs: Sequence[str] | None = None) -> RunRecord | None:
-    """The latest of the `runs`, by default of all, if it has no end: it was killed, or is in progress."""
-    runs = find_runs(root) if runs is None else runs
-    record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
-    return record if record is not None and record.status in ("killed", "running") else None
 
 
 def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -185,6 +185,18 @@ def read_record(root: str, run: str) -> RunRecord | None:
     return None if record is None else replace(record, run=run)
 
 
+def read_records(root: str) -> Iterator[RunRecord]:
+    """All runs that can be read, the newest first."""
+    return filter(None, (read_record(root, run) for run in find_runs(root)))
+
+
+def read_open_run(root: str, runs: Sequence[str] | None = None) -> RunRecord | None:
+    """The latest of the `runs`, by default of all, if it has no end: it was killed, or is in progress."""
+    runs = find_runs(root) if runs is None else runs
+    record = read_record(root, runs[0]) if runs and not has_ended(root, runs[0]) else None
+    return record if record is not None and record.status in ("killed", "running") else None
+
+
 def read_lines(root: str, run: str) -> list[bytes]:
     """The lines of the journal of a run; none where there is no such run."""
     try:
@@ -204,9 +216,7 @@ def has_ended(root: str, run: str) -> bool:
     """Whether the end of the run, and of every tool that began, is recorded. Reads only the last line."""
     try:
         with _open_events(root, run) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - _PIECE, 0))
-            return has_clean_end(_last_line(file.read()))
+            return has_clean_end(_read_last_line(file))
     except OSError:
         return False
 
@@ -215,13 +225,9 @@ def read_summary(root: str, run: str) -> RunRecord | None:
     """The run without its tools, from its first and last line; with its tools where its end is not recorded."""
     try:
         with _open_events(root, run) as file:
-            first = file.readline()
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - _PIECE, 0))
-            last = file.read().splitlines(keepends=True)[-1:]
+            record = read_first_and_last(file.readline(), _read_last_line(file))
     except OSError:
         return None
-    record = read_first_and_last(first, last[0]) if last else None
     return read_record(root, run) if record is None else replace(record, run=run)
 
 
@@ -264,10 +270,10 @@ def _read_part(fd: int, start: int, end: int) -> Iterator[bytes]:
 
 
 def read_log(path: str) -> Iterator[bytes]:
-    """The log in pieces: UTF-8, or whatever bytes the tool wrote."""
-    with open(path, "rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            yield piece
+    """The log, some lines at a time: UTF-8, or whatever bytes the tool wrote."""
+    with open(path, "rb") as file:
+        while lines := file.readlines(_PIECE):
+            yield b"".join(lines)
 
 
 def _run_folder(root: str, run: str) -> str:
@@ -287,8 +293,11 @@ def _open_events(root: str, run: str) -> BufferedReader:
     return open(os.path.join(_run_folder(root, run), EVENTS), "rb", opener=open_nonblocking)
 
 
-def _last_line(data: bytes) -> bytes:
+def _read_last_line(file: BufferedReader) -> bytes:
     """With its end; a line without one before it was torn off."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _PIECE, 0))
+    data = file.read()
     lines = data[: data.rfind(b"\n") + 1]
     return lines[lines.rfind(b"\n", 0, -1) + 1 :]
 
