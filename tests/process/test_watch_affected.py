@@ -308,6 +308,22 @@ def test_what_waited_for_a_fix_is_announced_also_where_the_file_is_as_it_was(
         assert watch.all_events("unchanged") == []
 
 
+def test_what_waited_for_a_fix_and_is_as_it_was_does_not_run(project: Project) -> None:
+    root = project(DEEP)
+    good = (root / "src/a.py").read_text()
+    with watching(root, "s", "t") as watch:
+        save(root / "orch.toml", "stagse = []\n")
+        watch.wait_for("broken")
+        bump(root, "src/a.py")
+        watch.wait_for("changed", paths=["src/a.py"])
+        save(root / "src/a.py", good)
+        watch.wait_for("changed", paths=["src/a.py"])
+        save(root / "orch.toml", "")
+        watch.wait_for("changed", paths=["orch.toml"], tools=[])
+        bump(root, "src/b.py")
+        assert watch.next_run().tools == ("b",)
+
+
 # s: first, other; t: a tool that names the first, one whose reads are not known, and one that reads a file alone.
 AFTER_BROKEN = {
     "orch.toml": 'stages = ["s", "t"]\n',

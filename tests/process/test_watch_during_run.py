@@ -222,6 +222,29 @@ def test_a_syntax_error_during_a_run_is_reported_and_the_fix_is_run(project: Pro
         )
 
 
+def test_a_change_of_a_waiting_tool_is_in_the_run_and_a_broken_one_ends_it(project: Project) -> None:
+    waiting = {"stage": "z", "top": "from src import late"}
+    root = project(
+        {"src/a.py": gated(0), "src/z.py": tool_text(0, **waiting), "src/late.py": "X = 1\n"}
+    )
+    with watching(root, "a", "z", *TOOL, waits=False) as watch:
+        until_begun(watch, "a")
+        save(root / "src/z.py", tool_text(1, **waiting))
+        changed = watch.wait_for("changed")
+        assert (changed["action"], changed["tools"]) == ("none", ["z"])
+        (root / "go").touch()
+        assert watch.next_run().output == {"a": "begins\n0\n", "z": "1\n"}
+        (root / "go").unlink()
+        watch.press("a")
+        watch.until(lambda: watch.events[-1].get("text") == "begins\n", "the second run")
+        save(root / "src/late.py", "X = (\n")
+        watch.wait_for("broken")
+        (root / "go").touch()
+        assert watch.next_run().ended == {"a": "passed", "z": "not_run"}
+        save(root / "src/late.py", "X = 1\n")
+        assert watch.next_run().ended == {"z": "passed"}
+
+
 DEAF = """
 import os, signal, time
 STAGE = "s"

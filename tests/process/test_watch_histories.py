@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from discover_orch.planning import project_reader
-from discover_orch.planning.incremental import RemainingWork
-from discover_orch.planning.param_values import GivenParams
+from tests.conftest import Orch, Project
 from tests.support.editors import save
-from tests.support.watched import SENTINEL, Watch, Watched, tool
+from tests.support.remembered import reasons
+from tests.support.watching import SENTINEL, Watching, sentinel_text, watching
 
 #: `load` makes a table of a file, `fix` updates it in place, `total` writes what is in it to a file, `copy` copies the
 #: file by a child process, and `names` lists a folder.
@@ -76,29 +76,29 @@ class World:
     def text(self, name: str) -> str:
         return TOOLS[name].format(factor=self.factors[name])
 
-    def change(self, watched: Watched) -> str:
+    def change(self, watch: Watching) -> str:
         what = self.chance.choice([*TOOLS, "in.csv", "helper", "box", "total.txt", "names.txt"])
         match what:
             case "in.csv":
                 self.number = self.chance.randrange(1, 5)
-                save(watched.root / "in.csv", str(self.number))
+                save(watch.root / "in.csv", str(self.number))
             case "helper":
                 self.helper = self.chance.randrange(1, 5)
-                save(watched.root / "src/helper.py", f"x = {self.helper}\n")
+                save(watch.root / "src/helper.py", f"x = {self.helper}\n")
             case "box":
                 name = self.chance.choice(["one", "two", "three"])
                 self.box ^= {name}
                 if name in self.box:
-                    save(watched.root / "box" / name, "")
+                    save(watch.root / "box" / name, "")
                 else:
-                    (watched.root / "box" / name).unlink()
+                    (watch.root / "box" / name).unlink()
             case "total.txt" | "names.txt" if self.chance.random() < 0.5:
-                (watched.root / what).unlink()
+                (watch.root / what).unlink()
             case "total.txt" | "names.txt":
                 return "nothing"
             case _:
                 self.factors[what] = self.chance.randrange(1, 5)
-                save(watched.root / f"src/{what}.py", self.text(what))
+                save(watch.root / f"src/{what}.py", self.text(what))
         return what
 
     def results(self) -> dict[str, str]:
@@ -109,12 +109,16 @@ class World:
         return {"total.txt": total, "copy.txt": total, "names.txt": names}
 
 
-def settle(watched: Watched, is_done: Callable[[], bool]) -> None:
+def settle(watch: Watching, is_done: Callable[[], bool]) -> None:
     """Until a save of the sentinel runs the sentinel alone, and this is so: events may be late."""
-    for _ in range(30):
-        save(watched.root / SENTINEL, tool(f"after {len(watched.runs)} runs", stage="zz"))
-        if [run.tools for run in watched.until_idle()] == [("sentinel",)] and is_done():
+    for number in itertools.count(len(watch.runs)):
+        begun = len(watch.runs)
+        save(watch.root / SENTINEL, sentinel_text(number))
+        watch.until(lambda: watch.runs[-1].output.get("sentinel") == f"{number}\n", "the sentinel")  # noqa: B023
+        watch.until_idle(watch.runs[-1].end)
+        if [run.tools for run in watch.runs[begun:]] == [("sentinel",)] and is_done():
             return
+        assert number < 30 + begun, watch.story()
 
 
 def find_results(root: Path) -> dict[str, str]:
@@ -122,26 +126,16 @@ def find_results(root: Path) -> dict[str, str]:
     return {name: (root / name).read_text() for name in names if (root / name).exists()}
 
 
-def find_stale(root: Path) -> dict[str, tuple[str, ...]]:
-    """What `orch status` says."""
-    view = project_reader.read_project(str(root), str(root), {})
-    work = RemainingWork(view.project, view.registry, GivenParams(folder=str(root)))
-    found = work.freshness().items()
-    return {module: one.sentences for module, one in found if not one.is_fresh}
-
-
 @pytest.mark.parametrize("changes", [6, pytest.param(300, marks=pytest.mark.full)])
 def test_after_each_change_nothing_is_stale_and_the_results_are_right(
-    watch: Watch, changes: int
+    project: Project, orch: Orch, changes: int
 ) -> None:
     seed = random.randrange(10**6)
     world, story = World(random.Random(seed)), [f"seed {seed}"]
-    watched = watch(
-        {**dict.fromkeys(("src/a.py", "src/b.py", "src/c.py"), ""), **world.files()},
-        scope="affected",
-    )
-    for _ in range(changes):
-        story.append(world.change(watched))
-        settle(watched, lambda: find_results(watched.root) == world.results())
-        assert find_results(watched.root) == world.results(), "\n".join(story)
-        assert find_stale(watched.root) == {}, "\n".join(story)
+    stages = {"orch.toml": 'stages = ["s", "t", "zz_sentinel"]\n'}
+    with watching(project({**stages, **world.files()})) as watch:
+        for _ in range(changes):
+            story.append(world.change(watch))
+            settle(watch, lambda: find_results(watch.root) == world.results())
+            assert find_results(watch.root) == world.results(), "\n".join(story)
+            assert reasons(orch) == {}, "\n".join(story)
