@@ -117,6 +117,8 @@ def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
         bump(root, "src/c.py")
         watch.wait_for("changed", tools=["c"], stale=["a", "b"])
         assert watch.next_run().ended == {"c": "passed"}
+        watch.press("f")
+        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}
         save(root / "src/a.py", tool_text(2))
         assert watch.next_run().ended == {"a": "passed", "b": "passed"}
 
