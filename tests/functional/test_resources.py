@@ -116,7 +116,9 @@ def test_a_resource_that_writes_is_committed_when_it_opens_and_when_it_closes(
         assert conn.execute("select what from log").fetchall() == [("a",), ("closed",)]
 
 
-def test_the_connection_is_closed_last(project: Project, orch: Orch) -> None:
+def test_the_connection_is_closed_last_and_what_was_made_of_a_closed_one_is_made_anew(
+    project: Project, orch: Orch
+) -> None:
     root = project(
         {
             "orchconf.py": NOTES
@@ -124,7 +126,10 @@ def test_the_connection_is_closed_last(project: Project, orch: Orch) -> None:
     class Connection:
         def commit(self): note("commit")
         def rollback(self): note("rollback")
-        def close(self): note("close conn")
+        closed = False
+        def close(self):
+            note("close conn")
+            self.closed = True
 
     def get_connection():
         note("open conn")
@@ -136,10 +141,11 @@ def test_the_connection_is_closed_last(project: Project, orch: Orch) -> None:
         yield 1
         note("close cursor")
 """,
-            "src/a.py": tool("cursor, conn"),
+            "src/a.py": tool("cursor, conn", "conn.close()"),
+            "src/b.py": tool("cursor"),
         }
     )
     answer = orch("run")
     assert answer.code == 0, answer.text
     found = [line for line in notes(root) if line not in ("commit", "rollback")]
-    assert found == ["open conn", "open cursor", "close cursor", "close conn"]
+    assert found == ["open conn", "open cursor", "close cursor", "close conn"] * 2

@@ -113,7 +113,8 @@ def test_it_reaches_an_async_tool(project: Project, where: str) -> None:
         step = worker.send("slow")
         worker.until_printed("ready")
         worker.supervisor.interrupt()
-        assert worker.until(is_finished).status == "interrupted"
+        ended = worker.until(is_finished)
+        assert (ended.status, ended.error.path) == ("interrupted", "slow.py")
         assert worker.output(step).splitlines()[0] == "ready"
         assert sorted(worker.output(step).splitlines()[1:]) == ["cleaned up", "other cleaned up"]
         worker.finish()

@@ -316,6 +316,8 @@ def test_what_waited_for_a_fix_and_is_as_it_was_does_not_run(project: Project) -
     with watching(root, "s", "t") as watch:
         save(root / "orch.toml", "stagse = []\n")
         watch.wait_for("broken")
+        watch.press("a")
+        assert watch.wait_for("key", key="a")["sentence"].startswith("nothing can run until")
         bump(root, "src/a.py")
         watch.wait_for("changed", paths=["src/a.py"])
         save(root / "src/a.py", good)

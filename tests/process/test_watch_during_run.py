@@ -222,7 +222,9 @@ def test_a_syntax_error_during_a_run_is_reported_and_the_fix_is_run(project: Pro
         )
 
 
-def test_a_change_of_a_waiting_tool_is_in_the_run_and_a_broken_one_ends_it(project: Project) -> None:
+def test_a_change_of_a_waiting_tool_is_in_the_run_and_a_broken_one_ends_it(
+    project: Project,
+) -> None:
     waiting = {"stage": "z", "top": "from src import late"}
     root = project(
         {"src/a.py": gated(0), "src/z.py": tool_text(0, **waiting), "src/late.py": "X = 1\n"}

@@ -117,6 +117,23 @@ def test_a_library_is_preloaded_unless_it_is_not_wanted(
         assert "noise" not in watch.stderr
 
 
+def test_a_module_of_the_project_goes_before_a_library_of_its_name(
+    project: Project, library: Callable[[str, str], str]
+) -> None:
+    library("two", "X = 'installed'\n")
+    path = library("one", "import two\n")
+    text = {"top": "import one, two", "body": "print(two.X)"}
+    root = project(
+        {"orch.toml": 'pythonpath = ["src"]\n', "src/a.py": tool_text(0, **text), "src/two.py": "X = 'own'\n"}
+    )  # fmt: skip
+    with watching(root, *TOOL, PYTHONPATH=path, forks=False) as watch:
+        for version in range(1, 3):
+            save(root / "src/a.py", tool_text(version, **text))
+            assert watch.next_run().output["a"] == f"own\n{version}\n"
+        (notice,) = watch.all_events("notice")
+        assert notice["message"].endswith("have the names of installed modules: two")
+
+
 def test_a_library_that_reads_the_environment_ahead_finds_what_env_file_has_now(
     project: Project, library: Callable[[str, str], str]
 ) -> None:

@@ -12,13 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from discover_orch.model.observation import Observation
-from discover_orch.worker import protocol
 from discover_orch.worker.protocol import (
     Finish,
     Message,
     Order,
-    Preloaded,
     StepFinished,
     decode_message,
     decode_order,
@@ -72,27 +69,6 @@ def test_a_message_survives_as_one_line(message: Any) -> None:
     assert decode_message(line) == message
 
 
-def test_a_step_in_which_nothing_was_seen_costs_few_bytes() -> None:
-    line = encode_message(StepFinished(step=1, status="passed", duration=0, seen=Observation()))
-    assert b'"seen":{}' in line
-    decoded: Any = decode_message(line)
-    assert decoded.seen == Observation()
-
-
-def test_what_went_wrong_with_imports_ahead_is_a_sentence() -> None:
-    """A module that is not installed is a choice that some tools leave open."""
-    rows = (("a", 0.1, ""), ("b", 0.0, "ModuleNotFoundError: No module named 'b'"))
-    assert Preloaded(modules=()).sentence == Preloaded(modules=rows).sentence == ""
-    bad = (*rows, ("c", 0.0, "ValueError: no"), ("d", 0.0, "SystemExit: 2"))
-    assert Preloaded(modules=bad).sentence == (
-        "preloading failed: c (ValueError: no), d (SystemExit: 2)"
-    )
-    shadowed = Preloaded(modules=bad, shadowed=("json", "utils"))
-    assert shadowed.sentence == (
-        "this run starts without preloaded imports: modules of the project have the names of installed modules: json, utils"
-    )
-
-
 def test_numbers_that_json_does_not_know_survive() -> None:
     message = StepFinished(
         step=1, status="passed", duration=0, metrics={"n": math.nan, "i": math.inf}
@@ -117,23 +93,3 @@ def test_numbers_that_json_does_not_know_survive() -> None:
 def test_what_is_no_message_is_told_apart(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any of them: the line is put aside
         decode_message(line)
-
-
-def test_the_module_is_cheap_to_import() -> None:
-    """The first thing that a run needs, before its worker can be started."""
-    import subprocess
-    import sys
-
-    code = "import sys, discover_orch.execution.supervisor; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {
-        "dataclasses",
-        "subprocess",
-        "asyncio",
-        "sqlite3",
-        "selectors",
-        "click",
-        "rich",
-    }
-    assert not heavy & set(done.stdout.split())
-    assert protocol.__doc__
