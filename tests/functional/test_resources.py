@@ -148,4 +148,7 @@ def test_the_connection_is_closed_last_and_what_was_made_of_a_closed_one_is_made
     answer = orch("run")
     assert answer.code == 0, answer.text
     found = [line for line in notes(root) if line not in ("commit", "rollback")]
-    assert found == ["open conn", "open cursor", "close cursor", "close conn"] * 2
+    assert found == [
+        *("open conn", "open cursor", "close conn", "close cursor"),
+        *("open conn", "open cursor", "close cursor", "close conn"),
+    ]

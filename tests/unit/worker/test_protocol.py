@@ -34,23 +34,26 @@ PLAIN = {
 }
 
 
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Any values of a type, as it is annotated."""
+def values(hint: Any, inside: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
+    """Any values of a type, as it is annotated; none of a type inside of itself."""
     if hint in PLAIN:
         return PLAIN[hint]
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return st.builds(hint, **{name: values(one) for name, one in get_type_hints(hint).items()})
+        fields = get_type_hints(hint).items()
+        return st.builds(hint, **{name: values(one, (*inside, hint)) for name, one in fields})
     kind, inner = get_origin(hint), get_args(hint)
     if kind is Literal:
         return st.sampled_from(inner)
     if kind is UnionType:
-        return st.one_of([values(one) for one in inner])
+        return st.one_of([values(one, inside) for one in inner])
     if kind is tuple and inner[-1] is not Ellipsis:
-        return st.tuples(*map(values, inner))
+        return st.tuples(*(values(one, inside) for one in inner))
+    if kind is tuple and inner[0] in inside:
+        return st.just(())
     if kind is tuple:
-        return st.lists(values(inner[0]), max_size=3).map(tuple)
+        return st.lists(values(inner[0], inside), max_size=3).map(tuple)
     assert kind is Mapping, hint
-    return st.dictionaries(values(inner[0]), values(inner[1]), max_size=3)
+    return st.dictionaries(*(values(one, inside) for one in inner), max_size=3)
 
 
 @given(values(Order))
