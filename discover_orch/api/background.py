@@ -5,54 +5,25 @@ The thread that asks waits for events and may be any thread of any program: a no
 
 from __future__ import annotations
 
-import math
-import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 from discover_orch.execution.events import Event
+from discover_orch.execution.signal_handlers import SignalHandlers
 
 #: Seconds after which a wait looks for signals: Python misses one that comes just before it waits for a lock.
 LONGEST_WAIT = 0.5
 
 
-class Interrupts:
-    """The requests to a run, made by any thread: the first `interrupt` interrupts it, the second kills."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._count = self._drained = 0
-        self.wake, self._wake_writer = os.pipe()
-        os.set_blocking(self.wake, False)
-
-    @property
-    def poll_interval(self) -> float:
-        """Each interrupt makes `wake` readable."""
-        return math.inf
+class Interrupts(SignalHandlers):
+    """The requests to a run, made by any thread: the first `interrupt` interrupts it, the second kills. No handler is
+    installed."""
 
     def interrupt(self) -> None:
-        self._count += 1
-        os.write(self._wake_writer, b"\0")
-
-    def drain(self) -> list[str]:
-        try:
-            while os.read(self.wake, 512):
-                pass
-        except BlockingIOError:
-            pass
-        found = []
-        while self._drained < self._count:
-            found.append("kill" if self._drained else "interrupt")
-            self._drained += 1
-        return found
-
-    def pause(self) -> None:
-        """Never asked for."""
-
-    def close(self) -> None:
-        os.close(self.wake)
-        os.close(self._wake_writer)
+        self._pending.append(signal.SIGINT)
+        self.wake_up()
 
 
 def run_in_background(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
@@ -22,9 +22,7 @@ from discover_orch.execution.events import (
     event_document,
 )
 from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.database_url import (
-    masked_url,
-)
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -50,11 +48,10 @@ def run_and_show(
     observers: RunObservers | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
-    console, report = context.console, Report()
+    console, writer = context.console, RunWriter(context.console, shown)
     warnings = _find_terminal_warning() if post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
     is_raw = shown.output == "raw"
-    terminal = None if is_raw or shown.as_json else console.terminal
     side = session.open_far_side(
         plan,
         view.registry,
@@ -77,42 +74,30 @@ def run_and_show(
         interpreter=interpreter,
         side=side,
         scanned=view.scanned,
-        predicts=terminal is not None,
+        predicts=writer.terminal is not None,
     )
-    names = plan.names
-    renderer = RunRenderer(
-        plan,
-        console.out_style,
-        shown,
-        heading=heading(view, side.shown if side else ""),
-        resume=resume,
-        root=view.project.root,
-    )
-    status = StatusLine(terminal, console.out_style)
+    heading = find_heading(view, side.shown if side else "")
+    writer.begin(view, plan, heading=heading, resume=resume)
     try:
         for event in events:
-            report.add(event)
             if observers is not None and (problems := observers.add(event)):
-                status.hide()
+                writer.status.hide()
                 console.problems(problems)
-            if shown.as_json:
-                write_json(console, event, names, report)
-            else:
-                write_text(console, event, renderer, report, status)
+            writer.write(event)
     except HungUp:
         return ExitCode.HANGUP
     except BrokenPipeError as error:
         events.throw(error)
         raise
     except BlockedInterrupt:
-        status.forget()
+        writer.status.forget()
         raise
     finally:
-        status.hide()
+        writer.status.hide()
         events.close()
     if view.project.report:
-        _write_page(context, view.project.root, report.run, as_json=shown.as_json)
-    return report.exit_code
+        _write_page(context, view.project.root, writer.report.run, as_json=shown.as_json)
+    return writer.report.exit_code
 
 
 def _write_page(context: Context, root: str, run: str, *, as_json: bool) -> None:
@@ -138,41 +123,58 @@ def _find_terminal_warning() -> tuple[Problem, ...]:
     return ()
 
 
-def write_json(console: Console, event: Event, names: dict[str, str], report: Report) -> None:
-    document = event_document(event, names, report)
-    if document is not None:
-        console.out(json.dumps(document) + "\n")
-    elif isinstance(event, RunNote):
-        console.problems([event.problem])
+class RunWriter:
+    """Writes the events of one run after another, as text or as lines of JSON. `report` counts those of the last run;
+    `status` is the line at the bottom."""
 
+    def __init__(self, console: Console, shown: DisplayOptions) -> None:
+        self._console, self._shown = console, shown
+        is_bare = shown.as_json or shown.output == "raw"
+        self.terminal = None if is_bare else console.terminal
+        self.status = StatusLine(self.terminal, console.out_style)
+        self.report = Report()
+        self._names: dict[str, str] = {}
 
-def write_text(
-    console: Console,
-    event: Event,
-    renderer: RunRenderer,
-    report: Report,
-    status: StatusLine,
-) -> None:
-    match event:
-        case Ticked():
-            status.show(renderer.status(event, report))
-        case ToolProgress():
-            renderer.note_progress(event)
-        case RunNote():
-            status.hide()
-            console.err(renderer.notice(event, console.err_style))
-        case DebuggerOpened() | Suspended():
-            status.hide()
-        case _:
-            is_shown = status.is_shown
-            for text in filter(None, renderer.texts(event, report)):
+    def begin(self, view: ProjectView, plan: Plan, **about: Any) -> None:
+        """A run of this plan; `about` it is what the renderer shows besides."""
+        self.report = Report()
+        self._names.update(plan.names)
+        style, root = self._console.out_style, view.project.root
+        self._renderer = RunRenderer(plan, style, self._shown, root=root, **about)
+
+    def write(self, event: Event) -> None:
+        self.report.add(event)
+        if self._shown.as_json:
+            document = event_document(event, self._names, self.report)
+            if document is not None:
+                self._console.out(json.dumps(document) + "\n")
+            elif isinstance(event, RunNote):
+                self._console.problems([event.problem])
+        else:
+            self._write_text(event)
+
+    def _write_text(self, event: Event) -> None:
+        console, renderer, status = self._console, self._renderer, self.status
+        match event:
+            case Ticked():
+                status.show(renderer.status(event, self.report))
+            case ToolProgress():
+                renderer.note_progress(event)
+            case RunNote():
                 status.hide()
-                console.out(text)
-            if is_shown and not status.is_shown:
-                status.show(renderer.status_again(report))
+                console.err(renderer.notice(event, console.err_style))
+            case DebuggerOpened() | Suspended():
+                status.hide()
+            case _:
+                is_shown = status.is_shown
+                for text in filter(None, renderer.texts(event, self.report)):
+                    status.hide()
+                    console.out(text)
+                if is_shown and not status.is_shown:
+                    status.show(renderer.status_again(self.report))
 
 
-def heading(view: ProjectView, executor: str = "") -> RunHeader:
+def find_heading(view: ProjectView, executor: str = "") -> RunHeader:
     registry, project = view.registry, view.project
     origin = project.database_origin
     url = masked_url(project.database)

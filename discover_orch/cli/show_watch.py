@@ -11,13 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from discover_orch.cli.console import Console, HungUp, StatusLine
+from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.options import Context
-from discover_orch.cli.show_run import heading, write_json, write_text
-from discover_orch.execution.events import Event, Report
+from discover_orch.cli.show_run import RunWriter, find_heading
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
-from discover_orch.render.run import DisplayOptions, RunRenderer
+from discover_orch.render.run import DisplayOptions
 from discover_orch.render.watch import watch_event_document, watch_event_text
 from discover_orch.watch.events import (
     CannotRun,
@@ -45,63 +44,45 @@ def show(context: Context, watching: WatchLoop, shown: DisplayOptions) -> int:
                 one = next(events)
             except StopIteration as end:
                 return int(end.value or 0)
-            writer.write(one)
+            if isinstance(one, WatchEvent):
+                writer.write_watch_event(one)
+            else:
+                writer.write(one)
     except HungUp:
         return ExitCode.HANGUP
     except BlockedInterrupt:
-        writer.forget()
+        writer.status.forget()
         raise
     finally:
-        writer.end()
+        writer.status.hide()
         events.close()
 
 
-class _Writer:
+class _Writer(RunWriter):
     """Writes what a watch yields: the events between runs, and those of the runs."""
 
     def __init__(
         self, console: Console, watching: WatchLoop, shown: DisplayOptions, keys: StandardInput
     ) -> None:
-        self._keys = keys
-        self._console, self._watching, self._shown = console, watching, shown
-        terminal = None if shown.as_json else console.terminal
-        self._status = StatusLine(terminal, console.out_style)
-        self._clears = shown.clears and terminal is not None
-        self._report = Report()
-        self._renderer: RunRenderer | None = None
-        self._names: dict[str, str] = {}
+        super().__init__(console, shown)
+        self._watching, self._keys = watching, keys
+        self._clears = shown.clears and self.terminal is not None
 
-    def write(self, one: WatchEvent | Event) -> None:
-        if isinstance(one, WatchEvent):
-            self._write_watch_event(one)
-        else:
-            self._write_run_event(one)
-
-    def forget(self) -> None:
-        """Writes nothing more, for a terminal that is gone."""
-        self._status.forget()
-
-    def end(self) -> None:
-        self._status.hide()
-
-    def _write_run_event(self, event: Event) -> None:
-        self._report.add(event)
-        assert self._renderer is not None
-        if self._shown.as_json:
-            write_json(self._console, event, self._names, self._report)
-        else:
-            write_text(self._console, event, self._renderer, self._report, self._status)
-
-    def _write_watch_event(self, event: WatchEvent) -> None:
+    def write_watch_event(self, event: WatchEvent) -> None:
         console, shown = self._console, self._shown
         if isinstance(event, RunStarting):
-            self._begin(event)
+            view, heading, reason = self._watching.watched.view, None, event.reason
+            if event.is_first:
+                heading, reason = find_heading(view), ""
+            self.begin(view, event.plan, heading=heading, reason=reason)
+            if self._clears:
+                console.out(CLEAR)
         if shown.as_json:
             document = watch_event_document(event)
             if document is not None:
                 console.out(json.dumps(document) + "\n")
             return
-        self._status.hide()
+        self.status.hide()
         match event:
             case CannotRun(problems=problems):
                 console.err(problems_text(problems, console.err_style))
@@ -118,21 +99,6 @@ class _Writer:
         )
         if text:
             console.out(text)
-
-    def _begin(self, event: RunStarting) -> None:
-        view, style = self._watching.watched.view, self._console.out_style
-        self._report = Report()
-        self._names.update({one.tool.module: one.tool.name for one in event.plan.steps})
-        self._renderer = RunRenderer(
-            event.plan,
-            style,
-            self._shown,
-            heading=heading(view) if event.is_first else None,
-            reason="" if event.is_first else event.reason,
-            root=view.project.root,
-        )
-        if self._clears:
-            self._console.out(CLEAR)
 
 
 class StandardInput:
