@@ -46,6 +46,17 @@ _PLACES = {
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
 REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
 OPTIONAL = ("psycopg", "duckdb", "sqlglot", "distributed", "sqlalchemy", "pandas", "polars")
+_FULL = Problem(
+    code="full",
+    message="cannot write standard output: no space left on the device",
+    hint="free some space, or redirect the output to another disk",
+)
+#: `orch run` needs some twenty descriptors, and more for several workers.
+_OPEN_FILES = Problem(
+    code="open-files",
+    message="too many open files: the limit of this shell or system is too low for orch",
+    hint="raise the limit first, as with: ulimit -n 1024",
+)
 
 
 class StdoutClosed(Exception):
@@ -224,9 +235,14 @@ def _run(context: Context, arguments: Sequence[str]) -> int:
     except (StdoutClosed, BrokenPipeError):
         return _end_quietly()
     except OSError as error:
+        if (
+            error.errno == errno.ENOSPC
+        ):  # of standard output: errors on writing `.orch` never get here
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return _report(context, ExitCode.USAGE, (_FULL,))
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            return _report_open_files(context)
-        return _report_bug(context) if error.errno != errno.ENOSPC else _report_full_disk(context)
+            return _report(context, ExitCode.USAGE, (_OPEN_FILES,))
+        return _report_bug(context)
     except Exception:
         return _report_bug(context)
 
@@ -243,23 +259,6 @@ def _report(
     except BrokenPipeError:
         return _end_quietly()
     return code
-
-
-def _report_full_disk(context: Context) -> int:
-    """The full disk is that of standard output: errors on writing `.orch` never get here."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    message = "cannot write standard output: no space left on the device"
-    hint = "free some space, or redirect the output to another disk"
-    problem = Problem(code="full", message=message, hint=hint)
-    return _report(context, ExitCode.USAGE, (problem,))
-
-
-def _report_open_files(context: Context) -> int:
-    """The limit is that of the user: `orch run` needs some twenty descriptors, and more for several workers."""
-    message = "too many open files: the limit of this shell or system is too low for orch"
-    hint = "raise the limit first, as with: ulimit -n 1024"
-    problem = Problem(code="open-files", message=message, hint=hint)
-    return _report(context, ExitCode.USAGE, (problem,))
 
 
 def _end_quietly() -> int:

@@ -76,6 +76,4 @@ def _show_jobs(context: Context, *, as_json: bool) -> int:
         console.out(json.dumps(advice_document(advice)) + "\n")
     else:
         console.out(advice_text(advice, console.out_style))
-    return console.report(
-        view.errors, has_tools=bool(view.registry.tools), no_tools=view.registry.no_tools
-    )
+    return console.report(view.errors, view.no_tools)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from discover_orch.model.errors import NO_TOOLS, ExitCode, Problem
+from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import Style, hide_commands, one_line
 
@@ -57,15 +57,13 @@ class Console:
     def problems(self, problems: Iterable[Problem]) -> None:
         self.err(problems_text(problems, self.err_style))
 
-    def report(
-        self, problems: Sequence[Problem], *, has_tools: bool, no_tools: Problem = NO_TOOLS
-    ) -> ExitCode:
-        """Shows the problems of a project, `no_tools` if it has none. Returns the exit code of a command that only
-        reads it."""
+    def report(self, problems: Sequence[Problem], no_tools: Problem | None) -> ExitCode:
+        """Shows the problems of a project; `no_tools` says that it has no tools. Returns the exit code of a command
+        that only reads it."""
         self.problems(problems)
         if any(problem.severity == "error" for problem in problems):
             return ExitCode.DISCOVERY
-        if has_tools:
+        if no_tools is None:
             return ExitCode.OK
         self.problems([no_tools])
         return ExitCode.EMPTY

@@ -33,7 +33,6 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
 from discover_orch.render.style import one_line
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.state.journal import find_runs
 from discover_orch.state.store import FOLDER, make_folder
 
 FORMATS = ("text", "mermaid", "dot", "json", "svg")
@@ -96,7 +95,8 @@ def command(
         if kind == "json":
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
-    freshness = _read_freshness(view)
+    values = GivenParams(folder=view.folder)
+    freshness = RemainingWork(view.project, view.registry, values, view.scanned).freshness()
     if kind == "text":
         document = graph_document(view.registry, chosen, freshness)
         style = console.out_style
@@ -106,9 +106,7 @@ def command(
     else:
         text = _render(context, view, chosen, freshness, kind)
     if not view.registry.tools and kind != "json":
-        return console.report(
-            (*view.errors, *view.warnings), has_tools=False, no_tools=view.registry.no_tools
-        )
+        return console.report((*view.errors, *view.warnings), view.no_tools)
     if file is None and opens:
         try:
             make_folder(os.path.join(view.project.root, FOLDER))
@@ -128,22 +126,7 @@ def command(
             console.out(f"{one_line(file)}\n")
         problem = open_file(file) if opens else None
         console.problems([problem] if problem else [])
-    return console.report(
-        (*view.errors, *view.warnings),
-        has_tools=bool(view.registry.tools),
-        no_tools=view.registry.no_tools,
-    )
-
-
-def _read_freshness(view: ProjectView) -> Mapping[str, Freshness]:
-    """As `orch status` has it. Where nothing has ever run, that need not be found out."""
-    left = RemainingWork(view.project, view.registry, GivenParams(folder=view.folder), view.scanned)
-    if not left.results and not find_runs(view.project.root):
-        return {
-            module: Freshness(module=module, reasons=("never ran",), last_ending="never")
-            for module in view.registry.order
-        }
-    return left.freshness()
+    return console.report((*view.errors, *view.warnings), view.no_tools)
 
 
 def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -> str:

@@ -108,6 +108,5 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
 def _report(context: Context, summary: ListingSummary, no_tools: Problem = NO_TOOLS) -> int:
     """Shows the problems and returns the exit code."""
     problems = problems_of(summary) if summary["errors"] or summary["warnings"] else []
-    return context.console.report(
-        problems, has_tools=bool(summary["stages"] or summary["disabled"]), no_tools=no_tools
-    )
+    has_tools = bool(summary["stages"] or summary["disabled"])
+    return context.console.report(problems, None if has_tools else no_tools)

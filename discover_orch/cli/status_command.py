@@ -89,9 +89,7 @@ def command(
     elif rows:
         has_errors = bool(view.errors)
         console.out(status_text(rows, console.out_style, verbose=verbose, has_errors=has_errors))
-    code = console.report(
-        problems, has_tools=bool(view.registry.tools), no_tools=view.registry.no_tools
-    )
+    code = console.report(problems, view.no_tools)
     if code == ExitCode.OK and has_exit_code and not is_all_fresh:
         return ExitCode.FAILED
     return code

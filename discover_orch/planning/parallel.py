@@ -6,7 +6,8 @@ and for every earlier step that may not see what it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -92,20 +93,21 @@ def find_beside(waits: Sequence[Waits], most: int) -> list[tuple[int, ...]]:
         ended.append(before)
         if one.is_alone:
             barrier = place + 1
-        own, free = found[place], ((1 << place) - 1) & ~before
-        while free and len(own) < most:
-            own.append((free & -free).bit_length() - 1)
-            free &= free - 1
-        free = ((1 << place) - 1) & ~before & wanting
-        while free:
-            earlier = (free & -free).bit_length() - 1
+        free = ((1 << place) - 1) & ~before
+        found[place] += itertools.islice(_bits(free), most)
+        for earlier in _bits(free & wanting):
             found[earlier].append(place)
             if len(found[earlier]) >= most:
                 wanting &= ~(1 << earlier)
-            free &= free - 1
-        if len(own) < most:
+        if len(found[place]) < most:
             wanting |= 1 << place
     return [tuple(one) for one in found]
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        yield (number & -number).bit_length() - 1
+        number &= number - 1
 
 
 def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:

@@ -24,29 +24,21 @@ from discover_orch.staleness.memory import Memory
 _NO_SUCCESS = "no success of its present code is recorded: run it once"
 
 
-class Suggestion(Struct, frozen=True, kw_only=True):
-    """An `AFTER` for a tool that was not observed completely: the names of tools of its stage with which it was seen
-    to share something, which may be none. It changes no order, since that follows the data already."""
-
-    tool: Tool
-    after: tuple[str, ...]
-    reason: str
-
-
-class Undecided(Struct, frozen=True, kw_only=True):
-    """A tool that declares too little, and of which nothing is known yet."""
+class Alone(Struct, frozen=True, kw_only=True):
+    """A tool that runs alone, since it declares too little. `after` has the names for an `AFTER` that would change
+    that, without a change of the order: tools of its stage with which it was seen to share something, which may be
+    none. It is None where nothing is known of the tool yet."""
 
     tool: Tool
     reason: str
+    after: tuple[str, ...] | None = None
 
 
 class Advice(Struct, frozen=True, kw_only=True):
-    """In the order of the tools. `declared` is the number of tools that may run beside others, by what they declare or
-    were seen to do."""
+    """The tools that run `alone`, in order. `declared` is the number of the others."""
 
-    suggestions: tuple[Suggestion, ...] = ()
-    undecided: tuple[Undecided, ...] = ()
-    declared: int = 0
+    alone: tuple[Alone, ...]
+    declared: int
 
 
 def after_line(names: Sequence[str]) -> str:
@@ -61,7 +53,7 @@ def advise(registry: Registry, project: Project) -> Advice:
     conflicts = find_conflicts(number, registry)
     known = _KnownFlows(registry, project)
     above = [0] * len(number)  # as bits: the tools that come before each
-    suggestions, undecided = [], []
+    alone = []
     for place, module in enumerate(registry.order):
         tool = registry.tools[module]
         earlier = [
@@ -70,20 +62,15 @@ def advise(registry: Registry, project: Project) -> Advice:
             if one < place and _share_stage(tool, registry.tools[registry.order[one]])
         ]
         needed = [one for one in earlier if not any(above[other] >> one & 1 for other in earlier)]
-        after = [number[one] for one in registry.before.get(module, ()) if one in number]
-        for one in (*earlier, *after):
+        before = [number[one] for one in registry.before.get(module, ()) if one in number]
+        for one in (*earlier, *before):
             above[place] |= above[one] | (1 << one)
         reason = "" if is_declared(tool) else known.find_gap(tool)
-        if reason == _NO_SUCCESS:
-            undecided.append(Undecided(tool=tool, reason=reason))
-        elif reason:
+        if reason:
             names = tuple(registry.display(registry.order[one]) for one in needed)
-            suggestions.append(Suggestion(tool=tool, after=names, reason=reason))
-    return Advice(
-        suggestions=tuple(suggestions),
-        undecided=tuple(undecided),
-        declared=len(number) - len(suggestions) - len(undecided),
-    )
+            after = None if reason == _NO_SUCCESS else names
+            alone.append(Alone(tool=tool, reason=reason, after=after))
+    return Advice(alone=tuple(alone), declared=len(number) - len(alone))
 
 
 def find_planned_waits(plan: Plan, registry: Registry, project: Project) -> tuple[Waits, ...]:

@@ -58,6 +58,11 @@ class ProjectView(Struct, frozen=True, kw_only=True):
         """Those of the configuration, then those of the modules by path and line."""
         return (*self.config_warnings, *sorted(self.registry.warnings, key=_sort_key))
 
+    @property
+    def no_tools(self) -> Problem | None:
+        """That there is no tool; None if there is one."""
+        return None if self.registry.tools else self.registry.no_tools
+
 
 # Selecting and planning.
 

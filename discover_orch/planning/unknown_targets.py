@@ -43,9 +43,7 @@ def unknown_path(
     if same:
         meant = " or ".join(f'"{one}"' for one in shown[:3])
         hint = f"did you mean {meant}? ({LIST_HINT})"
-        return Problem(
-            code="unknown-target", message=f'"{word}" is not the file of a tool', hint=hint
-        )
+        return _unknown(f'"{word}" is not the file of a tool', hint)
     return unknown(f'"{word}" is not the file of a tool', word, shown)
 
 
@@ -54,15 +52,11 @@ def unknown_name(word: str, registry: Registry, files: Collection[str]) -> Probl
     core = word.removeprefix("+").removesuffix("+").removeprefix("tool:")
     message = f'unknown target "{word}"'
     if word != core and registry.stage(core) is not None:
-        hint = f'"{core}" is a stage: leave "tool:" out'
-        return Problem(code="unknown-target", message=message, hint=hint)
+        return _unknown(message, f'"{core}" is a stage: leave "tool:" out')
     if "=" in core:
-        hint = f"set a parameter with: -p {core}"
-        return Problem(code="unknown-target", message=message, hint=hint)
+        return _unknown(message, f"set a parameter with: -p {core}")
     if "," in core:
-        return Problem(
-            code="unknown-target", message=message, hint="separate targets with spaces, not commas"
-        )
+        return _unknown(message, "separate targets with spaces, not commas")
     known = {tool.path for tool in registry.tools.values()}
     for path in files:
         if path not in known and is_suffix(core, path.removesuffix(".py").replace("/", ".")):
@@ -76,11 +70,7 @@ def unknown_name(word: str, registry: Registry, files: Collection[str]) -> Probl
 def unknown(message: str, word: str, candidates: Iterable[str]) -> Problem:
     plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
     close = nearest(plain, candidates)
-    return Problem(
-        code="unknown-target",
-        message=message,
-        hint=f'did you mean "{close}"? ({LIST_HINT})' if close else LIST_HINT,
-    )
+    return _unknown(message, f'did you mean "{close}"? ({LIST_HINT})' if close else LIST_HINT)
 
 
 def is_suffix(name: str, module: str) -> bool:
@@ -111,8 +101,9 @@ def _not_a_tool(path: str, line: int | None, reason: str, hint: str = "") -> Pro
 
 
 def _package(word: str, package: str) -> Problem:
-    return Problem(
-        code="unknown-target",
-        message=f'"{word}" is a folder, not a tool',
-        hint=f'to select all tools below it, use "{package}.*"',
-    )
+    hint = f'to select all tools below it, use "{package}.*"'
+    return _unknown(f'"{word}" is a folder, not a tool', hint)
+
+
+def _unknown(message: str, hint: str) -> Problem:
+    return Problem(code="unknown-target", message=message, hint=hint)
