@@ -23,7 +23,7 @@ from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, check_project, plan_targets
-from discover_orch.testing.resources import CONN, OpenResources, load_conf
+from discover_orch.testing.resources import OpenResources, load_conf
 from discover_orch.worker.arguments import (
     RealSignature,
     convert_arguments,
@@ -31,6 +31,7 @@ from discover_orch.worker.arguments import (
     refuse_generator,
 )
 from discover_orch.worker.protocol import WireArgument
+from discover_orch.worker.resources import CONN
 
 
 @functools.cache
@@ -202,9 +203,7 @@ def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, ro
         is_bound = isinstance(value, str) and tool.param(name) is not None
         if not is_bound and _takes(tool, name):
             named[name] = value
-    for name in asked:
-        if name not in named:
-            named[name] = resources.value(name)
+    named |= resources.open(name for name in asked if name not in named)
     first = [named.pop(name) for name in find_positional_only(run) if name in named]
     is_managed = CONN in asked and CONN not in given and not tool.commits_by_itself
     with resources.transaction() if is_managed else contextlib.nullcontext():

@@ -9,17 +9,16 @@ import asyncio
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import AsyncGeneratorType, GeneratorType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.errors import UsageError
 from discover_orch.source.facts import ConfFacts
 from discover_orch.testing.connections import DatabaseOfTest
-
-CONN = "conn"
+from discover_orch.worker.resources import CONN, Resources
 
 
 def load_conf(root: Path) -> ModuleType:
@@ -41,8 +40,8 @@ def load_conf(root: Path) -> ModuleType:
     return module
 
 
-class OpenResources:
-    """Opens what a tool takes when it first takes it, and closes it in `close`.
+class OpenResources(Resources):
+    """Opens what a tool takes when it first takes it, as a worker does, and closes it in `close`.
 
     `find_override` gives (the value of the pytest fixture of this name,), or None if there is no such fixture.
     `open_database` gives the database of the test, the same one at each call.
@@ -55,25 +54,37 @@ class OpenResources:
         find_override: Callable[[str], tuple[Any] | None],
         open_database: Callable[[], DatabaseOfTest],
     ) -> None:
-        self._root = root
-        self._needs = {one.name: one.needs for one in conf.resources} if conf else {}
+        needs = {
+            one.name: tuple(need for need, has_default in one.needs if not has_default)
+            for one in (conf.resources if conf else ())
+        }
+        super().__init__(
+            root=str(root),
+            database="",
+            transaction="none",
+            needs=needs,
+            has_connection=False,
+            load_conf=lambda: load_conf(root),
+            call=self.call,
+        )
         self._find_override = find_override
         self._open_database = open_database
-        self._values: dict[str, Any] = {}
-        self._closing = contextlib.ExitStack()
         self._runner: asyncio.Runner | None = None
 
-    def value(self, name: str, asking: tuple[str, ...] = ()) -> Any:
-        """The resource of this name; one that is open is used again. Raises UsageError."""
-        if name not in self._values:
-            override = self._find_override(name)
-            if override is not None:
-                self._values[name] = override[0]
-            elif name == CONN:
-                self._values[name] = self._open_database().conn
-            else:
-                self._values[name] = self._open(name, asking)
-        return self._values[name]
+    def _value(self, name: str, asking: tuple[str, ...]) -> Any:
+        override = self._find_override(name)
+        if override is not None:
+            return override[0]
+        if name == CONN:
+            return self._open_database().conn
+        if name in asking or name not in self._needs:
+            circle = " -> ".join((*asking, name))
+            what = f"resources form a cycle: {circle}" if asking else f"no resource is named {name}"
+            raise UsageError.of("resource", what, f"write a fixture named {name}")
+        return super()._value(name, asking)
+
+    def begin_transaction(self, names: Iterable[str], **_: Any) -> None:
+        """What a resource writes belongs to the test."""
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -89,35 +100,14 @@ class OpenResources:
         returned = function(*args, **named)
         return self._await(returned) if hasattr(returned, "__await__") else returned
 
-    def close(self) -> None:
-        """Closes everything, also where closing one of them raises."""
-        try:
-            self._closing.close()
-        finally:
-            if self._runner is not None:
-                self._runner.close()
-
-    def _open(self, name: str, asking: tuple[str, ...]) -> Any:
-        if name in asking or name not in self._needs:
-            circle = " -> ".join((*asking, name))
-            what = f"resources form a cycle: {circle}" if asking else f"no resource is named {name}"
-            hint = f"write a fixture named {name}"
-            raise UsageError.of("resource", what, hint)
-        needed = {
-            need: self.value(need, (*asking, name))
-            for need, has_default in self._needs[name]
-            if not has_default
-        }
-        made = self.call(getattr(load_conf(self._root), name), **needed)
-        if isinstance(made, GeneratorType):
-            value = next(made)
-            self._closing.callback(next, made, None)
-            return value
-        if isinstance(made, AsyncGeneratorType):
-            value = self.call(anext, made)
-            self._closing.callback(self.call, anext, made, None)
-            return value
-        return made
+    def close(self) -> list[tuple[str, BaseException]]:
+        """Closes everything, also where closing one of them raises: then that is raised."""
+        errors = super().close()
+        if self._runner is not None:
+            self._runner.close()
+        for _, error in errors:
+            raise error
+        return []
 
     def _await(self, awaitable: Any) -> Any:
         if _is_in_loop():
