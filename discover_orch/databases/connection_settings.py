@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: Attributes of connections of `sqlite3` and psycopg.
 ATTRIBUTES = (
-    *("autocommit", "isolation_level", "row_factory", "text_factory", "cursor_factory"),
+    *("autocommit", "isolation_level", "row_factory", "text_factory", "orch_authorizer"),
+    "cursor_factory",
     *("server_cursor_factory", "read_only", "deferrable", "prepare_threshold"),
 )
 #: Of SQLite's settings those that say what statements of this connection do, and that can be asked without the file.

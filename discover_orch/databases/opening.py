@@ -98,15 +98,14 @@ def open_sqlite(path: str, query: str = "") -> Connection:
     try:
         name = f"file:{_quote_path(path)}?{query}" if query else path
         conn: Any = connect_plainly(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
-        conn.is_opened_by_orch = True
     except sqlite3.Error as error:
-        raise _cannot_open_sqlite(path, error) from None
+        raise _cannot_open(path, error, "SQLite", "mode") from None
     try:
         apply_settings(conn)
         ask_rows(conn, "PRAGMA schema_version")  # reads the header: is it a database?
     except sqlite3.Error as error:
         conn.close()
-        raise _cannot_open_sqlite(path, error) from None
+        raise _cannot_open(path, error, "SQLite", "mode") from None
     opened: Connection = conn
     return opened
 
@@ -126,21 +125,26 @@ def _quote_path(path: str) -> str:
     return path
 
 
-def _cannot_open_sqlite(path: str, error: sqlite3.Error) -> CannotOpen:
+ANOTHER_FILE = "name another file in the database URL, or move this file away"
+
+
+def _cannot_open(path: str, error: Exception, kind: str, parameter: str) -> CannotOpen:
+    """Why a database file cannot be opened; `parameter` is that of the URL that may forbid to make it."""
     found = _find_obstacle(path)
     if found is not None:
         return found
-    what = f"cannot open the database {path}"
-    if not os.path.exists(path) and path != IN_MEMORY:
+    what, text = f"cannot open the database {path}", str(error).partition("\n")[0]
+    if "Conflicting lock" in text or "Could not set lock" in text:
         return CannotOpen(
-            f"{what}: it does not exist", "run the tool that creates it, or remove mode="
+            f"{what}: another process has it open",
+            "close that process; DuckDB lets only one process write to a file",
         )
-    if "not a database" in str(error):
-        return CannotOpen(f"{what}: it is not a SQLite database", ANOTHER_FILE)
-    return CannotOpen(f"{what}: {error}", find_hint(error))
-
-
-ANOTHER_FILE = "name another file in the database URL, or move this file away"
+    if "not a database" in text or "not a valid DuckDB" in text:
+        return CannotOpen(f"{what}: it is not a {kind} database", ANOTHER_FILE)
+    if not os.path.exists(path) and path != IN_MEMORY:
+        hint = f"run the tool that creates it, or remove {parameter}="
+        return CannotOpen(f"{what}: it does not exist", hint)
+    return CannotOpen(f"{what}: {text}", find_hint(error))
 
 
 def _find_obstacle(path: str) -> CannotOpen | None:
@@ -181,26 +185,7 @@ def _open_duckdb(path: str, settings: dict[str, Any]) -> Any:
     try:
         return duckdb.connect(path, config=settings)
     except duckdb.Error as error:
-        raise _cannot_open_duckdb(path, error) from None
-
-
-def _cannot_open_duckdb(path: str, error: Exception) -> CannotOpen:
-    found = _find_obstacle(path)
-    if found is not None:
-        return found
-    what, text = f"cannot open the database {path}", str(error).partition("\n")[0]
-    if "Conflicting lock" in text or "Could not set lock" in text:
-        return CannotOpen(
-            f"{what}: another process has it open",
-            "close that process; DuckDB lets only one process write to a file",
-        )
-    if "not a valid DuckDB" in text:
-        return CannotOpen(f"{what}: it is not a DuckDB database", ANOTHER_FILE)
-    if not os.path.exists(path) and path != IN_MEMORY:
-        return CannotOpen(
-            f"{what}: it does not exist", "run the tool that creates it, or remove access_mode="
-        )
-    return CannotOpen(f"{what}: {text}", "")
+        raise _cannot_open(path, error, "DuckDB", "access_mode") from None
 
 
 def _check_postgres_url(url: str) -> None:

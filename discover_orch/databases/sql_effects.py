@@ -7,6 +7,7 @@ tool may then depend on anything.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -80,6 +81,7 @@ _LIST = re.compile(r"(?:(?:'\?'|\b0)\s*,\s*){10,}")
 DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 
 
+@functools.lru_cache(maxsize=512)
 def read_statements(text: str, dialect: str) -> tuple[Effect, ...]:
     """The effects of the statements in a text, in their order. Never raises."""
     if len(text) > LONGEST:

@@ -36,18 +36,21 @@ class OrdinaryConnection(sqlite3.Connection):
     _trace: Any = None
     _progress: Any = None
 
-    _user_authorizer: Authorizer | None = None
-    #: Is called before the user's, and allows everything.
-    _first_authorizer: Authorizer | None = None
+    _listener: Authorizer | None = None  # notes what is read and written, allows everything
+    orch_authorizer: Authorizer | None = None  # the user's
 
-    def listen(self, first_authorizer: Authorizer) -> None:
-        """Call this too for each statement that is prepared, until the connection is adopted."""
-        self._first_authorizer = first_authorizer
-        authorize(self, first_authorizer)
+    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
+        """Call `listener` too for each statement prepared from now on, cached ones included.
+
+        With `is_exclusive` the tool's own authorizer is not called: for queries of orch itself.
+        """
+        self._listener = listener
+        user_authorizer = None if is_exclusive else self.orch_authorizer
+        authorize(self, combine(listener, user_authorizer))
 
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
-        self._user_authorizer = authorizer_callback
-        authorize(self, combine(self._first_authorizer, authorizer_callback))
+        self.orch_authorizer = authorizer_callback
+        self.set_listener(self._listener)
 
     def has_callbacks(self) -> bool:
         """Whether user code would hear of statements of orch."""

@@ -46,7 +46,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from discover_orch.databases.sqlite_base import Authorizer
 
 BUSY_TIMEOUT = 5.0  # seconds
 SCRIPT = "SCRIPT"  # the word of a text with several statements
@@ -125,10 +124,6 @@ class Connection(TransactionalConnection):
 
     def executescript(self, script: str) -> Any:
         return self.cursor().executescript(script)
-
-    def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
-        self._user_authorizer = authorizer_callback
-        self.set_listener(self._listener)
 
     def commit(self) -> None:
         if self.managed:

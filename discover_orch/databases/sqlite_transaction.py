@@ -19,7 +19,6 @@ from discover_orch.databases.sqlite_base import (
     OrdinaryConnection,
     authorize,
     autocommit_of,
-    combine,
     execute,
     is_really_open,
     level_of,
@@ -27,7 +26,6 @@ from discover_orch.databases.sqlite_base import (
     new_cursor,
     quote,
     set_autocommit,
-    set_level,
 )
 from discover_orch.databases.sqlite_text import (
     BEGIN,
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
-    from discover_orch.databases.sqlite_base import Authorizer
     from discover_orch.databases.sqlite_statements import StatementNotes
 
 OUTSIDE = (
@@ -66,7 +63,6 @@ class TransactionalConnection(OrdinaryConnection):
     """With `managed` False, an ordinary connection whose statements are observed."""
 
     managed = False
-    is_opened_by_orch = False  # orch has opened it, and undoes all settings of a tool
     is_closed = False  # by the tool; the real connection stays open until orch has committed
     has_lost_writes = False  # the tool closed it with uncommitted changes
     lost = ""  # why SQLite rolled back what the tool had written
@@ -86,8 +82,7 @@ class TransactionalConnection(OrdinaryConnection):
     _many = 0  # calls of executemany() that have not ended
     _changes_when_opened = 0
     _changes_before = 0  # a statement outside of the tool's transactions
-    _settings: tuple[str | None, bool | int] = ("", LEGACY)  # of the real connection
-    _listener: Authorizer | None = None  # notes what is read and written, allows everything
+    _real_autocommit: bool | int = LEGACY
     #: Statements may have run since the step began. Where none has, SQLite is not asked for what they could have left.
     has_run = True
     _has_leftovers = False  # a temporary table or an attached database could not be removed
@@ -109,7 +104,8 @@ class TransactionalConnection(OrdinaryConnection):
         self._lock = _thread.RLock()
         # SQLite allows quotes in names, and no tool can guess this one.
         self._savepoint = f'"orch {os.urandom(8).hex()}"'
-        self._settings = self._level, self._autocommit = level_of(self), autocommit_of(self)
+        self._level, self._autocommit = level_of(self), autocommit_of(self)
+        self._real_autocommit = self._autocommit
         if self._autocommit != LEGACY:
             set_autocommit(self, LEGACY)
         if is_really_open(self):
@@ -144,12 +140,6 @@ class TransactionalConnection(OrdinaryConnection):
             self._commit()
         authorize(self, None)
         self._drop_temporary_tables()
-        level, autocommit = self._settings
-        if level_of(self) != level:
-            set_level(self, level)
-        self._level, self._autocommit = level, autocommit
-        if self.is_opened_by_orch:
-            self.row_factory, self.text_factory, self._user_authorizer = None, str, None
         self.set_listener(self._listener)
         if self._autocommit is False:
             self._open(BEGIN)
@@ -163,26 +153,11 @@ class TransactionalConnection(OrdinaryConnection):
         self._sync(None)
         return self.lost
 
-    def reset(self) -> None:
-        """Undo the settings that a tool may have changed; only outside a transaction."""
-        if autocommit_of(self) != LEGACY:
-            set_autocommit(self, LEGACY)
-        if level_of(self) != "":
-            set_level(self, "")
-        self.row_factory = None
-        self.text_factory = str
-        self._user_authorizer = None
-        self.set_listener(self._listener)
-        execute(new_cursor(self), "PRAGMA foreign_keys = ON")
-
     def _give_back(self) -> None:
-        """The real connection gets its settings back, and loses its temporary tables."""
-        level, autocommit = self._settings
+        """The real connection gets its mode back, and loses its temporary tables."""
         self._drop_temporary_tables()
-        if level_of(self) != level:
-            set_level(self, level)
-        if autocommit != LEGACY:
-            set_autocommit(self, autocommit)
+        if self._real_autocommit != LEGACY:
+            set_autocommit(self, self._real_autocommit)
 
     def note_statements(self, *, has_any: bool) -> None:
         """The tool has ended; `has_any`: it may have prepared statements on the connection."""
@@ -214,15 +189,6 @@ class TransactionalConnection(OrdinaryConnection):
         sqlite3.Connection.close(self)
 
     # What a listener hears.
-
-    def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
-        """Call `listener` too for each statement prepared from now on, cached ones included.
-
-        With `is_exclusive` the tool's own authorizer is not called: for queries of orch itself.
-        """
-        self._listener = listener
-        user_authorizer = None if is_exclusive else self._user_authorizer
-        authorize(self, combine(listener, user_authorizer))
 
     def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
         """A statement, which has this keyword, has been run."""

@@ -68,7 +68,6 @@ class StatementLog(TableLog):
         self._method_effects: dict[Effect, int] = {}
         self._failures: dict[str | Effect, int] = {}  # how often each of these raised
         self._latest: str | Effect = ""
-        self._parsed: dict[str, tuple[Effect, ...]] = {}
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
         self._has_unknown = self._has_error = self.uses_other_connection = False
@@ -231,7 +230,7 @@ class StatementLog(TableLog):
 
     def _read_effects(self) -> list[Effect]:
         """The effects of the step; what was executed several times in an unknown order is there twice."""
-        parsed = {text: self._parse(text) for text in list(self._counts)}
+        parsed = {text: read_statements(text, self.dialect) for text in list(self._counts)}
         for text, count in self._failures.items():
             # Of several statements in one text, those before the one that failed have been run.
             if isinstance(text, str) and text in parsed:
@@ -309,12 +308,6 @@ class StatementLog(TableLog):
     @property
     def has_written(self) -> bool:
         return self._has_written
-
-    def _parse(self, text: str) -> tuple[Effect, ...]:
-        found = self._parsed.get(text)
-        if found is None:
-            found = self._parsed[text] = read_statements(text, self.dialect)
-        return found
 
     def _read_catalog(self) -> Catalog | None:
         try:

@@ -24,13 +24,6 @@ _ENDS = re.compile(
     re.I | re.S,
 )
 LONGEST_CACHED = 5_000  # characters
-_NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.S)
-_QUOTED = (
-    r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"
-    r'"(?:[^"]|"")*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1|--[^\n]*'
-)
-_QUOTED_OR_COMMENT = re.compile(rf"{_QUOTED}|(?P<comment>/\*)", re.S)
-_MARK = re.compile(r"/\*|\*/")
 
 
 def find_end(text: str) -> str:
@@ -39,31 +32,10 @@ def find_end(text: str) -> str:
 
 
 def _find(text: str) -> str:
-    if _NESTED.search(text):
-        text = _without_comments(text)
     if not _FIRST_LOOK.search(text) or _SQL_BODY.search(text):
         return ""
     bare = (re.sub(_COMMENT, " ", one, flags=re.S).strip() for one in _split(text))
     return next((one for one in bare if _ENDS.fullmatch(one)), "")
-
-
-def _without_comments(text: str) -> str:
-    """Comments nest in PostgreSQL and DuckDB, and no pattern can follow that."""
-    kept, start = [], 0
-    while found := _QUOTED_OR_COMMENT.search(text, start):
-        if not found["comment"]:
-            kept.append(text[start : found.end()])
-            start = found.end()
-            continue
-        kept.append(text[start : found.start()])
-        depth, start = 1, found.end()
-        while depth and (mark := _MARK.search(text, start)):
-            depth += 1 if mark[0] == "/*" else -1
-            start = mark.end()
-        if depth:  # it has no end, so the server refuses the text
-            return ""
-        kept.append(" ")
-    return "".join((*kept, text[start:]))
 
 
 _find_cached = functools.lru_cache(maxsize=512)(_find)

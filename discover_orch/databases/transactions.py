@@ -53,7 +53,7 @@ def connect(*args: Any, **named: Any) -> sqlite3.Connection:
         named["factory"] = OrdinaryConnection
     made: sqlite3.Connection = connect_plainly(*args, **named)
     if _note_attach is not None and isinstance(made, OrdinaryConnection):
-        made.listen(_note_attach)
+        made.set_listener(_note_attach)
     return made
 
 
@@ -183,8 +183,6 @@ class SqliteTransaction(Transaction):
         finally:
             if driver.is_closed:
                 driver.close_at_last()
-            elif driver.is_opened_by_orch:
-                driver.reset()
         notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
         if self.is_closed():
             notes.append(CLOSED_NOTE)

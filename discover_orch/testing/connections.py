@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.opening import open_url
 from discover_orch.databases.transactions import (
     SqliteTransaction,
@@ -38,13 +39,15 @@ class DatabaseOfTest:
             return
         if self.conn.in_transaction:
             self.conn.commit()  # what the test has written
+        settings = ConnectionSettings(self.conn)
         self._transaction.begin()
+        is_done = False
         try:
             yield
-        except BaseException:
-            self._transaction.end(keep=False)
-            raise
-        self._transaction.end(keep=True)
+            is_done = True
+        finally:
+            self._transaction.end(keep=is_done)
+            settings.restore(may_be_set=True)
 
     def holds_all_commits(self) -> bool:
         """Whether what is committed can still be rolled back."""

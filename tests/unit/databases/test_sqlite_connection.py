@@ -147,7 +147,41 @@ def test_it_works_before_the_first_write_and_says_what_to_do_after_it(
     assert count(conn) == 2
 
 
+def test_a_setting_that_changes_nothing_is_not_refused(conn: Connection) -> None:
+    conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute(INSERT)
+    conn.execute("PRAGMA foreign_keys = yes")
+    conn.execute("PRAGMA foreign_keys(1)")
+    assert conn.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
+    with pytest.raises(sqlite3.OperationalError, match='"transaction": "none"'):
+        conn.execute("PRAGMA foreign_keys = 0")
+
+
 # Who is asked for each statement.
+
+
+@pytest.mark.parametrize("is_exclusive", [False, True])
+def test_the_tool_s_own_authorizer_is_asked_too_unless_orch_is_to_be_alone(
+    conn: Connection, is_exclusive: bool
+) -> None:
+    heard: list[int] = []
+
+    def hear(action: int, *rest: str | None) -> int:
+        heard.append(action)
+        return sqlite3.SQLITE_OK
+
+    conn.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
+    conn.set_listener(hear, is_exclusive=is_exclusive)
+    if is_exclusive:
+        conn.execute("SELECT 1")
+    else:
+        with pytest.raises(sqlite3.DatabaseError):
+            conn.execute("SELECT 1")
+    assert heard == [sqlite3.SQLITE_SELECT]
+    conn.set_listener(None)
+    with pytest.raises(sqlite3.DatabaseError):  # the tool's own is there still
+        conn.execute("SELECT 2")
+    assert heard == [sqlite3.SQLITE_SELECT]
 
 
 def test_an_authorizer_that_the_tool_sets_later_is_asked_and_takes_nothing_from_orch(
