@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.worker.protocol import Finish, Prepare, RunStep, StepFinished
+from discover_orch.worker.protocol import Finish, Prepare, RunStep, ToolFinished
 
 FILES = 10_000
 STATEMENTS = 100_000
@@ -120,13 +120,11 @@ def run(root: Path, tool: str, name: str, *, observes: bool) -> float:
         )
     )
     began = time.perf_counter()
-    for number in range(steps):
-        worker.send(
-            RunStep(step=number, module=tool, name=tool, path=f"{tool}.py", resources=resources)
-        )
-    ended: list[StepFinished] = []
+    for _ in range(steps):
+        worker.send(RunStep(module=tool, name=tool, path=f"{tool}.py", resources=resources))
+    ended: list[ToolFinished] = []
     while len(ended) < steps:
-        ended += [one for one in worker.events(60) if isinstance(one, StepFinished)]
+        ended += [one for one in worker.events(60) if isinstance(one, ToolFinished)]
     seconds = time.perf_counter() - began
     worker.send(Finish())
     worker.close(60)

@@ -18,7 +18,7 @@ from statistics import median
 from typing import NamedTuple
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.worker.protocol import Finish, Prepare, RunStep, StepFinished
+from discover_orch.worker.protocol import Finish, Prepare, RunStep, ToolFinished
 
 ROWS = 1_000_000
 COMMITS = 100_000
@@ -109,13 +109,11 @@ def run_with_orch(root: Path) -> float:
             root=str(root), pythonpath=(str(root),), database="sqlite:///data.db", observes=True
         )
     )
-    for number, name in enumerate(("first", "tool")):
-        worker.send(
-            RunStep(step=number, module=name, name=name, path=f"{name}.py", resources=("conn",))
-        )
-    ended: list[StepFinished] = []
+    for name in ("first", "tool"):
+        worker.send(RunStep(module=name, name=name, path=f"{name}.py", resources=("conn",)))
+    ended: list[ToolFinished] = []
     while len(ended) < 2:
-        ended += [one for one in worker.events(60) if isinstance(one, StepFinished)]
+        ended += [one for one in worker.events(60) if isinstance(one, ToolFinished)]
     worker.send(Finish())
     worker.close(60)
     assert all(one.status == "passed" for one in ended), ended[-1].error

@@ -1,6 +1,7 @@
 """The events of a run, the report that counts them, and the JSON objects that they become.
 
-One union, `Event`, has everything that can happen between `RunStarted` and `RunFinished`. Pure.
+One union, `Event`, has everything that can happen between `RunStarted` and `RunFinished`. Those that a worker says are
+in `worker/protocol.py`. Pure.
 """
 
 from __future__ import annotations
@@ -12,25 +13,24 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import ExitCode, Failure, Problem, problem_json
-from discover_orch.model.observation import Observation
 from discover_orch.planning.plan import Plan
+from discover_orch.worker.protocol import DatabaseWritten as DatabaseWritten
+from discover_orch.worker.protocol import DebuggerOpened as DebuggerOpened
+from discover_orch.worker.protocol import RunNote as RunNote
+from discover_orch.worker.protocol import SecretFound as SecretFound
+from discover_orch.worker.protocol import ToolDeclined as ToolDeclined
+from discover_orch.worker.protocol import ToolFinished as ToolFinished
+from discover_orch.worker.protocol import ToolOutput as ToolOutput
+from discover_orch.worker.protocol import ToolProgress as ToolProgress
+from discover_orch.worker.protocol import ToolStarted as ToolStarted
+from discover_orch.worker.protocol import ToolStatus as ToolStatus
+from discover_orch.worker.protocol import TransactionEnded as TransactionEnded
+from discover_orch.worker.protocol import WorkerSaid
 
-ToolStatus = Literal[
-    "passed",
-    "failed",
-    "unknown",
-    "blocked",
-    "not_run",
-    "interrupted",
-    "cancelled",
-    "fresh",
-    "done",
-    "rolled_back",
-]
 #: The tool did not succeed, as far as is known.
 FAILED = frozenset({"failed", "unknown"})
 RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
@@ -52,64 +52,6 @@ class ToolOrdered(Struct, frozen=True, kw_only=True):
     module: str
 
 
-class ToolDeclined(Struct, frozen=True, kw_only=True):
-    """The step was ordered and has not started, since the one before it failed. It may be ordered again."""
-
-    module: str
-
-
-class ToolStarted(Struct, frozen=True, kw_only=True):
-    """`worker` is the number of the worker that runs the tool, from 1."""
-
-    module: str
-    worker: int = 1
-
-
-class ToolOutput(Struct, frozen=True, kw_only=True):
-    """Whole lines of one stream, each with its newline. Only the last may lack one."""
-
-    module: str
-    stream: Literal["stdout", "stderr"]
-    text: str
-
-
-class ToolProgress(Struct, frozen=True, kw_only=True):
-    """The line that the tool is redrawing, such as a progress bar, as it is now; empty if there is none any more. Its
-    last state comes as `ToolOutput`."""
-
-    module: str
-    text: str
-
-
-class ToolFinished(Struct, frozen=True, kw_only=True):
-    """How a tool ended. `duration` is in seconds, 0.0 if it did not start.
-
-    `loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
-    worker; `loaded_as` maps them to names of modules. `seen` is what the tool was observed to do, None if it did not
-    end by itself. `setup` is the part of it that was done while those files were loaded and the resources `opened`;
-    None if there was nothing. `blocked_by` is the tool whose failure blocked this one. `attempt` counts from 1.
-    `is_settled`: the ledger in the database says that it passed, and what it used is not known. `commit_seconds` is
-    the part of `duration` that its commit took. `is_locked`: it failed because another connection had locked SQLite.
-    """
-
-    module: str
-    status: ToolStatus
-    duration: float = 0.0
-    error: Failure | None = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    loaded: Mapping[str, str] = field(default_factory=dict)
-    loaded_as: Mapping[str, str] = field(default_factory=dict)
-    seen: Observation | None = None
-    setup: Observation | None = None
-    opened: tuple[str, ...] = ()
-    blocked_by: str = ""
-    attempt: int = 1
-    is_settled: bool = False
-    commit_seconds: float = 0.0
-    is_locked: bool = False
-
-
 class ToolRetried(Struct, frozen=True, kw_only=True):
     """An attempt failed, as `end` says, and the next one starts in `delay` seconds. With `writes_alone` it was not
     known that the tool writes; the next attempt starts when no other tool writes to the database. `is_alone`: the
@@ -119,19 +61,6 @@ class ToolRetried(Struct, frozen=True, kw_only=True):
     delay: float
     writes_alone: bool = False
     is_alone: bool = False
-
-
-class TransactionEnded(Struct, frozen=True, kw_only=True):
-    """The end of a run that is one transaction. Its tools that were `done` have this status from now on."""
-
-    status: Literal["passed", "rolled_back", "unknown"]
-
-
-class RunNote(Struct, frozen=True, kw_only=True):
-    """A problem outside any tool: a resource that raised when it was closed, threads that are still running."""
-
-    problem: Problem
-    traceback: str = ""
 
 
 class RunFinished(Struct, frozen=True, kw_only=True):
@@ -171,41 +100,8 @@ class Resumed(Struct, frozen=True, kw_only=True):
     """Something outside the run woke it: a watch looks at its own events now."""
 
 
-class DebuggerOpened(Struct, frozen=True, kw_only=True):
-    """A tool is about to be debugged on the terminal. Nothing else may write there."""
-
-    module: str
-
-
-class SecretFound(Struct, frozen=True, kw_only=True):
-    """A tool or a module has set a variable that holds this secret: it is masked from now on. This event never leaves
-    `execution`."""
-
-    text: str
-
-
-class DatabaseWritten(Struct, frozen=True, kw_only=True):
-    """Another program has written to the SQLite database that the run uses."""
-
-
 Event = (
-    RunStarted
-    | ToolOrdered
-    | ToolDeclined
-    | ToolStarted
-    | ToolOutput
-    | ToolProgress
-    | ToolFinished
-    | ToolRetried
-    | TransactionEnded
-    | RunNote
-    | SecretFound
-    | DatabaseWritten
-    | Ticked
-    | Suspended
-    | Resumed
-    | DebuggerOpened
-    | RunFinished
+    RunStarted | ToolOrdered | ToolRetried | Ticked | Suspended | Resumed | RunFinished | WorkerSaid
 )
 
 

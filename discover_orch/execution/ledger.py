@@ -20,14 +20,7 @@ from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.state.journal import read_open_run, write_settled
 from discover_orch.state.run_record import Settled
-from discover_orch.worker.protocol import (
-    AskLedger,
-    AskTables,
-    Finish,
-    LedgerAnswer,
-    Prepare,
-    TablesAnswer,
-)
+from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
 
 #: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
 LONGEST_WAIT = 10.0
@@ -84,11 +77,11 @@ def settle_event(
     return replace(event, status="failed", error=replace(error, message=NOT_COMMITTED)), ()
 
 
-def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = True) -> LedgerAnswer:
+def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = True) -> Answer:
     """The answer of the database, or why there is none."""
     url = prepare.database
     if is_in_memory(url) and not prepare.has_connection:
-        return LedgerAnswer(committed=tuple(False for _ in entries))
+        return Answer(committed=tuple(False for _ in entries))
     if not settles:
         parts = read_database_url(url)
         is_plain = isinstance(parts, SqliteUrl) and not parts.query
@@ -96,32 +89,27 @@ def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = Tr
         prepare = replace(prepare, database=f"{url}?mode=rw" if is_plain else url, pythonpath=())
     deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
     while True:
-        question = AskLedger(entries=tuple(entries), settles=settles)
+        question = Ask(entries=tuple(entries), settles=settles)
         answer = ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
-        assert isinstance(answer, LedgerAnswer)
         if not answer.problem or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)
 
 
-def ask_once(
-    prepare: Prepare, question: AskLedger | AskTables, longest: float
-) -> LedgerAnswer | TablesAnswer:
+def ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
     """The answer of a worker of its own, for which it has `longest` seconds."""
     worker = Supervisor.start(adopts_orphans=False)
     worker.send(replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False))
     worker.send(question)
-    answer: LedgerAnswer | TablesAnswer = LedgerAnswer(
-        problem="the worker process ended before it answered"
-    )
+    answer: Answer = Answer(problem="the worker process ended before it answered")
     deadline = time.monotonic() + longest
     while not worker.is_over:
         left = deadline - time.monotonic()
         if left <= 0:
             worker.kill()
-            answer = LedgerAnswer(problem=f"the database did not answer within {longest:g} s")
+            answer = Answer(problem=f"the database did not answer within {longest:g} s")
         for event in worker.events(max(left, PAUSE)):
-            if isinstance(event, LedgerAnswer | TablesAnswer):
+            if isinstance(event, Answer):
                 answer = event
                 worker.send(Finish())
                 worker.close(TIME_TO_CLOSE)

@@ -19,8 +19,9 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.tree import NOT_SCANNED, Signatures
 from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
+from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import ForkedWorkers, WorkerPool, claim_worker
+from discover_orch.execution.executors.pool import WorkerPool, claim_worker
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
@@ -39,7 +40,7 @@ from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
-    from discover_orch.execution.executors.remote_pool import OpenFarSide
+    from discover_orch.execution.executors.remote import OpenFarSide
 
 
 def run_plan(
@@ -76,7 +77,7 @@ def run_plan(
     assert signals is not None
     try:
         with handlers or contextlib.nullcontext():
-            executor: LocalExecutor | WorkerPool | None = None
+            executor: Executor | None = None
             jobs = jobs if side is None else side.jobs
             if jobs == 1 and side is None and not project.ledger:
                 # The worker gets ready while the recorder reads the code.
@@ -90,10 +91,10 @@ def run_plan(
             if side is not None:
                 # The other machine reads its own `env_file`.
                 there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
-                executor = _build_remote_pool(side, there, plan, registry, recorder)
+                executor = _build_remote_pool(side, there, registry, recorder)
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = ForkedWorkers(shared, worker, forks, jobs, start=start)
+                executor = WorkerPool(shared, worker, forks, jobs, start=start)
             elif executor is None:
                 forks.wanted = 1
                 executor = LocalExecutor(prepare, worker or claim_worker(forks), start=start)
@@ -156,9 +157,7 @@ def _with_ledger(prepare: Prepare, project: Project, run: str, key: str) -> Prep
     return replace(prepare, ledger=entry)
 
 
-def _find_commit(
-    project: Project, executor: LocalExecutor | WorkerPool
-) -> Callable[[], None] | None:
+def _find_commit(project: Project, executor: Executor) -> Callable[[], None] | None:
     """What commits a run that is one transaction."""
     is_one = project.transaction == "run" and isinstance(executor, LocalExecutor)
     return executor.commit_run if is_one and isinstance(executor, LocalExecutor) else None
@@ -191,11 +190,10 @@ def settle_killed_run(
 def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
     """The tables and views of a PostgreSQL database, as a worker of its own tells; None where it cannot."""
     from discover_orch.execution import ledger
-    from discover_orch.worker.protocol import AskTables, TablesAnswer
+    from discover_orch.worker.protocol import Ask
 
     prepare = _prepare(registry, project, is_raw=False, post_mortem=False, all_frames=False)
-    answer = ledger.ask_once(prepare, AskTables(), ledger.LONGEST_LOOK)
-    return answer.names if isinstance(answer, TablesAnswer) else None
+    return ledger.ask_once(prepare, Ask(), ledger.LONGEST_LOOK).tables
 
 
 def open_far_side(
@@ -211,9 +209,9 @@ def open_far_side(
     UsageError if that cannot be used."""
     if project.executor == "local":
         return None
-    from discover_orch.execution.executors import remote_pool  # few runs need it
+    from discover_orch.execution.executors import remote  # few runs need it
 
-    return remote_pool.open_far_side(
+    return remote.open_far_side(
         plan,
         registry,
         project,
@@ -224,11 +222,11 @@ def open_far_side(
 
 
 def _build_remote_pool(
-    side: OpenFarSide, prepare: Prepare, plan: Plan, registry: Registry, recorder: Recorder
-) -> WorkerPool:
-    from discover_orch.execution.executors.remote_pool import build_pool  # few runs need it
+    side: OpenFarSide, prepare: Prepare, registry: Registry, recorder: Recorder
+) -> Executor:
+    from discover_orch.execution.executors.remote import RemotePool  # few runs need it
 
-    return build_pool(side, prepare, plan, registry, recorder.sources_of)
+    return RemotePool(side, prepare, registry, recorder.sources_of)
 
 
 def _count_at_once(
@@ -321,7 +319,7 @@ def _carry_out(
     plan: Plan,
     registry: Registry,
     project: Project,
-    executor: LocalExecutor | WorkerPool,
+    executor: Executor,
     requests: RunRequests,
     recorder: Recorder,
     *,

@@ -16,12 +16,7 @@ import sys
 import time
 from _thread import allocate_lock, get_native_id
 
-from discover_orch.execution.worker_reader import (
-    StepOutput,
-    StepProgress,
-    WorkerReader,
-    WorkerSaid,
-)
+from discover_orch.execution.worker_reader import WorkerReader
 from discover_orch.execution.worker_shutdown import (
     TIME_TO_END,
     StopSignals,
@@ -41,16 +36,15 @@ from discover_orch.worker.child_processes import (
 from discover_orch.worker.protocol import (
     Closed,
     Committing,
-    DebugEnded,
-    Declined,
     Greet,
     Message,
     Order,
     Prepare,
     RunStep,
-    StepFinished,
-    StepStarted,
     Terminal,
+    ToolDeclined,
+    ToolFinished,
+    ToolStarted,
     encode_order,
 )
 from discover_orch.worker.spawn import Pipes, start_interpreter
@@ -69,7 +63,7 @@ OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
-WorkerEvent = WorkerSaid | WorkerDied | WorkerEnded
+WorkerEvent = Message | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process, which are not orphans
@@ -87,16 +81,15 @@ class Supervisor:
     def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
         self.pid = pid
         self.is_over = False
-        self.failures = 0  # failed steps that `events` has given, for `RunStep.failures`
+        self.running = ""  # the tool whose start `events` has given, but not its end
+        self.committing = ""  # the tool whose commit has begun
+        self.unanswered: dict[str, None] = {}  # ordered, and neither started nor declined
         self._pipes = pipes
         self._adopts = adopts
         self._has_adopted = False
         self._is_raw = not mark
         self._root = ""
         self._unsent = b""
-        self._running: int | None = None
-        self.committing: int | None = None  # the step whose commit has begun
-        self._unanswered: dict[int, None] = {}
         self._stop_signals = StopSignals()
         self._exit = WorkerExit()
         self._status: int | None = None
@@ -134,7 +127,7 @@ class Supervisor:
             _others = find_children(os.getpid())
             if interpreter is not None:
                 _others.discard(interpreter[0])
-        mark = "" if raw_output else f"\0orch {os.urandom(16).hex()} "
+        mark = "" if raw_output else f"\0orch {os.urandom(16).hex()}\n"
         with _start_lock:
             pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
         _alive.add(pid)
@@ -144,16 +137,6 @@ class Supervisor:
         watches_death = is_main or (is_lasting_thread and sys.platform == "linux")
         made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
         return made
-
-    @property
-    def unanswered(self) -> tuple[int, ...]:
-        """Steps that were sent and have neither started nor been declined, in order."""
-        return tuple(self._unanswered)
-
-    @property
-    def running(self) -> int | None:
-        """The step whose start `events` has given, but not its end."""
-        return self._running
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `events` has something."""
@@ -167,7 +150,7 @@ class Supervisor:
                 raise ValueError("raw output is chosen when the worker is started")
             self._root = order.root
         if isinstance(order, RunStep):
-            self._unanswered[order.step] = None
+            self.unanswered[order.module] = None
         self._write(encode_order(order))
         if self._adopts and not self._has_adopted and isinstance(order, RunStep):
             self._has_adopted = True  # late, as it costs 3 ms in which the worker already works
@@ -215,17 +198,13 @@ class Supervisor:
         if not self.is_over:
             kill_group(self.pid, signal.SIGCONT)
 
-    def lend_terminal(self) -> bool:
-        """Answers `DebugStarted`: hands over the controlling terminal if there is one."""
+    def lend_terminal(self, *, has_terminal: bool = True) -> None:
+        """Answers `DebuggerOpened`: hands over the controlling terminal, if there is one that `has_terminal`."""
         from discover_orch.execution.lent_terminal import LentTerminal  # only to debug
 
-        try:
-            self._terminal = LentTerminal(self.pid)
-        except OSError:
-            self._terminal = None
-        granted = self._terminal is not None
-        self.send(Terminal(granted=granted))
-        return granted
+        with contextlib.suppress(OSError):
+            self._terminal = LentTerminal(self.pid) if has_terminal else None
+        self.send(Terminal(granted=self._terminal is not None))
 
     def close(self, timeout: float | None = None, wake: int | None = None) -> list[WorkerEvent]:
         """All events until the worker is over; the last is `WorkerEnded` or `WorkerDied`.
@@ -296,33 +275,27 @@ class Supervisor:
         if self._unsent:
             self._write(b"")
         found: list[WorkerEvent] = []
-        self._track_all(self._reader.read(ready, is_dead=is_dead), found)
+        found += self._track(self._reader.read(ready, is_dead=is_dead))
         if is_dead:
             self._clean_up(found)
         return found
 
-    def _track_all(self, said: list[WorkerSaid], found: list[WorkerEvent]) -> None:
-        for one in said:
-            if not isinstance(one, StepOutput | StepProgress):
-                self._track(one)
-        found += said
-
-    def _track(self, message: Message) -> None:
-        match message:
-            case StepStarted(step=step):
-                self._running = step
-                self._unanswered.pop(step, None)
-            case Committing(step=step):
-                self.committing = step
-            case StepFinished(status=status):
-                self._running = self.committing = None
-                self.failures += status == "failed"
-            case Declined(step=step):
-                self._unanswered.pop(step, None)
-            case DebugEnded():
-                self._take_terminal_back()
-            case Closed(threads=threads):
-                self._exit.close(time.monotonic(), threads)
+    def _track(self, said: list[Message]) -> list[Message]:
+        for message in said:
+            match message:
+                case ToolStarted(module=module):
+                    self.running = module
+                    self.unanswered.pop(module, None)
+                case Committing(module=module):
+                    self.committing = module
+                case ToolFinished():
+                    self.running = self.committing = ""
+                    self._take_terminal_back()
+                case ToolDeclined(module=module):
+                    self.unanswered.pop(module, None)
+                case Closed(threads=threads):
+                    self._exit.close(time.monotonic(), threads)
+        return said
 
     def _stop_polling(self, fd: int) -> None:
         for poll in (self._poll, self._message_poll):
@@ -363,12 +336,12 @@ class Supervisor:
         kill_all(self._descendants)
         if self._adopts:
             sweep(_alive | (_others or set()), time.monotonic() + SWEEP_TIME)
-        self._track_all(self._reader.read_rest(), found)
+        found += self._track(self._reader.read_rest())
         self._take_terminal_back()
         self._pipes.close()
         found.append(
             self._exit.final_event(
-                self._status, step=self._running, crash=self._reader.crash, root=self._root
+                self._status, module=self.running, crash=self._reader.crash, root=self._root
             )
         )
 

@@ -1,6 +1,6 @@
 """Reads what a worker says, in true order: its messages, and all output of a step before the end of that step.
 
-Of a line that is redrawn, such as a progress bar, only the last state is output; until then it is a `StepProgress`.
+Of a line that is redrawn, such as a progress bar, only the last state is output; until then it is a `ToolProgress`.
 
 It never waits, and knows of a step only that it starts and ends. A line that is no message is kept as a crash report.
 It imports little, since every run needs it at its start.
@@ -11,42 +11,27 @@ from __future__ import annotations
 import os
 import re
 
-from msgspec import Struct
-
 from discover_orch.worker.capture import LONGEST_LINE, Splitter
 from discover_orch.worker.protocol import (
-    DebugStarted,
+    DebuggerOpened,
     Message,
-    StepFinished,
-    StepStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolProgress,
+    ToolStarted,
     decode_message,
 )
-from discover_orch.worker.protocol import Stream as StreamName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from discover_orch.worker.protocol import Stream
+
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
 #: What hides and shows the cursor, and what clears a line or moves the cursor within lines.
 _CURSOR, _MOVES = r"\x1b\[\?25[hl]", r"\x1b\[\d*[A-HJK]"
-
-
-class StepOutput(Struct, frozen=True, kw_only=True, tag=True):
-    """Text that a step wrote, in whole lines; only the last of a step may lack its newline. `step` is None between
-    steps."""
-
-    step: int | None
-    stream: StreamName
-    text: str
-
-
-class StepProgress(Struct, frozen=True, kw_only=True, tag=True):
-    """The line that a step is redrawing, such as a progress bar, as it is now; empty if there is none any more."""
-
-    step: int
-    text: str
 
 
 class WorkerReader:
@@ -62,11 +47,11 @@ class WorkerReader:
         self._unread: list[bytes] = []  # the pieces of a message that has not ended
         self._held: list[Message] = []  # messages that wait for the output before them
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
-        self._progress: tuple[int | None, str] = (None, "")  # what was emitted last
-        self._started: list[int] = []  # steps in the order in which they began
-        self._positions: dict[int, int] = {}  # the place of each in that order
+        self._progress: tuple[str, str] = ("", "")  # what was emitted last, and of which tool
+        self._started: list[str] = []  # tools in the order in which they began
+        self._finished = 0  # of these, as far as it was emitted
 
-    def read(self, ready: set[int], *, is_dead: bool = False) -> list[WorkerSaid]:
+    def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message]:
         """Everything whose order is known by now; `ready` are the descriptors that can be read."""
         # A progress bar that ends stands above what was then printed to the other stream.
         self._streams.sort(key=lambda stream: not stream.lines.is_open)
@@ -78,14 +63,14 @@ class WorkerReader:
                 is_new = True
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
-        found: list[WorkerSaid] = []
+        found: list[Message] = []
         if self._progress[1]:  # before its last state is output
             self._emit_progress(found)
         self._emit_in_order(found)
         self._emit_progress(found)
         return found
 
-    def read_rest(self) -> list[WorkerSaid]:
+    def read_rest(self) -> list[Message]:
         """The rest of what a dead worker wrote."""
         for stream in self._streams:
             self._read_all(stream)
@@ -93,25 +78,25 @@ class WorkerReader:
         while self._read_messages():
             pass
         self.crash += b"".join(self._unread).decode("utf-8", "replace")
-        found: list[WorkerSaid] = []
+        found: list[Message] = []
         self._emit_in_order(found)
         for stream in self._streams:
             stream.emit(self._started, len(self._started), found)
         return found
 
-    def _emit_progress(self, found: list[WorkerSaid]) -> None:
+    def _emit_progress(self, found: list[Message]) -> None:
         """What the running step is redrawing, if that has changed."""
-        step, shown = self._progress
+        module, shown = self._progress
         ended = {stream.ended_steps for stream in self._streams}
-        current = self._started[min(ended)] if min(ended) < len(self._started) else None
+        current = self._started[min(ended)] if min(ended) < len(self._started) else ""
         is_ending = len(ended) > 1 or any(stream.has_ended_step for stream in self._streams)
         states = [stream.lines.state for stream in self._streams if stream.lines.state]
         state = states[0] if states and not is_ending else ""
-        if current is not None and state != (shown if step == current else ""):
-            found.append(StepProgress(step=current, text=state))
+        if current and state != (shown if module == current else ""):
+            found.append(ToolProgress(module=current, text=state))
         self._progress = current, state
 
-    def _emit_in_order(self, found: list[WorkerSaid]) -> None:
+    def _emit_in_order(self, found: list[Message]) -> None:
         """Adds messages in their order to `found`, the end of a step after all output of that step."""
         while True:
             while self._held and self._emit_message(self._held[0], found):
@@ -124,17 +109,18 @@ class WorkerReader:
             for stream in self._streams:
                 stream.emit(self._started, None, found)
 
-    def _emit_message(self, message: Message, found: list[WorkerSaid]) -> bool:
+    def _emit_message(self, message: Message, found: list[Message]) -> bool:
         """Adds it to `found`, unless output that belongs before it is missing."""
-        if isinstance(message, StepFinished) and not self._is_raw:
-            position = self._positions[message.step]
+        if isinstance(message, ToolFinished) and not self._is_raw:
+            position = self._finished
             for stream in self._streams:
                 stream.emit(self._started, position, found)
                 while stream.ended_steps <= position and self._read_stream(stream):
                     stream.emit(self._started, position, found)
             if any(one.ended_steps <= position and not one.is_over for one in self._streams):
                 return False
-        if isinstance(message, DebugStarted):  # show earlier output before the debugger opens
+            self._finished += 1
+        if isinstance(message, DebuggerOpened):  # show earlier output before the debugger opens
             for stream in self._streams:
                 self._read_all(stream)
                 stream.emit(self._started, None, found)
@@ -175,9 +161,8 @@ class WorkerReader:
             except ValueError:
                 self.crash += line.decode("utf-8", "replace") + "\n"
                 continue
-            if isinstance(message, StepStarted):
-                self._positions[message.step] = len(self._started)
-                self._started.append(message.step)
+            if isinstance(message, ToolStarted):
+                self._started.append(message.module)
             self._held.append(message)
         return True
 
@@ -185,40 +170,41 @@ class WorkerReader:
 class OutputStream:
     """One of the worker's outputs: what was read of it and not yet emitted."""
 
-    def __init__(self, name: StreamName, fd: int, mark: str) -> None:
+    def __init__(self, name: Stream, fd: int, mark: str) -> None:
         self.name = name
         self.fd = fd
         self.lines = RedrawnLine()
-        self.pending: list[str | int] = []
+        self.pending: list[str | None] = []  # None is the end of a step
         self._splitter = Splitter(mark)
         self.ended_steps = 0  # each step ends with one mark
         self.is_over = fd < 0
 
     def feed(self, data: bytes) -> None:
         for one in self._splitter.feed(data, has_open_line=self.lines.is_open):
-            if isinstance(one, str):
+            if one is not None:
                 self._add(self.lines.feed(one))
             else:
                 self._add(self.lines.flush())
-                self.pending.append(one)
+                self.pending.append(None)
 
     @property
     def has_ended_step(self) -> bool:
-        return any(isinstance(one, int) for one in self.pending)
+        return None in self.pending
 
-    def is_ahead(self, started: list[int]) -> bool:
+    def is_ahead(self, started: list[str]) -> bool:
         """Whether there is text of a step whose start was not read yet."""
         return bool(self.pending) and self.ended_steps >= len(started)
 
-    def emit(self, started: list[int], until: int | None, found: list[WorkerSaid]) -> None:
-        """Adds text to `found` up to the end of the step at position `until`, or up to the next mark."""
+    def emit(self, started: list[str], until: int | None, found: list[Message]) -> None:
+        """Adds text to `found` up to the end of the step at position `until`, or up to the next mark. What comes
+        between two tools is the first's; what comes before all of them is of none."""
         while self.pending:
             one = self.pending[0]
             if until is not None and self.ended_steps > until:
                 return
-            if isinstance(one, str):
-                step = started[self.ended_steps] if self.ended_steps < len(started) else None
-                found.append(StepOutput(step=step, stream=self.name, text=one))
+            if one is not None:
+                module = started[min(self.ended_steps, len(started) - 1)] if started else ""
+                found.append(ToolOutput(module=module, stream=self.name, text=one))
             elif until is None:
                 return
             else:
@@ -289,9 +275,6 @@ class RedrawnLine:
             return text + newline
         shown = re.sub(_MOVES, "", text).rstrip()
         return shown and shown + "\n"
-
-
-WorkerSaid = Message | StepOutput | StepProgress
 
 
 def _read(fd: int) -> bytes | None:

@@ -56,9 +56,8 @@ class StopSignals:
         return STOP_SIGNALS[first : self._sent]
 
 
-class WorkerDied(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The worker ended before it was asked to. `step` was running, or None. If the worker `is_lost`, as with a cluster
-    that does not answer any more, the step may have committed.
+class WorkerDied(Struct, frozen=True, kw_only=True):
+    """The worker ended before it was asked to. The tool `module` was running, or none.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
     was when it crashed, if that is known.
@@ -67,14 +66,13 @@ class WorkerDied(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
     sentence: str
     exit_code: int | None = None
     signal: str | None = None
-    step: int | None = None
+    module: str = ""
     traceback: str = ""
     path: str | None = None
     line: int | None = None
-    is_lost: bool = False
 
 
-class WorkerEnded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class WorkerEnded(Struct, frozen=True, kw_only=True):
     """The worker ended after `Closed`. If it was killed or crashed, `sentence` says so.
 
     `threads` are those that kept it from ending; empty if it ended in time.
@@ -110,10 +108,10 @@ class WorkerExit:
         return self._closed_at is not None and now >= self._closed_at + TIME_TO_END
 
     def final_event(
-        self, status: int | None, *, step: int | None, crash: str, root: str
+        self, status: int | None, *, module: str, crash: str, root: str
     ) -> WorkerDied | WorkerEnded:
-        """`status` is the wait status, `step` was running, `crash` is what the fault handler wrote in the project
-        at `root`."""
+        """`status` is the wait status, the tool `module` was running, `crash` is what the fault handler wrote in the
+        project at `root`."""
         sentence, code, name = describe_exit(status)
         if self.has_closed:
             if self.kill_reason:
@@ -124,7 +122,7 @@ class WorkerExit:
             sentence=self.kill_reason or sentence,
             exit_code=code,
             signal=name,
-            step=step,
+            module=module,
             traceback=traceback,
             path=path,
             line=line,

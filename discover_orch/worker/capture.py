@@ -51,13 +51,12 @@ class Capture:
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
 
-    def end_step(self, step: int) -> None:
+    def end_step(self) -> None:
         """Mark the end of a step's output; after `restore`."""
         if self._mark:
-            line = b"%s%d\n" % (self._mark, step)
             with contextlib.suppress(BrokenPipeError):  # the parent is gone
-                os.write(self.fds[1], line)
-                os.write(self.fds[2], line)
+                os.write(self.fds[1], self._mark)
+                os.write(self.fds[2], self._mark)
 
     def redirect_to(self, fd: int) -> None:
         """Make this descriptor, a terminal, the tool's input and output until `restore`."""
@@ -126,28 +125,18 @@ class Splitter:
         self._mark = mark.encode()
         self._rest = b""
 
-    def feed(self, data: bytes, *, has_open_line: bool = False) -> list[str | int]:
-        """Texts of whole lines, in order; an int marks the end of that step's output.
+    def feed(self, data: bytes, *, has_open_line: bool = False) -> list[str | None]:
+        """Texts of whole lines, in order; None marks the end of a step's output.
 
-        The text before an int may end without a newline. With `has_open_line`, or if it has a carriage return, the
+        The text before it may end without a newline. With `has_open_line`, or if it has a carriage return, the
         last line comes before it has ended.
         """
-        found: list[str | int] = []
-        data = self._rest + data
-        start = data.find(self._mark)
-        while start >= 0:
-            end = data.find(b"\n", start)
-            if end < 0:
-                break
-            if start:
-                found.append(_decode(data[:start]))
-            found.append(int(data[start + len(self._mark) : end]))
-            data = data[end + 1 :]
-            start = data.find(self._mark)
-        cut = data.rfind(b"\n", 0, start if start >= 0 else len(data)) + 1
-        if start < 0 and (
-            len(data) - cut > LONGEST_LINE or has_open_line or data.find(b"\r", cut) >= 0
-        ):
+        found: list[str | None] = []
+        *ended, data = (self._rest + data).split(self._mark)
+        for part in ended:
+            found += [_decode(part), None] if part else [None]
+        cut = data.rfind(b"\n") + 1
+        if len(data) - cut > LONGEST_LINE or has_open_line or data.find(b"\r", cut) >= 0:
             cut = max(cut, self._find_end(data))
         if cut:
             found.append(_decode(data[:cut]))

@@ -14,6 +14,7 @@ from discover_orch.databases.transactions import (
     choose_transaction,
     find_driver_connection,
 )
+from discover_orch.model.errors import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ToolConnection:
         mode: str,
         observer: Observer | None,
         is_interrupted: Callable[[], bool] | None,
-        warn: Callable[[str, str], None],
+        warn: Callable[[Problem], None],
     ) -> None:
         self._mode = mode
         self._warn = warn
@@ -129,7 +130,7 @@ class ToolConnection:
     def _warn_once(self, message: str, hint: str) -> None:
         if message not in self._warnings:
             self._warnings.add(message)
-            self._warn(message, hint)
+            self._warn(Problem(code="conn", message=message, hint=hint, severity="warning"))
 
     def is_gone(self) -> bool:
         """Whether there was a connection, and a tool has closed it or the database has ended it."""

@@ -14,7 +14,7 @@ import sys
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.protocol import DebugEnded, DebugStarted, Terminal
+from discover_orch.worker.protocol import DebuggerOpened, Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,21 +34,19 @@ class Debugger:
         self._channel = channel
         self._capture = capture
         self._interrupts = interrupts
-        self._step: int | None = None
+        self._module = ""  # of the running tool
         self._has_terminal = False
 
     def install(self) -> None:
         sys.breakpointhook = self._breakpoint
 
-    def begin_step(self, step: int) -> None:
-        self._step = step
+    def begin_step(self, module: str) -> None:
+        self._module = module
 
     def end_step(self) -> None:
-        """Give the terminal back. The caller restores the output."""
-        if self._has_terminal and self._step is not None:
-            self._has_terminal = False
-            self._channel.send(DebugEnded(step=self._step))
-        self._step = None
+        """The parent takes the terminal back when it hears that the tool has ended. The caller restores the output."""
+        self._has_terminal = False
+        self._module = ""
 
     def debug_failure(self, error: BaseException, traceback: str) -> None:
         """Open the debugger on a failed tool, if there is a terminal."""
@@ -91,16 +89,15 @@ class Debugger:
     def _acquire_terminal(self) -> bool:
         if self._has_terminal:
             return True
-        if self._step is None:
+        if not self._module:
             return False
-        self._channel.send(DebugStarted(step=self._step))
+        self._channel.send(DebuggerOpened(module=self._module))
         answer = self._channel.receive_only(Terminal)
         if not isinstance(answer, Terminal) or not answer.granted:
             return False
         try:
             fd = os.open("/dev/tty", os.O_RDWR)
         except OSError:
-            self._channel.send(DebugEnded(step=self._step))
             return False
         self._capture.redirect_to(fd)
         os.close(fd)

@@ -14,14 +14,25 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
-from discover_orch.model.errors import Failure
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.json_text import decode
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import ParamType
 
 Stream = Literal["stdout", "stderr"]
-StepStatus = Literal["passed", "failed", "interrupted"]
+ToolStatus = Literal[
+    "passed",
+    "failed",
+    "unknown",
+    "blocked",
+    "not_run",
+    "interrupted",
+    "cancelled",
+    "fresh",
+    "done",
+    "rolled_back",
+]
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
@@ -90,12 +101,10 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     gets those of the `resources` that it really asks for. `writes_alone`: no other worker writes to the database.
 
     The parent may send this while another step runs, of which it `is_ahead`. It then sends nothing more before it has
-    recorded that step. `failures` is the number of failed steps of this worker that the parent knew of
-    (`Supervisor.failures`). If there are more by the time the worker reads the order, it answers `Declined`, and the
-    parent decides again.
+    recorded that step. If that step fails, the worker answers `ToolDeclined`, and the parent decides again. After
+    `timeout` seconds the parent interrupts it.
     """
 
-    step: int
     module: str
     name: str
     path: str
@@ -107,7 +116,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     commits_by_itself: bool = False
     attempt: int = 1
     writes_alone: bool = False
-    failures: int = 0
+    timeout: float | None = None
     is_ahead: bool = False
 
 
@@ -115,23 +124,20 @@ class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The parent has recorded the last step that ended, and has no order for another one yet."""
 
 
-class AskLedger(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Which of these attempts are committed? With `settles`, those that are not cannot be committed any more."""
+class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Which of these attempts are committed? With `settles`, those that are not cannot be committed any more. Without
+    entries: which tables and views are there?"""
 
-    entries: tuple[LedgerEntry, ...]
+    entries: tuple[LedgerEntry, ...] = ()
     settles: bool = False
 
 
-class AskTables(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Which tables and views are there?"""
-
-
 class CommitRun(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """All steps of a run that is one transaction have succeeded: commit it, and answer `RunCommitted`."""
+    """All steps of a run that is one transaction have succeeded: commit it, and answer `TransactionEnded`."""
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The answer to `DebugStarted`: whether the worker has the terminal now."""
+    """The answer to `DebuggerOpened`: whether the worker has the terminal now."""
 
     granted: bool
 
@@ -140,62 +146,139 @@ class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Close every resource, answer `Closed`, and end."""
 
 
-class StepStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The worker has begun this step."""
-
-    step: int
+# The messages that are events of a run: `execution/events.py` has those that the worker knows nothing of. A tool is
+# named by its `module`.
 
 
-class Warned(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Something that the user should know about the run, said once."""
+class ToolDeclined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The step was ordered and has not started, since the one before it failed, or the worker was interrupted. It may
+    be ordered again. `is_retiring`: the worker was interrupted, and declines whatever follows."""
 
-    message: str
-    hint: str = ""
+    module: str
+    is_retiring: bool = False
 
 
-class SecretSet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Code of the user is about to set an environment variable that holds this secret."""
+class ToolStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """`worker` is the number of the worker that runs the tool, from 1."""
+
+    module: str
+    worker: int = 1
+
+
+class ToolOutput(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Whole lines of one stream, each with its newline. Only the last may lack one."""
+
+    module: str
+    stream: Stream
+    text: str
+
+
+class ToolProgress(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The line that the tool is redrawing, such as a progress bar, as it is now; empty if there is none any more. Its
+    last state comes as `ToolOutput`."""
+
+    module: str
+    text: str
+
+
+class ToolFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """How a tool ended, and its transaction with it. `duration` is in seconds, 0.0 if it did not start.
+
+    `notes` are sentences for the user ("committed by itself"). `loaded` maps project files, relative to the root, to
+    hashes: those that this tool was the first to load in its worker; `loaded_as` maps them to names of modules. `seen`
+    is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it that was done
+    while those files were loaded and the resources `opened`, on which later tools of this worker depend too; None if
+    there was nothing. `blocked_by` is the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`:
+    the ledger in the database says that it passed, and what it used is not known. `commit_seconds` is the part of
+    `duration` that its commit took. `is_locked`: it failed because another connection had locked SQLite.
+    """
+
+    module: str
+    status: ToolStatus
+    duration: float = 0.0
+    error: Failure | None = None
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    loaded_as: Mapping[str, str] = field(default_factory=dict)
+    seen: Observation | None = None
+    setup: Observation | None = None
+    opened: tuple[str, ...] = ()
+    blocked_by: str = ""
+    attempt: int = 1
+    is_settled: bool = False
+    commit_seconds: float = 0.0
+    is_locked: bool = False
+
+
+class TransactionEnded(Struct, frozen=True, kw_only=True, tag=True):
+    """The end of a run that is one transaction. Its tools that were `done` have this status from now on."""
+
+    status: Literal["passed", "rolled_back", "unknown"]
+
+
+class RunNote(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A problem outside any tool: a resource that raised when it was closed, threads that are still running."""
+
+    problem: Problem
+    traceback: str = ""
+
+
+class SecretFound(Struct, frozen=True, kw_only=True, tag=True):
+    """A tool or a module is about to set a variable that holds this secret: it is masked from now on. This event never
+    leaves `execution`."""
 
     text: str
 
 
-class Committing(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The worker is about to commit what this step has written. If it dies before `StepFinished`, the commit may have
+class DatabaseWritten(Struct, frozen=True, kw_only=True, tag=True):
+    """Another program has written to the SQLite database that the run uses, since the last step began or ended,
+    whichever was later."""
+
+
+class DebuggerOpened(Struct, frozen=True, kw_only=True, tag=True):
+    """A tool is about to be debugged on the terminal: nothing else may write there. The worker waits for the parent's
+    answer, `Terminal`. The terminal is the parent's again when the tool has ended."""
+
+    module: str
+
+
+WorkerSaid = (
+    ToolDeclined
+    | ToolStarted
+    | ToolOutput
+    | ToolProgress
+    | ToolFinished
+    | TransactionEnded
+    | RunNote
+    | SecretFound
+    | DatabaseWritten
+    | DebuggerOpened
+)
+
+# The other messages.
+
+
+class Committing(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker is about to commit what this tool has written. If it dies before `ToolFinished`, the commit may have
     happened."""
 
-    step: int
+    module: str
 
 
-class ForeignWrite(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Another program has written to the SQLite database since the last step began or ended, whichever was later."""
+class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """All resources are closed. `threads` are still running."""
+
+    threads: tuple[str, ...] = ()
 
 
-class StepFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step has ended and its transaction with it; `duration` in seconds, `commit_seconds` included.
+class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """To an `Ask`; the database cannot be asked if there is a `problem`. `committed`: whether each entry is committed.
+    `tables`: the names of all tables and views, as they are shown; None where they cannot be asked for."""
 
-    `notes` are sentences for the user ("committed by itself"). `loaded` are the project modules that this
-    step was the first to load: (module, path relative to the root, hash of the source bytes). `seen` is what
-    the tool did; None without `Prepare.observes`. `setup` is the part of it that happened while modules were
-    loaded and the resources `opened`, on which later steps of this worker depend too; None for nothing.
-    `search_path`, with the first step of a worker only: the absolute folders, in this order, in which Python finds
-    modules of the project and of packages installed in editable form. `is_locked`: it failed because SQLite was
-    locked by another connection.
-    """
-
-    step: int
-    status: StepStatus
-    duration: float
-    error: Failure | None = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    loaded: tuple[tuple[str, str, str], ...] = ()
-    seen: Observation | None = None
-    setup: Observation | None = None
-    opened: tuple[str, ...] = ()
-    search_path: tuple[str, ...] = ()
-    has_file_events: bool = False
-    commit_seconds: float = 0.0
-    is_locked: bool = False
+    committed: tuple[bool, ...] = ()
+    tables: tuple[str, ...] | None = None
+    problem: str = ""
 
 
 #: How the reason begins why a run has no use of what was preloaded.
@@ -226,80 +309,8 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
         return f"preloading failed: {', '.join(failed)}" if failed else ""
 
 
-class LedgerAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """For each entry of `AskLedger` whether it is committed; empty if the database cannot be asked, as `problem`
-    says."""
-
-    committed: tuple[bool, ...] = ()
-    problem: str = ""
-
-
-class TablesAnswer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The names of all tables and views, as they are shown; None where they cannot be asked for."""
-
-    names: tuple[str, ...] | None = None
-
-
-class RunCommitted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The transaction of the run is committed, or rolled back because of the `error`."""
-
-    error: Failure | None = None
-
-
-class Declined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step did not start: since the order was sent, another step failed, SIGINT came, or the parent took it
-    back."""
-
-    step: int
-
-
-class DebugStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The tool wants to debug. The worker waits for the parent's answer, `Terminal`."""
-
-    step: int
-
-
-class DebugEnded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The terminal can be taken back."""
-
-    step: int
-
-
-class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """All resources are closed. `errors` are those that closing raised; `threads` are still running."""
-
-    errors: tuple[Failure, ...] = ()
-    threads: tuple[str, ...] = ()
-
-
-Order = (
-    Greet
-    | Preload
-    | Prepare
-    | RunStep
-    | Recorded
-    | AskLedger
-    | AskTables
-    | CommitRun
-    | Terminal
-    | Finish
-)
-Message = (
-    Preloaded
-    | StepStarted
-    | Warned
-    | SecretSet
-    | Committing
-    | ForeignWrite
-    | StepFinished
-    | LedgerAnswer
-    | TablesAnswer
-    | RunCommitted
-    | Declined
-    | DebugStarted
-    | DebugEnded
-    | Closed
-)
+Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | CommitRun | Terminal | Finish
+Message = WorkerSaid | Preloaded | Committing | Closed | Answer
 
 #: How the line of a `RunStep` begins, so that it can be recognised without decoding it.
 RUN_STEP_PREFIX = b'{"type":"RunStep"'
@@ -346,7 +357,7 @@ def _message_decoder() -> msgspec.json.Decoder[Message]:
 
 def has_loose_metrics(message: object) -> bool:
     """Whether it has a metric that is NaN or infinite, which msgspec would write as null."""
-    return isinstance(message, StepFinished) and any(
+    return isinstance(message, ToolFinished) and any(
         isinstance(one, float) and not isfinite(one) for one in message.metrics.values()
     )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
+    from discover_orch.model.errors import Problem
     from discover_orch.model.ledger import LedgerEntry
     from discover_orch.model.observation import TableUse
     from discover_orch.worker.observer import Observer
@@ -82,7 +83,7 @@ class Resources:
         is_one_of_several: bool = False,
         has_ledger: bool = False,
         is_remote: bool = False,
-        warn: Callable[[str, str], None] = lambda message, hint: None,
+        warn: Callable[[Problem], None] = lambda problem: None,
     ) -> None:
         """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
         `is_one_of_several`: other workers use the same database. `is_remote`: this may be another machine than orch's,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from discover_orch.databases.opening import find_path
 from discover_orch.databases.transactions import find_hint, is_cancelled, is_lock_error
 from discover_orch.model.database_url import CannotOpen
-from discover_orch.model.errors import Failure
+from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.ledger import AlreadyCommitted
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.worker.arguments import (
@@ -33,23 +33,21 @@ from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.project_imports import write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
-    AskLedger,
-    AskTables,
+    Answer,
+    Ask,
     Closed,
     CommitRun,
     Committing,
-    Declined,
+    DatabaseWritten,
     Finish,
-    ForeignWrite,
-    LedgerAnswer,
     Prepare,
-    RunCommitted,
+    RunNote,
     RunStep,
-    SecretSet,
-    StepFinished,
-    StepStarted,
-    TablesAnswer,
-    Warned,
+    SecretFound,
+    ToolDeclined,
+    ToolFinished,
+    ToolStarted,
+    TransactionEnded,
 )
 from discover_orch.worker.resources import CONN, Resources
 from discover_orch.worker.tool_results import (
@@ -69,7 +67,7 @@ if TYPE_CHECKING:
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
-    from discover_orch.worker.protocol import StepStatus
+    from discover_orch.worker.protocol import ToolStatus
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
 #: modules takes 6 % longer.
@@ -107,7 +105,7 @@ class Worker:
         self._all_frames = prepare.all_frames
         self._orchconf = prepare.orchconf
         self._conf_error: BaseException | None = None
-        self._failures = 0
+        self._has_failed = False  # the last step
         self._ledger = prepare.ledger
         self._is_locked = False  # the step failed because of a lock in SQLite
         self._is_set_up = False  # the modules and resources of the step are there
@@ -119,7 +117,6 @@ class Worker:
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
-        self._search_path = project.search_path  # until it is reported
         self._baseline = ProcessState(prepare.root, channel.messages_fd)
         self._loader = Loader(project, self._baseline.loading)
         self._loader.install()
@@ -145,7 +142,7 @@ class Worker:
             is_one_of_several=prepare.is_one_of_several,
             has_ledger=prepare.ledger is not None,
             is_remote=prepare.is_remote,
-            warn=lambda message, hint: channel.send(Warned(message=message, hint=hint)),
+            warn=lambda problem: channel.send(RunNote(problem=problem)),
         )
 
     def serve(self) -> None:
@@ -160,10 +157,8 @@ class Worker:
         while (order := self._channel.receive()) is not None:
             if isinstance(order, RunStep):
                 self._run(order)
-            elif isinstance(order, AskLedger):
+            elif isinstance(order, Ask):
                 self._answer(order)
-            elif isinstance(order, AskTables):
-                self._tell_tables()
             elif isinstance(order, CommitRun):
                 self._commit_run()
             elif isinstance(order, Finish):
@@ -171,34 +166,29 @@ class Worker:
         self._finish(is_asked=isinstance(order, Finish))
 
     def _commit_run(self) -> None:
-        failure = None
+        note = None
         with self._baseline:
             try:
                 self._interrupts.raise_if_requested()
                 self._resources.commit_run()
             except BaseException as error:
                 failure = describe_exception(error, self._root, find_hint(error))
-                message = f"the run was not committed: {failure.message or failure.type}"
-                failure = replace(failure, message=message)
+                note = _note_unclosed("the run was not committed", failure, failure.hint)
             self._capture.restore()
-        self._channel.send(RunCommitted(error=failure))
+        if note is not None:
+            self._channel.send(note)
+        self._channel.send(TransactionEnded(status="rolled_back" if note else "passed"))
 
-    def _tell_tables(self) -> None:
+    def _answer(self, order: Ask) -> None:
         with self._baseline:
             try:
-                names = self._resources.list_tables()
-            except Exception:  # the run that follows says why
-                names = None
-            self._capture.restore()
-        self._channel.send(TablesAnswer(names=names))
-
-    def _answer(self, order: AskLedger) -> None:
-        with self._baseline:
-            try:
-                found = self._resources.ask_ledger(order.entries, settles=order.settles)
-                answer = LedgerAnswer(committed=found)
+                if order.entries:
+                    found = self._resources.ask_ledger(order.entries, settles=order.settles)
+                    answer = Answer(committed=found)
+                else:
+                    answer = Answer(tables=self._resources.list_tables())
             except Exception as error:
-                answer = LedgerAnswer(problem=str(error) or type(error).__name__)
+                answer = Answer(problem=str(error) or type(error).__name__)
             self._capture.restore()
         self._channel.send(answer)
 
@@ -206,15 +196,16 @@ class Worker:
         self._is_ahead = order.is_ahead
         if self._observer is not None and self._observer.native.is_followed:
             self._wait_until_recorded()
-        if self._interrupts.is_requested or self._failures > order.failures:
-            self._channel.send(Declined(step=order.step))
+        is_retiring = self._interrupts.is_requested
+        if is_retiring or (order.is_ahead and self._has_failed):
+            self._channel.send(ToolDeclined(module=order.module, is_retiring=is_retiring))
             return
         self._report_foreign_write(order.resources)
-        self._channel.send(StepStarted(step=order.step))
+        self._channel.send(ToolStarted(module=order.module))
         started = time.perf_counter()
         self._interrupts.was_raised = False
         self._commit_began = 0.0
-        self._debugger.begin_step(order.step)
+        self._debugger.begin_step(order.module)
         self._is_set_up = self._is_locked = False
         self._asked_for = order.resources if order.is_readable else ()
         if self._observer is not None:
@@ -230,35 +221,32 @@ class Worker:
             self._channel.exit_if_closed()
             self._debugger.end_step()
             self._capture.restore()
-        self._capture.end_step(order.step)
-        self._failures += status == "failed"
+        self._capture.end_step()
+        self._has_failed = status == "failed"
         self._report_foreign_write(())  # as it was asked when the step had ended
         self._channel.send(
-            StepFinished(
-                step=order.step,
+            ToolFinished(
+                module=order.module,
                 status=status,
                 duration=time.perf_counter() - started,
                 error=error,
                 metrics=metrics,
                 notes=tuple(notes),
-                loaded=loaded,
+                loaded={path: content for _, path, content in loaded},
+                loaded_as={path: name for name, path, _ in loaded},
                 seen=seen,
                 setup=setup,
                 opened=opened if setup is not None else (),
-                search_path=self._search_path,
-                has_file_events=self._observer is not None
-                and bool(self._observer.native.is_followed),
                 commit_seconds=commit_seconds,
                 is_locked=self._is_locked,
             ),
             may_wait=True,
         )
-        self._search_path = ()
         write_bytecode()
 
     def _report_foreign_write(self, names: tuple[str, ...]) -> None:
         if self._resources.has_foreign_write(names):
-            self._channel.send(ForeignWrite())
+            self._channel.send(DatabaseWritten())
 
     def _wait_until_recorded(self) -> None:
         """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
@@ -286,7 +274,7 @@ class Worker:
 
     def _run_step(
         self, order: RunStep
-    ) -> tuple[StepStatus, Failure | None, Mapping[str, object], list[str]]:
+    ) -> tuple[ToolStatus, Failure | None, Mapping[str, object], list[str]]:
         """Run the tool and end its transaction, whatever happens."""
         has_returned = False
         try:
@@ -303,7 +291,7 @@ class Worker:
             notes = [
                 *ignored,
                 *self._resources.end_transaction(
-                    keep=True, before_commit=lambda: self._begin_commit(order.step)
+                    keep=True, before_commit=lambda: self._begin_commit(order.module)
                 ),
             ]
         except BaseException as error:
@@ -311,7 +299,7 @@ class Worker:
             interrupts = self._interrupts
             # The error of the driver may come before KeyboardInterrupt.
             interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
-            status: StepStatus = "interrupted" if interrupts.was_raised else "failed"
+            status: ToolStatus = "interrupted" if interrupts.was_raised else "failed"
             self._is_locked = is_lock_error(error)
             failure = self._describe(error, order, has_returned)
             if self._post_mortem and status == "failed":
@@ -319,8 +307,8 @@ class Worker:
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
 
-    def _begin_commit(self, step: int) -> None:
-        self._channel.send(Committing(step=step))
+    def _begin_commit(self, module: str) -> None:
+        self._channel.send(Committing(module=module))
         self._commit_began = time.perf_counter()
 
     def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
@@ -406,7 +394,7 @@ class Worker:
         for one in found:
             if one not in self._told and os.getpid() == self._pid:
                 self._told.add(one)
-                self._channel.send(SecretSet(text=one))
+                self._channel.send(SecretFound(text=one))
 
     def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
         """End a child process that a tool has forked and that returned from the tool."""
@@ -427,10 +415,18 @@ class Worker:
                 closed.append(("the event loop", unclosed))
             self._channel.exit_if_closed()
             self._capture.restore()
-        errors = []
         for name, error in closed:
             failure = describe_exception(error, self._root, all_frames=self._all_frames)
-            message = f"closing {name}: {failure.message or failure.type}"
-            errors.append(replace(failure, message=message, hint=""))
+            self._channel.send(_note_unclosed(f"closing {name}", failure))
         if is_asked:
-            self._channel.send(Closed(errors=tuple(errors), threads=find_threads()))
+            self._channel.send(Closed(threads=find_threads()))
+
+
+def _note_unclosed(what: str, failure: Failure, hint: str = "") -> RunNote:
+    """A failure without a line in the user's code has a message of orch."""
+    message, place = f"{what}: {failure.message or failure.type}", None
+    if failure.path is not None:
+        message += f" ({failure.type})"
+        place = Location(path=failure.path, line=failure.line)
+    problem = Problem(code="closing", message=message, hint=hint, location=place)
+    return RunNote(problem=problem, traceback=failure.traceback if place else "")

@@ -17,7 +17,7 @@ import pytest
 
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.state.journal import find_runs, read_record
-from discover_orch.worker.protocol import AskLedger, LedgerAnswer
+from discover_orch.worker.protocol import Answer, Ask
 from tests.conftest import Orch, Project
 from tests.process.test_memory_kills import kill_after
 from tests.support.driven_worker import DrivenWorker
@@ -240,8 +240,8 @@ def test_an_attempt_that_is_committed_or_given_up_is_refused(project: Project, u
         assert "is already committed" in again.error.message
         asked = [LedgerEntry(project="p", tool=f"src.{one}", run="1", key="k") for one in "ab"]
         for settles in (False, True, False):
-            worker.supervisor.send(AskLedger(entries=tuple(asked), settles=settles))
-            answer = worker.until(lambda event: isinstance(event, LedgerAnswer))
+            worker.supervisor.send(Ask(entries=tuple(asked), settles=settles))
+            answer = worker.until(lambda event: isinstance(event, Answer))
             assert answer.committed == (True, False), answer.problem
         late = worker.run("src.b", "conn")  # the ledger says that this attempt is void
         assert late.status == "failed"

@@ -7,14 +7,13 @@ import signal
 import socket
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.worker.protocol import StepFinished
+from discover_orch.worker.protocol import ToolFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
@@ -41,7 +40,7 @@ def watch(root: Path, *steps: str | tuple[str, ...], **prepare: Any) -> list[Obs
     return [read_seen(one) for one in ended]
 
 
-def read_seen(ended: StepFinished) -> Observation:
+def read_seen(ended: ToolFinished) -> Observation:
     assert ended.seen is not None
     return ended.seen
 
@@ -55,8 +54,8 @@ def see(root: Path, body: str, *takes: str, **prepare: Any) -> Observation:
     return watch(root, ("setup", "conn"), ("tool", "conn"), **prepare)[1]
 
 
-def is_end_of(step: int) -> Callable[[object], bool]:
-    return lambda event: isinstance(event, StepFinished) and event.step == step
+def is_end(event: object) -> bool:
+    return isinstance(event, ToolFinished)
 
 
 def tables(seen: Observation) -> tuple[list[str], list[str]]:
@@ -106,7 +105,7 @@ def test_modules_that_are_loaded_are_no_files_that_are_read(project: Project) ->
     seen = read_seen(ended)
     assert [path for path, *_ in seen.read] == ["settings.txt"]
     assert (seen.listed, seen.missed, seen.written) == ((), (), ())
-    assert {path for _, path, _ in ended.loaded} == {"tool.py", "lib/part.py", "orchconf.py"}
+    assert {*ended.loaded} == {"tool.py", "lib/part.py", "orchconf.py"}
 
 
 def test_a_module_that_is_loaded_past_the_loader_is_a_file_that_is_read(project: Project) -> None:
@@ -303,10 +302,10 @@ def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> N
     for _ in range(3):
         with DrivenWorker(root, observes=True) as worker:
             worker.run("setup", "conn")
-            step = worker.send("tool", "conn")
+            worker.send("tool", "conn")
             worker.until_printed("begun")
             os.kill(worker.supervisor.pid, signal.SIGINT)
-            ended = worker.until(is_end_of(step))
+            ended = worker.until(is_end)
         assert (ended.status, ended.error.type) == ("interrupted", "KeyboardInterrupt")
 
 
@@ -502,8 +501,8 @@ def test_the_check_of_declared_outputs_is_no_listing(project: Project, output: s
     body = "os.makedirs('out', exist_ok=True); open('out/report [2024].csv', 'w').close()"
     root = project({"tool.py": tool(body)})
     with DrivenWorker(root, observes=True) as worker:
-        step = worker.send("tool", outputs=(output,))
-        ended = worker.until(is_end_of(step))
+        worker.send("tool", outputs=(output,))
+        ended = worker.until(is_end)
     assert (ended.status, ended.error) == ("passed", None)
     assert (read_seen(ended).listed, read_seen(ended).missed) == ((), ())
 
@@ -789,7 +788,7 @@ def test_editable_packages_are_loaded_as_the_project_is(
     with DrivenWorker(root, observes=True) as worker:
         one, two = worker.run("tool"), worker.run("tool")
     assert one.error is None
-    assert [(module, path) for module, path, _ in one.loaded] == [
+    assert [(name, path) for path, name in one.loaded_as.items()] == [
         ("tool", "tool.py"),
         ("core.dates", "../one/src/core/dates.py"),
         ("flat", "../two/flat/__init__.py"),

@@ -53,16 +53,15 @@ def run(way: str, end: str):
 # What uses a supervisor as orch does, to be killed.
 PARENT = """
 import sys
-from discover_orch.worker.protocol import Prepare, RunStep
+from discover_orch.worker.protocol import Prepare, RunStep, ToolOutput
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_reader import StepOutput
 root = sys.argv[1]
 worker = Supervisor.start()
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))
-worker.send(RunStep(step=1, module="tool", name="tool", path="tool.py", extra={"way": "", "end": ""}))
+worker.send(RunStep(module="tool", name="tool", path="tool.py", extra={"way": "", "end": ""}))
 while True:
     for event in worker.events(60):
-        print(worker.pid if isinstance(event, StepOutput) else event, flush=True)
+        print(worker.pid if isinstance(event, ToolOutput) else event, flush=True)
 """
 
 
@@ -236,7 +235,7 @@ root = sys.argv[1]
 worker = Supervisor.start(adopts_orphans=False)
 own = subprocess.Popen(["sleep", "60"])
 worker.send(Prepare(root=root, pythonpath=(root,), database="sqlite://"))
-worker.send(RunStep(step=1, module="good", name="good", path="good.py"))
+worker.send(RunStep(module="good", name="good", path="good.py"))
 worker.send(Finish())
 worker.close(30)
 assert own.poll() is None

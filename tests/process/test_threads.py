@@ -122,5 +122,5 @@ def test_a_thread_of_an_earlier_tool_does_not_disturb_the_next(project: Project)
         for _ in range(50):
             ended = worker.run("good")
             assert ended.status == "passed"
-            assert "mine\n" in worker.output(ended.step)
+            assert "mine\n" in worker.output()
         worker.finish()

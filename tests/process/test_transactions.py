@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.worker.protocol import StepFinished
+from discover_orch.worker.protocol import RunNote, ToolFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
@@ -31,10 +31,11 @@ def tables(root: Path) -> list[object]:
     return rows(root, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
 
 
-def run_all(root: Path, *modules: str, **prepare: Any) -> list[StepFinished]:
+def run_all(root: Path, *modules: str, **prepare: Any) -> list[ToolFinished]:
     with DrivenWorker(root, **prepare) as worker:
         ended = [worker.run(module, "conn") for module in modules]
-        assert worker.finish().errors == ()
+        worker.finish()
+        assert not worker.messages(RunNote)
     return ended
 
 

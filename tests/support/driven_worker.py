@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_reader import StepOutput
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.parameter import ParamType, Scalar
 from discover_orch.worker.protocol import (
@@ -18,7 +17,10 @@ from discover_orch.worker.protocol import (
     Message,
     Prepare,
     RunStep,
-    StepFinished,
+    ToolDeclined,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
     WireArgument,
 )
 
@@ -32,7 +34,7 @@ class DrivenWorker:
     def __init__(self, root: Path, *, raw_output: bool = False, **prepare: Any) -> None:
         self.root = root
         self.seen: list[WorkerEvent] = []
-        self._steps = 0
+        self.steps = 0  # that were ordered: each has the number of its order, from 1
         self._looked = 0  # events that `until` has been through
         self.supervisor = Supervisor.start(raw_output=raw_output)
         needs = prepare.pop("needs", {})
@@ -59,15 +61,13 @@ class DrivenWorker:
             self.supervisor.close(TIME_LIMIT)
 
     def send(
-        self, module: str, *resources: str, path: str | None = None, failures: int | None = None,
+        self, module: str, *resources: str, path: str | None = None, is_ahead: bool = False,
         extra: dict[str, str] | None = None, outputs: tuple[str, ...] = (), **arguments: str | WireArgument,
     ) -> int:  # fmt: skip
         """Order a step; its number."""
-        self._steps += 1
-        supervisor = self.supervisor
-        supervisor.send(
+        self.steps += 1
+        self.supervisor.send(
             RunStep(
-                step=self._steps,
                 module=module,
                 name=module,
                 path=path or module.replace(".", "/") + ".py",
@@ -80,15 +80,15 @@ class DrivenWorker:
                 },
                 extra=extra or {},
                 outputs=outputs,
-                failures=supervisor.failures if failures is None else failures,
+                is_ahead=is_ahead,
             )
         )
-        return self._steps
+        return self.steps
 
     def run(self, module: str, *resources: str, **more: Any) -> Any:
-        """Run one step to its `StepFinished`; the worker must survive it."""
-        step = self.send(module, *resources, **more)
-        return self.until(lambda event: isinstance(event, StepFinished) and event.step == step)
+        """Run one step to its `ToolFinished`; the worker must survive it."""
+        self.send(module, *resources, **more)
+        return self.until(lambda event: isinstance(event, ToolFinished) and event.module == module)
 
     def until(self, is_it: Callable[[WorkerEvent], bool]) -> Any:
         """The first event that this is true of, after the one that was found last."""
@@ -106,7 +106,7 @@ class DrivenWorker:
 
     def until_printed(self, text: str) -> None:
         """Wait for a tool to print this."""
-        self.until(lambda event: isinstance(event, StepOutput) and text in event.text)
+        self.until(lambda event: isinstance(event, ToolOutput) and text in event.text)
 
     def finish(self) -> Closed:
         """Close it as a run does; it must end well."""
@@ -121,13 +121,14 @@ class DrivenWorker:
         assert isinstance(self.seen[-1], WorkerDied | WorkerEnded)
         return self.seen[-1]
 
-    def output(self, step: int | None, stream: str = "stdout") -> str:
-        """All that a step wrote to a stream."""
-        return "".join(
-            event.text
-            for event in self.seen
-            if isinstance(event, StepOutput) and event.step == step and event.stream == stream
-        )
+    def output(self, step: int | None = None, stream: str = "stdout") -> str:
+        """All that a step, or the latest, wrote to a stream."""
+        number, text = 0, ""
+        for event in self.seen:
+            number += isinstance(event, ToolStarted | ToolDeclined)
+            if isinstance(event, ToolOutput) and event.stream == stream:
+                text += event.text if number == (step or self.steps) else ""
+        return text
 
     def messages(self, kind: type[Message]) -> list[Any]:
         return [event for event in self.seen if isinstance(event, kind)]

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from discover_orch.execution.events import Event
-from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.planning.plan import Step
-from discover_orch.worker.protocol import Order
 
 
 class Executor(Protocol):
@@ -47,35 +45,3 @@ class Executor(Protocol):
     @property
     def is_over(self) -> bool:
         """Whether all is closed and ended, and `events` has nothing more to give."""
-
-
-class Worker(Protocol):
-    """A process that runs one step after another, on this machine (`Supervisor`) or elsewhere (`RemoteWorker`)."""
-
-    is_over: bool
-    failures: int
-    committing: int | None
-
-    @property
-    def running(self) -> int | None: ...
-
-    @property
-    def unanswered(self) -> tuple[int, ...]: ...
-
-    def filenos(self) -> tuple[int, ...]: ...
-
-    def send(self, order: Order) -> None: ...
-
-    def events(self, timeout: float | None, wake: int | None = None) -> list[WorkerEvent]: ...
-
-    def interrupt(self) -> None: ...
-
-    def kill(self, reason: str = "") -> None: ...
-
-    def suspend(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def lend_terminal(self) -> bool: ...
-
-    def next_deadline(self, now: float) -> float: ...

@@ -31,13 +31,11 @@ from discover_orch.execution.executors.far_messages import (
     Start,
     Word,
     decode_said,
-    encode_control,
-    encode_start,
     find_difference,
     is_last,
 )
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.worker.protocol import Declined, StepStarted
+from discover_orch.worker.protocol import ToolDeclined, ToolStarted, encode_line
 
 READ_SIZE = 1 << 16
 #: Seconds from the end of the messages until the command is asked to end, and until it is killed.
@@ -126,7 +124,7 @@ class _Attempt:
         if self._error or self.is_over:
             return
         if self._has_greeted:
-            self._write(encode_control(Control(attempt=self._start.attempt, word=word)))
+            self._write(encode_line(Control(attempt=self._start.attempt, word=word)))
         elif word in ("interrupt", "kill"):  # it may still be waiting in a queue
             self._is_stopped = True
             self._signal(signal.SIGTERM if word == "interrupt" else signal.SIGKILL)
@@ -167,7 +165,7 @@ class _Attempt:
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
                 self._read_line(line, found)
-        self._has_started |= any(isinstance(one, StepStarted) for one in found)
+        self._has_started |= any(isinstance(one, ToolStarted) for one in found)
         self._has_said_all |= any(map(is_last, found))
         if code is None and self._ended_at is not None:
             self._hurry()
@@ -191,7 +189,7 @@ class _Attempt:
                     self._is_stopped = True
                     self._signal(signal.SIGTERM)
                 elif not self._is_stopped:
-                    self._write(encode_start(self._start))
+                    self._write(encode_line(self._start))
                 self._has_greeted = True
             else:
                 found.extend(decode_said(text).events)
@@ -211,7 +209,7 @@ class _Attempt:
                 when = "before it said whether the tool had started"
             return [Lost(sentence=f"{self._name} {ended} {when}")]
         if self._is_stopped:
-            return [Declined(step=self._start.order.step), Ended()]
+            return [ToolDeclined(module=self._start.order.module), Ended()]
         noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
         said = f", and printed: {noise}" if noise else ""
         words = [str(one) for one in self._process.args]  # type: ignore[union-attr]

@@ -39,13 +39,12 @@ from discover_orch.execution.executors.far_messages import (
     Start,
     Word,
     decode_said,
-    encode_start,
     find_difference,
     installation,
     is_last,
 )
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.worker.protocol import Declined
+from discover_orch.worker.protocol import ToolDeclined, encode_line
 
 #: Seconds to reach a scheduler, and for a first worker.
 TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10
@@ -203,7 +202,7 @@ class DaskSide:
         if error:
             one.events.append(Refused(message=f"{self.name} did not start it: {error}"))
         else:
-            one.events += [Declined(step=one.start.order.step), Ended()]
+            one.events += [ToolDeclined(module=one.start.order.module), Ended()]
 
     def _note_ping(self, alive: dict[str, list[str]], sent: float) -> None:
         """Which workers answered, and what they carry out. Attempts that began or ended since are left alone."""
@@ -242,7 +241,7 @@ class DaskSide:
             one.token, self._queues[one.start.attempt] = self._tokens.popleft()
             one.future = self._client.submit(
                 dask_worker.run_attempt,
-                encode_start(one.start),
+                encode_line(one.start),
                 one.token,
                 self._topic,
                 key=f"orch-{one.start.order.name}-{one.start.attempt}",

@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Struct, field
 
 from discover_orch import __version__
-from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.model.json_text import decode
 from discover_orch.state.process import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
+    WorkerSaid,
     encode_line,
     has_loose_metrics,
 )
@@ -87,7 +87,7 @@ class Ended(Struct, frozen=True, kw_only=True, tag=True):
     """All of this attempt has been said."""
 
 
-FarEvent = Refused | Lost | Ended | WorkerEvent
+FarEvent = Refused | Lost | Ended | WorkerSaid
 
 
 class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -133,18 +133,10 @@ def find_difference(near: Installation, far: Installation) -> str:
     return ""
 
 
-def encode_start(start: Start) -> bytes:
-    return encode_line(start)
-
-
 def decode_start(line: bytes) -> Start:
     """ValueError for any other line."""
     start: Start = decode(line, _start_decoder())
     return start
-
-
-def encode_control(control: Control) -> bytes:
-    return encode_line(control)
 
 
 def decode_control(line: bytes) -> Control:

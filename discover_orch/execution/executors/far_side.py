@@ -1,6 +1,7 @@
 """Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
 
-`carry_out` gets a `Start`, starts a worker and says all that happens. It does not know how its words travel.
+`carry_out` gets a `Start` and says all that happens, as the executor of this machine does. It does not know how its
+words travel.
 
 `python -m discover_orch.execution.executors.far_side MARK` is what a command prefix runs, on whatever machine. It
 carries out one attempt and talks with orch on its own pipes. It first says `MARK` and its installation, then reads a
@@ -11,6 +12,7 @@ tool passed, 1 if it failed, 128 + N after signal N, and 2 if it could not start
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -41,20 +43,12 @@ from discover_orch.execution.executors.far_messages import (
     installation,
     is_another_machine,
 )
-from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied
+from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
-from discover_orch.worker.protocol import (
-    DebugEnded,
-    DebugStarted,
-    Declined,
-    Finish,
-    Prepare,
-    StepFinished,
-    Terminal,
-)
+from discover_orch.worker.protocol import Prepare, ToolFinished
 
 GONE = "gone"  # orch is not there any more: nothing needs to be said
 
@@ -105,13 +99,26 @@ def carry_out(start: Start, controls: Controls, send: Send, *, owns_process: boo
     except OSError as error:
         send([Refused(message=f"its worker process cannot be started: {error}")])
         return
-    worker.send(prepare)
-    worker.send(replace(start.order, failures=worker.failures))
-    step = start.order.step
-    _talk(worker, controls, send, lambda event: _is_end_of(step, event))
-    if not worker.is_over:
-        worker.send(Finish())
-        _talk(worker, controls, send, lambda _: False)
+    executor = LocalExecutor(prepare, worker, has_terminal=False)
+    executor.submit_order(start.order)
+    is_finishing = False
+    while not executor.is_over:
+        if executor.is_idle and not is_finishing:
+            is_finishing = True
+            executor.finish()
+        said = [*executor.events(math.inf, controls.wake)]
+        for word in controls.drain():
+            match word:
+                case "interrupt":
+                    executor.interrupt()
+                case "kill" | "gone":
+                    executor.kill()
+                case "suspend":
+                    executor.suspend()
+                case "resume":
+                    executor.resume()
+        if said:
+            send(said)
 
 
 def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
@@ -154,36 +161,6 @@ def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
         hint = "use a database server such as PostgreSQL, or --executor local"
         return Refused(message=message, hint=hint), prepare
     return None, prepare
-
-
-def _is_end_of(step: int, event: WorkerEvent) -> bool:
-    return isinstance(event, StepFinished | Declined) and event.step == step
-
-
-def _talk(
-    worker: Supervisor, controls: Controls, send: Send, is_last: Callable[[WorkerEvent], bool]
-) -> None:
-    """Says what the worker says, up to an event that is the last or to its end, and does what orch asks."""
-    is_done = False
-    while not (worker.is_over or is_done):
-        events = worker.events(None, controls.wake)
-        for event in events:
-            is_done |= is_last(event)
-            if isinstance(event, DebugStarted):
-                worker.send(Terminal(granted=False))
-        shown = [one for one in events if not isinstance(one, DebugStarted | DebugEnded)]
-        for word in controls.drain():
-            match word:
-                case "interrupt":
-                    worker.interrupt()
-                case "kill" | "gone":
-                    worker.kill("was killed by the second interrupt")
-                case "suspend":
-                    worker.suspend()
-                case "resume":
-                    worker.resume()
-        if shown:
-            send(shown)
 
 
 def _start_worker(owns_process: bool) -> Supervisor:
@@ -291,13 +268,8 @@ class OneTool:
 
     def _say(self, events: Sequence[FarEvent]) -> None:
         for event in events:
-            match event:
-                case StepFinished(status=status):
-                    self._code = 0 if status == "passed" else 1
-                case WorkerDied(exit_code=code, signal=name):
-                    self._code = code or (128 + signal.Signals[name] if name else 1)
-                case _:
-                    pass
+            if isinstance(event, ToolFinished):
+                self._code = 0 if event.status == "passed" else 1
         self._write(encode_said(Said(attempt=self._attempt, events=tuple(events))))
 
     def _write(self, line: bytes) -> None:

@@ -10,50 +10,35 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import (
-    DatabaseWritten,
-    DebuggerOpened,
-    Event,
-    RunNote,
-    SecretFound,
-    ToolDeclined,
-    ToolFinished,
-    ToolOutput,
-    ToolProgress,
-    ToolStarted,
-    ToolStatus,
-    TransactionEnded,
-)
-from discover_orch.execution.executors import Worker
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_reader import StepOutput, StepProgress
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.tool import Tool
+from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     NOT_PRELOADED,
+    Answer,
     Closed,
     CommitRun,
-    DebugStarted,
-    Declined,
+    Committing,
+    DebuggerOpened,
     Finish,
-    ForeignWrite,
     Preloaded,
     Prepare,
     Recorded,
-    RunCommitted,
+    RunNote,
     RunStep,
-    SecretSet,
-    StepFinished,
-    StepStarted,
-    Warned,
+    ToolDeclined,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+    ToolStatus,
     WireArgument,
+    WorkerSaid,
 )
 
 KILLED = "was killed by the second interrupt"
@@ -61,29 +46,31 @@ KILLED = "was killed by the second interrupt"
 
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place. `start` is for workers elsewhere."""
+    it has reported how that went; if the imports end it, another takes its place. `start` starts a worker.
+    `has_terminal`: tools may be debugged on the terminal of this process."""
 
     def __init__(
         self,
         prepare: Prepare,
-        worker: Worker | None = None,
+        worker: Supervisor | None = None,
         *,
         is_importing: bool = False,
-        start: Callable[[], Worker] | None = None,
+        start: Callable[[], Supervisor] | None = None,
+        has_terminal: bool = True,
     ) -> None:
         self._prepare = prepare
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
         self._is_importing = is_importing and worker is not None
-        self._steps: list[Step] = []
-        self._ordered_after: list[int] = []  # the failures of its worker that were known then
+        self._has_terminal = has_terminal
+        self._orders: dict[str, RunStep] = {}  # the latest of each tool
+        self._newest = ""  # the tool that was ordered last
         self._waiting: list[RunStep] = []  # orders that are not sent yet
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
-        self._last_started = 0  # the step that started last: it gets output between steps
         self._must_confirm = False  # the worker waits until its last step is recorded
         self._is_interrupted = False
         self._deadline: float | None = None  # of the running tool
-        self._timed_out: int | None = None  # the step that was stopped at its deadline
+        self._timed_out = ""  # the tool that was stopped at its deadline
         self._is_retiring = False
         self._suspended_at = 0.0
         if worker is not None and not self._is_importing:
@@ -104,19 +91,20 @@ class LocalExecutor:
         return True
 
     def submit(self, step: Step) -> None:
+        self.submit_order(build_order(step))
+
+    def submit_order(self, order: RunStep) -> None:
         worker = self._worker
         if worker is None or worker.is_over:
             worker = self._start_worker()
-        number = len(self._steps)
-        self._steps.append(step)
-        self._ordered_after.append(worker.failures)
-        order = _order(step, number, worker.failures)
+        self._orders[order.module] = order
+        self._newest = order.module
         if self._prepare.raw_output or self._is_importing or self._is_retiring:
             self._waiting.append(order)
         else:
             self._send(order, worker)
 
-    def events(self, timeout: float, wake: int) -> Iterator[Event]:
+    def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
         if self._worker is None or self.is_over:
             select.select([wake], [], [], timeout)
             return
@@ -146,14 +134,14 @@ class LocalExecutor:
             return deadline
         return min(deadline, self._worker.next_deadline(now))
 
-    def _start_waiting(self, worker: Worker) -> Iterator[Event]:
+    def _start_waiting(self, worker: Supervisor) -> Iterator[WorkerSaid]:
         """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
         if self._can_start(worker) and not self._is_busy:
             order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
             self._send(order, worker)
 
-    def _can_start(self, worker: Worker) -> bool:
+    def _can_start(self, worker: Supervisor) -> bool:
         """Whether an order waits that the worker would not decline."""
         is_held = worker.is_over or self._is_interrupted or self._is_importing or self._is_retiring
         return bool(self._waiting) and not is_held
@@ -165,7 +153,7 @@ class LocalExecutor:
             return False
         is_held = self._is_importing or (self._is_retiring and not self._is_interrupted)
         waits = is_held and bool(self._waiting)
-        return worker.running is not None or bool(worker.unanswered) or waits
+        return bool(worker.running or worker.unanswered) or waits
 
     def interrupt(self) -> None:
         self._is_interrupted = True
@@ -200,75 +188,30 @@ class LocalExecutor:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
             self._worker.send(Finish())
 
-    def _translate(self, event: WorkerEvent, worker: Worker) -> Iterator[Event]:
+    def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[WorkerSaid]:
         match event:
             case Preloaded() if self._is_importing:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
-            case StepStarted(step=step):
-                self._last_started = step
-                limit = self._steps[step].tool.timeout
+            case ToolStarted(module=module):
+                self._timed_out = ""
+                limit = self._orders[module].timeout
                 self._deadline = None if limit is None else time.monotonic() + limit
                 if not self._prepare.raw_output:  # else it was reported before
-                    yield ToolStarted(module=self._module(step))
-            case StepOutput(step=number, stream=stream, text=text):
-                step = self._last_started if number is None else number
-                if step < len(self._steps):
-                    yield ToolOutput(module=self._module(step), stream=stream, text=text)
-            case StepProgress(step=step, text=text):
-                yield ToolProgress(module=self._module(step), text=text)
-            case StepFinished():
-                self._deadline = None
-                self._must_confirm = event.step + 1 < len(self._steps)
-                status, error = event.status, event.error
-                if status == "interrupted" and not self._is_interrupted:
-                    # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
-                    status = "failed"
-                # A driver may have turned the interrupt into an error of its own.
-                if status == "failed" and event.step == self._timed_out and error is not None:
-                    error = as_timeout(error, self._steps[event.step].tool.timeout)
-                if event.step == self._timed_out:  # it declines all further steps
+                    yield event
+            case ToolOutput(module=""):  # before the first tool has started
+                if self._orders:
+                    yield replace(event, module=next(iter(self._orders)))
+            case ToolFinished():
+                yield from self._end_tool(event, worker)
+            case ToolDeclined(module=module):
+                if event.is_retiring and not self._is_retiring:  # an interrupt of the tool's own
                     self._retire(worker)
-                yield ToolFinished(
-                    module=self._module(event.step),
-                    status=status,
-                    duration=event.duration,
-                    error=error,
-                    metrics=event.metrics,
-                    notes=event.notes,
-                    loaded={path: content for _, path, content in event.loaded},
-                    loaded_as={path: name for name, path, _ in event.loaded},
-                    seen=event.seen,
-                    setup=event.setup,
-                    opened=event.opened,
-                    commit_seconds=event.commit_seconds,
-                    is_locked=event.is_locked,
-                )
-                if event.status == "failed":  # the worker would decline them
-                    waiting = [order.step for order in self._waiting]
-                    self._waiting.clear()
-                    yield from self._decline(waiting)
-            case Declined(step=step):
-                if self._ordered_after[step] == worker.failures and not self._is_retiring:
-                    # An interrupt of the tool's own: the worker declines all further steps.
-                    self._retire(worker)
-                yield from self._decline([step])
-            case ForeignWrite():
-                yield DatabaseWritten()
-            case SecretSet(text=text):
-                yield SecretFound(text=text)
-            case Warned(message=message, hint=hint):
-                problem = Problem(code="conn", message=message, hint=hint, severity="warning")
-                yield RunNote(problem=problem)
-            case RunCommitted(error=error):
-                if error is not None:
-                    yield closing_note(error)
-                yield TransactionEnded(status="passed" if error is None else "rolled_back")
-            case DebugStarted(step=step):
+                yield event
+            case DebuggerOpened():
                 self._deadline = None
-                yield DebuggerOpened(module=self._module(step))
-                worker.lend_terminal()
-            case Closed():
-                yield from closing_notes(event)
+                if self._has_terminal:
+                    yield event
+                worker.lend_terminal(has_terminal=self._has_terminal)
             case WorkerDied():
                 yield from self._on_worker_died(event, worker)
             case WorkerEnded(sentence=sentence, threads=threads):
@@ -277,62 +220,70 @@ class LocalExecutor:
                 if self._is_retiring and self._waiting and not self._is_interrupted:
                     self._start_worker()
                 self._is_retiring = False
-            case _:
+            case Preloaded() | Committing() | Closed() | Answer():
                 pass
+            case _:
+                yield event
 
-    def _on_worker_died(self, event: WorkerDied, worker: Worker) -> Iterator[Event]:
+    def _end_tool(self, event: ToolFinished, worker: Supervisor) -> Iterator[WorkerSaid]:
         self._deadline = None
-        number = event.step
-        sentence = event.sentence
-        hint = ""
-        if number is None and self._is_importing and not self._is_interrupted:
+        self._must_confirm = event.module != self._newest
+        status, error = event.status, event.error
+        if status == "interrupted" and not self._is_interrupted:
+            # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
+            status = "failed"
+        if event.module == self._timed_out:  # the worker declines all further steps
+            # A driver may have turned the interrupt into an error of its own.
+            if status == "failed" and error is not None:
+                error = as_timeout(error, self._orders[event.module].timeout)
+            self._retire(worker)
+        yield replace(event, status=status, error=error)
+        if event.status == "failed":  # the worker would decline them
+            yield from self._decline()
+
+    def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[WorkerSaid]:
+        self._deadline = None
+        module, sentence, hint = event.module, event.sentence, ""
+        if not module and self._is_importing and not self._is_interrupted:
             message = f"{NOT_PRELOADED}: the process that preloads them {sentence}"
             yield from self._end_preload(message, worker, is_usable=False, code="preload-died")
             return
-        if number is None:
-            waiting = self._drain_unstarted(worker)
+        unstarted = [*worker.unanswered, *(order.module for order in self._waiting)]
+        if not module and not self._is_interrupted:
             hint = "resources of orchconf.py may not have been closed"
-            if self._is_interrupted:
-                return
-            if not waiting:
+            if not unstarted:
                 message = f"the worker process {sentence}"
                 yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
                 return
-            number = waiting[0]  # no worker will start it
-            unstarted = waiting[1:]
+            module = unstarted.pop(0)  # no worker will start it
             sentence = f"the worker process {sentence} before the tool started"
-        else:
-            unstarted = self._drain_unstarted(worker)
-        yield end_of_tool(
-            self._steps[number].tool,
-            event,
-            sentence,
-            hint,
-            is_interrupted=self._is_interrupted,
-            is_timed_out=number == self._timed_out,
-            is_committing=number == worker.committing,
-        )
-        yield from self._decline(unstarted)
+        if module:
+            yield end_of_tool(
+                self._orders[module],
+                event,
+                sentence,
+                hint,
+                is_interrupted=self._is_interrupted,
+                is_timed_out=bool(event.module) and event.module == self._timed_out,
+                is_committing=module == worker.committing,
+            )
+        self._waiting.clear()
+        yield from (ToolDeclined(module=one) for one in unstarted)
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: Supervisor) -> None:
         self._is_retiring = True
         if not worker.is_over:  # it may have ended while its answers were read
             worker.send(Finish())
 
-    def _drain_unstarted(self, worker: Worker) -> list[int]:
-        """The steps that a dead worker did not start."""
-        unstarted = [*worker.unanswered, *(order.step for order in self._waiting)]
-        self._waiting.clear()
-        return unstarted
-
-    def _decline(self, steps: Iterable[int]) -> Iterator[Event]:
-        if not self._is_interrupted:
-            for step in steps:
-                yield ToolDeclined(module=self._module(step))
+    def _decline(self) -> Iterator[WorkerSaid]:
+        """What waits will not start, though it may be ordered again."""
+        waiting, self._waiting = self._waiting, []
+        for order in waiting:
+            yield ToolDeclined(module=order.module)
 
     def _end_preload(
-        self, sentence: str, worker: Worker, *, is_usable: bool, code: str = "cold-start"
-    ) -> Iterator[Event]:
+        self, sentence: str, worker: Supervisor, *, is_usable: bool, code: str = "cold-start"
+    ) -> Iterator[WorkerSaid]:
         """The warm worker has done its imports or died: the orders go to it or to a new worker."""
         self._is_importing = False
         if sentence:
@@ -347,46 +298,43 @@ class LocalExecutor:
             worker.send(self._prepare)
             self._send_waiting(worker)
 
-    def _start_worker(self) -> Worker:
+    def _start_worker(self) -> Supervisor:
         worker = self._worker = self._start()
         worker.send(self._prepare)
         self._send_waiting(worker)
         return worker
 
-    def _send_waiting(self, worker: Worker) -> None:
+    def _send_waiting(self, worker: Supervisor) -> None:
         if not self._prepare.raw_output:
             for order in self._waiting:
                 self._send(order, worker)
             self._waiting.clear()
 
-    def _send(self, order: RunStep, worker: Worker) -> None:
-        if worker.running is not None or worker.unanswered:
+    def _send(self, order: RunStep, worker: Supervisor) -> None:
+        if worker.running or worker.unanswered:
             order = replace(order, is_ahead=True)
         worker.send(order)
         self._must_confirm = False
 
-    def _module(self, number: int) -> str:
-        return self._steps[number].tool.module
 
-
-def _order(step: Step, number: int, failures: int) -> RunStep:
+def build_order(step: Step) -> RunStep:
+    tool = step.tool
     return RunStep(
-        step=number,
-        module=step.tool.module,
-        name=step.tool.name,
-        path=step.tool.path,
+        module=tool.module,
+        name=tool.name,
+        path=tool.path,
         arguments={
             bound.param.name: WireArgument(texts=bound.texts, type=bound.param.type)
             for bound in step.arguments
         },
         extra=step.extra,
-        resources=step.tool.resources,
-        is_readable=step.tool.is_readable,
-        outputs=step.tool.outputs,
-        commits_by_itself=step.tool.commits_by_itself,
+        resources=tool.resources,
+        is_readable=tool.is_readable,
+        outputs=tool.outputs,
+        commits_by_itself=tool.commits_by_itself,
         attempt=step.attempt,
         writes_alone=step.writes_alone,
-        failures=failures,
+        timeout=tool.timeout,
     )
 
 
@@ -394,7 +342,7 @@ def _order(step: Step, number: int, failures: int) -> RunStep:
 
 
 def end_of_tool(
-    tool: Tool,
+    order: RunStep,
     died: WorkerDied,
     sentence: str,
     hint: str,
@@ -408,25 +356,21 @@ def end_of_tool(
         kind="crash",
         type=died.signal or "crash",
         message=sentence,
-        path=died.path or tool.path,
+        path=died.path or order.path,
         line=died.line,
         traceback=died.traceback,
         hint=hint,
     )
     if is_timed_out:
-        failure = as_timeout(failure, tool.timeout, f", {sentence}")
+        failure = as_timeout(failure, order.timeout, f", {sentence}")
     status: ToolStatus = "interrupted" if is_interrupted else "failed"
-    if died.is_lost:
-        status = "unknown"
-        message = f"{failure.message}: what the tool wrote may be in the database"
-        failure = replace(failure, message=message, type="lost")
-    elif is_committing:
+    if is_committing:
         status = "unknown"
         message = f"{failure.message} during its commit: what it wrote may be in the database"
         failure = replace(failure, message=message)
     if failure.traceback and not is_timed_out:  # else it ends with the message
         failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
-    return ToolFinished(module=tool.module, status=status, error=failure)
+    return ToolFinished(module=order.module, status=status, error=failure)
 
 
 def as_timeout(error: Failure, timeout: float | None, more: str = "") -> Failure:
@@ -435,25 +379,6 @@ def as_timeout(error: Failure, timeout: float | None, more: str = "") -> Failure
     where = error.traceback.removesuffix("KeyboardInterrupt\n")
     traceback = f"{where}{message}\n" if where else ""
     return replace(error, kind="timeout", type="timeout", message=message, traceback=traceback)
-
-
-def closing_notes(closed: Closed) -> list[RunNote]:
-    """What went wrong when resources were closed."""
-    return [closing_note(error) for error in closed.errors]
-
-
-def closing_note(error: Failure) -> RunNote:
-    """A failure without a line in the user's code has a message of orch."""
-    if error.path is None:
-        problem = Problem(code="closing", message=error.message, hint=error.hint)
-        return RunNote(problem=problem)
-    problem = Problem(
-        code="closing",
-        message=f"{error.message} ({error.type})",
-        hint=error.hint,
-        location=Location(path=error.path, line=error.line),
-    )
-    return RunNote(problem=problem, traceback=error.traceback)
 
 
 def ending_note(sentence: str, threads: tuple[str, ...]) -> RunNote:

@@ -20,12 +20,24 @@ LONGEST_WAIT = 0.5
 
 
 class WorkerPool:
-    """At most `size` steps at a time. `start` makes the executor of one worker; the first is given."""
+    """At most `size` steps at a time. `first` was started before, if any; the other workers are `forks`, as far as
+    there are enough. `start` starts one more."""
 
-    def __init__(self, first: LocalExecutor, start: Callable[[], LocalExecutor], size: int) -> None:
-        self._workers = [first]
-        self._start = start
-        self._size = size
+    def __init__(
+        self,
+        prepare: Prepare,
+        first: Supervisor | None,
+        forks: Forks,
+        size: int,
+        *,
+        start: Callable[[], Supervisor] | None = None,
+    ) -> None:
+        def build(worker: Supervisor | None) -> LocalExecutor:
+            return LocalExecutor(prepare, worker, start=start)
+
+        self._build = build
+        self._workers = [build(first or claim_worker(forks))]
+        self._forks, self._size = forks, size
         self._poll = select.poll()
         self._polled: set[int] = set()
 
@@ -35,7 +47,7 @@ class WorkerPool:
 
     @property
     def is_over(self) -> bool:
-        return all(one.is_over for one in self._workers)
+        return not self._forks.pids and all(one.is_over for one in self._workers)
 
     @property
     def has_room(self) -> bool:
@@ -44,11 +56,14 @@ class WorkerPool:
     def submit(self, step: Step) -> None:
         worker = next((one for one in self._workers if one.is_idle), None)
         if worker is None:
-            worker = self._start()
+            worker = self._build(claim_worker(self._forks))
             self._workers.append(worker)
         worker.submit(step)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
+        if self._forks.is_forking:  # a worker that ends has all unknown processes ended
+            self._forks.wait()
+            keep_alive(self._forks.pids)
         ready = self._wait(timeout, wake)
         for number, worker in enumerate(self._workers, 1):
             if worker in ready and not worker.is_over:
@@ -90,43 +105,9 @@ class WorkerPool:
             worker.resume()
 
     def finish(self) -> None:
+        self._forks.close()
         for worker in self._workers:
             worker.finish()
-
-
-class ForkedWorkers(WorkerPool):
-    """Workers on this machine. `first` was started before, if any; the others are `forks`, as far as there are enough.
-    `start` starts one more."""
-
-    def __init__(
-        self,
-        prepare: Prepare,
-        first: Supervisor | None,
-        forks: Forks,
-        size: int,
-        *,
-        start: Callable[[], Supervisor] | None = None,
-    ) -> None:
-        def build(worker: Supervisor | None) -> LocalExecutor:
-            return LocalExecutor(prepare, worker, start=start)
-
-        first = first or claim_worker(forks)
-        super().__init__(build(first), lambda: build(claim_worker(forks)), size)
-        self._forks = forks
-
-    @property
-    def is_over(self) -> bool:
-        return not self._forks.pids and super().is_over
-
-    def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        if self._forks.is_forking:  # a worker that ends has all unknown processes ended
-            self._forks.wait()
-            keep_alive(self._forks.pids)
-        yield from super().events(timeout, wake)
-
-    def finish(self) -> None:
-        self._forks.close()
-        super().finish()
 
 
 def claim_worker(forks: Forks) -> Supervisor | None:

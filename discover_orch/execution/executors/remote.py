@@ -1,21 +1,27 @@
-"""orch's side of steps that run elsewhere: `RemoteWorker` has the methods of a `Supervisor`, so `LocalExecutor` drives
-it as it drives a worker on this machine.
+"""The steps of a run that are carried out elsewhere, each as one attempt on a `FarSide`: a command or a Dask cluster.
 
-A `FarSide` carries the messages: a command or a Dask cluster. Each step is one attempt there. An attempt of which
-nothing more will be heard is lost, and its tool `unknown`.
+There an executor of that machine carries the step out, and its events are passed on here. An attempt of which nothing
+more will be heard is lost, and its tool `unknown`. What cannot be used is refused before the run begins. Nothing here
+is imported for a run on this machine alone.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import select
 import time
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.config.executor import dask_address
+from discover_orch.config.file import name_table
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors.far_messages import (
     Ended,
     FarEvent,
@@ -26,22 +32,19 @@ from discover_orch.execution.executors.far_messages import (
     folder_identity,
     installation,
 )
-from discover_orch.execution.executors.local import ending_note
-from discover_orch.execution.supervisor import WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.execution.executors.local import as_timeout, build_order
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import Failure
+from discover_orch.model.errors import Failure, Problem, UsageError
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Plan, Step
+from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import (
-    Committing,
-    Declined,
-    Finish,
-    Order,
     Prepare,
-    Recorded,
-    RunStep,
-    StepFinished,
-    StepStarted,
-    Warned,
+    RunNote,
+    ToolDeclined,
+    ToolFinished,
+    ToolStarted,
+    WorkerSaid,
 )
 
 #: Seconds after an interrupt until the worker is killed, and until no answer counts as lost. The far side itself needs
@@ -49,15 +52,6 @@ from discover_orch.worker.protocol import (
 TIME_TO_KILL, TIME_TO_ANSWER = 8.0, 20.0
 #: Seconds after a second interrupt until no answer counts as lost.
 TIME_TO_DIE = 1.0
-
-
-class RunContext(Struct, frozen=True, kw_only=True):
-    """What holds for all attempts of a run. `sources` and `takes_connection` are by module."""
-
-    run: str
-    is_remote: bool
-    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    with_connection: frozenset[str] = frozenset()
 
 
 class FarSide(Protocol):
@@ -85,203 +79,277 @@ class FarSide(Protocol):
         """Ends everything on the far side."""
 
 
-class RemoteWorker:
-    """The steps of one slot, one after another."""
+class _Slot:
+    """One step after another."""
 
-    def __init__(self, far: FarSide, context: RunContext) -> None:
-        self.is_over = False
-        self.failures = 0
-        self.committing: int | None = None
-        self.running: int | None = None
-        self._far, self._context = far, context
-        self._prepare: Prepare | None = None
-        self._sent: int | None = None  # the step that has neither ended nor been declined
-        self._attempt: str | None = None  # that has not ended
-        self._held: Start | None = None  # until what the step before left is closed
-        self._is_finishing = False
-        self._events: list[WorkerEvent] = []
-        self._interrupted_at: float | None = None
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.module = ""  # the tool that has neither ended nor been declined
+        self.attempt = ""  # that has not ended
+        self.held: Start | None = None  # until what the step before left is closed
+        self.timeout: float | None = None
+        self.has_killed = False
+        self.stop_at = math.inf  # when it should stop: at its timeout, or at an interrupt
+
+
+class RemotePool:
+    """At most as many steps at a time as `side` allows. `sources_of` gives the files of a tool's code."""
+
+    def __init__(
+        self,
+        side: OpenFarSide,
+        prepare: Prepare,
+        registry: Registry,
+        sources_of: Callable[[Tool], Mapping[str, str]],
+    ) -> None:
+        shown = masked_url(prepare.database)
+        self._resolves_database = shown != prepare.database
+        self._prepare = replace(prepare, database=shown, is_remote=side.is_remote)
+        self._far, self._registry, self._sources_of = side.far, registry, sources_of
+        self._run = os.urandom(12).hex()
+        self._slots = [_Slot(number + 1) for number in range(side.jobs)]
+        self._events: deque[WorkerSaid] = deque()  # that are not yet passed on
+        self._notes: set[RunNote] = set()
         self._limit = TIME_TO_ANSWER
-        self._has_killed = False
+        self._suspended_at = 0.0
+        self._is_interrupted = self._is_finishing = False
+        self.is_over = False
 
     @property
-    def unanswered(self) -> tuple[int, ...]:
-        return () if self._sent is None or self._sent == self.running else (self._sent,)
+    def is_idle(self) -> bool:
+        return not any(slot.module for slot in self._slots)
 
-    def filenos(self) -> tuple[int, ...]:
-        return self._far.filenos()
+    @property
+    def has_room(self) -> bool:
+        return not all(slot.module for slot in self._slots)
 
-    def send(self, order: Order) -> None:
-        match order:
-            case Prepare():
-                self._prepare = replace(order, is_remote=self._context.is_remote)
-            case RunStep():
-                self._sent = order.step
-                self._held = self._build_start(order)
-                self._start_held()
-            case Finish():
-                self._is_finishing = True
-            case Recorded():
-                pass  # an order over there is sent after the last step is recorded
-            case _:
-                raise AssertionError(f"{order} is not for a worker elsewhere")
-
-    def _start_held(self) -> None:
-        """One at a time: a database such as DuckDB lets only one process open its file."""
-        if self._held is not None and self._attempt is None:
-            self._attempt = self._held.attempt
-            self._far.start(self._held)
-            self._held = None
-
-    def _build_start(self, order: RunStep) -> Start:
-        prepare, context = self._prepare, self._context
-        assert prepare is not None, "Prepare comes first"
-        shown = masked_url(prepare.database)
-        return Start(
-            run=context.run,
+    def submit(self, step: Step) -> None:
+        slot = next(slot for slot in self._slots if not slot.module)
+        slot.module, slot.timeout = step.tool.module, step.tool.timeout
+        slot.held = Start(
+            run=self._run,
             attempt=os.urandom(12).hex(),
             near=installation(),
-            prepare=replace(prepare, database=shown),
-            order=order,
-            sources=context.sources.get(order.module, {}),
-            takes_connection=order.module in context.with_connection,
-            resolves_database=shown != prepare.database,
-            folder=folder_identity(prepare.root),
+            prepare=self._prepare,
+            order=build_order(step),
+            sources=self._sources_of(step.tool),
+            takes_connection=takes_connection(step.tool, self._registry),
+            resolves_database=self._resolves_database,
+            folder=folder_identity(self._prepare.root),
         )
+        self._start_held(slot)
 
-    def events(self, timeout: float | None, wake: int | None = None) -> list[WorkerEvent]:
-        """What has arrived. Waits up to `timeout` seconds for the first, or until `wake` is readable."""
-        found = self._read()
-        if not found and not self.is_over and timeout != 0:
+    def _start_held(self, slot: _Slot) -> None:
+        """One at a time: a database such as DuckDB lets only one process open its file."""
+        if slot.held is not None and not slot.attempt:
+            slot.attempt, slot.stop_at, slot.has_killed = slot.held.attempt, math.inf, False
+            self._far.start(slot.held)
+            slot.held = None
+
+    def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
+        self._read()
+        if not self._events and not self.is_over:
             now = time.monotonic()
-            due = min(math.inf if timeout is None else now + timeout, self.next_deadline(now))
-            wait_readable(self.filenos(), wake, due - now)
-            found = self._read()
-        return found
+            wait = min(timeout, self._next_deadline(now) - now)
+            poll = select.poll()
+            for fd in (*self._far.filenos(), wake):
+                poll.register(fd, select.POLLIN)
+            poll.poll(None if wait == math.inf else max(0.0, wait) * 1000 + 0.5)
+            self._read()
+        while self._events:
+            yield self._events.popleft()
+
+    def _next_deadline(self, now: float) -> float:
+        if self._is_finishing and not any(slot.attempt for slot in self._slots):
+            return now
+        limits = [
+            slot.stop_at + (self._limit if slot.has_killed else min(TIME_TO_KILL, self._limit))
+            for slot in self._slots
+            if slot.attempt
+        ]
+        return min(self._far.next_deadline(now), *limits, math.inf)
 
     def interrupt(self) -> None:
-        if self._interrupted_at is None and not self.is_over:
-            self._interrupted_at = time.monotonic()
-            self._control("interrupt")
+        self._stop("interrupt")
 
-    def kill(self, reason: str = "") -> None:
-        if not self.is_over:
-            self._limit, self._has_killed = TIME_TO_DIE, True
-            self._interrupted_at = time.monotonic()
-            self._control("kill")
+    def kill(self) -> None:
+        self._limit = TIME_TO_DIE
+        self._stop("kill")
 
     def suspend(self) -> None:
+        self._suspended_at = time.monotonic()
         self._control("suspend")
 
     def resume(self) -> None:
+        for slot in self._slots:
+            slot.stop_at += time.monotonic() - self._suspended_at
         self._control("resume")
 
-    def lend_terminal(self) -> bool:
-        return False
+    def finish(self) -> None:
+        self._is_finishing = True
 
-    def next_deadline(self, now: float) -> float:
-        due = self._far.next_deadline(now)
-        if self._events or (self._is_finishing and self._attempt is None and not self.is_over):
-            return now
-        if self._interrupted_at is not None and self._attempt is not None:
-            kill_at = math.inf if self._has_killed else TIME_TO_KILL
-            due = min(due, self._interrupted_at + min(kill_at, self._limit))
-        return due
+    def _stop(self, word: Word) -> None:
+        self._is_interrupted = True
+        for slot in self._slots:
+            if slot.held is not None:
+                self._events.append(ToolDeclined(module=slot.module))
+                slot.held, slot.module = None, ""
+            slot.has_killed |= word == "kill"
+            slot.stop_at = (
+                time.monotonic() if word == "kill" else min(slot.stop_at, time.monotonic())
+            )
+        self._control(word)
 
     def _control(self, word: Word) -> None:
-        if self._held is not None and word in ("interrupt", "kill"):
-            self._events.append(Declined(step=self._held.order.step))
-            self._held = self._sent = None
-        if self._attempt is not None:
-            self._far.control(self._attempt, word)
+        for slot in self._slots:
+            if slot.attempt:
+                self._far.control(slot.attempt, word)
 
-    def _read(self) -> list[WorkerEvent]:
-        found, self._events = self._events, []
-        self._be_patient(found)
-        for event in () if self._attempt is None else self._far.drain(self._attempt):
-            if self._attempt is not None:
-                self._track(event, self._attempt, found)
-        self._start_held()
-        if self._is_finishing and self._attempt is None and not self.is_over:
+    def _read(self) -> None:
+        for slot in self._slots:
+            self._be_patient(slot)
+            if slot.attempt:
+                for event in self._far.drain(slot.attempt):
+                    self._hear(slot, event)
+            self._start_held(slot)
+        if self._is_finishing and not self.is_over and not any(one.attempt for one in self._slots):
             self.is_over = True
-            found.append(WorkerEnded())
-        return found
+            self._far.close()
 
-    def _be_patient(self, found: list[WorkerEvent]) -> None:
-        """After an interrupt, not for ever."""
-        if self._interrupted_at is None or self._attempt is None:
+    def _be_patient(self, slot: _Slot) -> None:
+        """After an interrupt, and after a timeout, which the far side sees to, not for ever."""
+        waited = time.monotonic() - slot.stop_at
+        if not slot.attempt or waited < min(TIME_TO_KILL, self._limit):
             return
-        waited = time.monotonic() - self._interrupted_at
         if waited >= self._limit:
-            attempt = self._attempt
-            self._track(Lost(sentence=f"{self._far.name} did not answer"), attempt, found)
+            attempt = slot.attempt
+            self._hear(slot, Lost(sentence=f"{self._far.name} did not answer"))
             self._far.forget(attempt)
-        elif waited >= TIME_TO_KILL and not self._has_killed:
-            self._has_killed = True
-            self._control("kill")
+        elif not slot.has_killed:
+            slot.has_killed = True
+            self._far.control(slot.attempt, "kill")
 
-    def _track(self, event: FarEvent, attempt: str, found: list[WorkerEvent]) -> None:
-        is_latest = self._held is None  # else its step has ended
+    def _hear(self, slot: _Slot, event: FarEvent) -> None:
+        has_ended = not slot.module or slot.held is not None  # the tool of this attempt
         match event:
             case Ended():
-                self._attempt = None
-                if is_latest and self._sent is not None:
-                    self._lose(f"{self._far.name} ended without saying how the tool ended", found)
-                return
+                slot.attempt = ""
+                if not has_ended:
+                    self._lose(slot, f"{self._far.name} ended without saying how the tool ended")
             case Lost(sentence=sentence):
-                self._attempt = None
-                if is_latest and self._sent is not None:
-                    self._lose(sentence, found)
-                elif not self._has_killed:
-                    found.append(
-                        Warned(
-                            message=f"the resources of a worker may not have been closed: {sentence}"
-                        )
-                    )
-                return
+                slot.attempt = ""
+                if not has_ended:
+                    self._lose(slot, sentence)
+                elif not slot.has_killed:
+                    message = f"the resources of a worker may not have been closed: {sentence}"
+                    problem = Problem(code="conn", message=message, severity="warning")
+                    self._hear(slot, RunNote(problem=problem))
             case Refused(message=message, hint=hint):
-                self._attempt = None
-                if self._sent is None:
-                    return
-                failure = Failure(kind="crash", type="refused", message=message, hint=hint)
-                event = StepFinished(step=self._sent, status="failed", duration=0.0, error=failure)
-            case WorkerEnded(sentence=sentence, threads=threads):
-                if sentence or threads:
-                    said = ending_note(sentence, threads).problem
-                    found.append(Warned(message=said.message, hint=said.hint))
-                return
+                slot.attempt = ""
+                if not has_ended:
+                    failure = Failure(kind="crash", type="refused", message=message, hint=hint)
+                    self._end(
+                        slot, ToolFinished(module=slot.module, status="failed", error=failure)
+                    )
+            case ToolStarted():
+                if slot.timeout is not None:
+                    slot.stop_at = min(slot.stop_at, time.monotonic() + slot.timeout)
+                self._events.append(replace(event, worker=slot.number))
+            case ToolDeclined():
+                self._end(slot, event)
+            case ToolFinished():
+                if event.status == "interrupted" and not self._is_interrupted:
+                    event = replace(event, status="failed")  # somebody else has stopped it there
+                self._end(slot, event)
+            case RunNote() if event in self._notes:
+                pass  # another attempt has said it
             case _:
-                pass
-        match event:
-            case StepStarted(step=step):
-                self.running = step
-            case Committing(step=step):
-                self.committing = step
-            case StepFinished(status=status):
-                self.running = self.committing = self._sent = None
-                self.failures += status == "failed"
-            case Declined():
-                self._sent = None
-            case WorkerDied():
-                if self._sent is None or not is_latest:  # it had done its work
-                    return
-                self._attempt = None
-                self.is_over = True
-                self._far.forget(attempt)
-            case _:
-                pass
-        found.append(event)
+                if isinstance(event, RunNote):
+                    self._notes.add(event)
+                self._events.append(event)
 
-    def _lose(self, sentence: str, found: list[WorkerEvent]) -> None:
-        self.is_over = True
-        self.running = self._sent
-        found.append(WorkerDied(sentence=sentence, step=self._sent, is_lost=True))
+    def _end(self, slot: _Slot, event: ToolFinished | ToolDeclined) -> None:
+        slot.module = ""
+        if slot.stop_at > time.monotonic():
+            slot.stop_at = math.inf  # its resources may take their time
+        self._events.append(event)
+
+    def _lose(self, slot: _Slot, sentence: str) -> None:
+        failure = Failure(kind="crash", type="lost", message=sentence)
+        if not self._is_interrupted and slot.stop_at < time.monotonic():
+            failure = as_timeout(failure, slot.timeout, f", {sentence}")
+        message = f"{failure.message}: what the tool wrote may be in the database"
+        failure = replace(
+            failure, type="lost", message=message, path=self._registry.tools[slot.module].path
+        )
+        self._end(slot, ToolFinished(module=slot.module, status="unknown", error=failure))
 
 
-def wait_readable(fds: Iterable[int], wake: int | None, seconds: float) -> None:
-    import select
+class OpenFarSide(Struct, frozen=True, kw_only=True):
+    """A far side that can be used, and how many steps may run there at once. `shown` is for the header of the run."""
 
-    poll = select.poll()
-    for fd in (*fds, *(() if wake is None else (wake,))):
-        poll.register(fd, select.POLLIN)
-    poll.poll(None if seconds == math.inf else max(0.0, seconds) * 1000 + 0.5)
+    far: FarSide
+    is_remote: bool
+    jobs: int
+    shown: str
+
+
+def open_far_side(
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    *,
+    jobs: int,
+    has_jobs: bool,
+    is_guest: bool = False,
+) -> OpenFarSide:
+    """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
+    may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
+    address = dask_address(project.executor)
+    is_remote = bool(address) or project.command.is_remote
+    _refuse(registry, project, [step.tool for step in plan.steps], is_remote=is_remote)
+    if not address:
+        from discover_orch.execution.executors.command import open_command
+
+        side = open_command(project)
+        return OpenFarSide(far=side, is_remote=is_remote, jobs=jobs, shown=side.shown)
+    try:
+        from discover_orch.execution.executors.dask import open_dask
+    except ModuleNotFoundError as error:
+        _stop(
+            f"--executor {project.executor} needs the package distributed ({error})",
+            "pip install 'discover-orch[dask]'",
+        )
+
+    dask = open_dask(address, is_guest=is_guest)
+    jobs = min(jobs, dask.threads) if has_jobs else dask.threads
+    return OpenFarSide(far=dask, is_remote=True, jobs=jobs, shown=f"dask: {address}")
+
+
+def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
+    if project.transaction == "run":
+        _stop(
+            f'transaction = "run" cannot be combined with the executor {project.executor}',
+            "one transaction belongs to one connection: use --executor local with one worker",
+        )
+    takes = next((one for one in tools if takes_connection(one, registry)), None)
+    if takes is None or uses_get_connection(registry, project):
+        return
+    if is_remote and project.database.startswith(("sqlite:", "duckdb:")):
+        _stop(
+            f"{takes.name} uses {project.database}, a local file, and workers on other machines cannot share it",
+            _local_file_hint(project),
+        )
+
+
+def _local_file_hint(project: Project) -> str:
+    hint = "use a database server such as PostgreSQL, or --executor local"
+    if dask_address(project.executor):
+        return hint
+    program = os.path.basename(project.command.prefix[0])
+    table = name_table(project, "command")
+    return f"{hint}; if {program} runs the tools on this machine, write local = true in {table}"
+
+
+def _stop(message: str, hint: str) -> NoReturn:
+    raise UsageError(Problem(code="executor", message=message, hint=hint))

@@ -22,7 +22,7 @@ def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
     worker = Supervisor.start()
     worker.kill()
     (last,) = [one for one in worker.close(TIME_LIMIT) if isinstance(one, WorkerDied)]
-    assert (last.step, last.signal) == (None, "SIGKILL")
+    assert (last.module, last.signal) == ("", "SIGKILL")
     assert worker.is_over
     assert worker.events(0) == worker.close() == []
     worker.kill()
@@ -40,12 +40,12 @@ def test_orders_to_a_worker_that_has_died_are_no_error(project: Project) -> None
     with DrivenWorker(root) as worker:
         worker.send("bad")
         os.waitid(os.P_PID, worker.supervisor.pid, os.WEXITED | os.WNOWAIT)
-        ahead = worker.send("bad")
+        worker.send("later")
         worker.supervisor.send(Finish())
         died = worker.until_over()
         assert isinstance(died, WorkerDied)
         assert died.exit_code == 1
-        assert worker.supervisor.unanswered == (ahead,)
+        assert worker.supervisor.unanswered == {"later": None}
 
 
 def test_without_a_process_descriptor_the_worker_is_polled(
@@ -86,7 +86,7 @@ def test_the_same_package_is_found_from_anywhere(project: Project, tmp_path: Pat
         "from discover_orch.execution.supervisor import *; from discover_orch.worker.protocol import *\n"
         f"worker = Supervisor.start(); root = {os.fspath(root)!r}\n"
         "worker.send(Prepare(root=root, pythonpath=(root,), database='sqlite://'))\n"
-        "worker.send(RunStep(step=1, module='good', name='good', path='good.py'))\n"
+        "worker.send(RunStep(module='good', name='good', path='good.py'))\n"
         "worker.send(Finish())\n"
         "for e in worker.close(30): print(getattr(e, 'text', ''), end='')\n"
     )

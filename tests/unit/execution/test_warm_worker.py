@@ -22,7 +22,7 @@ from discover_orch.execution.warm_worker import (
     read_installation,
 )
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, StepFinished
+from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, ToolFinished
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone, wait_until
 
@@ -111,10 +111,10 @@ def test_a_warm_worker_has_its_imports_done_and_is_used_once(
     worker.send(
         Prepare(root=str(tmp_path), pythonpath=(str(tmp_path),), database="sqlite:///data.db")
     )
-    worker.send(RunStep(step=1, module="tool", name="tool", path="tool.py"))
+    worker.send(RunStep(module="tool", name="tool", path="tool.py"))
     worker.send(Finish())
     events = worker.close(DEADLINE)
-    (end,) = [one for one in events if isinstance(one, StepFinished)]
+    (end,) = [one for one in events if isinstance(one, ToolFinished)]
     assert (end.status, end.metrics) == ("passed", {"seen": True})
     assert [one for one in events if isinstance(one, Closed)] == [Closed()]
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.worker.protocol import StepFinished, decode_message
+from discover_orch.worker.protocol import ToolFinished, decode_message
 from tests.support.fork_server import PROGRAMS, ForkServer
 
 IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.project_code import ProjectCode
-from discover_orch.worker.protocol import StepFinished, encode_message
+from discover_orch.worker.protocol import ToolFinished, encode_message
 """
 BEGIN = f"""{IMPORTS}
 sys.dont_write_bytecode = True
@@ -30,7 +30,7 @@ observer.begin_step()
 """
 END = """
 seen = observer.finish_step(loaded=globals().get("loaded", ()))
-sys.stdout.buffer.write(encode_message(StepFinished(step=1, status="passed", duration=0, seen=seen)))
+sys.stdout.buffer.write(encode_message(ToolFinished(module="tool", status="passed", seen=seen)))
 """
 
 server: ForkServer
@@ -63,7 +63,7 @@ def _run(
     answer = server.run(root, program, env=environment)
     assert answer.code == 0, answer.text
     message: Any = decode_message(answer.out.encode())
-    assert isinstance(message, StepFinished)
+    assert isinstance(message, ToolFinished)
     return message.seen
 
 

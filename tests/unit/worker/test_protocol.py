@@ -16,7 +16,7 @@ from discover_orch.worker.protocol import (
     Finish,
     Message,
     Order,
-    StepFinished,
+    ToolFinished,
     decode_message,
     decode_order,
     encode_message,
@@ -73,9 +73,7 @@ def test_a_message_survives_as_one_line(message: Any) -> None:
 
 
 def test_numbers_that_json_does_not_know_survive() -> None:
-    message = StepFinished(
-        step=1, status="passed", duration=0, metrics={"n": math.nan, "i": math.inf}
-    )
+    message = ToolFinished(module="a", status="passed", metrics={"n": math.nan, "i": math.inf})
     decoded: Any = decode_message(encode_message(message))
     assert math.isnan(decoded.metrics["n"])
     assert decoded.metrics["i"] == math.inf
@@ -88,7 +86,7 @@ def test_numbers_that_json_does_not_know_survive() -> None:
         b"Fatal Python error\n",
         b"[]\n",
         b"{}\n",
-        b'{"type": "Declined"}\n',
+        b'{"type": "ToolDeclined"}\n',
         encode_order(Finish()),
         b"\xff\n",
     ],

@@ -18,7 +18,7 @@ from discover_orch.execution.executors.far_messages import (
 )
 from discover_orch.execution.executors.far_side import find_refusal
 from discover_orch.model.digest import content_hash
-from discover_orch.worker.protocol import Prepare, RunStep, StepFinished
+from discover_orch.worker.protocol import Prepare, RunStep, ToolFinished
 
 
 def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
@@ -27,7 +27,7 @@ def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> St
         attempt="a",
         near=installation(),
         prepare=Prepare(root=str(root), pythonpath=(), database=database),
-        order=RunStep(step=0, module="m", name="m", path="m.py"),
+        order=RunStep(module="m", name="m", path="m.py"),
         **more,
     )
 
@@ -93,6 +93,6 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
 
 
 def test_metrics_that_json_does_not_have_survive_the_way() -> None:
-    end = StepFinished(step=1, status="passed", duration=0.1, metrics={"x": float("inf")})
+    end = ToolFinished(module="m", status="passed", duration=0.1, metrics={"x": float("inf")})
     said = Said(attempt="a", events=(end,))
     assert decode_said(encode_said(said)) == said
