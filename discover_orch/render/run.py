@@ -145,11 +145,7 @@ class RunRenderer:
             case ToolOutput():
                 yield self._printed(event)
             case ToolFinished():
-                has_text = False
-                for text in self._finished(event):
-                    has_text |= bool(text)
-                    yield text
-                self._ended += has_text
+                yield from self._finished(event)
             case ToolRetried(end=end):
                 yield from self._block(end.module)
                 yield self._retry(event)
@@ -185,17 +181,17 @@ class RunRenderer:
     def _header(self, event: RunStarted, heading: RunHeader) -> str:
         style = self._style
         config = heading.config or "no configuration"
-        dot = style.mark("·", "-")
+        tools = f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}"
+        title = (
+            style.paint(f"orch {heading.version}", "bold"),
+            one_line(heading.root),
+            config,
+            tools,
+        )
+        origin = style.paint(f"({heading.database_origin})", "dim")
         lines = [
-            f" {dot} ".join(
-                (
-                    style.paint(f"orch {heading.version}", "bold"),
-                    one_line(heading.root),
-                    config,
-                    f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}",
-                )
-            ),
-            f"database {one_line(heading.database)} {style.paint(f'({heading.database_origin})', 'dim')}",
+            style.mark(" · ", " - ").join(title),
+            f"database {one_line(heading.database)} {origin}",
         ]
         if heading.executor:
             lines.append(f"executor {one_line(heading.executor)}")
@@ -260,11 +256,6 @@ class RunRenderer:
     def _is_live(self) -> bool:
         return self._shown.output == "live" and not self._shown.quiet
 
-    def _title(self, event: ToolFinished) -> str:
-        """The first line of a tool that failed before it started."""
-        has_title = event.module in self._kept or self._shown.quiet
-        return "" if has_title or event.status not in FAILED else self._begin(event.module)
-
     def _block(self, module: str) -> Iterator[str]:
         """The first line of a tool that ran beside others, and what it printed."""
         if not self._is_parallel or self._shown.quiet or module not in self._kept:
@@ -274,11 +265,13 @@ class RunRenderer:
             yield from self._output(module)
 
     def _finished(self, event: ToolFinished) -> Iterator[str]:
-        yield self._title(event)
+        if event.status in FAILED and not self._shown.quiet and event.module not in self._kept:
+            yield self._begin(event.module)  # it failed before it started
         yield from self._block(event.module)
         self._progress.end_tool(event.module)
         if event.status not in ("blocked", "not_run", "fresh"):
             yield from self._end(event)
+            self._ended += 1
         self._kept.pop(event.module, None)
 
     def _end(self, event: ToolFinished) -> Iterator[str]:
@@ -337,11 +330,10 @@ class RunRenderer:
         lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
         if self._resume is not None and has_left:
-            resume = f"  resume with: {one_line(self._resume.command)}"
-            lines.append(wrap_prose(resume, style, "    "))
-            if self._resume.again:
-                lines.append(wrap_prose(f"    {one_line(self._resume.again)}", style, "    "))
-        parts = list(filter(None, [counts_text(report.counts, style)]))
+            resume = [f"  resume with: {one_line(self._resume.command)}"]
+            resume += [f"    {one_line(self._resume.again)}"] if self._resume.again else []
+            lines += [wrap_prose(line, style, "    ") for line in resume]
+        parts = [counts_text(report.counts, style)] if any(report.counts.values()) else []
         if report.status == "interrupted" and report.status not in report.counts:
             parts.insert(0, style.paint(report.status, "yellow"))  # between two tools
         if report.errors:
