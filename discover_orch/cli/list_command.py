@@ -93,14 +93,11 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     if found is None:
         return None
     index, root = found
-    kept = read_summary(index)
-    if kept is None:
-        return None
-    summary, is_clean = kept
-    if not (summary["stages"] or summary["disabled"]):
+    summary = read_summary(index)
+    if summary is None or not (summary["stages"] or summary["disabled"]):
         return None  # why there are no tools is not kept
     if not as_json:
-        return listing_text(summary, context.console.out_style, is_clean=is_clean), summary
+        return listing_text(summary, context.console.out_style), summary
     document = read_document(index, root)
     return None if document is None else (document + "\n", summary)
 

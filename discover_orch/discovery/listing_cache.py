@@ -54,17 +54,14 @@ def is_unchanged(root: str, index: Index | None, key: str) -> bool:
     return tree.text == index.part("tree")
 
 
-def read_summary(index: Index) -> tuple[ListingSummary, bool] | None:
-    """The summary, and whether no text in it has characters to escape; None where it is damaged."""
+def read_summary(index: Index) -> ListingSummary | None:
+    """None where it is damaged."""
     text = index.part(SUMMARY)
     try:
         brief = json.loads(text) if text else None
     except (ValueError, RecursionError):
         return None
-    if text is None or not isinstance(brief, dict):
-        return None
-    is_clean = text.isprintable() and "\\" not in text.replace('\\"', "")
-    return brief, is_clean
+    return brief if isinstance(brief, dict) else None
 
 
 def read_document(index: Index, root: str) -> str | None:

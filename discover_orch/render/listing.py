@@ -12,25 +12,17 @@ from discover_orch.discovery.listing_cache import ListingSummary, Row
 from discover_orch.render.style import Style, count, cut, cut_name, one_line, wrap
 
 
-def listing_text(
-    summary: ListingSummary, style: Style, *, verbose: bool = False, is_clean: bool = False
-) -> str:
-    """The tools by stage: one line per tool if all fit, else a second line for path and options.
-
-    `is_clean`: the caller knows that no text in it needs cleaning.
-    """
-    stages = [
-        (name, is_configured, rows if is_clean else _cleaned(rows))
-        for name, is_configured, rows in summary["stages"]
-    ]
+def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False) -> str:
+    """The tools by stage: one line per tool if all fit, else a second line for path and options."""
+    stages = [(name, has_place, _cleaned(rows)) for name, has_place, rows in summary["stages"]]
     off = _cleaned(summary["disabled"])
     shown = [row for _, _, rows in stages for row in rows] + off
     lines = _Lines(shown, style)
-    is_ordered = any(is_configured for _, is_configured, _ in stages)
+    is_ordered = any(has_place for _, has_place, _ in stages)
     out: list[str] = []
-    for name, is_configured, rows in stages:
+    for name, has_place, rows in stages:
         title = style.paint(name, "stage")
-        if is_ordered and not is_configured:
+        if is_ordered and not has_place:
             title += style.paint("  (not listed in stages = [...])", "dim")
         out.append(wrap(title, style, "  "))
         out += [lines.text(row) for row in rows]
@@ -42,7 +34,8 @@ def listing_text(
         out += [_passed_over(one, style) for one in summary["passed_over"]]
     if shown:
         names = {row[0] for _, _, rows in stages for row in rows}  # a tool may be in several stages
-        out += ["", _total(len(names), len(stages), len(off))]
+        total = f"{count(len(names), 'tool')} in {count(len(stages), 'stage')}"
+        out += ["", total + (f", {len(off):,} disabled" if off else "")]
     return "\n".join(out) + "\n" if out else ""
 
 
@@ -66,9 +59,7 @@ class _Lines:
 
     def text(self, row: Row) -> str:
         name, doc, path, options = row[:4]
-        details = f"{path}  {options}" if options else path
-        if self._style.colour:
-            details = self._style.paint(details, "dim")
+        details = self._style.paint(f"{path}  {options}" if options else path, "dim")
         if self._is_wide:
             line = f"  {name:<{self._pad}}  {doc:<{self._doc}}  {details}"
         else:
@@ -91,18 +82,12 @@ class _Lines:
             else:
                 line = f"{line}  {option}" if line else option
         lines += [line] if line else []
-        painted = [self._style.paint(one, "dim") for one in lines]
-        return f"\n  {'':<{self._pad}}  ".join(painted)
+        return f"\n  {'':<{self._pad}}  ".join(self._style.paint(one, "dim") for one in lines)
 
     def _sources(self, paths: Sequence[str]) -> str:
         """The files of `--sources`, one per line."""
         arrow = self._style.mark("←", "<-")
         return "".join(f"\n  {'':<{self._pad}}  {arrow} {path}" for path in paths)
-
-
-def _total(tools: int, stages: int, off: int) -> str:
-    total = f"{count(tools, 'tool')} in {count(stages, 'stage')}"
-    return total + (f", {off:,} disabled" if off else "")
 
 
 def _passed_over(one: Mapping[str, Any], style: Style) -> str:

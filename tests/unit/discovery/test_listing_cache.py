@@ -95,34 +95,12 @@ def test_the_document_says_where_the_project_is_now(root: Path) -> None:
 
 
 def test_the_summary_is_given_as_it_was_kept(root: Path) -> None:
-    assert read_summary(remember(root)) == ({"stages": []}, True)
+    assert read_summary(remember(root)) == {"stages": []}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
 def test_a_summary_of_another_shape_is_none(root: Path, text: str) -> None:
     assert read_summary(remember(root, summary=text)) is None
-
-
-@pytest.mark.parametrize(
-    ("doc", "is_clean"),
-    [
-        ("plain", True),
-        ('with "quotes"', True),
-        ("a\\b", False),
-        ('a\\"', False),
-        ("a\nb", False),
-        ("\x1b[2J", False),
-        ("\u202e", False),
-        ("\x7f", False),
-        ("\x9b", False),
-    ],
-)
-def test_a_summary_is_clean_only_where_nothing_in_it_could_command_a_terminal(
-    root: Path, doc: str, is_clean: bool
-) -> None:
-    for ascii_only in (True, False):
-        text = json.dumps({"doc": doc}, ensure_ascii=ascii_only)
-        assert read_summary(remember(root, summary=text)) == ({"doc": doc}, is_clean)
 
 
 def param(name: str, kind: str = "str", *, required: bool = False) -> dict[str, Any]:
