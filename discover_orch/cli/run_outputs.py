@@ -15,7 +15,7 @@ from typing import Protocol
 
 from discover_orch import __version__
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import Event, Report, utc_text
+from discover_orch.execution.events import Event, Report
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.planning.plan import Plan
@@ -68,8 +68,6 @@ def new_format(
         from discover_orch.render.trace import TraceOutput
 
         return TraceOutput(plan, time.time() - _age())
-    from uuid import uuid4
-
     from discover_orch.render.openlineage import LineageSource, OpenLineageOutput
 
     has_own = uses_get_connection(view.registry, view.project)
@@ -79,7 +77,7 @@ def new_format(
         version=__version__,
         database="" if has_own else masked_url(view.project.database),
     )
-    return OpenLineageOutput(plan, report, source, new_id=lambda: str(uuid4()), time_text=utc_text)
+    return OpenLineageOutput(plan, report, source)
 
 
 class OutputFile:

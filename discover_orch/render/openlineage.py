@@ -8,7 +8,8 @@ database and the file. The schema is version 2-0-2.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from uuid import uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolRetried,
     ToolStarted,
+    utc_text,
 )
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
@@ -48,6 +50,7 @@ _END = {
 }
 #: The port of PostgreSQL where the URL names none.
 POSTGRES_PORT = 5432
+_NOTHING = Observation()
 
 
 class LineageSource(Struct, frozen=True, kw_only=True):
@@ -64,41 +67,36 @@ class LineageSource(Struct, frozen=True, kw_only=True):
         """The name of the job that is the whole project."""
         return os.path.basename(self.root) or "orch"
 
+    def path_of(self, path: str) -> str:
+        """The absolute path of one that may be relative to the root."""
+        return os.path.normpath(os.path.join(self.root, path))
+
 
 class OpenLineageOutput:
-    """`new_id` returns a new UUID, and `time_text` a time of `add` as ISO 8601 with its zone."""
+    """`report` has counted each event before `add` gets it."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        report: Report,
-        source: LineageSource,
-        *,
-        new_id: Callable[[], str],
-        time_text: Callable[[float], str],
-    ) -> None:
-        self._source, self._new_id, self._time_text = source, new_id, time_text
+    def __init__(self, plan: Plan, report: Report, source: LineageSource) -> None:
+        self._report, self._source = report, source
         self._tools = {step.tool.module: step.tool for step in plan.steps}
         self._run = ""  # its id, when it has started
         self._open: dict[str, str] = {}  # the ids of the runs of tools that have started
-        self._report = report
 
     def add(self, event: Event, now: float) -> str:
         match event:
             case RunStarted():
-                self._run = self._new_id()
-                return self._own_event("START", now)
+                self._run = str(uuid4())
+                return self._event("START", now)
             case ToolStarted(module=module):
-                self._open[module] = self._new_id()
-                return self._tool_event("START", module, now)
+                self._open[module] = str(uuid4())
+                return self._event("START", now, module)
             case ToolRetried(end=end):
                 return self._end(end, now)
             case ToolFinished():
                 return self._end(event, now)
             case RunFinished(status=status) if self._run:
                 held = [self._end(one, now) for one in self._report.finished]
-                left = [self._tool_event("ABORT", module, now) for module in self._open]
-                return "".join((*held, *left, self._own_event(_END[status], now)))
+                left = [self._event("ABORT", now, module) for module in self._open]
+                return "".join((*held, *left, self._event(_END[status], now)))
             case _:
                 return ""
 
@@ -106,60 +104,44 @@ class OpenLineageOutput:
         """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""
         if end.module not in self._open or end.status not in _END:
             return ""
-        seen = end.seen
-        if seen is not None and end.status not in ("passed", "done") and not seen.has_committed:
+        seen = end.seen or _NOTHING
+        if end.status not in ("passed", "done") and not seen.has_committed:
             seen = replace(seen, tables_written=())  # they were rolled back; files were not
-        text = self._tool_event(_END[end.status], end.module, now, end.error, seen)
+        text = self._event(_END[end.status], now, end.module, end.error, seen)
         del self._open[end.module]
         return text
-
-    def _own_event(self, kind: str, now: float) -> str:
-        job = self._job(self._source.name, "")
-        return self._event(kind, now, {"runId": self._run, "facets": self._engine()}, job)
-
-    def _tool_event(
-        self,
-        kind: str,
-        module: str,
-        now: float,
-        error: Failure | None = None,
-        seen: Observation | None = None,
-    ) -> str:
-        source = self._source
-        own = {
-            "run": {"runId": self._run},
-            "job": {"namespace": source.namespace, "name": source.name},
-        }
-        facets = {**self._engine(), **self._facet("parent", {**own, "root": own})}
-        if error is not None:
-            about: dict[str, object] = {
-                "message": f"{error.type}: {error.message}" if error.type else error.message,
-                "programmingLanguage": "PYTHON",
-            }
-            if error.traceback:
-                about["stackTrace"] = error.traceback
-            facets |= self._facet("errorMessage", about)
-        job = self._job(f"{source.name}.{module}", self._tools[module].doc)
-        run = {"runId": self._open[module], "facets": facets}
-        inputs, outputs = ((), ()) if seen is None else self._datasets(seen)
-        return self._event(kind, now, run, job, inputs, outputs)
 
     def _event(
         self,
         kind: str,
         now: float,
-        run: Mapping[str, object],
-        job: Mapping[str, object],
-        inputs: Iterable[Mapping[str, str]] = (),
-        outputs: Iterable[Mapping[str, str]] = (),
+        module: str = "",
+        error: Failure | None = None,
+        seen: Observation = _NOTHING,
     ) -> str:
+        """The event of a tool, or of the whole run."""
+        source = self._source
+        about: dict[str, object] = {"version": source.version, "name": "discover_orch"}
+        facets = self._facet("processing_engine", about)
+        if module:
+            run = {"runId": self._run}
+            own = {"run": run, "job": {"namespace": source.namespace, "name": source.name}}
+            facets |= self._facet("parent", {**own, "root": own})
+        if error is not None:
+            message = f"{error.type}: {error.message}" if error.type else error.message
+            about = {"message": message, "programmingLanguage": "PYTHON"}
+            if error.traceback:
+                about["stackTrace"] = error.traceback
+            facets |= self._facet("errorMessage", about)
+        files_read = dict.fromkeys(row[0] for row in (*seen.read, *seen.native_read))
+        files_written = dict.fromkeys((*seen.written, *seen.native_written))
         document = {
             "eventType": kind,
-            "eventTime": self._time_text(now),
-            "run": run,
-            "job": job,
-            "inputs": list(inputs),
-            "outputs": list(outputs),
+            "eventTime": utc_text(now),
+            "run": {"runId": self._open[module] if module else self._run, "facets": facets},
+            "job": self._job(module),
+            "inputs": [*self._files(files_read), *self._tables(seen, seen.tables_read)],
+            "outputs": [*self._files(files_written), *self._tables(seen, seen.tables_written)],
             "producer": self._producer,
             "schemaURL": SCHEMA,
         }
@@ -169,69 +151,47 @@ class OpenLineageOutput:
     def _producer(self) -> str:
         return f"urn:discover-orch:{self._source.version}"
 
-    def _engine(self) -> dict[str, object]:
-        version = self._source.version
-        return self._facet("processing_engine", {"version": version, "name": "discover_orch"})
-
-    def _job(self, name: str, doc: str) -> dict[str, object]:
-        kind = "TASK" if name != self._source.name else "DAG"
+    def _job(self, module: str) -> dict[str, object]:
+        source = self._source
+        kind = "TASK" if module else "DAG"
         about = {"processingType": "BATCH", "integration": "DISCOVER_ORCH", "jobType": kind}
         facets = self._facet("jobType", about)
-        if doc:
+        if module and (doc := self._tools[module].doc):
             facets |= self._facet("documentation", {"description": doc})
-        return {"namespace": self._source.namespace, "name": name, "facets": facets}
+        name = f"{source.name}.{module}" if module else source.name
+        return {"namespace": source.namespace, "name": name, "facets": facets}
 
     def _facet(self, name: str, fields: Mapping[str, object]) -> dict[str, object]:
         kind = _FACETS[name].partition("/")[2]
         schema = f"{_SPEC}/facets/{_FACETS[name]}.json#/$defs/{kind}"
         return {name: {"_producer": self._producer, "_schemaURL": schema, **fields}}
 
-    def _datasets(
-        self, seen: Observation
-    ) -> tuple[Iterable[Mapping[str, str]], Iterable[Mapping[str, str]]]:
-        """What was read and what was written."""
-        files_read = dict.fromkeys(row[0] for row in (*seen.read, *seen.native_read))
-        files_written = dict.fromkeys((*seen.written, *seen.native_written))
-        database = TableNames(self._source, seen.database, seen.dialect)
-        return (
-            (*map(self._file, files_read), *database.datasets(seen.tables_read)),
-            (*map(self._file, files_written), *database.datasets(seen.tables_written)),
-        )
+    def _files(self, paths: Iterable[str]) -> list[dict[str, str]]:
+        return [{"namespace": "file", "name": self._source.path_of(path)} for path in paths]
 
-    def _file(self, path: str) -> Mapping[str, str]:
-        return {
-            "namespace": "file",
-            "name": os.path.normpath(os.path.join(self._source.root, path)),
-        }
-
-
-class TableNames:
-    """How tables of a database are named. `file` is the file of SQLite or DuckDB, as `dialect` says, relative to the
-    root or absolute; "" for another database."""
-
-    def __init__(self, source: LineageSource, file: str, dialect: str = "sqlite") -> None:
-        scheme, _, rest = source.database.partition("://")
-        self._dialect, self._root = dialect, source.root
-        self._prefix, self._schema = "", ""
-        if file:
-            self._namespace = f"{dialect}://{os.path.normpath(os.path.join(source.root, file))}"
-        elif scheme.startswith("postgres"):
-            server, _, path = rest.partition("?")[0].partition("/")
-            host = server.rpartition("@")[2] or "localhost"
-            has_port = host.rpartition(":")[2].isdecimal()
-            self._namespace = f"postgres://{host}" + ("" if has_port else f":{POSTGRES_PORT}")
-            self._prefix, self._schema = f"{path or 'postgres'}.", "public"
-        elif scheme == "duckdb" and rest.strip("/"):
-            path = rest.partition("?")[0].removeprefix("/")
-            self._namespace = f"duckdb://{os.path.normpath(os.path.join(source.root, path))}"
-        else:  # in memory, or a connection of the user's own
-            self._namespace = f"orch://{source.namespace}/{source.name}"
-
-    def datasets(self, tables: Iterable[str]) -> Iterator[Mapping[str, str]]:
+    def _tables(self, seen: Observation, tables: Iterable[str]) -> list[dict[str, str]]:
         """Without those that stand for all tables of a database."""
-        return (self.dataset(table) for table in tables if table != WHOLE)
+        names = (table for table in tables if table != WHOLE)
+        return [name_table(self._source, table, seen.database, seen.dialect) for table in names]
 
-    def dataset(self, table: str) -> Mapping[str, str]:
-        if self._schema and "." not in table:
-            table = f"{self._schema}.{table}"
-        return {"namespace": self._namespace, "name": self._prefix + table}
+
+def name_table(
+    source: LineageSource, table: str, file: str = "", dialect: str = "sqlite"
+) -> dict[str, str]:
+    """How a table is named. `file` is the file of SQLite or DuckDB, as `dialect` says, relative to the root or
+    absolute; "" for another database."""
+    scheme, _, rest = source.database.partition("://")
+    server, _, path = rest.partition("?")[0].partition("/")
+    namespace = (
+        f"orch://{source.namespace}/{source.name}"  # in memory, or a connection of the user's own
+    )
+    if file:
+        namespace = f"{dialect}://{source.path_of(file)}"
+    elif scheme.startswith("postgres"):
+        host = server.rpartition("@")[2] or "localhost"
+        port = "" if host.rpartition(":")[2].isdecimal() else f":{POSTGRES_PORT}"
+        namespace = f"postgres://{host}{port}"
+        table = f"{path or 'postgres'}.{table if '.' in table else f'public.{table}'}"
+    elif scheme == "duckdb" and rest.strip("/"):
+        namespace = f"duckdb://{source.path_of(path)}"
+    return {"namespace": namespace, "name": table}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from xml.etree import ElementTree
@@ -37,7 +36,7 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.graph_svg import project_html
 from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
-from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, TableNames
+from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, name_table
 from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import TraceOutput
 from discover_orch.staleness.reasons import Freshness
@@ -122,9 +121,7 @@ def lineage(
     plan: Plan, report: Report, *, root: str = "/p", database: str = ""
 ) -> OpenLineageOutput:
     source = LineageSource(root=root, namespace="n", version="1", database=database)
-    return OpenLineageOutput(
-        plan, report, source, new_id=lambda: str(uuid.uuid4()), time_text=utc_text
-    )
+    return OpenLineageOutput(plan, report, source)
 
 
 Test = Callable[[str], None]
@@ -346,7 +343,7 @@ def test_tables_are_named_by_the_rules_of_openlineage(
     database: str, table: str, expected: str
 ) -> None:
     source = LineageSource(root="/p", namespace="n", version="1", database=database)
-    found = TableNames(source, "").dataset(table)
+    found = name_table(source, table)
     assert f"{found['namespace']} {found['name']}" == expected
 
 
