@@ -25,20 +25,19 @@ def check_file_option(file: str | None, *, opens: bool, as_json: bool = False) -
 def write_file(path: str, text: str) -> None:
     """Replaces the file at once, so that no half of it is ever seen. A link stays, and the file that it names is
     written. Raises UsageError."""
-    data = text.encode("utf-8", "backslashreplace")
     # A link may be /dev/stdout, which is a regular file where the output goes to one.
-    if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
-        _write(path, path, data)
-        return
-    temporary = f"{path}.{os.getpid()}{UNFINISHED}"
+    is_direct = os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path))
+    place = path if is_direct else f"{path}.{os.getpid()}{UNFINISHED}"
     try:
-        _write(temporary, path, data)
-        os.replace(temporary, path)
+        with open(place, "wb") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+        if not is_direct:
+            os.replace(place, path)
     except OSError as error:
         raise _cannot_write(path, error) from None
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        if not is_direct and os.path.exists(place):
+            os.unlink(place)
 
 
 def write_own_file(path: str, text: str) -> None:
@@ -47,14 +46,6 @@ def write_own_file(path: str, text: str) -> None:
         if os.path.islink(path):
             os.unlink(path)
     write_file(path, text)
-
-
-def _write(place: str, path: str, data: bytes) -> None:
-    try:
-        with open(place, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
 
 
 def _cannot_write(path: str, error: OSError) -> UsageError:

@@ -20,6 +20,7 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.state.store import write_all
 
 #: The namespace of jobs, as the clients of OpenLineage take it from the environment.
 LINEAGE_NAMESPACE = "OPENLINEAGE_NAMESPACE"
@@ -125,9 +126,7 @@ class OutputFile:
         if not text or self._fd < 0:
             return None
         try:
-            left = memoryview(text.encode("utf-8", "backslashreplace"))
-            while left:
-                left = left[os.write(self._fd, left) :]
+            write_all(self._fd, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self.close()
             message = f"the {self.option} file is incomplete: {self._path}: {error.strerror}"

@@ -67,12 +67,7 @@ def tip(text: str) -> str:
 @functools.lru_cache(64)
 def clean_word(text: str) -> str:
     """The text as the name of a CSS class: what is not a letter of ASCII becomes `-`."""
-    return _not_letters().sub("-", text.lower()) or "-"
-
-
-@functools.cache
-def _not_letters() -> re.Pattern[str]:
-    return re.compile("[^a-z]+")
+    return re.sub("[^a-z]+", "-", text.lower()) or "-"
 
 
 def number(value: float) -> str:

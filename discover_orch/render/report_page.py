@@ -9,15 +9,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg
 from discover_orch.render.markup import escape
-from discover_orch.render.report_tools import ReportTool, failures_html, tools_html
+from discover_orch.render.report_tools import ReportTool, by_stage, failures_html, tools_html
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import (
     Style,
@@ -40,23 +38,6 @@ MANY_TOOLS = 300
 MOST_ON_PATH = 12
 
 
-class PageFiles(Struct, frozen=True, kw_only=True):
-    """The style sheet and the script of the page."""
-
-    style: str
-    script: str
-
-
-def read_page_files() -> PageFiles:
-    """The style sheet and the script, which are files of this package."""
-    folder = os.path.dirname(__file__)
-    texts = []
-    for name in ("report.css", "report_graph.js", "report.js"):
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            texts.append(file.read())
-    return PageFiles(style=texts[0], script="".join(texts[1:]))
-
-
 def write_page(root: str, run: str) -> str | Problem:
     """Writes the page of a run that has ended, and returns its path: "" if the run could not be recorded."""
     record = read_record(root, run)
@@ -76,10 +57,10 @@ def write_page(root: str, run: str) -> str | Problem:
 def recorded_page(root: str, record: RunRecord) -> str:
     """The page of a run of the project at `root`."""
     project = os.path.basename(os.path.abspath(root)) or root
-    return report_html(read_report_source(root, record), project, read_page_files())
+    return report_html(read_report_source(root, record), project)
 
 
-def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
+def report_html(source: ReportSource, project: str) -> str:
     """`project` is the name of the project's folder."""
     record = source.record
     waits = find_waits(record)
@@ -95,11 +76,12 @@ def report_html(source: ReportSource, project: str, files: PageFiles) -> str:
         _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
-    return _page_html(title, "\n".join(filter(None, parts)), files)
+    return _page_html(title, "\n".join(filter(None, parts)))
 
 
-def _page_html(title: str, body: str, files: PageFiles) -> str:
+def _page_html(title: str, body: str) -> str:
     """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
+    style, *scripts = map(_read_page_file, ("report.css", "report_graph.js", "report.js"))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -107,10 +89,15 @@ def _page_html(title: str, body: str, files: PageFiles) -> str:
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'\">\n"
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{files.style}{STYLE}\n</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}{STYLE}\n</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n"
-        f"<script>\n{files.script}</script>\n</body>\n</html>\n"
+        f"<script>\n{''.join(scripts)}</script>\n</body>\n</html>\n"
     )
+
+
+def _read_page_file(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
 
 
 def _run_sentence(record: RunRecord) -> str:
@@ -222,21 +209,25 @@ def _used_data(
 def _graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
     """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
     names = {tool.record.module: tool.record.name for tool in tools}
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for tool in tools:
-        record = tool.record
-        stages.setdefault(record.stage, []).append(
-            {
-                "name": record.name,
-                "module": str(tool.number),
-                "after": [names[one] for one in record.step.after if one in names],
-                "reads": tool.reads,
-                "writes": tool.writes,
-                "state": status_word(record.status),
-                "tip": "" if record.duration is None else duration(record.duration),
-            }
-        )
-    return {"stages": [{"name": name, "tools": rows} for name, rows in stages.items()]}
+    return {
+        "stages": [
+            {"name": stage, "tools": [_graph_row(tool, names) for tool in group]}
+            for stage, group in by_stage(tools).items()
+        ]
+    }
+
+
+def _graph_row(tool: ReportTool, names: Mapping[str, str]) -> dict[str, Any]:
+    record = tool.record
+    return {
+        "name": record.name,
+        "module": str(tool.number),
+        "after": [names[one] for one in record.step.after if one in names],
+        "reads": tool.reads,
+        "writes": tool.writes,
+        "state": status_word(record.status),
+        "tip": "" if record.duration is None else duration(record.duration),
+    }
 
 
 def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> str:

@@ -43,6 +43,14 @@ class ReportTool(Struct, frozen=True, kw_only=True):
     log: PackedLog | None = None
 
 
+def by_stage(tools: Sequence[ReportTool]) -> Mapping[str, list[ReportTool]]:
+    """The tools by their stages, in order."""
+    stages: dict[str, list[ReportTool]] = {}
+    for tool in tools:
+        stages.setdefault(tool.record.stage, []).append(tool)
+    return stages
+
+
 def failures_html(tools: Sequence[ReportTool]) -> str:
     """What failed, with the traceback and the end of the log."""
     failed = [tool for tool in tools if tool.record.status in ("failed", "unknown")]
@@ -84,9 +92,6 @@ def error_text(record: ToolRecord, error: Failure) -> str:
 
 def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
     """The list of all tools by stage; of many tools each stage is closed at first."""
-    stages: dict[str, list[ReportTool]] = {}
-    for tool in tools:
-        stages.setdefault(tool.record.stage, []).append(tool)
     words = dict.fromkeys(tool.record.status for tool in tools)
     buttons = "".join(
         f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">'
@@ -99,7 +104,7 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
         f'placeholder="name, stage or metric"></label><span role="group" aria-label="Statuses">{buttons}</span>'
         '<span id="found" role="status"></span></div>',
     ]
-    for place, (stage, group) in enumerate(stages.items()):
+    for place, (stage, group) in enumerate(by_stage(tools).items()):
         opened = " open" if is_open else ""
         parts.append(
             f'<details class="stage" id="s{place}"{opened}><summary>{escape(stage or "without a stage")} '

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from discover_orch.render.markup import clean_word, escape, fit, number
-from discover_orch.render.report_tools import ReportTool
+from discover_orch.render.report_tools import ReportTool, by_stage
 from discover_orch.render.style import count, duration
 from discover_orch.state.run_record import Attempt
 
@@ -41,7 +41,7 @@ def timeline_svg(tools: Sequence[ReportTool], total: float, *, most_rows: int) -
     has_stages = len(ran) > most_rows
     if has_stages:
         stages = [*dict.fromkeys(tool.record.stage for tool in tools)]
-        for stage, group in _by_stage(ran).items():
+        for stage, group in by_stage(ran).items():
             row = _label(stage, y, ROW) + _stage_bar(stage, group, y, scale)
             out.append(f'<a href="#s{stages.index(stage)}">{row}</a>')
             y += ROW
@@ -115,13 +115,6 @@ def _block(tool: ReportTool, one: Attempt, y: float, scale: float, *, is_alone: 
         f'<rect class="bar s-{status}{critical}"{place} x="{number(LABEL + one.start * scale)}" '
         f'y="{number(y + 3)}" width="{number(width)}" height="{number(ROW - 6)}" rx="2"><title>{tip}</title></rect>'
     )
-
-
-def _by_stage(tools: Sequence[ReportTool]) -> Mapping[str, list[ReportTool]]:
-    found: dict[str, list[ReportTool]] = {}
-    for tool in tools:
-        found.setdefault(tool.record.stage, []).append(tool)
-    return found
 
 
 def _stage_bar(stage: str, tools: Sequence[ReportTool], y: float, scale: float) -> str:

@@ -189,7 +189,7 @@ def test_names_are_text_and_nothing_else_in_the_browser(
     names = [*HOSTILE_NAMES, "__proto__.constructor", "a b" * 3000]
     path = tmp_path / "page.html"
     path.write_text(
-        report_page.report_html(source_of(names, "1"), names[0], report_page.read_page_files()),
+        report_page.report_html(source_of(names, "1"), names[0]),
         "utf-8",
     )
     driver = view(path, width=390 if opens_by_stage else 1440)

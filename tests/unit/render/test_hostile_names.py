@@ -17,7 +17,7 @@ from discover_orch.render import report_page
 from discover_orch.render.graph import graph_text
 from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.graph_text import dot_text, mermaid_text
-from discover_orch.render.report_page import PageFiles, report_html
+from discover_orch.render.report_page import report_html
 from discover_orch.render.style import Style
 from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_record import (
@@ -51,7 +51,6 @@ HOSTILE_NAMES = (
 )
 PIECES = st.sampled_from(HOSTILE_NAMES)
 HOSTILE = st.lists(PIECES | st.text(max_size=8), min_size=1, max_size=3).map("".join)
-FILES = PageFiles(style="main{color:red}", script="let x = 1;")
 #: What a page of this project has, and nothing that a name can add.
 PAGE_TAGS = frozenset(
     "html head meta title style body main h1 h2 h3 h4 p b i dl div dt dd small section article a pre svg desc rect text g "
@@ -205,10 +204,10 @@ def test_no_name_breaks_a_picture(names: list[str]) -> None:
 @given(names=st.lists(HOSTILE, min_size=2, max_size=3, unique=True))
 def test_no_name_breaks_a_page(names: list[str]) -> None:
     source = source_of(names, "1")
-    texts = [report_html(source, names[0], FILES)]
+    texts = [report_html(source, names[0])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_page, "MANY_TOOLS", 1)
-        texts.append(report_html(source, names[0], FILES))
+        texts.append(report_html(source, names[0]))
     assert len(re.findall(r'<a href="#s\d+"><g', texts[-1])) == len(names)
     for text in texts:
         text.encode()
