@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from discover_orch.staleness.fingerprint import (
     Write,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.versions import Versions, read_mark
+from discover_orch.staleness.versions import Versions
 from tests.conftest import Project
 from tests.support.recorded import database, view_of
 from tests.support.values import make_argument, make_conf, make_facts, make_project, make_registry
@@ -66,15 +65,6 @@ def inputs(
 # Code.
 
 
-def test_what_it_loaded_besides_is_its_code_as_long_as_it_is_there(root: Path) -> None:
-    (root / "src/plugin.py").write_text("Y = 1\n")
-    success = succeeded(modules=("src.plugin",))
-    assert "src/plugin.py" in inputs(root, success).code
-    assert "src/plugin.py" not in inputs(root).code
-    (root / "src/plugin.py").unlink()
-    assert "src/plugin.py" not in {k for k, v in inputs(root, success).code.items() if v}
-
-
 def resources_of(*arguments: str, **needs: tuple[str, ...]) -> tuple[Any, Any]:
     registry = make_registry(
         make_facts("a", arguments=[make_argument(one) for one in arguments]),
@@ -112,13 +102,6 @@ def number(root: Path) -> int:
     return look(root).database.number
 
 
-def test_a_database_that_no_run_used_has_no_number_yet(root: Path) -> None:
-    assert number(root) == MISSING
-    assert inputs(root).other["database"] == f"{MISSING} sqlite:///data.db"
-    (root / "data.db").write_bytes(database(5))
-    assert number(root) == UNKNOWN
-
-
 def test_a_database_has_its_number_until_it_is_another_one(root: Path) -> None:
     path = root / "data.db"
     path.write_bytes(database(5))
@@ -141,28 +124,6 @@ def test_a_database_that_is_no_file_is_always_the_same(root: Path) -> None:
 def test_a_database_in_memory_is_always_another(root: Path) -> None:
     (root / "orch.toml").write_text('database = "sqlite://"\n')
     know(root, name="sqlite://")
-    assert number(root) == MISSING
-
-
-def test_the_password_of_a_database_is_no_part_of_its_name(root: Path) -> None:
-    (root / "orch.toml").write_text('database = "postgresql://me:hunter22@h/d"\n')
-    assert "hunter22" not in look(root).database.name
-    assert look(root).database.name.startswith("postgresql://me")
-
-
-def test_a_connection_of_orchconf_is_named_after_its_function(root: Path) -> None:
-    (root / "orchconf.py").write_text("def get_connection(): ...\n")
-    assert look(root).database.name == "get_connection()"
-
-
-def test_a_tool_without_connection_has_no_database(root: Path) -> None:
-    (root / "src/a.py").write_text(TOOL.replace("conn", ""))
-    assert "database" not in inputs(root).other
-
-
-def test_a_damaged_memory_of_databases_is_none(root: Path) -> None:
-    know(root)
-    (root / ".orch/databases").write_bytes(b"x")
     assert number(root) == MISSING
 
 
@@ -201,16 +162,6 @@ def test_it_is_asked_for_what_the_last_success_rested_on(root: Path) -> None:
         "env:NO_SUCH_VARIABLE": ABSENT,
         "param:since": "x",
     }
-
-
-def test_a_file_with_the_mark_that_is_known_is_not_read(root: Path) -> None:
-    path = root / "in.csv"
-    path.write_text("x")
-    os.utime(path, ns=(1, 1))
-    then = {"file:in.csv": "as it was"}
-    known = succeeded(then, marks={"file:in.csv": read_mark(str(path))})
-    assert inputs(root, known).other["file:in.csv"] == "as it was"
-    assert inputs(root, succeeded(then)).other["file:in.csv"] != "as it was"
 
 
 def test_declared_inputs_count_without_any_success(root: Path) -> None:

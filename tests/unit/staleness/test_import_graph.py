@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from unittest.mock import ANY
 
 import pytest
-from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
@@ -23,29 +21,6 @@ def sources(root: Path, *modules: str, **table: object) -> dict[str, list[str]]:
     project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
     assert problems == ()
     return project_sources(project, {module: [module] for module in modules})
-
-
-def test_all_that_is_imported_on_the_way_counts(tmp_path: Path) -> None:
-    write_files(
-        tmp_path,
-        {
-            "src/__init__.py": "",
-            "src/a.py": "import json, os\nfrom . import b\ndef run():\n    import lib.deep.c",
-            "src/b.py": "from .d import x",
-            "src/d.py": "import src.b",
-            "lib/__init__.py": "",
-            "lib/deep/__init__.py": "",
-            "lib/deep/c.py": "",
-            "src/other.py": "",
-        },
-    )
-    assert sources(tmp_path, "src.a", "src.other") == {
-        "src.a": [
-            *("lib/__init__.py", "lib/deep/__init__.py", "lib/deep/c.py"),
-            *("src/__init__.py", "src/a.py", "src/b.py", "src/d.py"),
-        ],
-        "src.other": ["src/__init__.py", "src/other.py"],
-    }
 
 
 def test_many_new_files_are_read_in_several_processes_with_the_same_result(
@@ -85,39 +60,12 @@ def test_many_new_files_are_read_in_several_processes_with_the_same_result(
     assert [*graph.files.problems] == ["src/broken.py"]
 
 
-def test_a_package_imports_relative_to_itself(tmp_path: Path) -> None:
-    write_files(
-        tmp_path, {"src/p/__init__.py": "from . import q", "src/p/q.py": "", "src/q.py": ""}
-    )
-    assert sources(tmp_path, "src.p") == {"src.p": ["src/p/__init__.py", "src/p/q.py"]}
-
-
-def test_names_are_looked_up_in_the_order_of_pythonpath(tmp_path: Path) -> None:
-    write_files(tmp_path, {"src/a.py": "import b", "src/b.py": "", "b.py": ""})
-    assert sources(tmp_path, "a", pythonpath=["src", "."]) == {"a": ["src/a.py", "src/b.py"]}
-    assert sources(tmp_path, "a", pythonpath=[".", "src"]) == {"a": ["b.py", "src/a.py"]}
-
-
-@pytest.mark.parametrize("text", ["import c\n)", "\0", "# coding: nosuch\nimport c"])
-def test_a_file_that_cannot_be_parsed_ends_its_branch_and_is_named(
-    tmp_path: Path, text: str
-) -> None:
-    write_files(tmp_path, {"src/a.py": "from src import b", "src/b.py": text, "c.py": ""})
-    assert sources(tmp_path, "src.a") == {"src.a": ["src/a.py", "src/b.py"]}
-
-
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write_files(tmp_path, {"src/a.py": "from src import b", "src/b.py": "import c", "c.py": ""})
     (tmp_path / "src/b.py").chmod(0)
     assert run_bound(lambda: repr(sources(tmp_path, "src.a"))) == repr(
         {"src.a": ["src/a.py", "src/b.py"]}
     )
-
-
-def test_what_the_project_does_not_have_has_no_path(tmp_path: Path) -> None:
-    write_files(tmp_path, {"src/a.py": "import nowhere.at.all, json, src.gone"})
-    (tmp_path / "json.py").mkdir()
-    assert sources(tmp_path, "src.a", "src.gone") == {"src.a": ["src/a.py"], "src.gone": []}
 
 
 def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
@@ -180,42 +128,6 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         assert found.files.refresh(path) is None
 
 
-def test_refresh_parses_only_what_differs(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "x = 1\n"})
-    found = open_sources(tmp_path)
-    first = found.files.read("a.py")
-    assert first is not None
-    write_files(tmp_path, {"a.py": "x = 1\n"})
-    assert found.files.refresh("a.py") == replace(first, signature=ANY)
-    write_files(tmp_path, {"a.py": "x = 2\n"})
-    second = found.files.look_at("a.py")
-    assert second is not None
-    assert second.meaning != first.meaning
-    assert found.files.read("a.py") == replace(first, signature=ANY)
-    assert found.files.refresh("a.py") == second
-    assert found.files.read("a.py") == second
-
-
-def test_an_edit_of_a_body_keeps_what_is_known(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "import b\n", "b.py": "x = 1\n"})
-    found = open_sources(tmp_path)
-    found.read_code(["a"])
-    before = found.reach("a")
-    write_files(tmp_path, {"a.py": "y = 1\n\nimport b\n", "b.py": "x = 2\n"})
-    assert found.refresh(["a.py", "b.py"]) == {"a"}
-    assert found.reach("a") is before
-
-
-def test_a_file_that_went_and_came_back_as_another_is_another(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "import b\n", "b.py": "x = 1\n"})
-    found = open_sources(tmp_path)
-    found.read_code(["a"])
-    (tmp_path / "b.py").unlink()
-    assert found.refresh(["b.py"]) == {"a"}
-    write_files(tmp_path, {"b.py": "x = 2\n"})
-    assert found.refresh(["b.py"]) == {"a"}
-
-
 @pytest.mark.parametrize("text", ["import c\n)", "\0", "<<<<<<< ours\n"])
 def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     tmp_path: Path, text: str
@@ -240,12 +152,6 @@ def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     assert found.refresh(["b.py"]) == {"a"}
     assert not found.files.problems
     assert found.reach("a") == {"a.py", "b.py", "d.py"}
-
-
-def test_a_file_that_was_never_good_imports_nothing(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": ")"})
-    found = open_sources(tmp_path)
-    assert found.reach("a") == {"a.py"}
 
 
 MISSING = [
@@ -294,73 +200,6 @@ def test_missing_is_what_would_change_what_is_imported(
     )
 
 
-APPEARS = [
-    ("import zz", "zz.py", {"zz.py"}),
-    ("import zz", "zz/__init__.py", {"zz/__init__.py"}),
-    ("import zz.y", "zz/y.py", {"zz/y.py"}),
-    ("import a", "a/__init__.py", {"a/__init__.py"}),
-    ("from a import x", "a/__init__.py", {"a/__init__.py"}),
-    ("import low", "low.py", {"low.py"}),
-    ("import n.m", "n/__init__.py", {"n/__init__.py", "n/m.py"}),
-]
-
-
-@pytest.mark.parametrize(("text", "path", "paths"), APPEARS)
-def test_a_file_that_appears_is_taken_and_given_up_when_it_goes(
-    tmp_path: Path, text: str, path: str, paths: set[str]
-) -> None:
-    files = {"tool.py": text, "a.py": "", "lib/low.py": "", "n/m.py": ""}
-    write_files(tmp_path, files)
-    found = open_sources(tmp_path, pythonpath=[".", "lib"])
-    found.read_code(["tool", "n.m"])
-    before, missing = found.reach("tool"), found.missing
-    folder = (tmp_path / path).parent
-    was_there = folder.exists()
-    write_files(tmp_path, {path: ""})
-    assert found.reach("tool") is before
-    assert "tool" in found.refresh([path])
-    assert found.reach("tool") == {"tool.py", *paths}
-    assert any(one in (path, f"{path.partition('/')[0]}/") for one in missing)
-    found.read_code(["tool", "n.m"])
-    (tmp_path / path).unlink()
-    if not was_there:
-        folder.rmdir()
-    assert "tool" in found.refresh([path])
-    assert found.reach("tool") == before
-    assert found.missing == missing
-    assert found.reach("n.m") == {"n/m.py"}
-
-
-def test_a_file_that_somebody_read_before_is_still_noticed(tmp_path: Path) -> None:
-    write_files(tmp_path, {"tool.py": "import zz"})
-    found = open_sources(tmp_path)
-    found.reach("tool")
-    write_files(tmp_path, {"zz.py": ""})
-    found.files.read("zz.py")
-    found.refresh(["zz.py"])
-    assert found.reach("tool") == {"tool.py", "zz.py"}
-
-
-def test_a_regular_package_hides_folders_of_later_and_earlier_entries(tmp_path: Path) -> None:
-    files = {"tool.py": "import a.b", "a/b.py": "", "lib/a/__init__.py": "", "lib/a/b.py": ""}
-    write_files(tmp_path, files)
-    found = open_sources(tmp_path, pythonpath=[".", "lib"])
-    assert found.reach("tool") == {"tool.py", "lib/a/__init__.py", "lib/a/b.py"}
-
-
-def test_a_file_imported_under_two_names_has_two_neighbours(tmp_path: Path) -> None:
-    files = {"src/tool.py": "import src.p.a\nimport p.a", "src/p/a.py": "from . import b"}
-    write_files(tmp_path, {**files, "src/p/b.py": "", "p/b.py": "", "p/__init__.py": ""})
-    found = open_sources(tmp_path, pythonpath=["src", "."])
-    assert found.reach("src.tool") >= {"src/p/a.py", "src/p/b.py"}
-
-
-def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
-    write_files(tmp_path, {"orchconf.py": "import a", "src/a.py": "", "src/orchconf.py": ""})
-    found = open_sources(tmp_path, pythonpath=["src"])
-    assert found.reach("orchconf") == {"orchconf.py", "src/a.py"}
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -387,23 +226,6 @@ def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     found = open_sources(tmp_path)
     assert found.reach("tool") == {"tool.py"}
     assert found.reach(name) == frozenset()
-
-
-def test_modules_that_import_each_other_reach_the_same(tmp_path: Path) -> None:
-    write_files(
-        tmp_path,
-        {
-            "a.py": "import b",
-            "b.py": "import c",
-            "c.py": "import b, d",
-            "d.py": "",
-            "e.py": "import c",
-        },
-    )
-    found = open_sources(tmp_path)
-    assert found.reach("c") == found.reach("b") == {"b.py", "c.py", "d.py"}
-    assert found.reach("a") == {"a.py", "b.py", "c.py", "d.py"}
-    assert found.reach("e") == {"e.py", "b.py", "c.py", "d.py"}
 
 
 def test_third_party_is_what_a_spare_can_import_before(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from discover_orch.staleness.change import Change
 from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.watch.project import WatchedProject
 from tests.conftest import Orch, Project
-from tests.support.looked_at import CANARY, request_for
+from tests.support.looked_at import request_for
 from tests.support.project_builder import write_files
 
 LIB = "src/lib.py"
@@ -87,54 +87,12 @@ def live(project: Project, orch: Orch) -> Live:
 # What a change concerns.
 
 
-def test_a_tool_is_touched_by_what_it_imports_reads_misses_and_lists(live: Live) -> None:
-    assert names(live.save({LIB: "x = 2\n"})) == {"a": "src/lib.py changed"}
-    assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
-    assert names(live.save({"box/two": ""})) == {"b": "box/two now exists"}
-    assert names(live.save({"box/two": None})) == {}  # as at the success
-    assert names(live.save({"box/one": None})) == {"b": "box/one is missing"}
-    assert names(live.save({"raw/x.csv": "1"})) == {"d": "raw/x.csv now exists"}
-    assert names(live.save({"box/one": "other"})) == {}
-
-
-def test_what_is_downstream_is_stale_and_not_touched(live: Live) -> None:
-    assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
-    assert live.states == {
-        "a": ("in.csv changed",),
-        "c": ("upstream a is stale (a.txt)",),
-    }
-
-
 def test_a_module_that_is_only_no_longer_or_newly_imported_has_not_changed(live: Live) -> None:
     change = live.save({"src/a.py": FILES["src/a.py"].replace("from src import lib\n", "")})
     assert (change.paths, names(change)) == (("src/a.py",), {"a": "src/a.py changed"})
     assert live.save({"src/a.py": FILES["src/a.py"]}).paths == ("src/a.py",)
     assert live.save({"src/a.py": None}).paths == ("src/a.py",)
     assert live.save({LIB: None}).paths == (LIB,)
-
-
-def test_a_change_without_meaning_or_taken_back_touches_nobody(live: Live) -> None:
-    change = live.save({LIB: "x = 1  # one\n", "in.csv": "1"})
-    assert (names(change), change.paths) == ({}, ())
-    assert set(change.saved) == {LIB, "in.csv"}
-    live.save({LIB: "x = 2\n"})
-    change = live.save({LIB: "x = 1\n"})
-    assert (names(change), change.paths) == ({}, (LIB,))
-    assert live.states == {}
-
-
-def test_the_same_change_touches_once(live: Live) -> None:
-    assert names(live.save({LIB: "x = 2\n"})) == {"a": "src/lib.py changed"}
-    assert names(live.refresh(LIB)) == {}
-    assert names(live.save({LIB: "x = 2  # two\n"})) == {}
-    assert "a" in live.states
-
-
-def test_a_module_that_nobody_imports_changes_and_concerns_nobody(live: Live) -> None:
-    live.save({"src/other.py": "y = 1\n"})
-    assert live.save({"src/other.py": "y = 1  # one\n"}).saved == ("src/other.py",)
-    change = live.save({"src/other.py": "y = 2\n"})
-    assert (change.paths, change.touched) == (("src/other.py",), {})
 
 
 def test_a_module_that_cannot_be_read_counts_as_it_last_could_be(live: Live) -> None:
@@ -148,35 +106,7 @@ def test_a_module_that_cannot_be_read_counts_as_it_last_could_be(live: Live) -> 
     assert names(live.save({LIB: "x = 3\n"})) == {"a": "src/lib.py changed"}
 
 
-def test_an_output_that_is_deleted_touches_its_maker(live: Live) -> None:
-    touched = names(live.save({"a.txt": None}))
-    assert touched == dict.fromkeys("ac", "a.txt is missing")
-
-
-def test_a_file_that_is_overwritten_by_hand_touches_its_readers(live: Live) -> None:
-    assert names(live.save({"a.txt": "by hand"})) == {"c": "a.txt changed"}
-
-
 # Tools that end.
-
-
-def test_what_tools_write_touches_nobody(live: Live, orch: Orch) -> None:
-    live.save({"in.csv": "2"})
-    assert orch("run", "a").code == 0
-    live.note("a")
-    assert live.states == {"c": ("a.txt was rewritten by a (run 2)",)}
-    assert live.watched.files.find_changed() == {}
-    assert names(live.refresh("a.txt")) == {}
-    assert orch("run", "c").code == 0
-    live.note("c")
-    assert live.states == {}
-
-
-def test_what_was_saved_while_its_tool_ran_touches_it(live: Live, orch: Orch) -> None:
-    live.save({"in.csv": "2"})
-    assert orch("run", "a").code == 0
-    write_files(live.root, {"in.csv": "3"})
-    assert names(live.note("a")) == {"a": "in.csv changed"}
 
 
 def test_what_a_failed_tool_has_read_counts_from_then_on(project: Project, orch: Orch) -> None:
@@ -187,13 +117,6 @@ def test_what_a_failed_tool_has_read_counts_from_then_on(project: Project, orch:
     assert names(live.save({"in.csv": "2"})) == {"a": "in.csv changed"}
     assert orch("run").code == 0
     live.note("a")
-    assert live.states == {}
-
-
-def test_runs_of_other_commands_are_read(live: Live, orch: Orch) -> None:
-    live.save({LIB: "x = 2\n"})
-    assert orch("run", "--changed").code == 0
-    live.watched.note_run(of_others=True)
     assert live.states == {}
 
 
@@ -253,50 +176,6 @@ def test_a_change_during_a_run_does_not_open_the_database(
         opened.clear()
         assert live.save({"src/a.py": (root / "src/a.py").read_text() + "X = 1\n"}).touched
         assert ("a" in live.states, "data.db" in opened) == (True, not is_running)
-
-
-def test_a_parameter_of_the_configuration_touches_its_tool(live: Live) -> None:
-    config = FILES["orch.toml"]
-    change = live.save({"orch.toml": f"{config}[params.d]\nsince = '2'\n"})
-    assert names(change) == {"d": "--since: default → 2"}
-    assert names(live.save({"orch.toml": f"{config}[params.d]\nsince = '2' # 2\n"})) == {}
-    assert names(live.save({"orch.toml": config})) == {}
-    assert live.states == {}
-
-
-def test_a_new_default_is_shown_and_a_save_names_its_file(live: Live) -> None:
-    text = FILES["src/d.py"].replace("str = 'x'", "str = 'y'")
-    assert names(live.save({"src/d.py": text})) == {"d": "src/d.py changed"}
-    assert live.states == {"d": ("src/d.py changed", "--since: x → y (the default)")}
-
-
-def test_a_module_that_is_imported_and_deleted_is_missing(live: Live) -> None:
-    assert names(live.save({LIB: None})) == {"a": "src/lib.py is missing"}
-    assert live.states["a"] == ("src/lib.py is missing",)
-    live.save({"src/a.py": FILES["src/a.py"].replace("from src import lib\n", "")})
-    assert [*live.states["a"]] == ["src/a.py changed", "src/lib.py is no longer imported"]
-
-
-def test_a_configuration_that_cannot_be_read_is_a_problem_until_it_can(live: Live) -> None:
-    live.save({"orch.toml": "stages = [\n"})
-    assert live.watched.problems
-    live.save({"orch.toml": FILES["orch.toml"]})
-    assert not live.watched.problems
-    assert live.states == {}
-
-
-def test_a_tool_that_cannot_be_read_keeps_its_place(live: Live) -> None:
-    live.save({"src/a.py": "STAGE = (\n"})
-    assert "src.a" in live.watched.targets
-    assert live.watched.status.is_held("src.a")
-    assert names(live.save({"src/a.py": FILES["src/a.py"]})) == {}
-
-
-def test_nothing_of_the_users_is_run(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": f"{CANARY}STAGE = 's'\ndef run(): pass\n"})
-    live = Live(root)
-    live.save({"src/a.py": f"{CANARY}STAGE = 't'\ndef run(): pass\n"})
-    assert not (root / "ran").exists()
 
 
 # It is the same as a new one.

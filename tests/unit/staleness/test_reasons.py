@@ -16,7 +16,7 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     sequence,
 )
-from discover_orch.staleness.reasons import Freshness, reason_sentence
+from discover_orch.staleness.reasons import reason_sentence
 
 #: The tool itself succeeded in run 3.
 ME = ToolResult(module="src.me", success=Success(asof=sequence(3, 1), ended=sequence(3, 2)))
@@ -100,21 +100,3 @@ def test_every_reason_has_its_own_sentence(reason: Reason, sentence: str) -> Non
     defaults = {"since": "2020-01-01"}
     found = reason_sentence(reason, ME, lambda module: module.removeprefix("src."), defaults)
     assert found == sentence
-
-
-def test_a_write_of_another_program_says_how_to_ignore_it() -> None:
-    sentence = reason_sentence(Reason("database", seq=1), ME, str)
-    assert sentence.startswith("another program wrote to the database")
-    assert 'external_writes = "ignore"' in sentence
-    assert "orch accept" in sentence
-
-
-def test_a_tool_with_a_reason_is_stale_and_one_that_waits_is_too() -> None:
-    assert Freshness(module="a").is_fresh
-    assert not Freshness(module="a", reasons=("x",)).is_fresh
-    waits = Freshness(module="a", upstream=("y",))
-    assert not waits.is_fresh
-    assert waits.sentences == ("y",)
-    assert (waits.state, Freshness(module="a", last_ending="never").state) == ("stale", "fresh")
-    assert Freshness(module="a", reasons=("x",), last_ending="failed").state == "failed"
-    assert Freshness(module="a", reasons=("x",)).state == "stale"

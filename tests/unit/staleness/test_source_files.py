@@ -87,17 +87,6 @@ FILES = {
 }
 
 
-def test_it_has_all_files_of_the_closure(tmp_path: Path) -> None:
-    write_files(tmp_path, FILES)
-    graph = ImportGraph(project_at(tmp_path))
-    found = graph.read_code(["src.a", "src.c"])["src.a"]
-    assert found.meanings.keys() == found.hashes.keys() == {"lib/b.py", "src/a.py"}
-    assert found.hashes["lib/b.py"] == content_hash(b"x = 1\n")
-    assert found.third_party == {"click", "numpy"}
-    assert not found.has_unread
-    assert graph.missing >= {"lib/b/__init__.py", "click.py", "click/", "lib/__init__.py"}
-
-
 def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed: list[str]) -> None:
     write_files(tmp_path, FILES)
     settle(tmp_path)
@@ -152,32 +141,6 @@ def test_a_file_that_was_saved_twice_within_the_tick_of_a_clock_is_read_again(
     assert ImportGraph(project, scanned).read_code(["src.a"]) != first
 
 
-def test_signatures_of_a_look_are_taken_as_they_are(tmp_path: Path) -> None:
-    write_files(tmp_path, FILES)
-    settle(tmp_path)
-    project = project_at(tmp_path)
-    first = look(project, "src.a")
-    known = {path: signature_of(str(tmp_path / path)) for path in ("src/a.py", "lib/b.py")}
-    (tmp_path / "lib/b.py").write_text("x = 2\n")
-    scanned = known
-    assert ImportGraph(project, scanned).read_code(["src.a"]) == first
-    unsure = {path: "?" + one for path, one in known.items()}
-    assert (
-        ImportGraph(project, unsure).read_code(["src.a"]) == said_anew(project, ["src.a"]) != first
-    )
-
-
-def test_a_touch_is_read_and_not_parsed(tmp_path: Path, parsed: list[str]) -> None:
-    write_files(tmp_path, FILES)
-    settle(tmp_path)
-    project = project_at(tmp_path)
-    first = look(project, "src.a")
-    parsed.clear()
-    os.utime(tmp_path / "lib/b.py", (YEARS_AGO, YEARS_AGO))
-    assert look(project, "src.a") == first
-    assert parsed == []
-
-
 def test_a_file_that_has_just_changed_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,78 +156,6 @@ def test_a_file_that_has_just_changed_is_read_again(
         document = document_in((tmp_path / ".orch/code").read_bytes())
         kept = {path: file[0] for path, file in document["files"].items()}
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
-
-
-def test_an_edit_that_imports_the_same_parses_one_file(tmp_path: Path, parsed: list[str]) -> None:
-    write_files(
-        tmp_path, {**FILES, "lib/b.py": "import os.path\nfrom . import d\n", "lib/d.py": ""}
-    )
-    settle(tmp_path)
-    project = project_at(tmp_path)
-    first = look(project, "src.a", "src.c")
-    parsed.clear()
-    (tmp_path / "lib/b.py").write_text("from . import d  # why\nfrom os import path\ny = path\n")
-    now = look(project, "src.a", "src.c")
-    assert parsed == ["lib/b.py"]
-    assert now == said_anew(project, ["src.a", "src.c"])
-    assert now["src.c"].meanings["lib/b.py"] != first["src.c"].meanings["lib/b.py"]
-
-
-def test_a_command_looks_at_each_file_once_and_finds_new_modules(tmp_path: Path) -> None:
-    write_files(tmp_path, {**FILES, "src/c.py": "import made"})
-    project = project_at(tmp_path)
-    graph = ImportGraph(project)
-    first = graph.read_code(["src.a", "src.c"])
-    write_files(
-        tmp_path, {"lib/b.py": "import a\n", "made.py": "", "src/d.py": "import lib.b, made"}
-    )
-    assert graph.read_code(["src.a", "src.c"]) == first
-    now = graph.read_code(["src.d"])["src.d"]
-    assert now.meanings.keys() == {"src/d.py", "lib/b.py", "made.py"}
-    assert now.hashes["lib/b.py"] == first["src.a"].hashes["lib/b.py"]
-    assert "made.py" in graph.read_code(["src.c"])["src.c"].meanings
-
-
-def test_modules_that_nobody_asked_for_are_kept(tmp_path: Path, parsed: list[str]) -> None:
-    write_files(tmp_path, FILES)
-    settle(tmp_path)
-    project = project_at(tmp_path)
-    look(project, "src.a")
-    look(project, "src.c")
-    parsed.clear()
-    look(project, "src.a", "src.c")
-    assert parsed == []
-
-
-def test_a_module_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    write_files(tmp_path, FILES)
-    project = project_at(tmp_path)
-    look(project, "src.a", "src.c")
-    (tmp_path / "src/a.py").unlink()
-    (tmp_path / "src/c.py").write_text("")
-    assert [*look(project, "src.c")["src.c"].meanings] == ["src/c.py"]
-    kept = (tmp_path / ".orch/code").read_text()
-    assert "src/c.py" in kept
-    assert "src/a.py" not in kept
-
-
-def test_orchconf_is_a_module_too(tmp_path: Path) -> None:
-    write_files(tmp_path, {"orchconf.py": "import lib.b", "lib/b.py": "", "src/x.py": ""})
-    project = project_at(tmp_path, pythonpath=["src"])
-    assert [*look(project, "orchconf")["orchconf"].meanings] == ["orchconf.py"]
-    project = project_at(tmp_path)
-    found = look(project, "orchconf")["orchconf"]
-    assert found.meanings.keys() == {"lib/b.py", "orchconf.py"}
-
-
-def test_one_that_the_project_does_not_have_has_no_code(tmp_path: Path) -> None:
-    write_files(tmp_path, FILES)
-    project = project_at(tmp_path)
-    for _ in range(2):
-        graph = ImportGraph(project)
-        assert graph.read_code(["src.nowhere"])["src.nowhere"].meanings == {}
-        assert graph.files.write()
-        assert "src/nowhere.py" in graph.missing
 
 
 def test_a_file_that_cannot_be_parsed_means_its_bytes(tmp_path: Path) -> None:
@@ -295,36 +186,6 @@ def test_whoever_cannot_read_a_file_does_not_decide_for_the_next(tmp_path: Path)
         assert look(project, "src.a") == said_anew(project, ["src.a"])
     (tmp_path / "lib/b.py").chmod(0o600)
     assert look(project, "src.a") == said_anew(project, ["src.a"])
-
-
-def test_another_pythonpath_is_another_code(tmp_path: Path) -> None:
-    write_files(tmp_path, {"src/a.py": "import b", "src/b.py": "", "b.py": ""})
-    for places in (["src", "."], [".", "src"], ["src"]):
-        project = project_at(tmp_path, pythonpath=places)
-        assert look(project, "a") == said_anew(project, ["a"])
-
-
-def test_a_file_under_two_names_is_told_by_both(tmp_path: Path) -> None:
-    """`from . import x` means one thing in `src.p.b` and another in `p.b`."""
-    write_files(
-        tmp_path,
-        {
-            "src/a.py": "import src.p.b",
-            "src/p/b.py": "from p import c",
-            "src/p/c.py": "",
-            "src/p/d.py": "",
-        },
-    )
-    settle(tmp_path)
-    project = project_at(tmp_path, pythonpath=[".", "src"])
-    more = "\nfrom .c import x"
-    for text in ("from . import c", "from p import c", "from . import d", "from p import d"):
-        for wanted in (["a"], ["p.b"], ["a", "p.b"]):  # each alone is looked at in the same files
-            for ending in ("", more):
-                (tmp_path / "src/p/b.py").write_text(text + ending)
-                for _ in range(2):
-                    assert look(project, *wanted) == said_anew(project, wanted)
-                    settle(tmp_path)
 
 
 def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
@@ -372,35 +233,6 @@ def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
         kept.write_bytes(data)
         assert look(project, "src.a", "src.c") == first
         assert kept.read_bytes() == raw
-
-
-def test_where_nothing_can_be_kept_all_is_computed_each_time(tmp_path: Path) -> None:
-    write_files(tmp_path, {**FILES, ".orch": "a file"})
-    project = project_at(tmp_path)
-    graph = ImportGraph(project)
-    codes = graph.read_code(["src.a"])
-    assert not graph.files.write()
-    assert ImportGraph(project).read_code(["src.a"]) == codes
-
-
-def test_many_files_in_one_folder_are_seen_to_come_and_go(tmp_path: Path) -> None:
-    names = [f"m{number}" for number in range(60)]
-    write_files(tmp_path, {f"src/{name}.py": f"import other.{name}" for name in names})
-    (tmp_path / "other").mkdir()
-    project = project_at(tmp_path)
-    modules = [f"src.{name}" for name in names]
-    for step in (
-        lambda: (tmp_path / "other/m7.py").write_text("import json"),
-        lambda: (tmp_path / "src/m9").mkdir(),
-        lambda: (tmp_path / "src/m9/__init__.py").write_text(""),
-        lambda: (tmp_path / "other/m7.py").rename(tmp_path / "other/m8.py"),
-        lambda: [(tmp_path / f"other/{number}.txt").write_text("") for number in range(1900)],
-        lambda: (tmp_path / "other/m7.py").write_text("import json"),
-        lambda: shutil.rmtree(tmp_path / "other"),
-    ):
-        look(project, *modules)
-        step()
-        assert look(project, *modules) == said_anew(project, modules)
 
 
 # The law: whatever happened to the files, memory says what a look without memory says.
