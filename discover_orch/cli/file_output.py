@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from discover_orch.cli.options import OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.store import UNFINISHED
+from discover_orch.state.store import UNFINISHED, make_folder
 
 #: Stands for the standard output, as in other tools.
 STANDARD_OUTPUT = "-"
@@ -42,9 +41,12 @@ def write_file(path: str, text: str) -> None:
 
 def write_own_file(path: str, text: str) -> None:
     """As `write_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
-    with contextlib.suppress(OSError):
+    try:
+        make_folder(os.path.dirname(path))
         if os.path.islink(path):
             os.unlink(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
     write_file(path, text)
 
 

@@ -25,7 +25,7 @@ from discover_orch.cli.options import (
     json_option,
     targets_argument,
 )
-from discover_orch.model.errors import EmptyError, UsageError
+from discover_orch.model.errors import EmptyError
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
@@ -33,7 +33,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
 from discover_orch.render.style import one_line
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.state.store import FOLDER, make_folder
+from discover_orch.state.store import FOLDER
 
 FORMATS = ("text", "mermaid", "dot", "json", "svg")
 _ENDINGS = {
@@ -108,12 +108,6 @@ def command(
     if not view.registry.tools and kind != "json":
         return console.report((*view.errors, *view.warnings), view.no_tools)
     if file is None and opens:
-        try:
-            make_folder(os.path.join(view.project.root, FOLDER))
-        except OSError as error:
-            message = f"cannot write {FOLDER}: {error.strerror}"
-            hint = "give a file with -o FILE"
-            raise UsageError.of("output-file", message, hint) from None
         own = os.path.join(view.project.root, DEFAULT_FILE)
         file = os.path.relpath(own, context.start)
         write_own_file(own, text)

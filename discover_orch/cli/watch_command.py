@@ -91,13 +91,14 @@ def command(
     from discover_orch.watch.project import WatchRequest
 
     def options_of(configured: Mapping[str, object]) -> WatchOptions:
+        preload = cast("bool | tuple[str, ...]", configured.get("preload", True))
         return WatchOptions(
             scope=cast(Scope, scope or configured.get("scope") or "affected"),
             queues=(on_busy or configured.get("on_busy")) == "queue",
             runs_at_start=not no_initial,
             must_poll=poll or bool(configured.get("poll")),
-            debounce=_seconds(configured) if debounce is None else debounce,
-            preload=read_preload(configured),
+            debounce=cast(float, configured.get("debounce", 0.0)) if debounce is None else debounce,
+            preload=None if preload is True else preload or (),
             all_frames=shown.verbose,
         )
 
@@ -135,17 +136,3 @@ def _ignored(project: Project) -> tuple[Problem, ...]:
         f"orch watch runs tools on this machine; executor = {project.executor} is for orch run"
     )
     return (Problem(code="executor", message=message, severity="warning"),)
-
-
-def _seconds(configured: Mapping[str, object]) -> float:
-    """The setting `watch.debounce`, in seconds."""
-    given = configured.get("debounce", 0.0)
-    return float(given) if isinstance(given, int | float) else 0.0
-
-
-def read_preload(configured: Mapping[str, object]) -> tuple[str, ...] | None:
-    """The modules to preload: None for all that the tools import, an empty tuple for none."""
-    given = configured.get("preload", True)
-    if isinstance(given, bool):
-        return None if given else ()
-    return tuple(map(str, given)) if isinstance(given, tuple | list) else None

@@ -6,6 +6,7 @@ project prints that text.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from msgspec import Struct, field
@@ -107,20 +108,26 @@ def select_readable(
     try:
         return frozenset(select_targets(view, words, exclude).tools)
     except DiscoveryError:  # each word means something, if only a file that cannot be read
-        healthy = replace(view, registry=replace(view.registry, broken=()))
-        found = _select_each(healthy, words or (ALL_STAGES,))
-        return found - _select_each(healthy, exclude)
+        return frozenset(select_each(view, words, exclude).tools)
 
 
-def _select_each(healthy: ProjectView, words: Sequence[str]) -> frozenset[str]:
-    """What the words mean, without those that mean nothing."""
-    found: set[str] = set()
-    for word in words:
-        try:
-            found.update(select_targets(healthy, [word]).tools)
-        except (UsageError, EmptyError):
-            continue
-    return frozenset(found)
+def select_each(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
+    """What the words mean, without those that mean nothing and files that cannot be read."""
+    healthy = replace(view, registry=replace(view.registry, broken=()))
+
+    def find(some: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for word in some:
+            with contextlib.suppress(UsageError, EmptyError):
+                for module in select_targets(healthy, [word]).tools:
+                    found.setdefault(module, word)
+        return found
+
+    left_out = find(exclude)
+    chosen = {
+        one: word for one, word in find(words or (ALL_STAGES,)).items() if one not in left_out
+    }
+    return Selection(tools=tuple(chosen), chosen_by=chosen, targets=tuple(words))
 
 
 # Checks.

@@ -17,7 +17,7 @@ from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
 from discover_orch.execution import session
-from discover_orch.model.conventions import ALL_STAGES, CONF_FILE
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -30,9 +30,8 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader
 from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
-from discover_orch.planning.plan import Plan, build_plan
-from discover_orch.planning.project_view import ProjectView
-from discover_orch.planning.selection import Selection, select
+from discover_orch.planning.plan import Plan, build_plan, keep_steps
+from discover_orch.planning.project_view import ProjectView, select_each, select_targets
 from discover_orch.staleness.change import Change, Paths, merge
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
@@ -124,16 +123,7 @@ class WatchedProject:
 
     def plan_of(self, reasons: Mapping[str, str]) -> Plan:
         """The part of the plan with these tools, in its order."""
-        steps = tuple(
-            replace(
-                step,
-                reason=reasons[step.tool.module],
-                after=tuple(one for one in step.after if one in reasons),
-            )
-            for step in self.plan.steps
-            if step.tool.module in reasons
-        )
-        return Plan(steps=steps, targets=self._request.words)
+        return Plan(steps=keep_steps(self.plan.steps, reasons), targets=self._request.words)
 
     def is_code(self, path: str) -> bool:
         """Whether it is source or configuration, not data."""
@@ -272,17 +262,15 @@ class WatchedProject:
         view, request = self.view, self._request
         self.problems, self._strays = (), ()
         try:
-            selection = select(
-                request.words, view.registry, exclude=request.exclude, place=view.place
-            )
+            selection = select_targets(view, request.words, request.exclude)
         except DiscoveryError:  # these files are left out
-            selection = self._select_each()
+            selection = select_each(view, request.words, request.exclude)
         except (UsageError, EmptyError) as error:
             can_be_fixed = isinstance(error, EmptyError) and view.registry.broken
             if is_first and not can_be_fixed:
                 raise
             self._strays = error.problems  # the other targets remain
-            selection = self._select_each()
+            selection = select_each(view, request.words, request.exclude)
         try:
             self.plan = build_plan(selection, view.registry, view.project, request.values)
         except UsageError as error:
@@ -290,20 +278,6 @@ class WatchedProject:
                 raise
             self.problems = error.problems
         self.targets = tuple(step.tool.module for step in self.plan.steps)
-
-    def _select_each(self) -> Selection:
-        """The selection of those words that still name tools."""
-        view, request = self.view, self._request
-        healthy = replace(view.registry, broken=())
-        chosen: dict[str, str] = {}
-        for word in request.words or (ALL_STAGES,):
-            try:
-                some = select([word], healthy, exclude=request.exclude, place=view.place)
-            except (UsageError, EmptyError):
-                continue
-            for module in some.tools:
-                chosen.setdefault(module, word)
-        return Selection(tools=tuple(chosen), chosen_by=chosen, targets=request.words)
 
     # What is watched.
 

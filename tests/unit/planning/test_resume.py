@@ -7,14 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry
-from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.resume import Resumption, find_resumable
+from discover_orch.planning.resume import find_resumable
 from discover_orch.state.run_record import RunRecord
-from tests.support.values import (
-    make_project,
-)
 
 
 def run(number: int, status: str, resumes: int | None = None, kind: str = "run") -> RunRecord:
@@ -67,20 +61,3 @@ def test_only_as_many_records_are_read_as_are_needed() -> None:
     found = find_resumable(endless())
     assert found is not None
     assert found.run == "8"
-
-
-def resumed(
-    record: RunRecord,
-    registry: Registry,
-    values: GivenParams | None = None,
-    project: Project | None = None,
-) -> Resumption:
-    return Resumption(record, registry, project or make_project(), values or GivenParams())
-
-
-def passed(
-    record: RunRecord, registry: Registry, values: GivenParams | None = None, **config: Any
-) -> dict[str, tuple[tuple[str, ...], str]]:
-    (step,) = resumed(record, registry, values, make_project(config)).steps
-    found = {one.param.name: (one.texts, one.origin) for one in step.arguments}
-    return {**found, **{name: ((text,), "extra") for name, text in step.extra.items()}}
