@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,29 @@ def test_a_tool_without_its_declared_output_stays_stale(project: Project, orch: 
     (root / "b.csv").unlink()
     assert orch("accept", "b", "--json").json == {"version": 1, "accepted": []}
     assert reasons(orch) == {"b": ["b.csv is missing"]}
+
+
+def test_another_database_is_accepted_and_its_tables_count(project: Project, orch: Orch) -> None:
+    make = (
+        "conn.execute('create table if not exists t (x)'); conn.execute('insert into t values (1)')"
+    )
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": f"STAGE = 's'\ndef run(conn): {make}\n",
+            "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run(conn): conn.execute('select x from t').fetchall()\n",
+        }
+    )
+    assert orch("run").code == 0
+    (root / "data.db").unlink()
+    with sqlite3.connect(root / "data.db") as conn:
+        conn.execute("create table t (x)")
+    conn.close()
+    assert [*reasons(orch)] == ["a", "b"]
+    assert orch("accept", "full").code == 0
+    assert reasons(orch) == {}
+    assert orch("run", "a").code == 0
+    assert reasons(orch) == {"b": ["table t was rewritten by a (run 2)"]}
 
 
 def test_nothing_of_the_users_is_imported(project: Project, orch: Orch) -> None:

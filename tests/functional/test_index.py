@@ -87,6 +87,18 @@ def test_a_read_only_project_works_without_it(project: Project, orch: Orch) -> N
         root.chmod(0o755)
 
 
+def test_what_may_not_be_read_is_said(project: Project, orch: Orch) -> None:
+    root = project({"orch.toml": "", "src/a.py": TOOL, "src/b/c.py": TOOL, "src/d.py": TOOL})
+    for name, said in (
+        ("src/b", "warning: src/b: cannot be listed: Permission denied"),
+        ("src/d.py", "error: src/d.py: cannot be read: Permission denied"),
+        ("orch.toml", "error: orch.toml: the configuration cannot be read: Permission denied"),
+    ):
+        (root / name).chmod(0)
+        assert orch("list", prefix=bound_by_permissions()).err.startswith(said)
+        (root / name).chmod(0o755)
+
+
 def test_a_project_may_be_moved(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": TOOL})
     assert orch("list", "--json").json["root"] == str(root)

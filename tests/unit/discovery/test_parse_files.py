@@ -12,98 +12,14 @@ import msgspec
 import pytest
 
 from discover_orch.discovery import parallel_map
-from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts
 from discover_orch.discovery.parse_files import (
-    SIZE_LIMIT,
-    find_near_misses,
-    read_exports_of,
     read_files,
-    read_orchconf,
 )
-from discover_orch.source.facts import BrokenModule, ConfFacts, Exports, ModuleFacts, NameRef, Tag
-from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
-
-TOOL = "STAGE = 'ingest'\ndef run(): 0\n"
 
 
 def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".")
-
-
-def read(root: Path, *paths: str) -> dict[str, FileFacts]:
-    return dict(read_files(str(root), [(path, module_of(path)) for path in paths]))
-
-
-def problem(root: Path, path: str) -> str:
-    """The problem of one file, with its place."""
-    found = read(root, path)[path]
-    assert isinstance(found, BrokenModule)
-    assert found.module == module_of(path)
-    return f"{found.problem.location} {found.problem.code}: {found.problem.message}"
-
-
-def test_a_file_becomes_the_facts_of_its_module(tmp_path: Path) -> None:
-    write_files(
-        tmp_path, {"src/a.py": TOOL, "src/p/__init__.py": "from .x import STAGE as S\nSTAGE = S"}
-    )
-    found = read(tmp_path, "src/a.py")["src/a.py"]
-    assert isinstance(found, ModuleFacts)
-    assert (found.module, found.path, found.stage) == (
-        "src.a",
-        "src/a.py",
-        Tag(line=1, words=("ingest",)),
-    )
-    ((_, package),) = read_files(str(tmp_path), [("src/p/__init__.py", "src.p")])
-    assert isinstance(package, ModuleFacts)
-    assert package.stage == Tag(line=2, words=(NameRef(name="src.p.x.STAGE"),))
-
-
-def test_what_cannot_be_a_tool_is_not_even_parsed(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": "def run(: not Python", "b.py": b"\xff\xfe\0", "c.py": ""})
-    assert read(tmp_path, "a.py", "b.py", "c.py") == {"a.py": None, "b.py": None, "c.py": None}
-
-
-def test_what_is_gone_or_no_regular_file_is_none(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.py")
-    (tmp_path / "folder.py").mkdir()
-    (tmp_path / "dangling.py").symlink_to("nowhere")
-    (tmp_path / "null.py").symlink_to(os.devnull)
-    paths = ["fifo.py", "folder.py", "dangling.py", "null.py", "gone.py"]
-    assert read(tmp_path, *paths) == dict.fromkeys(paths)
-
-
-def test_an_unreadable_file_is_a_problem_that_names_the_reason(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": TOOL})
-    (tmp_path / "a.py").chmod(0)
-    assert run_bound(lambda: problem(tmp_path, "a.py")) == (
-        "a.py unreadable: cannot be read: Permission denied"
-    )
-
-
-def test_a_link_to_itself_is_a_problem_that_names_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "a.py").symlink_to("a.py")
-    assert problem(tmp_path, "a.py").startswith("a.py unreadable: cannot be read: Too many levels")
-
-
-@pytest.mark.parametrize("place", [0, SIZE_LIMIT, (1 << 20) - 2])
-def test_a_file_too_large_is_a_problem_where_it_holds_the_word(tmp_path: Path, place: int) -> None:
-    rest = b"#" * (SIZE_LIMIT - place)
-    write_files(
-        tmp_path, {"a.py": b"#" * place + b"STAGE" + rest, "b.py": b"#" * place + rest + b"#"}
-    )
-    assert problem(tmp_path, "a.py") == (
-        "a.py too-large: contains STAGE, but is too large to be read (2.0 MB, limit 2 MB)"
-    )
-    assert read(tmp_path, "b.py") == {"b.py": None}
-
-
-def test_a_file_just_small_enough_is_read(tmp_path: Path) -> None:
-    write_files(tmp_path, {"a.py": TOOL.ljust(SIZE_LIMIT, "#")})
-    assert isinstance(read(tmp_path, "a.py")["a.py"], ModuleFacts)
-
-
-# Several processes.
 
 
 @pytest.fixture
@@ -217,49 +133,3 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
 
 
 # What others refer to, `orchconf.py`, near misses.
-
-
-def test_a_module_that_is_referred_to_offers_what_can_be_read_of_it(tmp_path: Path) -> None:
-    write_files(
-        tmp_path, {"a.py": "X = 'x'", "p/__init__.py": "from . import q", "bad.py": "X = ("}
-    )
-    os.mkfifo(tmp_path / "fifo.py")
-
-    def offers(path: str, module: str) -> ReferencedFacts:
-        return read_exports_of(str(tmp_path), path, module)
-
-    assert offers("a.py", "a") == Exports(module="a", constants={"X": "x"})
-    assert offers("p/__init__.py", "p") == Exports(
-        module="p", is_package=True, aliases={"q": NameRef(name="p.q")}
-    )
-    assert offers("bad.py", "bad") == Exports(module="bad")
-    assert offers("fifo.py", "fifo") is None
-    assert offers("gone.py", "gone") is None
-
-
-def test_orchconf_is_what_it_offers_or_one_problem(tmp_path: Path) -> None:
-    assert read_orchconf(str(tmp_path), "orchconf.py") is None
-    write_files(tmp_path, {"orchconf.py": "def get_connection(): 0"})
-    found = read_orchconf(str(tmp_path), "orchconf.py")
-    assert found == ConfFacts(path="orchconf.py", connection_line=1)
-    write_files(tmp_path, {"orchconf.py": b"STAGE" + b"#" * SIZE_LIMIT})
-    found = read_orchconf(str(tmp_path), "orchconf.py")
-    assert isinstance(found, BrokenModule)
-    assert found.problem.code == "too-large"
-
-
-def test_near_misses_are_those_without_the_word_that_have_a_run(tmp_path: Path) -> None:
-    write_files(
-        tmp_path,
-        {
-            "a.py": "x = 1\ndef run(): 0",
-            "b.py": "def walk(): 0",
-            "c.py": "def run(: not Python",
-            "d.py": TOOL,
-            "e.py": "'run'",
-        },
-    )
-    paths = [(f"{name}.py", name) for name in "abcdef"]
-    found = list(find_near_misses(str(tmp_path), paths))
-    assert [(one.path, one.line) for one in found] == [("a.py", 2)]
-    assert "STAGE" in found[0].reason

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.registry import build_registry
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.source.facts import Scan
@@ -16,120 +15,6 @@ from tests.support.values import (
     make_project,
     make_registry,
 )
-
-
-def test_declared_files_order_what_after_leaves_open() -> None:
-    registry = make_registry(
-        make_facts("a", orch={"inputs": "x.csv"}),
-        make_facts("b", orch={"outputs": "x.csv"}),
-    )
-    assert registry.order == ("b", "a")
-    assert registry.flow == {"a": ("b",)}
-
-
-def test_what_tools_were_seen_to_do_orders_what_after_leaves_open() -> None:
-    facts = [make_facts("a"), make_facts("b", after="c"), make_facts("c", orch={"inputs": "x"})]
-    seen = {
-        "a": Dataflow(tables_read=("t",)),
-        "b": Dataflow(tables_written=("t",)),
-        "c": Dataflow(tables_read=("t",), reads=("x", "y")),
-        "gone": Dataflow(tables_written=("t",)),
-    }
-    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
-    assert registry.order == ("c", "b", "a")
-    assert registry.ordering == {"a": ("b",), "c": ()}
-    assert registry.flow == {"a": ("b",)}
-    assert registry.observed == seen.keys()
-    assert registry.flows["c"] == Dataflow(
-        tables_read=("t",), reads=("x", "y"), inputs=("x",), has_inputs=True
-    )
-    assert registry.flows.keys() == registry.tools.keys()
-
-
-def test_a_second_writer_is_downstream_of_the_first_and_the_order_does_not_follow_from_that() -> (
-    None
-):
-    update = Dataflow(tables_read=("sales",), tables_written=("sales",))
-    facts = [make_facts("b"), make_facts("c", after="d"), make_facts("d"), make_facts("e", "next")]
-    seen = {"b": update, "c": update, "d": Dataflow(tables_written=("sales",)), "e": update}
-    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
-    assert registry.order == ("d", "b", "c", "e")
-    assert registry.flow == {"b": ("d",), "c": ("d", "b"), "e": ("d", "b", "c")}
-    assert registry.downstream(["b"]) == {"b", "c", "e"}
-    assert registry.upstream(["c"]) == {"b", "c", "d"}
-
-
-def test_two_writers_of_a_stage_keep_the_order_of_their_paths() -> None:
-    seen = {name: Dataflow(tables_written=("t",), writes=("x",)) for name in "cab"}
-    facts = [make_facts(name) for name in "abc"]
-    registry = build_registry(Scan(modules=tuple(facts)), make_project(), seen)
-    assert registry.order == ("a", "b", "c")
-    assert registry.ordering == {}
-    assert registry.flow == {"b": ("a",), "c": ("a", "b")}
-
-
-def chain() -> Registry:
-    """fetch writes what parse reads; no write is known of parse, and no read of draw."""
-    return make_registry(
-        make_facts("fetch", "ingest", orch={"outputs": "raw"}),
-        make_facts("other", "ingest", orch={"outputs": "other"}),
-        make_facts("parse", "analyze", orch={"inputs": "raw"}),
-        make_facts("zeal", "analyze", orch={"inputs": "zeal", "outputs": "done"}),
-        make_facts("draw", "render", orch={"outputs": "page"}),
-        make_facts("last", "render", orch={"inputs": "done"}),
-        stages=("ingest", "analyze", "render"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("start", "above"),
-    [
-        ("fetch", set()),
-        ("parse", {"fetch"}),
-        ("zeal", set()),
-        # No read is known of draw: all of earlier stages.
-        ("draw", {"fetch", "other", "parse", "zeal"}),
-        # No write is known of parse, so it may feed last.
-        ("last", {"zeal", "parse", "fetch"}),
-    ],
-)
-def test_upstream_is_what_is_known_and_where_nothing_is_all_of_earlier_stages(
-    start: str, above: set[str]
-) -> None:
-    assert chain().upstream([start]) == {start} | above
-
-
-@pytest.mark.parametrize(
-    ("start", "below"),
-    [
-        ("fetch", {"parse", "draw", "last"}),
-        ("other", {"draw"}),
-        ("parse", {"draw", "last"}),
-        ("zeal", {"draw", "last"}),
-        ("draw", set()),
-    ],
-)
-def test_downstream_is_the_same_edges_from_the_other_end(start: str, below: set[str]) -> None:
-    assert chain().downstream([start]) == {start} | below
-
-
-def test_after_counts_within_a_stage_and_across() -> None:
-    registry = make_registry(
-        make_facts("a", orch={"inputs": "i", "outputs": "o"}),
-        make_facts("b", after="a", orch={"inputs": "j", "outputs": "p"}),
-        make_facts("c", orch={"inputs": "k", "outputs": "q"}),
-        make_facts("d", "later", after="b", orch={"inputs": "l", "outputs": "r"}),
-    )
-    assert registry.upstream(["d"]) == {"a", "b", "d"}
-    assert registry.downstream(["a"]) == {"a", "b", "d"}
-    assert registry.downstream(["c"]) == {"c"}
-
-
-def test_in_one_stage_nothing_known_means_no_edge() -> None:
-    registry = make_registry(make_facts("a"), make_facts("b"))
-    assert registry.upstream(["b"]) == {"b"}
-    assert registry.downstream(["a"]) == {"a"}
-
 
 flows = st.builds(
     Dataflow,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.step_queue import SideBySide, can_overlap
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.parallel import check_tokens, find_beside, find_waits
+from discover_orch.planning.parallel import find_beside, find_waits
 from discover_orch.planning.plan import Step
-from tests.support.values import make_facts, make_plan, make_project, make_registry
+from tests.support.values import make_facts, make_plan, make_registry
 
 
 def steps_of(registry: Registry, *targets: str) -> tuple[Step, ...]:
@@ -34,39 +34,6 @@ def waits_of(registry: Registry, *targets: str, known: str = "") -> dict[str, st
     return found
 
 
-def test_a_stage_waits_for_the_stages_before_it() -> None:
-    registry = make_registry(
-        make_facts("a", after=()),
-        make_facts("b", after=()),
-        make_facts("c", "later", after=()),
-        stages=("ingest", "later"),
-    )
-    assert waits_of(registry) == {"a": "", "b": "", "c": "ab"}
-
-
-def test_each_typed_target_waits_for_those_before_it() -> None:
-    registry = make_registry(make_facts("a", after=()), make_facts("b", after=()))
-    assert waits_of(registry, "b", "a") == {"b": "", "a": "b"}
-
-
-def test_a_tool_that_declares_nothing_runs_alone() -> None:
-    registry = make_registry(*(make_facts(name, after=()) for name in "acd"), make_facts("b"))
-    assert waits_of(registry) == {"a": "", "b": "a", "c": "ab", "d": "ab"}
-
-
-def test_what_is_known_of_a_tool_can_stand_for_a_declaration() -> None:
-    registry = make_registry(make_facts("a"), make_facts("b"))
-    assert waits_of(registry) == {"a": "", "b": "a"}
-    assert waits_of(registry, known="ab") == {"a": "", "b": ""}
-
-
-def test_a_tool_waits_for_what_it_depends_on_alone() -> None:
-    registry = make_registry(
-        make_facts("a", after=()), make_facts("b", after=()), make_facts("c", after="a")
-    )
-    assert waits_of(registry) == {"a": "", "b": "", "c": "a"}
-
-
 def flowing(**flows: Dataflow) -> Registry:
     return with_observed(make_registry(*(make_facts(name, after=()) for name in flows)), flows)
 
@@ -84,21 +51,6 @@ def test_tools_that_only_insert_into_a_table_do_not_wait_for_each_other() -> Non
     rewrites = Dataflow(tables_written=("t",))
     assert waits_of(flowing(a=inserts, b=inserts)) == {"a": "", "b": ""}
     assert waits_of(flowing(a=inserts, b=rewrites)) == {"a": "", "b": "a"}
-
-
-def test_tokens_that_nobody_has_are_named() -> None:
-    registry = make_registry(
-        make_facts("a", orch={"tokens": {"gpu": 1}}), make_facts("b", orch={"tokens": {"gpu": 3}})
-    )
-    tools = [step.tool for step in steps_of(registry)]
-    assert [one.message for one in check_tokens(tools, make_project())] == [
-        'a needs the token "gpu", which is not defined',
-        'b needs the token "gpu", which is not defined',
-    ]
-    assert [one.message for one in check_tokens(tools, make_project({"tokens": {"gpu": 2}}))] == [
-        'b needs 3 of the token "gpu", and there are 2'
-    ]
-    assert check_tokens(tools, make_project({"tokens": {"gpu": 3}})) == []
 
 
 # The queue.
