@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from discover_orch.model.errors import Problem
-from discover_orch.render.graph_picture import Node, build_picture
+from discover_orch.render.graph_picture import Node, Picture, build_picture
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.style import Style, cut_name, one_line
 
@@ -24,12 +24,9 @@ def mermaid_text(document: Mapping[str, Any]) -> str:
     """A flowchart. Codes like `#34;` stand for what Mermaid would read as its own."""
     picture = build_picture(document)
     out = ["flowchart LR"]
-    for place, name in enumerate(picture.stages):
-        nodes = [node for node in picture.nodes if node.stage == place]
-        if nodes:
-            out.append(f'  subgraph s{place}["{_mermaid(name)}"]')
-            out += [f"    {_mermaid_node(node)}" for node in nodes]
-            out.append("  end")
+    for place, name, nodes in _stages(picture):
+        out.append(f'  subgraph s{place}["{_mermaid(name)}"]')
+        out += [*(f"    {_mermaid_node(node)}" for node in nodes), "  end"]
     out += [f"  {source} --> {target}" for source, target in picture.edges]
     for state, style in (
         ("stale", "stroke-dasharray: 5 3"),
@@ -70,14 +67,19 @@ def dot_text(document: Mapping[str, Any]) -> str:
         "  rankdir=LR;",
         '  node [fontname="sans-serif", fontsize=11];',
     ]
+    for place, name, nodes in _stages(picture):
+        out += [f"  subgraph cluster_{place} {{", f'    label="{_dot(name)}";']
+        out += [*(f"    {_dot_node(node)}" for node in nodes), "  }"]
+    out += [f"  {source} -> {target};" for source, target in picture.edges]
+    return "\n".join([*out, "}"]) + "\n"
+
+
+def _stages(picture: Picture) -> Iterator[tuple[int, str, list[Node]]]:
+    """The stages that have nodes: number, name and nodes."""
     for place, name in enumerate(picture.stages):
         nodes = [node for node in picture.nodes if node.stage == place]
         if nodes:
-            out += [f"  subgraph cluster_{place} {{", f'    label="{_dot(name)}";']
-            out += [f"    {_dot_node(node)}" for node in nodes]
-            out.append("  }")
-    out += [f"  {source} -> {target};" for source, target in picture.edges]
-    return "\n".join([*out, "}"]) + "\n"
+            yield place, name, nodes
 
 
 def _label(node: Node) -> str:

@@ -65,7 +65,7 @@ def status_text(
             out.append(wrap(line, style, pad))
             if verbose:
                 out += [wrap(pad + one_line(reason), style, pad) for reason in more]
-                flow = [style.paint(line, "dim") for line in _flow(row.flow, row.result)]
+                flow = [style.paint(line, "dim") for line in _lines(_flow(row.flow, row.result))]
                 out += [wrap(pad + line, style, pad + " " * 12) for line in flow]
     fresh = sum(row.freshness.is_fresh for row in rows)
     counts = counts_text({"fresh": fresh, "stale": len(rows) - fresh}, Style())
@@ -92,36 +92,33 @@ def tool_text(
     tool, result = row.tool, row.result
     success = result.success if result else None
     out = [f"{style.paint(tool.name, 'bold')}  {freshness_word(row.freshness, style)}"]
-    out += [f"  {one_line(reason)}" for reason in row.freshness.sentences]
-    out += [
-        "",
-        f"module      {one_line(tool.module)}",
-        f"file        {one_line(tool.path)}:{tool.line}",
-        f"stage       {one_line(', '.join(tool.stages))}",
+    out += [*(f"  {one_line(reason)}" for reason in row.freshness.sentences), ""]
+    rows = [
+        ("module", [tool.module]),
+        ("file", [f"{tool.path}:{tool.line}"]),
+        ("stage", [", ".join(tool.stages)]),
     ]
+    used: list[tuple[str, list[str]]] = []
     if success is not None:
-        if success.is_accepted:
-            out.append(f"accepted    {time_text(success.at)}")
-        else:
-            took = duration(success.duration)
-            out.append(f"passed      run {run_of(success.ended)}, {time_text(success.at)}, {took}")
-        before = _of_kind("param", success.inputs.other)
+        other, when, took = success.inputs.other, time_text(success.at), duration(success.duration)
+        passed = ("passed", [f"run {run_of(success.ended)}, {when}, {took}"])
+        rows.append(("accepted", [when]) if success.is_accepted else passed)
+        before = _of_kind("param", other)
         for name in dict.fromkeys((*before, *params)):
-            default = defaults.get(name)
-            old, new = (one_line(param_text(one.get(name), default)) for one in (before, params))
+            old, new = (param_text(one.get(name), defaults.get(name)) for one in (before, params))
             shown = new if old == new else f"{old} {arrow(style)} {new}"
-            out.append(f"--{one_line(name.replace('_', '-')):<9} {shown}")
-    out += _flow(row.flow, result)
-    if success is not None:
-        out += _table("environment", _few(sorted(_of_kind("env", success.inputs.other))))
-        out += _table("code", _few(sorted(success.inputs.code)))
-        installed = sorted(_of_kind("package", success.inputs.other).items())
-        out += _table("packages", _few([f"{name} {version}" for name, version in installed]))
-    for number, (run, started, status, seconds) in enumerate(runs):
-        label = "last runs" if number == 0 else ""
+            rows.append((f"--{name.replace('_', '-')}", [shown]))
+        installed = sorted(_of_kind("package", other).items())
+        used = [
+            ("environment", _few(sorted(_of_kind("env", other)))),
+            ("code", _few(sorted(success.inputs.code))),
+            ("packages", _few([f"{name} {version}" for name, version in installed])),
+        ]
+    latest = []
+    for run, started, status, seconds in runs:
         took = "" if seconds is None else f"  {duration(seconds)}"
-        when = time_text(started)
-        out.append(f"{label:<11} {one_line(run)}  {when}  {status_word(status)}{took}")
+        latest.append(f"{run}  {time_text(started)}  {status_word(status)}{took}")
+    out += _lines([*rows, *_flow(row.flow, result), *used, ("last runs", latest)])
     return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 
@@ -152,19 +149,20 @@ def _document(row: Row) -> dict[str, object]:
     }
 
 
-def _flow(flow: Dataflow, result: ToolResult | None) -> list[str]:
+def _flow(flow: Dataflow, result: ToolResult | None) -> list[tuple[str, list[str]]]:
     """What the tool reads and writes."""
     read, written = _files_of_others(flow, result)
-    tables_read, tables_written = _tables(flow.tables_read), _tables(flow.tables_written)
-    lines = [
-        *_table("reads", [*tables_read, *folded_files(flow.files_read, MOST), *read]),
-        *_table("lists", _few([f"{one}/" for one in flow.folders])),
-        *_table("looks for", folded_files(flow.missed, MOST)),
-        *_table("writes", [*tables_written, *folded_files(flow.files_written, MOST), *written]),
+    tables_read, tables_written = (
+        _few([*map(shown_table, names)]) for names in (flow.tables_read, flow.tables_written)
+    )
+    unclear = "also used in a way that cannot be observed"
+    return [
+        ("reads", [*tables_read, *folded_files(flow.files_read, MOST), *read]),
+        ("lists", _few([f"{one}/" for one in flow.folders])),
+        ("looks for", folded_files(flow.missed, MOST)),
+        ("writes", [*tables_written, *folded_files(flow.files_written, MOST), *written]),
+        ("database", [unclear] if flow.is_unclear else []),
     ]
-    if flow.is_unclear:
-        lines.append("database    also used in a way that cannot be observed")
-    return lines
 
 
 def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[str], list[str]]:
@@ -183,19 +181,17 @@ def _files_of_others(flow: Dataflow, result: ToolResult | None) -> tuple[list[st
     return [f"{text} {how}" for text in first], [f"{text} {how}" for text in second]
 
 
-def _tables(names: Sequence[str]) -> list[str]:
-    return _few([*map(shown_table, names)])
-
-
 def _few(items: Sequence[str]) -> list[str]:
     more = [f"and {len(items) - MOST:,} more"] if len(items) > MOST else []
     return [*items[:MOST], *more]
 
 
-def _table(label: str, items: Sequence[str]) -> list[str]:
-    """The items, one per line."""
+def _lines(rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The items, one per line, the first one behind its label."""
     return [
-        f"{label if number == 0 else '':<11} {one_line(item)}" for number, item in enumerate(items)
+        one_line(f"{'' if number else label:<11} {item}")
+        for label, items in rows
+        for number, item in enumerate(items)
     ]
 
 
