@@ -5,7 +5,7 @@ Tools are named as in listings. Secrets are masked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -85,58 +85,47 @@ class RunFinished(Struct, frozen=True, kw_only=True):
 Event = RunStarted | ToolStarted | ToolOutput | ToolRetried | ToolFinished | Note | RunFinished
 
 
-class EventReader:
-    """Turns the events of one run into those for users. `names` maps modules to names."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
-        self._report = own.Report()
-        self._printed: dict[str, str] = {}
-
-    def read(self, event: own.Event) -> Event | None:
-        """None for an event that only a terminal shows."""
-        self._report.add(event)
+def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterator[Event]:
+    """The events of one run for users, without those that only a terminal shows. `names` maps modules to names."""
+    report = own.Report()
+    printed: dict[str, str] = {}
+    for event in events:
+        report.add(event)
         match event:
             case own.RunStarted(run=run, tools=tools):
-                return RunStarted(run=run, tools=tuple(self._names[one] for one in tools))
+                yield RunStarted(run=run, tools=tuple(names[one] for one in tools))
             case own.ToolStarted(module=module):
-                return ToolStarted(name=self._names[module])
+                yield ToolStarted(name=names[module])
             case own.ToolOutput(module=module, stream=stream, text=text):
-                printed = self._printed.get(module, "") + text
-                self._printed[module] = printed[-LONGEST_OUTPUT:]
-                return ToolOutput(name=self._names[module], stream=stream, text=text)
+                printed[module] = (printed.get(module, "") + text)[-LONGEST_OUTPUT:]
+                yield ToolOutput(name=names[module], stream=stream, text=text)
             case own.ToolRetried(end=end, delay=delay):
-                self._printed.pop(end.module, None)
-                return ToolRetried(
-                    name=self._names[end.module],
-                    attempt=end.attempt,
-                    delay=delay,
-                    error=end.error,
+                printed.pop(end.module, None)
+                yield ToolRetried(
+                    name=names[end.module], attempt=end.attempt, delay=delay, error=end.error
                 )
             case own.ToolFinished(module=module):
-                return ToolFinished(name=self._names[module], outcome=self._outcome(event))
+                outcome = Outcome(
+                    name=names[module],
+                    module=module,
+                    status=event.status,
+                    duration=event.duration,
+                    error=event.error,
+                    metrics=event.metrics,
+                    notes=event.notes,
+                    attempt=event.attempt,
+                    blocked_by=names.get(event.blocked_by, ""),
+                    output=printed.pop(module, ""),
+                )
+                yield ToolFinished(name=outcome.name, outcome=outcome)
             case own.RunNote(problem=problem):
-                return Note(problem=problem)
+                yield Note(problem=problem)
             case own.RunFinished(status=status, duration=seconds):
-                is_failed = status == "passed" and self._report.exit_code != 0
-                return RunFinished(
+                is_failed = status == "passed" and report.exit_code != 0
+                yield RunFinished(
                     status="failed" if is_failed else status,
                     duration=seconds,
-                    statuses={self._names[one.module]: one.status for one in self._report.finished},
+                    statuses={names[one.module]: one.status for one in report.finished},
                 )
             case _:
-                return None
-
-    def _outcome(self, end: own.ToolFinished) -> Outcome:
-        return Outcome(
-            name=self._names[end.module],
-            module=end.module,
-            status=end.status,
-            duration=end.duration,
-            error=end.error,
-            metrics=end.metrics,
-            notes=end.notes,
-            attempt=end.attempt,
-            blocked_by=self._names.get(end.blocked_by, ""),
-            output=self._printed.pop(end.module, ""),
-        )
+                pass

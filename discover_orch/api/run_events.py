@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from discover_orch.api.background import Interrupts, run_in_background
-from discover_orch.api.events import Event, EventReader, Note, RunFinished, RunStarted
+from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_events
 from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
@@ -57,25 +57,19 @@ def run_events(
     with closing(events()) as found:
         first = next(found)  # raises what is wrong with the executor
         yield from (Note(problem=problem) for problem in notes)
-        reader = EventReader(plan.names)
-        yield from _read(itertools.chain([first], found), reader, view)
+        shown = read_events(itertools.chain([first], found), plan.names)
+        yield from _end_with_page(shown, view)
 
 
-def _read(
-    events: Iterable[OwnEvent], reader: EventReader, view: ProjectView
-) -> Generator[Event, None, None]:
-    """What the caller sees of the events. The end of the run comes after its page is written."""
+def _end_with_page(events: Iterable[Event], view: ProjectView) -> Generator[Event, None, None]:
+    """The end of the run comes after its page is written."""
     run, end = "", None
     for event in events:
-        match reader.read(event):
-            case None:
-                pass
-            case RunFinished() as shown:
-                end = shown
-            case shown:
-                if isinstance(shown, RunStarted):
-                    run = shown.run
-                yield shown
+        if isinstance(event, RunFinished):
+            end = event
+            continue
+        run = event.run if isinstance(event, RunStarted) else run
+        yield event
     if view.project.report and run:
         from discover_orch.render.report_page import write_page  # few projects ask for it
 
