@@ -21,12 +21,11 @@ from discover_orch.cli.run_outputs import (
     new_format,
     open_files,
 )
-from discover_orch.execution.events import Event, Report, RunFinished
+from discover_orch.execution.events import Event, Report, RunFinished, refused_summary, run_summary
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
-from discover_orch.render.run_summary import refused_summary, run_summary
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 WORKSPACE = "GITHUB_WORKSPACE"

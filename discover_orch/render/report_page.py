@@ -15,7 +15,14 @@ from discover_orch.model.errors import Problem
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg
 from discover_orch.render.markup import escape
-from discover_orch.render.report_tools import ReportTool, by_stage, failures_html, tools_html
+from discover_orch.render.report_tools import (
+    ReportTool,
+    by_stage,
+    facts_html,
+    failures_html,
+    params_html,
+    tools_html,
+)
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
 from discover_orch.render.style import (
     Style,
@@ -115,6 +122,9 @@ def _run_facts(record: RunRecord) -> str:
     words = " ".join(record.targets) or ALL_STAGES
     versions = [f"orch {record.orch}" if record.orch else "", record.system]
     versions.insert(1, f"Python {record.python}" if record.python else "")
+    given = {
+        name: one for name, one in record.params.items() if one.origin and one.origin != "default"
+    }
     rows = {
         "Started": time_text(record.started, has_seconds=True),
         "Targets": words + (" (watch)" if record.kind == "watch" else ""),
@@ -124,18 +134,8 @@ def _run_facts(record: RunRecord) -> str:
         "Versions": " · ".join(filter(None, versions)),
         "Git commit": record.commit[:12],
     }
-    out = [
-        f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows.items() if text
-    ]
-    params = [
-        f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-        for name, one in record.params.items()
-        if one.origin and one.origin != "default"
-    ]
-    if params:
-        shown = "<br>".join(params[:40]) + ("<br>…" if len(params) > 40 else "")
-        out.append(f"<div><dt>Parameters</dt><dd>{shown}</dd></div>")
-    return f'<dl class="facts">{"".join(out)}</dl>'
+    facts = {name: escape(text) for name, text in rows.items()}
+    return facts_html({**facts, "Parameters": params_html(given)}, ' class="facts"')
 
 
 def _build_tools(

@@ -16,7 +16,7 @@ from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import Style, count, cut, duration, status_word
 from discover_orch.state.report_source import PackedLog
-from discover_orch.state.run_record import Attempt, ToolRecord
+from discover_orch.state.run_record import Attempt, RecordedParam, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
 NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
@@ -210,38 +210,38 @@ def _difference(now: object, before: object) -> str:
 
 
 def _more(tool: ReportTool, usual: float) -> str:
-    """What is known of the tool, as a list of names and texts. A page may have thousands of them."""
+    """What is known of the tool, as a list of names and texts."""
     record = tool.record
-    rows: list[str] = []
-    if record.error is not None:
-        rows.append(f"Error</dt><dd>{escape(error_text(record, record.error))}")
-    if record.blocked_by:
-        rows.append(f"Blocked by</dt><dd>{escape(record.blocked_by)}")
-    if record.step.reason:
-        rows.append(f"Why</dt><dd>{escape(record.step.reason)}")
-    if tool.waited_for:
-        rows.append(f"Waited for</dt><dd>{escape(tool.waited_for)}")
-    if len(record.attempts) > 1:
-        attempts = "<br>".join(_attempt(record, one) for one in record.attempts)
-        rows.append(f"Attempts</dt><dd>{attempts}")
-    if record.step.arguments:
-        params = [
-            f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
-            for name, one in [*record.step.arguments.items()][:MOST_SHOWN]
-        ]
-        rows.append(f"Parameters</dt><dd>{'<br>'.join(params)}")
-    if tool.reads:
-        rows.append(f"Reads</dt><dd>{_used(tool.reads)}")
-    if tool.writes:
-        rows.append(f"Writes</dt><dd>{_used(tool.writes)}")
-    if tool.earlier:
-        noun = count(len(tool.earlier), "earlier run")
-        rows.append(f"Earlier</dt><dd>median {duration(usual)} of {noun}")
-    if record.notes:
-        rows.append(f"Notes</dt><dd>{'<br>'.join(map(escape, record.notes[:MOST_SHOWN]))}")
-    rows.append(f"Module</dt><dd>{escape(record.module)} <small>{escape(record.step.path)}</small>")
-    listed = "</dd></div><div><dt>".join(rows)
-    return f'<div class="more"><dl><div><dt>{listed}</dd></div></dl>{_log(tool)}</div>'
+    attempts = record.attempts if len(record.attempts) > 1 else ()
+    earlier = count(len(tool.earlier), "earlier run")
+    rows = {
+        "Error": escape(error_text(record, record.error)) if record.error else "",
+        "Blocked by": escape(record.blocked_by),
+        "Why": escape(record.step.reason),
+        "Waited for": escape(tool.waited_for),
+        "Attempts": "<br>".join(_attempt(record, one) for one in attempts),
+        "Parameters": params_html(record.step.arguments),
+        "Reads": _used(tool.reads),
+        "Writes": _used(tool.writes),
+        "Earlier": f"median {duration(usual)} of {earlier}" if tool.earlier else "",
+        "Notes": "<br>".join(map(escape, record.notes[:MOST_SHOWN])),
+        "Module": f"{escape(record.module)} <small>{escape(record.step.path)}</small>",
+    }
+    return f'<div class="more">{facts_html(rows)}{_log(tool)}</div>'
+
+
+def facts_html(rows: Mapping[str, str], attributes: str = "") -> str:
+    """A list of names and what is known, as HTML, without what is empty."""
+    shown = [f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows.items() if text]
+    return f"<dl{attributes}>{''.join(shown)}</dl>"
+
+
+def params_html(params: Mapping[str, RecordedParam]) -> str:
+    shown = [
+        f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+        for name, one in [*params.items()][:MOST_SHOWN]
+    ]
+    return "<br>".join([*shown, "…"] if len(params) > MOST_SHOWN else shown)
 
 
 def _attempt(record: ToolRecord, one: Attempt) -> str:
