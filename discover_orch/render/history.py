@@ -21,6 +21,7 @@ from discover_orch.render.style import (
     cut_name,
     duration,
     indent,
+    names_text,
     one_line,
     paint_status,
     pairs_text,
@@ -153,7 +154,7 @@ def comparison_text(found: RunDiff, style: Style) -> str:
         for label, run in (("from run", found.old), ("to run  ", found.new))
     ]
     if found.sources:
-        files = _first_few([*map(one_line, found.sources)])
+        files = names_text(found.sources, MOST_INPUTS)
         out.append(wrap(f"  changed code: {files}", style, " " * 4))
     out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
     out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
@@ -312,13 +313,6 @@ def _input_name(one: InputChange) -> str:
 def _writer(version: str | None) -> str:
     run, _, module = (version or "").partition(" ")
     return f"{one_line(module)} in run {one_line(run)}"
-
-
-def _first_few(texts: Sequence[str]) -> str:
-    more = len(texts) - MOST_INPUTS
-    return ", ".join(texts[:MOST_INPUTS]) + (
-        f", and {count(more, 'more file')}" if more > 0 else ""
-    )
 
 
 def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict[str, object]:

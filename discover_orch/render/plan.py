@@ -104,7 +104,7 @@ def freshness_word(freshness: Freshness, style: Style) -> str:
 
 def more_reasons(more: Sequence[str]) -> str:
     """What follows the first reason."""
-    return f", and {len(more)} more reason{'s' if len(more) > 1 else ''}" if more else ""
+    return f", and {count(len(more), 'more reason')}" if more else ""
 
 
 def plan_document(

@@ -26,7 +26,7 @@ from discover_orch.scaffold.files import FileChange, is_searched, read_file, wri
 from discover_orch.scaffold.module_text import CannotTag, add_tags
 from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after
-from discover_orch.scaffold.toml_text import CannotEdit, append_table, toml_table
+from discover_orch.scaffold.toml_text import CannotEdit, add_settings, toml_table
 from discover_orch.source.facts import ModuleFacts
 from discover_orch.source.read_module import read_module
 
@@ -118,8 +118,17 @@ class _Adopter:
             )
         targets = {name: divided.renamed.get(name, name) for name in lists}
         everything = [tool for members in divided.stages.values() for tool in members]
-        for name, members in lists.items():
-            self._compare_order(name, targets[name], members, everything)
+        for (
+            name,
+            members,
+        ) in lists.items():  # one that disagrees with the stages on the order of two tools
+            for first, second in pairwise(members):
+                if everything.index(first) > everything.index(second):
+                    self._notes.append(
+                        f"the list {name} runs {first} before {second}, and orch run runs {second} before "
+                        f"{first}: orch run {targets[name]} keeps the order of the list"
+                    )
+                    break
         after = {
             tool: words[before]
             for members in divided.stages.values()
@@ -195,11 +204,10 @@ class _Adopter:
                 hint = f"correct the entry or remove it (looked in {', '.join(bases)})"
                 self._warn(entry, f"the module of {name} was not found: {module}", hint)
                 continue
-            data = read_file(self._root, path) or b""
-            facts = read_module(data, module=module, path=path)
+            facts = read_module(read_file(self._root, path) or b"", module=module, path=path)
             if not isinstance(facts, ModuleFacts):
-                broken = replace(facts.problem, hint="fix the file", severity="warning")
-                self._problems.append(broken)
+                problem = facts.problem
+                self._problems.append(replace(problem, hint="fix the file", severity="warning"))
                 continue
             if facts.run is None or function not in ("", "run"):
                 message = f"{name} was called as {function}(), and orch calls run()"
@@ -231,11 +239,8 @@ class _Adopter:
             message = "no STAGES was found, so all tools are in one stage"
             self._warn(Location(path=self._old.path), message, hint)
         for name, value, place in self._old.lists:
-            members = (
-                [str(one) for one in value]
-                if isinstance(value, list | tuple | dict | set)
-                else [str(value)]
-            )
+            items = value if isinstance(value, list | tuple | dict | set) else [value]
+            members = [str(one) for one in items]
             for one in dict.fromkeys(members):
                 if one not in known:
                     self._warn(place, f"in the list {name}: {one} is not in TOOL_MAP")
@@ -252,18 +257,6 @@ class _Adopter:
         """Whether its name names no other tool; the name is then also the end of no other module."""
         others = (one for one in self._tools.values() if one is not tool)
         return not any(f".{one.module}".endswith(f".{tool.name}") for one in others)
-
-    def _compare_order(
-        self, name: str, target: str, members: tuple[str, ...], everything: list[str]
-    ) -> None:
-        """Notes what differs where a list disagrees with the stages on the order of two tools."""
-        for first, second in pairwise(members):
-            if everything.index(first) > everything.index(second):
-                self._notes.append(
-                    f"the list {name} runs {first} before {second}, and orch run runs {second} before "
-                    f"{first}: orch run {target} keeps the order of the list"
-                )
-                break
 
     def _tag(self, tool: FoundTool, stage: str, after: str) -> FileChange | None:
         facts = tool.facts
@@ -318,14 +311,11 @@ class _Adopter:
                 place = Location(path=project.config or SHARED_FILE)
                 self._warn(place, "the project already has orch settings", f"set there: {text}")
             return None
-        old = read_file(self._root, SHARED_FILE)
         try:
-            new = append_table((old or b"").decode(), "tool.orch", table)
-        except (CannotEdit, ValueError) as error:
-            message = f"[tool.orch] cannot be added: {error}"
-            self._warn(Location(path=SHARED_FILE), message, f"write it by hand: {text}")
+            return add_settings(self._root, table)
+        except CannotEdit as error:
+            self._warn(Location(path=SHARED_FILE), str(error), f"write it by hand: {text}")
             return None
-        return FileChange(path=SHARED_FILE, old=old, new=new.encode())
 
     def _conf(self) -> FileChange | None:
         """`orchconf.py`, or its end where it exists: it imports the connection from the old file, which so stays."""

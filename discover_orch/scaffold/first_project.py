@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-import tomllib
-from collections.abc import Mapping
 
+from msgspec.structs import replace
+
+from discover_orch.config.file import SHARED_FILE
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import is_skipped_file
 from discover_orch.model.errors import Location, Problem, ProjectError
 from discover_orch.scaffold.files import FileChange, is_searched, read_file
-from discover_orch.scaffold.toml_text import CannotEdit, append_table
+from discover_orch.scaffold.toml_text import CannotEdit, add_settings, toml_table
 
 _STAGES = ("ingest", "report")
-_CONFIG = "pyproject.toml"
 #: Folders that usually hold no tools.
 _NO_CODE = frozenset({"tests", "test", "docs"})
 _IGNORED = ("data.db", "data.db-*", "output/", "__pycache__/")
@@ -138,8 +138,17 @@ def build_first_project(
         "stages": stages,
         "pythonpath": ["src"] if _has_src_layout(root) else None,
     }
-    has_tests = not code or os.path.isdir(os.path.join(root, "tests"))
-    found = [_configuration(root, table, has_tests=has_tests)]
+    try:
+        settings = add_settings(root, table)
+    except CannotEdit as error:
+        hint = "correct the file, or write the settings to orch.toml: stages = [...]"
+        place = Location(path=SHARED_FILE)
+        problem = Problem(code="toml", message=str(error), hint=hint, location=place)
+        raise ProjectError(problem) from None
+    if settings.is_new and (not code or os.path.isdir(os.path.join(root, "tests"))):
+        tests = toml_table("tool.pytest.ini_options", {"testpaths": ["tests"]})
+        settings = replace(settings, new=settings.new + f"\n{tests}".encode())
+    found = [settings]
     for path, text in ({} if code else _FILES).items():
         if read_file(root, path) is None:
             found.append(FileChange(path=path, old=None, new=text.encode()))
@@ -164,22 +173,6 @@ def find_code(root: str) -> list[str]:
 
 def _is_code(name: str) -> bool:
     return name.endswith(".py") and not is_skipped_file(name)
-
-
-def _configuration(root: str, table: Mapping[str, object], *, has_tests: bool) -> FileChange:
-    old = read_file(root, _CONFIG)
-    try:
-        new = append_table((old or b"").decode(), "tool.orch", table)
-        if old is None and has_tests:
-            new = append_table(new, "tool.pytest.ini_options", {"testpaths": ["tests"]})
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, CannotEdit) as error:
-        message = f"[tool.orch] cannot be added: {error}"
-        hint = "correct the file, or write the settings to orch.toml: stages = [...]"
-        place = Location(path=_CONFIG)
-        raise ProjectError(
-            Problem(code="toml", message=message, hint=hint, location=place)
-        ) from None
-    return FileChange(path=_CONFIG, old=old, new=new.encode())
 
 
 def _has_src_layout(root: str) -> bool:

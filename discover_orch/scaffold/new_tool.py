@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import os
-import tomllib
 
 from discover_orch.config.file import OWN_FILE, resolve_packages
 from discover_orch.config.project import Project
@@ -12,7 +11,7 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.scaffold.files import FileChange, read_file
-from discover_orch.scaffold.toml_text import CannotEdit, append_to_list, toml_value
+from discover_orch.scaffold.toml_text import append_to_list, toml_value
 
 
 def build_new_tool(
@@ -61,7 +60,7 @@ def _add_stage(project: Project, registry: Registry, stage: str) -> tuple[FileCh
     table = () if config == OWN_FILE else ("tool", "orch")
     try:
         new = append_to_list(old.decode(), table, "stages", stage)
-    except (CannotEdit, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except ValueError:
         hint = f"add it first to {config}: stages = {toml_value([*project.stages, stage])}"
         raise _wrong(f'there is no stage "{stage}"', hint) from None
     return (FileChange(path=config, old=old, new=new.encode()),)

@@ -7,6 +7,9 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 
+from discover_orch.config.file import SHARED_FILE
+from discover_orch.scaffold.files import FileChange, read_file
+
 
 class CannotEdit(ValueError):
     """The text is written in a way that cannot be changed in place."""
@@ -45,6 +48,16 @@ def toml_table(name: str, table: Mapping[str, object]) -> str:
         elif value is not None:
             lines.append(f"{toml_key(key)} = {toml_value(value)}")
     return "\n\n".join(["\n".join(lines), *(text.rstrip("\n") for text in inner)]) + "\n"
+
+
+def add_settings(root: str, table: Mapping[str, object]) -> FileChange:
+    """`pyproject.toml` with the settings of orch at its end. Raises CannotEdit."""
+    old = read_file(root, SHARED_FILE)
+    try:
+        new = append_table((old or b"").decode(), "tool.orch", table)
+    except ValueError as error:
+        raise CannotEdit(f"[tool.orch] cannot be added: {error}") from None
+    return FileChange(path=SHARED_FILE, old=old, new=new.encode())
 
 
 def append_table(text: str, name: str, table: Mapping[str, object]) -> str:

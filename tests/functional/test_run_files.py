@@ -124,7 +124,9 @@ def test_lineage_has_the_tables_and_files_that_were_used(failed: Failed) -> None
         ("shop", "FAIL"),
     ]
     assert {one["job"]["namespace"] for one in events} == {"prod"}
+    assert len({one["run"]["runId"] for one in events}) == 4, "each attempt is a run of its own"
     root, load = failed.root, events[2]
+    assert load["job"]["facets"]["documentation"]["description"] == "Load rows."
     database = f"sqlite://{root}/data.db"
     assert load["inputs"] == [{"namespace": "file", "name": f"{root}/in.csv"}]
     assert load["outputs"] == [

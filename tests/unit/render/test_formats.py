@@ -197,24 +197,6 @@ def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
     }
 
 
-def test_a_tool_that_did_not_run_counts_as_skipped() -> None:
-    plan = Plan(steps=(step("a"), step("b"), step("c", after=["b"])), fresh=(step("d").tool,))
-    events: list[Event] = [
-        RunStarted(run="1", targets=(), tools=("a", "b", "c", "d")),
-        ToolFinished(module="d", status="fresh"),
-        ToolFinished(module="a", status="interrupted", duration=1.0),
-        ToolFinished(module="b", status="failed", error=failure("x")),
-        ToolFinished(module="c", status="blocked", blocked_by="b"),
-        RunFinished(status="failed", duration=3.0),
-    ]
-    root = read_junit(write(junit, plan, events))
-    results = {case.attrib["name"]: [one.tag for one in case] for case in root.iter("testcase")}
-    assert results == {"a": ["error"], "b": ["failure"], "c": ["skipped"], "d": ["skipped"]}
-    assert root.find(".//testcase[@name='c']/skipped").attrib == {  # type: ignore[union-attr]
-        "message": "depends on b, which failed"
-    }
-
-
 def test_junit_holds_the_end_of_what_a_failed_tool_printed_and_nothing_of_the_others() -> None:
     events = events_of("x")
     events[7] = ToolOutput(module="b", stream="stdout", text="start" + "y" * LONGEST_OUTPUT)
@@ -279,48 +261,6 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
     assert [one["name"] for one in found if one["ph"] == "i"] == ["a is tried again", "run passed"]
     arrows = [(one["ph"], one["tid"], one["ts"]) for one in found if one["ph"] in "sf"]
     assert arrows == [("s", 1, 8_999_999), ("f", 1, 12_000_000)]
-
-
-def test_each_attempt_is_a_lineage_run_of_its_own_below_the_run_of_orch() -> None:
-    plan = Plan(steps=(step("a", doc="Load."),))
-    seen = Observation(
-        read=(("in.csv", 1, 1, 1, 1),),
-        written=("out.csv",),
-        tables_read=("raw",),
-        tables_written=("clean",),
-        database="data.db",
-    )
-    events: list[Event] = [
-        RunStarted(run="7", targets=(), tools=("a",)),
-        ToolStarted(module="a"),
-        ToolRetried(end=ToolFinished(module="a", status="failed", error=failure("x")), delay=1),
-        ToolStarted(module="a"),
-        ToolFinished(module="a", status="passed", attempt=2, seen=seen),
-        RunFinished(status="passed", duration=3.0),
-    ]
-    found = read_lineage(write(partial(lineage, root="/srv/shop"), plan, events))
-    assert [(one["eventType"], one["job"]["name"]) for one in found] == [
-        ("START", "shop"),
-        ("START", "shop.a"),
-        ("FAIL", "shop.a"),
-        ("START", "shop.a"),
-        ("COMPLETE", "shop.a"),
-        ("COMPLETE", "shop"),
-    ]
-    own, first, _, second, last, _ = found
-    assert len({one["run"]["runId"] for one in (own, first, second)}) == 3
-    parents = [one["run"]["facets"]["parent"] for one in found[1:5]]
-    assert {one["run"]["runId"] for one in parents} == {own["run"]["runId"]}
-    assert {one["root"]["job"]["name"] for one in parents} == {"shop"}
-    assert [one["namespace"] + " " + one["name"] for one in last["inputs"]] == [
-        "file /srv/shop/in.csv",
-        "sqlite:///srv/shop/data.db raw",
-    ]
-    assert [one["namespace"] + " " + one["name"] for one in last["outputs"]] == [
-        "file /srv/shop/out.csv",
-        "sqlite:///srv/shop/data.db clean",
-    ]
-    assert last["job"]["facets"]["documentation"]["description"] == "Load."
 
 
 @pytest.mark.parametrize(
