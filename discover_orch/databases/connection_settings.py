@@ -85,11 +85,10 @@ class ConnectionSettings:
                 _restore_attributes(driver, self._attributes)
             if self._reset:
                 _execute_postgres(driver, self._reset)
-            elif isinstance(driver, sqlite3.Connection):
-                if getattr(driver, "has_run", True):  # else the tool has sent no statement
-                    _restore_sqlite(driver, self._session)
             elif self._session and may_be_set:
-                _restore_duckdb(driver, self._session)
+                is_sqlite = isinstance(driver, sqlite3.Connection)
+                restore = _restore_sqlite if is_sqlite else _restore_duckdb
+                restore(driver, self._session)
 
 
 def _is_of(module: str, name: str, driver: Any) -> bool:

@@ -67,6 +67,7 @@ class SqliteTableLog(TableLog):
         self._notes.on_attach = note_attach
         self._before: frozenset[str] | None = None  # the tables of `main` when the step began
         self._latest: tuple[object, frozenset[str]] | None = None  # their version, and these tables
+        self._may_have_set = True
         _listen_to_errors()
 
     def begin_step(self) -> None:
@@ -76,7 +77,7 @@ class SqliteTableLog(TableLog):
         _not_found.clear()
         try:
             is_unobserved = self._pause()
-            if is_unobserved and conn.has_run:
+            if is_unobserved:
                 self._list_databases()
             can_query = is_unobserved and not conn.in_transaction
             self._before = self._read_names() if can_query else None
@@ -90,7 +91,7 @@ class SqliteTableLog(TableLog):
         notes = self._notes
         notes.finish()
         is_heard = self._conn.statements is notes
-        self._conn.note_statements(has_any=not (is_heard and notes.is_silent))
+        self._may_have_set = not (is_heard and notes.is_silent)
         notes.tables_of_caller = None
         try:
             found = self._resolve_names()
@@ -125,6 +126,9 @@ class SqliteTableLog(TableLog):
     @property
     def has_written(self) -> bool:
         return bool(self._found.written)
+
+    def may_have_set(self) -> bool:
+        return self._may_have_set
 
     def _list_databases(self) -> None:
         others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]

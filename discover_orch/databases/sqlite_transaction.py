@@ -83,17 +83,12 @@ class TransactionalConnection(OrdinaryConnection):
     _changes_when_opened = 0
     _changes_before = 0  # a statement outside of the tool's transactions
     _real_autocommit: bool | int = LEGACY
-    #: Statements may have run since the step began. Where none has, SQLite is not asked for what they could have left.
-    has_run = True
-    _has_leftovers = False  # a temporary table or an attached database could not be removed
-    _databases: frozenset[str] = frozenset()  # their names before the latest step
     is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
     statements: StatementNotes | None = None  # receives the text of statements
 
     def begin_step(self, managed: bool, *, begins_immediately: bool = False) -> None:
         """A tool starts. The real transaction begins only with its first change, or `begins_immediately` with the lock
         for writing."""
-        self.has_run = True
         self._begins_immediately = begins_immediately
         if not managed:
             self.managed = False
@@ -159,30 +154,21 @@ class TransactionalConnection(OrdinaryConnection):
         if self._real_autocommit != LEGACY:
             set_autocommit(self, self._real_autocommit)
 
-    def note_statements(self, *, has_any: bool) -> None:
-        """The tool has ended; `has_any`: it may have prepared statements on the connection."""
-        self.has_run = has_any or self._is_begun or self._has_leftovers
-
     def database_names(self) -> frozenset[str]:
         """The names of the databases before a step. Raises what SQLite raises."""
-        if self.has_run:
-            self._databases = frozenset(name for name, _ in list_databases(self))
-            if self.statements is not None:
-                self.statements.is_silent = True  # the tool has not begun
-        return self._databases
+        names = frozenset(name for name, _ in list_databases(self))
+        if self.statements is not None:
+            self.statements.is_silent = True  # the tool has not begun
+        return names
 
     def _drop_temporary_tables(self) -> None:
-        if not self.has_run:
-            return
         cursor = new_cursor(self)
         cursor.row_factory = None
-        self._has_leftovers = True
         with suppress(sqlite3.Error):  # a query on one of them is unfinished
             found = execute(cursor, "SELECT type, name FROM sqlite_temp_master").fetchall()
             for kind, name in found:
                 if kind in ("table", "view"):
                     execute(cursor, f"DROP {kind} IF EXISTS temp.{quote(name)}")
-            self._has_leftovers = False
 
     def close_at_last(self) -> None:
         """Close the real connection, after the tool has closed it."""
@@ -392,15 +378,13 @@ class TransactionalConnection(OrdinaryConnection):
 
     def detach_new(self, known: Collection[str]) -> None:
         """Detach what the tool has attached: databases whose names are not in `known`."""
-        if not self.has_run:
-            return
         with suppress(sqlite3.Error):
             for name, _ in list_databases(self):
                 if name not in known and name != "temp":
                     try:
                         execute(new_cursor(self), f"DETACH {quote(name)}")
                     except sqlite3.Error:  # the transaction continues
-                        self._has_postponed = self._has_leftovers = True
+                        self._has_postponed = True
 
     def _can_prepare(self, sql: str, error: Exception) -> bool:
         """Whether the statement failed when it ran. Python begins no transaction for one that cannot be prepared."""
