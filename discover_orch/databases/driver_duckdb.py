@@ -21,7 +21,7 @@ from discover_orch.databases.statement_log import StatementLog
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, ClassVar
+    from typing import Any
 
     from discover_orch.databases.catalog import Table
 
@@ -38,7 +38,6 @@ _FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
 class DuckdbLog(StatementLog):
     dialect = "duckdb"
     reads_caller_variables = True
-    _query: ClassVar[Any] = None  # the method as it was before it was wrapped
 
     def on_statement(self, text: str, /) -> None:
         for found in _ATTACH.finditer(text):
@@ -49,22 +48,15 @@ class DuckdbLog(StatementLog):
     def wrap_methods(cls) -> None:
         duckdb = sys.modules["duckdb"]
         connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
-        cls._query = connection.execute
         for name in ("execute", "executemany", "sql", "query", "from_query", "query_appender"):
             is_statement = name in ("execute", "sql", "query", "from_query")
-            cls.wrap(connection, name, _on_query, is_statement=is_statement)
-            cls.wrap(duckdb, name, _on_module_query, is_statement=is_statement)
-        for name in ("table", "view", "append", "appender"):
-            kind = "written" if name.startswith("append") else "read"
-            report = functools.partial(_on_table, kind)
-            cls.wrap(connection, name, report, is_statement=kind == "read")
-            cls.wrap(
-                duckdb, name, functools.partial(_without_self, report), is_statement=kind == "read"
-            )
+            cls._wrap_both(name, _on_query, is_statement=is_statement)
+        for name in ("table", "view"):
+            cls._wrap_both(name, functools.partial(_on_table, "read"), is_statement=True)
+        for name in ("append", "appender"):
+            cls._wrap_both(name, functools.partial(_on_table, "written"))
         for name in FILE_READERS:
-            report = functools.partial(_on_file, is_written=False)
-            cls.wrap(connection, name, report)
-            cls.wrap(duckdb, name, functools.partial(_without_self, report))
+            cls._wrap_both(name, functools.partial(_on_file, is_written=False))
         for name in ("to_csv", "write_csv", "to_parquet", "write_parquet"):
             cls.wrap(relation, name, functools.partial(_on_file, is_written=True))
         for name in ("create", "to_table", "create_view", "to_view"):
@@ -73,29 +65,31 @@ class DuckdbLog(StatementLog):
         for name in ("insert", "update", "query"):
             cls.wrap(relation, name, _on_unknown)
         for name in ("table_function", "from_substrait", "from_substrait_json", "query_df"):
-            cls.wrap(connection, name, _on_unknown)
-            cls.wrap(duckdb, name, _on_unknown)
+            cls._wrap_both(name, _on_unknown)
         for name in EXPRESSIONS:
             before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
             cls.wrap(relation, name, functools.partial(_on_expressions, before))
         for name in ("cursor", "duplicate"):
-            cls.wrap(connection, name, lambda log, _: log.on_other_connection())
+            cls.wrap(connection, name, _on_other_connection)
         cls.wrap(connection, "commit", lambda log, conn: log.on_commit(conn))
         cls.wrap(connection, "rollback", lambda log, *_: log.on_statement("ROLLBACK"))
 
     @classmethod
-    def _rows(cls, conn: Any, sql: str) -> list[tuple[Any, ...]]:
-        latest, cls.latest = cls.latest, None
-        try:
-            execute = cls._query or sys.modules["duckdb"].DuckDBPyConnection.execute
-            rows: list[tuple[Any, ...]] = execute(conn, sql).fetchall()
-        finally:
-            cls.latest = latest
-        return rows
+    def _wrap_both(
+        cls, name: str, report: Callable[..., None], *, is_statement: bool = False
+    ) -> None:
+        """The method of a connection, and the function of the same name for the default one."""
+        duckdb = sys.modules["duckdb"]
+        cls.wrap(duckdb.DuckDBPyConnection, name, report, is_statement=is_statement)
+
+        def report_function(log: StatementLog, *args: Any, **named: Any) -> None:
+            report(log, named.get("connection"), *args, **named)
+
+        cls.wrap(duckdb, name, report_function, is_statement=is_statement)
 
     @classmethod
     def read_catalog(cls, conn: Any) -> Catalog:
-        [(database, schema, path)] = cls._rows(
+        [(database, schema, path)] = _ask(
             conn, "SELECT current_database(), current_schema(), current_setting('search_path')"
         )
         if "," in path:
@@ -103,14 +97,14 @@ class DuckdbLog(StatementLog):
         tables: set[Table] = set()
         temporary: set[Table] = set()
         views: dict[Table, str] = {}
-        for *names, is_temporary, sql in cls._rows(conn, TABLES):
+        for *names, is_temporary, sql in _ask(conn, TABLES):
             table = _fold(names)
             tables.add(table)
             if is_temporary:
                 temporary.add(table)
             if sql is not None:
                 views[table] = sql
-        active = cls._rows(conn, TRIGGERS) if cls._rows(conn, HAS_TRIGGERS) else []
+        active = _ask(conn, TRIGGERS) if _ask(conn, HAS_TRIGGERS) else []
         here = (database.lower(), schema.lower())
         catalog = Catalog(
             tables=frozenset(tables),
@@ -118,9 +112,9 @@ class DuckdbLog(StatementLog):
             search_path=tuple(dict.fromkeys((("temp", "main"), here, (here[0], "main")))),
             current_schema=here,
             active=frozenset(map(_fold, active)),
-            routines=frozenset(name.lower() for (name,) in cls._rows(conn, ROUTINES)),
+            routines=frozenset(name.lower() for (name,) in _ask(conn, ROUTINES)),
             default_schema=(here[0], "main"),
-            attached={name.lower(): path or "" for name, path in cls._rows(conn, DATABASES)},
+            attached={name.lower(): path or "" for name, path in _ask(conn, DATABASES)},
             has_variables=True,
         )
         return _add_views(catalog, views)
@@ -128,11 +122,18 @@ class DuckdbLog(StatementLog):
     @classmethod
     def find_file(cls, conn: Any) -> str:
         with suppress(Exception):
-            rows = cls._rows(
+            rows = _ask(
                 conn, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
             )
             return os.path.abspath(rows[0][0]) if rows and rows[0][0] else ""
         return ""
+
+
+def _ask(conn: Any, sql: str) -> list[tuple[Any, ...]]:
+    """Past the log: this is no statement of the tool."""
+    execute = sys.modules["duckdb"].DuckDBPyConnection.execute
+    rows: list[tuple[Any, ...]] = getattr(execute, "__wrapped__", execute)(conn, sql).fetchall()
+    return rows
 
 
 FILE_READERS = (
@@ -179,16 +180,12 @@ def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
 
 def _on_query(log: StatementLog, conn: object, query: Any, *_: Any, **__: Any) -> None:
     if conn is not log.conn:
-        log.on_other_connection()
+        log.uses_other_connection = True
     log.on_statement(query if isinstance(query, str) else query.query)
 
 
-def _on_module_query(log: StatementLog, query: Any, *_: Any, **named: Any) -> None:
-    _on_query(log, named.get("connection"), query)
-
-
-def _without_self(report: Callable[..., None], log: StatementLog, *args: Any, **named: Any) -> None:
-    report(log, None, *args, **named)
+def _on_other_connection(log: StatementLog, _: object) -> None:
+    log.uses_other_connection = True
 
 
 def _on_table(kind: str, log: StatementLog, owner: object, *args: Any, **named: Any) -> None:

@@ -88,7 +88,7 @@ def _on_query(
         query = query.as_string(cursor)
     conn = cursor.connection
     if conn is not log.conn:
-        log.on_other_connection()
+        log.uses_other_connection = True
         if not _is_same_database(conn, log.conn):
             log.on_unknown()
     log.on_statement(query if params is None else _fill_in(query, params))

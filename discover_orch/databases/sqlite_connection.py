@@ -247,6 +247,8 @@ class ClosedConnection(Connection):
 class Cursor(sqlite3.Cursor):
     """A cursor of such a connection."""
 
+    _is_script = False  # it executes the statements of a script, before which Python begins nothing
+
     def execute(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
         statement = read_statement(sql)
@@ -259,7 +261,7 @@ class Cursor(sqlite3.Cursor):
                     return self
                 # Most statements follow others in the same transaction.
                 if not (kind is CHANGES and conn.is_under_way and is_really_open(conn)):
-                    begun = conn.before_statement(statement)
+                    begun = conn.before_statement(statement, is_script=self._is_script)
             execute(self, sql, *args)
         except Exception as error:
             if conn.may_go_on(error, statement.word, sql, args):
@@ -304,9 +306,10 @@ class Cursor(sqlite3.Cursor):
         if conn._autocommit == LEGACY:
             Connection.commit(conn)
         cursor = new_cursor(conn, Cursor)
-        cursor.row_factory = None
+        cursor.row_factory, cursor._is_script = None, True
         for one in split_script(script):
-            cursor._execute_in_script(one)
+            for _ in cursor.execute(one):
+                pass
         return self
 
     def _execute_real_script(self, script: str) -> Cursor:
@@ -319,28 +322,6 @@ class Cursor(sqlite3.Cursor):
         finally:
             conn.note_text(script, SCRIPT, ())
         return self
-
-    def _execute_in_script(self, sql: str) -> None:
-        conn: Connection = self.connection  # type: ignore[assignment]
-        statement = read_statement(sql)
-        begun = NOTHING
-        try:
-            if statement.kind in CONTROLS:
-                conn.control(self, sql, statement)
-                return
-            if statement.kind is not READS:
-                begun = conn.before_statement(statement, is_script=True)
-            execute(self, sql)
-            for _ in self:
-                pass
-        except Exception as error:
-            if conn.may_go_on(error, statement.word, sql, ()):
-                return
-            conn.after_error(error, sql, begun)
-            raise
-        finally:
-            conn.note_text(sql, statement.word, ())
-        conn.after_statement(begun)
 
 
 def adopt(conn: Any) -> Connection | None:

@@ -72,6 +72,7 @@ class SqliteTableLog(TableLog):
 
     def begin_step(self) -> None:
         conn = self._conn
+        self.has_committed = self.has_written = False
         self._notes.clear()
         self._notes.tables_of_caller = None  # until the tool runs
         _not_found.clear()
@@ -105,6 +106,7 @@ class SqliteTableLog(TableLog):
         found.lists_tables = notes.lists_tables
         found.is_unclear = notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
+        self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
     @property
     def names(self) -> frozenset[str]:
@@ -118,14 +120,6 @@ class SqliteTableLog(TableLog):
         except Exception:  # the connection is closed or locked
             return None
         return int(version)
-
-    @property
-    def has_committed(self) -> bool:
-        return self._notes.has_committed
-
-    @property
-    def has_written(self) -> bool:
-        return bool(self._found.written)
 
     def may_have_set(self) -> bool:
         return self._may_have_set

@@ -71,8 +71,7 @@ class StatementLog(TableLog):
         self._default_schema: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
         self._has_unknown = self._has_error = self.uses_other_connection = False
-        self._has_committed = self._has_written = self._has_changed_search_path = False
-        self._may_have_committed = False
+        self._has_changed_search_path = self._may_have_committed = False
         kind = type(self)
         kind.latest = self
         if not kind._is_wrapped:
@@ -167,7 +166,7 @@ class StatementLog(TableLog):
             self._note_files(found, (), map(os.path.abspath, _find_folders(paths)))
 
     def on_commit(self, conn: Any, /) -> None:
-        self._has_committed |= conn is not self.conn or not self.defers_commits
+        self.has_committed |= conn is not self.conn or not self.defers_commits
 
     def on_error(self, *, is_statement: bool) -> None:
         """The latest call raised. If it `is_statement`, it had run the latest statement, once."""
@@ -190,9 +189,6 @@ class StatementLog(TableLog):
             if count != failures.get(text) or ";" in text.strip().rstrip(";")
         ]
 
-    def on_other_connection(self) -> None:
-        self.uses_other_connection = True
-
     def on_unknown(self) -> None:
         """A call whose effect orch cannot tell."""
         self._has_unknown = True
@@ -209,7 +205,7 @@ class StatementLog(TableLog):
         self._failures.clear()
         self._characters = 0
         self._has_unknown = self._has_error = self.uses_other_connection = False
-        self._has_committed = self._has_written = self._may_have_committed = False
+        self.has_committed = self.has_written = self._may_have_committed = False
         self._before = None
         self._before = self._read_catalog()
         if self._before is not None:
@@ -254,9 +250,9 @@ class StatementLog(TableLog):
         return effects
 
     def _resolve(self, effects: list[Effect]) -> None:
-        if not self._are_all_commits_deferred():
-            self._has_committed |= any(one.commits for one in effects)
-        self._has_written = any(one.written or one.created for one in effects if not one.has_failed)
+        if not self.defers_commits or self.uses_other_connection:
+            self.has_committed |= any(one.commits for one in effects)
+        self.has_written = any(one.written or one.created for one in effects if not one.has_failed)
         self._has_changed_search_path |= any(one.changes_search_path for one in effects)
         # A statement that failed is undone with the transaction, whatever it did.
         self._may_have_committed = self._has_unknown or any(
@@ -293,21 +289,10 @@ class StatementLog(TableLog):
         return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
 
     @property
-    def has_committed(self) -> bool:
-        return self._has_committed
-
-    @property
     def may_have_committed(self) -> bool:
-        if self._has_committed or self.uses_other_connection:  # that may be in autocommit mode
+        if self.has_committed or self.uses_other_connection:  # that may be in autocommit mode
             return True
         return self._may_have_committed and not self.defers_commits
-
-    def _are_all_commits_deferred(self) -> bool:
-        return self.defers_commits and not self.uses_other_connection
-
-    @property
-    def has_written(self) -> bool:
-        return self._has_written
 
     def _read_catalog(self) -> Catalog | None:
         try:

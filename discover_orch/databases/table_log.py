@@ -66,6 +66,8 @@ class TableLog:
     dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
     defers_commits = False
     uses_other_connection = False  # to the same database, in this step
+    has_committed = False  # the tool itself, in this step; known after `resolve`
+    has_written = False  # the step, to any table; known after `resolve`
     attached: tuple[
         str, ...
     ] = ()  # real paths of the database files that were attached when the step began
@@ -85,19 +87,9 @@ class TableLog:
         raise NotImplementedError
 
     @property
-    def has_committed(self) -> bool:
-        """Whether the tool itself committed in this step; asked before orch commits."""
-        raise NotImplementedError
-
-    @property
     def may_have_committed(self) -> bool:
         """Whether the tool committed, or did something unclear that may have. Asked after `resolve`."""
         return self.has_committed or self._found.is_unclear
-
-    @property
-    def has_written(self) -> bool:
-        """Whether the resolved part of the step wrote to any table."""
-        raise NotImplementedError
 
     @property
     def names(self) -> frozenset[str]:

@@ -80,7 +80,7 @@ def step() -> Step:
 
 
 def aside(statements: StatementLog) -> None:
-    statements.on_other_connection()
+    statements.uses_other_connection = True
 
 
 @pytest.mark.parametrize(
