@@ -6,6 +6,7 @@ in its colour alone. Pure.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,42 +37,20 @@ MARKS = {
     "rolled back": "↶",
 }
 #: Variables that a page may set; these are the colours of a graph that stands alone.
-_LIGHT = (
-    "--g-paper:#fff;--g-ink:#1c2230;--g-soft:#5b6475;--g-line:#8a94a6;--g-band:#f3f5f9;--g-box:#fff;"
-    "--g-data:#eef2f8;--g-good:#1a7f37;--g-bad:#c4271f;--g-warn:#9a6200;"
-)
-_DARK = (
-    "--g-paper:#11151c;--g-ink:#e6eaf2;--g-soft:#a4aec0;--g-line:#75819a;--g-band:#181e28;--g-box:#202836;"
-    "--g-data:#1a2230;--g-good:#56c271;--g-bad:#ff8078;--g-warn:#e3b341;"
-)
-COLOURS = f".orch-graph{{{_LIGHT}}}@media (prefers-color-scheme:dark){{.orch-graph{{{_DARK}}}}}"
+_COLOURS = "graph_colours.css"
 #: Everything is below `.orch-graph`, since the style of an SVG inside a page counts for the whole page.
-STYLE = (
-    ".orch-graph{background:var(--g-paper);font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
-    ".orch-graph text{fill:var(--g-ink)}"
-    ".orch-graph .band{fill:var(--g-band)}"
-    ".orch-graph .heading{fill:var(--g-soft);font-weight:600}"
-    ".orch-graph .box{fill:var(--g-box);stroke:var(--g-line);stroke-width:1.2}"
-    ".orch-graph .table .box,.orch-graph .file .box{fill:var(--g-data)}"
-    ".orch-graph .fold{fill:none;stroke:var(--g-line)}"
-    ".orch-graph .table text,.orch-graph .file text{font-size:11px}"
-    ".orch-graph .edge{fill:none;stroke:var(--g-line);stroke-width:1.2}"
-    ".orch-graph .head{fill:var(--g-line)}"
-    ".orch-graph .good .box{stroke:var(--g-good)}.orch-graph .good .mark{fill:var(--g-good)}"
-    ".orch-graph .bad .box{stroke:var(--g-bad);stroke-width:2.4}.orch-graph .bad .mark{fill:var(--g-bad)}"
-    ".orch-graph .warn .box{stroke:var(--g-warn);stroke-dasharray:5 3}.orch-graph .warn .mark{fill:var(--g-warn)}"
-    ".orch-graph .dim .box{stroke:var(--g-line);stroke-width:1;stroke-dasharray:2 3}"
-    ".orch-graph .dim text{fill:var(--g-soft)}"
-    ".orch-graph .chosen .box{stroke-width:2.4}.orch-graph .chosen text{font-weight:600}"
-)
+STYLE = "graph.css"
 
 
-def graph_svg(
-    document: Mapping[str, Any], *, title: str = "Pipeline", is_inside: bool = False
-) -> str:
-    """The SVG of a `graph_document`; what a tool of it may also have is said at `build_picture`. With `is_inside` it
-    has no style of its own: the page has `STYLE`, the colours, and for each stage a place with its key as id."""
-    return picture_svg(build_picture(document), title=title, is_inside=is_inside)
+def read_page_file(name: str) -> str:
+    """A style sheet or a script of this package."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
+
+
+def graph_svg(document: Mapping[str, Any], *, title: str = "Pipeline") -> str:
+    """The SVG of a `graph_document`; what a tool of it may also have is said at `build_picture`."""
+    return picture_svg(build_picture(document), title=title)
 
 
 def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> str:
@@ -81,7 +60,9 @@ def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshnes
     return f"<div>{escape(root)}: {total}</div>{graph_svg(document)}"
 
 
-def picture_svg(picture: Picture, *, title: str = "Pipeline", is_inside: bool = False) -> str:
+def picture_svg(picture: Picture, *, title: str, is_inside: bool = False) -> str:
+    """With `is_inside` it has no style of its own: the page has the style sheet `STYLE`, the colours, and for each
+    stage a place with its key as id."""
     boxes = [_box(node) for node in picture.nodes]
     layout = lay_out(boxes, picture.edges)
     width, height = layout.width + 2 * EDGE, layout.height + HEAD + 2 * EDGE
@@ -93,7 +74,8 @@ def picture_svg(picture: Picture, *, title: str = "Pipeline", is_inside: bool = 
         f"<title>{escape(title)}</title><desc>{escape(_describe(picture))}</desc>",
     ]
     if not is_inside:
-        out.append(f"<style>{COLOURS}{STYLE}</style>")
+        style = read_page_file(_COLOURS) + read_page_file(STYLE)
+        out.append(f"<style>{style}</style>")
     out += _bands(picture, layout, height)
     out.append(f'<g transform="translate({number(EDGE)} {number(HEAD + EDGE)})">')
     out += _edges(picture, layout)

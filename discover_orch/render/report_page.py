@@ -12,8 +12,9 @@ from typing import Any
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
+from discover_orch.render.graph import used_documents
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
-from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg
+from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
 from discover_orch.render.markup import escape
 from discover_orch.render.report_tools import (
     ReportTool,
@@ -88,7 +89,8 @@ def report_html(source: ReportSource, project: str) -> str:
 
 def _page_html(title: str, body: str) -> str:
     """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
-    style, *scripts = map(_read_page_file, ("report.css", "report_graph.js", "report.js"))
+    style = read_page_file("report.css") + read_page_file(STYLE)
+    script = read_page_file("report_graph.js") + read_page_file("report.js")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -96,15 +98,10 @@ def _page_html(title: str, body: str) -> str:
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'\">\n"
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}{STYLE}\n</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n"
-        f"<script>\n{''.join(scripts)}</script>\n</body>\n</html>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
-
-
-def _read_page_file(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-        return file.read()
 
 
 def _run_sentence(record: RunRecord) -> str:
@@ -196,14 +193,10 @@ def _used_data(
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
     used = data if data != UsedData() or flow is None else flow
-    reads, writes = (
-        [{"table": name} for name in tables] + [{"file": path} for path in files]
-        for files, tables in (
-            (used.files_read, used.tables_read),
-            (used.files_written, used.tables_written),
-        )
+    return (
+        used_documents(used.files_read, used.tables_read),
+        used_documents(used.files_written, used.tables_written),
     )
-    return reads, writes
 
 
 def _graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
