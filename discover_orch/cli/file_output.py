@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from discover_orch.cli.options import OrchUsage
+from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
 from discover_orch.state.store import UNFINISHED, make_folder
@@ -21,7 +21,21 @@ def check_file_option(file: str | None, *, opens: bool, as_json: bool = False) -
         raise OrchUsage("--json cannot be combined with -o -", "give a file with -o FILE")
 
 
-def write_file(path: str, text: str) -> None:
+def write_and_open(
+    context: Context, text: str, path: str, *, is_own: bool, opens: bool, said: str | None = None
+) -> None:
+    """Writes the text to the file, which `is_own` if it is in `.orch`; prints the path, or what is `said` instead; and
+    opens the file in the browser. Raises UsageError."""
+    if is_own:
+        _write_own_file(path, text)
+    else:
+        _write_file(path, text)
+    context.console.out(f"{one_line(path)}\n" if said is None else said)
+    problem = _open_file(path) if opens else None
+    context.console.problems([problem] if problem else [])
+
+
+def _write_file(path: str, text: str) -> None:
     """Replaces the file at once, so that no half of it is ever seen. A link stays, and the file that it names is
     written. Raises UsageError."""
     # A link may be /dev/stdout, which is a regular file where the output goes to one.
@@ -39,15 +53,15 @@ def write_file(path: str, text: str) -> None:
             os.unlink(place)
 
 
-def write_own_file(path: str, text: str) -> None:
-    """As `write_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
+def _write_own_file(path: str, text: str) -> None:
+    """As `_write_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
     try:
         make_folder(os.path.dirname(path))
         if os.path.islink(path):
             os.unlink(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    write_file(path, text)
+    _write_file(path, text)
 
 
 def _cannot_write(path: str, error: OSError) -> UsageError:
@@ -58,7 +72,7 @@ def _cannot_write(path: str, error: OSError) -> UsageError:
     return UsageError.of("output-file", message, hint)
 
 
-def open_file(path: str) -> Problem | None:
+def _open_file(path: str) -> Problem | None:
     """Opens the file in the user's browser; a problem if there is none."""
     import webbrowser  # takes milliseconds
     from pathlib import Path

@@ -13,9 +13,7 @@ from msgspec.structs import replace
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
-    open_file,
-    write_file,
-    write_own_file,
+    write_and_open,
 )
 from discover_orch.cli.options import (
     Context,
@@ -107,19 +105,13 @@ def command(
         text = _render(context, view, chosen, freshness, kind)
     if not view.registry.tools and kind != "json":
         return console.report((*view.errors, *view.warnings), view.no_tools)
-    if file is None and opens:
-        own = os.path.join(view.project.root, DEFAULT_FILE)
-        file = os.path.relpath(own, context.start)
-        write_own_file(own, text)
-    elif file is not None:
-        write_file(file, text)
-    if file is None:
+    if file is None and not opens:
         console.out(text)
     else:
-        if not as_json:
-            console.out(f"{one_line(file)}\n")
-        problem = open_file(file) if opens else None
-        console.problems([problem] if problem else [])
+        own = os.path.join(view.project.root, DEFAULT_FILE)
+        path = file or os.path.relpath(own, context.start)
+        said = "" if as_json else None
+        write_and_open(context, text, path, is_own=file is None, opens=opens, said=said)
     return console.report((*view.errors, *view.warnings), view.no_tools)
 
 

@@ -9,17 +9,14 @@ import click
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
-    open_file,
     shown_path,
-    write_file,
-    write_own_file,
+    write_and_open,
 )
 from discover_orch.cli.history_command import read_run
 from discover_orch.cli.options import RUN, Context, common_options, json_option
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, UsageError
 from discover_orch.render.report_page import recorded_page
-from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, report_path
 
 
@@ -51,23 +48,14 @@ def command(
     check_file_option(file, opens=opens, as_json=as_json)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
-    own = report_path(root, record.run)
-    path = file or shown_path(own, context.start)
     page = recorded_page(root, record)
-    console = context.console
-    if path == STANDARD_OUTPUT:
-        console.out(page)
+    if file == STANDARD_OUTPUT:
+        context.console.out(page)
         return ExitCode.OK
-    if file is None:
-        write_own_file(own, page)
-    else:
-        write_file(path, page)
-    if as_json:
-        console.out(json.dumps({"version": 1, "run": record.run, "path": path}) + "\n")
-    else:
-        console.out(f"{one_line(path)}\n")
-    problem = open_file(path) if opens else None
-    console.problems([problem] if problem else [])
+    path = file or shown_path(report_path(root, record.run), context.start)
+    document = {"version": 1, "run": record.run, "path": path}
+    said = json.dumps(document) + "\n" if as_json else None
+    write_and_open(context, page, path, is_own=file is None, opens=opens, said=said)
     return ExitCode.OK
 
 
