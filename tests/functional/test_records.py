@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.remembered import reasons
 
 READER = """
     from pathlib import Path
@@ -27,8 +28,9 @@ def test_what_is_remembered_of_a_tool_with_many_files_does_not_grow_with_each_ru
 ) -> None:
     root = project({"orch.toml": "", "src/reader.py": READER})
     (root / "data").mkdir()
-    for number in range(7000):
-        (root / f"data/a_file_with_a_rather_long_name_{number}.txt").write_text("x")
+    name = "a_file_with_a_rather_long_name_" * 7
+    for number in range(3000):
+        (root / f"data/{name}{number}.txt").write_text("x")
     assert orch("run").code == 0
     assert orch("run").code == 0
     size = folder_size(root / ".orch/tools")
@@ -36,8 +38,8 @@ def test_what_is_remembered_of_a_tool_with_many_files_does_not_grow_with_each_ru
     for _ in range(3):
         assert orch("run").code == 0
     assert folder_size(root / ".orch/tools") < 1.1 * size
-    (root / "data/a_file_with_a_rather_long_name_77.txt").write_text("xx")
-    assert "a_file_with_a_rather_long_name_77.txt changed" in orch("status", "reader").out
+    (root / f"data/{name}77.txt").write_text("xx")
+    assert f"data/{name}77.txt changed" in reasons(orch)["reader"]
 
 
 def test_another_server_named_by_the_environment_makes_stale_after_all_was_fresh(

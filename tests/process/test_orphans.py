@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
+from tests.support.marks import slow_but
 from tests.support.project_builder import clean_environment
 from tests.support.running import find_marked, is_gone
 
@@ -147,7 +148,7 @@ def test_kill_9_of_the_parent_ends_a_tool_that_never_lets_go_of_the_interpreter(
         assert_gone({worker}, mark)
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", slow_but(range(5), range(15)))
 def test_kill_9_at_any_moment_of_the_start(project: Project, seed: int) -> None:
     chance = random.Random(seed)
     root, mark = write_tool(project, chance.choice(list(WAYS)), "time.sleep(86400)")
