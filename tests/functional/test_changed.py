@@ -50,26 +50,6 @@ def edit(root: Path, tool: str) -> None:
         file.write("X = 1\n")
 
 
-def test_nothing_stale_is_said_and_well(pipeline: Path, orch: Orch) -> None:
-    answer = orch("run", "--changed")
-    assert (answer.code, answer.out, answer.err) == (
-        0,
-        "nothing to run: all 4 tools are fresh\n",
-        "",
-    )
-    one = orch("run", "--changed", "page")
-    assert (one.code, one.out) == (0, "nothing to run: the tool is fresh\n")
-    dry = orch("run", "--changed", "-n", "--json")
-    assert (dry.code, dry.json["tools"]) == (0, [])
-    assert dry.json["fresh"] == ["fetch", "count", "other", "page"]
-    as_json = orch("run", "--changed", "--json")
-    assert as_json.code == 0
-    assert statuses(as_json) == dict.fromkeys(["fetch", "count", "other", "page"], "fresh")
-    assert as_json.events[0]["event"] == "run_started"
-    assert as_json.events[-1]["counts"] == {"fresh": 4}
-    assert len(orch("history", "--json").json["runs"]) == 1
-
-
 def test_what_is_stale_runs_and_what_is_downstream_by_table(pipeline: Path, orch: Orch) -> None:
     edit(pipeline, "count")
     dry = orch("run", "--changed", "-n")

@@ -63,33 +63,3 @@ def test_json_has_the_lines(project: Project, orch: Orch) -> None:
     document = json.loads(orch("check", "--jobs", "--json").out)
     assert [one["name"] for one in document["jobs"]["undecided"]] == ["use1"]
     assert document["jobs"]["declared"] == 4
-
-
-def test_a_dry_run_with_several_jobs_says_who_waits_and_who_may_overlap(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": 'STAGE = "s"\nAFTER = ()\ndef run(): pass\n',
-            "src/b.py": 'STAGE = "s"\nAFTER = ()\ndef run(): pass\n',
-            "src/c.py": 'STAGE = "s"\nAFTER = "a"\ndef run(): pass\n',
-            "src/d.py": 'STAGE = "s"\ndef run(): pass\n',
-        }
-    )
-    answer = orch("run", "-n", "--jobs", "2")
-    lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert "would run 4 tools with 2 workers, in this order:" in lines[:2]
-    text = " ".join(lines)
-    assert "a s stale: never ran may run beside b " in text
-    assert "waits for a, may run beside b " in text
-    assert text.endswith("runs alone")
-    document = json.loads(orch("run", "-n", "--jobs", "2", "--json").out)
-    assert [(one["waits_for"], one["runs_alone"]) for one in document["tools"]] == [
-        ([], False),
-        ([], False),
-        (["a"], False),
-        ([], True),
-    ]
-    (root / "orch.toml").write_text("jobs = 2\n")
-    assert "with 2 workers" in orch("run", "-n").out
-    assert "workers" not in orch("run", "-n", "--jobs", "1").out

@@ -71,13 +71,6 @@ def test_what_a_tool_prints_is_one_block(project: Project, orch: Orch) -> None:
     assert re.findall(r"\[(\d)/3\]", answer.out) == ["1", "2", "3"]  # in the order of their ends
 
 
-def test_the_number_of_workers_can_be_configured(project: Project, orch: Orch) -> None:
-    config = {"orch.toml": "jobs = 2\n"}
-    project(config | {f"src/{name}.py": together(name, wanted=2) for name in "ab"})
-    assert orch("run").code == 0
-    assert "running 2 tools: a, b\n" in orch("run", "--jobs", "1").out
-
-
 @pytest.mark.parametrize(
     "tags", ["", 'ORCH = {"inputs": "x"}', 'ORCH = {"outputs": []}'], ids=["none", "in", "out"]
 )

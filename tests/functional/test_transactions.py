@@ -66,25 +66,6 @@ def test_a_connection_that_a_tool_closed_is_opened_anew(project: Project, orch: 
     assert tables(root) == {"t": 1}
 
 
-def test_a_connection_of_the_users_is_committed_and_rolled_back(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orchconf.py": """
-                import sqlite3
-                def get_connection():
-                    return sqlite3.connect("own.db")
-            """,
-            "src/a.py": tool(CREATE, INSERT),
-            "src/b.py": tool(INSERT, 'conn.execute("create table u (x)")', FAIL),
-        }
-    )
-    assert orch("run").code == 1
-    assert tables(root, "own.db") == {"t": 1}
-    assert not (root / "data.db").exists()
-
-
 def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: Orch) -> None:
     root = project({"src/a.py": 'STAGE = "s"\ndef run(): pass\n'})
     assert orch("run").code == 0
