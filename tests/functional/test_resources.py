@@ -50,6 +50,20 @@ def tool(argument: str, body: str = "pass") -> str:
 OPENED_AND_CLOSED = ["open inner", "open outer", "close outer", "close inner"]
 
 
+def test_each_is_opened_once_and_closed_once_in_reverse(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "orchconf.py": TWO,
+            "src/a.py": tool("outer", "print(outer)"),
+            "src/b.py": tool("inner, outer", "print(inner)"),
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert "    outer of inner\n" in answer.out
+    assert notes(root) == OPENED_AND_CLOSED
+
+
 @pytest.mark.parametrize(
     "body", ["raise ValueError", "sys.exit(1)", "raise KeyboardInterrupt", "1 / 0"]
 )

@@ -47,6 +47,23 @@ def test_every_kind_of_failure_is_tried_again(project: Project, orch: Orch, fail
     assert (attempts(root), tables(root)) == (2, ["t"])
 
 
+def test_each_attempt_is_an_event_with_its_number(project: Project, orch: Orch) -> None:
+    project({"src/a.py": flaky(retries=2, needed=3, delay=0.01)})
+    events = [json.loads(line) for line in orch("run", "--json").out.splitlines()]
+    kinds = [one["event"] for one in events]
+    assert kinds == [
+        "run_started",
+        *("tool_started", "tool_retried", "tool_started", "tool_retried", "tool_started"),
+        *("tool_finished", "run_finished"),
+    ]
+    first, second = (one for one in events if one["event"] == "tool_retried")
+    assert (first["attempt"], first["error"]["type"], second["attempt"]) == (1, "OSError", 2)
+    assert 0.0075 <= first["delay"] <= 0.0125, "about the delay that is given"
+    assert 0.015 <= second["delay"] <= 0.025, "twice that"
+    [end] = [one for one in events if one["event"] == "tool_finished"]
+    assert (end["status"], end["attempt"]) == ("passed", 3)
+
+
 def test_a_retry_comes_before_the_tools_that_follow(project: Project, orch: Orch) -> None:
     project(
         {

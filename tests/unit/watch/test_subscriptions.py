@@ -47,36 +47,6 @@ def subscribed(root: Path, folders: Mapping[str, bool]) -> dict[str, str]:
 # What is subscribed to.
 
 
-@pytest.mark.parametrize(
-    ("folders", "expected"),
-    [
-        ({}, {}),
-        ({"": DEEP}, {".": "deep"}),
-        ({"": FLAT}, {".": "flat"}),
-        ({"src": DEEP}, {"src": "deep", ".": "flat"}),
-        ({"src": FLAT}, {"src": "flat", ".": "flat"}),
-        ({"src/sub": DEEP}, {"src/sub": "deep", "src": "flat"}),
-        ({"src": DEEP, "data": FLAT}, {"src": "deep", "data": "flat", ".": "flat"}),
-        ({"src": DEEP, "": FLAT}, {"src": "deep", ".": "flat"}),
-        # What lies in a deep one is seen by that.
-        ({"": DEEP, "src": DEEP, "src/sub": FLAT}, {".": "deep"}),
-        ({"src": DEEP, "src/sub": DEEP}, {"src": "deep", ".": "flat"}),
-        ({"src": FLAT, "src/sub": DEEP}, {"src": "flat", "src/sub": "deep", ".": "flat"}),
-        # What is missing comes in the nearest folder that is there.
-        ({"absent": DEEP}, {".": "flat"}),
-        ({"src/absent/er": FLAT}, {"src": "flat"}),
-        ({"src": DEEP, "src/absent": DEEP}, {"src": "deep", ".": "flat"}),
-        # Outside of the root.
-        ({"../outside": DEEP}, {"../outside": "deep", "..": "flat"}),
-        ({"../absent": DEEP}, {"..": "flat"}),
-    ],
-)
-def test_each_folder_is_subscribed_to_once_and_where_it_may_come_and_go(
-    root: Path, folders: Mapping[str, bool], expected: Mapping[str, str]
-) -> None:
-    assert subscribed(root, folders) == expected
-
-
 def test_a_missing_root_is_awaited_in_the_nearest_folder(root: Path) -> None:
     assert subscribed(root / "gone" / "er", {"": DEEP}) == {"../..": "flat"}
 
@@ -85,37 +55,9 @@ def test_the_folder_above_the_root_is_left_out(root: Path) -> None:
     assert str(root.parent) not in plan_of(root, {"": DEEP, "src": DEEP}).folders
 
 
-def test_a_link_is_subscribed_to_at_its_target_and_at_its_own_place(root: Path) -> None:
-    (root / "src" / "link").symlink_to("../../outside/deep")
-    assert subscribed(root, {"src/link": DEEP}) == {
-        "../outside/deep": "deep",
-        "../outside": "flat",
-        "src": "flat",
-    }
-
-
-def test_the_missing_target_of_a_link_is_awaited(root: Path) -> None:
-    (root / "link").symlink_to("../outside/absent/deep")
-    assert subscribed(root, {"link": FLAT}) == {"../outside": "flat", ".": "flat"}
-
-
-def test_a_folder_with_two_names_is_subscribed_to_once(root: Path) -> None:
-    (root / "link").symlink_to("src")
-    assert subscribed(root, {"src": FLAT, "link": DEEP}) == {"src": "deep", ".": "flat"}
-
-
 def test_a_file_in_the_place_of_a_folder_counts_as_a_missing_folder(root: Path) -> None:
     (root / "file").touch()
     assert subscribed(root, {"file": DEEP, "file/deep": DEEP}) == {".": "flat"}
-
-
-def test_all_folders_above_a_requested_one_and_its_link_are_anchors(root: Path) -> None:
-    (root / "link").symlink_to("../outside/deep")
-    anchors = plan_of(root, {"link": DEEP, "absent/deep": FLAT}).anchors
-    for one in ("link", "absent/deep", "absent", ".", "../outside/deep", "../outside", ".."):
-        assert os.path.normpath(root / one) in anchors
-    assert "/" in anchors
-    assert str(root / "src") not in anchors
 
 
 # What a path is called.
@@ -153,14 +95,6 @@ def test_a_path_is_called_by_each_wanted_folder_that_it_counts_for(
 ) -> None:
     full = os.path.normpath(root / path)
     assert plan_of(root, folders).names_of(full) == names
-
-
-def test_a_path_has_all_names_that_links_give_it(root: Path) -> None:
-    (root / "link").symlink_to("src")
-    plan = plan_of(root, {"src": DEEP, "link": FLAT})
-    assert plan.names_of(str(root / "src/a.py")) == ["src/a.py", "link/a.py"]
-    assert plan.names_of(str(root / "src")) == ["src", "link"]
-    assert plan.names_of(str(root / "src/sub/a.py")) == ["src/sub/a.py"]
 
 
 def test_a_root_behind_a_link_has_the_names_below_it(root: Path) -> None:

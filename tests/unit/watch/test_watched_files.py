@@ -50,11 +50,6 @@ def changed(files: WatchedFiles) -> list[str]:
     return found
 
 
-def old(path: Path) -> None:
-    """As if it had been written long ago, so that its time is no matter."""
-    os.utime(path, (1_600_000_000, 1_600_000_000))
-
-
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
