@@ -13,8 +13,7 @@ from discover_orch.model.errors import ExitCode, Location, Problem, ProjectError
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import FileChange, write_changes
-from discover_orch.scaffold.first_project import build_first_project, find_code
-from discover_orch.scaffold.new_tool import build_new_tool
+from discover_orch.scaffold.new_files import build_first_project, build_new_tool, find_code
 
 _RUN = (
     "  orch run                      run all tools\n"

@@ -23,10 +23,9 @@ from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_reader import read_project
 from discover_orch.planning.project_view import ProjectView, plan_targets
 from discover_orch.scaffold.files import FileChange, is_searched, read_file, write_changes
-from discover_orch.scaffold.module_text import CannotTag, add_tags
 from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after
-from discover_orch.scaffold.toml_text import CannotEdit, add_settings, toml_table
+from discover_orch.scaffold.text_edits import CannotEdit, add_settings, add_tags, toml_table
 from discover_orch.source.facts import ModuleFacts
 from discover_orch.source.read_module import read_module
 
@@ -283,7 +282,7 @@ class _Adopter:
         data = read_file(self._root, tool.path) or b""
         try:
             new = add_tags(data, tags)
-        except CannotTag as error:
+        except CannotEdit as error:
             self._warn(Location(path=tool.path), str(error), "add the tags by hand")
             return None
         return FileChange(path=tool.path, old=data, new=new) if new != data else None

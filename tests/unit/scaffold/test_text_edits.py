@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.scaffold.toml_text import CannotEdit, append_table, append_to_list, toml_table
+from discover_orch.scaffold.text_edits import CannotEdit, append_table, append_to_list, toml_table
 
 values = st.recursive(
     st.booleans()
