@@ -200,6 +200,29 @@ def test_missing_is_what_would_change_what_is_imported(
     )
 
 
+def test_a_file_that_somebody_read_before_is_still_noticed(tmp_path: Path) -> None:
+    write_files(tmp_path, {"tool.py": "import zz"})
+    found = open_sources(tmp_path)
+    found.reach("tool")
+    write_files(tmp_path, {"zz.py": ""})
+    found.files.read("zz.py")
+    found.refresh(["zz.py"])
+    assert found.reach("tool") == {"tool.py", "zz.py"}
+
+
+def test_a_file_imported_under_two_names_has_two_neighbours(tmp_path: Path) -> None:
+    files = {"src/tool.py": "import src.p.a\nimport p.a", "src/p/a.py": "from . import b"}
+    write_files(tmp_path, {**files, "src/p/b.py": "", "p/b.py": "", "p/__init__.py": ""})
+    found = open_sources(tmp_path, pythonpath=["src", "."])
+    assert found.reach("src.tool") >= {"src/p/a.py", "src/p/b.py"}
+
+
+def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
+    write_files(tmp_path, {"orchconf.py": "import a", "src/a.py": "", "src/orchconf.py": ""})
+    found = open_sources(tmp_path, pythonpath=["src"])
+    assert found.reach("orchconf") == {"orchconf.py", "src/a.py"}
+
+
 @pytest.mark.parametrize(
     "text",
     [

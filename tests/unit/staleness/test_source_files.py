@@ -158,6 +158,21 @@ def test_a_file_that_has_just_changed_is_read_again(
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
 
 
+def test_a_command_looks_at_each_file_once_and_finds_new_modules(tmp_path: Path) -> None:
+    write_files(tmp_path, {**FILES, "src/c.py": "import made"})
+    project = project_at(tmp_path)
+    graph = ImportGraph(project)
+    first = graph.read_code(["src.a", "src.c"])
+    write_files(
+        tmp_path, {"lib/b.py": "import a\n", "made.py": "", "src/d.py": "import lib.b, made"}
+    )
+    assert graph.read_code(["src.a", "src.c"]) == first
+    now = graph.read_code(["src.d"])["src.d"]
+    assert now.meanings.keys() == {"src/d.py", "lib/b.py", "made.py"}
+    assert now.hashes["lib/b.py"] == first["src.a"].hashes["lib/b.py"]
+    assert "made.py" in graph.read_code(["src.c"])["src.c"].meanings
+
+
 def test_a_file_that_cannot_be_parsed_means_its_bytes(tmp_path: Path) -> None:
     write_files(tmp_path, FILES)
     project = project_at(tmp_path)
@@ -186,6 +201,36 @@ def test_whoever_cannot_read_a_file_does_not_decide_for_the_next(tmp_path: Path)
         assert look(project, "src.a") == said_anew(project, ["src.a"])
     (tmp_path / "lib/b.py").chmod(0o600)
     assert look(project, "src.a") == said_anew(project, ["src.a"])
+
+
+def test_another_pythonpath_is_another_code(tmp_path: Path) -> None:
+    write_files(tmp_path, {"src/a.py": "import b", "src/b.py": "", "b.py": ""})
+    for places in (["src", "."], [".", "src"], ["src"]):
+        project = project_at(tmp_path, pythonpath=places)
+        assert look(project, "a") == said_anew(project, ["a"])
+
+
+def test_a_file_under_two_names_is_told_by_both(tmp_path: Path) -> None:
+    """`from . import x` means one thing in `src.p.b` and another in `p.b`."""
+    write_files(
+        tmp_path,
+        {
+            "src/a.py": "import src.p.b",
+            "src/p/b.py": "from p import c",
+            "src/p/c.py": "",
+            "src/p/d.py": "",
+        },
+    )
+    settle(tmp_path)
+    project = project_at(tmp_path, pythonpath=[".", "src"])
+    more = "\nfrom .c import x"
+    for text in ("from . import c", "from p import c", "from . import d", "from p import d"):
+        for wanted in (["a"], ["p.b"], ["a", "p.b"]):  # each alone is looked at in the same files
+            for ending in ("", more):
+                (tmp_path / "src/p/b.py").write_text(text + ending)
+                for _ in range(2):
+                    assert look(project, *wanted) == said_anew(project, wanted)
+                    settle(tmp_path)
 
 
 def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
