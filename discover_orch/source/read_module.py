@@ -13,6 +13,7 @@ import re
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import CONF_MODULE
+from discover_orch.model.errors import Problem
 from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
@@ -56,12 +57,9 @@ def read_module(
             tree = parse_strictly(data)
             return read_tree(tree, data, module, path, is_package)
         except PARSE_ERRORS as error:
-            return BrokenModule(
-                path=path,
-                module=module,
-                problem=build_problem(error, data, path),
-                stages=_stages_before(error, data, module),
-            )
+            problem = build_problem(error, data, path)
+            stages = _stages_before(problem, data, module)
+            return BrokenModule(path=path, module=module, problem=problem, stages=stages)
 
 
 def read_near_miss(
@@ -302,11 +300,12 @@ def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
     return None
 
 
-def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str, ...]:
-    """The stages that the text before an error states."""
+def _stages_before(problem: Problem, data: bytes, module: str) -> tuple[str, ...]:
+    """The stages that the text before the line of a problem states."""
     if not _STAGE_LINE.search(data):
         return ()
-    end = _start_of_error(error, data)
+    line = (problem.location and problem.location.line) or 1
+    end = sum(map(len, data.splitlines(keepends=True)[: line - 1]))
     starts = [match.start() for match in TOP_LINE.finditer(data, 0, end)]
     for start in [end, *reversed(starts)][:MAX_TRIES]:
         if can_parse(data[:start]):
@@ -320,26 +319,3 @@ def _stages_before(error: BaseException, data: bytes, module: str) -> tuple[str,
                 return ()
             return tuple(word for word in tag.words if isinstance(word, str))
     return ()
-
-
-def _start_of_error(error: BaseException, data: bytes) -> int:
-    """The position where the line of the error begins; the end of the file where the error has no line."""
-    if b"\0" in data:
-        position = data.index(b"\0")
-        return data.rfind(b"\n", 0, position) + 1
-    if isinstance(error, UnicodeDecodeError):
-        return data.rfind(b"\n", 0, error.start) + 1
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    if not line:
-        try:
-            data.decode()
-        except UnicodeDecodeError as found:
-            return data.rfind(b"\n", 0, found.start) + 1
-        return len(data)
-    position = 0
-    for _ in range(line - 1):
-        following = data.find(b"\n", position)
-        if following < 0:
-            break
-        position = following + 1
-    return position

@@ -28,7 +28,7 @@ from discover_orch.source.source_file import (
     read_import_facts,
     read_source_file,
 )
-from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
+from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
 _KIND = "code 4"
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
@@ -180,22 +180,25 @@ class SourceFiles:
         if known is not None and known.signature == signature:
             return known
         started = time.time_ns()
-        data = _read_bytes(full)
-        if data is None or is_racy(signature, started):  # another user may be able to read it
-            signature = _UNSURE + signature
-        if known is not None and data is not None and known.hash == content_hash(data):
+        data = self._read_bytes(path)
+        if data is None:
+            return None  # it was removed just now
+        if isinstance(data, Problem) or is_racy(signature, started):
+            signature = _UNSURE + signature  # another user may be able to read it
+        if isinstance(data, Problem):
+            return SourceFile(signature=signature, hash="", problem=data)
+        if known is not None and known.hash == content_hash(data):
             return replace(known, signature=signature)
         return self._parse(path, signature, data)
 
-    def _parse(self, path: str, signature: str, data: bytes | None) -> SourceFile | None:
+    def _read_bytes(self, path: str) -> bytes | Problem | None:
         from discover_orch.discovery.parse_files import read_source
+
+        return read_source(self._root, path)
+
+    def _parse(self, path: str, signature: str, data: bytes) -> SourceFile:
         from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
-        if data is None:
-            problem = read_source(self._root, path)
-            if not isinstance(problem, Problem):
-                return None  # it was removed just now
-            return SourceFile(signature=signature, hash="", problem=problem)
         module = self._name(path)
         with ignore_warnings():
             try:
@@ -211,8 +214,8 @@ class SourceFiles:
     def _parse_imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
         from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
 
-        data = _read_bytes(os.path.join(self._root, path))
-        if data is None:
+        data = self._read_bytes(path)
+        if not isinstance(data, bytes):
             return ()
         with ignore_warnings():
             try:
@@ -228,12 +231,3 @@ def path_module(path: str) -> str:
     """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
     `tools/make.py`."""
     return f"/{path.removesuffix('.py')}"
-
-
-def _read_bytes(full: str) -> bytes | None:
-    """The bytes of a file; None where it cannot be read."""
-    try:
-        with open(full, "rb", buffering=0, opener=open_nonblocking) as file:
-            return file.readall()
-    except (OSError, ValueError):
-        return None
