@@ -64,14 +64,12 @@ def read_tree(
     `excluded` are paths known to be excluded; `is_excluded` decides about all others (a folder's path ends in `/`).
     `extras` are files outside the scanned folders that count too, whether they exist or not.
     """
-    tree = Tree()
+    walk = _Walk(root, is_excluded)
+    tree = walk.tree
     tree.excluded.update(excluded)
-    links: list[str] = []
-    entered: set[str] = set()
     for folder in folders:
-        _walk(root, folder, tree, entered, links, is_excluded)
-    if links:
-        _follow_links(root, tree, entered, links, is_excluded)
+        walk.enter(folder)
+    walk.follow_links()
     for path in extras:
         if path not in tree.signatures:
             tree.signatures[path] = signature_of(os.path.join(root, path))
@@ -107,126 +105,104 @@ def is_racy(signature: str, now_ns: int) -> bool:
     return changed > now_ns - window
 
 
-def _walk(
-    root: str,
-    start: str,
-    tree: Tree,
-    entered: set[str],
-    links: list[str],
-    is_excluded: Callable[[str], bool] | None,
-    known: set[tuple[int, int]] | None = None,
-) -> None:
-    """Everything below `start`; `known` are real folders that are not to be entered a second time."""
-    passed_over = tree.passed_over
-    stack = [start]
-    while stack:
-        folder = stack.pop()
-        if folder in entered:
-            continue
-        entered.add(folder)
-        if known is not None:
-            identity = _identity(root, folder)
-            if identity in known:
-                passed_over.append((folder, "a link to a folder that is scanned"))
-                continue
-            known.add(identity)
-        prefix = folder + "/" if folder else ""
-        try:
-            with os.scandir(os.path.join(root, folder)) as found:
-                entries = list(found)
-        except OSError as error:
-            tree.unreadable.append((folder, error.strerror or "unreadable"))
-            continue
-        if folder and any(entry.name == VENV_MARKER for entry in entries):
-            passed_over.append((folder, "a virtual environment"))
-            continue
-        tree.folders.append(folder)
-        _note_entries(entries, prefix, tree, stack, links, is_excluded)
+class _Walk:
+    """`known` are real folders that are not to be entered a second time: None until links are followed."""
 
+    def __init__(self, root: str, is_excluded: Callable[[str], bool] | None) -> None:
+        self.tree = Tree()
+        self._root, self._is_excluded = root, is_excluded
+        self._entered: set[str] = set()
+        self._links: list[str] = []
+        self._stack: list[str] = []
+        self._known: set[tuple[int, int]] | None = None
 
-def _note_entries(
-    entries: Iterable[os.DirEntry[str]],
-    prefix: str,
-    tree: Tree,
-    stack: list[str],
-    links: list[str],
-    is_excluded: Callable[[str], bool] | None,
-) -> None:
-    """The Python files of one folder, and the folders in it that are to be entered."""
-    excluded, signatures, passed_over = tree.excluded, tree.signatures, tree.passed_over
-    for entry in entries:
-        name = entry.name
-        if name.endswith(".py"):
-            if name[0] == ".":
+    def follow_links(self) -> None:
+        """Enters folders that only a link leads to. A folder that is reachable twice is scanned once, at its real
+        path."""
+        if self._links:
+            self._known = {_identity(self._root, folder) for folder in self.tree.folders}
+        while self._links:
+            first = min(self._links)
+            self._links.remove(first)
+            self.enter(first)
+
+    def enter(self, start: str) -> None:
+        """Everything below `start`."""
+        tree = self.tree
+        self._stack.append(start)
+        while self._stack:
+            folder = self._stack.pop()
+            if folder in self._entered:
                 continue
-            path = prefix + name
-            if is_skipped_file(name):
-                passed_over.append((path, "files of this name are not scanned"))
-                continue
-            if path in excluded:
-                continue
-            if is_excluded is not None and is_excluded(path):
-                excluded.add(path)
-                continue
+            self._entered.add(folder)
+            if self._known is not None:
+                identity = _identity(self._root, folder)
+                if identity in self._known:
+                    tree.passed_over.append((folder, "a link to a folder that is scanned"))
+                    continue
+                self._known.add(identity)
+            prefix = folder + "/" if folder else ""
             try:
-                st = entry.stat()
-            except OSError:  # a dangling link, or deleted since
+                with os.scandir(os.path.join(self._root, folder)) as found:
+                    entries = list(found)
+            except OSError as error:
+                tree.unreadable.append((folder, error.strerror or "unreadable"))
                 continue
-            if stat.S_ISREG(st.st_mode):
-                signatures[path] = build_signature(st)
+            if folder and any(entry.name == VENV_MARKER for entry in entries):
+                tree.passed_over.append((folder, "a virtual environment"))
                 continue
-            if not stat.S_ISDIR(st.st_mode):
-                passed_over.append((path, "not a regular file"))
-                continue
-        if name[0] == "." or name == "__pycache__":
-            continue
-        if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
-            _enter(entry, prefix + name, tree, stack, links, is_excluded)
+            tree.folders.append(folder)
+            self._note_entries(entries, prefix)
 
+    def _note_entries(self, entries: Iterable[os.DirEntry[str]], prefix: str) -> None:
+        """The Python files of one folder, and the folders in it that are to be entered."""
+        signatures, passed_over = self.tree.signatures, self.tree.passed_over
+        for entry in entries:
+            name = entry.name
+            if name.endswith(".py"):
+                if name[0] == ".":
+                    continue
+                path = prefix + name
+                if is_skipped_file(name):
+                    passed_over.append((path, "files of this name are not scanned"))
+                    continue
+                if self._is_left_out(path):
+                    continue
+                try:
+                    st = entry.stat()
+                except OSError:  # a dangling link, or deleted since
+                    continue
+                if stat.S_ISREG(st.st_mode):
+                    signatures[path] = build_signature(st)
+                    continue
+                if not stat.S_ISDIR(st.st_mode):
+                    passed_over.append((path, "not a regular file"))
+                    continue
+            if name[0] == "." or name == "__pycache__":
+                continue
+            if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+                self._note_folder(entry, prefix + name)
 
-def _enter(
-    entry: os.DirEntry[str],
-    path: str,
-    tree: Tree,
-    stack: list[str],
-    links: list[str],
-    is_excluded: Callable[[str], bool] | None,
-) -> None:
-    """Adds a folder to the stack, or a link to one to `links`."""
-    try:
-        if not entry.is_dir():
+    def _note_folder(self, entry: os.DirEntry[str], path: str) -> None:
+        """Adds a folder to those to enter, or a link to one to the links."""
+        try:
+            if not entry.is_dir():
+                return
+        except OSError:
             return
-    except OSError:
-        return
-    if entry.name in SKIPPED_FOLDERS:
-        tree.passed_over.append((path, f"folders named {entry.name} are not scanned"))
-        return
-    marked = path + "/"
-    if marked in tree.excluded:
-        return
-    if is_excluded is not None and is_excluded(marked):
-        tree.excluded.add(marked)
-        return
-    if entry.is_symlink():
-        links.append(path)
-    else:
-        stack.append(path)
+        if entry.name in SKIPPED_FOLDERS:
+            reason = f"folders named {entry.name} are not scanned"
+            self.tree.passed_over.append((path, reason))
+        elif not self._is_left_out(path + "/"):
+            (self._links if entry.is_symlink() else self._stack).append(path)
 
-
-def _follow_links(
-    root: str,
-    tree: Tree,
-    entered: set[str],
-    links: list[str],
-    is_excluded: Callable[[str], bool] | None,
-) -> None:
-    """Enters folders that only a link leads to. A folder that is reachable twice is scanned once, at its real path."""
-    known = {_identity(root, folder) for folder in tree.folders}
-    queue = sorted(links)
-    while queue:
-        more: list[str] = []
-        _walk(root, queue.pop(0), tree, entered, more, is_excluded, known)
-        queue = sorted([*queue, *more])
+    def _is_left_out(self, path: str) -> bool:
+        if path in self.tree.excluded:
+            return True
+        if self._is_excluded is None or not self._is_excluded(path):
+            return False
+        self.tree.excluded.add(path)
+        return True
 
 
 def _identity(root: str, folder: str) -> tuple[int, int]:
