@@ -56,30 +56,24 @@ class _IndexHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Index:
-    """An open index. `header` is small and read at once, a part only when it is asked for."""
+    """An index that was read. A part is decoded only when it is asked for."""
 
     def __init__(
         self,
-        path: str,
         header: Mapping[str, object],
         parts: Mapping[str, tuple[int, int, int]],
-        start: int,
+        data: bytes,
     ) -> None:
-        """`parts` as of `_IndexHeader`; `start` is where the first one begins in the file."""
+        """`parts` as of `_IndexHeader`; `data` are the bytes behind the header."""
         self.header = header
-        self._path, self._parts, self._start = path, parts, start
+        self._parts, self._data = parts, data
 
     def part(self, name: str) -> str | None:
-        """The text of a part. None where it is missing or damaged, or where the file has been replaced since."""
+        """The text of a part; None where it is missing or damaged."""
         if name not in self._parts:
             return None
         start, length, checksum = self._parts[name]
-        try:
-            with open(self._path, "rb", buffering=0) as file:
-                file.seek(self._start + start)
-                raw = file.read(length)
-        except (OSError, ValueError, OverflowError):
-            return None
+        raw = self._data[start : start + length]
         if len(raw) != length or zlib.crc32(raw) != checksum:
             return None
         return raw.decode("utf-8", "surrogateescape")
@@ -87,16 +81,13 @@ class Index:
 
 def open_index(root: str, version: str) -> Index | None:
     """The index of the project; None where there is none that this version of orch can read."""
-    path = os.path.join(root, FOLDER, _INDEX)
-    if _is_behind_link(path):
-        return None
     try:
-        with open(path, "rb", opener=open_nonblocking) as file:
-            line = file.readline()
+        data = _read_whole(os.path.join(root, FOLDER, _INDEX))
     except OSError:
         return None
-    header = _unseal(line, _index_kind(version), _IndexHeader)
-    return None if header is None else Index(path, header.values, header.parts, len(line))
+    line, _, rest = data.partition(b"\n")
+    header = _unseal(line + b"\n", _index_kind(version), _IndexHeader)
+    return None if header is None else Index(header.values, header.parts, rest)
 
 
 def write_index(

@@ -56,51 +56,15 @@ def read(root: Path) -> dict[str, str | None] | None:
     return {name: index.part(name) for name in PARTS}
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    assert open_index(str(tmp_path), "1.0") is None
-    assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
-    assert read(tmp_path) == PARTS
-    index = open_index(str(tmp_path), "1.0")
-    assert index is not None
-    assert index.part("unknown") is None
-
-
 def test_an_index_of_another_version_is_none(tmp_path: Path) -> None:
     write_index(str(tmp_path), "1.0", HEADER, PARTS)
     assert open_index(str(tmp_path), "1.1") is None
-
-
-def test_a_new_index_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    write_index(str(tmp_path), "1.0", HEADER, PARTS)
-    assert write_index(str(tmp_path), "1.0", {}, {"tree": "new"})
-    index = open_index(str(tmp_path), "1.0")
-    assert index is not None
-    assert (index.part("tree"), index.part("listing")) == ("new", None)
-    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "index"]
-
-
-def test_the_folder_ignores_itself(tmp_path: Path) -> None:
-    write_index(str(tmp_path), "1.0", {}, {})
-    assert "*" in (tmp_path / FOLDER / ".gitignore").read_text().splitlines()
-
-
-def test_backups_know_the_folder_for_a_cache(tmp_path: Path) -> None:
-    write_index(str(tmp_path), "1.0", {}, {})
-    tag = (tmp_path / FOLDER / "CACHEDIR.TAG").read_bytes()
-    assert tag.startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
 def test_a_folder_that_another_process_is_making_is_good(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     make_folder(str(tmp_path / FOLDER))
     assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
-
-
-def test_an_index_that_is_a_folder_is_none_and_leaves_no_rubbish(tmp_path: Path) -> None:
-    (tmp_path / FOLDER / "index" / "x").mkdir(parents=True)
-    assert open_index(str(tmp_path), "1.0") is None
-    assert not write_index(str(tmp_path), "1.0", HEADER, PARTS)
-    assert os.listdir(tmp_path / FOLDER) == ["index"]
 
 
 def test_text_that_cannot_be_kept_costs_the_memory_alone(tmp_path: Path) -> None:
@@ -194,19 +158,6 @@ def sealed_file(root: Path) -> str:
 def test_a_sealed_document_is_read_as_it_was_written(root: Path, document: dict[str, Any]) -> None:
     assert write_sealed(sealed_file(root), KIND, document)
     assert read_sealed(sealed_file(root), KIND, Document) == document
-
-
-def test_writing_a_sealed_file_makes_the_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
-    assert write_sealed(sealed_file(tmp_path), KIND, {})
-    assert write_sealed(sealed_file(tmp_path), KIND, DOCUMENT)
-    assert sorted(os.listdir(tmp_path / FOLDER)) == [".gitignore", "CACHEDIR.TAG", "tools"]
-    assert os.listdir(tmp_path / FOLDER / "tools") == ["src.parse"]
-
-
-def test_a_sealed_file_is_one_line(tmp_path: Path) -> None:
-    write_sealed(sealed_file(tmp_path), KIND, DOCUMENT)
-    data = Path(sealed_file(tmp_path)).read_bytes()
-    assert data.index(b"\n") == len(data) - 1
 
 
 @given(data=st.data())
