@@ -37,6 +37,12 @@ def read_file(root: str, path: str) -> bytes | None:
         raise _cannot("read", path, error) from None
 
 
+def read_text(name: str) -> str:
+    """A text of this package, which ends in `.txt`, also where it is a module of the user's."""
+    with open(os.path.join(os.path.dirname(__file__), f"{name}.txt"), encoding="utf-8") as file:
+        return file.read()
+
+
 def is_searched(folder: str) -> bool:
     """Whether it may hold code of the project: it is neither hidden nor a virtual environment or made by a build."""
     name = os.path.basename(folder)

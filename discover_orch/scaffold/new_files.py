@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
 from discover_orch.model.errors import Location, Problem, ProjectError, UsageError
-from discover_orch.scaffold.files import FileChange, is_searched, read_file
+from discover_orch.scaffold.files import FileChange, is_searched, read_file, read_text
 from discover_orch.scaffold.text_edits import (
     CannotEdit,
     add_settings,
@@ -27,111 +27,8 @@ _STAGES = ("ingest", "report")
 #: Folders that usually hold no tools.
 _NO_CODE = frozenset({"tests", "test", "docs"})
 _IGNORED = ("data.db", "data.db-*", "output/", "__pycache__/")
-_FILES = {
-    "src/load.py": '''\
-"""Load the orders from a CSV file into the database."""
-
-import csv
-from pathlib import Path
-from sqlite3 import Connection
-
-STAGE = "ingest"
-
-
-def run(conn: Connection, *, source: Path = Path("data/orders.csv")) -> dict[str, int]:
-    """Load the orders.
-
-    Args:
-        source: a CSV file with the columns day, customer and amount
-    """
-    with source.open(encoding="utf-8", newline="") as file:
-        orders = [
-            (row["day"], row["customer"], float(row["amount"]))
-            for row in csv.DictReader(file)
-        ]
-    conn.execute("DROP TABLE IF EXISTS orders")
-    conn.execute("CREATE TABLE orders (day TEXT, customer TEXT, amount REAL)")
-    conn.executemany("INSERT INTO orders VALUES (?, ?, ?)", orders)
-    return {"orders": len(orders)}
-''',
-    "src/summarize.py": '''\
-"""Write the revenue of each customer to a file."""
-
-from datetime import date
-from pathlib import Path
-from sqlite3 import Connection
-
-STAGE = "report"
-
-
-def run(
-    conn: Connection,
-    *,
-    since: date | None = None,
-    target: Path = Path("output/revenue.txt"),
-) -> dict[str, int]:
-    """Write the revenue of each customer.
-
-    Args:
-        since: leave out the orders before this day
-        target: the text file to write
-    """
-    rows = conn.execute(
-        """
-        SELECT customer, sum(amount) FROM orders
-        WHERE day >= ? GROUP BY customer ORDER BY customer
-        """,
-        [since.isoformat() if since else ""],
-    ).fetchall()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("".join(f"{name:<10} {total:8.2f}\\n" for name, total in rows))
-    print(f"the revenue is in {target}")
-    return {"customers": len(rows)}
-''',
-    "data/orders.csv": """\
-day,customer,amount
-2024-01-02,Ada,12.50
-2024-01-05,Grace,80.00
-2024-02-11,Ada,7.25
-2024-02-20,Alan,31.00
-""",
-    "tests/test_pipeline.py": '''\
-"""Tests of the tools. They run in this process, on an empty database in memory."""
-
-from datetime import date
-from pathlib import Path
-from sqlite3 import Connection
-
-from discover_orch.testing import OrchRun, OrchTables
-
-
-def test_load_keeps_every_order(
-    orch_run: OrchRun, orch_conn: Connection, tmp_path: Path
-) -> None:
-    source = tmp_path / "orders.csv"
-    source.write_text("day,customer,amount\\n2024-01-02,Ada,12.5\\n2024-01-03,Ada,1\\n")
-
-    assert orch_run("load", source=source) == {"orders": 2}
-    total = orch_conn.execute("SELECT sum(amount) FROM orders").fetchone()
-    assert total == (13.5,)
-
-
-def test_summarize_leaves_out_older_orders(
-    orch_run: OrchRun, orch_tables: OrchTables, tmp_path: Path
-) -> None:
-    orch_tables(
-        orders=[
-            {"day": "2024-01-31", "customer": "Grace", "amount": 1.0},
-            {"day": "2024-02-01", "customer": "Ada", "amount": 2.0},
-        ]
-    )
-    target = tmp_path / "revenue.txt"
-
-    result = orch_run("summarize", since=date(2024, 2, 1), target=target)
-    assert result == {"customers": 1}
-    assert target.read_text() == "Ada            2.00\\n"
-''',
-}
+#: Their texts are in the folder `first_project`.
+_FILES = ("src/load.py", "src/summarize.py", "data/orders.csv", "tests/test_pipeline.py")
 
 
 def build_first_project(
@@ -158,8 +55,9 @@ def build_first_project(
         tests = toml_table("tool.pytest.ini_options", {"testpaths": ["tests"]})
         settings = replace(settings, new=settings.new + f"\n{tests}".encode())
     found = [settings]
-    for path, text in ({} if code else _FILES).items():
+    for path in () if code else _FILES:
         if read_file(root, path) is None:
+            text = read_text(f"first_project/{path}")
             found.append(FileChange(path=path, old=None, new=text.encode()))
     ignored = _ignore_file(root)
     return tuple(found) if ignored is None else (*found, ignored)

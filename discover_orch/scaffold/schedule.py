@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.scaffold.files import read_file
+from discover_orch.scaffold.files import read_file, read_text
 
 #: How often: as cron says it, and as systemd does.
 EVERY = {
@@ -25,65 +25,12 @@ EVERY = {
     "12h": ("0 */12 * * *", "*-*-* 0/12:00:00"),
     "1d": ("0 3 * * *", "*-*-* 03:00:00"),
 }
-_CRON = """\
-# orch, every {every}. {variables}
-{path}
-{cron} {line}
-"""
-_SERVICE = """\
-[Unit]
-Description=orch run --changed in {unit}
-
-[Service]
-Type=oneshot
-WorkingDirectory={unit}
-Environment={unit_path}
-# {variables}{environment}
-ExecStart={start}
-"""
-_TIMER = """\
-[Unit]
-Description=orch run --changed in {unit}, every {every}
-
-[Timer]
-OnCalendar={times}
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-"""
-_WORKFLOW = """\
-name: {name}
-on:
-  schedule:
-    - cron: "{cron}"
-  workflow_dispatch:
-concurrency:
-  group: {name}
-defaults:
-  run:
-    working-directory: {folder}
-jobs:
-  run:
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
-        with:
-          python-version: "3.12"
-      # orch is not on the package index yet: replace discover-orch by where you install it from, such as
-      # git+https://HOST/REPOSITORY or the path of a wheel in this repository.
-      - run: {install}
-{env_step}      # What orch remembers and what the tools made, so that only stale tools run. Add what is not known
-      # here: a database file that get_connection() opens, and files of tools that have not run here.
-      - uses: actions/cache@v4
-        with:
-          path: |
-{cached}
-          key: {name}-${{{{ github.run_id }}}}
-          restore-keys: {name}-
-      - run: {run}
-"""
+#: The files of each kind, and their texts in the folder `schedules`.
+_FILES = {
+    "cron": {"crontab": "crontab"},
+    "systemd": {"orch-{label}.service": "service", "orch-{label}.timer": "timer"},
+    "github": {".github/workflows/{name}.yml": "workflow"},
+}
 _ENV_FILE = """\
       # Keep the text of {env_file}, which is not in the repository, as the secret ENV_FILE.
       - run: {command}
@@ -145,12 +92,10 @@ def build_files(
         ),
         "run": _yaml(shlex.join(("orch", *words))),
     }
-    files = {
-        "cron": {"crontab": _CRON},
-        "systemd": {"orch-{label}.service": _SERVICE, "orch-{label}.timer": _TIMER},
-        "github": {".github/workflows/{name}.yml": _WORKFLOW},
+    return {
+        name.format_map(values): read_text(f"schedules/{text}").format_map(values)
+        for name, text in _FILES[kind].items()
     }
-    return {name.format_map(values): text.format_map(values) for name, text in files[kind].items()}
 
 
 def _find_install(root: str) -> str:
