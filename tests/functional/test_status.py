@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.staleness.memory import Memory
 from tests.conftest import Orch, Project
+from tests.support.fork_server import ForkServer
 from tests.support.remembered import SAMPLE_TOOLS, change, copy_sample, reasons
 
 PACKAGE = Path(__file__).parents[2]
@@ -22,10 +23,10 @@ PACKAGE = Path(__file__).parents[2]
 SINCE = "--since: default → 2008-11-01"
 
 
-@pytest.fixture
-def sample(tmp_path: Path, orch: Orch) -> Path:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Path:
     """The sample project, run once: `parse` has a helper that has a helper."""
-    root = copy_sample(tmp_path / "project")
+    root = copy_sample(tmp_path_factory.mktemp("finished") / "project")
     lib = root / "src" / "lib"
     lib.mkdir()
     (lib / "__init__.py").touch()
@@ -38,8 +39,15 @@ def sample(tmp_path: Path, orch: Orch) -> Path:
         "from datetime import date\n",
         "from datetime import date\nfrom src.lib.cells import MISSING\n",
     )
-    answer = orch("run", "-q")
+    answer = fork_server.run(root, "run", "-q")
     assert answer.code == 0, answer.text
+    return root
+
+
+@pytest.fixture
+def sample(finished: Path, tmp_path: Path, orch: Orch) -> Path:
+    """A copy of it, with its memory."""
+    root = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     assert reasons(orch) == {}
     return root
 

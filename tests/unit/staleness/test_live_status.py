@@ -16,9 +16,8 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness import current_database
 from discover_orch.staleness.change import Change
 from discover_orch.staleness.database_file import DatabaseStat, read_database
-from discover_orch.watch.project import WatchedProject
+from discover_orch.watch.project import WatchedProject, WatchRequest
 from tests.conftest import Orch, Project
-from tests.support.looked_at import request_for
 from tests.support.project_builder import write_files
 
 LIB = "src/lib.py"
@@ -39,7 +38,9 @@ class Live:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.watched = WatchedProject(request_for(root), {})
+        self.watched = WatchedProject(
+            WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root))), {}
+        )
         self.refresh(*self.watched.unjudged)
 
     def save(self, files: Mapping[str, str | None]) -> Change:
