@@ -59,7 +59,6 @@ def test_from_an_empty_folder_to_a_tool_of_ones_own(project: Project, orch: Orch
     checked = orch("check")
     assert checked.code == 0
     assert "0 errors" in checked.out or "no problems found" in checked.out
-    check_with(root, "pytest", "-q", "-p", "no:cacheprovider", *PLUGIN)
 
 
 @pytest.mark.slow

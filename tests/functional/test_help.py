@@ -36,29 +36,6 @@ def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Or
     assert {"click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog"} <= {*rows}
 
 
-def test_help_explains_topics_and_commands(project: Project, orch: Orch) -> None:
-    project({})
-    listed = orch("help")
-    assert listed.code == 0
-    for topic, word in (
-        ("convention", "STAGE"),
-        ("targets", "+parse"),
-        ("tags", '"retry_delay"'),
-        ("parameters", "ORCH_PARAM_"),
-        ("configuration", 'database = "sqlite:///data.db"'),
-        ("exit-codes", "130"),
-    ):
-        assert f"  {topic}  " in listed.out
-        text = topic_text(topic)
-        assert word in text
-        assert max(map(len, text.splitlines())) <= 80
-    assert orch("help", "targets").out == topic_text("targets")
-    assert orch("help", "history").out == orch("history", "--help").out
-    wrong = orch("help", "target")
-    assert wrong.code == 2
-    assert 'did you mean "targets"?' in wrong.err
-
-
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_fits_a_narrow_screen_and_loses_no_word(
     project: Project, orch: Orch, topic: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,28 +9,13 @@ import pytest
 from discover_orch.state.journal import begin_run
 from discover_orch.state.store import FOLDER
 from tests.conftest import Orch, Project
-from tests.support.journals import NOBODY, finished, started, tool_started, whole_run
+from tests.support.journals import whole_run
 
 
 @pytest.fixture
 def root(project: Project) -> Path:
     """A project without a single tool: history reads no source."""
     return project({"orch.toml": ""})
-
-
-def test_a_run_whose_process_is_gone_was_killed(root: Path, orch: Orch) -> None:
-    for pid in (NOBODY, os.getpid()):
-        journal = begin_run(str(root))
-        journal.write(started(journal.run, pid=pid))
-        journal.write(tool_started("fetch"))
-        journal.close()
-    runs = orch("history", "--json").json["runs"]
-    assert [run["status"] for run in runs] == ["running", "killed"]
-    words = [[tool["status"] for tool in run["tools"]] for run in runs]
-    assert words == [["running", "not_run"], ["unknown", "not_run"]]
-    out = orch("history").out
-    assert "1 unknown, 1 not run" in out
-    assert "1 running, 1 not run" in out
 
 
 def test_a_run_that_was_killed_before_it_began_is_none(root: Path, orch: Orch) -> None:
@@ -41,15 +25,6 @@ def test_a_run_that_was_killed_before_it_began_is_none(root: Path, orch: Orch) -
     assert orch("history", "1").code == 2
     whole_run(root)
     assert orch("history").err == ""
-
-
-def test_a_run_that_was_broken_off_counts_what_never_ended(root: Path, orch: Orch) -> None:
-    journal = begin_run(str(root))
-    journal.write(started("1"))
-    journal.write(tool_started("fetch"))
-    journal.write(finished("killed", counts={}))
-    journal.close()
-    assert "killed  0.50 s    1 unknown, 1 not run" in orch("history").out
 
 
 def test_where_the_memory_is_a_file_there_is_none(root: Path, orch: Orch) -> None:

@@ -39,28 +39,6 @@ def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_t
     assert f"{root} deep/er/here.csv" in answer.out, answer.text
 
 
-def test_after_a_failure_the_run_goes_on_with_what_does_not_depend_on_it(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["s", "t"]',
-            "src/a.py": show("a", "s"),
-            "src/b.py": 'STAGE = "s"\nAFTER = "a"\ndef run():\n    raise ValueError("no")\n',
-            "src/c.py": 'STAGE = "s"\nAFTER = "b"\ndef run():\n    open("ran", "w")\n',
-            "src/d.py": show("d", "s", after="()"),
-            "src/e.py": 'STAGE = "t"\ndef run():\n    open("ran", "w")\n',
-        }
-    )
-    answer = orch("run", "a", "b", "c", "d", "e")
-    assert answer.code == 1, answer.text
-    *_, failed, blocked, resume, counts = answer.out.splitlines()
-    assert failed.startswith("FAILED b src/b.py:4  ValueError: no")
-    assert (blocked, resume) == ("  blocked by b: c, e", "  resume with: orch run --resume")
-    assert counts.startswith("1 failed, 2 passed, 2 blocked in ")
-    assert not (root / "ran").exists()
-
-
 MAY_FAIL = """
     import os
     STAGE = "s"
@@ -88,17 +66,6 @@ def test_a_tool_is_blocked_by_any_failure_until_it_has_been_observed(
     third = orch("run")
     assert "  blocked by a: c\n" in third.out, "c has no success of its present code"
     assert third.out.splitlines()[-1].startswith("1 failed, 1 passed, 1 blocked in ")
-
-
-def test_what_a_failure_has_left_out_is_resumed_in_order(project: Project, orch: Orch) -> None:
-    root = project({f"src/{name}.py": MAY_FAIL.format(name=name) for name in "abc"})
-    assert orch("run").code == 0
-    (root / "b fails").touch()
-    assert orch("run").code == 1
-    (root / "b fails").unlink()
-    resumed = orch("run", "--resume")
-    assert "running 1 tool: b\n" in resumed.out
-    assert orch("status", "--exit-code").code == 0
 
 
 @pytest.mark.parametrize("catches", [False, True])

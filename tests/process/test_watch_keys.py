@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 import sys
 import termios
 from collections.abc import Sequence
@@ -212,25 +210,6 @@ def test_the_screen_is_cleared_only_where_that_was_asked_for(
 # What is written
 
 
-def test_one_line_says_what_changed_and_what_it_affects(project: Project) -> None:
-    root = project({**FILES, "src/c.py": tool_text(0)})
-    with running(root, "watch") as orch:
-        orch.wait_for(r"3 passed in \d+\.\d\d s\n")
-        orch.wait_for(r"(?m)^watching .*\n")
-        save(root / "src/a.py", tool_text(1))
-        orch.wait_for(r"(?m)^\d\d:\d\d:\d\d src/a\.py changed → s: 1 of 2 tools stale, 1 fresh\n")
-        orch.wait_for(r"1 passed in \d+\.\d\d s\b")
-        orch.wait_for(r"(?m)^watching .*\n")
-        (root / "src/a.py").open("a").close()
-        orch.wait_for(r"(?m)^(?:\d\d:\d\d:\d\d )?saved src/a\.py: nothing to run\n")
-        save(root / "src/b.py", "# one\ndef run(:\n")
-        orch.wait_for(r"src/b\.py:2\b")
-        orch.send(signal.SIGINT)
-        assert orch.wait() == 130
-    assert "\x1b" not in orch.text
-    assert "\x07" not in orch.text
-
-
 def test_without_unicode_the_arrow_is_ascii(project: Project) -> None:
     root = project(FILES)
     with running(root, "watch", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as orch:
@@ -250,27 +229,6 @@ def test_json_holds_nothing_but_json(project: Project) -> None:
         watch.press("q")
         assert watch.wait() == 0
         assert watch.stderr == ""
-
-
-def test_wrong_words_are_refused_before_anything_starts(project: Project) -> None:
-    root = project(FILES)
-    for words, code in (
-        (["nothing_like_it"], 2),
-        (["--scope", "all"], 2),
-        (["--debounce", "x"], 2),
-        (["--nope"], 2),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "discover_orch", "-C", str(root), "watch", *words],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "NO_COLOR": "1"},
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert done.stderr.startswith("error: "), done.stderr
 
 
 def test_keys_are_named_only_where_there_are_any(project: Project) -> None:
