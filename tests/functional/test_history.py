@@ -9,7 +9,7 @@ import pytest
 from discover_orch.state.journal import begin_run
 from discover_orch.state.store import FOLDER
 from tests.conftest import Orch, Project
-from tests.support.journals import whole_run
+from tests.support.journals import finished, started, tool_started, whole_run
 
 
 @pytest.fixture
@@ -25,6 +25,15 @@ def test_a_run_that_was_killed_before_it_began_is_none(root: Path, orch: Orch) -
     assert orch("history", "1").code == 2
     whole_run(root)
     assert orch("history").err == ""
+
+
+def test_a_run_that_was_broken_off_counts_what_never_ended(root: Path, orch: Orch) -> None:
+    journal = begin_run(str(root))
+    journal.write(started("1"))
+    journal.write(tool_started("fetch"))
+    journal.write(finished("killed", counts={}))
+    journal.close()
+    assert "killed  0.50 s    1 unknown, 1 not run" in orch("history").out
 
 
 def test_where_the_memory_is_a_file_there_is_none(root: Path, orch: Orch) -> None:
