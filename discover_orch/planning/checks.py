@@ -6,12 +6,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from discover_orch.config.file import name_setting, name_table
+from msgspec.structs import replace
+
+from discover_orch.config.file import find_line, name_setting, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
-from discover_orch.model.errors import Problem, nearest
+from discover_orch.model.errors import Location, Problem, Severity, nearest
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import find_mixed, is_same_name
@@ -136,36 +138,43 @@ def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]
             )
 
 
-def find_unused_params(
-    registry: Registry, project: Project
-) -> Iterator[tuple[tuple[str, ...], Problem]]:
-    """Parameters that the configuration sets and no tool has, each with its key. `**kwargs` takes only values of `-p`.
+def find_unused_params(registry: Registry, project: Project) -> Iterator[Problem]:
+    """Parameters that the configuration sets and no tool has: warnings, or errors with `strict`. `**kwargs` takes only
+    values of `-p`. A tool that cannot be read may have any of them."""
+    severity: Severity = "error" if project.strict else "warning"
 
-    A tool that cannot be read may have any of them.
-    """
+    def build(code: str, message: str, hint: str, *keys: str) -> Problem:
+        found = Problem(code=code, message=message, hint=hint, severity=severity)
+        return _at_setting(found, project, "params", *keys)
+
     names = _param_names(registry)
     for name, setting in project.params.items() if not registry.broken else ():
         if not any(is_same_name(name, other) for other in names):
-            is_in_file = setting.origin == project.config
             message = f'no tool has a parameter "{name}"'
-            message += "" if is_in_file else f", which {setting.origin} sets"
-            yield (name,), build_warning("unused-param", message, _near(name, names))
+            message += "" if setting.origin == project.config else f", which {setting.origin} sets"
+            yield build("unused-param", message, _near(name, names), name)
     for word, table in project.tool_params.items():
-        found = registry.names.find(word)
+        found, place = registry.names.find(word), name_table(project, f"params.{word}")
         if not found:
-            message = f"{name_table(project, f'params.{word}')} does not name a tool"
-            yield (word,), build_warning("unused-param", message, _near(word, registry.names.words))
+            hint = _near(word, registry.names.words)
+            yield build("unused-param", f"{place} does not name a tool", hint, word)
         elif len(found) > 1:
-            message = f"{name_table(project, f'params.{word}')} matches several tools"
             hint = "use one of " + ", ".join(registry.display(module) for module in found)
-            yield (word,), build_warning("ambiguous", message, hint)
+            yield build("ambiguous", f"{place} matches several tools", hint, word)
         elif found[0] in registry.tools:
             tool = registry.tools[found[0]]
             own = [param.name for param in tool.params]
             for name in table:
                 if not any(is_same_name(name, other) for other in own):
                     message = f'{tool.name} has no parameter "{name}"'
-                    yield (word, name), build_warning("unused-param", message, _near(name, own))
+                    yield build("unused-param", message, _near(name, own), word, name)
+
+
+def _at_setting(problem: Problem, project: Project, *keys: str) -> Problem:
+    """With the line of the setting, if a file has it."""
+    line = find_line(project, keys)
+    place = None if line is None else Location(path=project.config or "", line=line)
+    return replace(problem, location=place)
 
 
 def _param_names(registry: Registry) -> set[str]:
@@ -203,28 +212,26 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
             )
 
 
-def find_group_circles(groups: Mapping[str, Sequence[str]]) -> list[tuple[str, Problem]]:
-    """An error for each circle of groups that contain each other, with the name of one of them."""
+def find_group_circles(groups: Mapping[str, Sequence[str]], project: Project) -> list[Problem]:
+    """An error for each circle of groups that contain each other."""
     members = {
         group: [item.removeprefix("+").removesuffix("+") for item in items]
         for group, items in groups.items()
     }
     left = [*members]
-    found: list[tuple[str, Problem]] = []
+    found: list[Problem] = []
     while True:
         try:
             graph.order(left, members)
         except graph.CycleError as error:
             circle = error.cycle[::-1]
-            way = f": {' -> '.join(circle)}" if len(circle) > 2 else ""
-            problem = Problem(
-                code="group-circle",
-                message=f'group "{circle[0]}" contains itself{way}',
-                hint="remove one of these groups from the members of another"
-                if way
-                else "remove it from its own members",
-            )
-            found.append((circle[0], problem))
+            message = f'group "{circle[0]}" contains itself'
+            hint = "remove it from its own members"
+            if len(circle) > 2:
+                message += f": {' -> '.join(circle)}"
+                hint = "remove one of these groups from the members of another"
+            problem = Problem(code="group-circle", message=message, hint=hint)
+            found.append(_at_setting(problem, project, "groups", circle[0]))
             left = [group for group in left if group not in circle]
         else:
             return found

@@ -6,6 +6,7 @@ Reads what is remembered of the tools, and their files. Writes only what `accept
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -43,12 +44,15 @@ from discover_orch.staleness.fingerprint import (
     move_tables,
     run_of,
 )
+from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status, accept_order
 from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
+
+NO_SUCCESS = "no success of its present code is recorded: run it once"
 
 
 class RemainingWork:
@@ -200,6 +204,22 @@ class RemainingWork:
         tools = self._registry.tools
         return {one: hash_code(self._current.code_of(tools[one], code)) for one in modules}
 
+    def find_gap(self, tool: Tool) -> str:
+        """Why the data flow of the tool is not known completely; "" where it is."""
+        result, code = self.results.get(tool.module), self._whole_code
+        success = None if result is None else result.success
+        if success is None or not self._current.is_of_present_code(tool, success, code):
+            return NO_SUCCESS
+        if success.flow.is_unclear:
+            return "it used the database in a way that orch cannot see"
+        if not success.is_whole:
+            return f"it {' and '.join(success.flow.gaps) or 'was not observed completely'}"
+        return ""
+
+    @cached_property
+    def _whole_code(self) -> Mapping[str, CodeState]:
+        return self._current.read_code(self._registry.order)
+
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""
         return [
@@ -234,7 +254,7 @@ class RemainingWork:
         latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
         now = after_run(latest)
         present.database.note_present(memory, now)
-        code = present.read_code(self._registry.order)
+        code = self._whole_code
         results = {
             module: self.results.get(module) or ToolResult(module=module)
             for module in self._registry.order

@@ -9,6 +9,7 @@ from msgspec import Struct
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
+from discover_orch.planning.incremental import NO_SUCCESS, RemainingWork
 from discover_orch.planning.parallel import (
     Waits,
     find_conflicts,
@@ -16,12 +17,8 @@ from discover_orch.planning.parallel import (
     had_arguments,
     is_declared,
 )
-from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.current import CurrentState
-from discover_orch.staleness.fingerprint import Success
-from discover_orch.staleness.memory import Memory
-
-_NO_SUCCESS = "no success of its present code is recorded: run it once"
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.plan import Plan
 
 
 class Alone(Struct, frozen=True, kw_only=True):
@@ -51,7 +48,7 @@ def advise(registry: Registry, project: Project) -> Advice:
     """What is to be said of the tools that run alone."""
     number = {module: place for place, module in enumerate(registry.order)}
     conflicts = find_conflicts(number, registry)
-    known = _KnownFlows(registry, project)
+    known = RemainingWork(project, registry, GivenParams())
     above = [0] * len(number)  # as bits: the tools that come before each
     alone = []
     for place, module in enumerate(registry.order):
@@ -68,50 +65,22 @@ def advise(registry: Registry, project: Project) -> Advice:
         reason = "" if is_declared(tool) else known.find_gap(tool)
         if reason:
             names = tuple(registry.display(registry.order[one]) for one in needed)
-            after = None if reason == _NO_SUCCESS else names
+            after = None if reason == NO_SUCCESS else names
             alone.append(Alone(tool=tool, reason=reason, after=after))
     return Advice(alone=tuple(alone), declared=len(number) - len(alone))
 
 
 def find_planned_waits(plan: Plan, registry: Registry, project: Project) -> tuple[Waits, ...]:
     """What each step of a plan waits for with several workers."""
-    known = _KnownFlows(registry, project)
+    known = RemainingWork(project, registry, GivenParams())
     steps = {step.tool.module: step for step in plan.steps}
-    return find_waits(
-        plan.steps,
-        registry,
-        lambda tool: not known.find_gap(tool) and known.has_arguments(steps[tool.module]),
-    )
 
+    def has_known_use(tool: Tool) -> bool:
+        result, step = known.results.get(tool.module), steps[tool.module]
+        success = None if known.find_gap(tool) or result is None else result.success
+        return success is not None and had_arguments(success, step, project.root)
 
-class _KnownFlows:
-    """What is known of the data flow of the tools."""
-
-    def __init__(self, registry: Registry, project: Project) -> None:
-        memory = Memory(project.root, registry)
-        self._root = project.root
-        self._current = CurrentState(project, registry, memory, memory.results(registry.order))
-        self._code = self._current.read_code(registry.order)
-
-    def find_gap(self, tool: Tool) -> str:
-        """Why the data flow of the tool is not known completely; "" where it is."""
-        success = self._find_success(tool)
-        if success is None or not self._current.is_of_present_code(tool, success, self._code):
-            return _NO_SUCCESS
-        if success.flow.is_unclear:
-            return "it used the database in a way that orch cannot see"
-        if not success.is_whole:
-            return f"it {' and '.join(success.flow.gaps) or 'was not observed completely'}"
-        return ""
-
-    def has_arguments(self, step: Step) -> bool:
-        """Whether the last success of the tool had the parameters of this step."""
-        success = self._find_success(step.tool)
-        return success is not None and had_arguments(success, step, self._root)
-
-    def _find_success(self, tool: Tool) -> Success | None:
-        result = self._current.results.get(tool.module)
-        return None if result is None else result.success
+    return find_waits(plan.steps, registry, has_known_use)
 
 
 def _share_stage(one: Tool, other: Tool) -> bool:

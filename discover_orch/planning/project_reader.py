@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 
 from msgspec.structs import replace
 
@@ -16,21 +16,19 @@ from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import (
     build_project,
     config_key,
-    find_line,
     find_root,
     read_config_bytes,
 )
 from discover_orch.config.project import Project
 from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
-from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.registry import build_registry
 from discover_orch.discovery.scanner import scan
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
     Location,
     Problem,
     ProjectError,
-    Severity,
     UsageError,
     no_source,
 )
@@ -74,7 +72,7 @@ def read_project(
     if not registry.tools and (path := _find_orchestrator(project)):
         hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
         registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
-    unused = _find_unused_params(registry, project)
+    unused = tuple(find_unused_params(registry, project))
     view = ProjectView(
         project=project,
         registry=registry,
@@ -82,7 +80,7 @@ def read_project(
         folder=os.path.abspath(start),
         config_warnings=warnings if project.strict else (*warnings, *unused),
         config_errors=(
-            *_find_group_circles(registry, project),
+            *find_group_circles(registry.groups, project),
             *(unused if project.strict else ()),
         ),
         key=key,
@@ -120,25 +118,6 @@ def _url_hint(url: str) -> str:
     if is_duckdb and path and masked_url(path) == path:
         return f"for the DuckDB file {path}, use duckdb:///{path}"
     return "for a file data.db, use sqlite:///data.db"
-
-
-def _find_unused_params(registry: Registry, project: Project) -> tuple[Problem, ...]:
-    """Parameters that the configuration sets and no tool has: warnings, or errors with `strict`."""
-    severity: Severity = "error" if project.strict else "warning"
-    found = []
-    for keys, problem in find_unused_params(registry, project):
-        line = find_line(project, ("params", *keys))
-        place = None if line is None else Location(path=project.config or "", line=line)
-        found.append(replace(problem, location=place, severity=severity))
-    return tuple(found)
-
-
-def _find_group_circles(registry: Registry, project: Project) -> Iterator[Problem]:
-    for group, problem in find_group_circles(registry.groups):
-        line = find_line(project, ("groups", group))
-        yield replace(
-            problem, location=Location(path=project.config or "", line=line) if line else None
-        )
 
 
 def _check_group_names(view: ProjectView) -> None:
