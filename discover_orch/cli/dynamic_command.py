@@ -58,7 +58,9 @@ class ToolsCommand(click.Command):
             raise
         ctx.meta[VIEW] = view
         ctx.meta[ARGS] = list(args)
-        ctx.meta[DYNAMIC] = self._param_options(ctx, view, list(args))
+        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
+        tools = view.registry.tools.values()
+        ctx.meta[DYNAMIC] = param_options(tools, self.own_spellings(ctx), words)
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
@@ -93,23 +95,6 @@ class ToolsCommand(click.Command):
         own = super().get_params(ctx)
         return {one for param in own for one in (*param.opts, *param.secondary_opts)}
 
-    def _param_options(
-        self, ctx: click.Context, view: ProjectView, args: list[str]
-    ) -> list[ParamOption]:
-        """The flags for the parameters of all tools. Raises OrchUsage for one that is a flag for some tools and takes
-        a value for others: which word is its value cannot be told."""
-        tools = list(view.registry.tools.values())
-        mixed = find_mixed(tools)
-        for name, (flag, value) in mixed.items() if not ctx.resilient_parsing else ():
-            if _is_given(name, args):
-                option = "--" + name.replace("_", "-")
-                raise OrchUsage(
-                    f"{option} is a flag for {flag.name} and takes a value for {value.name}",
-                    f"set it with -p {flag.name}.{name}=true or -p {value.name}.{name}=VALUE",
-                )
-        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
-        return param_options(tools, self.own_spellings(ctx), mixed, words)
-
     def chosen_tools(
         self,
         ctx: click.Context,
@@ -135,6 +120,8 @@ class ToolsCommand(click.Command):
         names = {param.name for tool in chosen for param in tool.params}
         hidden: set[str] = set()
         for option in ctx.meta.get(DYNAMIC, ()):
+            if not isinstance(option, ParamOption):
+                continue
             spellings = [*option.opts, *option.secondary_opts]
             is_wanted = option.param.name in names or not chosen
             hidden.update(one for one in spellings if not is_wanted or "_" in one)
@@ -263,11 +250,6 @@ def _pair(text: str) -> KeyValue:
 
 def _before_dashes(args: Sequence[str]) -> list[str]:
     return list(args[: args.index("--")]) if "--" in args else list(args)
-
-
-def _is_given(name: str, args: Sequence[str]) -> bool:
-    spellings = {f"--{no}{one}" for no in ("", "no-") for one in (name, name.replace("_", "-"))}
-    return any(word.split("=", 1)[0] in spellings for word in _before_dashes(args))
 
 
 def _words(value: object) -> tuple[str, ...]:

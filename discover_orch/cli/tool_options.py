@@ -5,15 +5,17 @@ The click options made here only collect texts. `planning.param_values` chooses 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.cli.options import PREFIX, complete_path, complete_words
+from discover_orch.cli.options import PREFIX, OrchUsage, complete_path, complete_words
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.parameter import Choice, EnumChoice, Param, Scalar
 from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import find_mixed
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
@@ -39,45 +41,56 @@ class ParamOption(click.Option):
         return complete_words(dict.fromkeys(choices(self.param), ""), incomplete)
 
 
+class MixedOption(click.Option):
+    """A parameter that is a flag for some tools and takes a value for others: which word is its value cannot be told,
+    so it is refused."""
+
+    def __init__(self, name: str, declarations: Sequence[str], flag: Tool, value: Tool) -> None:
+        super().__init__(
+            [f"param_{name}", *declarations], is_flag=False, flag_value="", hidden=True, type=str
+        )
+        self._refused = OrchUsage(
+            f"--{name.replace('_', '-')} is a flag for {flag.name} and takes a value for {value.name}",
+            f"set it with -p {flag.name}.{name}=true or -p {value.name}.{name}=VALUE",
+        )
+        self.name = PREFIX + name
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if isinstance(value, str):
+            raise self._refused
+        return super().process_value(ctx, value)
+
+
 def param_options(
-    tools: Iterable[Tool],
-    taken: set[str],
-    mixed: Collection[str],
-    words: Iterable[str] | None = None,
-) -> list[ParamOption]:
-    """One option for each parameter name, except those in `taken`, the spellings of orch's own options, and the
-    names in `mixed`.
+    tools: Iterable[Tool], taken: set[str], words: Iterable[str] | None
+) -> list[click.Option]:
+    """One option for each parameter name, except those in `taken`, the spellings of orch's own options.
 
     With the `words` of a command line, only the options among them are made, since making hundreds is slow. If one of
     the words is not an option, all are made, so that the error can name the nearest.
     """
-    wanted = (
-        None if words is None else {word.partition("=")[0] for word in words if word[:2] == "--"}
-    )
-    owned = {"--", *taken}
-    found: dict[str, tuple[Param, list[str], bool, set[str]]] = {}
-    seen = {*mixed}
-    for tool in tools:
-        for param in tool.params:
-            if param.name in seen:
-                continue
-            seen.add(param.name)
-            is_flag = param.type.is_flag
-            free, spellings = [], set[str]()
-            for one in _spellings(param, is_flag=is_flag):
-                both = one.split("/")
-                if owned.isdisjoint(both):
-                    free.append(one)
-                    spellings.update(both)
-            if param.flag in spellings:
-                owned |= spellings
-                found[param.name] = (param, free, is_flag, spellings)
-    has_all = wanted is None or not wanted <= owned
-    return [
-        ParamOption(param, free, is_flag=is_flag)
-        for param, free, is_flag, spellings in found.values()
-        if has_all or not spellings.isdisjoint(wanted or ())
-    ]
+    owned, tools = {"--", *taken}, list(tools)
+    mixed = find_mixed(tools)
+    seen: set[str] = set()
+    found: list[tuple[list[str], Callable[[], click.Option]]] = []
+    for param in (param for tool in tools for param in tool.params):
+        if param.name in seen:
+            continue
+        seen.add(param.name)
+        is_flag = param.type.is_flag or param.name in mixed
+        spellings = _spellings(param, is_flag=is_flag)
+        free = [one for one in spellings if owned.isdisjoint(one.split("/"))]
+        flags = [word for one in free for word in one.split("/")]
+        if param.flag not in flags:
+            continue
+        owned.update(flags)
+        make: Callable[[], click.Option] = partial(ParamOption, param, free, is_flag=is_flag)
+        if param.name in mixed:
+            make = partial(MixedOption, param.name, flags, *mixed[param.name])
+        found.append((flags, make))
+    wanted = owned if words is None else {one.partition("=")[0] for one in words if one[:2] == "--"}
+    has_all = not wanted <= owned
+    return [make() for flags, make in found if has_all or not wanted.isdisjoint(flags)]
 
 
 def choices(param: Param) -> list[str]:
