@@ -82,10 +82,7 @@ def _set_pgconn(conn: Any, pgconn: Any) -> None:
 def _on_query(
     log: StatementLog, cursor: Any, query: Any, params: Any = None, *_: Any, **__: Any
 ) -> None:
-    if isinstance(query, bytes):
-        query = query.decode()
-    elif not isinstance(query, str):
-        query = query.as_string(cursor)
+    query = read_text(cursor, query)
     conn = cursor.connection
     if conn is not log.conn:
         log.uses_other_connection = True
@@ -102,6 +99,15 @@ def _on_transaction_end(
         log.on_statement("ROLLBACK")
     elif transaction.connection.info.transaction_status == idle:
         log.on_commit(transaction.connection)
+
+
+def read_text(cursor: Any, query: Any) -> str:
+    if isinstance(query, str):
+        return query
+    if isinstance(query, bytes):
+        return query.decode(errors="replace")
+    as_string = getattr(query, "as_string", None)
+    return as_string(cursor) if as_string is not None else ""
 
 
 _PLACEHOLDER = re.compile(r"%(?:%|(?:\(([^)]*)\))?[sbt])")
@@ -173,20 +179,17 @@ SELECT CASE WHEN k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n',
     FROM pg_catalog.pg_constraint k JOIN mine p ON p.oid = k.confrelid JOIN mine c ON c.oid = k.conrelid
     WHERE k.contype = 'f'
 UNION ALL
-SELECT 'active', m.place, m.name, '', ''
-    FROM mine m JOIN pg_catalog.pg_trigger t ON t.tgrelid = m.oid
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
-UNION ALL
-SELECT 'active', m.place, m.name, '', ''
-    FROM mine m JOIN pg_catalog.pg_rewrite r ON r.ev_class = m.oid WHERE r.ev_type <> '1'
-UNION ALL
-SELECT 'active', m.place, m.name, '', ''
-    FROM mine m JOIN pg_catalog.pg_attrdef a ON a.adrelid = m.oid
-    JOIN calling ON calling.classid = 'pg_catalog.pg_attrdef'::regclass AND calling.objid = a.oid
-UNION ALL
-SELECT 'active', m.place, m.name, '', ''
-    FROM mine m JOIN pg_catalog.pg_constraint k ON k.conrelid = m.oid
-    JOIN calling ON calling.classid = 'pg_catalog.pg_constraint'::regclass AND calling.objid = k.oid
+SELECT 'active', place, name, '', '' FROM mine WHERE oid IN (
+    SELECT tgrelid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'
+    UNION ALL
+    SELECT ev_class FROM pg_catalog.pg_rewrite WHERE ev_type <> '1'
+    UNION ALL
+    SELECT a.adrelid FROM pg_catalog.pg_attrdef a
+        JOIN calling ON calling.classid = 'pg_catalog.pg_attrdef'::regclass AND calling.objid = a.oid
+    UNION ALL
+    SELECT k.conrelid FROM pg_catalog.pg_constraint k
+        JOIN calling ON calling.classid = 'pg_catalog.pg_constraint'::regclass AND calling.objid = k.oid
+)
 UNION ALL
 SELECT 'opaque', m.place, m.name, '', ''
     FROM mine m JOIN pg_catalog.pg_rewrite r ON r.ev_class = m.oid AND r.ev_type = '1'

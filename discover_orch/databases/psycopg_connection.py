@@ -12,17 +12,18 @@ from __future__ import annotations
 import functools
 import re
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from discover_orch.databases.transaction_texts import find_end
+from discover_orch.databases.driver_psycopg import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 IDLE, INTRANS, INERROR = (
     TransactionStatus.IDLE,
@@ -43,6 +44,31 @@ NO_TWO_PHASES = (
 CLOSED = "the connection is closed"
 INSIDE_BLOCK = "not allowed inside `with conn.transaction()`, which ends by itself"
 UNSEEN = "a statement has ended orch's transaction: send no COMMIT and ROLLBACK as text, call conn.commit()"
+
+# Texts with a statement that ends the transaction.
+
+_COMMENT = r"--[^\n]*|/\*.*?\*/"
+_WORDS = "commit|end|rollback|abort|prepare"
+_FIRST_LOOK = re.compile(rf"(?:\A|;)(?:\s+|{_COMMENT}|;)*+(?:{_WORDS})\b", re.I | re.S)
+_PART = re.compile(
+    rf"""(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
+    | (?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1 | {_COMMENT} | (?P<end>;)""",
+    re.S | re.X,
+)
+# A function with such a body has semicolons and an END that belong to it.
+_SQL_BODY = re.compile(r"\bbegin\s+atomic\b", re.I)
+_ENDS = re.compile(
+    r"(?:commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and\s+(?:no\s+)?chain)?|prepare\s+transaction\b.*",
+    re.I | re.S,
+)
+LONGEST_CACHED = 5_000  # characters
+_NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.S)
+_QUOTED = (
+    r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"
+    r'"(?:[^"]|"")*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1|--[^\n]*'
+)
+_QUOTED_OR_COMMENT = re.compile(rf"{_QUOTED}|(?P<comment>/\*)", re.S)
+_MARK = re.compile(r"/\*|\*/")
 
 
 class State:
@@ -234,14 +260,13 @@ class DeferringConnection(psycopg.Connection[Any]):
         if is_alone:
             DeferringConnection.commit(self)
 
-    def orch_call(self, call: Callable[[], object], text: str) -> None:
+    def orch_call(self, call: Callable[[], Any], text: str) -> Any:
         """Execute a statement of the tool. One that works in no transaction is executed outside of it, as long as
         nothing was written."""
         state = self.orch_state
         try:
             with self.orch_statement(text):
-                call()
-            return
+                return call()
         except psycopg.errors.ActiveSqlTransaction:
             if (
                 not state.autocommit
@@ -256,7 +281,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             conn.commit()  # nothing
             state.has_savepoint, state.ran_outside = False, True
             conn.autocommit = True
-            call()
+            return call()
         finally:
             with suppress(psycopg.Error):  # the connection is closed
                 conn.autocommit = False
@@ -311,33 +336,55 @@ def wrap_cursors() -> None:
 def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapper(cursor: Any, query: Any, *args: Any, **named: Any) -> Any:
+        call = functools.partial(original, cursor, query, *args, **named)
         conn = _find_conn(cursor)
-        if conn is None:
-            return original(cursor, query, *args, **named)
-        returned: list[Any] = []
-        conn.orch_call(
-            lambda: returned.append(original(cursor, query, *args, **named)),
-            read_text(cursor, query),
-        )
-        return returned[-1]
+        return call() if conn is None else conn.orch_call(call, read_text(cursor, query))
 
     return wrapper
 
 
-@contextmanager
-def _statement(cursor: Any, query: Any) -> Iterator[None]:
+def _statement(cursor: Any, query: Any) -> AbstractContextManager[None]:
     conn = _find_conn(cursor)
-    if conn is None:
-        yield
-        return
-    with conn.orch_statement(read_text(cursor, query)):
-        yield
+    return nullcontext() if conn is None else conn.orch_statement(read_text(cursor, query))
 
 
-def read_text(cursor: Any, query: Any) -> str:
-    if isinstance(query, str):
-        return query
-    if isinstance(query, bytes):
-        return query.decode(errors="replace")
-    as_string = getattr(query, "as_string", None)
-    return as_string(cursor) if as_string is not None else ""
+def find_end(text: str) -> str:
+    """The first statement that ends the transaction; "" where none does."""
+    return _find_cached(text) if len(text) <= LONGEST_CACHED else _find(text)
+
+
+def _find(text: str) -> str:
+    if _NESTED.search(text):
+        text = _without_comments(text)
+    if not _FIRST_LOOK.search(text) or _SQL_BODY.search(text):
+        return ""
+    bare = (re.sub(_COMMENT, " ", one, flags=re.S).strip() for one in _split(text))
+    return next((one for one in bare if _ENDS.fullmatch(one)), "")
+
+
+def _without_comments(text: str) -> str:
+    """Comments nest in PostgreSQL and DuckDB, and no pattern can follow that."""
+    kept, start = [], 0
+    while found := _QUOTED_OR_COMMENT.search(text, start):
+        if not found["comment"]:
+            kept.append(text[start : found.end()])
+            start = found.end()
+            continue
+        kept.append(text[start : found.start()])
+        depth, start = 1, found.end()
+        while depth and (mark := _MARK.search(text, start)):
+            depth += 1 if mark[0] == "/*" else -1
+            start = mark.end()
+        if depth:  # it has no end, so the server refuses the text
+            return ""
+        kept.append(" ")
+    return "".join((*kept, text[start:]))
+
+
+_find_cached = functools.lru_cache(maxsize=512)(_find)
+
+
+def _split(text: str) -> list[str]:
+    ends = [found.start() for found in _PART.finditer(text) if found["end"]]
+    starts = [0, *(end + 1 for end in ends)]
+    return [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.databases.transaction_texts import find_end
+from discover_orch.databases.psycopg_connection import find_end
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,11 @@ from discover_orch.databases.transaction_texts import find_end
         ("START TRANSACTION", ""),
         ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION 'x'"),
         ("PREPARE p AS SELECT 1", ""),
+        ("/* /* */ */ COMMIT", "COMMIT"),
+        ("SELECT 1; /* a /* ; b */ ; */ -- /*\n END", "END"),
         ("SELECT '/* /*'; COMMIT; SELECT '*/ */'", "COMMIT"),
+        ("/* /* */ COMMIT */ SELECT 1", ""),
+        ("/* /* */ COMMIT", ""),
         ("INSERT INTO t VALUES (1); COMMIT; SELECT ';'; SELECT 2", "COMMIT"),
         ("SELECT '; COMMIT'", ""),
         ("SELECT 'it''s; COMMIT;'", ""),
