@@ -455,7 +455,7 @@ def test_a_query_is_cancelled_at_the_timeout(project: Project, orch: Orch) -> No
     assert not (root / "w.duckdb").exists() or rows(root, "show tables") == []
 
 
-@pytest.mark.parametrize("opens", ["database", "get_connection()"])
+@pytest.mark.parametrize("opens", slow_but(["database"], ["database", "get_connection()"]))
 def test_side_by_side_tools_with_conn_take_turns_and_others_run_beside_them(
     project: Project, orch: Orch, opens: str
 ) -> None:

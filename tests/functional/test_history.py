@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from discover_orch.state.journal import begin_run
-from discover_orch.state.store import FOLDER
 from tests.conftest import Orch, Project
 from tests.support.journals import finished, started, tool_started, whole_run
 
@@ -34,12 +33,6 @@ def test_a_run_that_was_broken_off_counts_what_never_ended(root: Path, orch: Orc
     journal.write(finished("killed", counts={}))
     journal.close()
     assert "killed  0.50 s    1 unknown, 1 not run" in orch("history").out
-
-
-def test_where_the_memory_is_a_file_there_is_none(root: Path, orch: Orch) -> None:
-    (root / FOLDER).write_text("mine")
-    assert orch("history").err == "no run has been recorded yet\n"
-    assert (root / FOLDER).read_text() == "mine"
 
 
 def test_looking_at_the_history_writes_nothing(root: Path, orch: Orch) -> None:

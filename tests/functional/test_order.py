@@ -115,7 +115,7 @@ def test_copies_of_one_text_do_not_take_over_from_one_another(project: Project, 
 @pytest.mark.parametrize(
     "body",
     [
-        "import pandas; pandas.read_csv('data/raw.csv')",
+        pytest.param("import pandas; pandas.read_csv('data/raw.csv')", marks=pytest.mark.slow),
         "import pandas; pandas.read_sql('select * from raw', conn)",
         "import duckdb; duckdb.sql('from \"data/raw.csv\"').fetchall()",
         "import sqlalchemy as sa; "

@@ -72,27 +72,6 @@ def test_no_database_is_opened_where_nobody_asks_for_it(project: Project, orch: 
     assert not (root / "data.db").exists()
 
 
-def test_a_tool_that_commits_by_itself_has_an_ordinary_connection(
-    project: Project, orch: Orch
-) -> None:
-    body = [CREATE, INSERT, "conn.commit()", "conn.execute('vacuum')", INSERT]
-    alone = 'ORCH = {"transaction": "none"}\n'
-    root = project(
-        {
-            "src/a.py": alone + tool(*body),
-            "src/b.py": tool(INSERT, "conn.commit()", FAIL),
-            "src/c.py": alone + tool(INSERT, "conn.commit()", INSERT, FAIL),
-        }
-    )
-    answer = orch("run", "a")
-    assert answer.code == 0, answer.text
-    assert tables(root) == {"t": 1}
-    assert orch("run", "b").code == 1
-    assert tables(root) == {"t": 1}
-    assert orch("run", "c").code == 1
-    assert tables(root) == {"t": 2}
-
-
 def test_what_such_a_tool_leaves_open_is_rolled_back_before_the_next(
     project: Project, orch: Orch
 ) -> None:

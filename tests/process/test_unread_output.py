@@ -25,7 +25,7 @@ def is_blocked(pid: int) -> bool:
     [
         (["run"], signal.SIGINT),
         (["watch"], signal.SIGTERM),
-        (["watch", "--json"], signal.SIGINT),
+        pytest.param(["watch", "--json"], signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_ends_orch_though_nobody_reads_what_it_writes(

@@ -63,13 +63,6 @@ def test_a_scope_says_how_much_is_run(project: Project, scope: str) -> None:
             assert watch.next_run().tools == tools
 
 
-def test_the_scope_is_affected_unless_it_is_configured(project: Project) -> None:
-    for table, scope in (("", "affected"), ('[watch]\nscope = "tool"\n', "tool")):
-        root = project({**FLOW, "orch.toml": f'stages = ["s", "t"]\n{table}'})
-        with watching(root, "--no-initial") as watch:
-            assert watch.all_events("watching")[-1]["scope"] == scope
-
-
 def test_the_settings_of_a_watch_are_read_again(project: Project) -> None:
     root = project({**FLOW, "orch.toml": 'stages = ["s", "t"]\n'})
     with watching(root) as watch:
