@@ -9,7 +9,7 @@ import click
 
 from discover_orch.cli.options import STAGE, TARGETS, Context, common_options
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, Location, Problem, ProjectError
+from discover_orch.model.errors import ExitCode, Location, ProjectError
 from discover_orch.planning import project_reader
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import FileChange, write_changes
@@ -34,8 +34,7 @@ def command(context: Context) -> int:
     if config is not None:
         message = f"{root} is already an orch project"
         hint = "add a tool with: orch new NAME --stage STAGE"
-        place = Location(path=config)
-        raise ProjectError(Problem(code="is-project", message=message, hint=hint, location=place))
+        raise ProjectError.of("is-project", message, hint, Location(path=config))
     code = find_code(root)
     scanned = code if code and "src" not in code else ["src"]
     environ = {**os.environ, "ORCH_PACKAGES": ",".join(scanned)} if code else os.environ

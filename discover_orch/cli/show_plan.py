@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from discover_orch.cli.options import Context
-from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution.events import (
     nothing_to_do_documents,
     nothing_to_do_events,
@@ -81,8 +80,7 @@ def show_plan(
             )
         )
         if verbose:
-            given = uses_get_connection(view.registry, view.project)
-            console.out(settings_text(view.project, console.out_style, has_connection=given))
+            console.out(settings_text(registry, view.project, console.out_style))
     console.problems(first_few((*view.warnings, *plan.warnings)))
     return ExitCode.OK
 

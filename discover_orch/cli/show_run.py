@@ -6,10 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from discover_orch import __version__
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
-from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.execution import session
 from discover_orch.execution.events import (
     DebuggerOpened,
@@ -21,13 +19,11 @@ from discover_orch.execution.events import (
     ToolProgress,
     event_document,
 )
-from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
-from discover_orch.render.run import DisplayOptions, Resume, RunHeader, RunRenderer
+from discover_orch.render.run import DisplayOptions, Resume, RunRenderer, run_heading
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
@@ -76,7 +72,7 @@ def run_and_show(
         scanned=view.scanned,
         predicts=writer.terminal is not None,
     )
-    heading = find_heading(view, side.shown if side else "")
+    heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(view, plan, heading=heading, resume=resume)
     try:
         for event in events:
@@ -172,21 +168,3 @@ class RunWriter:
                     console.out(text)
                 if is_shown and not status.is_shown:
                     status.show(renderer.status_again(self.report))
-
-
-def find_heading(view: ProjectView, executor: str = "") -> RunHeader:
-    registry, project = view.registry, view.project
-    origin = project.database_origin
-    url = masked_url(project.database)
-    if uses_get_connection(registry, project):
-        url, origin = "get_connection()", CONF_FILE
-    return RunHeader(
-        version=__version__,
-        root=project.root,
-        config=project.config,
-        tools=len(registry.tools),
-        stages=len([stage for stage in registry.stages if stage.tools]),
-        database=url,
-        database_origin=origin,
-        executor=executor,
-    )

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from discover_orch.cli.console import Console, HungUp
 from discover_orch.cli.options import Context
-from discover_orch.cli.show_run import RunWriter, find_heading
+from discover_orch.cli.show_run import RunWriter
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
-from discover_orch.render.run import DisplayOptions
+from discover_orch.render.run import DisplayOptions, run_heading
 from discover_orch.render.watch import watch_event_document, watch_event_text
 from discover_orch.watch.events import (
     CannotRun,
@@ -71,9 +71,10 @@ class _Writer(RunWriter):
     def write_watch_event(self, event: WatchEvent) -> None:
         console, shown = self._console, self._shown
         if isinstance(event, RunStarting):
-            view, heading, reason = self._watching.watched.view, None, event.reason
+            view, reason = self._watching.watched.view, event.reason
+            heading: list[str] | None = None
             if event.is_first:
-                heading, reason = find_heading(view), ""
+                heading, reason = run_heading(view, console.out_style), ""
             self.begin(view, event.plan, heading=heading, reason=reason)
             if self._clears:
                 console.out(CLEAR)

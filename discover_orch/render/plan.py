@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import problem_json
@@ -148,28 +148,29 @@ def _freshness_keys(freshness: Freshness | None) -> dict[str, object]:
     return {"state": freshness.state, "reasons": list(freshness.sentences)}
 
 
-def settings_text(project: Project, style: Style, *, has_connection: bool = False) -> str:
-    """The database and all settings that are not the default, each with its origin.
+def find_database(registry: Registry, project: Project) -> tuple[str, str]:
+    """The database of `conn`, and where it is set."""
+    if uses_get_connection(registry, project):
+        return "get_connection()", CONF_FILE
+    return masked_url(project.database), project.database_origin
 
-    `has_connection`: `conn` comes from `get_connection()` in `orchconf.py`, not from a URL.
-    """
-    keys = dict.fromkeys(("database", *project.origins))
-    lines = []
-    for key in keys:
-        if key in ("params", "watch"):  # params are shown with each tool; watch is not for runs
-            continue
-        origin = project.database_origin if key == "database" else project.origins[key]
-        setting = _setting(project, key)
-        if key == "database" and has_connection:
-            setting, origin = "get_connection()", CONF_FILE
-        lines.append(wrap(f"  {value_text(key, setting, origin, style)}", style, "    ") + "\n")
-    return "settings:\n" + "".join(lines)
+
+def settings_text(registry: Registry, project: Project, style: Style) -> str:
+    """The database and all settings that are not the default, each with its origin."""
+    settings = {"database": find_database(registry, project)}
+    for key, origin in project.origins.items():
+        if key not in (
+            "database",
+            "params",
+            "watch",
+        ):  # params stand with each tool; a run needs no watch
+            settings[key] = _setting(project, key), origin
+    lines = [f"  {value_text(key, *found, style)}" for key, found in settings.items()]
+    return "".join(wrap(line, style, "    ") + "\n" for line in ("settings:", *lines))
 
 
 def _setting(project: Project, key: str) -> str:
     found = getattr(project, key)
-    if key == "database":
-        return masked_url(str(found))
     if key == "ledger" and not found:
         return "false"
     if isinstance(found, Mapping):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
+from discover_orch import __version__
 from discover_orch.execution.events import (
     FAILED,
     Event,
@@ -24,6 +25,8 @@ from discover_orch.execution.events import (
 )
 from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.plan import find_database
 from discover_orch.render.problems import failure_line, failure_place, hint_text, problem_text
 from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
@@ -64,24 +67,29 @@ class DisplayOptions(Struct, frozen=True, kw_only=True):
     clears: bool = False
 
 
-class RunHeader(Struct, frozen=True, kw_only=True):
-    """What is shown above a run: the project and the database."""
-
-    version: str
-    root: str
-    config: str | None
-    tools: int
-    stages: int
-    database: str
-    database_origin: str
-    executor: str = ""  # empty for this machine
-
-
 class Resume(Struct, frozen=True, kw_only=True):
     """How a run can be resumed: a command to paste, and what must be given again, as secrets are not stored."""
 
     command: str
     again: str = ""
+
+
+def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str]:
+    """What is shown above a run: the project and the database. `executor` is empty for this machine."""
+    registry, project = view.registry, view.project
+    stages = sum(bool(stage.tools) for stage in registry.stages)
+    title = (
+        style.paint(f"orch {__version__}", "bold"),
+        one_line(project.root),
+        project.config or "no configuration",
+        f"{count(len(registry.tools), 'tool')} in {count(stages, 'stage')}",
+    )
+    database, origin = find_database(registry, project)
+    lines = [
+        style.mark(" · ", " - ").join(title),
+        f"database {one_line(database)} {style.paint(f'({origin})', 'dim')}",
+    ]
+    return [*lines, f"executor {one_line(executor)}"] if executor else lines
 
 
 class KeptOutput:
@@ -112,7 +120,7 @@ class RunRenderer:
         style: Style,
         shown: DisplayOptions,
         *,
-        heading: RunHeader | None,
+        heading: Sequence[str] | None,
         resume: Resume | None = None,
         reason: str = "",
         root: str = "",
@@ -137,8 +145,8 @@ class RunRenderer:
             case RunStarted(workers=workers, run=run):
                 self._run = run
                 self._is_parallel = self._progress.has_board = workers > 1
-                heading = None if self._shown.quiet else self._heading
-                yield "" if heading is None else self._header(event, heading)
+                if self._heading is not None and not self._shown.quiet:
+                    yield self._header(event, self._heading)
             case ToolStarted(module=module):
                 self._kept[module] = KeptOutput(self._logged.get(module, 0))
                 yield "" if self._shown.quiet or self._is_parallel else self._begin(module)
@@ -178,25 +186,9 @@ class RunRenderer:
         """What of it stays below what was just printed; empty if there is nothing."""
         return self._progress.text_again(report)
 
-    def _header(self, event: RunStarted, heading: RunHeader) -> str:
+    def _header(self, event: RunStarted, heading: Sequence[str]) -> str:
         style = self._style
-        config = heading.config or "no configuration"
-        tools = f"{count(heading.tools, 'tool')} in {count(heading.stages, 'stage')}"
-        title = (
-            style.paint(f"orch {heading.version}", "bold"),
-            one_line(heading.root),
-            config,
-            tools,
-        )
-        origin = style.paint(f"({heading.database_origin})", "dim")
-        lines = [
-            style.mark(" · ", " - ").join(title),
-            f"database {one_line(heading.database)} {origin}",
-        ]
-        if heading.executor:
-            lines.append(f"executor {one_line(heading.executor)}")
-        if self._intro:
-            lines.append(one_line(self._intro))
+        lines = [*heading, one_line(self._intro)] if self._intro else heading
         names = [step.tool.name for step in self._steps.values()]
         workers = f" with {event.workers} workers" if event.workers > 1 else ""
         named = names_text(names, MOST_NAMED)

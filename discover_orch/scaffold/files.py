@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS
-from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.model.errors import Location, ProjectError
 from discover_orch.state.store import UNFINISHED
 
 
@@ -63,8 +63,7 @@ def write_changes(root: str, changes: Sequence[FileChange]) -> None:
             path = change.path
             if read_file(root, path) != change.old:
                 message, hint = "the file has changed meanwhile", "run the command again"
-                place = Location(path=path)
-                raise ProjectError(Problem(code="file", message=message, hint=hint, location=place))
+                raise ProjectError.of("file", message, hint, Location(path=path))
             folders += _make_folders(root, os.path.dirname(path))
             target = os.path.realpath(os.path.join(root, path))
             temporary = f"{target}.{os.getpid()}{UNFINISHED}"
@@ -99,5 +98,4 @@ def _make_folders(root: str, folder: str) -> list[str]:
 def _cannot(what: str, path: str, error: OSError) -> ProjectError:
     message = f"cannot {what} the file: {error.strerror or error}"
     hint = "check its permissions and those of its folder"
-    place = Location(path=path)
-    return ProjectError(Problem(code="file", message=message, hint=hint, location=place))
+    return ProjectError.of("file", message, hint, Location(path=path))

@@ -13,7 +13,7 @@ from discover_orch.config.file import OWN_FILE, SHARED_FILE, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
-from discover_orch.model.errors import Location, Problem, ProjectError, UsageError
+from discover_orch.model.errors import Location, ProjectError, UsageError
 from discover_orch.scaffold.files import FileChange, is_searched, read_file, read_text
 from discover_orch.scaffold.text_edits import (
     CannotEdit,
@@ -48,9 +48,7 @@ def build_first_project(
         settings = add_settings(root, table)
     except CannotEdit as error:
         hint = "correct the file, or write the settings to orch.toml: stages = [...]"
-        place = Location(path=SHARED_FILE)
-        problem = Problem(code="toml", message=str(error), hint=hint, location=place)
-        raise ProjectError(problem) from None
+        raise ProjectError.of("toml", str(error), hint, Location(path=SHARED_FILE)) from None
     if settings.is_new and (not code or os.path.isdir(os.path.join(root, "tests"))):
         tests = toml_table("tool.pytest.ini_options", {"testpaths": ["tests"]})
         settings = replace(settings, new=settings.new + f"\n{tests}".encode())
@@ -201,4 +199,4 @@ def test_{name}_returns_the_number_of_rows(orch_run: OrchRun) -> None:
 
 
 def _wrong(message: str, hint: str) -> UsageError:
-    return UsageError(Problem(code="usage", message=message, hint=hint))
+    return UsageError.of("usage", message, hint)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.model.errors import Location, ProjectError
 from discover_orch.scaffold.files import read_file
 from discover_orch.source.facts import ConfFacts
 from discover_orch.source.read_module import read_conf
@@ -209,5 +209,4 @@ def _find_starts(tree: ast.Module, functions: Iterable[str]) -> Iterator[int]:
 
 
 def _error(path: str, line: int | None, message: str, hint: str) -> ProjectError:
-    place = Location(path=path, line=line)
-    return ProjectError(Problem(code="adopt", message=message, hint=hint, location=place))
+    return ProjectError.of("adopt", message, hint, Location(path=path, line=line))

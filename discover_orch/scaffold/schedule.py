@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from discover_orch.config.project import Project
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import UsageError
 from discover_orch.scaffold.files import read_file, read_text
 
 #: How often: as cron says it, and as systemd does.
@@ -61,7 +61,7 @@ def build_files(
     root, env_file = project.root, project.env_file
     if any(one in f"{root}{sys.executable}{''.join(targets)}{env_file}" for one in "\n\r"):
         hint = "rename it: such a file cannot express it"
-        raise UsageError(Problem(code="usage", message="a path has a line break", hint=hint))
+        raise UsageError.of("usage", "a path has a line break", hint)
     python = os.path.dirname(sys.executable)
     script = os.path.join(python, "orch")
     start = (script,) if os.access(script, os.X_OK) else (sys.executable, "-m", "discover_orch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from discover_orch.config.project import Project
 from discover_orch.execution.events import (
     Event,
     Report,
@@ -15,6 +16,8 @@ from discover_orch.execution.events import (
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.selection import TypedAt
 from discover_orch.render.history import (
     comparison_text,
     log_text,
@@ -23,7 +26,7 @@ from discover_orch.render.history import (
     runs_text,
 )
 from discover_orch.render.problems import problem_text
-from discover_orch.render.run import DisplayOptions, RunHeader, RunRenderer
+from discover_orch.render.run import DisplayOptions, RunRenderer, run_heading
 from discover_orch.render.status import Row, status_text, tool_text
 from discover_orch.render.style import Style
 from discover_orch.render.watch import watch_event_text
@@ -121,10 +124,12 @@ def test_of_the_status(style: Style) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_of_a_run(style: Style) -> None:
-    heading = RunHeader(
-        version="1", root=EVIL, config=None, tools=1, stages=1, database=EVIL, database_origin="x"
-    )
-    plan = make_plan(make_registry(make_facts("b")))
+    registry = make_registry(make_facts("b"))
+    project = Project(root=EVIL, database=EVIL, database_origin=EVIL)
+    view = ProjectView(project=project, registry=registry, place=TypedAt(), folder=EVIL)
+    heading = run_heading(view, style, EVIL)
+    assert_harmless("\n".join(heading))
+    plan = make_plan(registry)
     screen = RunRenderer(plan, style, DisplayOptions(verbose=True), heading=heading)
     error = Failure(kind="exception", type=EVIL, message=EVIL, path=EVIL, hint=EVIL)
     events: list[Event] = [
