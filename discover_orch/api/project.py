@@ -23,7 +23,7 @@ from discover_orch.api.request import (
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.execution import session
+from discover_orch.execution import ledger
 from discover_orch.execution.request import (
     Request,
     acquire_lock,
@@ -256,7 +256,7 @@ class Project:
         lock = acquire_lock(str(self.root), waits=waits, hint=hint)
         try:
             view = as_not_scanned(view) if wait else view
-            settled = session.settle_killed_run(view.project, view.registry, settles=True)
+            settled = ledger.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = keep_remaining(view, request, plan, asks_database=True)
             notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)
             yield from run_events(view, plan, notes, jobs=jobs, max_failures=max_failures)

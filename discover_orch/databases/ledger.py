@@ -27,8 +27,6 @@ COLUMNS = (
     "committed_at TEXT, outcome TEXT NOT NULL, run_key TEXT NOT NULL, "
     "PRIMARY KEY (run_key, tool, attempt)"
 )
-#: Two workers that make the table at the same time (an arbitrary number).
-CREATION_LOCK = "SELECT pg_advisory_xact_lock(7303014912301)"
 
 
 class Ledger:
@@ -112,16 +110,17 @@ class PsycopgLedger(Ledger):
     """Uses libpq below psycopg, so that neither transactions nor listeners are concerned."""
 
     def _make_table(self) -> None:
-        if self._run("SELECT to_regclass(?)", self._table) != [(None,)]:
-            return
-        if self._conn.info.transaction_status != 0:
-            self._run("COMMIT")  # what get_connection() has begun stays
-        self._run("BEGIN")
-        try:
-            self._run(CREATION_LOCK)
-            self._run(self._creation)
-        finally:
-            self._run("COMMIT")
+        if self._is_missing():
+            if self._conn.info.transaction_status != 0:
+                self._run("COMMIT")  # what get_connection() has begun stays
+            try:
+                self._run(self._creation)
+            except Exception:
+                if self._is_missing():  # else another worker has made it at the same time
+                    raise
+
+    def _is_missing(self) -> bool:
+        return self._run("SELECT to_regclass(?)", self._table) == [(None,)]
 
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         import psycopg

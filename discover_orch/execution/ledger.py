@@ -7,13 +7,14 @@ changes nothing, so a command that only looks may ask too.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.events import ToolFinished
+from discover_orch.execution.preparation import build_prepare
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
@@ -27,7 +28,6 @@ LONGEST_WAIT = 10.0
 PAUSE = 0.1
 #: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
 LONGEST_ANSWER, LONGEST_LOOK = 60.0, 10.0
-TIME_TO_CLOSE = 5.0
 NOT_COMMITTED = "was killed before its commit, according to the ledger: nothing that it wrote in the database stays"
 COMMITTED_NOTE = (
     "was killed after its commit, according to the ledger: what it wrote in the database stays"
@@ -35,11 +35,11 @@ COMMITTED_NOTE = (
 
 
 def settle_killed_run(
-    prepare: Prepare, project: Project, registry: Registry, *, settles: bool
+    project: Project, registry: Registry, *, settles: bool
 ) -> tuple[Problem, ...]:
     """Writes down how the tools of the latest run ended whose outcome is unknown, if that run was killed and kept a
-    ledger. With `settles`, an attempt that is not committed cannot be committed any more; without it, the command only
-    looks. A warning where the database cannot be asked."""
+    ledger. With `settles`, a run follows, and an attempt that is not committed cannot be committed any more; without
+    it, nothing is changed in the database. A warning where the database cannot be asked."""
     record = read_open_run(project.root) if project.ledger else None
     if record is None or record.status != "killed" or not record.ledger:
         return ()
@@ -53,7 +53,7 @@ def settle_killed_run(
         return ()
     entry = LedgerEntry(project=project.ledger, tool="", run=record.run, key=record.ledger)
     entries = [replace(entry, tool=one.module, attempt=one.attempt) for one in tools]
-    answer = _ask(prepare, entries, settles=settles)
+    answer = _ask(build_prepare(registry, project), entries, settles=settles)
     if answer.problem:
         return (_cannot_ask(answer.problem),) if settles else ()
     committed = {one.module: is_in for one, is_in in zip(tools, answer.committed, strict=True)}
@@ -62,12 +62,10 @@ def settle_killed_run(
 
 
 def settle_event(
-    event: ToolFinished, attempt: int, prepare: Prepare
+    event: ToolFinished, entry: LedgerEntry, prepare: Prepare
 ) -> tuple[ToolFinished, tuple[Problem, ...]]:
     """The end of a tool as the ledger has it, if its worker died while it committed."""
-    if prepare.ledger is None or event.status != "unknown":
-        return event, ()
-    answer = _ask(prepare, [replace(prepare.ledger, tool=event.module, attempt=attempt)])
+    answer = _ask(prepare, [replace(entry, tool=event.module)])
     if answer.problem:
         return event, (_cannot_ask(answer.problem),)
     if answer.committed == (True,):
@@ -90,30 +88,30 @@ def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = Tr
     deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
     while True:
         question = Ask(entries=tuple(entries), settles=settles)
-        answer = ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
+        answer = _ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
         if not answer.problem or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)
 
 
-def ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
+def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
+    """The tables and views of a PostgreSQL database; None where they cannot be asked for."""
+    return _ask_once(build_prepare(registry, project), Ask(), LONGEST_LOOK).tables
+
+
+def _ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
     """The answer of a worker of its own, for which it has `longest` seconds."""
     worker = Supervisor.start(adopts_orphans=False)
     worker.send(replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False))
     worker.send(question)
-    answer: Answer = Answer(problem="the worker process ended before it answered")
+    worker.send(Finish())
     deadline = time.monotonic() + longest
-    while not worker.is_over:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            worker.kill()
-            answer = Answer(problem=f"the database did not answer within {longest:g} s")
-        for event in worker.events(max(left, PAUSE)):
-            if isinstance(event, Answer):
-                answer = event
-                worker.send(Finish())
-                worker.close(TIME_TO_CLOSE)
-    return answer
+    found = [one for one in worker.close(longest) if isinstance(one, Answer)]
+    if found:
+        return found[0]
+    if time.monotonic() >= deadline:
+        return Answer(problem=f"the database did not answer within {longest:g} s")
+    return Answer(problem="the worker process ended before it answered")
 
 
 def _cannot_ask(problem: str) -> Problem:

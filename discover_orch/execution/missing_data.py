@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow, Written
@@ -35,31 +36,31 @@ def find_missing_hint(
     order = [*modules]
     later = [registry.tools[one] for one in order[order.index(module) + 1 :]]
     tool = registry.tools[module]
+
+    def tell(what: str, writes: Callable[[Dataflow], bool], names: Callable[[str], bool]) -> str:
+        """By what the later tools were seen to write, or else by what their texts name."""
+        makers = [one for one in later if writes(registry.flows[one.module])]
+        if makers:
+            return _tell(tool, makers, "writes", what, registry)
+        return _tell(
+            tool, [one for one in later if names(_read(root, one))], "names", what, registry
+        )
+
     if found := _TABLE.search(failure.message):
         name = (found["sqlite"] or found["postgres"] or found["duckdb"]).rpartition(".")[2]
         table = name.lower()
-        makers = [one for one in later if table in registry.flows[one.module].tables_written]
-        return _tell(tool, makers, "writes", f"table {table}", registry) or _tell(
-            tool,
-            [one for one in later if _names_table(_read(root, one), table)],
-            "names",
+        return tell(
             f"table {table}",
-            registry,
+            lambda flow: table in flow.tables_written,
+            lambda text: _names_table(text, table),
         )
     if failure.type != "FileNotFoundError" and not _FILE.search(failure.message):
         return ""
-    for path in _find_paths(failure.message, root):
-        makers = [one for one in later if _writes(registry.flows[one.module], path)]
-        hint = _tell(tool, makers, "writes", path, registry) or _tell(
-            tool,
-            [one for one in later if _names_file(_read(root, one), path)],
-            "names",
-            path,
-            registry,
-        )
-        if hint:
-            return hint
-    return ""
+    hints = (
+        tell(path, partial(_writes, path), partial(_names_file, path))
+        for path in _find_paths(failure.message, root)
+    )
+    return next(filter(None, hints), "")
 
 
 def _tell(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
@@ -91,11 +92,11 @@ def _find_paths(message: str, root: str) -> list[str]:
     return found
 
 
-def _writes(flow: Dataflow, path: str) -> bool:
+def _writes(path: str, flow: Dataflow) -> bool:
     return bool(Written([flow]).of_path(path))
 
 
-def _names_file(text: str, path: str) -> bool:
+def _names_file(path: str, text: str) -> bool:
     """Whether the text has the path, or its last part where it is put together: `DATA / "raw.csv"`."""
     name = re.escape(path.rpartition("/")[2])
     return path in text or bool(re.search(rf"""["'/]{name}["']""", text))

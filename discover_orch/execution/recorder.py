@@ -33,13 +33,8 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.observed_flow import uses_main_database
 from discover_orch.execution.overlaps import Overlaps
-from discover_orch.execution.run_memory import (
-    DatabaseRecord,
-    FlowRecord,
-    ResultRecord,
-)
+from discover_orch.execution.run_memory import DatabaseRecord, ResultRecord, find_used_versions
 from discover_orch.execution.start_of_run import start_line
-from discover_orch.execution.used_versions import find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
 from discover_orch.model.tool import Tool
@@ -87,7 +82,6 @@ class Recorder:
         registry: Registry,
         project: Project,
         *,
-        kind: str = "run",
         code: ImportGraph | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
@@ -96,7 +90,7 @@ class Recorder:
         """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
         `ledger` is the run's key in the ledger; `scanned` is as of `ImportGraph`."""
         self._ledger = ledger
-        self._plan, self._registry, self._project, self._kind = plan, registry, project, kind
+        self._plan, self._registry, self._project = plan, registry, project
         self.environ = environ
         self._steps = {step.tool.module: step for step in plan.steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
@@ -111,9 +105,8 @@ class Recorder:
             code=code,
             environ=environ,
         )
-        self._results = ResultRecord(registry, self._memory)
+        self._results = ResultRecord(project.root, registry, self._memory)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
-        self._flows = FlowRecord(project.root, registry, self._memory)
         self._report = Report()
         self._is_parallel = False
         self._overlaps = Overlaps()
@@ -153,7 +146,7 @@ class Recorder:
                     self._project,
                     self._current,
                     self._code,
-                    kind=self._kind,
+                    kind="watch" if self._is_live else "run",
                     ledger=self._ledger,
                 )
                 self._journal.write({**(self._document(event) or {}), **line})
@@ -300,7 +293,9 @@ class Recorder:
                     if one.status == "passed" and not one.is_settled
                 ]
             )
-            self._flows.restore({one: r.success.flow for one, r in passed.items() if r.success})
+            self._results.restore_flows(
+                {one: r.success.flow for one, r in passed.items() if r.success}
+            )
         if runs:  # the newest run is never pruned
             return int(runs[0])
         results = (*self._memory.results(self._registry.order).values(), *self._current.gone)
@@ -369,8 +364,8 @@ class Recorder:
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
-                if event.status == "passed" and now.success is not None:
-                    self._flows.add(module, now.success.flow)
+                if event.status == "passed":
+                    results.passed.add(module)
                 self._overlaps.add_flow(module, success.flow)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
@@ -389,7 +384,6 @@ class Recorder:
         self._overlaps.add_written(module, written)
         for other, paths in self._overlaps.find_written_for_others(module):
             self._results.drop_writes(other, paths)
-            self._flows.drop_writes(other, paths)
 
     def _find_own_uses(self, tool: Tool, before: ToolResult) -> frozenset[Key] | None:
         """What the tool was seen to use when it ran alone; None where its code is not that of then."""
@@ -410,8 +404,7 @@ class Recorder:
         for module, (before, ended) in self._done.items():
             now = self._results.find(module)
             if status == "passed":
-                if now.success is not None:
-                    self._flows.add(module, now.success.flow)
+                self._results.passed.add(module)
             else:
                 last = replace(now.last, status=status, cause=self._cause_of(status))
                 now = replace(cut_off(before, ended), last=last)
@@ -433,7 +426,7 @@ class Recorder:
         """Saves what belongs to the run as a whole."""
         if self._report.finished:
             self._database.save()
-        found = self._flows.save()
+        found = self._results.save_flows()
         self._current.code.files.write()
         return found
 

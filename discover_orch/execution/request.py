@@ -105,7 +105,7 @@ def find_remaining(
             view = view if url is None else project_reader.with_database(view, url)
     work = RemainingWork(view.project, view.registry, request.values, view.scanned)
     if asks_database and (tables := work.find_tables_left()):
-        from discover_orch.execution.session import list_tables
+        from discover_orch.execution.ledger import list_tables
 
         if (found := list_tables(view.project, view.registry)) is not None:
             work.note_tables(tables, found)

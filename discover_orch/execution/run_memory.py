@@ -1,4 +1,5 @@
-"""What a run leaves in the memory of the project: the results of its tools, their data flow, and its database.
+"""What a run leaves in the memory of the project: the results of its tools, their data flow, and its database; and the
+versions of what a tool used, for `orch history RUN RUN`.
 
 What is remembered is read where it is asked for. Nothing here decides what a result rests on.
 """
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import Problem
 from discover_orch.planning.dataflow_checks import find_unsure_orders
 from discover_orch.staleness.current_database import CurrentDatabase
@@ -19,6 +21,7 @@ from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     OUT_OF_ORDER,
+    UNKNOWN_VERSIONS,
     Key,
     Seq,
     Success,
@@ -26,7 +29,9 @@ from discover_orch.staleness.fingerprint import (
     Writer,
     WrittenKeys,
     find_removed,
+    find_writer,
     find_writers,
+    run_of,
     sequence,
     used_files,
 )
@@ -35,17 +40,26 @@ from discover_orch.staleness.table_keys import (
     ANY,
     is_table_list,
     table_key,
+    table_name,
 )
 from discover_orch.state.flows import read_flows
 
 MOST_NAMES = 12
+#: Of what a tool used, the journal keeps the versions of so many things by themselves, and one hash of all others.
+MOST_VERSIONS = 1000
+_KINDS = frozenset({"file", "folder", "glob", "env", "package", "python"})
+#: Longer versions are hashed: those of folders have all names.
+_LONGEST = 40
 
 
 class ResultRecord:
-    """What is remembered of the tools, read where it is asked for."""
+    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run."""
 
-    def __init__(self, registry: Registry, memory: Memory) -> None:
-        self._registry, self._memory = registry, memory
+    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
+        self._root, self._registry, self._memory = root, registry, memory
+        self.passed: set[str] = set()
+        self._restored: dict[str, Dataflow] = {}
+        self._flows_before: dict[str, Dataflow] | None = None  # as it was before `restore_flows`
         self._found: dict[str, ToolResult] = {}
         self._places: dict[str, int] | None = None
 
@@ -81,6 +95,41 @@ class ResultRecord:
             success = replace(success, inputs=replace(success.inputs, other=inputs), flow=flow)
         writes = {key: one for key, one in before.writes.items() if key not in keys}
         self.write(replace(before, success=success, writes=writes))
+
+    def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
+        """Saves what a killed run could not save."""
+        self._restored = dict(flows)
+        if flows:
+            self._flows_before = read_flows(self._root)
+            self._memory.write_flows({**self._flows_before, **flows})
+
+    def save_flows(self) -> list[Problem]:
+        """Saves the data flow of the tools that have `passed`. A warning for each stage whose order changes, and for
+        the order of the stages."""
+        before = read_flows(self._root) if self._flows_before is None else self._flows_before
+        # Also those of tools that no longer exist: another branch of the repository may bring them back.
+        now = {**before, **self._restored}
+        for module in self.passed:
+            if (success := self.find(module).success) is not None:
+                now[module] = success.flow
+        if now == before:
+            return []
+        self._memory.write_flows(now)
+        old, new = self._registry, with_observed(self._registry, now)
+        was = {stage.name: stage.tools for stage in old.stages}
+        found = [
+            _reordered(
+                f"stage {stage.name} now runs", [*map(new.display, stage.tools)], "its", "AFTER"
+            )
+            for stage in new.stages
+            if stage.tools != was[stage.name]
+        ]
+        known = {*find_unsure_orders(old)}
+        found += [one for one in find_unsure_orders(new) if one not in known]
+        stages = [stage.name for stage in new.stages]
+        if stages != [*was]:
+            found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
+        return found
 
     def place(self, module: str) -> int:
         """The place of the tool in the order of all."""
@@ -183,54 +232,6 @@ class DatabaseRecord:
         self._current.remember(self._memory, known)
 
 
-class FlowRecord:
-    """The data flow of the tools that passed, saved at the end of the run."""
-
-    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
-        self._root, self._registry, self._memory = root, registry, memory
-        self._flows: dict[str, Dataflow] = {}
-        self._before: dict[str, Dataflow] | None = None  # as it was before `restore`
-
-    def add(self, module: str, flow: Dataflow) -> None:
-        self._flows[module] = flow
-
-    def drop_writes(self, module: str, paths: Collection[str]) -> None:
-        """As of `ResultRecord`."""
-        if module in self._flows:
-            self._flows[module] = self._flows[module].without_native(paths)
-
-    def restore(self, flows: Mapping[str, Dataflow]) -> None:
-        """Saves what a killed run could not save."""
-        self._flows.update(flows)
-        if flows:
-            self._before = read_flows(self._root)
-            self._memory.write_flows({**self._before, **flows})
-
-    def save(self) -> list[Problem]:
-        """A warning for each stage whose order changes, and for the order of the stages."""
-        before = read_flows(self._root) if self._before is None else self._before
-        # Also those of tools that no longer exist: another branch of the repository may bring them back.
-        now = {**before, **self._flows}
-        if now == before:
-            return []
-        self._memory.write_flows(now)
-        old, new = self._registry, with_observed(self._registry, now)
-        was = {stage.name: stage.tools for stage in old.stages}
-        found = [
-            _reordered(
-                f"stage {stage.name} now runs", [*map(new.display, stage.tools)], "its", "AFTER"
-            )
-            for stage in new.stages
-            if stage.tools != was[stage.name]
-        ]
-        known = {*find_unsure_orders(old)}
-        found += [one for one in find_unsure_orders(new) if one not in known]
-        stages = [stage.name for stage in new.stages]
-        if stages != [*was]:
-            found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
-        return found
-
-
 def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:
     shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
     return Problem(
@@ -239,3 +240,27 @@ def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> P
         hint=f"to fix the order, declare it with {declared_with}",
         severity="warning",
     )
+
+
+def find_used_versions(success: Success, writers: Mapping[Key, Writer]) -> dict[str, str]:
+    """By kind and name: `file:data/in.csv`, `table:raw`, `env:REGION`; "" where it was missing, and nothing where the
+    version is unknown. That of a table is the run and the module that wrote it last; `writers` are as they were when
+    the tool began. The key `others` stands for all that are too many."""
+    found: dict[str, str] = {}
+    for key, version in success.inputs.other.items():
+        if key.partition(":")[0] in _KINDS and version not in UNKNOWN_VERSIONS:
+            found[key] = version if len(version) <= _LONGEST else _hash(version)
+    for key in success.tables:
+        writer = None if is_table_list(key) else find_writer(key, writers)
+        if writer is not None:
+            found[f"table:{table_name(key)}"] = f"{run_of(writer.write.seq)} {writer.module}"
+    if len(found) <= MOST_VERSIONS:
+        return found
+    names = sorted(found)
+    rest = "\n".join(f"{name} {found[name]}" for name in names[MOST_VERSIONS:])
+    kept = {name: found[name] for name in names[:MOST_VERSIONS]}
+    return {**kept, "others": _hash(rest)}
+
+
+def _hash(text: str) -> str:
+    return short_hash(text.encode("utf-8", "surrogateescape"))

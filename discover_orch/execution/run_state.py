@@ -63,16 +63,19 @@ class Run:
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
         """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1. With `is_one_transaction`, a
-        tool that has passed is `done`, until the run is committed."""
-        self._is_one_transaction = is_one_transaction
+        tool that has passed is `done`, until the run is committed; the first that fails ends the run."""
+        self.is_one_transaction = is_one_transaction
+        self.workers = 1 if queue is None else at_once
         self._at_once = at_once
-        self._has_retries, self._random = has_retries, random
+        self._has_retries = has_retries and not is_one_transaction
+        self._random = random
         self._locked: set[str] = set()  # these failed because of a lock, and try again alone
         self._beside: set[str] = set()  # another tool ran, or was about to, while these did
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
-        self._max_failures = max_failures
+        self._max_failures = 1 if is_one_transaction else max_failures
         self._has_known_flow = has_known_flow
         self._registry = registry
+        self.plan = plan
         self._modules = tuple(step.tool.module for step in plan.steps)
         self._queue = OneByOne(self._modules) if queue is None else queue
         self._submits_ahead = isinstance(self._queue, OneByOne)
@@ -116,7 +119,7 @@ class Run:
         failed and may be tried again is `ToolRetried`."""
         if not isinstance(event, ToolFinished):
             return event
-        if self._is_one_transaction and event.status == "passed":
+        if self.is_one_transaction and event.status == "passed":
             return replace(event, status="done")
         if event.module in self._attempts:
             event = replace(event, attempt=self.attempt_of(event.module))
@@ -175,7 +178,7 @@ class Run:
             self._failures += event.status in FAILED
             self._is_declining |= event.status in FAILED and self._submits_ahead
             self.is_interrupted |= event.status == "interrupted"
-        elif isinstance(event, ToolDeclined):
+        elif isinstance(event, ToolDeclined) and event.module in self._submitted:
             self._submitted.remove(event.module)
             if event.module not in self.finished:  # else it is blocked
                 self._queue.put_back(event.module)

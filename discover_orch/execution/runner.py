@@ -6,11 +6,11 @@ It prints nothing, knows no signal handlers, and reads only the clock that it is
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     DebuggerOpened,
     Event,
@@ -31,10 +31,7 @@ from discover_orch.execution.events import (
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.errors import Problem
-from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Plan
 
 #: Seconds without an event after which `Ticked` says how long the running tools have taken.
 TICK = 0.5
@@ -71,43 +68,24 @@ class RunRequests(Protocol):
 
 
 def run_steps(
-    plan: Plan,
-    registry: Registry,
+    run: Run,
     executor: Executor,
     requests: RunRequests,
     *,
     run_id: str,
     clock: Callable[[], float],
-    has_known_flow: Callable[[Tool], bool],
-    at_once: int = Run.AHEAD,
-    queue: StepQueue | None = None,
-    max_failures: int | None = None,
-    has_retries: bool = True,
-    random: Callable[[], float] = lambda: 0.5,
     expected: Callable[[str], float | None] = lambda _: None,
     settle: Settle = lambda event, _: (event, ()),
-    commit: Callable[[], None] | None = None,
+    notes: Sequence[Problem] = (),
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
     are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
-    problems; the number is that of the attempt. With `commit`, which has the executor commit, the run is one
-    transaction."""
-    run = Run(
-        plan,
-        registry,
-        has_known_flow=has_known_flow,
-        at_once=at_once,
-        queue=queue,
-        max_failures=max_failures if commit is None else 1,
-        has_retries=has_retries and commit is None,
-        is_one_transaction=commit is not None,
-        random=random,
-    )
+    problems; the number is that of the attempt. `notes` come first."""
+    plan = run.plan
     steps = {step.tool.module: step for step in plan.steps}
     fresh = [tool.module for tool in plan.fresh]
-    workers = 1 if queue is None else at_once
-    stopwatch = _Stopwatch(clock, has_board=workers > 1)
-    time_left = TimeLeft([*steps], workers, expected)
+    workers = run.workers
+    stopwatch = _Stopwatch(clock, [*steps], workers, expected)
 
     def submit_ready() -> Iterator[Event]:
         while executor.has_room and (module := run.ready(clock())) is not None:
@@ -120,12 +98,50 @@ def run_steps(
             executor.submit(step)
             run.mark_submitted(module)
 
+    def next_events() -> Iterator[Event]:
+        happened = False
+        wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
+        found = executor.events(wait, requests.wake)
+        # With several workers, steps are submitted between two events of these.
+        for event in [*found] if stopwatch.has_board else found:
+            happened = True
+            if isinstance(event, ToolFinished):
+                event, problems = settle(event, run.attempt_of(event.module))
+                yield from (RunNote(problem=one) for one in problems)
+            timed = run.classify(stopwatch.time(event))
+            run.apply(timed, stopwatch.now)
+            blocked = run.drain_blocked(timed)  # before anything is submitted
+            yield timed
+            yield from blocked
+        for request in requests.drain():
+            happened = True
+            if request == "interrupt":
+                run.interrupt()
+                executor.interrupt()
+            elif request == "kill":
+                run.interrupt()
+                executor.kill()
+            elif request == "cancel":
+                run.cancel()
+                executor.interrupt()
+            elif request == "hold":
+                run.cancel()
+            elif request == "wake":
+                yield Resumed()
+            else:
+                yield Suspended()
+                executor.suspend()
+                stopwatch.pause(requests.pause)
+                executor.resume()
+        if stopwatch.is_tick_due(is_silent=not happened):
+            yield stopwatch.tick(run)
+
     yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
-    for one in fresh:
-        yield ToolFinished(module=one, status="fresh")
+    yield from (RunNote(problem=problem) for problem in notes)
+    yield from (ToolFinished(module=module, status="fresh") for module in fresh)
     while not (run.is_over and executor.is_idle):
         yield from submit_ready()
-        for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
+        for event in next_events():
             yield event
             if workers > 1 and isinstance(event, ToolFinished | ToolRetried | ToolDeclined):
                 yield from submit_ready()  # a free worker does not wait for the ends of other tools
@@ -133,17 +149,16 @@ def run_steps(
         run.apply(end)
         yield end
     outcome: Outcome = "rolled_back"
-    if commit is not None and run.is_all_done:
+    if run.is_one_transaction and run.is_all_done:
         outcome = "unknown"
-        commit()
-    executor.finish()
+    executor.finish(commits=outcome == "unknown")
     stopwatch.begin(None)
     has_ended = False
     while not executor.is_over:
-        for event in _next_events(run, executor, requests, stopwatch, time_left, settle):
+        for event in next_events():
             has_ended |= isinstance(event, TransactionEnded)
             yield event
-    if commit is not None and not has_ended:
+    if run.is_one_transaction and not has_ended:
         yield _find_end(run, outcome, settle)
     yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
 
@@ -160,88 +175,25 @@ def _find_end(run: Run, outcome: Outcome, settle: Settle) -> TransactionEnded:
     return TransactionEnded(status=outcome)
 
 
-def _next_events(
-    run: Run,
-    executor: Executor,
-    requests: RunRequests,
-    stopwatch: _Stopwatch,
-    time_left: TimeLeft,
-    settle: Settle,
-) -> Iterator[Event]:
-    happened = False
-    wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
-    found = executor.events(wait, requests.wake)
-    # With several workers, steps are submitted between two events of these.
-    for event in [*found] if stopwatch.has_board else found:
-        happened = True
-        if isinstance(event, ToolFinished):
-            event, problems = settle(event, run.attempt_of(event.module))
-            yield from (RunNote(problem=one) for one in problems)
-        timed = run.classify(stopwatch.time(event))
-        run.apply(timed, stopwatch.now)
-        blocked = run.drain_blocked(timed)  # before anything is submitted
-        yield timed
-        yield from blocked
-    for request in requests.drain():
-        happened = True
-        if request == "interrupt":
-            run.interrupt()
-            executor.interrupt()
-        elif request == "kill":
-            run.interrupt()
-            executor.kill()
-        elif request == "cancel":
-            run.cancel()
-            executor.interrupt()
-        elif request == "hold":
-            run.cancel()
-        elif request == "wake":
-            yield Resumed()
-        else:
-            yield Suspended()
-            executor.suspend()
-            stopwatch.pause(requests.pause)
-            executor.resume()
-    if stopwatch.is_tick_due(is_silent=not happened):
-        yield stopwatch.tick(run, time_left)
-
-
-class TimeLeft:
-    """How long the rest of a run takes, as past runs predict it. `expected` are the seconds that a tool took before,
-    None if that is not known; it is asked once for each tool."""
-
-    def __init__(
-        self, modules: Sequence[str], workers: int, expected: Callable[[str], float | None]
-    ) -> None:
-        self._modules, self._workers, self._find = modules, workers, expected
-        self._known: dict[str, float | None] = {}
-
-    def expected(self, module: str) -> float | None:
-        if module not in self._known:
-            self._known[module] = self._find(module)
-        return self._known[module]
-
-    def estimate(self, running: Sequence[Running], finished: Collection[str]) -> float | None:
-        """Seconds until the last step ends. None if that of a step that is left is not known."""
-        left = [self.expected(module) for module in self._modules if module not in finished]
-        known = [seconds for seconds in left if seconds is not None]
-        if not known or len(known) < len(left):
-            return None
-        taken = sum(min(one.seconds, one.expected or 0.0) for one in running)
-        return (sum(known) - taken) / min(self._workers, len(known))
-
-
 class _Stopwatch:
     """What is running, and for how long, without pauses. It is stopped while a debugger is open.
 
-    With `has_board`, whatever happens is news for the board of a terminal; without, progress bars are.
+    With several `workers`, whatever happens is news for the board of a terminal; without, progress bars are.
+    `expected` are the seconds that a tool took before, None if that is not known; it is asked once for each tool.
     """
 
-    def __init__(self, clock: Callable[[], float], *, has_board: bool) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        modules: Sequence[str],
+        workers: int,
+        expected: Callable[[str], float | None],
+    ) -> None:
         self._clock = clock
+        self._modules, self._workers, self._expected = modules, workers, cache(expected)
         self._start = self._heard = clock()
         self._paused = 0.0
-        self.has_board, self._has_news = has_board, False
+        self.has_board, self._has_news = workers > 1, False
         self._next_news = self._start + QUICK
         self._running: dict[
             str | None, tuple[float, float]
@@ -297,14 +249,14 @@ class _Stopwatch:
         has_been_silent = is_silent and now - self._heard > 0.9 * TICK
         return has_been_silent or (self._has_news and now >= self._next_news)
 
-    def tick(self, run: Run, time_left: TimeLeft) -> Ticked:
+    def tick(self, run: Run) -> Ticked:
         now = self._clock()
         self._has_news, self._next_news = False, now + OFTEN
         running = tuple(
             Running(
                 module=module,
                 seconds=self._seconds(module),
-                expected=time_left.expected(module),
+                expected=self._expected(module),
             )
             for module in self._running
             if module is not None
@@ -312,9 +264,19 @@ class _Stopwatch:
         return Ticked(
             running=running,
             closing=self._seconds(None),
-            left=time_left.estimate(running, run.finished) if running else None,
+            left=self._estimate(running, run.finished) if running else None,
             is_ending=run.is_interrupted,
         )
+
+    def _estimate(self, running: Sequence[Running], finished: Collection[str]) -> float | None:
+        """Seconds until the last step ends, as past runs predict it. None if that of a step that is left is not
+        known."""
+        left = [self._expected(module) for module in self._modules if module not in finished]
+        known = [seconds for seconds in left if seconds is not None]
+        if not known or len(known) < len(left):
+            return None
+        taken = sum(min(one.seconds, one.expected or 0.0) for one in running)
+        return (sum(known) - taken) / min(self._workers, len(known))
 
     def _seconds(self, module: str | None) -> float:
         if module not in self._running:

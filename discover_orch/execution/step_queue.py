@@ -5,12 +5,10 @@ Both queues have the same methods. The time is an argument; they never read the 
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -37,17 +35,19 @@ class OneByOne:
     def __init__(self, modules: Sequence[str]) -> None:
         self.modules = modules
         self._places = {module: place for place, module in enumerate(modules)}
-        self._waiting = deque(modules)
-        self._are_waiting = {*modules}  # the same, since a long queue is searched slowly
+        self._is_waiting = [True] * len(modules)
+        self._first = 0  # no step before this place is waiting
         self._held_until = 0.0
 
     def __bool__(self) -> bool:
         """Whether steps are waiting."""
-        return bool(self._waiting)
+        while self._first < len(self.modules) and not self._is_waiting[self._first]:
+            self._first += 1
+        return self._first < len(self.modules)
 
     def next(self, now: float) -> str | None:
         """The step that may start now."""
-        return self._waiting[0] if self._waiting and now >= self._held_until else None
+        return self.modules[self._first] if self and now >= self._held_until else None
 
     def wait_time(self, now: float) -> float:
         """Seconds until a step is to be tried again; infinite if none is."""
@@ -55,16 +55,13 @@ class OneByOne:
 
     def take(self, module: str) -> None:
         """Remove the step that `next` gave."""
-        self._waiting.remove(module)
-        self._are_waiting.remove(module)
+        self.end(module)
 
     def put_back(self, module: str, at: float = 0.0, *, is_alone: bool = False) -> None:
         """Let a step that was taken wait again, until the time `at`. `is_alone`: nothing else runs beside it then."""
         self._held_until = max(self._held_until, at)
-        place = self._places[module]
-        first = itertools.takewhile(lambda one: self._places[one] < place, self._waiting)
-        self._waiting.insert(sum(1 for _ in first), module)
-        self._are_waiting.add(module)
+        self._is_waiting[self._places[module]] = True
+        self._first = min(self._first, self._places[module])
 
     def holds(self, module: str, token: str) -> bool:
         """Whether the step holds the token while it runs, of those that orch hands out."""
@@ -75,9 +72,7 @@ class OneByOne:
 
     def end(self, module: str) -> None:
         """A step has ended, or is not to start at all."""
-        if module in self._are_waiting:
-            self._waiting.remove(module)
-            self._are_waiting.remove(module)
+        self._is_waiting[self._places[module]] = False
 
 
 class SideBySide:

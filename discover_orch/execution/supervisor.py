@@ -18,8 +18,6 @@ from _thread import allocate_lock, get_native_id
 
 from discover_orch.execution.worker_reader import WorkerReader
 from discover_orch.execution.worker_shutdown import (
-    TIME_TO_END,
-    StopSignals,
     WorkerDied,
     WorkerEnded,
     WorkerExit,
@@ -45,7 +43,7 @@ from discover_orch.worker.protocol import (
     ToolDeclined,
     ToolFinished,
     ToolStarted,
-    encode_order,
+    encode_line,
 )
 from discover_orch.worker.spawn import Pipes, start_interpreter
 
@@ -90,7 +88,6 @@ class Supervisor:
         self._is_raw = not mark
         self._root = ""
         self._unsent = b""
-        self._stop_signals = StopSignals()
         self._exit = WorkerExit()
         self._status: int | None = None
         self._descendants: set[int] = set()  # descendants seen before it was killed
@@ -135,7 +132,7 @@ class Supervisor:
         # The kernel signals the end of the thread that started the worker, not of the process.
         is_main = sys.platform == "linux" and get_native_id() == os.getpid()
         watches_death = is_main or (is_lasting_thread and sys.platform == "linux")
-        made._write(encode_order(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
+        made._write(encode_line(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
         return made
 
     def filenos(self) -> tuple[int, ...]:
@@ -151,7 +148,7 @@ class Supervisor:
             self._root = order.root
         if isinstance(order, RunStep):
             self.unanswered[order.module] = None
-        self._write(encode_order(order))
+        self._write(encode_line(order))
         if self._adopts and not self._has_adopted and isinstance(order, RunStep):
             self._has_adopted = True  # late, as it costs 3 ms in which the worker already works
             become_subreaper()
@@ -178,9 +175,9 @@ class Supervisor:
 
     def interrupt(self) -> None:
         """Raises KeyboardInterrupt in the running tool. Later, `events` sends SIGTERM and SIGKILL."""
-        if not self._stop_signals.has_begun and not self.is_over:
+        if not self.is_over:
             now = time.monotonic()
-            self._stop_signals.begin(now)
+            self._exit.interrupt(now)
             self._send_due_signals(now)
 
     def kill(self, reason: str = "") -> None:
@@ -206,11 +203,10 @@ class Supervisor:
             self._terminal = LentTerminal(self.pid) if has_terminal else None
         self.send(Terminal(granted=self._terminal is not None))
 
-    def close(self, timeout: float | None = None, wake: int | None = None) -> list[WorkerEvent]:
+    def close(self, timeout: float | None = None) -> list[WorkerEvent]:
         """All events until the worker is over; the last is `WorkerEnded` or `WorkerDied`.
 
-        `Finish` must have been sent. The worker is killed after `timeout` seconds. If `wake` becomes readable, it
-        returns early: call it again.
+        `Finish` must have been sent. The worker is killed after `timeout` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         found: list[WorkerEvent] = []
@@ -219,9 +215,7 @@ class Supervisor:
             if left is not None and left <= 0:
                 self.kill(f"did not close its resources within {timeout:g} s and was killed")
                 left = deadline = None
-            found += self.events(left, wake)
-            if wake is not None and select.select([wake], [], [], 0)[0]:
-                break
+            found += self.events(left)
         return found
 
     # Waiting.
@@ -240,22 +234,11 @@ class Supervisor:
 
     def next_deadline(self, now: float) -> float:
         """When something must be done even if nothing arrives; infinite if nothing is due."""
-        due = self._exit.due() if self._exit.has_closed else self._stop_signals.due()
-        due = math.inf if due is None else due
+        due = self._exit.due()
         return due if self._pipes.pidfd >= 0 else min(due, now + POLL_INTERVAL)
 
     def _send_due_signals(self, now: float) -> None:
-        if self._exit.has_closed:
-            if self._exit.is_late(now):
-                self.kill(
-                    f"did not end within {TIME_TO_END:g} s of finishing its work and was killed"
-                )
-            return
-        for at, number in self._stop_signals.drain(now):
-            if number in (signal.SIGTERM, signal.SIGKILL):
-                self._exit.kill_reason = (
-                    f"did not stop within {at:g} s of the interrupt and was killed"
-                )
+        for number in self._exit.drain(now):
             self._signal(number)
 
     def _signal(self, number: int) -> None:

@@ -1,11 +1,12 @@
 """How a worker is stopped, and how it ended.
 
-`StopSignals` says which signals follow an interrupt and when; `WorkerExit` turns what is known of the end into
-`WorkerDied` or `WorkerEnded`. Neither sends a signal, and neither reads the clock.
+`WorkerExit` says which signals are due and when, and turns what is known of the end into `WorkerDied` or
+`WorkerEnded`. It sends no signal, and does not read the clock.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 
@@ -17,7 +18,7 @@ from discover_orch.worker.tracebacks import LOST_STATUS, describe_exit, read_cra
 TIME_TO_END = 2.0
 #: Seconds after an interrupt, and the signal that the worker's process group gets then. Python notices a signal that
 #: came just before a system call only when that call ends. SIGCONT ends it and does nothing else.
-STOP_SIGNALS = (
+STOP_SIGNALS: tuple[tuple[float, signal.Signals], ...] = (
     (0.0, signal.SIGINT),
     (0.02, signal.SIGCONT),
     (0.1, signal.SIGCONT),
@@ -26,34 +27,6 @@ STOP_SIGNALS = (
     (2.0, signal.SIGTERM),
     (3.0, signal.SIGKILL),
 )
-
-
-class StopSignals:
-    """The signals that one worker still has to get. `begin` is the interrupt."""
-
-    def __init__(self) -> None:
-        self._began_at: float | None = None
-        self._sent = 0
-
-    @property
-    def has_begun(self) -> bool:
-        return self._began_at is not None
-
-    def begin(self, now: float) -> None:
-        self._began_at = now
-
-    def due(self) -> float | None:
-        """When the next signal is due; None before the interrupt, and after the last signal."""
-        if self._began_at is None or self._sent == len(STOP_SIGNALS):
-            return None
-        return self._began_at + STOP_SIGNALS[self._sent][0]
-
-    def drain(self, now: float) -> tuple[tuple[float, signal.Signals], ...]:
-        """The signals that became due since the last call: (seconds after the interrupt, signal)."""
-        first = self._sent
-        while (due := self.due()) is not None and due <= now:
-            self._sent += 1
-        return STOP_SIGNALS[first : self._sent]
 
 
 class WorkerDied(Struct, frozen=True, kw_only=True):
@@ -87,25 +60,39 @@ class WorkerExit:
 
     def __init__(self) -> None:
         self.kill_reason = ""
-        self._closed_at: float | None = None
+        self._has_closed = False
         self._threads: tuple[str, ...] = ()
+        self._began_at: float | None = None  # the interrupt, or the end of its work
+        self._signals = STOP_SIGNALS  # that it has not got
 
-    @property
-    def has_closed(self) -> bool:
-        return self._closed_at is not None
+    def interrupt(self, now: float) -> None:
+        if self._began_at is None:
+            self._began_at = now
 
     def close(self, now: float, threads: tuple[str, ...]) -> None:
         """The worker has closed its resources; `threads` are still running in it."""
-        self._closed_at, self._threads = now, threads
+        self._has_closed, self._threads = True, threads
+        self._began_at, self._signals = now, ((TIME_TO_END, signal.SIGKILL),)
 
-    def due(self) -> float | None:
-        """When it must have ended; None before it has closed, and once it is being killed."""
-        if self._closed_at is None or self.kill_reason:
-            return None
-        return self._closed_at + TIME_TO_END
+    def due(self) -> float:
+        """When the next signal is due; infinite if none is."""
+        if self._began_at is None or not self._signals:
+            return math.inf
+        return self._began_at + self._signals[0][0]
 
-    def is_late(self, now: float) -> bool:
-        return self._closed_at is not None and now >= self._closed_at + TIME_TO_END
+    def drain(self, now: float) -> list[signal.Signals]:
+        """The signals that became due since the last call."""
+        found = []
+        while self.due() <= now:
+            (at, number), *rest = self._signals
+            self._signals = tuple(rest)
+            found.append(number)
+            if self._has_closed:
+                late = f"did not end within {at:g} s of finishing its work and was killed"
+                self.kill_reason = self.kill_reason or late
+            elif number in (signal.SIGTERM, signal.SIGKILL):
+                self.kill_reason = f"did not stop within {at:g} s of the interrupt and was killed"
+        return found
 
     def final_event(
         self, status: int | None, *, module: str, crash: str, root: str
@@ -113,7 +100,7 @@ class WorkerExit:
         """`status` is the wait status, the tool `module` was running, `crash` is what the fault handler wrote in the
         project at `root`."""
         sentence, code, name = describe_exit(status)
-        if self.has_closed:
+        if self._has_closed:
             if self.kill_reason:
                 return WorkerEnded(sentence=self.kill_reason, threads=self._threads)
             return WorkerEnded(sentence="" if code == 0 else f"{sentence} while it ended")

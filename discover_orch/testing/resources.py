@@ -18,6 +18,7 @@ from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.errors import UsageError
 from discover_orch.source.facts import ConfFacts
 from discover_orch.testing.connections import DatabaseOfTest
+from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.resources import CONN, Resources
 
 
@@ -59,11 +60,9 @@ class OpenResources(Resources):
             for one in (conf.resources if conf else ())
         }
         super().__init__(
-            root=str(root),
-            database="",
-            transaction="none",
-            needs=needs,
-            has_connection=False,
+            Prepare(
+                root=str(root), pythonpath=(), database="", transaction="none", resources=needs
+            ),
             load_conf=lambda: load_conf(root),
             call=self.call,
         )

@@ -213,16 +213,18 @@ class WatchLoop:
         self._run_started_at = time.monotonic()
         watched.files.skips_data = watched.status.is_running = True
         self._bursts.compare_soon()
-        events = session.run_watched(
+        events = session.run_plan(
             plan,
             watched.registry,
             watched.view.project,
-            worker=claimed.worker,
-            is_importing=claimed.is_importing,
             requests=self,
-            environment=dict(self._environ),
+            watched=session.WatchedRun(
+                worker=claimed.worker,
+                is_importing=claimed.is_importing,
+                environment=dict(self._environ),
+                code=watched.status.code,
+            ),
             all_frames=self._options.all_frames,
-            code=watched.status.code,
         )
         try:
             for event in events:

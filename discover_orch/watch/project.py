@@ -16,7 +16,7 @@ from discover_orch import __version__
 from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import PythonPath, scanned_folders
-from discover_orch.execution import session
+from discover_orch.execution.preparation import absolute_pythonpath
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -117,7 +117,7 @@ class WatchedProject:
                 if named is None
                 else tuple((name, ()) for name in named)
             )
-            pythonpath = session.absolute_pythonpath(project)
+            pythonpath = absolute_pythonpath(project)
             self._preload = Preload(root=project.root, pythonpath=pythonpath, modules=modules)
         return self._preload
 

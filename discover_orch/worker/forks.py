@@ -14,9 +14,7 @@ from _signal import SIGKILL  # type: ignore[import-not-found]
 
 from discover_orch.worker.spawn import (
     HELD,
-    LIFE_FD,
-    MESSAGES_FD,
-    ORDERS_FD,
+    OWN_FDS,
     STOPPED,
     Interpreter,
     PipeEnds,
@@ -118,16 +116,7 @@ class Forks:
             ends.give_null(1, os.O_WRONLY)
             ends.give_null(2, os.O_WRONLY)
             for fd in range(_FIRST_FD, last - 2, _PER_WORKER):
-                self._pipes.append(
-                    Pipes(
-                        orders=ends.pipe(fd, reads=True),
-                        messages=ends.pipe(fd + 1, reads=False),
-                        life=ends.pipe(fd + 2, reads=True),
-                        out=ends.pipe(fd + 3, reads=False, is_wide=True),
-                        err=ends.pipe(fd + 4, reads=False, is_wide=True),
-                        pidfd=-1,
-                    )
-                )
+                self._pipes.append(ends.open_worker(tuple(range(fd, fd + _PER_WORKER))))
             self._go = ends.pipe(last - 2, reads=True)
             self._report = ends.pipe(last - 1, reads=False)
             code = find_start_code(f"main(forks={count})")
@@ -174,6 +163,6 @@ def _end(pid: int) -> None:
 def _take_pipes(first: int, end: int) -> None:
     """In a worker: its pipes get their usual numbers, and those of the others are closed."""
     os.setpgid(0, 0)
-    for offset, target in enumerate((ORDERS_FD, MESSAGES_FD, LIFE_FD, 1, 2)):
+    for offset, target in enumerate((*OWN_FDS, 1, 2)):
         os.dup2(first + offset, target)
     os.closerange(_FIRST_FD, end)

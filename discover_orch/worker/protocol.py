@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -132,10 +132,6 @@ class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     settles: bool = False
 
 
-class CommitRun(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """All steps of a run that is one transaction have succeeded: commit it, and answer `TransactionEnded`."""
-
-
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The answer to `DebuggerOpened`: whether the worker has the terminal now."""
 
@@ -143,7 +139,10 @@ class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Close every resource, answer `Closed`, and end."""
+    """Close every resource, answer `Closed`, and end. `commits`: all steps of a run that is one transaction have
+    succeeded, so commit it first, and say `TransactionEnded`."""
+
+    commits: bool = False
 
 
 # The messages that are events of a run: `execution/events.py` has those that the worker knows nothing of. A tool is
@@ -309,7 +308,7 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
         return f"preloading failed: {', '.join(failed)}" if failed else ""
 
 
-Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | CommitRun | Terminal | Finish
+Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | Terminal | Finish
 Message = WorkerSaid | Preloaded | Committing | Closed | Answer
 
 #: How the line of a `RunStep` begins, so that it can be recognised without decoding it.
@@ -318,41 +317,31 @@ RUN_STEP_PREFIX = b'{"type":"RunStep"'
 _encoder = msgspec.json.Encoder()
 
 
-def encode_order(order: Order) -> bytes:
-    """One line of JSON, with its newline."""
-    return encode_line(order)
-
-
 def encode_message(message: Message) -> bytes:
     """One line of JSON, with its newline."""
-    return _encode_loosely(message) if has_loose_metrics(message) else encode_line(message)
+    return encode_line(message, is_loose=has_loose_metrics(message))
 
 
 def decode_order(line: bytes) -> Order:
-    """The value that `encode_order` wrote; ValueError for any other line."""
-    order: Order = decode(line, _order_decoder())
+    """The value that `encode_line` wrote; ValueError for any other line."""
+    order: Order = decode(line, build_decoder(Order))
     return order
 
 
 def decode_message(line: bytes) -> Message:
     """The value that `encode_message` wrote; ValueError for any other line."""
-    message: Message = decode(line, _message_decoder())
+    message: Message = decode(line, build_decoder(Message))
     return message
 
 
 def prepare_for_orders() -> None:
     """Build the decoder of orders, which takes 1 ms. Processes that are forked afterwards share it."""
-    _order_decoder()
+    build_decoder(Order)
 
 
-@cache  # each side needs only one of the two decoders
-def _order_decoder() -> msgspec.json.Decoder[Order]:
-    return msgspec.json.Decoder(Order)
-
-
-@cache
-def _message_decoder() -> msgspec.json.Decoder[Message]:
-    return msgspec.json.Decoder(Message)
+@cache  # each side needs only some of them
+def build_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def has_loose_metrics(message: object) -> bool:
@@ -363,16 +352,13 @@ def has_loose_metrics(message: object) -> bool:
 
 
 def encode_line(value: Struct, *, is_loose: bool = False) -> bytes:
-    """A line of JSON; `is_loose`: with NaN and infinity."""
+    """A line of JSON. Python's own also holds NaN and infinity, where it `is_loose`, and lone surrogates, which
+    msgspec drops or refuses."""
     try:
-        return _encode_loosely(value) if is_loose else _encoder.encode(value) + b"\n"
+        if not is_loose:
+            return _encoder.encode(value) + b"\n"
     except UnicodeEncodeError:  # a path or an argument that is not valid UTF-8
-        return _encode_loosely(value)
-
-
-def _encode_loosely(value: Struct) -> bytes:
-    """Python's own JSON also holds lone surrogates, NaN and infinity, which msgspec refuses or drops."""
+        pass
     import json
 
-    row = msgspec.to_builtins(value)
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode() + b"\n"

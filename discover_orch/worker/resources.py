@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from discover_orch.model.ledger import LedgerEntry
     from discover_orch.model.observation import TableUse
     from discover_orch.worker.observer import Observer
+    from discover_orch.worker.protocol import Prepare
 
     class UserCall(Protocol):
         """Calls code of the user, awaits its result, and lets no interrupt break into it."""
@@ -69,38 +70,24 @@ class Resources:
 
     def __init__(
         self,
+        prepare: Prepare,
         *,
-        root: str,
-        database: str,
-        transaction: str,
-        needs: Mapping[str, tuple[str, ...]],
-        has_connection: bool,
         load_conf: Callable[[], ModuleType],
         call: UserCall,
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
         cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
-        is_one_of_several: bool = False,
-        has_ledger: bool = False,
-        is_remote: bool = False,
         warn: Callable[[Problem], None] = lambda problem: None,
     ) -> None:
-        """`cancel_with` is given what cancels the running statement of `conn`, from any thread.
-        `is_one_of_several`: other workers use the same database. `is_remote`: this may be another machine than orch's,
-        so a database in a local file is refused."""
-        self._is_remote = is_remote
+        """`cancel_with` is given what cancels the running statement of `conn`, from any thread."""
+        self._prepare, self._needs = prepare, prepare.resources
         self._cancel_with = cancel_with
-        self._is_one_of_several, self._has_ledger = is_one_of_several, has_ledger
-        self._root = root
-        self._database = database
-        self._needs = needs
-        self._has_connection = has_connection
         self._load_conf = load_conf
         self._call = call
         self._observer = observer
-        self._connection = ToolConnection(transaction, observer, is_interrupted, warn)
+        self._connection = ToolConnection(prepare.transaction, observer, is_interrupted, warn)
         self._foreign_writes = None
-        if observer is not None and not is_one_of_several:
+        if observer is not None and not prepare.is_one_of_several:
             self._foreign_writes = ForeignWrites(observer)
         self._has_foreign_write = False  # that is not reported yet
         self._foreign: set[str] = set()  # have a connection of their own to the same database
@@ -114,7 +101,7 @@ class Resources:
         if self._uses_conn(names) and self._connection.is_gone():
             self._drop_connection()
         values = {name: self._value(name, ()) for name in names}
-        if self._is_remote and self._connection.file and self._uses_conn(names):
+        if self._prepare.is_remote and self._connection.file and self._uses_conn(names):
             raise RemoteFile(self._connection.file)
         return values
 
@@ -256,7 +243,7 @@ class Resources:
         """A step has ended: close the connection if another worker could not open the database beside it."""
         transaction = self._connection.transaction
         if (
-            self._is_one_of_several
+            self._prepare.is_one_of_several
             and transaction is not None
             and locks_out_others(transaction.conn)
         ):
@@ -304,21 +291,21 @@ class Resources:
         return value
 
     def _open_connection(self) -> Any:
-        if self._has_connection:
+        if self._prepare.has_connection:
             value = self._open_one(CONN, self._load_conf().get_connection, {})
         else:
             opened = _OpenResource(CONN)
             self._stack.append(opened)
             self._opened.append(CONN)
             try:
-                value = opened.value = open_url(self._database, self._root)
-                if self._is_one_of_several:
+                value = opened.value = open_url(self._prepare.database, self._prepare.root)
+                if self._prepare.is_one_of_several:
                     allow_reading_beside_a_writer(value)
             except BaseException:
                 self._stack.remove(opened)
                 raise
-        self._connection.attach(value, has_ledger=self._has_ledger)
-        if self._is_one_of_several:
+        self._connection.attach(value, has_ledger=self._prepare.ledger is not None)
+        if self._prepare.is_one_of_several:
             self._connection.warn_in_memory()
         self.has_foreign_write((CONN,))  # it compares with this
         self._cancel_with(partial(cancel_statement, find_driver_connection(value)))

@@ -13,7 +13,7 @@ import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
 
-ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
+OWN_FDS = ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 HELD = (SIGINT,)  # until the worker can handle it
@@ -23,22 +23,10 @@ STOPPED = (SIGTERM, SIGCHLD, SIGQUIT)  # get their usual effect back
 class Pipes:
     """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none."""
 
-    def __init__(
-        self,
-        *,
-        orders: int,
-        messages: int,
-        life: int,
-        out: int,
-        err: int,
-        pidfd: int,
-    ) -> None:
-        self.orders = orders
-        self.messages = messages
-        self.life = life
-        self.out = out
-        self.err = err
-        self.pidfd = pidfd
+    def __init__(self, orders: int, messages: int, life: int, out: int, err: int) -> None:
+        self.orders, self.messages, self.life = orders, messages, life
+        self.out, self.err = out, err
+        self.pidfd = -1
 
     def close(self) -> None:
         for fd in (self.orders, self.messages, self.life, self.out, self.err, self.pidfd):
@@ -74,6 +62,19 @@ class PipeEnds:
         if is_wide:
             _widen(mine)
         return mine
+
+    def open_worker(self, targets: tuple[int, ...]) -> Pipes:
+        """The pipes of a worker, which gets `targets` for its orders, messages, life, and for its output if that is
+        captured."""
+        orders, messages, life, *outputs = targets
+        out, err = [self.pipe(fd, reads=False, is_wide=True) for fd in outputs] or (-1, -1)
+        return Pipes(
+            self.pipe(orders, reads=True),
+            self.pipe(messages, reads=False),
+            self.pipe(life, reads=True),
+            out,
+            err,
+        )
 
     def spawn(self, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
         """Starts an interpreter that runs `code`, in a process group of its own; its process id."""
@@ -114,20 +115,12 @@ def start_interpreter(*, raw_output: bool = False) -> Interpreter:
     ends = PipeEnds()
     try:
         ends.give_null(0)
-        orders = ends.pipe(ORDERS_FD, reads=True)
-        messages = ends.pipe(MESSAGES_FD, reads=False)
-        life = ends.pipe(LIFE_FD, reads=True)
-        out = err = -1
-        if not raw_output:
-            out = ends.pipe(1, reads=False, is_wide=True)
-            err = ends.pipe(2, reads=False, is_wide=True)
+        pipes = ends.open_worker((*OWN_FDS, *(() if raw_output else (1, 2))))
         pid = ends.spawn(find_start_code("main()"), default=STOPPED, mask=HELD)
     except BaseException:
         ends.close()
         raise
-    pipes = Pipes(
-        orders=orders, messages=messages, life=life, out=out, err=err, pidfd=open_pid(pid)
-    )
+    pipes.pidfd = open_pid(pid)
     return pid, pipes
 
 

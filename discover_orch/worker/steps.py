@@ -36,7 +36,6 @@ from discover_orch.worker.protocol import (
     Answer,
     Ask,
     Closed,
-    CommitRun,
     Committing,
     DatabaseWritten,
     Finish,
@@ -100,13 +99,9 @@ class Worker:
         self._channel = channel
         self._capture = capture
         self._interrupts = interrupts
-        self._root = prepare.root
-        self._post_mortem = prepare.post_mortem
-        self._all_frames = prepare.all_frames
-        self._orchconf = prepare.orchconf
+        self._prepare = prepare
         self._conf_error: BaseException | None = None
         self._has_failed = False  # the last step
-        self._ledger = prepare.ledger
         self._is_locked = False  # the step failed because of a lock in SQLite
         self._is_set_up = False  # the modules and resources of the step are there
         self._is_ahead = False  # the parent may still be recording the step before this one
@@ -129,19 +124,12 @@ class Worker:
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._resources = Resources(
-            root=prepare.root,
-            database=prepare.database,
-            transaction=prepare.transaction,
-            needs=prepare.resources,
-            has_connection=prepare.has_connection,
+            prepare,
             load_conf=self._load_conf,
             call=interrupts.shield,
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
             cancel_with=interrupts.cancel_with,
-            is_one_of_several=prepare.is_one_of_several,
-            has_ledger=prepare.ledger is not None,
-            is_remote=prepare.is_remote,
             warn=lambda problem: channel.send(RunNote(problem=problem)),
         )
 
@@ -159,9 +147,9 @@ class Worker:
                 self._run(order)
             elif isinstance(order, Ask):
                 self._answer(order)
-            elif isinstance(order, CommitRun):
-                self._commit_run()
             elif isinstance(order, Finish):
+                if order.commits:
+                    self._commit_run()
                 break
         self._finish(is_asked=isinstance(order, Finish))
 
@@ -172,7 +160,7 @@ class Worker:
                 self._interrupts.raise_if_requested()
                 self._resources.commit_run()
             except BaseException as error:
-                failure = describe_exception(error, self._root, find_hint(error))
+                failure = describe_exception(error, self._prepare.root, find_hint(error))
                 note = _note_unclosed("the run was not committed", failure, failure.hint)
             self._capture.restore()
         if note is not None:
@@ -287,7 +275,7 @@ class Worker:
                 raise KeyboardInterrupt
             has_returned = True
             if order.outputs:
-                check_outputs(self._root, order.outputs)
+                check_outputs(self._prepare.root, order.outputs)
             notes = [
                 *ignored,
                 *self._resources.end_transaction(
@@ -302,7 +290,7 @@ class Worker:
             status: ToolStatus = "interrupted" if interrupts.was_raised else "failed"
             self._is_locked = is_lock_error(error)
             failure = self._describe(error, order, has_returned)
-            if self._post_mortem and status == "failed":
+            if self._prepare.post_mortem and status == "failed":
                 self._debugger.debug_failure(error, failure.traceback)
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
@@ -336,11 +324,12 @@ class Worker:
                 named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
         self._mark_setup_done()
+        ledger = self._prepare.ledger
         self._resources.begin_transaction(
             self._asked_for,
             commits_by_itself=order.commits_by_itself,
             writes_alone=order.writes_alone,
-            entry=self._ledger and replace(self._ledger, tool=order.module, attempt=order.attempt),
+            entry=ledger and replace(ledger, tool=order.module, attempt=order.attempt),
         )
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
@@ -356,7 +345,7 @@ class Worker:
 
     def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
         if issubclass(type(error), EXPLAINED_ERRORS):
-            failure = describe_exception(error, self._root)
+            failure = describe_exception(error, self._prepare.root)
             return replace(
                 failure,
                 kind="outputs" if isinstance(error, MissingOutput) else "exception",
@@ -368,7 +357,9 @@ class Worker:
         hint = found or self._loader.find_import_hint(error)
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
-        failure = describe_exception(error, self._root, hint, all_frames=self._all_frames)
+        failure = describe_exception(
+            error, self._prepare.root, hint, all_frames=self._prepare.all_frames
+        )
         if failure.path is None:  # not raised in the user's code: by the commit, for example
             return replace(failure, path=order.path, line=None, traceback="")
         return failure
@@ -377,10 +368,12 @@ class Worker:
         """`orchconf.py`. If it raises, it does not run again for the next tool."""
         if self._conf_error is not None:
             raise self._conf_error
-        if self._orchconf is None:
+        if self._prepare.orchconf is None:
             raise ResourceProblem("the project has no orchconf.py")
         try:
-            module: ModuleType = self._interrupts.call(self._loader.load_conf, self._orchconf)
+            module: ModuleType = self._interrupts.call(
+                self._loader.load_conf, self._prepare.orchconf
+            )
         except Exception as error:
             self._conf_error = error
             raise
@@ -389,7 +382,7 @@ class Worker:
     def _tell_secrets(self, name: str, text: str) -> None:
         """Code of the user sets this variable. The path of a file is no secret (`execution/session.py`)."""
         found = find_url_passwords(text)
-        if is_secret_name(name) and not os.path.exists(os.path.join(self._root, text)):
+        if is_secret_name(name) and not os.path.exists(os.path.join(self._prepare.root, text)):
             found.append(text)
         for one in found:
             if one not in self._told and os.getpid() == self._pid:
@@ -400,7 +393,7 @@ class Worker:
         """End a child process that a tool has forked and that returned from the tool."""
         if os.getpid() != self._pid:
             if error is not None and not issubclass(type(error), SystemExit):
-                sys.stderr.write(describe_exception(error, self._root).traceback)
+                sys.stderr.write(describe_exception(error, self._prepare.root).traceback)
                 sys.stderr.flush()
             os._exit(code)
 
@@ -416,7 +409,9 @@ class Worker:
             self._channel.exit_if_closed()
             self._capture.restore()
         for name, error in closed:
-            failure = describe_exception(error, self._root, all_frames=self._all_frames)
+            failure = describe_exception(
+                error, self._prepare.root, all_frames=self._prepare.all_frames
+            )
             self._channel.send(_note_unclosed(f"closing {name}", failure))
         if is_asked:
             self._channel.send(Closed(threads=find_threads()))

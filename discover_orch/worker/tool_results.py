@@ -82,14 +82,9 @@ class MissingOutput(Exception):
     hint = 'write the file in run(), or remove it from "outputs" in ORCH'
 
 
-def find_missing(root: str, outputs: Iterable[str]) -> list[str]:
-    """The outputs that do not exist. Paths and globs are relative to `root`; a glob needs one match."""
-    return [one for one in outputs if not _exists(root, one)]
-
-
 def check_outputs(root: str, outputs: Iterable[str]) -> None:
-    """Raises MissingOutput."""
-    missing = find_missing(root, outputs)
+    """Raises MissingOutput. Paths and globs are relative to `root`; a glob needs one match."""
+    missing = [one for one in outputs if not _exists(root, one)]
     if missing:
         word = "output" if len(missing) == 1 else "outputs"
         raise MissingOutput(f"declared {word} not written: {', '.join(missing)}")

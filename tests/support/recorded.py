@@ -79,7 +79,6 @@ def record(
     loaded: Mapping[str, Mapping[str, str]] = NOTHING,
     values: GivenParams | None = None,
     database: str | None = None,
-    kind: str = "run",
     plan: Plan | None = None,
     broken_off: str = "",
 ) -> list[Problem]:
@@ -87,7 +86,7 @@ def record(
     By name of the tools. What there was to tell."""
     view = view_of(root, database)
     made = plan or project_view.plan_targets(view, targets, values=values or GivenParams())
-    recorder = Recorder(made, view.registry, view.project, kind=kind)
+    recorder = Recorder(made, view.registry, view.project)
     modules = tuple(step.tool.module for step in made.steps)
     told = [*recorder.record(RunStarted(run=recorder.run, targets=made.targets, tools=modules))]
     has_failed = False

@@ -39,8 +39,9 @@ class Executor(Protocol):
     def resume(self) -> None:
         """Continues them."""
 
-    def finish(self) -> None:
-        """Closes resources: nothing more will be submitted."""
+    def finish(self, *, commits: bool = False) -> None:
+        """Closes resources: nothing more will be submitted. `commits`: the run is one transaction, of one worker, and
+        is committed first, which `TransactionEnded` says unless the worker dies."""
 
     @property
     def is_over(self) -> bool:

@@ -28,14 +28,16 @@ from discover_orch.execution.executors.far_messages import (
     Installation,
     Lost,
     Refused,
+    Said,
     Start,
     Word,
-    decode_said,
+    decode_far,
     find_difference,
     is_last,
 )
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.errors import UsageError
 from discover_orch.worker.protocol import ToolDeclined, ToolStarted, encode_line
+from discover_orch.worker.spawn import open_pid
 
 READ_SIZE = 1 << 16
 #: Seconds from the end of the messages until the command is asked to end, and until it is killed.
@@ -51,39 +53,22 @@ class CommandSide:
         self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
         self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.far_side"]
         self._root = root
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: list[_Attempt] = []
 
-    def start(self, start: Start) -> None:
-        self._attempts[start.attempt] = _Attempt(start, self._words, self.name, self._root)
-
-    def control(self, attempt: str, word: Word) -> None:
-        if attempt in self._attempts:
-            self._attempts[attempt].control(word)
-
-    def drain(self, attempt: str) -> list[FarEvent]:
-        one = self._attempts.get(attempt)
-        if one is None:
-            return []
-        found = one.read()
-        if one.is_over:
-            del self._attempts[attempt]
-        return found
-
-    def forget(self, attempt: str) -> None:
-        one = self._attempts.pop(attempt, None)
-        if one is not None:
-            one.end()
+    def start(self, start: Start) -> _Attempt:
+        made = _Attempt(start, self._words, self.name, self._root)
+        self._attempts = [*(one for one in self._attempts if not one.is_over), made]
+        return made
 
     def filenos(self) -> tuple[int, ...]:
-        return tuple(fd for one in self._attempts.values() for fd in one.filenos())
+        return tuple(fd for one in self._attempts for fd in one.filenos())
 
     def next_deadline(self, now: float) -> float:
-        return min((one.next_deadline(now) for one in self._attempts.values()), default=math.inf)
+        return min((one.next_deadline(now) for one in self._attempts), default=math.inf)
 
     def close(self) -> None:
-        for one in self._attempts.values():
-            one.end()
-        self._attempts.clear()
+        for one in self._attempts:
+            one.forget()
 
 
 class _Attempt:
@@ -117,8 +102,7 @@ class _Attempt:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         for fd in (self._in, self._out):
             os.set_blocking(fd, False)
-        with contextlib.suppress(OSError, AttributeError):
-            self._pidfd = os.pidfd_open(self._process.pid)
+        self._pidfd = open_pid(self._process.pid)
 
     def control(self, word: Word) -> None:
         if self._error or self.is_over:
@@ -137,6 +121,8 @@ class _Attempt:
 
     def next_deadline(self, now: float) -> float:
         due = math.inf
+        if self.is_over:
+            return due
         if self._error:
             return now
         if self._ended_at is not None and self._signals:
@@ -145,7 +131,7 @@ class _Attempt:
             due = min(due, now + POLL_INTERVAL)
         return due
 
-    def read(self) -> list[FarEvent]:
+    def drain(self) -> list[FarEvent]:
         if self._error:
             self.is_over = True
             hint = 'check the prefix of the executor "command"'
@@ -171,7 +157,7 @@ class _Attempt:
             self._hurry()
         if code is not None:
             found += self._last_events(code)
-            self.end()
+            self.forget()
         return found
 
     def _read_line(self, line: bytes, found: list[FarEvent]) -> None:
@@ -192,7 +178,7 @@ class _Attempt:
                     self._write(encode_line(self._start))
                 self._has_greeted = True
             else:
-                found.extend(decode_said(text).events)
+                found.extend(decode_far(text, Said).events)
         except (ValueError, msgspec.DecodeError):
             garbled = f"{self._name} garbled the output of the tool's worker"
             found.append(Lost(sentence=garbled) if self._has_greeted else Refused(message=garbled))
@@ -237,7 +223,7 @@ class _Attempt:
         except OSError:  # it has ended: its exit says how
             self._unsent = b""
 
-    def end(self) -> None:
+    def forget(self) -> None:
         """Kills what is left of it, and closes its pipes."""
         if self.is_over or self._error:
             self.is_over = True
@@ -262,5 +248,5 @@ def open_command(project: Project) -> CommandSide:
         setting = "prefix" if prefix else "python"
         message = f"the command {program} does not exist or cannot be executed"
         hint = f"correct {setting} in {name_table(project, 'command')}, or install {program}"
-        raise UsageError(Problem(code="executor", message=message, hint=hint))
+        raise UsageError.of("executor", message, hint)
     return CommandSide(prefix, python, root)

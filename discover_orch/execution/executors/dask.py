@@ -14,7 +14,6 @@ import math
 import os
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -38,12 +37,13 @@ from discover_orch.execution.executors.far_messages import (
     Said,
     Start,
     Word,
-    decode_said,
+    decode_far,
     find_difference,
     installation,
     is_last,
 )
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.execution.executors.far_side import Mailbox
+from discover_orch.model.errors import UsageError
 from discover_orch.worker.protocol import ToolDeclined, encode_line
 
 #: Seconds to reach a scheduler, and for a first worker.
@@ -58,9 +58,9 @@ DISCONNECTED = "the connection to the Dask scheduler was lost"
 
 
 class _Attempt:
-    def __init__(self, start: Start) -> None:
-        self.start = start
-        self.token = ""
+    def __init__(self, side: DaskSide, start: Start) -> None:
+        self.start, self._side = start, side
+        self.token: Queue | None = None
         self.future: Future[None] | None = None
         self.worker = ""  # the address of the one that has started it
         self.events: list[FarEvent] = []
@@ -69,6 +69,21 @@ class _Attempt:
         self.words: list[Word] = []  # asked of it before it was known to have started
         self.done_at: float | None = None
         self.missed = 0
+
+    def control(self, word: Word) -> None:
+        if not self.is_over:
+            self._side.pass_on(self, word)
+
+    def drain(self) -> list[FarEvent]:
+        self._side.read()
+        found, self.events = self.events, []
+        if any(map(is_last, found)):
+            self.forget()
+        return found
+
+    def forget(self) -> None:
+        self.is_over = True
+        self._side.release(self)
 
 
 class DaskSide:
@@ -81,35 +96,27 @@ class DaskSide:
         self._topic = f"orch-{os.urandom(12).hex()}"
         self._attempts: dict[str, _Attempt] = {}
         self._run = ""
-        self._tokens: deque[tuple[str, Queue]] = deque()  # made ahead
-        self._queues: dict[str, Queue] = {}
-        self._news: deque[Callable[[], None]] = deque()
-        self._wake, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(self._wake_writer, False)
+        self._news = Mailbox[Callable[[], None]]()  # what to do in the main thread
         self._calls = _Calls()
         self._is_lost = False  # the connection to the scheduler
         self._is_closing = ThreadEvent()
         self._empty_since: float | None = None
         client.subscribe_topic(self._topic, self._note_said)
-        self._calls.submit(self._make_token)
 
     # Called by the main thread.
 
-    def start(self, start: Start) -> None:
+    def start(self, start: Start) -> _Attempt:
         if not self._run:
             self._run = start.run
             Thread(target=self._ping, daemon=True, name="orch-ping").start()
-        one = self._attempts[start.attempt] = _Attempt(start)
+        one = self._attempts[start.attempt] = _Attempt(self, start)
         if self._is_lost:
             self._note_stop(one, DISCONNECTED)
         else:
             self._calls.submit(self._launch, one)
+        return one
 
-    def control(self, attempt: str, word: Word) -> None:
-        one = self._attempts.get(attempt)
-        if one is None or one.is_over:
-            return
+    def pass_on(self, one: _Attempt, word: Word) -> None:
         if one.worker:
             self._calls.submit(self._deliver, one, word)
         else:
@@ -117,24 +124,12 @@ class DaskSide:
             if word in ("interrupt", "kill"):
                 self._calls.submit(self._take_back, one)
 
-    def drain(self, attempt: str) -> list[FarEvent]:
-        self._read()
-        one = self._attempts.get(attempt)
-        if one is None:
-            return []
-        found, one.events = one.events, []
-        if any(map(is_last, found)):
-            self.forget(attempt)
-        return found
-
-    def forget(self, attempt: str) -> None:
-        one = self._attempts.pop(attempt, None)
-        if one is not None:
-            one.is_over = True
+    def release(self, one: _Attempt) -> None:
+        if self._attempts.pop(one.start.attempt, None) is not None:
             self._calls.submit(self._release, one)
 
     def filenos(self) -> tuple[int, ...]:
-        return (self._wake,)
+        return (self._news.wake,)
 
     def next_deadline(self, now: float) -> float:
         if any(one.events for one in self._attempts.values()):
@@ -148,12 +143,9 @@ class DaskSide:
         closing.start()
         closing.join(TIME_TO_LEAVE if self._is_lost else TIME_TO_CLOSE)
 
-    def _read(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._wake, 512):
-                pass
-        while self._news:
-            self._news.popleft()()
+    def read(self) -> None:
+        for call in self._news.drain():
+            call()
         now = time.monotonic()
         for one in self._attempts.values():
             if one.done_at is not None and now - one.done_at > TIME_TO_HEAR:
@@ -221,28 +213,23 @@ class DaskSide:
 
     # Called by other threads.
 
-    def _tell(self, news: Callable[[], None]) -> None:
-        self._news.append(news)
-        with contextlib.suppress(OSError):
-            os.write(self._wake_writer, b"\0")
-
     def _note_said(self, event: tuple[float, Any]) -> None:
         with contextlib.suppress(ValueError):
-            said = decode_said(str(event[1]).encode())
-            self._tell(lambda: self._hear(said))
+            said = decode_far(str(event[1]).encode(), Said)
+            self._news.put(lambda: self._hear(said))
 
     def _launch(self, one: _Attempt) -> None:
         try:
             if self._client.status != "running":
-                self._tell(lambda: self._note_stop(one, DISCONNECTED))
+                self._news.put(lambda: self._note_stop(one, DISCONNECTED))
                 return
-            if not self._tokens:
-                self._make_token()
-            one.token, self._queues[one.start.attempt] = self._tokens.popleft()
+            token = f"orch-{os.urandom(12).hex()}"
+            one.token = Queue(token, client=self._client)
+            one.token.put(1)
             one.future = self._client.submit(
                 dask_worker.run_attempt,
                 encode_line(one.start),
-                one.token,
+                token,
                 self._topic,
                 key=f"orch-{one.start.order.name}-{one.start.attempt}",
                 pure=False,
@@ -252,18 +239,9 @@ class DaskSide:
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             if one.future is None:
-                self._tell(lambda: self._note_stop(one, said))
+                self._news.put(lambda: self._note_stop(one, said))
             else:
-                self._tell(lambda: self._lose(one, said))
-            return
-        with contextlib.suppress(Exception):  # it is made when it is needed
-            self._make_token()
-
-    def _make_token(self) -> None:
-        name = f"orch-{os.urandom(12).hex()}"
-        queue = Queue(name, client=self._client)
-        queue.put(1)
-        self._tokens.append((name, queue))
+                self._news.put(lambda: self._lose(one, said))
 
     def _end(self, one: _Attempt, future: Future[None]) -> None:
         status = future.status
@@ -271,7 +249,7 @@ class DaskSide:
         if status == "error":
             raised = future.exception()
             error = f"{type(raised).__name__}: {raised}"
-        self._tell(lambda: self._note_end(one, str(status), error))
+        self._news.put(lambda: self._note_end(one, str(status), error))
 
     def _deliver(self, one: _Attempt, word: Word) -> None:
         with contextlib.suppress(Exception):  # it is lost then, as the ping finds out
@@ -284,14 +262,13 @@ class DaskSide:
             )
 
     def _take_back(self, one: _Attempt, error: str = "") -> None:
-        queue = self._queues.get(one.start.attempt)
-        if queue is None or one.has_stopped:
+        if one.token is None or one.has_stopped:
             return
         try:
-            queue.get(timeout="100 ms")
+            one.token.get(timeout="100 ms")
         except Exception:  # it has started
             return
-        self._tell(lambda: self._note_stop(one, error))
+        self._news.put(lambda: self._note_stop(one, error))
         if one.future is not None:
             with contextlib.suppress(Exception):
                 one.future.cancel()
@@ -301,8 +278,8 @@ class DaskSide:
         with contextlib.suppress(Exception):
             if one.future is not None:
                 one.future.release()
-            if queue := self._queues.pop(one.start.attempt, None):
-                queue.close()
+            if one.token is not None:
+                one.token.close()
 
     def _ping(self) -> None:
         while not self._is_closing.wait(PING):
@@ -311,9 +288,9 @@ class DaskSide:
                 alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
             except Exception:
                 if self._client.status != "running" and not self._is_closing.is_set():
-                    self._tell(self._note_disconnected)
+                    self._news.put(self._note_disconnected)
                 continue
-            self._tell(partial(self._note_ping, alive, sent))
+            self._news.put(partial(self._note_ping, alive, sent))
 
     def _close(self) -> None:
         with contextlib.suppress(Exception):
@@ -360,7 +337,8 @@ def _connect(address: str) -> tuple[Client, int]:
         client = Client(address, timeout=TIME_TO_CONNECT, set_as_default=False, name="orch")
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise _refuse(
+        raise UsageError.of(
+            "executor",
             f"the Dask scheduler {address} cannot be reached: {said}",
             "check the address, and that the scheduler runs: tcp://HOST:8786",
         ) from None
@@ -375,7 +353,8 @@ def _count_threads(client: Client, address: str) -> int:
     try:
         client.wait_for_workers(1, timeout=TIME_FOR_WORKERS)
     except TimeoutError:
-        raise _refuse(
+        raise UsageError.of(
+            "executor",
             f"the Dask cluster {address} has no workers",
             "start workers; give an adaptive cluster a minimum of 1",
         ) from None
@@ -383,7 +362,8 @@ def _count_threads(client: Client, address: str) -> int:
     found = client.run(dask_worker.describe, on_error="return")
     for worker, answer in found.items():
         if isinstance(answer, Exception):
-            raise _refuse(
+            raise UsageError.of(
+                "executor",
                 f"the Dask worker {worker} cannot load discover_orch: {answer}",
                 "install the same discover-orch[dask] where the workers run",
             )
@@ -393,12 +373,10 @@ def _count_threads(client: Client, address: str) -> int:
         if not difference and theirs != ours:
             difference = f"distributed is {theirs} on {far.host} and {ours} here"
         if difference:
-            raise _refuse(
-                f"{difference} (the Dask worker {worker})", "install the same versions on both"
+            raise UsageError.of(
+                "executor",
+                f"{difference} (the Dask worker {worker})",
+                "install the same versions on both",
             )
     threads: dict[str, int] = client.nthreads()
     return max(1, sum(threads.values()))
-
-
-def _refuse(message: str, hint: str) -> UsageError:
-    return UsageError(Problem(code="executor", message=message, hint=hint))

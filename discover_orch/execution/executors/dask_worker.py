@@ -23,11 +23,12 @@ from discover_orch.execution.executors.far_messages import (
     Lost,
     Refused,
     Said,
-    decode_start,
+    Start,
+    decode_far,
     encode_said,
     installation,
 )
-from discover_orch.execution.executors.far_side import GONE, Controls, carry_out
+from discover_orch.execution.executors.far_side import GONE, Mailbox, carry_out
 
 #: Seconds without a ping after which orch is taken to be gone.
 LEASE = 60.0
@@ -45,7 +46,7 @@ _has_watch = False
 class _Attempt:
     def __init__(self, run: str, worker: Worker) -> None:
         self.run, self.worker = run, worker
-        self.controls = Controls()
+        self.controls = Mailbox[str]()
         self.heard = time.monotonic()  # when orch was last heard of
 
     def is_lost(self, now: float) -> bool:
@@ -64,7 +65,7 @@ def run_attempt(request: bytes, token: str, topic: str) -> None:
 
     attempt = token
     try:
-        start = decode_start(request)
+        start = decode_far(request, Start)
     except ValueError as error:
         send([Refused(message=f"the order is not readable by the Dask worker: {error}")])
         return

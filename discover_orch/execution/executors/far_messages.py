@@ -10,10 +10,8 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 
 from discover_orch import __version__
@@ -23,10 +21,12 @@ from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
     WorkerSaid,
+    build_decoder,
     encode_line,
     has_loose_metrics,
 )
 
+Far = TypeVar("Far", "Start", "Control", "Said")
 Word = Literal["interrupt", "kill", "suspend", "resume"]
 
 
@@ -133,38 +133,11 @@ def find_difference(near: Installation, far: Installation) -> str:
     return ""
 
 
-def decode_start(line: bytes) -> Start:
-    """ValueError for any other line."""
-    start: Start = decode(line, _start_decoder())
-    return start
-
-
-def decode_control(line: bytes) -> Control:
-    """ValueError for any other line."""
-    control: Control = decode(line, _control_decoder())
-    return control
-
-
 def encode_said(said: Said) -> bytes:
     return encode_line(said, is_loose=any(map(has_loose_metrics, said.events)))
 
 
-def decode_said(line: bytes) -> Said:
-    """ValueError for any other line."""
-    said: Said = decode(line, _said_decoder())
-    return said
-
-
-@cache
-def _start_decoder() -> msgspec.json.Decoder[Start]:
-    return msgspec.json.Decoder(Start)
-
-
-@cache
-def _control_decoder() -> msgspec.json.Decoder[Control]:
-    return msgspec.json.Decoder(Control)
-
-
-@cache
-def _said_decoder() -> msgspec.json.Decoder[Said]:
-    return msgspec.json.Decoder(Said)
+def decode_far(line: bytes, kind: type[Far]) -> Far:
+    """What `encode_line` or `encode_said` wrote; ValueError for any other line."""
+    found: Far = decode(line, build_decoder(kind))
+    return found

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock, Thread
 from types import FrameType
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -30,13 +31,13 @@ from msgspec.structs import replace
 from discover_orch.config.env_file import read_env_file
 from discover_orch.config.file import build_project, find_root, read_config_bytes
 from discover_orch.execution.executors.far_messages import (
+    Control,
     Ended,
     FarEvent,
     Refused,
     Said,
     Start,
-    decode_control,
-    decode_start,
+    decode_far,
     encode_said,
     find_difference,
     folder_identity,
@@ -55,30 +56,33 @@ GONE = "gone"  # orch is not there any more: nothing needs to be said
 Send = Callable[[Sequence[FarEvent]], None]
 
 
-class Controls:
-    """What orch asks of one attempt: words of `Control`, or `GONE`. `put` may be called from any thread; `wake` is
-    readable when there is a new one."""
+Item = TypeVar("Item")
+
+
+class Mailbox(Generic[Item]):
+    """What one thread gets from others. `put` may be called from any thread; `wake` is readable when there is
+    something new."""
 
     def __init__(self) -> None:
         self.wake, self._writer = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._writer, False)
-        self._words: deque[str] = deque()
+        self._items: deque[Item] = deque()
         self._lock = Lock()
         self._is_closed = False
 
-    def put(self, word: str) -> None:
+    def put(self, item: Item) -> None:
         with self._lock:
             if not self._is_closed:
-                self._words.append(word)
+                self._items.append(item)
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._writer, b"\0")
 
-    def drain(self) -> list[str]:
+    def drain(self) -> list[Item]:
         with contextlib.suppress(BlockingIOError):
             while os.read(self.wake, 512):
                 pass
-        return [self._words.popleft() for _ in range(len(self._words))]
+        return [self._items.popleft() for _ in range(len(self._items))]
 
     def close(self) -> None:
         with self._lock:
@@ -87,9 +91,11 @@ class Controls:
             os.close(self._writer)
 
 
-def carry_out(start: Start, controls: Controls, send: Send, *, owns_process: bool = False) -> None:
-    """Returns when the step has ended and everything about it is said. `owns_process`: this process has no other
-    children, so it may adopt and end what a tool leaves behind."""
+def carry_out(
+    start: Start, controls: Mailbox[str], send: Send, *, owns_process: bool = False
+) -> None:
+    """Returns when the step has ended and everything about it is said. `controls` are words of `Control`, or `GONE`.
+    `owns_process`: this process has no other children, so it may adopt and end what a tool leaves behind."""
     refused, prepare = find_refusal(start)
     if refused is not None:
         send([refused])
@@ -218,7 +224,7 @@ class OneTool:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
-        self._controls = Controls()
+        self._controls = Mailbox[str]()
         self._attempt = ""
         self._code = 2
         self._signal = 0
@@ -240,7 +246,7 @@ class OneTool:
             )
             return self._code
         try:
-            start = decode_start(first)
+            start = decode_far(first, Start)
         except ValueError as error:
             self._say([Refused(message=f"the order is not readable there: {error}")])
             return self._code
@@ -256,7 +262,7 @@ class OneTool:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are for the main thread
         for line in sys.stdin.buffer:
             with contextlib.suppress(ValueError):
-                self._controls.put(decode_control(line).word)
+                self._controls.put(decode_far(line, Control).word)
         self._controls.put(GONE)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

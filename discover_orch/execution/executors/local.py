@@ -23,7 +23,6 @@ from discover_orch.worker.protocol import (
     NOT_PRELOADED,
     Answer,
     Closed,
-    CommitRun,
     Committing,
     DebuggerOpened,
     Finish,
@@ -178,15 +177,9 @@ class LocalExecutor:
         if self._worker is not None:
             self._worker.resume()
 
-    def commit_run(self) -> None:
-        """Has the worker commit a run that is one transaction. It ends with `TransactionEnded`, unless the worker
-        dies."""
-        if self._worker is not None and not self._worker.is_over:
-            self._worker.send(CommitRun())
-
-    def finish(self) -> None:
+    def finish(self, *, commits: bool = False) -> None:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
-            self._worker.send(Finish())
+            self._worker.send(Finish(commits=commits))
 
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[WorkerSaid]:
         match event:
@@ -258,17 +251,35 @@ class LocalExecutor:
             module = unstarted.pop(0)  # no worker will start it
             sentence = f"the worker process {sentence} before the tool started"
         if module:
-            yield end_of_tool(
-                self._orders[module],
-                event,
-                sentence,
-                hint,
-                is_interrupted=self._is_interrupted,
-                is_timed_out=bool(event.module) and event.module == self._timed_out,
-                is_committing=module == worker.committing,
-            )
+            yield self._end_of_dead(module, event, sentence, hint, worker)
         self._waiting.clear()
         yield from (ToolDeclined(module=one) for one in unstarted)
+
+    def _end_of_dead(
+        self, module: str, died: WorkerDied, sentence: str, hint: str, worker: Supervisor
+    ) -> ToolFinished:
+        """How a tool ended whose worker died. `sentence` says how the process ended."""
+        order = self._orders[module]
+        status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
+        failure = Failure(
+            kind="crash",
+            type=died.signal or "crash",
+            message=sentence,
+            path=died.path or order.path,
+            line=died.line,
+            traceback=died.traceback,
+            hint=hint,
+        )
+        is_timed_out = died.module != "" and died.module == self._timed_out
+        if is_timed_out:
+            failure = as_timeout(failure, order.timeout, f", {sentence}")
+        if module == worker.committing:
+            status = "unknown"
+            message = f"{failure.message} during its commit: what it wrote may be in the database"
+            failure = replace(failure, message=message)
+        if failure.traceback and not is_timed_out:  # else it ends with the message
+            failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
+        return ToolFinished(module=module, status=status, error=failure)
 
     def _retire(self, worker: Supervisor) -> None:
         self._is_retiring = True
@@ -336,41 +347,6 @@ def build_order(step: Step) -> RunStep:
         writes_alone=step.writes_alone,
         timeout=tool.timeout,
     )
-
-
-# The end of a worker.
-
-
-def end_of_tool(
-    order: RunStep,
-    died: WorkerDied,
-    sentence: str,
-    hint: str,
-    *,
-    is_interrupted: bool,
-    is_timed_out: bool,
-    is_committing: bool,
-) -> ToolFinished:
-    """How a tool ended whose worker died. `sentence` says how the process ended."""
-    failure = Failure(
-        kind="crash",
-        type=died.signal or "crash",
-        message=sentence,
-        path=died.path or order.path,
-        line=died.line,
-        traceback=died.traceback,
-        hint=hint,
-    )
-    if is_timed_out:
-        failure = as_timeout(failure, order.timeout, f", {sentence}")
-    status: ToolStatus = "interrupted" if is_interrupted else "failed"
-    if is_committing:
-        status = "unknown"
-        message = f"{failure.message} during its commit: what it wrote may be in the database"
-        failure = replace(failure, message=message)
-    if failure.traceback and not is_timed_out:  # else it ends with the message
-        failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
-    return ToolFinished(module=order.module, status=status, error=failure)
 
 
 def as_timeout(error: Failure, timeout: float | None, more: str = "") -> Failure:

@@ -104,7 +104,7 @@ class WorkerPool:
         for worker in self._workers:
             worker.resume()
 
-    def finish(self) -> None:
+    def finish(self, *, commits: bool = False) -> None:
         self._forks.close()
         for worker in self._workers:
             worker.finish()

@@ -13,7 +13,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ from discover_orch.execution.executors.local import as_timeout, build_order
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Failure, Problem, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Plan, Step
+from discover_orch.planning.plan import Step
 from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import (
     Prepare,
@@ -54,26 +54,30 @@ TIME_TO_KILL, TIME_TO_ANSWER = 8.0, 20.0
 TIME_TO_DIE = 1.0
 
 
+class Attempt(Protocol):
+    """A step on the far side, from its start to its end there."""
+
+    def control(self, word: Word) -> None: ...
+
+    def drain(self) -> list[FarEvent]:
+        """The new events. The last of all is `Ended`, `Lost` or `Refused`."""
+
+    def forget(self) -> None:
+        """Ends what is left of the attempt; its events are not wanted any more."""
+
+
 class FarSide(Protocol):
     """Carries attempts. Only the main thread calls it, and nothing but `close` waits."""
 
     name: str  # for messages: "srun", "the Dask cluster"
 
-    def start(self, start: Start) -> None: ...
-
-    def control(self, attempt: str, word: Word) -> None: ...
-
-    def drain(self, attempt: str) -> list[FarEvent]:
-        """The new events of an attempt. The last of all is `Ended`, `Lost` or `Refused`."""
-
-    def forget(self, attempt: str) -> None:
-        """Ends what is left of the attempt; its events are not wanted any more."""
+    def start(self, start: Start) -> Attempt: ...
 
     def filenos(self) -> tuple[int, ...]:
-        """Descriptors that are readable when `drain` may have something."""
+        """Descriptors that are readable when an attempt may have something."""
 
     def next_deadline(self, now: float) -> float:
-        """When `drain` must be called even if nothing is readable."""
+        """When the attempts must be asked even if nothing is readable."""
 
     def close(self) -> None:
         """Ends everything on the far side."""
@@ -85,7 +89,7 @@ class _Slot:
     def __init__(self, number: int) -> None:
         self.number = number
         self.module = ""  # the tool that has neither ended nor been declined
-        self.attempt = ""  # that has not ended
+        self.attempt: Attempt | None = None  # that has not ended
         self.held: Start | None = None  # until what the step before left is closed
         self.timeout: float | None = None
         self.has_killed = False
@@ -141,10 +145,9 @@ class RemotePool:
 
     def _start_held(self, slot: _Slot) -> None:
         """One at a time: a database such as DuckDB lets only one process open its file."""
-        if slot.held is not None and not slot.attempt:
-            slot.attempt, slot.stop_at, slot.has_killed = slot.held.attempt, math.inf, False
-            self._far.start(slot.held)
-            slot.held = None
+        if slot.held is not None and slot.attempt is None:
+            slot.stop_at, slot.has_killed = math.inf, False
+            slot.attempt, slot.held = self._far.start(slot.held), None
 
     def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
         self._read()
@@ -185,7 +188,7 @@ class RemotePool:
             slot.stop_at += time.monotonic() - self._suspended_at
         self._control("resume")
 
-    def finish(self) -> None:
+    def finish(self, *, commits: bool = False) -> None:
         self._is_finishing = True
 
     def _stop(self, word: Word) -> None:
@@ -202,14 +205,14 @@ class RemotePool:
 
     def _control(self, word: Word) -> None:
         for slot in self._slots:
-            if slot.attempt:
-                self._far.control(slot.attempt, word)
+            if slot.attempt is not None:
+                slot.attempt.control(word)
 
     def _read(self) -> None:
         for slot in self._slots:
             self._be_patient(slot)
-            if slot.attempt:
-                for event in self._far.drain(slot.attempt):
+            if slot.attempt is not None:
+                for event in slot.attempt.drain():
                     self._hear(slot, event)
             self._start_held(slot)
         if self._is_finishing and not self.is_over and not any(one.attempt for one in self._slots):
@@ -218,26 +221,25 @@ class RemotePool:
 
     def _be_patient(self, slot: _Slot) -> None:
         """After an interrupt, and after a timeout, which the far side sees to, not for ever."""
-        waited = time.monotonic() - slot.stop_at
-        if not slot.attempt or waited < min(TIME_TO_KILL, self._limit):
+        waited, attempt = time.monotonic() - slot.stop_at, slot.attempt
+        if attempt is None or waited < min(TIME_TO_KILL, self._limit):
             return
         if waited >= self._limit:
-            attempt = slot.attempt
             self._hear(slot, Lost(sentence=f"{self._far.name} did not answer"))
-            self._far.forget(attempt)
+            attempt.forget()
         elif not slot.has_killed:
             slot.has_killed = True
-            self._far.control(slot.attempt, "kill")
+            attempt.control("kill")
 
     def _hear(self, slot: _Slot, event: FarEvent) -> None:
         has_ended = not slot.module or slot.held is not None  # the tool of this attempt
         match event:
             case Ended():
-                slot.attempt = ""
+                slot.attempt = None
                 if not has_ended:
                     self._lose(slot, f"{self._far.name} ended without saying how the tool ended")
             case Lost(sentence=sentence):
-                slot.attempt = ""
+                slot.attempt = None
                 if not has_ended:
                     self._lose(slot, sentence)
                 elif not slot.has_killed:
@@ -245,7 +247,7 @@ class RemotePool:
                     problem = Problem(code="conn", message=message, severity="warning")
                     self._hear(slot, RunNote(problem=problem))
             case Refused(message=message, hint=hint):
-                slot.attempt = ""
+                slot.attempt = None
                 if not has_ended:
                     failure = Failure(kind="crash", type="refused", message=message, hint=hint)
                     self._end(
@@ -295,19 +297,19 @@ class OpenFarSide(Struct, frozen=True, kw_only=True):
 
 
 def open_far_side(
-    plan: Plan,
+    tools: list[Tool],
     registry: Registry,
     project: Project,
     *,
     jobs: int,
     has_jobs: bool,
-    is_guest: bool = False,
+    is_guest: bool,
 ) -> OpenFarSide:
     """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
     may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
     address = dask_address(project.executor)
     is_remote = bool(address) or project.command.is_remote
-    _refuse(registry, project, [step.tool for step in plan.steps], is_remote=is_remote)
+    _refuse(registry, project, tools, is_remote=is_remote)
     if not address:
         from discover_orch.execution.executors.command import open_command
 
@@ -316,10 +318,11 @@ def open_far_side(
     try:
         from discover_orch.execution.executors.dask import open_dask
     except ModuleNotFoundError as error:
-        _stop(
+        raise UsageError.of(
+            "executor",
             f"--executor {project.executor} needs the package distributed ({error})",
             "pip install 'discover-orch[dask]'",
-        )
+        ) from None
 
     dask = open_dask(address, is_guest=is_guest)
     jobs = min(jobs, dask.threads) if has_jobs else dask.threads
@@ -328,7 +331,8 @@ def open_far_side(
 
 def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
     if project.transaction == "run":
-        _stop(
+        raise UsageError.of(
+            "executor",
             f'transaction = "run" cannot be combined with the executor {project.executor}',
             "one transaction belongs to one connection: use --executor local with one worker",
         )
@@ -336,7 +340,8 @@ def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remot
     if takes is None or uses_get_connection(registry, project):
         return
     if is_remote and project.database.startswith(("sqlite:", "duckdb:")):
-        _stop(
+        raise UsageError.of(
+            "executor",
             f"{takes.name} uses {project.database}, a local file, and workers on other machines cannot share it",
             _local_file_hint(project),
         )
@@ -349,7 +354,3 @@ def _local_file_hint(project: Project) -> str:
     program = os.path.basename(project.command.prefix[0])
     table = name_table(project, "command")
     return f"{hint}; if {program} runs the tools on this machine, write local = true in {table}"
-
-
-def _stop(message: str, hint: str) -> NoReturn:
-    raise UsageError(Problem(code="executor", message=message, hint=hint))

@@ -150,7 +150,7 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
 ) -> None:
     from discover_orch.worker import spawn
 
-    interpreter = (1, spawn.Pipes(orders=-1, messages=-1, life=-1, out=-1, err=-1, pidfd=-1))
+    interpreter = (1, spawn.Pipes(-1, -1, -1, -1, -1))
     context = Context(interpreter)
     assert context.claim_interpreter() is interpreter
     assert context.claim_interpreter() is None

@@ -142,7 +142,7 @@ class PlayedExecutor:
     def resume(self) -> None:
         self.log.append("resume")
 
-    def finish(self) -> None:
+    def finish(self, *, commits: bool = False) -> None:
         assert not self._is_closing
         self.log.append("finish")
         self._is_closing = True
@@ -191,14 +191,16 @@ class Played:
         executor: Executor = self.executor
         self.all_events = list(
             run_steps(
-                make_plan(registry, *(targets or ("a", "b", "c"))),
-                registry,
+                Run(
+                    make_plan(registry, *(targets or ("a", "b", "c"))),
+                    registry,
+                    has_known_flow=lambda _: True,
+                    at_once=ahead,
+                ),
                 executor,
                 Interruptions(self.executor, clock, wishes),
                 run_id="41",
                 clock=clock,
-                has_known_flow=lambda _: True,
-                at_once=ahead,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
@@ -450,13 +452,11 @@ def test_an_empty_plan_is_over_at_once() -> None:
     clock = Clock()
     executor = PlayedExecutor(clock)
     events = run_steps(
-        Plan(),
-        registry,
+        Run(Plan(), registry, has_known_flow=lambda _: True),
         executor,
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
-        has_known_flow=lambda _: True,
     )
     assert [_short(event) for event in events] == ["start", "run passed"]
 
@@ -467,13 +467,11 @@ def test_an_order_is_announced_before_it_is_submitted() -> None:
     clock = Clock()
     executor = PlayedExecutor(clock)
     events = run_steps(
-        make_plan(registry),
-        registry,
+        Run(make_plan(registry), registry, has_known_flow=lambda _: True),
         executor,
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
-        has_known_flow=lambda _: True,
     )
     assert isinstance(next(events), RunStarted)
     assert (next(events), executor.log) == (ToolOrdered(module="a"), [])
@@ -486,13 +484,11 @@ def test_closing_the_events_leaves_the_executor_to_its_owner() -> None:
     clock = Clock()
     executor = PlayedExecutor(clock, silent={"a": 3})
     events = run_steps(
-        make_plan(registry),
-        registry,
+        Run(make_plan(registry), registry, has_known_flow=lambda _: True),
         executor,
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
-        has_known_flow=lambda _: True,
     )
     for _ in range(3):
         next(events)

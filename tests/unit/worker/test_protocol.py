@@ -19,8 +19,8 @@ from discover_orch.worker.protocol import (
     ToolFinished,
     decode_message,
     decode_order,
+    encode_line,
     encode_message,
-    encode_order,
 )
 
 anything = st.text(st.characters(exclude_categories=()))  # lone surrogates too: names of files
@@ -58,7 +58,7 @@ def values(hint: Any, inside: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
 
 @given(values(Order))
 def test_an_order_survives_as_one_line(order: Any) -> None:
-    line = encode_order(order)
+    line = encode_line(order)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert decode_order(line) == order
@@ -87,7 +87,7 @@ def test_numbers_that_json_does_not_know_survive() -> None:
         b"[]\n",
         b"{}\n",
         b'{"type": "ToolDeclined"}\n',
-        encode_order(Finish()),
+        encode_line(Finish()),
         b"\xff\n",
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from discover_orch.worker.interrupts import Interrupts
+from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.resources import Resources
 
 
@@ -30,11 +31,7 @@ def test_an_interrupt_after_the_yield_does_not_lose_what_was_opened() -> None:
 
     conf: Any = SimpleNamespace(a=resource)
     resources = Resources(
-        root="/nowhere",
-        database="sqlite://",
-        transaction="tool",
-        needs={"a": ()},
-        has_connection=False,
+        Prepare(root="/nowhere", pythonpath=(), database="sqlite://", resources={"a": ()}),
         load_conf=lambda: conf,
         call=call,
     )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from discover_orch.execution.executors.far_messages import (
     Said,
     Start,
-    decode_said,
+    decode_far,
     encode_said,
     folder_identity,
     installation,
@@ -95,4 +95,4 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
 def test_metrics_that_json_does_not_have_survive_the_way() -> None:
     end = ToolFinished(module="m", status="passed", duration=0.1, metrics={"x": float("inf")})
     said = Said(attempt="a", events=(end,))
-    assert decode_said(encode_said(said)) == said
+    assert decode_far(encode_said(said), Said) == said

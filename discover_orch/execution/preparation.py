@@ -1,0 +1,46 @@
+"""What a worker is told before its first step."""
+
+from __future__ import annotations
+
+import os
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.worker.protocol import Prepare
+
+
+def build_prepare(
+    registry: Registry,
+    project: Project,
+    *,
+    is_raw: bool = False,
+    post_mortem: bool = False,
+    all_frames: bool = False,
+) -> Prepare:
+    conf = registry.conf
+    resources = conf.resources if conf else ()
+    # Those arguments of a resource that are resources themselves; the others keep their defaults.
+    offered = {"conn", *(one.name for one in resources)}
+    return Prepare(
+        root=project.root,
+        pythonpath=absolute_pythonpath(project),
+        database=project.database,
+        transaction=project.transaction,
+        orchconf=os.path.join(project.root, conf.path) if conf else None,
+        has_connection=uses_get_connection(registry, project),
+        resources={
+            one.name: tuple(name for name, _ in one.needs if name in offered) for one in resources
+        },
+        raw_output=is_raw,
+        post_mortem=post_mortem,
+        all_frames=all_frames,
+        observes=True,
+        # The worker may be older than these variables.
+        environment=dict(os.environ) if project.env_file else None,
+    )
+
+
+def absolute_pythonpath(project: Project) -> tuple[str, ...]:
+    return tuple(
+        os.path.normpath(os.path.join(project.root, entry)) for entry in project.pythonpath
+    )
