@@ -59,16 +59,12 @@ class _Part(Struct, frozen=True, kw_only=True):
 
 
 class ScanIndex(Struct, frozen=True, kw_only=True):
-    """What the next scan starts from: the index, less the listing."""
+    """What the next scan starts from: the index, less the listing. `facts` encodes them: a scan that found nothing
+    changed does not need that."""
 
     header: Mapping[str, object]
     tree: str
-    encode_facts: Callable[[], str]
-
-    @property
-    def facts(self) -> str:
-        """Encoded when it is asked for: a scan that found nothing changed does not need it."""
-        return self.encode_facts()
+    facts: Callable[[], str]
 
 
 def read_known_facts(index: Index | None, pythonpath: Sequence[str]) -> KnownFacts:

@@ -100,7 +100,7 @@ def scan(
         ScanIndex(
             header=header,
             tree=tree.text,
-            encode_facts=lambda: _encode(tree, files, references, known, modules),
+            facts=lambda: _encode(tree, files, references, known, modules),
         ),
         tree.signatures,
     )

@@ -174,7 +174,7 @@ def _write_index(view: ProjectView, snapshot: ScanIndex) -> None:
     del document["version"], document["root"]  # added again when it is shown
     parts = {
         "tree": snapshot.tree,
-        "facts": snapshot.facts,
+        "facts": snapshot.facts(),
         LISTING: json.dumps(document),
         SUMMARY: summary,
     }

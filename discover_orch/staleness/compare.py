@@ -71,14 +71,6 @@ MarkOf = Callable[[Key], str]
 TimeOf = Callable[[], float]
 
 
-def no_foreign_write() -> float:
-    return 0
-
-
-def nothing_declared(_: Key) -> bool:
-    return False
-
-
 def compare(
     result: ToolResult,
     place: int,
@@ -86,11 +78,11 @@ def compare(
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
     upstream: Iterable[Upstream],
-    foreign_write: TimeOf = no_foreign_write,
-    looked: TimeOf = no_foreign_write,
+    foreign_write: TimeOf,
+    looked: TimeOf,
     *,
-    ignores_foreign: bool = False,
-    is_declared: Callable[[Key], bool] = nothing_declared,
+    ignores_foreign: bool,
+    is_declared: Callable[[Key], bool],
 ) -> Iterator[Reason]:
     """The reasons why a tool that has succeeded is stale. `place` is its place in the order of all tools, `now` has
     what its inputs are now, `writers` who wrote each key last. `foreign_write` finds when another program wrote to a
@@ -175,7 +167,7 @@ def judge(
     now: str | None,
     mark_of: MarkOf,
     writers: Mapping[Key, Writer],
-    is_declared: Callable[[Key], bool] = nothing_declared,
+    is_declared: Callable[[Key], bool],
 ) -> Reason | None:
     """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has surely
     moved the file on, and the file still is as that one left it. What only the kernel told of moves no declared input.

@@ -166,14 +166,6 @@ class CurrentState:
             return self.database.mark(key)
         return self.versions.mark(key)
 
-    def looked(self) -> float:
-        """When a table of a database that is not there has been missing at the latest."""
-        return self.database.looked
-
-    def foreign_write(self) -> float:
-        """When another program wrote last to the database."""
-        return self.database.foreign_write
-
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""
         if self._packages is None:

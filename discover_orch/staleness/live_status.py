@@ -29,7 +29,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status, no_defaults
+from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
 
 
@@ -43,7 +43,7 @@ class LiveStatus(Status):
         params_of: Callable[[Tool], Params],
         code: ImportGraph,
         environ: Mapping[str, str],
-        defaults_of: Callable[[Tool], Params] = no_defaults,
+        defaults_of: Callable[[Tool], Params],
     ) -> None:
         self._memory, self._environ = Memory(project.root, registry), environ
         self._defaults_of = defaults_of

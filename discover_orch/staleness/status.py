@@ -52,10 +52,6 @@ CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
 CLOCK_TOLERANCE = 60
 
 
-def no_defaults(_: Tool) -> Params:
-    return {}
-
-
 class Status:
     """The freshness of all tools of a project at one time."""
 
@@ -63,14 +59,11 @@ class Status:
         self,
         present: CurrentState,
         params_of: Callable[[Tool], Params],
-        defaults_of: Callable[[Tool], Params] = no_defaults,
-        clock: Callable[[], float] = time.time,
+        defaults_of: Callable[[Tool], Params],
     ) -> None:
-        """`params_of` gives what a tool would be called with, `defaults_of` its defaults; `clock` the time in seconds
-        since 1970."""
+        """`params_of` gives what a tool would be called with, `defaults_of` its defaults."""
         registry = present.registry
         self._defaults_of = defaults_of
-        self._clock = clock
         self._present, self._registry, self._params_of = present, registry, params_of
         results = with_unended(present.project.root, present.results)
         self._results = [
@@ -134,8 +127,8 @@ class Status:
                 self._present.mark,
                 self._writers,
                 self._upstream(module, result.success.asof),
-                self._present.foreign_write,
-                self._present.looked,
+                lambda: self._present.database.foreign_write,
+                lambda: self._present.database.looked,
                 ignores_foreign=self._present.project.external_writes == "ignore",
                 is_declared=lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
             )
@@ -146,7 +139,7 @@ class Status:
         )
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} has an error")
-        sentences += _clock_reasons(tool, result.success, self._clock())
+        sentences += _clock_reasons(tool, result.success, time.time())
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(
             self._sentence(module, reason, has_new_code=has_new_code) for reason in reasons

@@ -70,7 +70,7 @@ class Eye:
         return found
 
     def remember(self, snapshot: ScanIndex) -> None:
-        parts = {"tree": snapshot.tree, "facts": snapshot.facts}
+        parts = {"tree": snapshot.tree, "facts": snapshot.facts()}
         assert write_index(str(self.root), "1", snapshot.header, parts)
         self.index = open_index(str(self.root), "1")
         assert self.index is not None

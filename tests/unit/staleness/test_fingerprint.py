@@ -99,6 +99,9 @@ def reasons(
             find_writers(enumerate((*before, me, *after))),
             [Upstream(one, is_observed) for one in before],
             lambda: foreign_write,
+            lambda: 0,
+            ignores_foreign=False,
+            is_declared=lambda _: False,
         )
     ]
 
@@ -195,7 +198,7 @@ def test_a_difference_counts_unless_this_tool_or_a_later_one_made_it(
     writer: Writer | None, then: str, by: str | None
 ) -> None:
     writers = {} if writer is None else {"file:x": writer}
-    found = judge(1, "file:x", then, "2", lambda _: "m", writers)
+    found = judge(1, "file:x", then, "2", lambda _: "m", writers, lambda _: False)
     assert (None if found is None else found.by) == by
 
 

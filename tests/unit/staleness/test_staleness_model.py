@@ -252,7 +252,16 @@ class World:
                 reasons += map(
                     str,
                     compare(
-                        result, place, now, lambda key: self.mark(key, self.data), writers, upstream
+                        result,
+                        place,
+                        now,
+                        lambda key: self.mark(key, self.data),
+                        writers,
+                        upstream,
+                        lambda: 0,
+                        lambda: 0,
+                        ignores_foreign=False,
+                        is_declared=lambda _: False,
                     ),
                 )
             if reasons:
