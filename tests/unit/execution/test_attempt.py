@@ -231,6 +231,12 @@ def test_a_file_that_was_last_changed_in_the_moment_in_which_the_tool_began_is_s
         assert (files(found)["in.csv"] != UNSURE) == is_sure
 
 
+def test_a_tool_of_which_something_may_have_gone_unseen_is_not_whole(root: Path) -> None:
+    for sight in Observation(gaps=("started a process",)), Observation(is_unclear=True):
+        assert not Run(root).passes("a", sight).is_whole
+    assert Run(root).passes("a", Observation()).is_whole
+
+
 # What a worker loads and opens once, for all its tools.
 
 

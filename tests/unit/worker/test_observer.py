@@ -172,9 +172,10 @@ def test_a_folder_that_is_renamed_takes_its_files_along(tmp_path: Path) -> None:
     make(tmp_path, "old/a", "old/sub/b")
     code = """
     os.mkdir('made'); open('made/x', 'w').close(); os.rename('made', 'new')
-    os.rename('old', 'older')
+    os.listdir('old'); os.rename('old', 'older')
     """
     seen = observe(tmp_path, code)
+    assert seen.missed == ()
     assert sorted(seen.written) == ["new/x", "older/a", "older/sub/b"]
     assert sorted(seen.removed) == ["old", "old/a", "old/sub", "old/sub/b"]
     assert sorted(seen.folders_made) == ["new", "older", "older/sub"]
@@ -483,6 +484,7 @@ def test_a_database_of_the_tool_s_own_is_a_file_that_it_reads_and_perhaps_writes
     sqlite3.connect('read.db').execute('SELECT * FROM t').fetchall()
     sqlite3.connect(f'file:{os.getcwd()}/read.db?mode=ro', uri=True).execute('SELECT * FROM t').fetchall()
     changed = sqlite3.connect(pathlib.Path('changed.db')); changed.execute('CREATE TABLE u(a)'); changed.close()
+    sqlite3.connect('changed.db').execute('SELECT * FROM u').fetchall()
     new = sqlite3.connect('new.db'); new.execute('CREATE TABLE u(a)'); new.close()
     sqlite3.connect(':memory:').execute('CREATE TABLE u(a)')
     try: sqlite3.connect('file:nope.db?mode=ro', uri=True)
