@@ -131,7 +131,7 @@ class AuditHook:
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
         find_stack = self._stacks.find
-        is_followed = self._native.is_followed
+        is_followed, note_child = self._native.is_followed, self._native.note_child
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
             "os.scandir": self._on_list,
@@ -150,11 +150,11 @@ class AuditHook:
             "socket.connect": self._on_socket_connect,
             "import": self._native.note_import,
             "ctypes.dlopen": self._on_dlopen,
-            **dict.fromkeys(CHILD_EVENTS, self._native.note_child),
-            "subprocess.Popen": self._on_popen,
-            "os.posix_spawn": self._on_posix_spawn,
-            "pty.spawn": self._on_pty_spawn,
-            "os.system": self._on_system,
+            **dict.fromkeys(CHILD_EVENTS, lambda *_: note_child()),
+            "subprocess.Popen": lambda _, *command: note_child(*command),
+            "os.posix_spawn": lambda _, words, environment: note_child(words, None, environment),
+            "pty.spawn": note_child,
+            "os.system": lambda command: note_child(("sh", "-c", command)),
             "os.putenv": self._on_putenv,
         }
 
@@ -341,22 +341,6 @@ class AuditHook:
 
     def _on_putenv(self, name: Any, value: Any) -> None:
         self.note_variable(os.fsdecode(name), os.fsdecode(value))
-
-    def _on_popen(self, program: Any, words: Any, folder: Any, environment: Any) -> None:
-        self._native.note_child()
-        self._native.commands.note(words, folder, environment)
-
-    def _on_posix_spawn(self, program: Any, words: Any, environment: Any) -> None:
-        self._native.note_child()
-        self._native.commands.note(words, None, environment)
-
-    def _on_pty_spawn(self, words: Any) -> None:
-        self._native.note_child()
-        self._native.commands.note(words)
-
-    def _on_system(self, command: Any) -> None:
-        self._native.note_child()
-        self._native.commands.note_shell(command)
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself

@@ -65,10 +65,6 @@ class ChildCommands:
             path = environment.get("PYTHONPATH") or environment.get(b"PYTHONPATH") or ""
         self._noted[tuple(map(os.fsdecode, texts)), cwd, os.fsdecode(path)] = None
 
-    def note_shell(self, command: Any) -> None:
-        """A shell is about to be started with this command."""
-        self.note(("sh", "-c", command))
-
     def read(self) -> None:
         """Find what the noted command lines name."""
         for words, cwd, path in self._noted:

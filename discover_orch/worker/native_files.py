@@ -101,10 +101,12 @@ class NativeFiles:
         self._is_loaded = True
         self._follow()
 
-    def note_child(self, *_: object) -> None:
-        """A process is about to be started."""
+    def note_child(self, words: Any = (), folder: Any = None, environment: Any = None) -> None:
+        """A process is about to be started, with these words where they are known."""
         self.has_child = True
         self._follow()
+        if words:
+            self.commands.note(words, folder, environment)
 
     def note_open(self) -> None:
         """Python opens a file. The kernel queues an event for each, until there is no more room."""
