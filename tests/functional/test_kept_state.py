@@ -3,7 +3,6 @@ command line."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -187,98 +186,6 @@ def test_what_a_module_keeps_counts_by_whatever_name_a_tool_gets_it(
     (root / "data/rates.csv").write_text("2")
     names = [f"{name}{number}" for name in ("one", "two") for number in range(len(ways))]
     assert sorted(reasons(orch)) == names
-
-
-def test_what_the_module_of_a_tool_keeps_counts_for_a_tool_that_imports_it(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "data/rates.csv": "1",
-            "src/one.py": """
-                STAGE = "s"
-                KEPT = []
-                def rates():
-                    if not KEPT:
-                        KEPT.append(open("data/rates.csv").read())
-                    return KEPT[0]
-                def run():
-                    open("one.txt", "w").write(rates())
-                """,
-            "src/two.py": """
-                from src.one import rates
-                STAGE = "s"
-                def run():
-                    open("two.txt", "w").write(rates())
-                """,
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert reasons(orch) == {}
-    (root / "data/rates.csv").write_text("2")
-    assert sorted(reasons(orch)) == ["one", "two"]
-
-
-HELPERS = """
-    import logging
-    from collections import Counter
-    from pathlib import Path
-    DATA = Path("data")
-    LOG = logging.getLogger(__name__)
-    TIMES = Counter()
-    SEEN = []
-    _settings = None
-    def settings():
-        global _settings
-        if _settings is None:
-            _settings = read("settings")
-        return _settings
-    def read(name):
-        LOG.info("reads %s", name)
-        return (DATA / f"{name}.csv").read_text()
-    def count(name):
-        TIMES[name] += 1
-        SEEN.append(name)
-    """
-
-
-def test_what_is_read_through_a_helper_counts_for_that_tool_alone(
-    project: Project, orch: Orch
-) -> None:
-    """Other state of the same module changes, and a memo of it is kept."""
-    use = """
-        from src.lib import helpers
-        STAGE = "s"
-        def run():
-            helpers.count("{name}")
-            text = helpers.read("{name}") + helpers.settings()
-            open("{name}.txt", "w").write(text)
-        """
-    names = ("one", "two", "three")
-    root = project(
-        {
-            "data/settings.csv": "x",
-            "src/lib/__init__.py": "",
-            "src/lib/helpers.py": HELPERS,
-            **{f"data/{name}.csv": "1" for name in names},
-            **{f"src/{name}.py": use.format(name=name) for name in names},
-        }
-    )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    for name in names:
-        assert write(root, f"data/{name}.csv", "2") == "1"
-        assert [*reasons(orch)] == [name]
-        write(root, f"data/{name}.csv", "1")
-    write(root, "data/settings.csv", "y")
-    assert sorted(reasons(orch)) == sorted(names)
-
-
-def write(root: Path, name: str, text: str) -> str:
-    before = (root / name).read_text()
-    (root / name).write_text(text)
-    return before
 
 
 TABLE_MEMOS = """

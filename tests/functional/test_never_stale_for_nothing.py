@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -10,7 +9,6 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.functional.test_never_stale_fresh import (
-    SCRATCH,
     edit,
     migrate,
     needs_kernel_events,
@@ -95,85 +93,6 @@ def test_a_statement_that_fails_makes_no_other_tool_stale(
     assert run_changed(orch) == ["c"]
 
 
-def test_after_a_failure_the_counts_of_status_and_changed_are_the_same(
-    project: Project, orch: Orch
-) -> None:
-    tool = "STAGE = 's'\nAFTER = {after}\ndef run():\n    open('{name}.txt', 'w').close()\n"
-    root = project(
-        {
-            "src/a.py": tool.format(name="a", after="()"),
-            "src/b.py": tool.format(name="b", after="'a'"),
-            "src/c.py": tool.format(name="c", after="()"),
-        }
-    )
-    run_all(orch)
-    before = (root / "src/a.py").read_text()
-    (root / "src/a.py").write_text(before + "    raise ValueError\n")
-    assert orch("run", "--changed").code == 1
-    stale = [*reasons(orch)]
-    assert stale == ["a", "b"]
-    dry = orch("run", "--changed", "-n", "--json").json
-    assert [tool["name"] for tool in dry["tools"]] == stale
-
-
-# ---- what later tools do to what earlier ones made ----
-
-
-def test_a_table_that_a_later_tool_drops_is_not_missing(project: Project, orch: Orch) -> None:
-    project(SCRATCH)
-    run_all(orch)
-    run_all(orch)
-
-
-def test_a_temporary_file_that_a_later_tool_removes_is_not_missing(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": "STAGE = 's'\ndef run():\n    open('tmp.csv', 'w').write('1')\n",
-            "src/b.py": """
-                import os
-                STAGE = "s"
-                def run():
-                    open("b.txt", "w").write(open("tmp.csv").read())
-                    os.remove("tmp.csv")
-                """,
-        }
-    )
-    run_all(orch)
-    edit(root, "b")
-    assert run_changed(orch) == ["a", "b"]
-
-
-def test_a_file_that_was_used_out_of_order_once_settles(project: Project, orch: Orch) -> None:
-    project(
-        {
-            "orch.toml": "stages = ['one', 'two']\n",
-            "src/make.py": """
-                from pathlib import Path
-                STAGE = "one"
-                FILE = Path("x.txt")
-                def run():
-                    if not FILE.exists():
-                        FILE.write_text("x")
-                """,
-            "src/add.py": """
-                from pathlib import Path
-                STAGE = "two"
-                FILE = Path("x.txt")
-                def run():
-                    if not FILE.read_text().endswith("added"):
-                        FILE.open("a").write("added")
-                """,
-        }
-    )
-    assert orch("run").code == 0
-    assert orch("run", "add").code == 0
-    assert [*reasons(orch)] == ["make", "add"]
-    assert orch("run", "--changed").code == 0
-    assert reasons(orch) == {}
-
-
 @pytest.mark.parametrize("how", ["if_not_exists", "checked_first", "a_script"])
 def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
     how: str, project: Project, orch: Orch
@@ -208,34 +127,6 @@ def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
     assert run_changed(orch) == ["c"]
     rows(root, "DROP TABLE b")
     assert {"a", "b"} <= reasons(orch).keys()
-
-
-def test_a_log_that_tools_append_to_settles_and_may_be_missing(
-    project: Project, orch: Orch
-) -> None:
-    tool = "STAGE = 's'\ndef run():\n    open('run.log', 'a').write('{name}')\n"
-    root = project({f"src/{name}.py": tool.format(name=name) for name in "abc"})
-    run_all(orch)
-    (root / "run.log").unlink()
-    assert reasons(orch) == {}
-    edit(root, "a")
-    assert run_changed(orch) == ["a"]
-
-
-def test_what_a_later_tool_writes_into_a_listed_folder_does_not_count(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["one", "two"]\n',
-            "in/x.txt": "1",
-            "src/a.py": "import os\nSTAGE = 'one'\ndef run():\n    open('a.txt', 'w').write(str(len(os.listdir('in'))))\n",
-            "src/b.py": "STAGE = 'two'\ndef run():\n    open('in/made.txt', 'w').close()\n",
-        }
-    )
-    run_all(orch)
-    (root / "in/y.txt").touch()
-    assert "a" in run_changed(orch)
 
 
 # ---- what tools say about themselves ----
@@ -279,24 +170,6 @@ def test_folders_that_tools_make_and_remove_count_as_files_do(
     assert run_changed(orch) == ["split", "names", "rows", "clean"]
     assert (root / "names.txt").read_text() == "day=1 day=2 day=3"
     assert run_changed(orch) == []
-
-
-def test_a_tool_without_inputs_is_not_downstream_of_everything(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["one", "two", "three"]\n',
-            "src/a.py": "STAGE = 'one'\ndef run():\n    open('a.txt', 'w').close()\n",
-            "src/b.py": "STAGE = 'two'\nORCH = {'inputs': [], 'outputs': []}\ndef run(): print('b')\n",
-            "src/c.py": "STAGE = 'three'\nORCH = {'inputs': []}\ndef run():\n    open('c.txt', 'w').close()\n",
-        }
-    )
-    run_all(orch)
-    edit(root, "a")
-    assert run_changed(orch) == ["a"]
-    edit(root, "b")
-    assert run_changed(orch) == ["b"]
 
 
 def test_a_value_that_was_typed_is_compared_as_a_value(project: Project, orch: Orch) -> None:
@@ -384,19 +257,6 @@ def test_accept_settles_what_another_program_wrote(project: Project, orch: Orch)
     assert reasons(orch) == {}
 
 
-# ---- how it is told ----
-
-
-def test_status_can_tell_by_its_exit_code(project: Project, orch: Orch) -> None:
-    root = project({"src/a.py": "STAGE = 's'\ndef run(): pass\n"})
-    assert orch("status", "--exit-code").code == 1
-    assert orch("status").code == 0
-    run_all(orch)
-    assert orch("status", "--exit-code").code == 0
-    edit(root, "a")
-    assert orch("status", "--exit-code").code == 1
-
-
 def test_tables_and_files_are_told_apart(project: Project, orch: Orch) -> None:
     project(
         {
@@ -422,67 +282,6 @@ def test_events_have_times(project: Project, orch: Orch) -> None:
     times = [event["time"] for event in events]
     assert times == sorted(times)
     assert all(moment.endswith(("Z", "+00:00")) for moment in times)
-
-
-def test_a_file_that_a_tool_renames_counts_under_its_new_name(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "src/a.py": """
-                import os
-                STAGE = "s"
-                def run():
-                    open("a.tmp", "w").write("1")
-                    os.replace("a.tmp", "a.txt")
-                """
-        }
-    )
-    run_all(orch)
-    os.remove(root / "a.txt")
-    assert run_changed(orch) == ["a"]
-
-
-def test_content_stops_the_wave_between_tools_that_exchange_files(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/a.py": "STAGE = 's'\ndef run():\n    open('a.txt', 'w').write('1')\n",
-            "src/b.py": "STAGE = 's'\nAFTER = 'a'\ndef run():\n    open('b.txt', 'w').write(open('a.txt').read())\n",
-        }
-    )
-    run_all(orch)
-    edit(root, "a")
-    assert orch("run", "a").code == 0
-    assert reasons(orch) == {}
-
-
-def test_a_full_run_settles_beside_a_tool_that_opens_the_database_by_itself(
-    project: Project, orch: Orch
-) -> None:
-    project(
-        {
-            "orch.toml": "stages = ['a', 'b', 'c']\n",
-            "src/a.py": """
-                STAGE = "a"
-                def run(conn):
-                    conn.execute("drop table if exists t")
-                    conn.execute("create table t as select 1 x")
-                    conn.execute("create view if not exists v as select x from t")
-                """,
-            "src/b.py": "STAGE = 'b'\ndef run(conn): conn.execute('select * from v').fetchall()\n",
-            "src/own.py": """
-                import sqlite3
-                STAGE = "c"
-                def run():
-                    conn = sqlite3.connect("data.db")
-                    conn.execute("select * from t").fetchall()
-                    conn.close()
-                """,
-        }
-    )
-    for _ in range(3):
-        assert orch("run").code == 0
-        assert reasons(orch) == {}
 
 
 # ---- files that orch itself reads ----

@@ -87,24 +87,6 @@ def test_who_comes_after_a_tool_that_ran_alone_is_stale(
     assert run_changed(orch) == ["use"]
 
 
-def test_who_comes_after_a_tool_whose_work_cannot_be_seen_is_stale_when_that_ran_alone(
-    project: Project, orch: Orch
-) -> None:
-    """What it makes is outside of the root, so only `AFTER` says that the other tool may need it."""
-    make = """
-        import subprocess
-        STAGE = "s"
-        def run():
-            subprocess.run("echo 1 > ../mid.parquet", shell=True, check=True)
-        """
-    root = project({"src/make.py": make, "src/use.py": USE.replace("mid.", "../mid.")})
-    run_all(orch)
-    change(root / "src/make.py", " 1 ", " 2 ")
-    assert orch("run", "make").code == 0
-    assert reasons(orch) == {"use": ["make ran after this tool (run 2)"]}
-    assert run_changed(orch) == ["use"]
-
-
 @pytest.mark.parametrize("how", slow_but({"a_child_process"}, MAKERS))
 def test_who_comes_after_a_tool_is_stale_when_the_run_was_killed_between_them(
     how: str, project: Project, orch: Orch
@@ -259,29 +241,6 @@ def test_a_tool_that_found_nothing_to_do_is_still_known_to_write(
     assert "['2']" in orch("logs", "a_read").out or "[('2',)]" in orch("logs", "a_read").out
 
 
-def test_a_table_that_is_gone_makes_a_loader_stale_that_had_nothing_to_load(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "src/load.py": """
-                import os
-                STAGE = "s"
-                def run(conn):
-                    if not conn.execute("SELECT name FROM sqlite_master WHERE name = 'raw'").fetchall():
-                        conn.execute("CREATE TABLE raw (x)")
-                        conn.execute("INSERT INTO raw VALUES (1)")
-                """,
-        }
-    )
-    for _ in range(2):
-        run_all(orch)
-    rows(root, "DROP TABLE raw")
-    assert reasons(orch)["load"][0] == "table raw is missing"
-    assert run_changed(orch) == ["load"]
-    assert rows(root, "SELECT x FROM raw") == [(1,)]
-
-
 def test_a_kill_after_retries_counts_as_later_than_all_that_the_run_did(
     project: Project, orch: Orch
 ) -> None:
@@ -329,49 +288,6 @@ def test_a_kill_after_retries_counts_as_later_than_all_that_the_run_did(
     assert (root / "total.txt").read_text() == "2"
 
 
-def test_a_second_writer_comes_after_the_first(project: Project, orch: Orch) -> None:
-    root = project(LOADS)
-    run_all(orch)
-    change(root / "src/load_2023.py", "AMOUNT = 1\n", "AMOUNT = 2\n")
-    assert run_changed(orch) == ["load_2023", "load_2024", "report"]
-    assert rows(root, "SELECT x FROM total") == [(12,)]
-
-
-def test_a_table_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) -> None:
-    root = project(LOADS)
-    run_all(orch)
-    change(root / "src/load_2024.py", "AMOUNT = 10\n", "AMOUNT = 20\n")
-    assert run_changed(orch) == ["load_2023", "load_2024", "report"]
-    assert rows(root, "SELECT x FROM total") == [(21,)]
-
-
-def test_what_a_tool_that_is_gone_has_added_is_made_without_it(
-    project: Project, orch: Orch
-) -> None:
-    root = project(LOADS)
-    run_all(orch)
-    (root / "src/load_2024.py").unlink()
-    left = "table sales still has what src.load_2024 wrote, which is no longer a tool"
-    assert reasons(orch) == {
-        "load_2023": [left],
-        "report": ["upstream load_2023 is stale (table sales)"],
-    }
-    assert orch("run", "report").code == 0
-    assert reasons(orch)["load_2023"] == [left]
-    assert run_changed(orch) == ["load_2023", "report"]
-    assert rows(root, "SELECT x FROM total") == [(1,)]
-
-
-def test_what_a_tool_that_is_gone_has_added_can_be_accepted(project: Project, orch: Orch) -> None:
-    root = project(LOADS)
-    run_all(orch)
-    (root / "src/load_2024.py").unlink()
-    assert orch("accept", "load_2023", "report").code == 0
-    assert reasons(orch) == {}
-    run_changed(orch)
-    assert rows(root, "SELECT x FROM total") == [(11,)]
-
-
 @pytest.mark.parametrize("how", ["renamed", "disabled"])
 def test_rows_of_a_tool_that_was_renamed_are_not_there_twice(
     project: Project, orch: Orch, how: str
@@ -388,116 +304,6 @@ def test_rows_of_a_tool_that_was_renamed_are_not_there_twice(
     assert rows(root, "SELECT x FROM total") == [(11,)]
 
 
-def test_a_file_is_made_without_what_a_tool_that_is_gone_has_added(
-    project: Project, orch: Orch
-) -> None:
-    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
-    second = "STAGE = 't'\ndef run():\n    open('both.txt', 'a').write('2')\n"
-    root = project({"src/first.py": first, "src/second.py": second})
-    settle(orch)
-    (root / "src/second.py").unlink()
-    assert run_changed(orch) == ["first"]
-    assert (root / "both.txt").read_text() == "1"
-
-
-def test_a_tool_that_comes_back_is_stale_where_others_have_written_to_its_file_meanwhile(
-    project: Project, orch: Orch
-) -> None:
-    first = "STAGE = 's'\ndef run():\n    open('both.txt', 'w').write('1')\n"
-    second = "STAGE = 't'\ndef run():\n    open('both.txt', 'a').write('2')\n"
-    root = project({"src/first.py": first, "src/second.py": second})
-    settle(orch)
-    (root / "src/second.py").rename(root / "second.txt")
-    assert run_changed(orch) == ["first"]
-    (root / "second.txt").rename(root / "src/second.py")
-    assert run_changed(orch) == ["second"]
-    assert (root / "both.txt").read_text() == "12"
-
-
-def test_a_tool_that_empties_the_folder_that_it_lists_is_stale_when_it_ran_alone(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "stages = ['s', 't']\n",
-            "in/": "",
-            "src/fill.py": "STAGE = 's'\ndef run():\n    open('in/a.txt', 'w').write('1')\n",
-            "src/empty.py": """
-                import os
-                STAGE = "t"
-                def run():
-                    names = sorted(os.listdir("in"))
-                    for name in names:
-                        os.remove(f"in/{name}")
-                    open("names.txt", "w").write(repr(names))
-                """,
-        }
-    )
-    run_all(orch)
-    for _ in range(2):
-        assert orch("run", "empty").code == 0
-        assert (root / "names.txt").read_text() == "[]"
-        assert list(reasons(orch)) == ["fill", "empty"]
-    assert run_changed(orch) == ["fill", "empty"]
-    assert (root / "names.txt").read_text() == "['a.txt']"
-
-
-def test_what_is_downstream_of_a_file_that_cannot_be_read_is_stale(
-    project: Project, orch: Orch
-) -> None:
-    nothing = 'ORCH = {"inputs": [], "outputs": []}\ndef run():\n    pass\n'
-    root = project(
-        {
-            "orch.toml": "stages = ['s', 't']\n",
-            "src/make.py": "STAGE = 's'\ndef run():\n    open('f.txt', 'w').write('1')\n",
-            "src/other.py": f"STAGE = 's'\n{nothing}",
-            "src/read.py": "STAGE = 't'\ndef run():\n    open('f.txt').read()\n",
-            "src/after.py": f"STAGE = 't'\nAFTER = 'make'\n{nothing}",
-            "src/free.py": f"STAGE = 't'\n{nothing}",
-        }
-    )
-    run_all(orch)
-    good = (root / "src/make.py").read_text()
-    (root / "src/make.py").write_text(good + "def run(:\n")
-    answer = orch("status", "--json")
-    stale = {one["name"]: one["reasons"] for one in answer.json["tools"] if one["state"] != "fresh"}
-    unread = ["upstream src.make has an error"]
-    assert stale == {"read": unread, "after": unread}
-    assert ran(orch("run", "--changed", "read", "free", "--json")) == ["read"]
-    (root / "src/make.py").write_text(good)
-    assert reasons(orch) == {}
-
-
-def test_an_update_in_place_does_not_compound(project: Project, orch: Orch) -> None:
-    raised = """
-        STAGE = "load"
-        FACTOR = 2
-        def run(conn):
-            conn.execute("UPDATE sales SET amount = amount * ?", (FACTOR,))
-        """
-    root = project({**LOADS, "src/raised.py": raised})
-    run_all(orch)
-    change(root / "src/raised.py", "FACTOR = 2", "FACTOR = 3")
-    assert run_changed(orch) == ["load_2023", "load_2024", "raised", "report"]
-    assert rows(root, "SELECT x FROM total") == [(33,)]
-
-
-def test_a_repeatable_tool_runs_again_on_its_own_result(project: Project, orch: Orch) -> None:
-    own = """
-        STAGE = "load"
-        ORCH = {"repeatable": True}
-        AMOUNT = 10
-        def run(conn):
-            conn.execute("DELETE FROM sales WHERE year = 2024")
-            conn.execute("INSERT INTO sales VALUES (2024, ?)", (AMOUNT,))
-        """
-    root = project({**LOADS, "src/load_2024.py": own})
-    run_all(orch)
-    change(root / "src/load_2024.py", "AMOUNT = 10\n", "AMOUNT = 20\n")
-    assert run_changed(orch) == ["load_2024", "report"]
-    assert rows(root, "SELECT x FROM total") == [(21,)]
-
-
 def test_two_tools_that_only_insert_are_not_downstream_of_each_other(
     project: Project, orch: Orch
 ) -> None:
@@ -512,72 +318,6 @@ def test_two_tools_that_only_insert_are_not_downstream_of_each_other(
     run_all(orch)
     edit(root, "a")
     assert run_changed(orch) == ["a"]
-
-
-FILE_WRITERS = {
-    "src/aug.py": """
-        from pathlib import Path
-        STAGE = "s"
-        AFTER = "mk"
-        ADDED = "aug"
-        def run():
-            Path("report.json").write_text(Path("report.json").read_text() + ADDED)
-        """,
-    "src/mk.py": """
-        from pathlib import Path
-        STAGE = "s"
-        MADE = "mk"
-        def run():
-            Path("report.json").write_text(MADE)
-        """,
-}
-
-
-def test_a_file_that_a_second_tool_rewrites_keeps_what_it_adds(
-    project: Project, orch: Orch
-) -> None:
-    root = project(FILE_WRITERS)
-    run_all(orch)
-    change(root / "src/mk.py", '"mk"', '"mk2 "')
-    assert run_changed(orch) == ["mk", "aug"]
-    assert (root / "report.json").read_text() == "mk2 aug"
-
-
-def test_a_file_is_rebuilt_from_its_first_writer(project: Project, orch: Orch) -> None:
-    root = project(FILE_WRITERS)
-    run_all(orch)
-    change(root / "src/aug.py", 'ADDED = "aug"', 'ADDED = "aug2"')
-    assert run_changed(orch) == ["mk", "aug"]
-    assert (root / "report.json").read_text() == "mkaug2"
-
-
-def test_tools_that_open_a_database_by_themselves_are_rebuilt_as_files_are(
-    project: Project, orch: Orch
-) -> None:
-    legacy = """
-        import sqlite3
-        STAGE = "s"
-        {after}
-        AMOUNT = 1
-        def run():
-            conn = sqlite3.connect("app.db")
-            with conn:
-                {statements}
-            conn.close()
-        """
-    first = legacy.format(
-        after="",
-        statements='conn.execute("DROP TABLE IF EXISTS t"); conn.execute("CREATE TABLE t (x)")',
-    )
-    second = legacy.format(
-        after='AFTER = "first"',
-        statements='conn.execute("INSERT INTO t VALUES (?)", (AMOUNT,))',
-    )
-    root = project({"src/first.py": first, "src/second.py": second})
-    run_all(orch)
-    change(root / "src/second.py", "AMOUNT = 1", "AMOUNT = 2")
-    assert run_changed(orch) == ["first", "second"]
-    assert rows(root, "SELECT x FROM t", "app.db") == [(2,)]
 
 
 # ---- code ----
@@ -654,80 +394,6 @@ def test_a_module_counts_that_is_found_by_a_folder_that_code_adds_to_the_path(
     assert run_changed(orch) == []
 
 
-def test_what_a_cached_function_reads_counts_for_every_tool_with_its_module(
-    project: Project, orch: Orch
-) -> None:
-    use = """
-        from src.lib.tax import rates
-        STAGE = "s"
-        def run():
-            open("{name}.txt", "w").write(rates())
-        """
-    root = project(
-        {
-            "data/rates.csv": "1\n",
-            "src/lib/__init__.py": "",
-            "src/lib/tax.py": """
-                from functools import lru_cache
-                @lru_cache
-                def rates():
-                    with open("data/rates.csv") as file:
-                        return file.read()
-                """,
-            "src/one.py": use.format(name="one"),
-            "src/two.py": use.format(name="two"),
-        }
-    )
-    run_all(orch)
-    (root / "data/rates.csv").write_text("2\n")
-    assert run_changed(orch) == ["one", "two"]
-    assert (root / "two.txt").read_text() == "2\n"
-
-
-def test_what_a_module_reads_at_import_inside_run_counts_for_every_tool(
-    project: Project, orch: Orch
-) -> None:
-    use = """
-        STAGE = "s"
-        def run():
-            from src.lib.tax import RATES
-            open("{name}.txt", "w").write(RATES)
-        """
-    root = project(
-        {
-            "data/rates.csv": "1\n",
-            "src/lib/__init__.py": "",
-            "src/lib/tax.py": 'RATES = open("data/rates.csv").read()\n',
-            "src/one.py": use.format(name="one"),
-            "src/two.py": use.format(name="two"),
-        }
-    )
-    run_all(orch)
-    (root / "data/rates.csv").write_text("2\n")
-    assert run_changed(orch) == ["one", "two"]
-
-
-def test_a_plugin_that_two_tools_load_by_name_counts_for_both(project: Project, orch: Orch) -> None:
-    use = """
-        from importlib import import_module
-        STAGE = "s"
-        def run():
-            name = "csv"
-            open("{name}.txt", "w").write(str(import_module(f"src.plugins.{{name}}_plugin").X))
-        """
-    root = project(
-        {
-            "src/plugins/__init__.py": "",
-            "src/plugins/csv_plugin.py": "X = 1\n",
-            "src/one.py": use.format(name="one"),
-            "src/two.py": use.format(name="two"),
-        }
-    )
-    run_all(orch)
-    (root / "src/plugins/csv_plugin.py").write_text("X = 2\n")
-    assert run_changed(orch) == ["one", "two"]
-
-
 #: Tools that use `src.lib.plugin` without importing it. Another tool has loaded it.
 LOOKUPS = {
     "by_name": "import sys; found = sys.modules['src.lib.plugin']",
@@ -782,18 +448,6 @@ def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
     (root / "src/lib/unused.py").write_text("X = 2\n")
     assert [*reasons(orch)] == ["a"]
     assert all((root / f"{name}.txt").read_text() == "2" for name in LOOKUPS)
-
-
-def test_a_python_file_that_a_tool_opens_as_text_counts(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "scripts/old.py": "x = 1\n",
-            "src/count.py": "import tokenize\nSTAGE = 's'\ndef run(): tokenize.open('scripts/old.py').close()\n",
-        }
-    )
-    run_all(orch)
-    (root / "scripts" / "old.py").write_text("x = 1  # as before\n")
-    assert run_changed(orch) == ["count"]
 
 
 def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
@@ -851,51 +505,6 @@ def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(
         (root / path).write_text("X = 2  # another size\n")
         assert run_changed(orch) == ["one", "two"], path
     assert (root / "two.txt").read_text() == "[2, 2, 2, 2]"
-
-
-# ---- environment and database ----
-
-
-def test_another_database_by_an_environment_variable_makes_its_tools_stale(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orchconf.py": """
-                import os, sqlite3
-                def get_connection():
-                    return sqlite3.connect(os.environ.get("DB_FILE", "dev.db"))
-                """,
-            "src/a.py": """
-                STAGE = "s"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
-                """,
-        }
-    )
-    run_all(orch)
-    assert [*reasons(orch, env={"DB_FILE": "prod.db"})] == ["a"]
-    assert run_changed(orch, env={"DB_FILE": "prod.db"}) == ["a"]
-    assert rows(root, "SELECT name FROM sqlite_master", "prod.db") == [("t",)]
-
-
-def test_an_environment_variable_that_a_tool_reads_counts(project: Project, orch: Orch) -> None:
-    read = """
-        import os
-        STAGE = "s"
-        def run():
-            open("{name}.txt", "w").write(os.environ.get("{variable}", "none"))
-        """
-    project(
-        {
-            "src/a.py": read.format(name="a", variable="REGION"),
-            "src/b.py": read.format(name="b", variable="API_TOKEN"),
-        }
-    )
-    run_all(orch)
-    assert [*reasons(orch, env={"REGION": "eu"})] == ["a"]
-    assert run_changed(orch, env={"REGION": "eu"}) == ["a"]
-    assert reasons(orch, env={"REGION": "eu", "API_TOKEN": "1234567890"}) == {}
 
 
 READ_RAW = """
@@ -1006,67 +615,6 @@ def test_what_another_program_wrote_before_a_run_is_not_forgotten_by_it(
     assert {"make", "read"} <= {*run_changed(orch)}
 
 
-def test_a_tool_that_lists_the_tables_is_stale_when_there_is_another(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["make", "list"]\n',
-            "src/lists.py": """
-                STAGE = "list"
-                def run(conn):
-                    found = conn.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall()
-                    open("tables.txt", "w").write(str(found))
-                """,
-            "src/makes.py": """
-                STAGE = "make"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
-                """,
-        }
-    )
-    run_all(orch)
-    new = 'STAGE = "make"\ndef run(conn):\n    conn.execute("CREATE TABLE IF NOT EXISTS u (x)")\n'
-    project({"src/new.py": new})
-    assert orch("run", "new").code == 0  # from now on it is known what the new tool writes
-    assert reasons(orch) == {"lists": ["new changed which tables exist (run 2)"]}
-    assert run_changed(orch) == ["lists"]
-    assert "u" in (root / "tables.txt").read_text()
-
-
-def test_a_tool_that_tried_a_table_in_vain_is_stale_when_it_is_there(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["make", "use"]\n',
-            "src/uses.py": """
-                import sqlite3
-                STAGE = "use"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS found (x)")
-                    conn.execute("DELETE FROM found")
-                    try:
-                        conn.execute("INSERT INTO found SELECT x FROM extra")
-                    except sqlite3.OperationalError:
-                        pass
-                """,
-            "src/other.py": "STAGE = 'make'\ndef run(conn):\n    conn.execute('CREATE TABLE IF NOT EXISTS t (x)')\n",
-        }
-    )
-    run_all(orch)
-    new = """
-        STAGE = "make"
-        def run(conn):
-            conn.execute("CREATE TABLE extra AS SELECT 1 AS x")
-        """
-    project({"src/new.py": new})
-    assert orch("run", "new").code == 0
-    assert reasons(orch) == {"uses": ["table extra was made by new (run 2)"]}
-    assert run_changed(orch) == ["uses"]
-    assert rows(root, "SELECT x FROM found") == [(1,)]
-
-
 @pytest.mark.parametrize("made", ["filled", "only_created"])
 @pytest.mark.parametrize("how", ["read", "asked", "listed", "pandas"])
 def test_who_missed_a_table_of_its_stage_runs_after_the_tool_that_makes_it(
@@ -1159,86 +707,6 @@ def test_a_loader_that_found_nothing_new_is_still_known_to_read_its_files(
             (root / "inbox/c.txt").unlink()
             assert run_changed(orch) == ["load"]
             assert reasons(orch) == {}
-
-
-def test_a_tool_that_was_done_is_still_known_to_list_its_folder(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "inbox/a.txt": "1",
-            "src/load.py": """
-                import os
-                STAGE = "s"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS done (name)")
-                    if not conn.execute("SELECT name FROM done").fetchall():
-                        found = [(name,) for name in os.listdir("inbox")]
-                        conn.executemany("INSERT INTO done VALUES (?)", found)
-                """,
-        }
-    )
-    run_all(orch)
-    run_all(orch)
-    (root / "inbox/b.txt").touch()
-    assert reasons(orch) == {"load": ["inbox/b.txt now exists"]}
-    assert run_changed(orch) == ["load"]
-
-
-def test_a_tool_that_was_done_is_still_known_to_read_its_table(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["make", "use"]\n',
-            "in.txt": "1",
-            "src/fetch.py": """
-                STAGE = "make"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS raw (v)")
-                    conn.execute("DELETE FROM raw")
-                    conn.execute("INSERT INTO raw VALUES (?)", (open("in.txt").read(),))
-                """,
-            "src/load.py": """
-                STAGE = "use"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS done (v)")
-                    if not conn.execute("SELECT v FROM done").fetchall():
-                        conn.execute("INSERT INTO done SELECT v FROM raw")
-                """,
-        }
-    )
-    run_all(orch)
-    run_all(orch)
-    (root / "in.txt").write_text("2")
-    assert orch("run", "fetch").code == 0
-    assert reasons(orch) == {"load": ["table raw was rewritten by fetch (run 3)"]}
-    assert run_changed(orch) == ["load"]
-
-
-SCRATCH = {
-    "src/a_make.py": """
-        STAGE = "s"
-        def run(conn):
-            conn.execute("CREATE TABLE scratch AS SELECT 1 AS x")
-        """,
-    "src/b_use.py": """
-        STAGE = "s"
-        def run(conn):
-            conn.execute("CREATE TABLE IF NOT EXISTS kept (x)")
-            conn.execute("INSERT INTO kept SELECT x FROM scratch")
-            conn.execute("DROP TABLE scratch")
-        """,
-}
-
-
-def test_a_table_that_a_later_tool_drops_is_made_again_when_that_tool_is_stale(
-    project: Project, orch: Orch
-) -> None:
-    root = project(SCRATCH)
-    run_all(orch)
-    edit(root, "b_use")
-    assert run_changed(orch) == ["a_make", "b_use"]
 
 
 @pytest.mark.parametrize("tag", ["", "ORCH = {'repeatable': True}"])
@@ -1350,16 +818,6 @@ def test_a_file_that_python_does_not_open_counts_by_its_content(
     assert "2" in (root / "a.txt").read_text()
 
 
-def test_check_names_tools_that_could_not_be_observed_completely(
-    project: Project, orch: Orch
-) -> None:
-    project({"src/make.py": MAKERS["a_child_process"], "src/use.py": USE})
-    settle(orch)
-    answer = orch("check")
-    (line,) = [line for line in answer.out.splitlines() if "make" in line and "process" in line]
-    assert "use" not in line.split()
-
-
 # ---- files ----
 
 
@@ -1379,18 +837,6 @@ def test_a_file_of_the_same_size_and_time_but_another_content_is_seen(
     assert run_changed(orch) == ["a"]
 
 
-def test_a_declared_input_that_exists_is_no_glob(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "data/in [v2].csv": "1\n",
-            "src/a.py": "STAGE = 's'\nORCH = {'inputs': ['data/in [v2].csv']}\ndef run():\n    open('a.txt', 'w').close()\n",
-        }
-    )
-    run_all(orch)
-    (root / "data/in [v2].csv").write_text("2\n")
-    assert run_changed(orch) == ["a"]
-
-
 def test_a_linked_folder_below_a_declared_input_is_followed(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:
@@ -1406,192 +852,6 @@ def test_a_linked_folder_below_a_declared_input_is_followed(
     run_all(orch)
     (tmp_path / "store/one.csv").write_text("2\n")
     assert run_changed(orch) == ["a"]
-
-
-# ---- one answer ----
-
-
-def test_a_file_counts_under_its_real_name_too_when_it_is_read_through_a_link(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "stages = ['publish', 'use']\n",
-            "in.txt": "1",
-            "old/a.txt": "0",
-            "old/b.txt": "0",
-            "src/publish.py": """
-                import os
-                STAGE = "publish"
-                def run():
-                    os.makedirs("releases/1", exist_ok=True)
-                    open("releases/1/a.txt", "w").write(open("in.txt").read())
-                """,
-            "src/read_folder.py": "STAGE = 'use'\ndef run(): open('x.txt', 'w').write(open('latest/a.txt').read())\n",
-            "src/read_file.py": "STAGE = 'use'\ndef run(): open('y.txt', 'w').write(open('a.txt').read())\n",
-            "src/lists.py": "import os\nSTAGE = 'use'\ndef run(): open('z.txt', 'w').write(str(os.listdir('latest')))\n",
-        }
-    )
-    (root / "latest").symlink_to("releases/1")
-    (root / "a.txt").symlink_to("releases/1/a.txt")
-    run_all(orch)
-    (root / "in.txt").write_text("2")
-    assert run_changed(orch) == ["publish", "lists", "read_file", "read_folder"]
-    assert (root / "x.txt").read_text() == (root / "y.txt").read_text() == "2"
-    (root / "latest").unlink()
-    (root / "latest").symlink_to("old")
-    assert run_changed(orch) == ["lists", "read_folder"]
-    assert (root / "x.txt").read_text() == "0"
-    (root / "in.txt").write_text("3")
-    # With its present code `read_folder` has read what `publish` makes, though not now.
-    assert run_changed(orch) == ["publish", "lists", "read_file", "read_folder"]
-    assert (root / "x.txt").read_text() == "0"
-
-
-def test_a_file_that_a_tool_keeps_where_it_is_there_is_made_again_when_it_is_gone(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "stages = ['load', 'use']\n",
-            "src/load.py": """
-                from pathlib import Path
-                STAGE = "load"
-                FILE = Path("raw.zip")
-                def run():
-                    if not FILE.exists():
-                        FILE.write_text("zip")
-                """,
-            "src/use.py": "STAGE = 'use'\ndef run(): open('raw.zip').close()\n",
-        }
-    )
-    run_all(orch)
-    run_all(orch)
-    (root / "raw.zip").unlink()
-    assert list(reasons(orch)) == ["load", "use"]
-    assert run_changed(orch) == ["load", "use"]
-    # Of a file that the tool no longer makes, it is said once.
-    change(root / "src" / "load.py", "raw.zip", "new.zip")
-    change(root / "src" / "use.py", "raw.zip", "new.zip")
-    assert run_changed(orch) == ["load", "use"]
-    (root / "raw.zip").unlink()
-    assert run_changed(orch) == ["load", "use"]
-
-
-def test_after_a_failure_status_and_changed_agree(project: Project, orch: Orch) -> None:
-    root = project(
-        {
-            "orch.toml": 'stages = ["make", "use"]\n',
-            "src/a.py": """
-                import os
-                STAGE = "make"
-                def run(conn):
-                    conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
-                    if os.path.exists("../fail"):
-                        raise ValueError("told to fail")
-                    conn.execute("INSERT INTO t VALUES (1)")
-                """,
-            "src/b.py": """
-                STAGE = "use"
-                def run(conn):
-                    open("b.txt", "w").write(str(conn.execute("SELECT x FROM t").fetchall()))
-                """,
-        }
-    )
-    run_all(orch)
-    (root / "../fail").touch()
-    assert orch("run", "a").code == 1
-    (root / "../fail").unlink()
-    assert [*reasons(orch)] == ["a", "b"]
-    dry = orch("run", "--changed", "-n", "--json").json
-    assert [tool["name"] for tool in dry["tools"]] == ["a", "b"]
-    resumed = orch("run", "--resume", "-n", "--json").json
-    assert [tool["name"] for tool in resumed["tools"]] == ["a"]
-    assert run_changed(orch) == ["a", "b"]
-
-
-def test_three_loaders_in_one_stage_run_only_where_their_file_changed(
-    project: Project, orch: Orch
-) -> None:
-    load = """
-        STAGE = "load"
-        def run(conn):
-            conn.execute("CREATE TABLE IF NOT EXISTS {name} (x)")
-            conn.execute("DELETE FROM {name}")
-            conn.execute("INSERT INTO {name} VALUES (?)", (open("{name}.csv").read(),))
-        """
-    names = ("authors", "books", "loans")
-    show = """
-        STAGE = "show"
-        def run(conn):
-            open("{name}_page.txt", "w").write(str(conn.execute("SELECT x FROM {name}").fetchall()))
-        """
-    root = project(
-        {
-            "orch.toml": 'stages = ["load", "show"]\n',
-            **{f"{name}.csv": "1\n" for name in names},
-            **{f"src/load_{name}.py": load.format(name=name) for name in names},
-            **{f"src/show_{name}.py": show.format(name=name) for name in names},
-        }
-    )
-    run_all(orch)
-    (root / "books.csv").write_text("2\n")
-    assert run_changed(orch) == ["load_books", "show_books"]
-    assert "2" in (root / "books_page.txt").read_text()
-
-
-def test_what_a_tool_that_has_never_succeeded_left_in_a_file_is_made_anew(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "stages = ['a', 'b']\n",
-            "src/a.py": "STAGE = 'a'\ndef run(): open('a.txt', 'w').write('1')\n",
-            "src/b.py": """
-                import os
-                STAGE = "b"
-                def run():
-                    with open("a.txt", "a") as file:
-                        file.write("+")
-                    assert not os.path.exists("boom")
-                """,
-            "boom": "",
-        }
-    )
-    assert orch("run").code == 1
-    (root / "boom").unlink()
-    assert run_changed(orch) == ["a", "b"]
-    assert (root / "a.txt").read_text() == "1+"
-
-
-def test_a_database_that_a_tool_opened_by_itself_is_rebuilt_from_its_first_writer(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "stages = ['a', 'b', 'c']\n",
-            "src/a.py": """
-                STAGE = "a"
-                def run(conn):
-                    conn.execute("create table if not exists raw (x)")
-                    conn.execute("delete from raw")
-                """,
-            "src/b.py": """
-                import sqlite3
-                STAGE = "b"
-                def run():
-                    conn = sqlite3.connect("data.db")
-                    conn.execute("insert into raw values (7)")
-                    conn.commit()
-                    conn.close()
-                """,
-            "src/c.py": "STAGE = 'c'\ndef run(conn): conn.execute('select * from raw').fetchall()\n",
-        }
-    )
-    run_all(orch)
-    change(root / "src/b.py", "(7)", "(8)")
-    assert run_changed(orch) == ["a", "b", "c"]
-    assert rows(root, "select x from raw") == [(8,)]
 
 
 def test_a_success_gets_too_old_though_all_was_fresh_a_moment_ago(
