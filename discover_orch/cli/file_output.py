@@ -26,12 +26,13 @@ def write_and_open(
 ) -> None:
     """Writes the text to the file, which `is_own` if it is in `.orch`; prints the path, or what is `said` instead; and
     opens the file in the browser. Raises UsageError."""
+    place = os.path.join(context.start, path) if is_own else path
     if is_own:
-        _write_own_file(path, text)
+        _write_own_file(place, text)
     else:
-        _write_file(path, text)
+        _write_file(place, text)
     context.console.out(f"{one_line(path)}\n" if said is None else said)
-    problem = _open_file(path) if opens else None
+    problem = _open_file(place) if opens else None
     context.console.problems([problem] if problem else [])
 
 
