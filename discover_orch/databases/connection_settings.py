@@ -7,11 +7,10 @@ transaction, but within it in a run that is one.
 from __future__ import annotations
 
 import sqlite3
-import sys
 from contextlib import suppress
 
 from discover_orch.databases.sqlite_base import ask_rows
-from discover_orch.databases.transactions import find_driver_connection
+from discover_orch.databases.transactions import find_driver_connection, find_kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,15 +64,12 @@ class ConnectionSettings:
         self._options = getattr(self._conn, "_execution_options", None)
         self._attributes, self._session, self._reset = {}, {}, b""
         with suppress(Exception):  # the connection is closed or broken, or speaks another dialect
-            if isinstance(driver, sqlite3.Connection):
-                self._attributes = _read_attributes(driver)
-                self._session = _ask_sqlite(driver)
-            elif _is_of("duckdb", "DuckDBPyConnection", driver):
-                self._session = _ask_duckdb(driver)
-            elif _is_of("psycopg", "Connection", driver):
-                self._attributes = _read_attributes(driver)
-                if driver.info.vendor == "PostgreSQL":
-                    self._reset = _build_reset(driver)
+            kind = find_kind(driver)
+            self._attributes = _read_attributes(driver) if kind else {}
+            if kind in ("sqlite3", "duckdb"):
+                self._session = _ask_sqlite(driver) if kind == "sqlite3" else _ask_duckdb(driver)
+            elif kind and driver.info.vendor == "PostgreSQL":
+                self._reset = _build_reset(driver)
 
     def restore(self, *, may_be_set: bool) -> None:
         """`may_be_set`: a statement of the tool may have set something. DuckDB takes milliseconds to say what."""
@@ -89,11 +85,6 @@ class ConnectionSettings:
                 is_sqlite = isinstance(driver, sqlite3.Connection)
                 restore = _restore_sqlite if is_sqlite else _restore_duckdb
                 restore(driver, self._session)
-
-
-def _is_of(module: str, name: str, driver: Any) -> bool:
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(driver, getattr(loaded, name))
 
 
 def _read_attributes(driver: Any) -> dict[str, Any]:

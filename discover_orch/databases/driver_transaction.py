@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,6 +161,17 @@ class DriverTransaction(Transaction):
 
     def _is_autocommit(self) -> bool:
         return is_autocommit(self.conn) or is_autocommit(self._inner)
+
+
+def find_kind(conn: Any) -> str:
+    """The driver of its own connection: "sqlite3", "psycopg" or "duckdb", and "" for any other."""
+    if isinstance(conn, sqlite3.Connection):
+        return "sqlite3"
+    for module, name in (("psycopg", "Connection"), ("duckdb", "DuckDBPyConnection")):
+        loaded = sys.modules.get(module)
+        if loaded is not None and isinstance(conn, getattr(loaded, name)):
+            return module
+    return ""
 
 
 def is_autocommit(conn: Any) -> bool:

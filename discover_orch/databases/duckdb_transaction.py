@@ -16,6 +16,7 @@ from discover_orch.databases.driver_transaction import (
     DriverTransaction,
     WritesLost,
 )
+from discover_orch.databases.sqlite_base import quote
 
 DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
 FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
@@ -122,15 +123,15 @@ class DuckdbTransaction(DriverTransaction):
         for kind, schema, name in self._find(TEMPORARY) - temporary:
             with suppress(duckdb.Error):  # it went with another one
                 execute(
-                    self.conn, f"DROP {kind} IF EXISTS temp.{_quote(schema)}.{_quote(name)} CASCADE"
+                    self.conn, f"DROP {kind} IF EXISTS temp.{quote(schema)}.{quote(name)} CASCADE"
                 )
         for (name,) in self._find(DATABASES) - databases:
             with suppress(duckdb.Error):  # it is the current one, or in use
-                execute(self.conn, f"DETACH {_quote(name)}")
+                execute(self.conn, f"DETACH {quote(name)}")
         if not self._is_begun and len(databases) > 1:
             for (name,) in databases:
                 with suppress(duckdb.Error):  # the file is then as the tool has left it
-                    execute(self.conn, f"CHECKPOINT {_quote(name)}")
+                    execute(self.conn, f"CHECKPOINT {quote(name)}")
         if not self._is_begun:
             self._before = None
 
@@ -174,7 +175,3 @@ def has_file(conn: Any) -> bool:
         return bool(execute(conn, FILE).fetchone() != (None,))
     except duckdb.Error as error:
         return "closed" not in str(error)
-
-
-def _quote(name: str) -> str:
-    return '"{}"'.format(name.replace('"', '""'))

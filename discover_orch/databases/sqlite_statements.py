@@ -13,7 +13,7 @@ import re
 import sqlite3
 import sys
 
-from discover_orch.databases.sqlite_text import read_attach
+from discover_orch.databases.sqlite_text import GAP, list_values, read_attach, read_name
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -61,13 +61,12 @@ VACUUM = "vacuum_db"  # the database that VACUUM copies into
 DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH", "VACUUM"})
 
 _OWN_FOLDER = os.path.dirname(__file__) + os.sep
-_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*+"
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
-_PLACE = rf"{_NAME}(?:{_GAP}\.{_GAP}{_NAME})?"
+_PLACE = rf"{_NAME}(?:{GAP}\.{GAP}{_NAME})?"
 
 
 def _words(text: str) -> str:
-    return rf"\b{_GAP}".join(text.split()) + rf"\b{_GAP}"
+    return rf"\b{GAP}".join(text.split()) + rf"\b{GAP}"
 
 
 # The patterns are compiled when they are first used: a run without statements does not wait for that.
@@ -75,18 +74,18 @@ def _words(text: str) -> str:
 # SQLite copies `INSERT INTO a SELECT * FROM b` between tables of one shape page by page and does not report b
 # to its authorizer. So the text is searched for such tables.
 _INSERTS = r"\b(insert|replace)\b"
-_COPY = rf"\bselect\b{_GAP}(?:all\b{_GAP})?\*{_GAP}from\b{_GAP}\(*{_GAP}{_PLACE}"
+_COPY = rf"\bselect\b{GAP}(?:all\b{GAP})?\*{GAP}from\b{GAP}\(*{GAP}{_PLACE}"
 #: REPLACE INTO, INSERT OR IGNORE, ON CONFLICT; not the function `replace(...)`.
 _CONFLICT = (
-    rf"\breplace\b(?!{_GAP}\()|\bor{_GAP}\b(?:ignore|abort|fail|rollback)\b|\bon{_GAP}\bconflict\b"
+    rf"\breplace\b(?!{GAP}\()|\bor{GAP}\b(?:ignore|abort|fail|rollback)\b|\bon{GAP}\bconflict\b"
 )
-_DROP_IF_EXISTS = rf"\bdrop\b{_GAP}(?:table|view)\b{_GAP}{_words('if exists')}{_PLACE}"
+_DROP_IF_EXISTS = rf"\bdrop\b{GAP}(?:table|view)\b{GAP}{_words('if exists')}{_PLACE}"
 _INDEX_IF_NOT_EXISTS = (
-    rf"\bcreate\b{_GAP}(?:unique\b{_GAP})?index\b{_GAP}{_words('if not exists')}{_PLACE}{_GAP}"
-    rf"\bon\b{_GAP}{_NAME}"
+    rf"\bcreate\b{GAP}(?:unique\b{GAP})?index\b{GAP}{_words('if not exists')}{_PLACE}{GAP}"
+    rf"\bon\b{GAP}{_NAME}"
 )
-_VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{_GAP}{_words('virtual table if not exists')}{_PLACE}"
-_VACUUM_INTO = rf"\bvacuum\b{_GAP}(?:{_NAME}{_GAP})?\binto\b{_GAP}(?:'((?:[^']|'')*)')?"
+_VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{GAP}{_words('virtual table if not exists')}{_PLACE}"
+_VACUUM_INTO = rf"\bvacuum\b{GAP}(?:{_NAME}{GAP})?\binto\b{GAP}(?:'((?:[^']|'')*)')?"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: Asks the list of tables for one name.
 _LOOKUP = (
@@ -257,11 +256,10 @@ class StatementNotes:
             self.filled.add(table)
 
     def _note_copy(self, found: re.Match[str], args: Sequence[Any]) -> None:
-        self.note_use(_unquote(found[1]) if found[1] else "main", WHOLE)
+        self.note_use(read_name(found[1]) if found[1] else "main", WHOLE)
         name = found[2]
         if name is None:
-            values: Any = args[0] if args else ()
-            name = next(iter(values.values() if isinstance(values, dict) else values), None)
+            name = next(iter(list_values(args)), None)
         if isinstance(name, str):
             self.copies.append(name)
 
@@ -342,8 +340,8 @@ class StatementNotes:
         self.filled.update(name for _, name in dropped)
         self.kept.update(_find_names(_VIRTUAL_IF_NOT_EXISTS, sql))
         for base, index, table in _compiled(_INDEX_IF_NOT_EXISTS).findall(sql):
-            place = _unquote(base) if index else None
-            self.kept.add((place, _unquote(table)))
+            place = read_name(base) if index else None
+            self.kept.add((place, read_name(table)))
 
     def finish(self) -> None:
         """The step has ended."""
@@ -360,15 +358,9 @@ def find_copied(sql: str) -> tuple[Name, ...]:
 
 def _find_names(pattern: str, sql: str) -> Iterator[Name]:
     for first, second in _compiled(pattern).findall(sql):
-        yield (_unquote(first), _unquote(second)) if second else (None, _unquote(first))
+        yield (read_name(first), read_name(second)) if second else (None, read_name(first))
 
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
-
-
-def _unquote(name: str) -> str:
-    if name[0] in "\"`'[":
-        return name[1:-1].replace('""', '"')
-    return name

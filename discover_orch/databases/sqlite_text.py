@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FLAGS = re.DOTALL | re.IGNORECASE
 # All but the first pattern are compiled when they are first used: a run without statements does not wait for that.
 _BLANK = r"\s|\ufeff|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$)"
-_GAP = rf"(?:{_BLANK})*+"
+GAP = rf"(?:{_BLANK})*+"
 _FIRST_WORD = re.compile(rf"(?:;|{_BLANK})*+([a-zA-Z]*)", re.DOTALL)
 #: Before these, and before these alone, Python begins a transaction. A `;` before the word hides it from Python.
 _BEGINS = r"(?:[ \t\f\n\r]|--[^\n]*\n|/\*.*?\*/)*+(?:INSERT|UPDATE|DELETE|REPLACE)(?![a-zA-Z])"
@@ -29,12 +29,12 @@ _SETTING = r"\bPRAGMA\s+(?:\w+\.)?(foreign_keys|journal_mode)\s*[=(]\s*[\"']?(\w
 _CHANGING_WORD = r"\b(?:insert|update|delete|replace)\b"
 _NAME = r"""(?:"(?:[^"]|"")+"|'(?:[^']|'')+'|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s;"'`\[(),]+)"""
 _SAVEPOINT = (
-    rf"(?:(SAVEPOINT)\b|(RELEASE)\b{_GAP}(?:SAVEPOINT\b)?"
-    rf"|(ROLLBACK)\b{_GAP}(?:TRANSACTION\b{_GAP})?TO\b{_GAP}(?:SAVEPOINT\b)?){_GAP}({_NAME})"
+    rf"(?:(SAVEPOINT)\b|(RELEASE)\b{GAP}(?:SAVEPOINT\b)?"
+    rf"|(ROLLBACK)\b{GAP}(?:TRANSACTION\b{GAP})?TO\b{GAP}(?:SAVEPOINT\b)?){GAP}({_NAME})"
 )
 _ATTACH = (
-    rf"(?:;|{_BLANK})*+ATTACH\b{_GAP}(?:DATABASE\b{_GAP})?(?:'((?:[^']|'')*)'|[?:@$]\w*){_GAP}AS\b{_GAP}"
-    rf"({_NAME}){_GAP};?{_GAP}"
+    rf"(?:;|{_BLANK})*+ATTACH\b{GAP}(?:DATABASE\b{GAP})?(?:'((?:[^']|'')*)'|[?:@$]\w*){GAP}AS\b{GAP}"
+    rf"({_NAME}){GAP};?{GAP}"
 )
 _PART = r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;"""
 
@@ -78,7 +78,7 @@ def read_statement(sql: str) -> Statement:
         if named is None:
             return Statement(word, word)
         kind = ROLLBACK_TO if named[3] else word
-        return Statement(word, kind, name=_read_name(named[4]))
+        return Statement(word, kind, name=read_name(named[4]))
     return Statement(word, CHANGES, begins=re.match(_BEGINS, sql, _FLAGS) is not None)
 
 
@@ -90,10 +90,15 @@ def read_attach(sql: str, args: Sequence[Any]) -> tuple[str, str]:
         return "", ""
     file: object = found[1] and found[1].replace("''", "'")
     if file is None:
-        values: Any = args[0] if args else ()
-        given = [*(values.values() if isinstance(values, dict) else values)]
+        given = list_values(args)
         file = given[0] if len(given) == 1 else ""
-    return str(file), _read_name(found[2])
+    return str(file), read_name(found[2])
+
+
+def list_values(args: Sequence[Any]) -> list[Any]:
+    """The values of a statement, of what `execute` is given after its text."""
+    values: Any = args[0] if args else ()
+    return [*(values.values() if isinstance(values, dict) else values)]
 
 
 def split_script(script: str) -> Iterator[str]:
@@ -117,7 +122,8 @@ def _read_pragma(sql: str) -> Statement:
     return Statement("PRAGMA", SETS, name=found[1].lower(), value=found[2].lower())
 
 
-def _read_name(text: str) -> str:
+def read_name(text: str) -> str:
+    """A name without its quotes, in small letters."""
     if text[0] in "\"'`":
         text = text[1:-1].replace(text[0] * 2, text[0])
     elif text[0] == "[":

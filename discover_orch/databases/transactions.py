@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-import sys
 from contextlib import suppress
 
 from discover_orch.databases.driver_transaction import (
@@ -23,6 +22,7 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
+from discover_orch.databases.driver_transaction import find_kind as find_kind
 from discover_orch.databases.sqlite_base import LEGACY, OrdinaryConnection, ask_rows
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.model.errors import nearest
@@ -260,13 +260,11 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
         return SqliteTransaction(conn, driver, managed=mode != "none")
     if conn is None or mode == "none":
         return Transaction(conn)
-    duckdb = sys.modules.get("duckdb")
-    if duckdb is not None and isinstance(conn, duckdb.DuckDBPyConnection):
+    if find_kind(conn) == "duckdb":
         from discover_orch.databases.duckdb_transaction import DuckdbTransaction
 
         return DuckdbTransaction(conn)
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is not None and isinstance(inner, psycopg.Connection):
+    if find_kind(inner) == "psycopg":
         from discover_orch.databases.psycopg_transaction import PsycopgTransaction
 
         return PsycopgTransaction(conn, inner)
@@ -275,8 +273,7 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
 
 def locks_out_others(conn: Any) -> bool:
     """Whether no other process can open the database as long as this connection is open."""
-    duckdb = sys.modules.get("duckdb")
-    if duckdb is None or not isinstance(conn, duckdb.DuckDBPyConnection):
+    if find_kind(conn) != "duckdb":
         return False
     from discover_orch.databases.duckdb_transaction import has_file
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from discover_orch.databases.transactions import find_driver_connection
+from discover_orch.databases.transactions import find_driver_connection, find_kind
 from discover_orch.model.errors import UsageError
 from discover_orch.testing import DataFrame
 
@@ -24,7 +24,6 @@ _TYPES: Sequence[tuple[type, str]] = (
     (datetime.timedelta, "interval"),
     (uuid.UUID, "uuid"),
 )
-_DRIVERS = ("sqlite3", "psycopg", "duckdb")
 #: What SQLite can hold, beside what `_plain` makes a text of.
 _SQLITE_VALUES = (int, float, str, bytes, bytearray, memoryview, type(None))
 Rows = Iterable[Mapping[str, object]] | DataFrame
@@ -38,8 +37,7 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     """
     columns, values = _read(name, rows)
     driver = find_driver_connection(conn)
-    tops = {one.__module__.lstrip("_").partition(".")[0] for one in type(driver).__mro__}
-    module = next((one for one in _DRIVERS if one in tops), "")
+    module = find_kind(driver)
     # A cursor of DuckDB is another connection, with transactions of its own.
     cursor = driver if module == "duckdb" else driver.cursor()
     quoted = ".".join(_quote(part) for part in name.split("."))
