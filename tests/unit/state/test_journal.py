@@ -50,11 +50,6 @@ def log_text(root: Path, run: str, module: str) -> bytes:
     return b"".join(read_log(path))
 
 
-def test_ids_are_growing_numbers_newest_first(tmp_path: Path) -> None:
-    assert [whole_run(tmp_path) for _ in range(11)] == [str(n) for n in range(1, 12)]
-    assert find_runs(str(tmp_path)) == [str(n) for n in range(11, 0, -1)]
-
-
 def test_an_id_is_above_what_anything_else_remembers(tmp_path: Path) -> None:
     assert begin_run(str(tmp_path), 41).run == "42"
     assert begin_run(str(tmp_path), 7).run == "43"
@@ -138,12 +133,6 @@ def test_any_text_can_be_logged(tmp_path: Path) -> None:
     assert log_text(tmp_path, "1", "src.fetch") == b"\xff\x00\xc3\n\\ud800\n"
 
 
-def test_a_tool_that_prints_nothing_has_no_log(tmp_path: Path) -> None:
-    whole_run(tmp_path, logs={"fetch": ""})
-    assert find_log(str(tmp_path), "1", "src.fetch") is None
-    assert not (tmp_path / FOLDER / RUNS / "1" / LOGS).exists()
-
-
 def test_only_the_logs_of_running_tools_are_open(tmp_path: Path) -> None:
     journal = begin_run(str(tmp_path))
     before = os.listdir("/dev/fd")
@@ -154,35 +143,6 @@ def test_only_the_logs_of_running_tools_are_open(tmp_path: Path) -> None:
     journal.log("src.fetch", "stdout", "x\n")
     journal.close()
     assert len(os.listdir("/dev/fd")) == len(before) - 1
-
-
-def test_a_run_is_read_as_it_was_recorded(tmp_path: Path) -> None:
-    whole_run(tmp_path, ends={"parse": {"metrics": {"rows": 3}}})
-    record = read_record(str(tmp_path), "1")
-    assert record is not None
-    assert (record.run, record.status, record.duration) == ("1", "passed", 0.5)
-    assert [(tool.name, tool.status) for tool in record.tools] == [
-        ("fetch", "passed"),
-        ("parse", "passed"),
-    ]
-    assert record.tools[1].metrics == {"rows": 3}
-    summary = read_summary(str(tmp_path), "1")
-    assert summary is not None
-    assert (summary.status, summary.counts, summary.tools) == ("passed", {"passed": 2}, ())
-
-
-def test_a_run_without_an_end_is_running_while_its_process_is_there(tmp_path: Path) -> None:
-    for more in ({}, {"pid": NOBODY}, {"boot": "another"}, {"process": 1}):
-        journal = begin_run(str(tmp_path))
-        journal.write(started(journal.run, **more))
-        journal.write(tool_started("fetch"))
-        journal.close()
-    found = [read_summary(str(tmp_path), run) for run in ("1", "2", "3", "4")]
-    assert [one and one.status for one in found] == ["running", "killed", "killed", "killed"]
-    assert found[0] is not None
-    assert found[1] is not None
-    assert [tool.status for tool in found[0].tools] == ["running", "not_run"]
-    assert [tool.status for tool in found[1].tools] == ["unknown", "not_run"]
 
 
 def test_a_journal_that_was_cut_anywhere_tells_what_its_whole_lines_do(tmp_path: Path) -> None:

@@ -43,41 +43,6 @@ WHOLE = (
 )
 
 
-def test_a_whole_run_has_everything() -> None:
-    record = read(*WHOLE)
-    assert (record.run, record.status, record.exit_code, record.duration) == ("1", "failed", 1, 0.5)
-    assert (record.started, record.kind) == ("2026-11-24T14:03:22+01:00", "run")
-    assert (record.targets, record.database) == (("full",), "sqlite:///data.db")
-    assert record.counts == {"passed": 1, "failed": 1}
-    fetch, parse = record.tools
-    assert (fetch.status, fetch.duration, fetch.metrics) == ("passed", 0.25, {"rows": 3})
-    assert fetch.notes == ("it committed by itself",)
-    assert parse.error is not None
-    assert (parse.error.type, parse.error.path, parse.error.line) == ("E", "a.py", 3)
-
-
-def test_the_first_line_and_the_last_tell_the_run_without_its_tools() -> None:
-    every = lines(*WHOLE)
-    record = read_first_and_last(every[0], every[-1])
-    assert record is not None
-    whole = read(*WHOLE)
-    assert (record.status, record.counts, record.plan) == (whole.status, whole.counts, whole.plan)
-    assert record.tools == ()
-    assert read_first_and_last(every[0], every[-2]) is None
-    assert read_first_and_last(every[1], every[-1]) is None
-
-
-@pytest.mark.parametrize(
-    ("is_alive", "run", "first"), [(True, "running", "running"), (False, "killed", "unknown")]
-)
-def test_what_has_no_end_is_running_or_was_killed(is_alive: bool, run: str, first: str) -> None:
-    record = read(started("1"), tool_started("fetch"), is_alive=is_alive)
-    assert (record.status, record.exit_code, record.duration) == (run, None, None)
-    assert [tool.status for tool in record.tools] == [first, "not_run"]
-    assert [tool.has_started for tool in record.tools] == [True, False]
-    assert record.counts == {first: 1, "not_run": 1}
-
-
 def test_a_tool_that_began_again_has_not_ended() -> None:
     record = read(
         started("1"),
@@ -95,11 +60,6 @@ def test_between_two_attempts_a_tool_has_failed() -> None:
     ordered = {"event": "tool_ordered", "module": "src.fetch"}
     assert read(*before, retried, ordered).tools[0].status == "unknown"
     assert read(*before, retried, ordered, tool_finished("fetch")).tools[0].status == "passed"
-
-
-def test_a_tool_that_did_not_start_took_no_time() -> None:
-    record = read(started("1"), tool_finished("fetch", "blocked", duration=0.0), finished("failed"))
-    assert (record.tools[0].status, record.tools[0].duration) == ("blocked", None)
 
 
 def test_unknown_keys_and_unknown_events_are_ignored() -> None:
