@@ -71,10 +71,6 @@ def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     return tuple(stages)
 
 
-def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
-    return reader.read_entries(given, texts)
-
-
 def check_groups(
     reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
 ) -> None:
@@ -105,15 +101,10 @@ def _database(_: SettingReader, given: RawSetting) -> str:
     raise InvalidSetting(given, message, f'for a SQLite file, write "{printable(example)}"')
 
 
-def _transaction(_: SettingReader, given: RawSetting) -> str:
-    return word(given, ("tool", "none", "run"))
-
-
 #: Texts that mean true or false, and would be odd names of a project.
-_SWITCHES: Mapping[str, str] = {"true": "true", "yes": "true", "on": "true"} | {
-    "false": "false",
-    "no": "false",
-    "off": "false",
+_SWITCHES: Mapping[str, str] = {
+    **dict.fromkeys(("true", "yes", "on"), "true"),
+    **dict.fromkeys(("false", "no", "off"), "false"),
 }
 
 
@@ -136,10 +127,6 @@ def _ledger(_: SettingReader, given: RawSetting) -> str:
             given, f"{given.name} is empty", "write true, or the name of the project"
         )
     return name
-
-
-def _tokens(reader: SettingReader, given: RawSetting) -> dict[str, int]:
-    return reader.read_entries(given, count)
 
 
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
@@ -234,15 +221,15 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] =
     "packages": ("texts", _folders),
     "pythonpath": ("texts", _folders),
     "stages": ("texts", _stages),
-    "groups": ("table", _groups),
+    "groups": ("table", lambda reader, given: reader.read_entries(given, texts)),
     "exclude": ("texts", lambda _, given: texts(given)),
     "database": ("text", _database),
-    "transaction": ("text", _transaction),
+    "transaction": ("text", lambda _, given: word(given, ("tool", "none", "run"))),
     "env_file": ("text", lambda _, given: text(given)),
     "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: count(given, least=1)),
-    "tokens": ("table", _tokens),
+    "tokens": ("table", lambda reader, given: reader.read_entries(given, count)),
     "executor": ("text", lambda _, given: read_executor(given)),
     "command": ("table", read_command),
     "params": ("table", _params),

@@ -62,13 +62,11 @@ def read_module(
             return BrokenModule(path=path, module=module, problem=problem, stages=stages)
 
 
-def read_near_miss(
-    data: bytes, *, module: str, path: str, is_package: bool = False
-) -> ModuleFacts | None:
+def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None:
     """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
-            facts = read_tree(parse(data), data, module, path, is_package)
+            facts = read_tree(parse(data), data, module, path, is_package=False)
         except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
