@@ -19,18 +19,8 @@ from discover_orch.model.parameter import is_secret_name
 #: What describes the terminal, the session and the user; and how the names of such variables begin.
 VOLATILE = frozenset(
     [
-        *("PATH", "HOME", "USER", "PWD", "SHELL", "TERM", "LANG", "COLUMNS", "LINES"),
-        *(
-            "_",
-            "SHLVL",
-            "OLDPWD",
-            "LOGNAME",
-            "MAIL",
-            "HOSTNAME",
-            "DISPLAY",
-            "WINDOWID",
-            "COLORTERM",
-        ),
+        *("PATH", "HOME", "USER", "PWD", "SHELL", "TERM", "LANG", "COLUMNS", "LINES", "_"),
+        *("SHLVL", "OLDPWD", "LOGNAME", "MAIL", "HOSTNAME", "DISPLAY", "WINDOWID", "COLORTERM"),
     ]
 )
 VOLATILE_PREFIXES = (

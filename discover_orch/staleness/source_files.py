@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterable
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch import __version__
@@ -19,7 +18,7 @@ from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.discovery.tree import ABSENT, NOT_SCANNED, Signatures, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
-from discover_orch.model.digest import content_hash
+from discover_orch.model.digest import content_hash, short_hash
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.source_file import (
@@ -30,16 +29,8 @@ from discover_orch.source.source_file import (
 )
 from discover_orch.state.store import FOLDER, read_sealed, write_sealed
 
-_KIND = "code 4"
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
-
-
-class _Document(Struct, frozen=True, kw_only=True):
-    """The kept form: the files without a problem, by path, and what they depend on beside their bytes."""
-
-    key: list[object]
-    files: dict[str, SourceFile]
 
 
 class SourceFiles:
@@ -49,15 +40,11 @@ class SourceFiles:
         """`scanned` is of a scan that was just made."""
         self._root, self._scanned = project.root, scanned
         self._space = PythonPath(project)
-        self._key: list[object] = [
-            __version__,
-            *sys.version_info[:2],
-            [*module_folders(project)],
-        ]
+        depends_on = (__version__, sys.version_info[:2], module_folders(project))
+        self._kind = f"code 5 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "code")
-        document = read_sealed(self._path, _KIND, _Document)
-        #: What was kept. It may be out of date.
-        self._kept = document.files if document and document.key == self._key else {}
+        #: The files without a problem that were kept, by path. They may be out of date.
+        self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
         self._files: dict[str, SourceFile | None] = {}
         self._looked_at: dict[str, SourceFile | None] = {}
         self.problems: dict[str, Problem] = {}
@@ -156,7 +143,7 @@ class SourceFiles:
             for path, file in self._kept.items()
             if path not in self._files and os.path.exists(os.path.join(self._root, path))
         }
-        if not write_sealed(self._path, _KIND, _Document(key=self._key, files=now)):
+        if not write_sealed(self._path, self._kind, now):
             return False
         self._kept = now
         return True

@@ -154,7 +154,7 @@ def test_a_file_that_has_just_changed_is_read_again(
         saved.write_text(f"x = {number}\n")
         assert look(project, "src.a") == said_anew(project, ["src.a"])
         document = document_in((tmp_path / ".orch/code").read_bytes())
-        kept = {path: file[0] for path, file in document["files"].items()}
+        kept = {path: file[0] for path, file in document.items()}
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
 
 
@@ -252,19 +252,21 @@ def test_another_name_of_a_file_is_not_forgotten_when_only_its_own_is_asked_for(
 
 
 def document_in(raw: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(raw.partition(b" 4 ")[2])
+    document: dict[str, Any] = json.loads(raw[raw.index(b"{") :])
     return document
 
 
 def damaged(raw: bytes) -> list[bytes]:
+    kind = raw[9 : raw.index(b"{")]
+
     def sealed(document: object) -> bytes:
-        line = b"code 4 " + json.dumps(document).encode() + b"\n"
+        line = kind + json.dumps(document).encode() + b"\n"
         return b"%08x %s" % (zlib.crc32(line), line)
 
     document = document_in(raw)
     others: list[object] = [None, {}, [1], {"src/a.py": [[0], [], [], []]}]
     changed = [{**document, name: other} for name in document for other in others]
-    return [b"", raw[:40], raw[:-1], b"\0" * 100, *map(sealed, [{}, *changed])]
+    return [b"", raw[:40], raw[:-1], b"\0" * 100, *map(sealed, [{}, [1], *changed])]
 
 
 def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
