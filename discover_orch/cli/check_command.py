@@ -11,6 +11,7 @@ from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import Context, common_options, json_option
 from discover_orch.model.errors import ExitCode, problem_json
 from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.dataflow_checks import find_observed_orders
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
 
@@ -35,7 +36,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         return _show_jobs(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
-    notes = project_view.find_notes(view)
+    notes = tuple(find_observed_orders(view.registry))
     console, tools = context.console, len(view.registry.tools)
     if as_json:
         document = {

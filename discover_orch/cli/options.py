@@ -227,9 +227,14 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(**given: Any) -> Any:
         ctx = click.get_current_context()
-        params = {name: given.pop(name) for name in [*given] if name.startswith(PREFIX)}
+        typed = {name: given.pop(name) for name in [*given] if name.startswith(PREFIX)}
         words = {name: given.pop(name) for name in ("targets", "exclude", "pairs", "database")}
-        arguments = ToolArguments(view=ctx.meta[VIEW], options=typed_options(params), **words)
+        options = {
+            name.removeprefix(PREFIX): value if isinstance(value, tuple) else (str(value).lower(),)
+            for name, value in typed.items()
+            if value not in (None, ())
+        }
+        arguments = ToolArguments(view=ctx.meta[VIEW], options=options, **words)
         if "output" in given:
             from discover_orch.render.run import DisplayOptions
 
@@ -328,17 +333,6 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The root of the project.  [default: the nearest one, searching upwards from here]",
         ),
     )
-
-
-def typed_options(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The texts typed for tools' own flags, by name of the parameter, from `ctx.params`."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in values.items():
-        if not name.startswith(PREFIX) or value is None or value == ():
-            continue
-        texts = value if isinstance(value, tuple) else ("true" if value else "false",)
-        found[name.removeprefix(PREFIX)] = texts
-    return found
 
 
 def _decorated(command: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +42,7 @@ from discover_orch.execution.request import (
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError
 from discover_orch.model.parameter import MASK, is_secret_value
+from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
+
+#: Options and variables for secrets that are named.
+MOST_NAMED = 20
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -291,12 +295,8 @@ def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
         variables["--database"] = f"{VARIABLE_PREFIX}DATABASE"
     again = ""
     if variables:
-        again = f"give {_and([*variables])} again"
+        again = f"give {listed([*variables], MOST_NAMED)} again"
         if all(variables.values()):
-            again += f", or set {_and([*variables.values()])}"
+            again += f", or set {listed([*variables.values()], MOST_NAMED)}"
         again += ": secrets are not stored"
     return Resume(command=shlex.join(words), again=again)
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(one for one in (", ".join(words[:-1]), words[-1]) if one)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from discover_orch.cli.options import Context
+from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     nothing_to_do_documents,
     nothing_to_do_events,
@@ -39,7 +40,7 @@ def show_nothing_left(
         for event in nothing_to_do_events(plan):
             console.problems(observers.add(event))
     if as_json and dry_run:
-        console.out(json.dumps(_no_steps(plan)) + "\n")
+        console.out(json.dumps(plan_document(plan, Registry())) + "\n")
     elif as_json:
         for document in nothing_to_do_documents(plan):
             console.out(json.dumps(document) + "\n")
@@ -92,15 +93,6 @@ def error_documents(
     errors = [one for one in problems if one.severity == "error"]
     if not dry_run:
         return refused_run_documents(targets, errors, code)
-    document = _no_steps(Plan()) | {"errors": [problem_json(one) for one in errors]}
-    warnings = [problem_json(one) for one in problems if one.severity == "warning"]
-    return [document | {"warnings": warnings}]
-
-
-def _no_steps(plan: Plan) -> dict[str, object]:
-    return {
-        "version": 1,
-        "tools": [],
-        "fresh": [tool.name for tool in plan.fresh],
-        "warnings": [problem_json(problem) for problem in plan.warnings],
-    }
+    warnings = tuple(one for one in problems if one.severity == "warning")
+    document = plan_document(Plan(warnings=warnings), Registry())
+    return [document | {"errors": [problem_json(one) for one in errors]}]

@@ -18,8 +18,9 @@ from discover_orch.cli.options import (
     tools_arguments,
     wait_option,
 )
-from discover_orch.model.errors import ExitCode, Problem, ProjectError
+from discover_orch.model.errors import ExitCode, ProjectError
 from discover_orch.planning import project_view
+from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
@@ -144,11 +145,10 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
         raise ProjectError.of("memory", message, hint)
     names = [step.tool.name for step in plan.steps if step.tool.module not in missing]
     still_stale = [
-        Problem(
-            code="missing-output",
-            message=f"{step.tool.name} is still stale: its output {missing[step.tool.module][0]} does not exist",
-            hint=f"run it with: orch run {step.tool.name}",
-            severity="warning",
+        build_warning(
+            "missing-output",
+            f"{step.tool.name} is still stale: its output {missing[step.tool.module][0]} does not exist",
+            f"run it with: orch run {step.tool.name}",
         )
         for step in plan.steps
         if step.tool.module in missing

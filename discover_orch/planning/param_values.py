@@ -80,14 +80,6 @@ class BoundArgument(Struct, frozen=True, kw_only=True):
 # Where a value comes from.
 
 
-def find_value(
-    param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
-) -> ParamDefault | None:
-    """The texts that `param` of `tool` gets, or None if the default in `run()` applies."""
-    typed = find_on_command_line(param, tool, values, project, names)
-    return typed or find_configured(param, tool, project, names)
-
-
 def is_same_name(one: str, other: str) -> bool:
     """Dashes and underscores are alike."""
     return one.replace("-", "_") == other.replace("-", "_")
@@ -146,9 +138,10 @@ def find_arguments(
     tool: Tool, registry: Registry, project: Project, values: GivenParams
 ) -> list[BoundArgument]:
     """The values that are given to a tool, valid or not."""
-    found = []
+    found, names = [], registry.names
     for param in tool.params:
-        setting = find_value(param, tool, values, project, registry.names)
+        setting = find_on_command_line(param, tool, values, project, names)
+        setting = setting or find_configured(param, tool, project, names)
         if setting is not None:
             found.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
     return found

@@ -143,22 +143,11 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     )
     return (
         *view.warnings,
-        *_check_stage_order(view),
+        *check_stage_order(view.registry, project, view.registry.by_name),
         *_find_unreadable(view),
         *check_registry(view.registry, project),
         *(replace(one, severity="warning") for one in refused),
     )
-
-
-def find_notes(view: ProjectView) -> tuple[Problem, ...]:
-    """What `orch check` tells beside errors and warnings: orders that a fresh clone would not know."""
-    from discover_orch.planning.dataflow_checks import find_observed_orders
-
-    return tuple(find_observed_orders(view.registry))
-
-
-def _check_stage_order(view: ProjectView) -> tuple[Problem, ...]:
-    return check_stage_order(view.registry, view.project, view.registry.by_name)
 
 
 def _find_unreadable(view: ProjectView) -> tuple[Problem, ...]:
@@ -217,6 +206,7 @@ def listing_document(
         rows = [
             {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
         ]
+    by_name = check_stage_order(registry, view.project, registry.by_name)
     document: dict[str, object] = {
         "version": 1,
         "root": view.project.root,
@@ -231,9 +221,7 @@ def listing_document(
         ],
         "tools": rows,
         "errors": [problem_json(problem) for problem in view.errors],
-        "warnings": [
-            problem_json(problem) for problem in (*view.warnings, *_check_stage_order(view))
-        ],
+        "warnings": [problem_json(problem) for problem in (*view.warnings, *by_name)],
     }
     if with_passed_over:
         document["passed_over"] = [

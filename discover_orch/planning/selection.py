@@ -109,11 +109,6 @@ def completions(registry: Registry, *, forced: bool = False) -> list[tuple[str, 
     return words
 
 
-def in_plan_order(modules: Iterable[str], registry: Registry) -> tuple[str, ...]:
-    wanted = set(modules)
-    return tuple(module for module in registry.order if module in wanted)
-
-
 class _Resolver:
     """Finds the tools that words mean, one method for each kind of word.
 
@@ -153,7 +148,7 @@ class _Resolver:
             directions = dict.fromkeys(registry.upstream(found), "upstream") | directions
         if is_downstream:
             directions = dict.fromkeys(registry.downstream(found), "downstream") | directions
-        return {module: directions[module] for module in in_plan_order(directions, registry)}
+        return {module: directions[module] for module in registry.order if module in directions}
 
     def _resolve_core(self, core: str, word: str, groups: tuple[str, ...]) -> tuple[str, ...]:
         """What kind of word it is; `word` is the same with its `+`."""
