@@ -153,7 +153,7 @@ class RunWriter:
         console, renderer, status = self._console, self._renderer, self.status
         match event:
             case Ticked():
-                status.show(renderer.status(event, self.report))
+                status.show(renderer.progress.text(event, self.report))
             case ToolProgress():
                 renderer.note_progress(event)
             case RunNote():
@@ -167,4 +167,4 @@ class RunWriter:
                     status.hide()
                     console.out(text)
                 if is_shown and not status.is_shown:
-                    status.show(renderer.status_again(self.report))
+                    status.show(renderer.progress.text_again(self.report))

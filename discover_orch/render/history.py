@@ -42,6 +42,13 @@ MetricsRow = tuple[RunRecord, ToolRecord]
 #: Columns that the table of runs keeps for targets.
 _TARGETS_WIDTH = 12
 
+_INPUT_NAMES = {
+    "folder": "the list of files in {}",
+    "glob": "the list of files that match {}",
+    "python": "Python",
+    "others": "one of many other inputs",
+}
+
 
 def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
     return {"version": 1, "runs": [_run_row(record) for record in records]}
@@ -226,7 +233,7 @@ def _row(record: RunRecord) -> tuple[str, ...]:
         one_line(record.run),
         time_text(record.started),
         one_line(record.status),
-        "" if record.duration is None else duration(record.duration),
+        duration(record.duration),
         counts_text(record.counts, Style()),
         " ".join(words),
     )
@@ -239,22 +246,24 @@ def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> li
     if tool.error:  # `src/parse.py:12: ValueError: no such row`
         said = cut(failure_line(tool.error, tool.traceback), LONGEST_MESSAGE, Style())
         facts.append(failure_place(tool.error, ": ") + said)
-    took = "" if tool.duration is None else duration(tool.duration)
     name = column(tool.name, names, style, "bold")
     how = paint_status(tool.status, style, statuses)
     pad = indent(names + 6, style)
     given = tool.step.arguments
     values = [value_text(key, one.shown, one.origin, style) for key, one in given.items()]
     return [
-        wrap(f"    {name}  {how}  {took:<8}  {'  '.join(facts)}".rstrip(), style, pad + "  "),
+        wrap(
+            f"    {name}  {how}  {duration(tool.duration):<8}  {'  '.join(facts)}".rstrip(),
+            style,
+            pad + "  ",
+        ),
         *(wrap(pad + text, style, pad + "  ") for text in (*values, *map(one_line, tool.notes))),
     ]
 
 
 def _times(tool: ToolChange, style: Style) -> str:
-    times = [tool.old.duration, tool.new.duration]
-    old, new = ("-" if one is None else duration(one) for one in times)
-    return "" if times == [None, None] else f"{old} {arrow(style)} {new}"
+    old, new = duration(tool.old.duration), duration(tool.new.duration)
+    return f"{old or '-'} {arrow(style)} {new or '-'}" if old or new else ""
 
 
 def _changes(tool: ToolChange, style: Style) -> list[str]:
@@ -266,7 +275,7 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
     if tool.is_code_changed:
         changes.append("code changed")
     changes += [_value_change(one, "default", to) for one in tool.params]
-    inputs = [_input_text(one, to) for one in tool.inputs]
+    inputs = [one_line(_input_text(one, to)) for one in tool.inputs]
     changes += inputs[:MOST_INPUTS]
     if len(inputs) > MOST_INPUTS:
         changes.append(f"and {count(len(inputs) - MOST_INPUTS, 'more change')} of what it used")
@@ -279,40 +288,27 @@ def _value_change(one: ValueChange, nothing: str, to: str) -> str:
 
 
 def _input_text(one: InputChange, to: str) -> str:
-    name = _input_name(one)
-    if one.change in ("added", "removed"):
-        return f"uses {name} now" if one.change == "added" else f"no longer uses {name}"
-    if one.kind == "table":
-        return f"{name} was written by {_writer(one.old)} {to} by {_writer(one.new)}"
-    if one.change in ("created", "deleted"):
-        is_set = one.kind == "variable"
-        words = ("was set", "is no longer set") if is_set else ("was created", "was deleted")
-        return f"{name} {words[one.change == 'deleted']}"
+    shown = shown_table(one.name) if one.kind == "table" else one.name
+    name = _INPUT_NAMES.get(one.kind, "{}").format(shown)
+    match one.change, one.kind:
+        case "added", _:
+            return f"uses {name} now"
+        case "removed", _:
+            return f"no longer uses {name}"
+        case _, "table":
+            return f"{name} was written by {_writer(one.old)} {to} by {_writer(one.new)}"
+        case "created", kind:
+            return f"{name} was {'set' if kind == 'variable' else 'created'}"
+        case "deleted", kind:
+            return f"{name} {'is no longer set' if kind == 'variable' else 'was deleted'}"
     if one.old is not None and one.new is not None:
-        return f"{name}: {one_line(one.old)} {to} {one_line(one.new)}"
+        return f"{name}: {one.old} {to} {one.new}"
     return f"{name} changed"
-
-
-def _input_name(one: InputChange) -> str:
-    name = one_line(one.name)
-    match one.kind:
-        case "folder":
-            return f"the list of files in {name}"
-        case "glob":
-            return f"the list of files that match {name}"
-        case "table":
-            return one_line(shown_table(one.name))
-        case "python":
-            return "Python"
-        case "others":
-            return "one of many other inputs"
-        case _:
-            return name
 
 
 def _writer(version: str | None) -> str:
     run, _, module = (version or "").partition(" ")
-    return f"{one_line(module)} in run {one_line(run)}"
+    return f"{module} in run {run}"
 
 
 def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict[str, object]:
@@ -343,7 +339,7 @@ def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
                 record.run,
                 time_text(record.started),
                 status_word(tool.status),
-                "" if tool.duration is None else duration(tool.duration),
+                duration(tool.duration),
                 *(given.get(name, "default") for name in params),
                 *(str(tool.metrics.get(name, "")) for name in metrics),
             )

@@ -219,7 +219,7 @@ def _graph_row(tool: ReportTool, names: Mapping[str, str]) -> dict[str, Any]:
         "reads": tool.reads,
         "writes": tool.writes,
         "state": status_word(record.status),
-        "tip": "" if record.duration is None else duration(record.duration),
+        "tip": duration(record.duration),
     }
 
 

@@ -130,7 +130,7 @@ def _entry(tool: ReportTool) -> str:
     record = tool.record
     usual = _median(tool.earlier)
     status, shown = _status(record.status)
-    took = "" if record.duration is None else duration(record.duration)
+    took = duration(record.duration)
     critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
     return (
         f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'

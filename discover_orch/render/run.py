@@ -16,7 +16,6 @@ from discover_orch.execution.events import (
     RunFinished,
     RunNote,
     RunStarted,
-    Ticked,
     ToolFinished,
     ToolOutput,
     ToolProgress,
@@ -126,7 +125,7 @@ class RunRenderer:
         root: str = "",
     ) -> None:
         """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary. Long output that is
-        shown late is read from the logs of the project at `root`."""
+        shown late is read from the logs of the project at `root`. `progress` makes the status line."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = plan.intro
         self._steps = {step.tool.module: step for step in plan.steps}
@@ -137,14 +136,14 @@ class RunRenderer:
         self._root, self._run = root, ""
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
         self._logged: dict[str, int] = {}  # bytes in the logs of the tools
-        self._progress = RunProgress(plan, style)
+        self.progress = RunProgress(plan, style)
 
     def texts(self, event: Event, report: Report) -> Iterator[str]:
         """The text for an event, in pieces: what a tool has printed may be long."""
         match event:
             case RunStarted(workers=workers, run=run):
                 self._run = run
-                self._is_parallel = self._progress.has_board = workers > 1
+                self._is_parallel = self.progress.has_board = workers > 1
                 if self._heading is not None and not self._shown.quiet:
                     yield self._header(event, self._heading)
             case ToolStarted(module=module):
@@ -158,7 +157,7 @@ class RunRenderer:
                 yield from self._block(end.module)
                 yield self._retry(event)
             case RunFinished():
-                self._progress.end()
+                self.progress.end()
                 yield self._summary(report)
             case _:
                 pass
@@ -176,15 +175,7 @@ class RunRenderer:
     def note_progress(self, event: ToolProgress) -> None:
         """`event` is shown in the status line from now on."""
         if self._is_live:
-            self._progress.note_redrawn(event.module, event.text)
-
-    def status(self, event: Ticked, report: Report) -> str:
-        """The status line, or with several workers the board."""
-        return self._progress.text(event, report)
-
-    def status_again(self, report: Report) -> str:
-        """What of it stays below what was just printed; empty if there is nothing."""
-        return self._progress.text_again(report)
+            self.progress.note_redrawn(event.module, event.text)
 
     def _header(self, event: RunStarted, heading: Sequence[str]) -> str:
         style = self._style
@@ -214,7 +205,7 @@ class RunRenderer:
         if self._is_live and not self._is_parallel:
             return self._indented(text)
         if self._is_live:
-            self._progress.note_lines(module, text.split("\n"))
+            self.progress.note_lines(module, text.split("\n"))
         if self._shown.output == "fail" or (
             self._shown.output == "live" and (self._is_parallel or self._shown.quiet)
         ):
@@ -260,7 +251,7 @@ class RunRenderer:
         if event.status in FAILED and not self._shown.quiet and event.module not in self._kept:
             yield self._begin(event.module)  # it failed before it started
         yield from self._block(event.module)
-        self._progress.end_tool(event.module)
+        self.progress.end_tool(event.module)
         if event.status not in ("blocked", "not_run", "fresh"):
             yield from self._end(event)
             self._ended += 1
@@ -290,7 +281,7 @@ class RunRenderer:
 
     def _retry(self, event: ToolRetried) -> str:
         style, end = self._style, event.end
-        self._progress.end_tool(end.module)
+        self.progress.end_tool(end.module)
         tool = self._steps[end.module].tool
         error = end.error
         mark = style.paint(style.mark("↻", "RETRY"), "yellow")

@@ -97,8 +97,10 @@ def one_line(text: str) -> str:
     return clean(text).replace("\n", "\\n").replace("\t", " ")
 
 
-def duration(seconds: float) -> str:
-    """`0.02 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`."""
+def duration(seconds: float | None) -> str:
+    """`0.02 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`; empty if it is not known."""
+    if seconds is None:
+        return ""
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
