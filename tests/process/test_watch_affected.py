@@ -160,15 +160,6 @@ def test_exclude_limits(project: Project) -> None:
         assert watch.next_run().tools == ("a", "c")
 
 
-def test_no_initial_waits_for_the_first_change(project: Project) -> None:
-    root = project(FLOW)
-    with watching(root, "--no-initial") as watch:
-        assert [one["event"] for one in watch.events] == ["watching"]
-        assert watch.settle() == [], watch.story()
-        bump(root, "src/a.py")
-        assert watch.next_run().tools == ("a", "b", "c", "d")
-
-
 def test_parameters_of_the_command_line_are_given_to_every_run(project: Project) -> None:
     tool = 'STAGE = "s"\nVERSION = 0\ndef run(*, since: str, top: int = 3): print(since, top, VERSION)\n'
     root = project({"src/a.py": f"{ALL_IS_SEEN}\n{tool}"})
