@@ -244,7 +244,7 @@ class ToolConnection:
                 self._observer.note_files((), tables.find_copies())
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
-                self._observer.note_closed_connection()
+                self._observer.has_closed_connection = True
             self.may_have_kept_writes |= tables.has_committed or (
                 is_open and tables.may_have_committed
             )

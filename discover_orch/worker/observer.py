@@ -24,7 +24,7 @@ from discover_orch.worker.used_files import UsedFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from discover_orch.worker.project_code import ProjectCode
@@ -43,17 +43,19 @@ class Observer:
     ) -> None:
         self._project = project
         self.native = native or NativeFiles(ObservedPaths(project.root))
-        self._paths = self.native.paths
+        self.paths = self.native.paths
         self._stacks = CallStacks(project)
-        self._audit = AuditHook(project, self.native, self._stacks)
-        self._files = UsedFiles(self._audit, self._paths)
+        self.audit = AuditHook(project, self.native, self._stacks)
+        self._files = UsedFiles(self.audit, self.paths)
         self._environment = EnvironmentReads(project, self._stacks)
         self.tables_of_caller = self._stacks.tables_of_caller
         project.note_use = lambda frame, name: self._stacks.note(frame, "module", name)
         self._began = (0, 0)
-        self._setup: Observation | None = None
-        self._setup_imports = 0  # files imported when `_setup` was made
-        self._has_closed_connection = False  # in this step
+        #: What was observed of the setup of this step; None for nothing.
+        self.setup: Observation | None = None
+        self._setup_imports = 0  # files imported when `setup` was made
+        #: `conn` was closed in this step, so that the kernel may tell of its file.
+        self.has_closed_connection = False
         self._kept_attached: set[str] = set()  # to `conn`, from step to step
         self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
@@ -61,14 +63,14 @@ class Observer:
 
     def begin_step(self) -> None:
         """Forget what happened before the step."""
-        self._audit.clear()
+        self.audit.clear()
         self.native.begin_step()
         self._project.clear()
-        self._setup = None
+        self.setup = None
         self._setup_imports = 0
-        self._files.has_opened_database = self._has_closed_connection = False
+        self._files.has_opened_database = self.has_closed_connection = False
         for path in self._open_databases:
-            self._audit.connected[path] = database_signature(path)
+            self.audit.connected[path] = database_signature(path)
         exact = time.time_ns()
         self._began = (
             exact if _COARSE_CLOCK is None else time.clock_gettime_ns(_COARSE_CLOCK),
@@ -77,13 +79,13 @@ class Observer:
 
     def note_database(self, path: str) -> None:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
-        self._paths.set_database(path)
-        self._audit.connected.pop(self._paths.database, None)
-        self.native.follow_folder(os.path.dirname(self._paths.database))
+        self.paths.set_database(path)
+        self.audit.connected.pop(self.paths.database, None)
+        self.native.follow_folder(os.path.dirname(self.paths.database))
 
     def note_attach(self, name: str | None) -> None:
         """`conn` attaches this database file; None where its name is not known."""
-        self._audit.note_attach(name)
+        self.audit.note_attach(name)
 
     def note_attached(self, paths: Iterable[str]) -> None:
         """These database files, by their real paths, are attached to `conn`, which the step uses."""
@@ -94,37 +96,33 @@ class Observer:
             self._kept_attached.add(path)
             signature = database_signature(path)
             is_new = not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
-            self._audit.connected.setdefault(path, (None, None) if is_new else signature)
+            self.audit.connected.setdefault(path, (None, None) if is_new else signature)
 
     def note_files(
         self, read: Iterable[str], written: Iterable[str], listed: Iterable[str] = ()
     ) -> None:
         """Note absolute paths of files that a database read and wrote, and of folders that it listed: Python does not
         open these."""
-        self._audit.opened.update(dict.fromkeys(read))
-        self._audit.listed.update(dict.fromkeys(listed))
+        self.audit.opened.update(dict.fromkeys(read))
+        self.audit.listed.update(dict.fromkeys(listed))
         for path in written:
-            self._audit.changed.setdefault(path, False)
+            self.audit.changed.setdefault(path, False)
 
     def has_foreign_connection(self) -> bool:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
-        return self._paths.database in self._audit.connected
-
-    def on_variable(self, note: Callable[[str, str], None]) -> None:
-        """`note` is called with an environment variable before it is set, and its value."""
-        self._audit.note_variable = note
+        return self.paths.database in self.audit.connected
 
     def mark_setup_done(self, **others: Any) -> None:
         """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
         of this worker share. `others` are fields of that `Observation` that are known already.
         """
-        audit = self._audit
+        audit = self.audit
         self._setup_imports = len(audit.imported)
         if self.has_foreign_connection():
             others["is_unclear"] = True
         only_attached = self._kept_attached - audit.opened_databases
         for path in audit.connected.copy():
-            if path != self._paths.database and path not in only_attached:
+            if path != self.paths.database and path not in only_attached:
                 self._open_databases[path] = None
         seen = self._inspect(is_setup=True)
         if not seen and not others:
@@ -132,37 +130,29 @@ class Observer:
         others.update(seen)
         setup = Observation(began=self._began, **others)
         is_empty = setup == Observation(began=self._began)  # all was noise, such as bytecode
-        self._setup = None if is_empty else setup
-
-    def setup_observation(self) -> Observation | None:
-        """What was observed of the setup of this step; None for nothing."""
-        return self._setup
+        self.setup = None if is_empty else setup
 
     def finish_step(self, loaded: Collection[str] = (), **others: Any) -> Observation:
         """What happened since `begin_step`. `others` are fields of the `Observation` that are known already.
 
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
-        setup = self._find_foreign_imports(loaded) if self._audit.imported else ()
+        setup = self._find_foreign_imports(loaded) if self.audit.imported else ()
         others.update(self._inspect(tables_read=others.get("tables_read", ())))
         self._note_use_of_database(others)
         seen = Observation(began=self._began, **others)
         if setup:
-            before = self._setup or Observation(began=self._began)
+            before = self.setup or Observation(began=self._began)
             read = (*before.read, *(row for row in seen.read if row[0] in setup))
-            self._setup = replace(before, read=read)
+            self.setup = replace(before, read=read)
         return seen
-
-    def note_closed_connection(self) -> None:
-        """`conn` was closed in this step, so that the kernel may tell of its file."""
-        self._has_closed_connection = True
 
     def _note_use_of_database(self, seen: dict[str, Any]) -> None:
         """What the tool did to the project's database in another way than through `conn`."""
-        files = self._paths.database_files
-        is_replaced = bool(files) and not files.isdisjoint(self._audit.changed.copy())
+        files = self.paths.database_files
+        is_replaced = bool(files) and not files.isdisjoint(self.audit.changed.copy())
         is_read, is_written = self.native.find_use_of_database(
-            self._began[0], ignores_this_process=self._has_closed_connection
+            self._began[0], ignores_this_process=self.has_closed_connection
         )
         if "database" in seen:  # `conn` may have written, and tells what others have
             is_written = False
@@ -178,12 +168,12 @@ class Observer:
         as files read. Returns those imported before `mark_setup_done`.
         """
         setup = set()
-        for number, path in enumerate(self._audit.imported.copy()):
+        for number, path in enumerate(self.audit.imported.copy()):
             source = find_source(path)
             source = source and os.path.abspath(source)
-            shown = self._paths.relative(source)
+            shown = self.paths.relative(source)
             if shown and shown not in loaded:
-                self._audit.opened[source] = None
+                self.audit.opened[source] = None
                 if number < self._setup_imports:
                     setup.add(shown)
         return setup
@@ -192,7 +182,7 @@ class Observer:
         self, *, is_setup: bool = False, tables_read: Collection[str] = ()
     ) -> dict[str, Any]:
         """What happened since `begin_step`, except in databases."""
-        audit, find_used = self._audit, self._stacks.find_used
+        audit, find_used = self.audit, self._stacks.find_used
         seen: dict[str, Any] = {}
         inodes: set[int] = set()
         try:
@@ -202,7 +192,7 @@ class Observer:
             self.native.complete(
                 seen,
                 inodes=inodes,
-                databases={self._paths.relative(path) for path in audit.connected.copy()},
+                databases={self.paths.relative(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
             if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
@@ -231,11 +221,11 @@ class Observer:
         if not (shared or loaded):  # most tools
             return ()
         read = (*seen.get("read", ()), *seen.get("native_read", ()))
-        databases = frozenset(map(self._paths.relative, self._audit.connected.copy()))
+        databases = frozenset(map(self.paths.relative, self.audit.connected.copy()))
         for file in dict.fromkeys((*shared, *loaded)):
             stack = shared.get(file) or Stack(())
             shown = {
-                "." if self._paths.is_root(path) else self._paths.relative(path)
+                "." if self.paths.is_root(path) else self.paths.relative(path)
                 for path in stack.opened
             }
             shown |= {one + "-wal" for one in shown & databases}
@@ -263,7 +253,3 @@ class Observer:
             if use != nothing:
                 found.append(use)
         return tuple(found)
-
-    def relative_path(self, path: str) -> str:
-        """The path relative to the root, with `/`; "" for a path outside the root."""
-        return self._paths.relative(path)

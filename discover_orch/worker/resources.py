@@ -204,7 +204,7 @@ class Resources:
         if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
             seen["has_committed"] = True
         if observer is not None and connection.file:
-            seen["database"] = observer.relative_path(connection.file) or connection.file
+            seen["database"] = observer.paths.relative(connection.file) or connection.file
         if connection.tables is not None and connection.tables.dialect != "sqlite":
             seen["dialect"] = connection.tables.dialect
         return seen

@@ -119,7 +119,7 @@ class Worker:
         if prepare.observes:
             self._observer = Observer(project, database, native)
             self._observer.native.before_events = self._wait_until_recorded
-            self._observer.on_variable(self._tell_secrets)
+            self._observer.audit.note_variable = self._tell_secrets
             project.install()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
@@ -203,7 +203,7 @@ class Worker:
             commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
             loaded = self._loader.drain_loaded()
             seen = self._observe(loaded)
-            setup = self._observer.setup_observation() if self._observer is not None else None
+            setup = self._observer.setup if self._observer is not None else None
             opened = self._resources.drain_opened()
             self._resources.close_for_others()
             self._channel.exit_if_closed()

@@ -225,6 +225,50 @@ def test_upstream_is_every_earlier_tool_that_writes_what_a_tool_reads_or_writes(
 @pytest.mark.parametrize(
     ("first", "second", "is_upstream"),
     [
+        (Dataflow(tables_written=("t",)), Dataflow(tables_written=("t",)), True),
+        (
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            False,
+        ),
+        (
+            Dataflow(tables_written=("t",)),
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            True,
+        ),
+        (
+            Dataflow(tables_written=("t",), tables_inserted=("t",)),
+            Dataflow(tables_written=("t",)),
+            True,
+        ),
+        (Dataflow(tables_written=("t",)), Dataflow(tables_kept=("t",)), False),
+        (Dataflow(tables_kept=("t",)), Dataflow(tables_written=("t",)), False),
+        (Dataflow(writes=("x",)), Dataflow(writes=("x",)), True),
+        (Dataflow(writes=("x",)), Dataflow(outputs=("x",)), True),
+        (Dataflow(outputs=("out",)), Dataflow(writes=("out/x",)), True),
+        (
+            Dataflow(writes=("log",), appended=("log",)),
+            Dataflow(writes=("log",), appended=("log",)),
+            False,
+        ),
+        (
+            Dataflow(outputs=("log",), writes=("log",), appended=("log",)),
+            Dataflow(outputs=("log",), writes=("log",), appended=("log",)),
+            False,
+        ),
+        (Dataflow(writes=("log",)), Dataflow(writes=("log",), appended=("log",)), True),
+        (Dataflow(tables_written=("t",)), Dataflow(tables_missed=("t",)), True),
+        (
+            Dataflow(tables_written=("t",), tables_created=("t",)),
+            Dataflow(lists_tables=True),
+            True,
+        ),
+        (
+            Dataflow(tables_written=("t",), tables_dropped=("t",)),
+            Dataflow(lists_tables=True),
+            True,
+        ),
+        (Dataflow(tables_written=("t",)), Dataflow(lists_tables=True), False),
         (Dataflow(writes=("f",)), Dataflow(removed=("f",)), True),
         (Dataflow(removed=("f",)), Dataflow(writes=("f",)), True),
         (Dataflow(removed=("f",)), Dataflow(missed=("f",)), True),
@@ -232,7 +276,7 @@ def test_upstream_is_every_earlier_tool_that_writes_what_a_tool_reads_or_writes(
         (Dataflow(removed=("f",)), Dataflow(writes=("g",)), False),
     ],
 )
-def test_who_removes_a_file_counts_as_one_that_writes_it(
+def test_a_second_writer_is_downstream_of_the_first_unless_both_only_add(
     first: Dataflow, second: Dataflow, is_upstream: bool
 ) -> None:
     flows = {"a": second, "b": first}

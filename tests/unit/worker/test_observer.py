@@ -715,7 +715,7 @@ loaded = {loaded}
 finish_step = observer.finish_step
 def setup_observation(**more):
     finish_step(**more)
-    return observer.setup_observation()
+    return observer.setup
 observer.finish_step = setup_observation
 """
     return _run(root, str(root), before + after)
