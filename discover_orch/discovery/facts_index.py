@@ -6,10 +6,10 @@ no secret is written to the disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from discover_orch.source.facts import (
     BrokenModule,
@@ -27,35 +27,26 @@ ReferencedFacts = Exports | ConfFacts | BrokenModule | None
 
 
 class FileRecord(Struct, frozen=True, kw_only=True, array_like=True):
-    """A scanned file; the facts hold as long as the file has this signature."""
+    """What a scanned file says, as long as it has this signature."""
 
-    path: str
     signature: str
     facts: FileFacts
 
 
 class ReferenceRecord(Struct, frozen=True, kw_only=True, array_like=True):
-    """A file that facts refer to; `key` is its path, or `resources` for what `orchconf.py` offers."""
+    """The same for a file that facts refer to."""
 
-    key: str
     signature: str
     facts: ReferencedFacts
 
 
 class KnownFacts(Struct, frozen=True, kw_only=True):
-    """`stages`: of each file, those of the last scan in which it could be read."""
+    """The part `facts` of the index. `files` by path; `references` by path too, or `resources` for what `orchconf.py`
+    offers. `stages`: of each file, those of the last scan in which it could be read."""
 
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
-    references: Mapping[str, ReferenceRecord] = field(default_factory=dict)
-    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-class _Part(Struct, frozen=True, kw_only=True):
-    """The part `facts` of the index."""
-
-    files: tuple[FileRecord, ...]
-    references: tuple[ReferenceRecord, ...]
-    stages: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, FileRecord] = {}
+    references: Mapping[str, ReferenceRecord] = {}
+    stages: Mapping[str, tuple[str, ...]] = {}
 
 
 class ScanIndex(Struct, frozen=True, kw_only=True):
@@ -73,36 +64,29 @@ def read_known_facts(index: Index | None, pythonpath: Sequence[str]) -> KnownFac
     if index is None or text is None or index.header.get("pythonpath") != [*pythonpath]:
         return KnownFacts()
     try:
-        part = msgspec.json.decode(text, type=_Part)
+        return msgspec.json.decode(text, type=KnownFacts)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return KnownFacts()
-    return KnownFacts(
-        files={record.path: record for record in part.files},
-        references={record.key: record for record in part.references},
-        stages=part.stages,
-    )
 
 
-def encode_facts(
-    files: Iterable[FileRecord],
-    references: Iterable[ReferenceRecord],
-    stages: Mapping[str, tuple[str, ...]],
-) -> str:
+def encode_facts(known: KnownFacts) -> str:
     """The text for the index; a file whose name or facts are no UTF-8 is left out and read again next time."""
     kept = {
-        "files": _encode_each(files),
-        "references": _encode_each(references),
-        "stages": {path: names for path, names in stages.items() if _encode(path)},
+        "files": _encode_each(known.files),
+        "references": _encode_each(known.references),
+        "stages": {path: names for path, names in known.stages.items() if _encode(path)},
     }
     return msgspec.json.encode(kept).decode()
 
 
-def _encode_each(records: Iterable[FileRecord | ReferenceRecord]) -> list[msgspec.Raw]:
-    return [
-        msgspec.Raw(text)
-        for record in records
-        if not has_secret(record.facts) and (text := _encode(record))
-    ]
+def _encode_each(
+    records: Mapping[str, FileRecord] | Mapping[str, ReferenceRecord],
+) -> dict[str, msgspec.Raw]:
+    return {
+        key: msgspec.Raw(text)
+        for key, record in records.items()
+        if not has_secret(record.facts) and _encode(key) and (text := _encode(record))
+    }
 
 
 def _encode(value: FileRecord | ReferenceRecord | str) -> bytes | None:

@@ -354,15 +354,17 @@ def _encode(
             stages[module.path] = tuple(word for word in words if isinstance(word, str))
     signatures = tree.signatures
     return encode_facts(
-        [
-            FileRecord(path=path, signature=signatures[path], facts=facts)
-            for path, facts in files.items()
-        ],
-        [
-            ReferenceRecord(
-                key=key, signature=signatures[CONF_FILE if key == _CONF_KEY else key], facts=facts
-            )
-            for key, facts in references.facts.items()
-        ],
-        stages,
+        KnownFacts(
+            files={
+                path: FileRecord(signature=signatures[path], facts=facts)
+                for path, facts in files.items()
+            },
+            references={
+                key: ReferenceRecord(
+                    signature=signatures[CONF_FILE if key == _CONF_KEY else key], facts=facts
+                )
+                for key, facts in references.facts.items()
+            },
+            stages=stages,
+        )
     )

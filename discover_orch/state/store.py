@@ -26,7 +26,7 @@ FOLDER = ".orch"
 #: The file with the data flow of all tools; `flows` reads and writes it.
 FLOWS = "flow"
 #: Raised when the shape of any part of the index changes, or what a fact means.
-FORMAT = 7
+FORMAT = 8
 #: What the name of a file ends with until the file is whole; the id of the process that writes it stands before.
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from discover_orch.discovery.facts_index import (
     FileRecord,
     KnownFacts,
-    ReferenceRecord,
     encode_facts,
     read_known_facts,
 )
@@ -34,25 +33,14 @@ class IndexOf(Index):
         return self._facts if name == "facts" else None
 
 
-def again(*written: FileRecord | ReferenceRecord) -> KnownFacts:
-    text = encode_facts(
-        [one for one in written if isinstance(one, FileRecord)],
-        [one for one in written if isinstance(one, ReferenceRecord)],
-        {"a.py": ("s",)},
-    )
-    return read_known_facts(IndexOf(text), ["."])
-
-
 MODULE = FileRecord(
-    path="a.py",
-    signature="1",
-    facts=ModuleFacts(module="a", path="a.py", stage=Tag(line=1, words=("s",))),
+    signature="1", facts=ModuleFacts(module="a", path="a.py", stage=Tag(line=1, words=("s",)))
 )
 
 
 @given(st.data())
 def test_a_damaged_text_is_as_good_as_none(data: st.DataObject) -> None:
-    text = encode_facts([MODULE], [], {})
+    text = encode_facts(KnownFacts(files={"a.py": MODULE}))
     start = data.draw(st.integers(0, len(text)))
     damaged = text[:start] + data.draw(texts) + text[start + data.draw(st.integers(1, 9)) :]
     known = read_known_facts(IndexOf(damaged), ["."])
@@ -61,12 +49,13 @@ def test_a_damaged_text_is_as_good_as_none(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "{", '{"files": []}', "[" * 9999, '{"files": [["a", "1", ["x"]]]}']
+    "text", ["", "[]", "{}", "{", '{"files": []}', "[" * 9999, '{"files": {"a": ["1", ["x"]]}}']
 )
 def test_a_text_of_another_shape_is_as_good_as_none(text: str) -> None:
     assert read_known_facts(IndexOf(text), ["."]) == KnownFacts()
 
 
 def test_a_file_whose_name_is_no_text_is_left_out_alone() -> None:
-    odd = FileRecord(path="\udcff.py", signature="1", facts=None)
-    assert again(MODULE, odd).files == {"a.py": MODULE}
+    files = {"a.py": MODULE, "\udcff.py": FileRecord(signature="1", facts=None)}
+    text = encode_facts(KnownFacts(files=files))
+    assert read_known_facts(IndexOf(text), ["."]).files == {"a.py": MODULE}
