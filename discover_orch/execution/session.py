@@ -29,7 +29,7 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.step_queue import SideBySide, build_queue, nothing_to_overlap
+from discover_orch.execution.step_queue import build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
@@ -130,13 +130,17 @@ def run_plan(
             is_one_transaction = project.transaction == "run" and isinstance(
                 executor, LocalExecutor
             )
+            # Nothing is sent ahead to another machine, where a watch may stop the run between two tools, and where the
+            # tool itself writes to the terminal.
+            is_ahead = side is None and watched is None and not is_raw
+            at_once = Run.AHEAD if is_ahead else 1
+            if queue is not None:
+                at_once = min(jobs, len(plan.steps))
             run = Run(
                 plan,
                 registry,
                 has_known_flow=recorder.has_known_flow,
-                at_once=_count_at_once(
-                    plan, jobs, queue, is_ahead=side is None and watched is None
-                ),
+                at_once=at_once,
                 queue=queue,
                 max_failures=max_failures,
                 has_retries=not post_mortem,
@@ -214,13 +218,6 @@ def open_far_side(
     return remote.open_far_side(
         tools, registry, project, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
     )
-
-
-def _count_at_once(plan: Plan, jobs: int, queue: SideBySide | None, *, is_ahead: bool) -> int:
-    """A step is sent ahead to a worker of this machine. A watch can stop a run between two tools."""
-    if queue is not None:
-        return min(jobs, len(plan.steps))
-    return Run.AHEAD if is_ahead else 1
 
 
 def _random() -> float:

@@ -78,7 +78,10 @@ class LocalExecutor:
     @property
     def is_idle(self) -> bool:
         worker = self._worker
-        return worker is None or worker.is_over or not (self._is_busy or self._can_start(worker))
+        if worker is None or worker.is_over:
+            return True
+        waits = bool(self._waiting) and not self._is_interrupted
+        return not (worker.running or worker.unanswered or waits)
 
     @property
     def is_over(self) -> bool:
@@ -135,24 +138,10 @@ class LocalExecutor:
 
     def _start_waiting(self, worker: Supervisor) -> Iterator[WorkerSaid]:
         """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
-        if self._can_start(worker) and not self._is_busy:
+        if self._waiting and not (self._is_interrupted or self._is_importing or self._is_retiring):
             order = self._waiting.pop(0)
             yield ToolStarted(module=order.module)
             self._send(order, worker)
-
-    def _can_start(self, worker: Supervisor) -> bool:
-        """Whether an order waits that the worker would not decline."""
-        is_held = worker.is_over or self._is_interrupted or self._is_importing or self._is_retiring
-        return bool(self._waiting) and not is_held
-
-    @property
-    def _is_busy(self) -> bool:
-        worker = self._worker
-        if worker is None or (self._is_interrupted and self._is_importing):
-            return False
-        is_held = self._is_importing or (self._is_retiring and not self._is_interrupted)
-        waits = is_held and bool(self._waiting)
-        return bool(worker.running or worker.unanswered) or waits
 
     def interrupt(self) -> None:
         self._is_interrupted = True
@@ -231,8 +220,6 @@ class LocalExecutor:
                 error = as_timeout(error, self._orders[event.module].timeout)
             self._retire(worker)
         yield replace(event, status=status, error=error)
-        if event.status == "failed":  # the worker would decline them
-            yield from self._decline()
 
     def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[WorkerSaid]:
         self._deadline = None
@@ -285,12 +272,6 @@ class LocalExecutor:
         self._is_retiring = True
         if not worker.is_over:  # it may have ended while its answers were read
             worker.send(Finish())
-
-    def _decline(self) -> Iterator[WorkerSaid]:
-        """What waits will not start, though it may be ordered again."""
-        waiting, self._waiting = self._waiting, []
-        for order in waiting:
-            yield ToolDeclined(module=order.module)
 
     def _end_preload(
         self, sentence: str, worker: Supervisor, *, is_usable: bool, code: str = "cold-start"
