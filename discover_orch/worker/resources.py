@@ -15,6 +15,7 @@ from discover_orch.databases.opening import allow_reading_beside_a_writer, open_
 from discover_orch.databases.transactions import (
     cancel_statement,
     find_driver_connection,
+    find_hint,
     locks_out_others,
 )
 from discover_orch.worker.connection import ResourceProblem, ToolConnection
@@ -159,16 +160,11 @@ class Resources:
         finally:
             self._connection.restore_connection()
 
-    def holds_lock(self) -> bool:
-        """Whether the database is locked for other connections only because orch has not committed yet."""
-        transaction = self._connection.transaction
-        return transaction is not None and transaction.has_deferred_commits()
-
-    @property
-    def table_names(self) -> frozenset[str]:
-        """The tables of the database when the step began, as far as that is known."""
-        tables = self._connection.tables
-        return frozenset() if tables is None else tables.names
+    def find_hint(self, error: BaseException) -> str:
+        """What a driver's error means. The database may be locked only because orch has not committed yet."""
+        transaction, tables = self._connection.transaction, self._connection.tables
+        holds_lock = transaction is not None and transaction.has_deferred_commits()
+        return find_hint(error, holds_lock, frozenset() if tables is None else tables.names)
 
     def observe_setup(self) -> Mapping[str, Any]:
         """The part of an `Observation` that opening resources caused; empty where they used no tables."""

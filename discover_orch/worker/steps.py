@@ -353,8 +353,7 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        found = find_hint(error, self._resources.holds_lock(), self._resources.table_names)
-        hint = found or self._loader.find_import_hint(error)
+        hint = self._resources.find_hint(error) or self._loader.find_import_hint(error)
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
         failure = describe_exception(
