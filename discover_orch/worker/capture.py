@@ -7,6 +7,7 @@ the next one starts at once. `Splitter` is the parent's side: it turns bytes int
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import io
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_LINE = 1 << 20  # bytes; a longer line is passed on in pieces
+LONGEST_LINE = 1 << 20  # characters; a longer line is passed on in pieces
 OWN_FD = 10  # orch's own descriptors begin here: tools use low numbers
 
 
@@ -122,8 +123,9 @@ class Splitter:
     """Splits what comes through one pipe into texts and marks; keeps an unfinished line."""
 
     def __init__(self, mark: str) -> None:
-        self._mark = mark.encode()
-        self._rest = b""
+        self._mark = mark
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._rest = ""
 
     def feed(self, data: bytes, *, has_open_line: bool = False) -> list[str | None]:
         """Texts of whole lines, in order; None marks the end of a step's output.
@@ -132,40 +134,23 @@ class Splitter:
         last line comes before it has ended.
         """
         found: list[str | None] = []
-        *ended, data = (self._rest + data).split(self._mark)
+        *ended, text = (self._rest + self._decode(data)).split(self._mark)
         for part in ended:
-            found += [_decode(part), None] if part else [None]
-        cut = data.rfind(b"\n") + 1
-        if len(data) - cut > LONGEST_LINE or has_open_line or data.find(b"\r", cut) >= 0:
-            cut = max(cut, self._find_end(data))
+            found += [part, None] if part else [None]
+        cut = text.rfind("\n") + 1
+        if len(text) - cut > LONGEST_LINE or has_open_line or text.find("\r", cut) >= 0:
+            cut = max(cut, self._find_end(text))
         if cut:
-            found.append(_decode(data[:cut]))
-        self._rest = data[cut:]
+            found.append(text[:cut])
+        self._rest = text[cut:]
         return found
 
     def flush(self) -> str:
         """The rest of an unfinished line, when the pipe has ended."""
-        rest, self._rest = self._rest, b""
-        return _decode(rest)
+        rest, self._rest = self._rest + self._decode(b"", True), ""
+        return rest
 
-    def _find_end(self, data: bytes) -> int:
-        """The last place that is neither inside a UTF-8 character nor inside what may be the beginning of a mark."""
-        for back in range(1, min(4, len(data)) + 1):
-            if data[-back] & 0xC0 != 0x80:
-                is_whole = back >= _character_length(data[-back])
-                break
-        else:
-            back, is_whole = 1, True  # not UTF-8
-        end = len(data) if is_whole else len(data) - back
-        begun = data.rfind(self._mark[:1], max(0, len(data) - len(self._mark)))
-        is_mark = begun >= 0 and self._mark.startswith(data[begun:])
-        return min(end, begun) if is_mark else end
-
-
-def _character_length(first: int) -> int:
-    """Bytes of a UTF-8 character that begins with this one."""
-    return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-
-
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+    def _find_end(self, text: str) -> int:
+        """The last place that is not inside what may be the beginning of a mark."""
+        begun = text.rfind(self._mark[0], max(0, len(text) - len(self._mark)))
+        return begun if begun >= 0 and self._mark.startswith(text[begun:]) else len(text)

@@ -44,7 +44,7 @@ def test_texts_and_marks_survive_any_cut(pieces: list[Piece], sizes: list[int]) 
 
 def test_an_endless_line_is_handed_on_in_pieces() -> None:
     splitter = Splitter(MARK)
-    whole = "é" * (2 * LONGEST_LINE)
+    whole = "é" * (3 * LONGEST_LINE)
     data = whole.encode() + MARK.encode()
     found: list[Piece] = []
     for at in range(0, len(data), 65_535):
