@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # The worker itself and most tools need these; the worker imports them while it waits for its first order.
 COMMON_IMPORTS = (
-    *("ctypes", "dataclasses", "json", "logging", "pathlib"),
+    *("ctypes", "dataclasses", "json", "pathlib"),
     "discover_orch.worker.module_state",
 )
 

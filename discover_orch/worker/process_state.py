@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -113,8 +114,7 @@ class ProcessState:
                 os.environb[name] = value
         sys.setrecursionlimit(then["recursion"])
         sys.excepthook, sys.unraisablehook, sys.displayhook = then["hooks"]
-        if "logging" in sys.modules:
-            _restore_logging(then)
+        _restore_logging(then)
         if now["filters"] != then["filters"]:
             warnings.resetwarnings()  # so that Python forgets what it has decided by them
             warnings.filters[:] = then["filters"]  # type: ignore[index]
@@ -122,18 +122,7 @@ class ProcessState:
 
 
 def _read_logging() -> dict[str, Any]:
-    """The configuration of logging. Where it is not imported, as it is after the import."""
-    logging = sys.modules.get("logging")
-    if logging is None:
-        return {
-            "handlers": [],
-            "level": 30,
-            "disable": 0,
-            "off": False,
-            "log_filters": [],
-            "loggers_off": set(),
-            "captures": False,
-        }
+    """The configuration of logging."""
     root = logging.root
     return {
         "handlers": root.handlers[:],
@@ -147,7 +136,6 @@ def _read_logging() -> dict[str, Any]:
 
 
 def _restore_logging(then: dict[str, Any]) -> None:
-    logging: Any = sys.modules["logging"]
     root = logging.root
     logging.captureWarnings(then["captures"])
     root.handlers[:] = then["handlers"]
