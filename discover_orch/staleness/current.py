@@ -17,7 +17,7 @@ from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.compare import compare_code
-from discover_orch.staleness.current_database import find_database
+from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.environment_names import SpelledNames
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -61,7 +61,7 @@ class CurrentState:
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
         self.environ = environ
-        self.database = find_database(project, registry, memory, environ)
+        self.database = CurrentDatabase(project, registry, memory, environ)
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"

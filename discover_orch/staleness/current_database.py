@@ -23,39 +23,26 @@ GET_CONNECTION = "get_connection()"
 UNKNOWN, MISSING = -1, 0
 
 
-def find_database(
-    project: Project,
-    registry: Registry,
-    memory: Memory,
-    environ: Mapping[str, str] = os.environ,
-) -> CurrentDatabase:
-    """The database of the project as it is now."""
-    is_named = not uses_get_connection(registry, project)
-    name = database_name(project.database, environ) if is_named else GET_CONNECTION
-    file = find_file(project.database)
-    named_file = file if is_named else ""
-    return CurrentDatabase(
-        project.root, memory.databases(), name, named_file=named_file, usual_file=file
-    )
-
-
 class CurrentDatabase:
-    """One database at one time: which one it is, and whether another program has written to it."""
+    """The database of a project at one time: which one it is, and whether another program has written to it.
+
+    `named_file` is the file that the URL names, which may be a link to another database by now; "" where orch opens no
+    file. Until the database is known, it counts as the `path`.
+    """
 
     def __init__(
         self,
-        root: str,
-        all_known: dict[str, KnownDatabase],
-        name: str,
-        *,
-        named_file: str,
-        usual_file: str,
+        project: Project,
+        registry: Registry,
+        memory: Memory,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`named_file` is the file that the URL names, which may be a link to another database
-        by now; "" where orch opens no file. `usual_file` is what counts until the database is known."""
-        self._root, self.all_known, self.name = root, all_known, name
-        self.named_file = named_file
-        self.path = self.known.path if self.known else usual_file
+        is_named = not uses_get_connection(registry, project)
+        file = find_file(project.database)
+        self._root, self.all_known = project.root, memory.databases()
+        self.name = database_name(project.database, environ) if is_named else GET_CONNECTION
+        self.named_file = file if is_named else ""
+        self.path = self.known.path if self.known else file
         self._stats: dict[str, DatabaseStat | None] = {}
 
     @property

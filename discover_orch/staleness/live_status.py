@@ -16,7 +16,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.current_database import find_database
+from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -313,7 +313,7 @@ class LiveStatus(Status):
 
     def _read_databases(self) -> None:
         now = self._present
-        now.database = find_database(now.project, self._registry, self._memory, now.environ)
+        now.database = CurrentDatabase(now.project, self._registry, self._memory, now.environ)
 
     def _outside_reasons(self, module: str, now: Inputs, outside: set[Key]) -> Iterator[Reason]:
         """What differs from what the tool last acted on, and was not changed by a tool."""
