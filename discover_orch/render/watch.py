@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from discover_orch.model.errors import problem_json
 from discover_orch.render.style import (
     Style,
@@ -29,6 +31,12 @@ MOST = 3
 #: Imports that take at least so many seconds are shown.
 SLOW = 0.001
 _BY_MODE = {"events": "", "polling": " by polling", "mixed": " partly by polling"}
+#: What becomes of a run in progress.
+_ACTIONS = {
+    "restart": "cancelling the current run",
+    "after": "runs after the current run",
+    "hold": "runs when the current tool has ended",
+}
 KEYS_HINT = "Enter runs again, h shows help, q quits"
 KEYS = (
     ("Enter", "run the last tools again"),
@@ -136,45 +144,34 @@ def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
 
 
 def _changed(event: ChangesFound, style: Style) -> str:
-    to = arrow(style)
-    what = _what_changed(event)
-    if event.is_switch:
-        what += " (branch switch)"
-    gone = f"; removed: {names_text(event.gone, MOST)}" if event.gone else ""
+    def named(words: str, names: Sequence[str]) -> str:
+        return f"{words}: {names_text(names, MOST)}" if names else ""
+
+    blockers = names_text([*dict.fromkeys(event.blocked.values())], MOST)
+    blocked = named(f"blocked by {blockers}", [*event.blocked])
+    left = named("stale, but not run", event.left)
+    stays = named("still stale afterwards", event.stays_stale)
+    gone = named("removed", event.gone)
     if event.action == "none" and event.during_run and event.tools:
-        return f"{what} {to} the current run will use it{gone}"
-    left = f"; stale, but not run: {names_text(event.left, MOST)}" if event.left else ""
-    if event.stays_stale:
-        left += f"; still stale afterwards: {names_text(event.stays_stale, MOST)}"
-    if event.blocked:
-        by = names_text([*dict.fromkeys(event.blocked.values())], MOST)
-        blocked = f"blocked by {by}: {names_text([*event.blocked], MOST)}"
-        if not event.tools:
-            return f"{what} {to} {blocked}{left}{gone}"
-        left = f"; {blocked}{left}"
-    if event.action == "wait" and not event.tools:
-        return f"{what} {to} {_waiting_for_fix(event.left)}{gone}"
-    if not event.tools:
+        parts = ["the current run will use it", gone]
+    elif event.tools:
+        by_name = event.scope == "tool" or not event.stages
+        names = style.paint(names_text(event.tools if by_name else event.stages, MOST), "bold")
+        counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
+        parts = [f"{names}{counts}", _ACTIONS.get(event.action, ""), blocked, left, stays, gone]
+    elif event.blocked:
+        parts = [blocked, left, stays, gone]
+    elif event.action == "wait":
+        parts = [_waiting_for_fix(event.left), gone]
+    else:
         nothing = "nothing to run" if event.left else "no watched tool is affected"
-        return f"{what} {to} {nothing}{left}{gone}"
-    by_name = event.scope == "tool" or not event.stages
-    names = names_text(event.tools if by_name else event.stages, MOST)
-    ends = {
-        "restart": "; cancelling the current run",
-        "after": "; runs after the current run",
-        "hold": "; runs when the current tool has ended",
-    }
-    counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
-    end = ends.get(event.action, "")
-    return f"{what} {to} {style.paint(names, 'bold')}{counts}{end}{left}{gone}"
+        parts = [nothing, left, stays, gone]
+    what = _what_changed(event) + (" (branch switch)" if event.is_switch else "")
+    return f"{what} {arrow(style)} {'; '.join(filter(None, parts))}"
 
 
 def _waiting_for_fix(names: tuple[str, ...]) -> str:
-    return (
-        f"waiting for a fix before running {names_text(names, MOST)}"
-        if names
-        else "waiting for a fix"
-    )
+    return "waiting for a fix" + (f" before running {names_text(names, MOST)}" if names else "")
 
 
 def _what_changed(event: ChangesFound) -> str:
