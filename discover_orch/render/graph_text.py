@@ -25,8 +25,11 @@ def mermaid_text(document: Mapping[str, Any]) -> str:
     picture = build_picture(document)
     out = ["flowchart LR"]
     for place, name, nodes in _stages(picture):
-        out.append(f'  subgraph s{place}["{_mermaid(name)}"]')
-        out += [*(f"    {_mermaid_node(node)}" for node in nodes), "  end"]
+        out.append(f'  subgraph s{place}["{_text(name, _MERMAID)}"]')
+        for node in nodes:
+            start, end = _SHAPES[node.kind]
+            out.append(f'    {node.key}{start}"{_label(node, _MERMAID)}"{end}')
+        out.append("  end")
     out += [f"  {source} --> {target}" for source, target in picture.edges]
     for state, style in (
         ("stale", "stroke-dasharray: 5 3"),
@@ -68,8 +71,13 @@ def dot_text(document: Mapping[str, Any]) -> str:
         '  node [fontname="sans-serif", fontsize=11];',
     ]
     for place, name, nodes in _stages(picture):
-        out += [f"  subgraph cluster_{place} {{", f'    label="{_dot(name)}";']
-        out += [*(f"    {_dot_node(node)}" for node in nodes), "  }"]
+        out += [f"  subgraph cluster_{place} {{", f'    label="{_text(name, _DOT)}";']
+        for node in nodes:
+            style = "dashed" if node.state not in ("", "fresh", "passed") else "solid"
+            colour = ', color="gray50", fontcolor="gray40"' if node.is_dim else ""
+            shape = f"shape={_DOT_SHAPES[node.kind]}, style={style}{colour}"
+            out.append(f'    {node.key} [label="{_label(node, _DOT)}", {shape}];')
+        out.append("  }")
     out += [f"  {source} -> {target};" for source, target in picture.edges]
     return "\n".join([*out, "}"]) + "\n"
 
@@ -82,29 +90,9 @@ def _stages(picture: Picture) -> Iterator[tuple[int, str, list[Node]]]:
             yield place, name, nodes
 
 
-def _label(node: Node) -> str:
-    mark = MARKS.get(node.state, "")
-    return f"{mark} {node.label}" if mark else node.label
+def _label(node: Node, escapes: Mapping[int, str]) -> str:
+    return _text(f"{MARKS.get(node.state, '')} {node.label}".lstrip(), escapes)
 
 
-def _mermaid_node(node: Node) -> str:
-    start, end = _SHAPES[node.kind]
-    return f'{node.key}{start}"{_mermaid(_label(node))}"{end}'
-
-
-def _mermaid(text: str) -> str:
-    return _short(text).translate(_MERMAID)
-
-
-def _dot_node(node: Node) -> str:
-    style = "dashed" if node.state not in ("", "fresh", "passed") else "solid"
-    colour = ', color="gray50", fontcolor="gray40"' if node.is_dim else ""
-    return f'{node.key} [label="{_dot(_label(node))}", shape={_DOT_SHAPES[node.kind]}, style={style}{colour}];'
-
-
-def _dot(text: str) -> str:
-    return _short(text).translate(_DOT)
-
-
-def _short(text: str) -> str:
-    return cut_name(one_line(text), LONGEST, Style())
+def _text(text: str, escapes: Mapping[int, str]) -> str:
+    return cut_name(one_line(text), LONGEST, Style()).translate(escapes)
