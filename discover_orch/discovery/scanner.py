@@ -29,10 +29,10 @@ from discover_orch.discovery.facts_index import (
 from discover_orch.discovery.tree import ABSENT, Signatures, Tree, is_racy, read_tree, signature_of
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.parameter import ParamType
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
+    EnumRef,
     Exports,
     ModuleFacts,
     NameRef,
@@ -263,18 +263,13 @@ class _References:
 
 def _is_resolved(facts: ModuleFacts) -> bool:
     """Whether nothing in the facts names another module."""
-    for tag in (facts.stage, facts.after):
-        if tag is not None:
-            for word in tag.words:
-                if isinstance(word, NameRef):
-                    return False
-    run = facts.run
-    if run is None:
-        return True
-    for argument in run.arguments:
-        if not isinstance(argument.type, (ParamType, UnknownType)):
-            return False
-    return run.ref is None
+    words = [word for tag in (facts.stage, facts.after) if tag is not None for word in tag.words]
+    types = [one.type for one in facts.run.arguments] if facts.run is not None else []
+    return (
+        not any(isinstance(one, NameRef) for one in words)
+        and not any(isinstance(one, EnumRef) for one in types)
+        and (facts.run is None or facts.run.ref is None)
+    )
 
 
 def _with_last_stages(broken: BrokenModule, known: KnownFacts) -> BrokenModule:
