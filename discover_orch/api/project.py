@@ -118,10 +118,9 @@ class Project:
         view = self._read()
         words, left_out = words_of(targets), words_of(exclude)
         values = given_params(view, {**(params or {}), **more_params})
-        if values.pairs:  # they must fit, as for a run
-            project_view.plan_targets(view, words, exclude=left_out, values=values, is_partial=True)
         registry, flows = view.registry, view.registry.flows
         chosen = project_view.select_readable(view, words, left_out)
+        project_view.refuse_wrong(view, chosen, values)
         freshness = RemainingWork(view.project, registry, values, view.scanned).freshness()
         return tuple(
             ToolStatus(

@@ -24,13 +24,10 @@ from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageEr
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.param_values import (
-    MISSING,
     GivenParams,
     KeyValue,
-    bind_arguments,
     find_arguments,
     find_mixed,
-    find_unused,
     suggest_tools,
 )
 from discover_orch.planning.project_view import ProjectView
@@ -168,21 +165,6 @@ def view_of(arguments: ToolArguments) -> ProjectView:
     """The project, with the database of `--database` if one was given."""
     view, url = arguments.view, arguments.database
     return view if url is None else project_reader.with_database(view, url)
-
-
-def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams) -> None:
-    """Raises UsageError for a value that a selected tool cannot convert, or that no selected tool has a parameter for,
-    as `orch run` would. Missing values are accepted."""
-    tools = [view.registry.tools[module] for module in view.registry.order if module in chosen]
-    problems = find_unused(values, tools, view.registry)
-    for module in view.registry.order:
-        if module in chosen:
-            bind_arguments(
-                view.registry.tools[module], view.registry, view.project, values, problems
-            )
-    wrong = [problem for problem in problems if problem.code != MISSING]
-    if wrong:
-        raise UsageError(*wrong)
 
 
 def _refuse_unselected(arguments: ToolArguments) -> None:

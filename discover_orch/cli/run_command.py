@@ -173,7 +173,7 @@ def command(
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, work = find_remaining(view, request, plan, asks_database=not dry_run)
-            freshness = work.freshness(plan) if dry_run and plan.steps else {}
+            freshness = work.freshness(plan.steps) if dry_run and plan.steps else {}
         if observers is not None:
             observers.begin(view, plan)
         if not plan.steps:

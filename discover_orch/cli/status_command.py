@@ -6,7 +6,7 @@ import json
 
 import click
 
-from discover_orch.cli.dynamic_command import ToolsCommand, read_values, refuse_wrong, view_of
+from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
@@ -60,7 +60,7 @@ def command(
     values = read_values(arguments)
     view = view_of(arguments)
     chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
-    refuse_wrong(view, chosen, values)
+    project_view.refuse_wrong(view, chosen, values)
     settle_killed_run(context, view, settles=False)
     left = RemainingWork(view.project, view.registry, values, view.scanned)
     freshness = left.freshness()

@@ -5,7 +5,7 @@ Reads what is remembered of the tools, and their files. Writes only what `accept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
-from discover_orch.planning.plan import Plan, keep_steps, step_versions
+from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.current import (
     CurrentState,
@@ -76,23 +76,13 @@ class RemainingWork:
         """What is remembered of each tool."""
         return self._current.results
 
-    def freshness(
-        self,
-        plan: Plan | None = None,
-        *,
-        params_of: Callable[[Tool], Params | None] | None = None,
-    ) -> dict[str, Freshness]:
-        """Of all tools, by module; those of `plan` with the values that it has for them."""
-        steps = {step.tool.module: step for step in plan.steps} if plan else {}
+    def freshness(self, steps: Iterable[Step] = ()) -> dict[str, Freshness]:
+        """Of all tools, by module; those of these steps with the values that the steps have."""
+        planned = {step.tool.module: step for step in steps}
 
         def params(tool: Tool) -> Params:
-            found = params_of(tool) if params_of else None
-            if found is not None:
-                return found
-            step = steps.get(tool.module)
-            if step is not None:
-                return step_versions(step, self._project.root)
-            return self.params_of(tool)
+            step = planned.get(tool.module)
+            return step_versions(step, self._project.root) if step else self.params_of(tool)
 
         freshness = Status(self._current, params, self.defaults_of).freshness()
         self._current.code.files.write()
@@ -110,7 +100,7 @@ class RemainingWork:
         """The stale part of a plan, and what is downstream of it within the plan. Stale tools upstream of the plan do
         not run; a warning names them."""
         chosen = [step.tool.module for step in plan.steps]
-        freshness = self.freshness(plan)
+        freshness = self.freshness(plan.steps)
         stale = {module for module in chosen if not freshness[module].is_fresh}
         steps = keep_steps(plan.steps, {one: freshness[one].sentences[0] for one in stale})
         absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
@@ -176,7 +166,7 @@ class RemainingWork:
         resumption = Resumption(record, self._registry, self._project, self._values)
         if not resumption.passed:
             return resumption.plan({})
-        freshness = self.freshness(params_of=resumption.params_of)
+        freshness = self.freshness(resumption.steps)
         committed = self._find_committed(record, resumption.passed)
         settled = resumption.find_settled(committed, self._hash_code(committed))
         return resumption.plan(freshness, settled)

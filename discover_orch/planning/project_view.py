@@ -7,7 +7,7 @@ project prints that text.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -128,6 +128,13 @@ def select_each(view: ProjectView, words: Sequence[str], exclude: Sequence[str] 
         one: word for one, word in find(words or (ALL_STAGES,)).items() if one not in left_out
     }
     return Selection(tools=tuple(chosen), chosen_by=chosen, targets=tuple(words))
+
+
+def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams) -> None:
+    """Raises UsageError for values that do not fit the chosen tools, as a run would. Missing ones are accepted."""
+    tools = tuple(module for module in view.registry.order if module in chosen)
+    selection = Selection(tools=tools, chosen_by=dict.fromkeys(tools, ALL_STAGES))
+    build_plan(selection, view.registry, view.project, values, is_partial=True)
 
 
 # Checks.

@@ -84,7 +84,6 @@ class Resumption:
             message = f"run {record.run} cannot be resumed: none of its tools exists now"
             raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
         selection = _select_again(record, registry)
-        self._gone = [one.name for one in record.plan if one.module not in registry.tools]
         problems: list[Problem] = []
 
         def bind(given: GivenParams, found: list[Problem]) -> Callable[[Tool], Arguments]:
@@ -93,8 +92,21 @@ class Resumption:
             )
 
         self.steps = build_steps(selection, registry, bind(values, problems))
-        self._dropped = [
-            (step.tool.name, name)
+        self._warnings = [
+            build_warning(
+                "gone",
+                f"{one.name} is left out: it was in run {record.run}, but is no longer a tool",
+                "orch list shows all tools",
+            )
+            for one in record.plan
+            if one.module not in registry.tools
+        ]
+        self._warnings += [
+            build_warning(
+                "gone",
+                f"{name} is left out: {step.tool.name} had it in run {record.run}, but no longer has this parameter",
+                "orch run TARGETS --help lists all parameters",
+            )
             for step in self.steps
             for one in [self._planned[step.tool.module]]
             for name in (*one.params, *one.extra, *one.secrets)
@@ -103,7 +115,6 @@ class Resumption:
         problems += _find_unused(values, [step.tool for step in self.steps], registry)
         if problems:
             raise UsageError(*problems)
-        self._by_module = {step.tool.module: step for step in self.steps}
         ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
         as_then = build_steps(selection, registry, bind(GivenParams(), []))
         self._changed_params = {
@@ -117,11 +128,6 @@ class Resumption:
             for step in self.steps
             if step.tool.module in ended_well or step.tool.module in record.passed_before
         )
-
-    def params_of(self, tool: Tool) -> Mapping[str, str] | None:
-        """What this run would pass to a tool, as a fingerprint has it; None if the tool is not in it."""
-        step = self._by_module.get(tool.module)
-        return None if step is None else step_versions(step, self._root)
 
     def find_settled(self, committed: Iterable[str], code: Mapping[str, str]) -> frozenset[str]:
         """Those of the `committed` tools whose code and parameters are those of then, though what they used is not
@@ -137,7 +143,7 @@ class Resumption:
     def plan(
         self, freshness: Mapping[str, Freshness], settled: Collection[str] = frozenset()
     ) -> Plan:
-        """`freshness` is that of the tools that passed, with the values of `params_of`. Those in `settled` do not run
+        """`freshness` is that of the tools that passed, with the values of `steps`. Those in `settled` do not run
         again."""
         stale = {one for one in self.passed if one not in settled and not freshness[one].is_fresh}
         left = [
@@ -147,26 +153,10 @@ class Resumption:
         ]
         reasons = {step.tool.module: self._reason(step, freshness) for step in left}
         steps = keep_steps(self.steps, reasons)
-        warnings = [
-            build_warning(
-                "gone",
-                f"{name} is left out: it was in run {self.record.run}, but is no longer a tool",
-                "orch list shows all tools",
-            )
-            for name in self._gone
-        ]
-        warnings += [
-            build_warning(
-                "gone",
-                f"{name} is left out: {tool} had it in run {self.record.run}, but no longer has this parameter",
-                "orch run TARGETS --help lists all parameters",
-            )
-            for tool, name in self._dropped
-        ]
         return Plan(
             steps=steps,
             targets=self.record.targets,
-            warnings=tuple(warnings),
+            warnings=tuple(self._warnings),
             intro=self._intro(steps, freshness, settled),
             resumes=self.record.run,
             all_steps=self.steps,
