@@ -192,7 +192,7 @@ def log_text(data: bytes, style: Style) -> str:
 def _run_row(record: RunRecord) -> dict[str, object]:
     return {
         **_head(record),
-        **_pick(record, "kind", "targets", "exit_code", "counts", "database", "resumes"),
+        **_pick(record, "kind", "targets"),
         "params": {
             name: {
                 "value": list(given.texts) if len(given.texts) > 1 else given.shown,
@@ -200,6 +200,7 @@ def _run_row(record: RunRecord) -> dict[str, object]:
             }
             for name, given in record.params.items()
         },
+        **_pick(record, "exit_code", "counts", "database", "resumes"),
         "tools": [_tool_row(tool) for tool in record.tools],
     }
 
@@ -210,7 +211,7 @@ def _head(record: RunRecord) -> dict[str, object]:
 
 def _tool_row(tool: ToolRecord) -> dict[str, object]:
     error = tool.error and _pick(tool.error, "kind", "type", "message", "path", "line")
-    names = ("name", "module", "status", "duration", "metrics", "notes", "attempt")
+    names = ("name", "module", "status", "duration", "metrics", "error", "notes", "attempt")
     return {**_pick(tool, *names), "error": error}
 
 
@@ -319,8 +320,9 @@ def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict
         "runs": [
             {
                 **_pick(record, "run", "started"),
-                **_pick(tool, "status", "duration", "metrics"),
+                **_pick(tool, "status", "duration"),
                 "params": {key: one.shown for key, one in tool.step.arguments.items()},
+                "metrics": tool.metrics,
             }
             for record, tool in rows
         ],
