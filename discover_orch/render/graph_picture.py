@@ -67,7 +67,51 @@ def build_picture(document: Mapping[str, Any]) -> Picture:
     data = _find_data(tools, chosen)
     shown = {name for one in data for name in (*one.writers, *one.readers)}
     kept = [name for name in tools if name in chosen or name in shown]
-    return _draw(stages, tools, kept, chosen, data)
+    keys = {name: f"t{number}" for number, name in enumerate(kept)}
+    nodes: dict[str, Node] = {}
+    edges: dict[tuple[str, str], None] = {}
+    for name in kept:
+        place, tool = tools[name]
+        nodes[keys[name]] = Node(
+            key=keys[name],
+            kind="tool",
+            label=name,
+            stage=place,
+            module=tool["module"],
+            state=tool.get("state", ""),
+            tip=tool.get("tip", ""),
+            is_dim=name not in chosen,
+        )
+    joined: set[tuple[str, str]] = set()
+    for number, one in enumerate(data):
+        key = f"d{number}"
+        users = (*one.writers, *one.readers)
+        first = min(nodes[keys[name]].stage for name in one.writers or one.readers)
+        nodes[key] = Node(
+            key=key,
+            kind=one.kind,
+            label=one.label,
+            stage=first,
+            tip=one.tip,
+            is_dim=all(name not in chosen for name in users),
+        )
+        edges.update({(keys[name], key): None for name in one.writers})
+        # The first writer makes it: what it reads of it is its own, or from an earlier run.
+        edges.update(
+            {(key, keys[name]): None for name in one.readers if name not in one.writers[:1]}
+        )
+        joined.update((a, b) for a in one.writers for b in one.readers)
+        if len(one.writers) > 1:  # an update in place: the later waits for the earlier
+            joined.update((a, b) for a in one.writers for b in one.writers)
+    for name in kept:
+        for before in tools[name][1]["after"]:
+            if before in keys and (before, name) not in joined:
+                edges[keys[before], keys[name]] = None
+    return Picture(
+        stages=stages,
+        nodes=_with_layers(stages, nodes, [*edges]),
+        edges=tuple(edges),
+    )
 
 
 def _tools_of(document: Mapping[str, Any]) -> dict[str, tuple[int, Mapping[str, Any]]]:
@@ -168,60 +212,6 @@ def _fold_files(data: Iterable[Data]) -> list[Data]:
         else:
             found += group
     return found
-
-
-def _draw(
-    stages: tuple[str, ...],
-    tools: Mapping[str, tuple[int, Mapping[str, Any]]],
-    kept: Sequence[str],
-    chosen: set[str],
-    data: Sequence[Data],
-) -> Picture:
-    keys = {name: f"t{number}" for number, name in enumerate(kept)}
-    nodes: dict[str, Node] = {}
-    edges: dict[tuple[str, str], None] = {}
-    for name in kept:
-        place, tool = tools[name]
-        nodes[keys[name]] = Node(
-            key=keys[name],
-            kind="tool",
-            label=name,
-            stage=place,
-            module=tool["module"],
-            state=tool.get("state", ""),
-            tip=tool.get("tip", ""),
-            is_dim=name not in chosen,
-        )
-    joined: set[tuple[str, str]] = set()
-    for number, one in enumerate(data):
-        key = f"d{number}"
-        users = (*one.writers, *one.readers)
-        first = min(nodes[keys[name]].stage for name in one.writers or one.readers)
-        nodes[key] = Node(
-            key=key,
-            kind=one.kind,
-            label=one.label,
-            stage=first,
-            tip=one.tip,
-            is_dim=all(name not in chosen for name in users),
-        )
-        edges.update({(keys[name], key): None for name in one.writers})
-        # The first writer makes it: what it reads of it is its own, or from an earlier run.
-        edges.update(
-            {(key, keys[name]): None for name in one.readers if name not in one.writers[:1]}
-        )
-        joined.update((a, b) for a in one.writers for b in one.readers)
-        if len(one.writers) > 1:  # an update in place: the later waits for the earlier
-            joined.update((a, b) for a in one.writers for b in one.writers)
-    for name in kept:
-        for before in tools[name][1]["after"]:
-            if before in keys and (before, name) not in joined:
-                edges[keys[before], keys[name]] = None
-    return Picture(
-        stages=stages,
-        nodes=_with_layers(stages, nodes, [*edges]),
-        edges=tuple(edges),
-    )
 
 
 def _with_layers(

@@ -130,8 +130,6 @@ def _edges(picture: Picture, layout: Layout) -> list[str]:
             continue
         (x, y), before = points[-1], points[-2]
         back = -6.0 if before[0] <= x else 6.0
-        is_around = len(points) == 3 and before[0] > x and points[0][0] < before[0]
-        back = 6.0 if is_around else back
         path = _curve((*points[:-1], (x + back, y)))
         out.append(
             f'<path class="edge" data-from="{source}" data-to="{target}" d="{path}"/>'
