@@ -161,10 +161,7 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     try:
         value = scope.value(binding.node, binding.index)
     except Unreadable as reason:
-        return Tag(
-            line=line,
-            problem=f"{name} cannot be read: {reason}",
-        )
+        return Tag(line=line, problem=f"{name} cannot be read: {reason}")
     except RecursionError:
         return Tag(line=line, problem=f"{name} is nested too deeply")
     if value is None:
@@ -176,10 +173,7 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     if not isinstance(value, tuple):
         return Tag(line=line, problem=f"{name} is a number")
     if not value and name == "STAGE":
-        return Tag(
-            line=line,
-            problem="STAGE is empty",
-        )
+        return Tag(line=line, problem="STAGE is empty")
     if any(isinstance(word, str) and not word.strip() for word in value):
         return Tag(line=line, problem=f"{name} contains an empty string")
     return Tag(line=line, words=value)
@@ -203,10 +197,7 @@ def _read_orch(binding: Binding) -> OrchTag:
             literal(key)
             values[name] = literal(item)
         except NotLiteral:
-            return OrchTag(
-                line=key.lineno,
-                problem=f"ORCH[{name!a}] is not a literal",
-            )
+            return OrchTag(line=key.lineno, problem=f"ORCH[{name!a}] is not a literal")
         lines[name] = key.lineno
     return OrchTag(line=binding.line, values=values, lines=lines)
 
@@ -226,12 +217,8 @@ def _read_run(
     for _ in range(30):  # run = other, where other is a function of this module
         if binding.where:
             if binding is first:
-                return (
-                    None,
-                    None,
-                    f"run is set {binding.where}; define it at the top level",
-                    first.line,
-                )
+                miss = f"run is set {binding.where}; define it at the top level"
+                return None, None, miss, first.line
             break
         node = binding.node
         if isinstance(node, NameRef):
