@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.discovery.scanner import PythonPath
 from discover_orch.discovery.tree import stat_file
@@ -28,10 +29,8 @@ from discover_orch.execution.unseen_reads import (
     ChildCodeFinder,
     find_output_files,
     natively_seen,
-    without_files,
     without_states,
     without_used,
-    without_written,
 )
 from discover_orch.model.observation import CachedUse, Observation
 from discover_orch.model.parameter import is_secret_name
@@ -131,7 +130,7 @@ class AttemptReader:
         """`database` is the number of the database; `before` is what was remembered of the tool; `is_alone` is as of
         `Success`."""
         tool = step.tool
-        seen = without_files(event.seen or Observation(), self._output_files)
+        seen = self._with_inputs(event.seen or Observation())
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
         setup = self._find_setup_observations(tool, code, event.setup)
         kept = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
@@ -301,8 +300,18 @@ class AttemptReader:
                 for one in self._setup_of_resources.get(name, ()):
                     found[id(one)] = one
         found.pop(id(own), None)
-        others = (without_files(one, self._output_files) for one in found.values())
-        return [without_written(one, self._files.is_written) for one in others]
+        return [self._with_inputs(one, is_setup=True) for one in found.values()]
+
+    def _with_inputs(self, seen: Observation, *, is_setup: bool = False) -> Observation:
+        """The same, where of the files that only the kernel saw being read those are left out that orch writes its
+        output to, and that a tool of another worker wrote during this setup."""
+        kept = (
+            row
+            for row in seen.native_read
+            if row[3] not in self._output_files
+            and not (is_setup and row[4] > seen.began[1] and self._files.is_written(row[0]))
+        )
+        return replace(seen, native_read=tuple(kept))
 
     def _code_as_run(
         self, tool: Tool, loaded: Mapping[str, str], seen: Observation

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, Written, shared
+from discover_orch.model.dataflow import Dataflow, Written, less, shared
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.table_name import named_table
@@ -73,9 +73,9 @@ class Overlaps:
             seen,
             native_read=tuple(row for row in seen.native_read if row[0] not in strange),
             native_listed=tuple(row for row in seen.native_listed if row[0] not in strange),
-            native_written=_less(seen.native_written, strange),
-            native_before=_less(seen.native_before, strange),
-            native_named=_less(seen.native_named, strange),
+            native_written=less(seen.native_written, strange),
+            native_before=less(seen.native_before, strange),
+            native_named=less(seen.native_named, strange),
         )
 
     def find_written_for_others(self, module: str) -> Iterator[tuple[str, set[str]]]:
@@ -115,10 +115,6 @@ def _find_used(seen: Observation) -> Iterator[str]:
     yield from (path for path, *_ in seen.read)
     yield from (folder for folder, _ in seen.listed)
     yield from seen.written
-
-
-def _less(paths: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:
-    return tuple(path for path in paths if path not in others)
 
 
 def _find_only_written(seen: Observation) -> set[str]:

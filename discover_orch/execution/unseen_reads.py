@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -74,18 +74,3 @@ def find_output_files(fds: Iterable[int] = (1, 2)) -> frozenset[int]:
             if stat.S_ISREG(state.st_mode):
                 found.add(state.st_ino)
     return frozenset(found)
-
-
-def without_files(seen: Observation, inodes: Collection[int]) -> Observation:
-    """The same without files that only the kernel saw and that have one of these inodes."""
-    kept = tuple(row for row in seen.native_read if row[3] not in inodes)
-    return seen if len(kept) == len(seen.native_read) else replace(seen, native_read=kept)
-
-
-def without_written(setup: Observation, is_written: Callable[[str], bool]) -> Observation:
-    """The same without files that only the kernel saw being read, and that a tool of another worker wrote meanwhile.
-    `is_written` says whether a tool has written this path."""
-    kept = tuple(
-        row for row in setup.native_read if row[4] <= setup.began[1] or not is_written(row[0])
-    )
-    return setup if kept == setup.native_read else replace(setup, native_read=kept)

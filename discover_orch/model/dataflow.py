@@ -56,17 +56,8 @@ class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
 
     def without_native(self, paths: Collection[str]) -> Dataflow:
         """The same without these files where only the kernel saw them being written."""
-        kept = tuple(path for path in self.native_writes if path not in paths)
-        updates = tuple(path for path in self.native_updates if path not in paths)
-        sure = tuple(path for path in self.native_sure if path not in paths)
-        beside = tuple(path for path in self.native_beside if path not in paths)
-        return replace(
-            self,
-            native_writes=kept,
-            native_updates=updates,
-            native_sure=sure,
-            native_beside=beside,
-        )
+        names = ("native_writes", "native_updates", "native_sure", "native_beside")
+        return replace(self, **{name: less(getattr(self, name), paths) for name in names})
 
     def with_sure_writes(self) -> Dataflow:
         """The same with what it surely wrote among its writes. Whether it only appended is not known, unless it had
@@ -113,11 +104,10 @@ class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
 
 #: Names of one kind that are known from earlier successes alone: the files of each day have other names.
 MOST_EARLIER = 1000
-_OBSERVED_NAMES = (
-    *("reads", "writes", "folders", "missed", "appended", "removed", "folders_made"),
-    *("native_reads", "native_writes", "native_updates", "native_sure", "native_beside"),
-    *("tables_read", "tables_written", "tables_missed"),
-    *("tables_inserted", "tables_created", "tables_dropped", "tables_kept"),
+_OBSERVED_NAMES = tuple(
+    name
+    for name in Dataflow.__struct_fields__
+    if getattr(Dataflow(), name) == () and name not in ("gaps", "inputs", "outputs")
 )
 
 
@@ -150,8 +140,13 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
         ("tables_kept", filled),
         ("tables_inserted", changed),
     ):
-        both_names[name] = tuple(one for one in both_names[name] if one not in more)
+        both_names[name] = less(both_names[name], more)
     return replace(now, **both_names, lists_tables=now.lists_tables or earlier.lists_tables)
+
+
+def less(names: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:
+    left_out = set(others)
+    return tuple(one for one in names if one not in left_out)
 
 
 def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, edges, shared
+from discover_orch.model.dataflow import Dataflow, edges, less, shared
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.table_name import named_table
 from discover_orch.model.tool import Tool, after_hint
@@ -89,15 +89,15 @@ def _reads_before_writes(
     for module, flow in flows.items():
         only_written[module] = replace(
             flow,
-            writes=_less(flow.writes, flow.files_read),
-            outputs=_less(flow.outputs, flow.files_read),
-            tables_written=_less(flow.tables_written, flow.tables_read),
+            writes=less(flow.writes, flow.files_read),
+            outputs=less(flow.outputs, flow.files_read),
+            tables_written=less(flow.tables_written, flow.tables_read),
         )
         only_read[module] = replace(
             flow,
-            reads=_less(flow.reads, flow.files_written),
-            inputs=_less(flow.inputs, flow.files_written),
-            tables_read=_less(flow.tables_read, flow.tables_written),
+            reads=less(flow.reads, flow.files_written),
+            inputs=less(flow.inputs, flow.files_written),
+            tables_read=less(flow.tables_read, flow.tables_written),
         )
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for some in (only_written, only_read):
@@ -287,11 +287,6 @@ class _Order:
     def is_decided(self, one: str, later: str) -> bool:
         rank = self._registry.rank
         return rank[one] != rank[later] or self.is_after(later, one)
-
-
-def _less(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    left_out = set(others)
-    return tuple(one for one in some if one not in left_out)
 
 
 def _tables(names: Iterable[str]) -> list[str]:
