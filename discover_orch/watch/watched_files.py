@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
 from typing import Literal
 
 from msgspec import Struct
@@ -309,12 +310,7 @@ class WatchedFiles:
 def fixed_part(pattern: str) -> str:
     """The part of a pattern before its first wildcard: `data` of `data/*.csv`, all of `data/raw`."""
     parts = os.path.normpath(pattern).replace(os.sep, "/").split("/")
-    fixed: list[str] = []
-    for part in parts:
-        if GLOB_CHARACTERS & set(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed)
+    return "/".join(takewhile(GLOB_CHARACTERS.isdisjoint, parts))
 
 
 def is_below(path: str, folder: str) -> bool:
