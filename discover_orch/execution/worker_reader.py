@@ -45,7 +45,7 @@ class WorkerReader:
         self._messages, self._stop_polling = messages, stop_polling
         self._is_raw = not mark
         self._unread: list[bytes] = []  # the pieces of a message that has not ended
-        self._held: list[Message] = []  # messages that wait for the output before them
+        self._held: list[Message] = []  # messages that were read
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
         self._progress: tuple[str, str] = ("", "")  # what was emitted last, and of which tool
         self._started: list[str] = []  # tools in the order in which they began
@@ -99,33 +99,30 @@ class WorkerReader:
     def _emit_in_order(self, found: list[Message]) -> None:
         """Adds messages in their order to `found`, the end of a step after all output of that step."""
         while True:
-            while self._held and self._emit_message(self._held[0], found):
-                del self._held[0]
-            if self._held or not any(one.is_ahead(self._started) for one in self._streams):
+            for message in self._held:
+                self._emit_message(message, found)
+            self._held.clear()
+            if not any(one.is_ahead(self._started) for one in self._streams):
                 break
             if not self._read_messages():
                 break
-        if not self._held:
-            for stream in self._streams:
-                stream.emit(self._started, None, found)
+        for stream in self._streams:
+            stream.emit(self._started, None, found)
 
-    def _emit_message(self, message: Message, found: list[Message]) -> bool:
-        """Adds it to `found`, unless output that belongs before it is missing."""
+    def _emit_message(self, message: Message, found: list[Message]) -> None:
+        """Adds it to `found`, after the output that belongs before it. The worker has marked the end of a step's
+        output before it says that the step has ended."""
         if isinstance(message, ToolFinished) and not self._is_raw:
-            position = self._finished
             for stream in self._streams:
-                stream.emit(self._started, position, found)
-                while stream.ended_steps <= position and self._read_stream(stream):
-                    stream.emit(self._started, position, found)
-            if any(one.ended_steps <= position and not one.is_over for one in self._streams):
-                return False
+                stream.emit(self._started, self._finished, found)
+                while stream.ended_steps <= self._finished and self._read_stream(stream):
+                    stream.emit(self._started, self._finished, found)
             self._finished += 1
         if isinstance(message, DebuggerOpened):  # show earlier output before the debugger opens
             for stream in self._streams:
                 self._read_all(stream)
                 stream.emit(self._started, None, found)
         found.append(message)
-        return True
 
     def _read_all(self, stream: OutputStream) -> None:
         for _ in range(LAST_READS):  # its child processes may write without end
