@@ -103,7 +103,7 @@ class Run:
 
     def mark_submitted(self, module: str) -> None:
         self._queue.take(module)
-        if self._submitted and isinstance(self._queue, SideBySide):
+        if self._submitted and not self._submits_ahead:
             self._beside.update((module, *self._submitted))
         self._submitted.append(module)
 
@@ -142,12 +142,13 @@ class Run:
         return event
 
     def writes_alone(self, module: str) -> bool:
-        return self._queue.holds(module, WRITES)
+        return isinstance(self._queue, SideBySide) and self._queue.holds(module, WRITES)
 
     def _can_write_alone(self, module: str) -> bool:
         """Whether the tool ran beside others that write, because it was not known to write itself."""
-        is_beside_others = isinstance(self._queue, SideBySide)
-        return is_beside_others and module not in self._locked and not self.writes_alone(module)
+        if self._submits_ahead or module in self._locked:
+            return False
+        return not self.writes_alone(module)
 
     @property
     def is_over(self) -> bool:
@@ -166,7 +167,7 @@ class Run:
             self._submitted.remove(module)
             self._queue.put_back(module, now + event.delay, is_alone=event.is_alone)
             self._beside.discard(module)
-            if event.writes_alone:
+            if event.writes_alone and isinstance(self._queue, SideBySide):
                 self._locked.add(module)
                 self._queue.add_need(module, WRITES)
             self._is_declining = self._submits_ahead

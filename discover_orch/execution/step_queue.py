@@ -1,6 +1,6 @@
 """Which step of a plan comes next: one after another, or side by side where the plan allows it.
 
-Both queues have the same methods. The time is an argument; they never read the clock.
+The time is an argument; the queues never read the clock.
 """
 
 from __future__ import annotations
@@ -62,13 +62,6 @@ class OneByOne:
         self._held_until = max(self._held_until, at)
         self._is_waiting[self._places[module]] = True
         self._first = min(self._first, self._places[module])
-
-    def holds(self, module: str, token: str) -> bool:
-        """Whether the step holds the token while it runs, of those that orch hands out."""
-        return False
-
-    def add_need(self, module: str, token: str) -> None:
-        """The step needs one of this token from now on. It is not running."""
 
     def end(self, module: str) -> None:
         """A step has ended, or is not to start at all."""
@@ -152,10 +145,11 @@ class SideBySide:
         insort(self._ready.setdefault(self._needs_of(place), []), place)
 
     def holds(self, module: str, token: str) -> bool:
+        """Whether the step holds the token while it runs, of those that orch hands out."""
         return token in self._needs.get(module, {})
 
     def add_need(self, module: str, token: str) -> None:
-        """Called for a step that was put back."""
+        """The step, which was put back, needs one of this token from now on."""
         place = self._places[module]
         self._remove_ready(place)
         self._needs = {**self._needs, module: {**self._needs.get(module, {}), token: 1}}

@@ -12,7 +12,8 @@ def test_output_before_a_debugger_comes_before_it() -> None:
     reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
     for fd in reads:
         os.set_blocking(fd, False)
-    reader = WorkerReader(*reads, "\0mark\n", lambda fd: None)
+    messages, out, err = reads
+    reader = WorkerReader(messages, out, err, "\0mark\n", lambda fd: None)
     os.write(writes[0], encode_message(ToolStarted(module="a")))
     os.write(writes[1], b"before\n")
     os.write(writes[0], encode_message(DebuggerOpened(module="a")))
