@@ -71,32 +71,25 @@ def watch_event_text(
     has_keys: bool = True,
 ) -> str:
     """The lines for stdout, or an empty text. Problems are not among them: they go to stderr."""
-    text = _event_text(event, style, verbose=verbose, time=time, has_keys=has_keys)
-    if isinstance(event, ChangesFound):
-        return wrap(text, style, " " * len(time)) + "\n"
-    return "".join(wrap_prose(line, style, "  ") + "\n" for line in text.splitlines())
-
-
-def _event_text(
-    event: WatchEvent, style: Style, *, verbose: bool, time: str, has_keys: bool
-) -> str:
     match event:
         case WatchWaiting():
-            return _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
+            text = _waiting(event, style, KEYS_HINT if has_keys else "Ctrl-C quits")
         case ChangesFound():
-            return f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
+            changed = f"{style.paint(time, 'dim')} {_changed(event, style)}".lstrip()
+            return wrap(changed, style, " " * len(time)) + "\n"
         case NoMeaningfulChange(paths=paths):
-            return style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
+            text = style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
         case CannotRun(waiting=waiting):
-            return style.paint(_waiting_for_fix(waiting), "yellow") + "\n"
+            text = style.paint(_waiting_for_fix(waiting), "yellow")
         case RunStarting(imported=imported) if verbose and imported:
-            return style.paint(_preloaded(imported), "dim") + "\n"
+            text = style.paint(_preloaded(imported), "dim")
         case KeyAnswered(key="h"):
-            return help_text(style)
+            text = help_text(style)
         case KeyAnswered(sentence=sentence):
-            return style.paint(sentence, "cyan") + "\n"
+            text = style.paint(sentence, "cyan")
         case _:
             return ""
+    return "".join(wrap_prose(line, style, "  ") + "\n" for line in text.splitlines())
 
 
 def help_text(style: Style) -> str:

@@ -3,6 +3,6 @@
 What the project has goes in; `FileChange`s come out, which `files` writes all or not at all. Only what a command was
 asked for is written, and no file is overwritten. Source is read, and run only by `orch adopt --import`, in a child
 process. For `orch adopt`, `orchestrator` reads what is there, and `adoption` decides, with `stage_lists`. Others
-import `files`, `new_files`, `orchestrator`, `adoption` and `schedule`. Two folders have texts: `first_project`
-and `schedules`.
+import `files`, `new_files`, `orchestrator`, `adoption` and `schedule`. Three folders have texts:
+`first_project`, `new_tool` and `schedules`.
 """

@@ -125,12 +125,16 @@ def build_new_tool(
     is_sqlite = is_sqlite and not uses_get_connection(registry, project)
     is_taken = registry.names.find(name) or name in (stage, *registry.groups)
     word = path if is_taken or registry.stage(name) else name
-    module = _module_text(name, stage, after, is_sqlite=is_sqlite)
-    return (
-        *changes,
-        FileChange(path=path, old=None, new=module.encode()),
-        FileChange(path=test, old=None, new=_test_text(name, word).encode()),
-    )
+    kind, where = ("Connection", "sqlite3") if is_sqlite else ("Any", "typing")
+    tags = [f"STAGE = {toml_value(stage)}"] + ([f"AFTER = {toml_value(after)}"] if after else [])
+    values = {"name": name, "kind": kind, "where": where, "tags": "\n".join(tags)}
+    values["word"] = toml_value(word)
+    texts = ((path, "new_tool/tool.py"), (test, "new_tool/test.py"))
+    made = [
+        FileChange(path=one, old=None, new=read_text(text).format_map(values).encode())
+        for one, text in texts
+    ]
+    return (*changes, *made)
 
 
 def _add_stage(project: Project, registry: Registry, stage: str) -> tuple[FileChange, ...]:
@@ -165,37 +169,6 @@ def _find_folder(project: Project, registry: Registry, stage: str, package: str 
         message = f"--package {package} is not in a folder that is scanned ({', '.join(folders)})"
         raise _wrong(message, f"for example: --package {folders[0]}/shop")
     return path
-
-
-def _module_text(name: str, stage: str, after: str | None, *, is_sqlite: bool) -> str:
-    kind, where = ("Connection", "sqlite3") if is_sqlite else ("Any", "typing")
-    tags = f"STAGE = {toml_value(stage)}\n" + (f"AFTER = {toml_value(after)}\n" if after else "")
-    return f'''"""Say here in one line what {name} does."""
-
-from {where} import {kind}
-
-{tags}
-
-def run(conn: {kind}, *, limit: int = 10) -> dict[str, int]:
-    """Say here what a run does.
-
-    Args:
-        limit: the largest number of rows
-    """
-    rows = conn.execute("SELECT 1").fetchall()[:limit]
-    return {{"rows": len(rows)}}
-'''
-
-
-def _test_text(name: str, word: str) -> str:
-    return f'''"""Tests of the tool {name}, on an empty database in memory."""
-
-from discover_orch.testing import OrchRun
-
-
-def test_{name}_returns_the_number_of_rows(orch_run: OrchRun) -> None:
-    assert orch_run({toml_value(word)}, limit=5) == {{"rows": 1}}
-'''
 
 
 def _wrong(message: str, hint: str) -> UsageError:
