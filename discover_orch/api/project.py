@@ -75,7 +75,7 @@ class Project:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         view = self._read()
-        work = RemainingWork(view.project, view.registry, GivenParams(), view.scanned)
+        work = RemainingWork(view, GivenParams())
         return project_html(str(self.root), view.registry, work.freshness())
 
     # Looking.
@@ -121,7 +121,7 @@ class Project:
         registry, flows = view.registry, view.registry.flows
         chosen = project_view.select_readable(view, words, left_out)
         project_view.refuse_wrong(view, chosen, values)
-        freshness = RemainingWork(view.project, registry, values, view.scanned).freshness()
+        freshness = RemainingWork(view, values).freshness()
         return tuple(
             ToolStatus(
                 name=registry.display(module),

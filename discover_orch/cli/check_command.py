@@ -72,7 +72,7 @@ def _show_jobs(context: Context, *, as_json: bool) -> int:
     from discover_orch.render.jobs import advice_document, advice_text
 
     view = project_reader.read_project(context.start, context.folder, os.environ)
-    console, advice = context.console, advise(view.registry, view.project)
+    console, advice = context.console, advise(view)
     if as_json:
         console.out(json.dumps(advice_document(advice)) + "\n")
     else:

@@ -93,8 +93,7 @@ def command(
         if kind == "json":
             console.out(json.dumps(graph_document(view.registry, ())) + "\n")
         raise
-    values = GivenParams(folder=view.folder)
-    freshness = RemainingWork(view.project, view.registry, values, view.scanned).freshness()
+    freshness = RemainingWork(view, GivenParams(folder=view.folder)).freshness()
     if kind == "text":
         document = graph_document(view.registry, chosen, freshness)
         style = console.out_style

@@ -65,7 +65,7 @@ def show_plan(
     if jobs > 1:
         from discover_orch.planning.parallel_advice import find_planned_waits
 
-        waits = find_planned_waits(plan, registry, view.project)
+        waits = find_planned_waits(plan, view)
     if shown.as_json:
         console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
     else:

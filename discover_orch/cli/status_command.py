@@ -62,7 +62,7 @@ def command(
     chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
     project_view.refuse_wrong(view, chosen, values)
     settle_killed_run(context, view, settles=False)
-    left = RemainingWork(view.project, view.registry, values, view.scanned)
+    left = RemainingWork(view, values)
     freshness = left.freshness()
     rows = [
         Row(
@@ -133,7 +133,7 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     )
     lock = acquire_lock(context, view, waits=wait, option="--wait")
     try:
-        left = RemainingWork(view.project, view.registry, values, view.scanned)
+        left = RemainingWork(view, values)
         unseen = left.warn_never_passed(plan)
         missing = left.find_missing_outputs(plan)
         is_kept = left.accept(plan)

@@ -103,7 +103,7 @@ def find_remaining(
                 hint = "give it again: Project(root, database=URL)"
             url = find_recorded_database(record, view.project.database, hint)
             view = view if url is None else project_reader.with_database(view, url)
-    work = RemainingWork(view.project, view.registry, request.values, view.scanned)
+    work = RemainingWork(view, request.values)
     if asks_database and (tables := work.find_tables_left()):
         from discover_orch.execution.ledger import list_tables
 

@@ -10,9 +10,7 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
-from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
-from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.tree import NOT_SCANNED, Signatures
+from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
@@ -22,6 +20,7 @@ from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.current import (
     CurrentState,
@@ -58,18 +57,12 @@ NO_SUCCESS = "no success of its present code is recorded: run it once"
 class RemainingWork:
     """The state of a project's tools, read once."""
 
-    def __init__(
-        self,
-        project: Project,
-        registry: Registry,
-        values: GivenParams,
-        scanned: Signatures = NOT_SCANNED,
-    ) -> None:
+    def __init__(self, view: ProjectView, values: GivenParams) -> None:
+        project, registry = view.project, view.registry
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root, registry)
-        self._current = CurrentState(
-            project, registry, self._memory, self._memory.results(registry.order), scanned
-        )
+        results = self._memory.results(registry.order)
+        self._current = CurrentState(project, registry, self._memory, results, view.scanned)
 
     @property
     def results(self) -> Mapping[str, ToolResult]:

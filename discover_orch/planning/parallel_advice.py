@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
 from discover_orch.planning.incremental import NO_SUCCESS, RemainingWork
 from discover_orch.planning.parallel import (
@@ -19,6 +17,7 @@ from discover_orch.planning.parallel import (
 )
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
 
 
 class Alone(Struct, frozen=True, kw_only=True):
@@ -44,11 +43,12 @@ def after_line(names: Sequence[str]) -> str:
     return f"AFTER = {shown[0]}" if len(shown) == 1 else f"AFTER = ({', '.join(shown)})"
 
 
-def advise(registry: Registry, project: Project) -> Advice:
+def advise(view: ProjectView) -> Advice:
     """What is to be said of the tools that run alone."""
+    registry = view.registry
     number = {module: place for place, module in enumerate(registry.order)}
     conflicts = find_conflicts(number, registry)
-    known = RemainingWork(project, registry, GivenParams())
+    known = RemainingWork(view, GivenParams())
     above = [0] * len(number)  # as bits: the tools that come before each
     alone = []
     for place, module in enumerate(registry.order):
@@ -70,17 +70,17 @@ def advise(registry: Registry, project: Project) -> Advice:
     return Advice(alone=tuple(alone), declared=len(number) - len(alone))
 
 
-def find_planned_waits(plan: Plan, registry: Registry, project: Project) -> tuple[Waits, ...]:
+def find_planned_waits(plan: Plan, view: ProjectView) -> tuple[Waits, ...]:
     """What each step of a plan waits for with several workers."""
-    known = RemainingWork(project, registry, GivenParams())
+    known = RemainingWork(view, GivenParams())
     steps = {step.tool.module: step for step in plan.steps}
 
     def has_known_use(tool: Tool) -> bool:
         result, step = known.results.get(tool.module), steps[tool.module]
         success = None if known.find_gap(tool) or result is None else result.success
-        return success is not None and had_arguments(success, step, project.root)
+        return success is not None and had_arguments(success, step, view.project.root)
 
-    return find_waits(plan.steps, registry, has_known_use)
+    return find_waits(plan.steps, view.registry, has_known_use)
 
 
 def _share_stage(one: Tool, other: Tool) -> bool:

@@ -246,7 +246,7 @@ class Histories(RuleBasedStateMachine):
         return GivenParams(options=options, folder=str(self.root))
 
     def _remaining(self, view: ProjectView, since: str | None) -> RemainingWork:
-        return RemainingWork(view.project, view.registry, self._values(since))
+        return RemainingWork(view, self._values(since))
 
     def _plan(self, words: Sequence[str], since: str | None) -> Plan:
         takes = {"fetch", "page"} & set(meant(words))

@@ -96,7 +96,7 @@ def freshnesses(root: Path, since: str) -> dict[str, Freshness]:
     """As `orch status --since` would tell, from within this process."""
     view = project_reader.read_project(str(root), None, {})
     values = GivenParams(options={"since": (since,)}, folder=str(root))
-    found = RemainingWork(view.project, view.registry, values).freshness()
+    found = RemainingWork(view, values).freshness()
     return {module.removeprefix("src."): one for module, one in found.items()}
 
 

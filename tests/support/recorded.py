@@ -119,7 +119,7 @@ def remaining(
     root: Path, values: GivenParams | None = None, *, database: str | None = None
 ) -> RemainingWork:
     view = view_of(root, database)
-    return RemainingWork(view.project, view.registry, values or GivenParams())
+    return RemainingWork(view, values or GivenParams())
 
 
 def freshnesses(

@@ -199,7 +199,7 @@ TEXTS: Mapping[str, tuple[str | None, ...]] = {
 def fresh_answer(root: Path) -> dict[str, tuple[str, ...]]:
     """What `orch status` says."""
     view = project_reader.read_project(str(root), str(root), {})
-    work = RemainingWork(view.project, view.registry, GivenParams(folder=str(root)))
+    work = RemainingWork(view, GivenParams(folder=str(root)))
     return {
         module.removeprefix("src."): one.sentences
         for module, one in work.freshness().items()
