@@ -127,7 +127,9 @@ class TransactionalConnection(OrdinaryConnection):
                     execute(new_cursor(self), ROLLBACK)
             self.managed = False
             self._forget_transaction()
-            self._give_back()
+            self._drop_temporary_tables()
+            if self._real_autocommit != LEGACY:
+                set_autocommit(self, self._real_autocommit)
 
     def keep_open(self) -> None:
         """The tool has ended, and the real transaction continues with the next one."""
@@ -147,12 +149,6 @@ class TransactionalConnection(OrdinaryConnection):
         """Why SQLite rolled back what the tool had written, or ""."""
         self._sync(None)
         return self.lost
-
-    def _give_back(self) -> None:
-        """The real connection gets its mode back, and loses its temporary tables."""
-        self._drop_temporary_tables()
-        if self._real_autocommit != LEGACY:
-            set_autocommit(self, self._real_autocommit)
 
     def database_names(self) -> frozenset[str]:
         """The names of the databases before a step. Raises what SQLite raises."""
@@ -353,12 +349,12 @@ class TransactionalConnection(OrdinaryConnection):
             was_closed
             and self._has_written
             and isinstance(error, sqlite3.OperationalError)
-            and any(one in str(error) for one in (*_REFUSALS, *self._more_refusals()))
+            and (
+                any(one in str(error) for one in _REFUSALS)
+                or (self._has_postponed and "is already in use" in str(error))
+            )
         ):
             error.args = (f"{error}: {OUTSIDE}",)
-
-    def _more_refusals(self) -> tuple[str, ...]:
-        return ("is already in use",) if self._has_postponed else ()
 
     def may_go_on(self, error: Exception, word: str, sql: str, args: Sequence[Any]) -> bool:
         """Whether a statement with this keyword failed only because orch has not committed yet: a DETACH, which

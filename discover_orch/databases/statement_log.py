@@ -286,7 +286,10 @@ class StatementLog(TableLog):
         ):
             return True  # the other connection has a search path and temporary tables of its own
         # The call that failed may have named a table that does not exist.
-        return now.has_variables and self._has_error and not _are_all_tables(effects, now, before)
+        if not now.has_variables or not self._has_error:
+            return False
+        names = (name for one in effects for name in one.read)
+        return not all(now.find(name) or before.find(name) for name in names)
 
     @property
     def may_have_committed(self) -> bool:
@@ -331,10 +334,6 @@ def _as_failed(effect: Effect) -> Effect:
 def _add_created(catalog: Catalog, effects: Iterable[Effect]) -> Catalog:
     names = (name for one in effects if not one.has_failed for name in one.created)
     return replace(catalog, tables=catalog.tables | {catalog.name_new_table(one) for one in names})
-
-
-def _are_all_tables(effects: Iterable[Effect], now: Catalog, before: Catalog) -> bool:
-    return all(now.find(name) or before.find(name) for one in effects for name in one.read)
 
 
 def _find_files(paths: Iterable[str]) -> Iterable[str]:
