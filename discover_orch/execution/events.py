@@ -16,7 +16,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.errors import ExitCode, Failure, Problem, problem_json
+from discover_orch.model.errors import ExitCode, Problem, failure_json, problem_json
 from discover_orch.planning.plan import Plan
 from discover_orch.worker.protocol import DatabaseWritten as DatabaseWritten
 from discover_orch.worker.protocol import DebuggerOpened as DebuggerOpened
@@ -188,7 +188,7 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
                 "name": names[end.module],
                 "attempt": end.attempt,
                 "duration": round(end.duration, 6),
-                "error": _error_document(end.error),
+                "error": failure_json(end.error),
                 "delay": round(delay, 6),
             }
         case TransactionEnded(status=status):
@@ -307,23 +307,11 @@ def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[st
         "name": names[event.module],
         "status": event.status,
         "duration": round(event.duration, 6),
-        "error": _error_document(event.error),
+        "error": failure_json(event.error),
         "metrics": {name: _json_number(value) for name, value in event.metrics.items()},
         "attempt": event.attempt,
         "notes": list(event.notes),
     } | ({"blocked_by": names[event.blocked_by]} if event.blocked_by else {})
-
-
-def _error_document(error: Failure | None) -> dict[str, object] | None:
-    if error is None:
-        return None
-    return {
-        "kind": error.kind,
-        "type": error.type,
-        "message": error.message,
-        "path": error.path,
-        "line": error.line,
-    }
 
 
 def _run_finished_document(

@@ -71,6 +71,12 @@ class Failure(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
+def failure_json(failure: Failure | None) -> dict[str, object] | None:
+    """A failure as the JSON documents have it."""
+    names = ("kind", "type", "message", "path", "line")
+    return {name: getattr(failure, name) for name in names} if failure else None
+
+
 def problem_json(problem: Problem) -> dict[str, object]:
     """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`, and `"source"` if it has
     one."""

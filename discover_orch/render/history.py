@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import to_builtins
 
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.errors import failure_json
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.style import (
@@ -210,9 +211,11 @@ def _head(record: RunRecord) -> dict[str, object]:
 
 
 def _tool_row(tool: ToolRecord) -> dict[str, object]:
-    error = tool.error and _pick(tool.error, "kind", "type", "message", "path", "line")
-    names = ("name", "module", "status", "duration", "metrics", "error", "notes", "attempt")
-    return {**_pick(tool, *names), "error": error}
+    return {
+        **_pick(tool, "name", "module", "status", "duration", "metrics"),
+        "error": failure_json(tool.error),
+        **_pick(tool, "notes", "attempt"),
+    }
 
 
 def _pick(value: object, *names: str) -> dict[str, object]:

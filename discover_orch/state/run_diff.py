@@ -8,17 +8,8 @@ from msgspec import Struct
 
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
-#: What a key of `ToolRecord.versions` begins with -> what it is in JSON.
-_KINDS = {
-    "file": "file",
-    "folder": "folder",
-    "glob": "glob",
-    "table": "table",
-    "env": "variable",
-    "package": "package",
-    "python": "python",
-    "others": "others",
-}
+#: What a key of `ToolRecord.versions` begins with.
+_KINDS = frozenset({"file", "folder", "glob", "table", "env", "package", "python", "others"})
 #: Kinds whose versions mean something to a reader.
 _READABLE = ("table", "package", "python")
 
@@ -137,7 +128,7 @@ def _input_changes(
         shows = kind in _READABLE
         found.append(
             InputChange(
-                kind=_KINDS[kind],
+                kind="variable" if kind == "env" else kind,
                 name=name,
                 change=_change(was, now),
                 old=(was or None) if shows else None,
