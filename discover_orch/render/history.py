@@ -58,7 +58,7 @@ def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
 def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
     """A table of runs; `older` is the number of runs that are not in it."""
     titles = ("run", "started", "status", "duration", "tools", "targets")
-    rows = [titles, *map(_row, records)]
+    rows = [titles, *([one_line(cell) for cell in _row(record)] for record in records)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     start = sum(widths[:4]) + 8  # of the column "tools"
     # A few long cells leave the titles on one line.
@@ -169,7 +169,9 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     names = column_width((tool.new.name for tool in found.tools), style)
     for tool in found.tools:
         name = column(tool.new.name, names, style, "bold")
-        out.append(f"    {name}  {_times(tool, style)}".rstrip())
+        old, new = duration(tool.old.duration), duration(tool.new.duration)
+        times = f"{old or '-'} {arrow(style)} {new or '-'}" if old or new else ""
+        out.append(f"    {name}  {times}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
     if not found.is_changed:
@@ -223,24 +225,16 @@ def _pick(value: object, *names: str) -> dict[str, object]:
 
 
 def _row(record: RunRecord) -> tuple[str, ...]:
-    words = [_targets(record)]
-    words += [
-        f"{one_line(name)}={one_line(given.shown)}"
-        for name, given in record.params.items()
-        if given.origin.startswith("-")  # typed; the others are shown with a single run
-    ]
+    # Only values that were typed; the others are shown with a single run.
+    given = [(name, one.shown) for name, one in record.params.items() if one.origin[:1] == "-"]
+    words = [_targets(record), *(f"{name}={shown}" for name, shown in given)]
     if record.resumes:
-        words.append(f"(resumes {one_line(record.resumes)})")
+        words.append(f"(resumes {record.resumes})")
     if record.kind == "watch":
         words.append("(watch)")
-    return (
-        one_line(record.run),
-        time_text(record.started),
-        one_line(record.status),
-        duration(record.duration),
-        counts_text(record.counts, Style()),
-        " ".join(words),
-    )
+    started, took = time_text(record.started), duration(record.duration)
+    counts = counts_text(record.counts, Style())
+    return record.run, started, record.status, took, counts, " ".join(words)
 
 
 def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> list[str]:
@@ -263,11 +257,6 @@ def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> li
         ),
         *(wrap(pad + text, style, pad + "  ") for text in (*values, *map(one_line, tool.notes))),
     ]
-
-
-def _times(tool: ToolChange, style: Style) -> str:
-    old, new = duration(tool.old.duration), duration(tool.new.duration)
-    return f"{old or '-'} {arrow(style)} {new or '-'}" if old or new else ""
 
 
 def _changes(tool: ToolChange, style: Style) -> list[str]:
