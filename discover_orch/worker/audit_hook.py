@@ -142,7 +142,7 @@ class AuditHook:
             "os.rmdir": self._on_remove,
             "os.truncate": self._on_truncate,
             "os.link": self._on_link,
-            "os.symlink": self._on_symlink,
+            "os.symlink": lambda _, target, folder=-1: self._note_link(target, folder, ""),
             "os.mkdir": self._on_mkdir,
             "os.chdir": self._on_chdir,
             "shutil.rmtree": self._on_rmtree,
@@ -155,7 +155,9 @@ class AuditHook:
             "os.posix_spawn": lambda _, words, environment: note_child(words, None, environment),
             "pty.spawn": note_child,
             "os.system": lambda command: note_child(("sh", "-c", command)),
-            "os.putenv": self._on_putenv,
+            "os.putenv": lambda name, value: self.note_variable(
+                os.fsdecode(name), os.fsdecode(value)
+            ),
         }
 
         def on_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -282,9 +284,6 @@ class AuditHook:
             target, target_folder, self._absolute(source) if source_folder == -1 else ""
         )
 
-    def _on_symlink(self, source: Any, target: Any, folder: int = -1) -> None:
-        self._note_link(target, folder, "")
-
     def _note_link(self, target: Any, folder: int, source: str) -> None:
         if folder == -1:
             path = self._absolute(target)
@@ -338,9 +337,6 @@ class AuditHook:
                 self._native.note_library()  # the kernel may tell which file is opened
             else:
                 self._note_connection(name, _getframe(3))
-
-    def _on_putenv(self, name: Any, value: Any) -> None:
-        self.note_variable(os.fsdecode(name), os.fsdecode(value))
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself

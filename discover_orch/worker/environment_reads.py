@@ -102,8 +102,4 @@ class EnvironmentReads:
             self._stacks.note(frame, "copied", "")
 
     def _is_called_by_project(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            if self._project.find_file(frame.f_code):
-                return True
-            frame = frame.f_back
-        return False
+        return any(map(self._project.find_file, self._stacks.find(frame).codes))

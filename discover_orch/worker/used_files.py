@@ -69,19 +69,16 @@ class UsedFiles:
             if folder not in real_folders:
                 real_folders[folder] = os.path.realpath(folder)
             real = os.path.join(real_folders[folder], name)
+            both = {one: None for one in (shown, self._paths.relative(real)) if one}
             try:
                 found = os.lstat(path)
             except OSError:
                 if was_there:
-                    removed.update(
-                        {one: None for one in (shown, self._paths.relative(real)) if one}
-                    )
+                    removed.update(both)
                 continue
             if stat.S_ISDIR(found.st_mode):
                 if not was_there:
-                    folders_made.update(
-                        {one: None for one in (shown, self._paths.relative(real)) if one}
-                    )
+                    folders_made.update(both)
                 continue
             if stat.S_ISLNK(found.st_mode) and path not in audit.link_targets:
                 real = os.path.realpath(path)
