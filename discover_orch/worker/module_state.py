@@ -120,8 +120,10 @@ class ModuleState:
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
         self._before: dict[str, _State] = {}
-        #: Of each module the names that are looked into while it holds the same objects.
-        self._deep: dict[str, tuple[dict[str, int], list[str]]] = {}
+        #: Of each module the names that are looked into while it holds the same objects, and those of functions.
+        self._deep: dict[str, tuple[dict[str, int], list[str], list[str]]] = {}
+        #: Of each class, as it was, the places of the attributes that are looked into.
+        self._places: dict[tuple[int, int], tuple[type, list[int]]] = {}
         self._kinds: dict[int, tuple[type, str | None]] = {}  # by the identity of the type
 
     def clear(self) -> None:
@@ -174,20 +176,13 @@ class ModuleState:
         held, home = vars(module).copy(), module.__name__
         ids = {name: id(value) for name, value in held.items()}
         if home not in self._deep or self._deep[home][0] != ids:
-            self._deep[home] = (
-                ids,
-                [
-                    name
-                    for name, value in held.items()
-                    if not _is_special(name)
-                    and (type(value) is FunctionType or self._may_keep(value, home))
-                ],
-            )
-        return ids, {
-            name: self._describe_value(held[name], home)
-            for name in self._deep[home][1]
-            if type(held[name]) is not FunctionType or _find_kept(held[name])
-        }
+            named = [one for one in held.items() if not _is_special(one[0])]
+            deep = [name for name, value in named if self._may_keep(value, home)]
+            functions = [name for name, value in named if type(value) is FunctionType]
+            self._deep[home] = ids, deep, functions
+        _, deep, functions = self._deep[home]
+        late = (name for name in functions if held[name].__dict__)  # what they keep may come late
+        return ids, {name: self._describe_value(held[name], home) for name in (*deep, *late)}
 
     def _describe_value(
         self, value: object, home: str, classes: dict[int, type] | None = None
@@ -234,7 +229,11 @@ class ModuleState:
             if classes is not None:
                 classes[id(one)] = one
             held = [*_dict_of(one).values()]
-            return "", [hash(tuple(map(id, held))), *filter(self._may_keep, held)]
+            state = id(one), hash(tuple(map(id, held)))
+            if state not in self._places:
+                places = [place for place, value in enumerate(held) if self._may_keep(value)]
+                self._places[state] = one, places
+            return "", [state[1], *(held[place] for place in self._places[state][1])]
         owner = self._kind(kind)
         if owner is None:
             return "", []
