@@ -61,10 +61,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         show_problems_on_github(console, (*errors, *warnings), view.project.root)
     if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
-    if not tools:
-        console.problems([view.registry.no_tools])
-        return ExitCode.EMPTY
-    return ExitCode.OK
+    return console.report((), view.no_tools)
 
 
 def _show_jobs(context: Context, *, as_json: bool) -> int:

@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
 
-#: Options and variables for secrets that are named.
-MOST_NAMED = 20
-
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
 @click.option(
@@ -295,8 +292,8 @@ def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
         variables["--database"] = f"{VARIABLE_PREFIX}DATABASE"
     again = ""
     if variables:
-        again = f"give {listed([*variables], MOST_NAMED)} again"
+        again = f"give {listed([*variables], len(variables))} again"
         if all(variables.values()):
-            again += f", or set {listed([*variables.values()], MOST_NAMED)}"
+            again += f", or set {listed([*variables.values()], len(variables))}"
         again += ": secrets are not stored"
     return Resume(command=shlex.join(words), again=again)
