@@ -96,12 +96,12 @@ def carry_out(
 ) -> None:
     """Returns when the step has ended and everything about it is said. `controls` are words of `Control`, or `GONE`.
     `owns_process`: this process has no other children, so it may adopt and end what a tool leaves behind."""
-    refused, prepare = find_refusal(start)
-    if refused is not None:
-        send([refused])
-        return
     try:
+        prepare = prepare_here(start)
         worker = _start_worker(owns_process)
+    except Refusal as error:
+        send([Refused(message=error.message, hint=error.hint)])
+        return
     except OSError as error:
         send([Refused(message=f"its worker process cannot be started: {error}")])
         return
@@ -127,35 +127,41 @@ def carry_out(
             send(said)
 
 
-def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
-    """Why the step must not start here, and how to prepare the worker."""
+class Refusal(Exception):
+    """Why a step must not start here."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+def prepare_here(start: Start) -> Prepare:
+    """How to prepare the worker. Raises Refusal."""
     far, near, prepare = installation(), start.near, start.prepare
     if difference := find_difference(near, far):
-        return Refused(message=difference, hint="install the same versions on both"), prepare
+        raise Refusal(difference, "install the same versions on both")
     root = prepare.root
     if not os.path.isdir(root):
-        message = f"the project's folder {root} does not exist on {far.host}"
         hint = "make it available there under the same path, for example on a shared file system"
-        return Refused(message=message, hint=hint), prepare
+        raise Refusal(f"the project's folder {root} does not exist on {far.host}", hint)
     for path, known in start.sources.items():
         if _hash_file(os.path.join(root, path)) != known:
             message = f"{path} is not the same on {far.host} as here"
-            return Refused(message=message, hint="bring the project there up to date"), prepare
+            raise Refusal(message, "bring the project there up to date")
     try:
         variables = _read_variables(root)
     except OrchError as error:
         (problem, *_) = error.problems
-        return Refused(message=f"{problem.message} on {far.host}", hint=problem.hint), prepare
+        raise Refusal(f"{problem.message} on {far.host}", problem.hint) from None
     if variables != os.environ:
         prepare = replace(prepare, environment=variables)
     if start.resolves_database:
         url = _find_database(root, variables)
         if masked_url(url) != masked_url(prepare.database):
-            message = (
-                f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here"
+            raise Refusal(
+                f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here",
+                "passwords are never sent: set DATABASE_URL there, or use get_connection()",
             )
-            hint = "passwords are never sent: set DATABASE_URL there, or use get_connection()"
-            return Refused(message=message, hint=hint), prepare
         prepare = replace(prepare, database=url)
     is_copy = start.folder not in ("", folder_identity(root))
     if is_another_machine(near, far) or is_copy:
@@ -163,10 +169,11 @@ def find_refusal(start: Start) -> tuple[Refused | None, Prepare]:
     is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
     if prepare.is_remote and start.takes_connection and is_file:
         where = f"has another folder at {root}" if far.host == near.host else f"is on {far.host}"
-        message = f"the database {prepare.database} is a local file, and the worker {where}"
-        hint = "use a database server such as PostgreSQL, or --executor local"
-        return Refused(message=message, hint=hint), prepare
-    return None, prepare
+        raise Refusal(
+            f"the database {prepare.database} is a local file, and the worker {where}",
+            "use a database server such as PostgreSQL, or --executor local",
+        )
+    return prepare
 
 
 def _start_worker(owns_process: bool) -> Supervisor:

@@ -16,7 +16,7 @@ from discover_orch.execution.executors.far_messages import (
     folder_identity,
     installation,
 )
-from discover_orch.execution.executors.far_side import find_refusal
+from discover_orch.execution.executors.far_side import Refusal, prepare_here
 from discover_orch.model.digest import content_hash
 from discover_orch.worker.protocol import Prepare, RunStep, ToolFinished
 
@@ -33,8 +33,11 @@ def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> St
 
 
 def refusal(order: Start) -> str:
-    refused, _ = find_refusal(order)
-    return "" if refused is None else refused.message
+    try:
+        prepare_here(order)
+    except Refusal as error:
+        return error.message
+    return ""
 
 
 def test_equal_sources_and_versions_are_accepted(tmp_path: Path) -> None:
@@ -69,8 +72,7 @@ def test_a_local_database_is_refused_on_another_host_only_for_tools_that_use_it(
     order = replace(order, near=replace(order.near, host="elsewhere"))
     assert "is a local file, and the worker is on" in refusal(order)
     assert refusal(replace(order, takes_connection=False)) == ""
-    _, prepare = find_refusal(replace(order, takes_connection=False))
-    assert prepare.is_remote
+    assert prepare_here(replace(order, takes_connection=False)).is_remote
     order = replace(start(tmp_path, takes_connection=True), folder=folder_identity(str(tmp_path)))
     assert refusal(order) == ""
     assert "and the worker has another folder at" in refusal(replace(order, folder="1:1"))
@@ -83,9 +85,7 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
 ) -> None:
     order = start(tmp_path, database="postgresql://me:***@db/x", resolves_database=True)
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:its-own-secret@db/x")
-    refused, prepare = find_refusal(order)
-    assert refused is None
-    assert prepare.database == "postgresql://me:its-own-secret@db/x"
+    assert prepare_here(order).database == "postgresql://me:its-own-secret@db/x"
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:its-own-secret@db/other")
     assert "the database is postgresql://me:***@db/other on" in refusal(order)
     monkeypatch.delenv("DATABASE_URL")
