@@ -27,28 +27,20 @@ def run_events(
 ) -> Generator[Event, None, None]:
     """Runs the plan; `notes` are reported at its start. `jobs` is None where the call does not give it. The caller
     holds the lock of the project. Raises OrchError."""
-    project, registry = view.project, view.registry
+    project = view.project
     workers = project.jobs if jobs is None else jobs
     refuse_plan(plan, view, workers)
 
     def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
-        side = session.open_far_side(
-            plan,
-            registry,
-            project,
-            jobs=workers,
-            has_jobs=jobs is not None or "jobs" in project.origins,
-            is_guest=True,
-        )
+        has_jobs = jobs is not None or "jobs" in project.origins
+        side = session.open_far_side(plan, view, jobs=workers, has_jobs=has_jobs, is_guest=True)
         yield from session.run_plan(
             plan,
-            registry,
-            project,
+            view,
             max_failures=max_failures,
             jobs=workers,
             side=side,
             requests=interrupts,
-            scanned=view.scanned,
         )
 
     def events() -> Generator[OwnEvent, None, None]:

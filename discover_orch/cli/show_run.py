@@ -48,20 +48,13 @@ def run_and_show(
     warnings = _find_terminal_warning() if post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
     is_raw = shown.output == "raw"
-    side = session.open_far_side(
-        plan,
-        view.registry,
-        view.project,
-        jobs=jobs,
-        has_jobs=has_jobs,
-    )
+    side = session.open_far_side(plan, view, jobs=jobs, has_jobs=has_jobs)
     if side is not None:  # no worker is needed on this machine
         context.end_interpreter()
     interpreter = None if is_raw else context.claim_interpreter()
     events = session.run_plan(
         plan,
-        view.registry,
-        view.project,
+        view,
         is_raw=is_raw,
         post_mortem=post_mortem,
         max_failures=max_failures,
@@ -69,7 +62,6 @@ def run_and_show(
         all_frames=shown.verbose,
         interpreter=interpreter,
         side=side,
-        scanned=view.scanned,
         predicts=writer.terminal is not None,
     )
     heading = run_heading(view, console.out_style, side.shown if side else "")

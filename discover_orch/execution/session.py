@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.tree import NOT_SCANNED, Signatures
+from discover_orch.discovery.tree import NOT_SCANNED
 from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
@@ -36,6 +36,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
@@ -57,8 +58,7 @@ class WatchedRun(Struct, frozen=True, kw_only=True):
 
 def run_plan(
     plan: Plan,
-    registry: Registry,
-    project: Project,
+    view: ProjectView,
     *,
     is_raw: bool = False,
     post_mortem: bool = False,
@@ -69,15 +69,15 @@ def run_plan(
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
     watched: WatchedRun | None = None,
-    scanned: Signatures = NOT_SCANNED,
     predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
-    more. `scanned` is of the scan that the plan was made from. With a `side`, the steps are carried out
-    there. With `requests`, no signal handlers are installed; if they are not those of a watch, the process belongs to
-    another program, so this may be any thread, and no processes are adopted. `predicts`: the events say how much time
-    is left, which takes time itself."""
+    more. With a `side`, the steps are carried out there. With `requests`, no signal handlers are installed; if they
+    are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
+    adopted. `predicts`: the events say how much time is left, which takes time itself."""
+    registry, project = view.registry, view.project
+    scanned = view.scanned if watched is None else NOT_SCANNED
     prepare = build_prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -200,23 +200,17 @@ def _settle_with(prepare: Prepare) -> Settle:
 
 
 def open_far_side(
-    plan: Plan,
-    registry: Registry,
-    project: Project,
-    *,
-    jobs: int,
-    has_jobs: bool,
-    is_guest: bool = False,
+    plan: Plan, view: ProjectView, *, jobs: int, has_jobs: bool, is_guest: bool = False
 ) -> OpenFarSide | None:
     """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
     UsageError if that cannot be used."""
-    if project.executor == "local":
+    if view.project.executor == "local":
         return None
     from discover_orch.execution.executors import remote  # few runs need it
 
     tools = [step.tool for step in plan.steps]
     return remote.open_far_side(
-        tools, registry, project, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
+        tools, view.registry, view.project, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
     )
 
 

@@ -215,8 +215,7 @@ class WatchLoop:
         self._bursts.compare_soon()
         events = session.run_plan(
             plan,
-            watched.registry,
-            watched.view.project,
+            watched.view,
             requests=self,
             watched=session.WatchedRun(
                 worker=claimed.worker,

@@ -264,7 +264,7 @@ class Histories(RuleBasedStateMachine):
         interpreter = start_interpreter()
         ended = {}
         told = []
-        for event in session.run_plan(plan, view.registry, view.project, interpreter=interpreter):
+        for event in session.run_plan(plan, view, interpreter=interpreter):
             if isinstance(event, ToolFinished):
                 ended[event.module.removeprefix("src.")] = event.status
             told.append(event)
@@ -277,7 +277,7 @@ class Histories(RuleBasedStateMachine):
         pid = os.fork()
         if pid == 0:
             try:
-                for event in session.run_plan(plan, view.registry, view.project):
+                for event in session.run_plan(plan, view):
                     if isinstance(event, ToolOutput) and event.module == f"src.{at}":
                         os.kill(os.getpid(), signal.SIGKILL)
             finally:
