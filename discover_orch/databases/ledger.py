@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from discover_orch.databases.driver_transaction import is_autocommit
+from discover_orch.databases.driver_transaction import find_kind, is_autocommit
 from discover_orch.databases.sqlite_base import quote
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.ledger import COMMITTED, VOID, AlreadyCommitted
@@ -139,15 +139,13 @@ class PsycopgLedger(Ledger):
 
 def find_ledger(driver: Any) -> Ledger | None:
     """The ledger of a driver's connection; None where orch does not own the transactions on it."""
-    if is_autocommit(driver):
-        return None
-    if isinstance(driver, sqlite3.Connection):
+    kind = "" if is_autocommit(driver) else find_kind(driver)
+    if kind == "sqlite3":
         return SqliteLedger(driver, "main")
-    kinds = {one.__module__.partition(".")[0].lstrip("_") for one in type(driver).__mro__}
-    ledger = PsycopgLedger if "psycopg" in kinds else DuckdbLedger if "duckdb" in kinds else None
-    if ledger is None:
+    if not kind:
         return None
+    ledger = PsycopgLedger if kind == "psycopg" else DuckdbLedger
     [names] = ledger(driver)._run("SELECT current_database(), current_schema()")
     # A connection to PostgreSQL knows one database, and may have no schema.
-    given = names[1:] if ledger is PsycopgLedger else names
+    given = names[1:] if kind == "psycopg" else names
     return ledger(driver, ".".join(quote(one) for one in given if one))

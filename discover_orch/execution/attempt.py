@@ -422,10 +422,10 @@ class AttemptReader:
 def _find_evidence(
     path: str, tool: Tool, seen: Observation, before: ToolResult, *, is_read: bool, is_alone: bool
 ) -> Evidence:
-    """How sure it is that the tool wrote this file, of which only the kernel told. What it declares to read, what it
-    was seen to read, and what it had read when it was written, may be an input that somebody else saved, though a
-    command line names it. What was shown while another tool ran may be that one's work each time, so it repeats
-    nothing."""
+    """How sure it is that the tool wrote this file, where only the kernel reported the write. A file that it declares
+    to read, was seen to read, or had read before the write, may be an input that another program saved, even if a
+    command line names it. What was reported while another tool ran may be that tool's work each time, so it does
+    not count as a repetition."""
     success, earlier = before.success, before.writes.get(f"file:{path}")
     # The last success itself, not one before it: what is known to be written is the union over all.
     was_shown = success is not None and earlier is not None and earlier.seq == success.ended

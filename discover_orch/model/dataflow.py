@@ -202,11 +202,11 @@ def upstream(
     """For each tool the earlier ones in this order that write what it reads or writes. `readers` are the `edges` of
     these flows.
 
-    A second writer is downstream of the first, unless both only insert into the table, or only append to the file. Who
-    removes a file counts as one that writes it. Of what only the kernel saw it is not known whether it was appended,
-    so one of the two must be known to do more. Who reads such a file is downstream of who may have written it.
-    Who looked for a table in vain is downstream of who writes it, who read the list of tables of who creates or drops
-    one. What a tool keeps, it does not write.
+    A second writer is downstream of the first, unless both only insert into the table, or only append to the file. A
+    tool that removes a file counts as a writer of it. Where only the kernel reported a write, it is unknown whether
+    the tool appended, so one of the two must be known to do more. A tool that reads such a file is downstream of the
+    tools that may have written it. A tool that missed a table is downstream of its writers; a tool that read the list
+    of tables is downstream of those that create or drop one. A tool does not write what it keeps.
     """
     removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
     has_native = any(flow.native_writes for flow in flows.values())
@@ -383,7 +383,7 @@ class Written:
         return found.union(self._tables.get(WHOLE, ()))
 
     def _of_missed(self, table: str) -> set[int]:
-        """Those that write this table, or only create it: that it is there is news to who missed it."""
+        """Those that write this table, or only create it, which matters to a tool that missed it."""
         return self.of_table(table).union(self._created.get(table, ()))
 
     def of_declared(self, path: str) -> set[int]:

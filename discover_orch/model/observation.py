@@ -51,7 +51,7 @@ class TableUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
       the other way round. A table that was renamed is both, under its two names.
     - `tables_kept`: no row of them was changed: they would have been created if they had not been there, or were
       created and nothing else was done to them, or they only got or lost an index. Those that were created are in
-      `tables_written` too, since who reads them needs that. Of `tables_missed` those that would have been dropped.
+      `tables_written` too, since readers of them need that. Of `tables_missed` those that would have been dropped.
     - `lists_tables`: the list of tables was read.
     - `is_unclear`: there were statements that could not be observed.
     """

@@ -110,7 +110,7 @@ def _reads_before_writes(
 
 
 def find_unsure_orders(registry: Registry) -> Iterator[Problem]:
-    """For each tool that reads a file which a later tool may have written: only the kernel told of it, once."""
+    """For each tool that reads a file which a later tool may have written: only the kernel reported it, once."""
     place = {module: number for number, module in enumerate(registry.order)}
     writers: dict[str, list[str]] = {}
     for module in registry.order:

@@ -170,7 +170,8 @@ def judge(
     is_declared: Callable[[Key], bool],
 ) -> Reason | None:
     """Whether a difference makes the tool at `place` stale. It does not if the tool itself or a later one has surely
-    moved the file on, and the file still is as that one left it. What only the kernel told of moves no declared input.
+    moved the file on, and the file still is as that one left it. A write that only the kernel
+    reported moves no declared input.
     """
     writer = writers.get(key)
     if writer is None:

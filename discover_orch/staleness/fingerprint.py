@@ -49,9 +49,10 @@ Key = str
 Seq = int
 
 
-#: How it is known that a tool wrote a file: "" where it was seen or is declared. Else only the kernel told of it. That
-#: does not say who wrote. It is "sure" where a command line names the file, or where all successes showed it, two at
-#: least. "first": the first success shows it. "again": so did the one before, though not all; "once": it did not.
+#: How it is known that a tool wrote a file: "" where it was seen or is declared. Else only the kernel reported the
+#: write, and that does not say who wrote. It is "sure" where a command line names the file, or where all successes
+#: showed it, two at least. "first": the first success shows it. "again": so did the one before, though not all;
+#: "once": it did not.
 Evidence = Literal["", "sure", "first", "once", "again"]
 
 
@@ -113,8 +114,8 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     it ended. `tables` are keys without a version that it read or looked for in vain. `is_whole`: nothing that it read
     or wrote can have gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
-    `out_of_order` is what it had used out of order before it was accepted. `is_alone`: what the kernel told of is what
-    this tool used, since no other ran then, or since that was known of an earlier success of the same code.
+    `out_of_order` is what it had used out of order before it was accepted. `is_alone`: what the kernel reported is
+    what this tool used, since no other ran then, or since that was known of an earlier success of the same code.
     """
 
     asof: Seq
@@ -318,7 +319,7 @@ def add_success(
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:
-    """The files and folders that it read before and neither read nor wrote now. What only the kernel told of may
+    """The files and folders that it read before and neither read nor wrote now. What only the kernel reported may
     have been read by another tool that ran then."""
     unsure = () if past.is_alone else {*past.flow.native_reads}.difference(past.flow.reads)
     return [

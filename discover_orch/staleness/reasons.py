@@ -146,7 +146,7 @@ def _file_sentence(
 def _unsure_sentence(
     path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
 ) -> str:
-    """Only the kernel told that the file was written while the tool `by` ran. Somebody else may have done it."""
+    """Only the kernel reported that the file was written while the tool `by` ran. Another program may have done it."""
     is_own = reason.by == result.module
     who = "the tool" if is_own else name_of(reason.by)
     text = f"{path} changed while {who} ran" + ("" if is_own else f" ({_when(reason, result)})")

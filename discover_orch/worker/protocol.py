@@ -145,8 +145,8 @@ class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     commits: bool = False
 
 
-# The messages that are events of a run: `execution/events.py` has those that the worker knows nothing of. A tool is
-# named by its `module`.
+# The messages that are events of a run. `execution/events.py` has those that no worker sends. A tool is named by its
+# `module`.
 
 
 class ToolDeclined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -50,7 +50,7 @@ class _Attempt:
         self.heard = time.monotonic()  # when orch was last heard of
 
     def is_lost(self, now: float) -> bool:
-        """Whether nobody hears of it any more. A worker without a scheduler closes, but waits for its tasks first."""
+        """Whether the run is gone. A worker without a scheduler closes, but waits for its tasks first."""
         is_closing = self.worker.status in (Status.closing, Status.closed, Status.failed)
         return is_closing or now - self.heard > LEASE
 
@@ -127,7 +127,7 @@ def _start_watch() -> None:
 
 
 def _watch() -> None:
-    """Ends the tools of which nobody hears any more."""
+    """Ends the tools whose runs are lost."""
     while True:
         time.sleep(WATCH_INTERVAL)
         now = time.monotonic()
