@@ -18,7 +18,14 @@ from discover_orch.cli.options import (
     settle_killed_run,
 )
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError, nearest
+from discover_orch.model.errors import (
+    ExitCode,
+    OrchError,
+    Problem,
+    UsageError,
+    did_you_mean,
+    nearest,
+)
 from discover_orch.render.history import runs_document, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import (
@@ -176,8 +183,7 @@ def _show_metrics(
                 if tool.has_started:
                     rows.append((record, tool))
     if len(found) != 1:
-        close = nearest(word, names)
-        hint = f'did you mean "{close}"?' if close else "orch history RUN lists the tools of a run"
+        hint = did_you_mean(word, names, "orch history RUN lists the tools of a run")
         message = f'no recorded run has a tool "{word}"'
         if found:
             message = f'"{word}" may be {" or ".join(sorted(found))}'

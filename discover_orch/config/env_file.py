@@ -10,8 +10,8 @@ import io
 import os
 from collections.abc import Mapping, MutableMapping
 
-from discover_orch.config.file import FoundConfig, find_line_of, find_text
-from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.config.file import FoundConfig, find_lines, find_text
+from discover_orch.model.errors import Location, ProjectError
 
 VARIABLE = "ORCH_ENV_FILE"
 #: What this process has set from the file: it goes before the file is read again.
@@ -42,18 +42,20 @@ def read_env_file(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -
     except (OSError, ValueError) as error:
         location = None
         if config is not None and not is_variable:
-            location = Location(path=config, line=find_line_of(config, data, "env_file"))
+            location = Location(path=config, line=find_lines(config, data).get(("env_file",)))
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
         name = VARIABLE if is_variable else "env_file"
         hint = "create the file, with a line NAME=value for each variable, or remove the setting"
-        raise _error(f'the {name} "{path}" cannot be read: {why}', hint, location) from None
+        message = f'the {name} "{path}" cannot be read: {why}'
+        raise ProjectError.of("env-file", message, hint, location) from None
     from dotenv.main import DotEnv  # few projects have such a file
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
             place = Location(path=path, line=binding.original.line)
-            raise _error("this is no variable", "write NAME=value, or begin the line with #", place)
+            hint = "write NAME=value, or begin the line with #"
+            raise ProjectError.of("env-file", "this is no variable", hint, place)
     values = DotEnv(dotenv_path=None, stream=io.StringIO(text), override=False).dict()
     return {
         name: value for name, value in values.items() if value is not None and name not in environ
@@ -72,7 +74,3 @@ def _read_text(path: str) -> str:
     if "\0" in text:
         raise ValueError("it is not text in UTF-8")
     return text
-
-
-def _error(message: str, hint: str, location: Location | None) -> ProjectError:
-    return ProjectError(Problem(code="env-file", message=message, hint=hint, location=location))

@@ -73,25 +73,19 @@ def executor_hint(word: str) -> str:
 
 
 def read_command(reader: SettingReader, given: RawSetting) -> Command:
-    """`prefix` and `python` are split as a shell does, or given as a list."""
+    rules = {"prefix": _read_words, "python": _read_words, "local": flag}
+    return msgspec.convert(reader.read_known(given, rules), Command)
 
-    def read(entry: RawSetting) -> Texts | bool:
-        if entry.key == "local":
-            return flag(entry)
-        if entry.key not in ("prefix", "python"):
-            guess = nearest(entry.key, ("prefix", "python", "local"))
-            hint = f'did you mean "{guess}"?' if guess else "the settings are prefix, python, local"
-            message = f'unknown setting "{printable(entry.key)}" in {given.name}'
-            raise InvalidSetting(entry, message, hint, "unknown-key")
-        if isinstance(entry.value, list):
-            return texts(entry)
-        import shlex  # few projects have a command
 
-        try:
-            return tuple(shlex.split(text(entry)))
-        except ValueError as error:
-            message = f"{entry.name} cannot be split into words: {str(error).lower()}"
-            hint = "quote it as in a shell, or write a list of words"
-            raise InvalidSetting(entry, message, hint) from None
+def _read_words(given: RawSetting) -> Texts:
+    """Split as a shell does, or given as a list."""
+    if isinstance(given.value, list):
+        return texts(given)
+    import shlex  # few projects have a command
 
-    return msgspec.convert(reader.read_entries(given, read), Command)
+    try:
+        return tuple(shlex.split(text(given)))
+    except ValueError as error:
+        message = f"{given.name} cannot be split into words: {str(error).lower()}"
+        hint = "quote it as in a shell, or write a list of words"
+        raise InvalidSetting(given, message, hint) from None

@@ -34,7 +34,7 @@ def find_root(start: str, explicit: str | None = None) -> FoundConfig:
     try:
         here = os.path.abspath(start)
     except FileNotFoundError:
-        raise _error(
+        raise ProjectError.of(
             "no-project", "the current folder no longer exists", "change to another folder"
         ) from None
     if explicit is not None:
@@ -61,7 +61,7 @@ def read_config_bytes(root: str, config: str | None) -> bytes:
     except OSError as error:
         message = f"the configuration cannot be read: {error.strerror or error}"
         hint = "change its permissions, or choose another project with -C"
-        raise _error("unreadable", message, hint, Location(path=config)) from None
+        raise ProjectError.of("unreadable", message, hint, Location(path=config)) from None
 
 
 def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> str:
@@ -83,23 +83,12 @@ def build_project(
     name: object = ""
     read_lines: ReadLines = dict
     if config is not None:
-        text = _decode(config, data)
-        table = _parse(config, text)
-        distribution = table.get("project")
+        document = _parse(config, data)
+        distribution = document.get("project")
         if config == SHARED_FILE and isinstance(distribution, Mapping):
             name = distribution.get("name", "")
-        prefix = () if config == OWN_FILE else SHARED_TABLE
-        for key in prefix:
-            inner = table[key]
-            if not isinstance(inner, Mapping):
-                raise _error(
-                    "wrong-type",
-                    "tool.orch must be a table",
-                    "write [tool.orch] above the settings",
-                    Location(path=config),
-                )
-            table = inner
-        read_lines = cache(partial(find_lines, text, prefix))
+        table = _find_table(config, document)
+        read_lines = cache(partial(find_lines, config, data))
     project, problems = Project.from_table(
         table,
         root=root,
@@ -139,18 +128,10 @@ def find_text(config: str, data: bytes, key: str) -> str:
     """A setting that is a text, before the project is built. "" where the file has none, or is not valid: building the
     project reports that."""
     try:
-        table: object = _parse(config, _decode(config, data))
+        found = _find_table(config, _parse(config, data)).get(key)
     except ProjectError:
         return ""
-    for name in (*(() if config == OWN_FILE else SHARED_TABLE), key):
-        table = table.get(name) if isinstance(table, Mapping) else None
-    return table if isinstance(table, str) else ""
-
-
-def find_line_of(config: str, data: bytes, key: str) -> int | None:
-    """The line of a setting in the bytes of a valid file."""
-    prefix = () if config == OWN_FILE else SHARED_TABLE
-    return find_lines(_decode(config, data), prefix).get((key,))
+    return found if isinstance(found, str) else ""
 
 
 def find_line(project: Project, keys: KeyPath) -> int | None:
@@ -199,7 +180,7 @@ def _has_table(data: bytes) -> bool:
     if not re.search(rb"(?<![\w-])orch(?![\w-])", data):
         return False
     try:
-        tool = _parse(SHARED_FILE, _decode(SHARED_FILE, data)).get("tool")
+        tool = _parse(SHARED_FILE, data).get("tool")
     except ProjectError:
         return True  # it may have the table; reading it reports the error
     return isinstance(tool, Mapping) and "orch" in tool
@@ -211,14 +192,30 @@ def _decode(config: str, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = "the configuration is not UTF-8"
-        raise _error(
+        raise ProjectError.of(
             "encoding", message, "save it as UTF-8", Location(path=config, line=line)
         ) from None
 
 
-def _parse(config: str, text: str) -> dict[str, object]:
+def _find_table(config: str, document: Mapping[str, object]) -> Mapping[str, object]:
+    """The table of the settings. Raises ProjectError."""
+    table: object = document
+    for key in _table_path(config):
+        table = table.get(key) if isinstance(table, Mapping) else None
+    if isinstance(table, Mapping):
+        return table
+    message, hint = "tool.orch must be a table", "write [tool.orch] above the settings"
+    raise ProjectError.of("wrong-type", message, hint, Location(path=config))
+
+
+def _table_path(config: str) -> KeyPath:
+    return () if config == OWN_FILE else SHARED_TABLE
+
+
+def _parse(config: str, data: bytes) -> dict[str, object]:
     import tomllib  # takes 2.5 ms, and is not needed where nothing has changed
 
+    text = _decode(config, data)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -228,10 +225,10 @@ def _parse(config: str, text: str) -> dict[str, object]:
         line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
         message = f"not valid TOML: {reason[:1].lower()}{reason[1:]}"
         hint = _UNCLOSED.get(reason.lower(), _TOML_HINT)
-        raise _error("toml", message, hint, Location(path=config, line=line)) from None
+        raise ProjectError.of("toml", message, hint, Location(path=config, line=line)) from None
     except (ValueError, RecursionError):
         message = "not valid TOML: a number has too many digits, or values are nested too deeply"
-        raise _error("toml", message, "simplify the file", Location(path=config)) from None
+        raise ProjectError.of("toml", message, "simplify the file", Location(path=config)) from None
 
 
 def _check_folder(typed: str, folder: str) -> None:
@@ -247,7 +244,7 @@ def _check_folder(typed: str, folder: str) -> None:
         message = f'folder "{printable(typed)}" does not exist'
         hint = "-C takes the folder of the project; for a new one, create the folder first"
         hint = f'did you mean "{guess}"?' if guess else hint
-    raise _error("no-project", message, hint)
+    raise ProjectError.of("no-project", message, hint)
 
 
 # Packages.
@@ -334,10 +331,10 @@ def _relative(folder: str, root: str) -> str:
 # Lines.
 
 
-def find_lines(text: str, prefix: KeyPath = ()) -> dict[KeyPath, int]:
-    """The line of each key and header below the table `prefix`, which is left out of the paths.
+def find_lines(config: str, data: bytes) -> dict[KeyPath, int]:
+    """The line of each key and header in the table of the settings, by its path there.
 
-    `tomllib` does not tell lines. So `text`, which is valid TOML, is parsed one statement at a time: a statement ends
+    `tomllib` does not tell lines. So the file, which is valid, is parsed one statement at a time: a statement ends
     with the first line after which it parses. Keys of an inline table have the line of its statement; what is in an
     array of tables has none.
     """
@@ -346,7 +343,7 @@ def find_lines(text: str, prefix: KeyPath = ()) -> dict[KeyPath, int]:
     found: dict[KeyPath, int] = {}
     section: KeyPath | None = ()
     statement: list[str] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+    for number, line in enumerate(_decode(config, data).replace("\r\n", "\n").split("\n"), start=1):
         statement.append(line)
         try:
             paths = list(_key_paths(tomllib.loads("\n".join(statement))))
@@ -361,6 +358,7 @@ def find_lines(text: str, prefix: KeyPath = ()) -> dict[KeyPath, int]:
         if section is not None:
             for path in paths:
                 found.setdefault(path, start)
+    prefix = _table_path(config)
     size = len(prefix)
     return {path[size:]: line for path, line in found.items() if path[:size] == prefix}
 
@@ -379,12 +377,8 @@ def _read_lines(project: Project) -> Mapping[KeyPath, int]:
     if project.config is None:
         return {}
     try:
-        text = _decode(project.config, read_config_bytes(project.root, project.config))
-        _parse(project.config, text)
+        data = read_config_bytes(project.root, project.config)
+        _parse(project.config, data)
     except ProjectError:
         return {}
-    return find_lines(text, () if project.config == OWN_FILE else SHARED_TABLE)
-
-
-def _error(code: str, message: str, hint: str, location: Location | None = None) -> ProjectError:
-    return ProjectError(Problem(code=code, message=message, hint=hint, location=location))
+    return find_lines(project.config, data)

@@ -25,7 +25,7 @@ from discover_orch.config.validation import (
     printable,
     shown,
 )
-from discover_orch.model.errors import Problem, nearest
+from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
 VARIABLE_PREFIX = "ORCH_"
@@ -129,12 +129,9 @@ def _from_file(
             origin = config or "configuration"
             given[key] = RawSetting(key=key, name=key, value=found, origin=origin, path=(key,))
             continue
+        hint = did_you_mean(key, KEYS, f"the settings are {', '.join(KEYS)}")
         if config == "orch.toml" and key in ("tool", "orch"):
             hint = "in orch.toml, write the settings at the top level, without [tool.orch]"
-        elif guess := nearest(key, KEYS):
-            hint = f'did you mean "{guess}"?'
-        else:
-            hint = f"the settings are {', '.join(KEYS)}"
         reader.add("unknown-key", f"unknown setting {shown(key)}", hint, (key,))
     return given
 

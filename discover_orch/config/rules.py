@@ -32,7 +32,6 @@ from discover_orch.config.validation import (
 )
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.database_url import URL_PATTERN, masked_url
-from discover_orch.model.errors import nearest
 
 NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
@@ -138,16 +137,7 @@ def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
         "on_busy": partial(word, words=("restart", "queue")),
         "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
     }
-
-    def rule(entry: RawSetting) -> object:
-        if entry.key in rules:
-            return rules[entry.key](entry)
-        guess = nearest(entry.key, rules)
-        hint = f'did you mean "{guess}"?' if guess else f"the settings are {', '.join(rules)}"
-        message = f"unknown setting {shown(entry.key)} in {given.name}"
-        raise InvalidSetting(entry, message, hint, "unknown-key")
-
-    return reader.read_entries(given, rule)
+    return reader.read_known(given, rules)
 
 
 def _params(

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Location, Problem, Severity, nearest
+from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 
 Kind = Literal["texts", "text", "flag", "count", "table"]
 Texts = tuple[str, ...]
@@ -98,6 +98,20 @@ class SettingReader:
         read = {entry.key: self.read(entry, rule) for entry in entries(given)}
         return {key: value for key, value in read.items() if value is not None}
 
+    def read_known(
+        self, given: RawSetting, rules: Mapping[str, Callable[[RawSetting], object]]
+    ) -> dict[str, object]:
+        """The same of a table whose entries have these names, each with its rule."""
+
+        def rule(entry: RawSetting) -> object:
+            if entry.key in rules:
+                return rules[entry.key](entry)
+            hint = did_you_mean(entry.key, rules, f"the settings are {', '.join(rules)}")
+            message = f"unknown setting {shown(entry.key)} in {given.name}"
+            raise InvalidSetting(entry, message, hint, "unknown-key")
+
+        return self.read_entries(given, rule)
+
     def add(
         self,
         code: str,
@@ -148,8 +162,9 @@ def word(given: RawSetting, words: Sequence[str]) -> str:
     if isinstance(value, str) and value in words:
         return value
     choices = " or ".join(f'"{word}"' for word in words)
-    guess = nearest(value, words) if isinstance(value, str) else None
-    hint = f'did you mean "{guess}"?' if guess else f'the default is "{words[0]}"'
+    hint = did_you_mean(
+        value if isinstance(value, str) else "", words, f'the default is "{words[0]}"'
+    )
     raise InvalidSetting(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
 
 

@@ -13,7 +13,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import read_settings
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
 
@@ -163,14 +163,12 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
         for stage in candidate.stages:
             if stage in project.stages or stage == ALL_STAGES:
                 continue
-            close = nearest(stage, project.stages)
+            otherwise = f'add "{stage}" to {name_setting(project, "stages")}'
             tag_warnings.append(
                 Problem(
                     code=UNLISTED_STAGE,
                     message=f'stage "{stage}" is not a configured stage',
-                    hint=f'did you mean "{close}"?'
-                    if close
-                    else f'add "{stage}" to {name_setting(project, "stages")}',
+                    hint=did_you_mean(stage, project.stages, otherwise),
                     location=candidate.stage_place,
                     severity="warning",
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from discover_orch.model import graph
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Location, Problem, did_you_mean, nearest
 from discover_orch.model.parameter import Param, ParamType
 from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts, UnknownType
 
@@ -124,15 +124,13 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
         for need, has_default in one.needs:
             if need in offered or has_default:
                 continue
-            close = nearest(need, offered)
+            others = ", ".join(other for other in offered if other != one.name)
+            otherwise = f"define it with @resource, or use one of {others}"
             problems.append(
                 Problem(
                     code="resource-unknown",
                     message=f'resource "{one.name}" requires "{need}", which is not defined',
-                    hint=f'did you mean "{close}"?'
-                    if close
-                    else "define it with @resource, or use one of "
-                    + ", ".join(other for other in offered if other != one.name),
+                    hint=did_you_mean(need, offered, otherwise),
                     location=place,
                 )
             )

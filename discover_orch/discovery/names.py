@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
-from discover_orch.model.errors import Problem, nearest
+from discover_orch.model.errors import Problem, did_you_mean
 
 
 class ToolNames(Struct, frozen=True, kw_only=True):
@@ -82,11 +82,10 @@ def after_targets(
 
 
 def _nothing(word: str, candidates: Sequence[str]) -> Problem:
-    close = nearest(word, candidates)
     return Problem(
         code="after-unknown",
         message=f'AFTER names "{word}", which is neither a tool nor a stage',
-        hint=f'did you mean "{close}"?' if close else "orch list shows all stages and tools",
+        hint=did_you_mean(word, candidates, "orch list shows all stages and tools"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import OrchTag
 
@@ -53,8 +53,7 @@ def read_settings(
         line = tag.lines.get(key, tag.line)
         rule = RULES.get(key)
         if rule is None:
-            close = nearest(key, RULES)
-            hint = f'did you mean "{close}"?' if close else f"the keys are {', '.join(RULES)}"
+            hint = did_you_mean(key, RULES, f"the keys are {', '.join(RULES)}")
             add("orch-key", f'unknown key "{key}" in ORCH', hint, line)
             continue
         try:

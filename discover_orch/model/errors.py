@@ -138,6 +138,12 @@ def nearest(word: str, candidates: object, *, similarity: float = 0.6) -> str | 
     return found[0] if found else None
 
 
+def did_you_mean(word: str, candidates: object, otherwise: str = "") -> str:
+    """The hint that names the nearest candidate, else `otherwise`."""
+    found = nearest(word, candidates)
+    return f'did you mean "{found}"?' if found else otherwise
+
+
 class BlockedInterrupt(BaseException):
     """A signal that ends the process came while a write to a pipe was blocked.
 

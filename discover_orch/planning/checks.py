@@ -13,13 +13,14 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
-from discover_orch.model.errors import Location, Problem, Severity, nearest
+from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import find_mixed, is_same_name
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
+_LIST_PARAMS = "orch list shows the parameters of all tools"
 
 
 def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
@@ -134,7 +135,7 @@ def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]
             yield build_warning(
                 "unused-param",
                 f"no tool has the parameter that {setting.origin} sets",
-                _near(name, names),
+                did_you_mean(name, names, _LIST_PARAMS),
             )
 
 
@@ -152,11 +153,11 @@ def find_unused_params(registry: Registry, project: Project) -> Iterator[Problem
         if not any(is_same_name(name, other) for other in names):
             message = f'no tool has a parameter "{name}"'
             message += "" if setting.origin == project.config else f", which {setting.origin} sets"
-            yield build("unused-param", message, _near(name, names), name)
+            yield build("unused-param", message, did_you_mean(name, names, _LIST_PARAMS), name)
     for word, table in project.tool_params.items():
         found, place = registry.names.find(word), name_table(project, f"params.{word}")
         if not found:
-            hint = _near(word, registry.names.words)
+            hint = did_you_mean(word, registry.names.words, _LIST_PARAMS)
             yield build("unused-param", f"{place} does not name a tool", hint, word)
         elif len(found) > 1:
             hint = "use one of " + ", ".join(registry.display(module) for module in found)
@@ -167,7 +168,9 @@ def find_unused_params(registry: Registry, project: Project) -> Iterator[Problem
             for name in table:
                 if not any(is_same_name(name, other) for other in own):
                     message = f'{tool.name} has no parameter "{name}"'
-                    yield build("unused-param", message, _near(name, own), word, name)
+                    yield build(
+                        "unused-param", message, did_you_mean(name, own, _LIST_PARAMS), word, name
+                    )
 
 
 def _at_setting(problem: Problem, project: Project, *keys: str) -> Problem:
@@ -180,13 +183,6 @@ def _at_setting(problem: Problem, project: Project, *keys: str) -> Problem:
 def _param_names(registry: Registry) -> set[str]:
     tools = (*registry.tools.values(), *registry.disabled)
     return {param.name for tool in tools for param in tool.params}
-
-
-def _near(
-    word: str, names: Iterable[str], else_hint: str = "orch list shows the parameters of all tools"
-) -> str:
-    close = nearest(word, names)
-    return f'did you mean "{close}"?' if close else else_hint
 
 
 def _group_members(registry: Registry) -> Iterator[Problem]:
@@ -206,7 +202,7 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
             yield build_warning(
                 "group-member",
                 f'group "{group}" contains "{item}", which is neither a stage nor a tool',
-                _near(
+                did_you_mean(
                     core, [*known, *registry.names.words], "orch list shows all stages and tools"
                 ),
             )
@@ -245,5 +241,5 @@ def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
             yield build_warning(
                 "empty-stage",
                 f'stage "{stage.name}" is configured but has no tools',
-                _near(stage.name, others, "remove it if you do not plan to add tools"),
+                did_you_mean(stage.name, others, "remove it if you do not plan to add tools"),
             )

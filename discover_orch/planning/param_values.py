@@ -17,7 +17,7 @@ from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.errors import Location, Problem, nearest
+from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.parameter import (
     MASK,
     ConvertError,
@@ -301,9 +301,8 @@ def _check_tool_of(
         code, what = "ambiguous", "matches several tools"
         hint = "use one of " + ", ".join(registry.display(module) for module in found)
     elif not found:
-        close = nearest(word, registry.names.words)
         what = "is not a tool"
-        hint = f'did you mean "{close}"?' if close else "orch list shows all tools"
+        hint = did_you_mean(word, registry.names.words, "orch list shows all tools")
     elif not any(tool.module in found for tool in tools):
         what, hint = "is not a selected tool", "add it to the targets"
     else:
@@ -321,11 +320,10 @@ def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Reg
     if others:
         return suggest_tools(others)
     names = [param.name for tool in takers for param in tool.params]
-    if close := nearest(one.name, {*names}):
-        return f'did you mean "{close}"?'
+    otherwise = "orch run TARGETS --help lists all parameters"
     if one.tool is not None:
-        return f"{one.tool} has {', '.join(names) or 'no parameters'}"
-    return "orch run TARGETS --help lists all parameters"
+        otherwise = f"{one.tool} has {', '.join(names) or 'no parameters'}"
+    return did_you_mean(one.name, {*names}, otherwise)
 
 
 def find_mixed(tools: Iterable[Tool]) -> dict[str, tuple[Tool, Tool]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from discover_orch.config.file import find_root
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.model.errors import Location, Problem, ProjectError, UsageError, nearest
+from discover_orch.model.errors import Location, Problem, ProjectError, UsageError, did_you_mean
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.plan import Plan, Step
@@ -139,12 +139,8 @@ class OrchProject:
             if any(_takes(tool, name) for tool in tools):
                 continue
             known = {param.name for tool in tools for param in tool.params}
-            close = nearest(name, known)
-            hint = (
-                f'did you mean "{close}"?'
-                if close
-                else f"they take: {', '.join(sorted(known)) or 'nothing'}"
-            )
+            otherwise = f"they take: {', '.join(sorted(known)) or 'nothing'}"
+            hint = did_you_mean(name, known, otherwise)
             message = f'none of these tools takes the argument "{name}": {", ".join(tool.name for tool in tools)}'
             problems.append(Problem(code="unknown-parameter", message=message, hint=hint))
         for step in plan.steps:

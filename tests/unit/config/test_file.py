@@ -54,10 +54,10 @@ def values(draw: st.DrawFn) -> str:
 def test_lines_are_never_wrong(document: tuple[str, dict[tuple[str, ...], int]]) -> None:
     text, lines = document
     tomllib.loads(text)
-    found = config.find_lines(text)
+    found = config.find_lines("orch.toml", text.encode())
     assert {path: found.get(path) for path in lines} == lines
 
 
 @given(st.text("ab.=\"'[]{}\n\\#", max_size=30))
 def test_lines_of_any_text_never_raise(text: str) -> None:
-    config.find_lines(text)
+    config.find_lines("orch.toml", text.encode())
