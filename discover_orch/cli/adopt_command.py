@@ -13,7 +13,7 @@ from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import Style, clean, count, one_line
-from discover_orch.scaffold.adoption import Adoption, build_adoption
+from discover_orch.scaffold.adoption import Adopter
 from discover_orch.scaffold.files import FileChange, write_changes
 from discover_orch.scaffold.orchestrator import Orchestrator, read_orchestrator
 
@@ -46,24 +46,24 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
             f"{path} is outside the project {root}", "give the folder of the project with -C"
         )
     old = read_orchestrator(root, path, asks=is_imported)
-    adoption = build_adoption(root, old)
-    problems = adoption.problems
+    adopter = Adopter(root, old)
+    changes, problems = adopter.build(), adopter.problems
     if write and any(problem.severity == "error" for problem in problems):
         context.console.problems(problems)
         context.console.err("nothing was written\n")
         return ExitCode.DISCOVERY
     if write:
-        write_changes(root, adoption.changes)
-        show_changes(context, adoption.changes)
+        write_changes(root, changes)
+        show_changes(context, changes)
     elif not check:
-        for change in adoption.changes:
+        for change in changes:
             context.console.out(_diff_text(change, context.console.out_style))
-    gap = "\n" if adoption.changes and not check else ""
-    context.console.out(gap + _summary(adoption, old))
+    gap = "\n" if changes and not check else ""
+    context.console.out(gap + _summary(adopter, old))
     context.console.problems(problems)
     if write:
         context.console.out("\nnext: orch list, orch run --dry-run\n")
-    elif adoption.changes:
+    elif changes:
         words = shlex.quote(one_line(file)) + " --import" * is_imported
         context.console.out(f"\nwrite this with: orch adopt {words} --write\n")
     else:
@@ -84,7 +84,7 @@ def _diff_text(change: FileChange, style: Style) -> str:
     return "\n".join(shown) + "\n"
 
 
-def _summary(adoption: Adoption, old: Orchestrator) -> str:
-    found = f"{count(adoption.tools, 'tool')} and {count(adoption.lists, 'list')}"
+def _summary(adopter: Adopter, old: Orchestrator) -> str:
+    found = f"{count(len(adopter.tools), 'tool')} and {count(len(adopter.lists), 'list')}"
     text = f"{found} of {one_line(old.path)}\n"
-    return text + "".join(f"  {one_line(note)}\n" for note in adoption.notes)
+    return text + "".join(f"  {one_line(note)}\n" for note in adopter.notes)

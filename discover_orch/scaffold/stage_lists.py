@@ -14,16 +14,12 @@ Lists = Mapping[str, tuple[str, ...]]
 
 
 class StageLists(Struct, frozen=True, kw_only=True):
-    """`stages`: the tools of each stage, in the order of the stages. `groups`: words for `orch run`. `added`: a stage
-    that no list has, for tools that are in no other stage. `renamed`: lists that could not keep their name."""
+    """`stages`: the tools of each stage, in the order of the stages; one that no list has is for tools that are in
+    no other. `groups`: words for `orch run`. `renamed`: lists that could not keep their name."""
 
     stages: Lists
     groups: Lists
-    added: str
     renamed: Mapping[str, str]
-
-    def stage_of(self, tool: str) -> str:
-        return next(name for name, tools in self.stages.items() if tool in tools)
 
 
 def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
@@ -35,15 +31,14 @@ def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
         is_free = set(members).isdisjoint(_all(stages))
         if name != ALL_STAGES and is_free and not _is_made_of_others(name, lists):
             stages[name] = members
-    full, added = lists.get(ALL_STAGES, ()), ""
-    order = [*dict.fromkeys((*full, *_all(lists), *words))]
+    full = lists.get(ALL_STAGES, ())
+    order = [*dict.fromkeys((*full, *_all(stages), *_all(lists), *words))]
     left = sorted(words.keys() - _all(stages), key=order.index)
     if left:
         added = _free_name("other" if stages else "pipeline", {*lists, *words})
         stages[added] = tuple(left)
-    if full:
-        firsts = {name: min(map(order.index, members)) for name, members in stages.items()}
-        stages = {name: stages[name] for name in sorted(stages, key=firsts.__getitem__)}
+    by_order = sorted(stages, key=lambda one: min(map(order.index, stages[one])))
+    stages = {name: stages[name] for name in by_order}
     groups, renamed = {}, {}
     for name, members in lists.items():
         if name in stages or (name == ALL_STAGES and [*members] == _all(stages)):
@@ -55,7 +50,7 @@ def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
             f"tool:{words[one]}" if words[one] in (*stages, *lists) else words[one]
             for one in members
         )
-    return StageLists(stages=stages, groups=groups, added=added, renamed=renamed)
+    return StageLists(stages=stages, groups=groups, renamed=renamed)
 
 
 def find_after(members: Sequence[str], sort_key: Mapping[str, str]) -> dict[str, str]:
@@ -76,14 +71,10 @@ def _all(lists: Lists) -> list[str]:
 
 
 def _is_made_of_others(name: str, lists: Lists) -> bool:
-    """Whether its tools are those of two or more other lists together."""
+    """Whether its tools are those of shorter lists together."""
     own = set(lists[name])
-    parts = [
-        set(members)
-        for other, members in lists.items()
-        if other != name and set(members) < own and other != ALL_STAGES
-    ]
-    return len(parts) > 1 and set().union(*parts) == own
+    parts = [set(members) for members in lists.values() if set(members) < own]
+    return set().union(*parts) == own
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

@@ -4,6 +4,7 @@ compared with what it should say."""
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import re
@@ -122,15 +123,10 @@ def _merge(one: object, other: object) -> object:
 
 
 def add_tags(data: bytes, tags: Mapping[str, str]) -> bytes:
-    """`data` with the lines `NAME = VALUE` of `tags` behind the imports at its top. Raises CannotEdit."""
-    if not tags:
-        return data
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-        tree = ast.parse(data)
-    except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CannotEdit(f"not valid Python: {error}") from None
+    """`data`, the text of a module, with the lines `NAME = VALUE` of `tags` behind the imports at its top. Raises
+    CannotEdit."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    text, tree = data.decode(encoding), ast.parse(data)
     # `ast` counts these, not the other ends of lines that `splitlines` knows.
     lines = text.split("\n")
     place = _find_place(tree, lines)
@@ -140,21 +136,16 @@ def add_tags(data: bytes, tags: Mapping[str, str]) -> bytes:
     added = [f"{name} = {value}" for name, value in tags.items()]
     if head and head[-1].strip():
         added.insert(0, "")
-    if not rest:
-        added.append("")
-    elif rest[0].strip():
+    if rest and rest[0].strip():
         blocks = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         added += ["", ""] if below and isinstance(below[0], blocks) else [""]
     ending = "\r" if "\r\n" in text else ""
     new = "\n".join([*head, *(line + ending for line in added), *rest]).encode(encoding)
     wanted = [*above, *ast.parse("\n".join(added)).body, *below]
-    try:
-        found = ast.parse(new).body
-    except SyntaxError:
-        found = []
-    if [*map(ast.dump, found)] != [*map(ast.dump, wanted)]:
-        raise CannotEdit("the tags cannot be added without changing something else")
-    return new
+    with contextlib.suppress(SyntaxError):
+        if [*map(ast.dump, ast.parse(new).body)] == [*map(ast.dump, wanted)]:
+            return new
+    raise CannotEdit("the tags cannot be added without changing something else")
 
 
 def _find_place(tree: ast.Module, lines: Sequence[str]) -> int:
