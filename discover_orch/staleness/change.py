@@ -36,20 +36,3 @@ class Change(Struct, frozen=True, kw_only=True):
     saved: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     is_structural: bool = False
-
-
-def merge(one: Change, other: Change) -> Change:
-    """Both, one after the other."""
-    return Change(
-        touched={**one.touched, **other.touched},
-        causes={
-            module: tuple(
-                dict.fromkeys((*one.causes.get(module, ()), *other.causes.get(module, ())))
-            )
-            for module in {**one.causes, **other.causes}
-        },
-        paths=tuple(dict.fromkeys((*one.paths, *other.paths))),
-        saved=tuple(dict.fromkeys((*one.saved, *other.saved))),
-        gone=(*one.gone, *other.gone),
-        is_structural=one.is_structural or other.is_structural,
-    )

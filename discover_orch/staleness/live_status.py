@@ -1,8 +1,8 @@
 """The status of the tools of a project, kept up to date while files change and tools run.
 
-A `Status` answers once; this one receives the paths that have changed. It computes anew what the tools that use them
-depend on, compares that with what each tool last acted on, and keeps it. So it says which tools a change from outside
-the pipeline concerns: those for which something differs, and that are stale now.
+A `Status` answers once; this one receives the paths that have changed. It computes anew what all tools depend on,
+compares that with what each tool last acted on, and keeps it. So it says which tools a change from outside the
+pipeline concerns: those for which something differs, and that are stale now.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     find_sure_writer,
 )
-from discover_orch.staleness.import_graph import CodeState, ImportGraph
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status
-from discover_orch.staleness.versions import meets_input
 
 
 class LiveStatus(Status):
@@ -45,64 +44,50 @@ class LiveStatus(Status):
         environ: Mapping[str, str],
         defaults_of: Callable[[Tool], Params],
     ) -> None:
-        self._memory, self._environ = Memory(project.root, registry), environ
-        self._defaults_of = defaults_of
-        self.code = code
-        self._remembered = self._memory.results(registry.order)
-        self._own: dict[str, Freshness] = {}  # without the tools that must be judged again
-        self._has_new_results = False
+        self._params_of, self._defaults_of, self._environ = params_of, defaults_of, environ
+        self._remembered: dict[str, ToolResult] = {}
+        self._changed: dict[str, None] = {}  # modules that mean something else, not compared yet
+        #: How each tool was before the project was read again, until that is compared.
+        self._were: Mapping[str, tuple[Freshness, bool]] | None = None
         self.is_running = False  # set by who runs the tools
-        self._set_up(project, registry, params_of)
+        self.set_up(project, registry, code)
         #: Of each tool: what it last acted on.
         self._acted_on = {module: self._find_inputs(module) for module in registry.order}
 
-    def _set_up(
-        self, project: Project, registry: Registry, params_of: Callable[[Tool], Params]
-    ) -> None:
+    def set_up(self, project: Project, registry: Registry, code: ImportGraph) -> None:
+        """These are the tools and their order, and this is the configuration."""
+        self.code, self._memory = code, Memory(project.root, registry)
+        unknown = [module for module in registry.order if module not in self._remembered]
+        self._remembered |= self._memory.results(unknown)
         present = CurrentState(
-            project,
-            registry,
-            self._memory,
-            self._remembered,
-            code=self.code,
-            environ=self._environ,
+            project, registry, self._memory, self._remembered, code=code, environ=self._environ
         )
-        super().__init__(present, params_of, self._defaults_of)
-        self._own.clear()
+        super().__init__(present, self._params_of, self._defaults_of)
+        self._own: dict[str, Freshness] | None = None
         self._answer: dict[str, Freshness] | None = None
-        self._names = {module: self._names_of(module) for module in registry.order}
-        names = {name for some in self._names.values() for name in some}
-        self._codes = self._read_code(names)
+        self._find_own()
 
     def freshness(self) -> dict[str, Freshness]:
+        own = self._find_own()
         if self._answer is None:
-            self._judge_all()
-            are_stale = all(one.reasons for one in self._own.values())
-            self._answer = {**self._own} if are_stale else self._with_others(self._own)
+            self._answer = self._with_others(own)
         return self._answer
 
     def spread(self, seeds: Iterable[str]) -> dict[str, str]:
-        self._settle_results()
+        self._find_own()
         return super().spread(seeds)
 
-    def _settle_results(self) -> None:
-        """Find who wrote what last, after tools have ended."""
-        if self._has_new_results:
+    def _find_own(self) -> dict[str, Freshness]:
+        """The tools without what follows from others. All is computed anew when anything may have changed."""
+        if self._own is None:
             self._note_results()
-            self._has_new_results = False
-
-    def _judge_all(self) -> None:
-        """Judge the tools again that something may have changed for."""
-        self._settle_results()
-        if len(self._own) == len(self._registry.order):
-            return
-        if not self._own:
-            self._codes = self._read_code(self._codes)
-        known = self._own
-        self._own = {
-            module: known.get(module) or self._judge(module, self._codes)
-            for module in self._registry.order
-        }
+            order = self._registry.order
+            self._names = {module: self._names_of(module) for module in order}
+            names = {name for some in self._names.values() for name in some}
+            self._codes = self.code.read_code(names, is_tolerant=True)
+            self._own = {module: self._judge(module, self._codes) for module in order}
+            self._answer = None
+        return self._own
 
     @property
     def broken(self) -> Mapping[str, Problem]:
@@ -120,6 +105,7 @@ class LiveStatus(Status):
 
     def paths(self) -> Paths:
         """What the answer depends on."""
+        self._find_own()
         keys = {key for module in self._registry.order for key in self._uses(module)}
         code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
         data, listed, globs = (
@@ -133,8 +119,10 @@ class LiveStatus(Status):
         wanted = {f"folder:{path[:-1]}" if path[-1:] == "/" else f"file:{path}" for path in paths}
         found: dict[str, None] = {}
         for module in self._registry.order:
-            then, now = self._acted_on[module].other, self._find_inputs(module).other
-            found |= dict.fromkeys(key for key in wanted & then.keys() if now[key] != then[key])
+            now = self._find_inputs(module).other
+            then = self._acted_on[module].other if module in self._acted_on else now
+            both = wanted & then.keys() & now.keys()
+            found |= dict.fromkeys(key for key in both if now[key] != then[key])
         return [key.partition(":")[2] for key in found]
 
     def is_written(self, path: str) -> bool:
@@ -143,55 +131,73 @@ class LiveStatus(Status):
 
     # What has changed.
 
-    def refresh(self, paths: Collection[str]) -> Change:
-        """These may have changed: judge the tools again that use them."""
-        if not paths:
-            return Change()
-        self._settle_results()
-        self._look_at_database()
-        before = {path: self._meaning(path) for path in paths if _is_code(path)}
-        modules = self.code.refresh(before)
+    def look_at(self, paths: Collection[str]) -> Collection[str]:
+        """These may have changed. Returns the modules that mean something else."""
+        code = [path for path in paths if _is_code(path)]
+        before = {path: self._meaning(path) for path in code}
+        self.code.refresh(code)
         self._present.versions.forget(paths)
-        meant = {path: self._meaning(path) for path in before}
-        changed = [path for path, meaning in meant.items() if before[path] != meaning]
-        keys = {f"file:{path}" for path in paths}
-        outside = {key for key in keys if not self._is_by_pipeline(key)}
-        for path in paths:
-            plain = path.rstrip("/")
-            keys |= {f"folder:{plain}", f"folder:{plain.rpartition('/')[0] or '.'}"}
-        code = {f"code:{path}" for path in changed}
-        users = self._find_all_users() if before else set()
-        concerned = [
-            module
-            for module in self._registry.order
-            if module in users
-            or not modules.isdisjoint(self._names[module])
-            or any(
-                self._acted_on[module].code.get(path, meaning) != meaning
-                for path, meaning in meant.items()
-            )
-            or not keys.isdisjoint(self._uses(module))
-            or any(meets_input(path, self._registry.tools[module].inputs) for path in paths)
-        ]
-        # The age of a success passes without an event.
-        aged = [one for one, tool in self._registry.tools.items() if tool.max_age is not None]
-        for module in (*concerned, *aged):
-            self._own.pop(module, None)
-        self._codes |= self._read_code({name for one in concerned for name in self._names[one]})
-        self._answer = None
-        touched, causes, differ = {}, {}, list[str]()
-        for module in concerned:
+        if (
+            not self.is_running
+        ):  # the kernel would show the tool that runs that its database was opened
+            self._read_databases()
+        self._own = None
+        changed = [path for path in code if self._meaning(path) != before[path]]
+        self._changed |= dict.fromkeys(changed)
+        return changed
+
+    def renew(self, project: Project, registry: Registry, code: ImportGraph) -> None:
+        """There are other tools, or another order or configuration."""
+        own = self._find_own()
+        self._were = {
+            module: (one, bool(own[module].reasons)) for module, one in self.freshness().items()
+        }
+        self.set_up(project, registry, code)
+
+    def compare(self, paths: Collection[str] = ()) -> Change:
+        """What has changed since the last time, of which these paths were looked at.
+
+        A tool is touched if it is stale and something differs from what it last acted on, and was not changed by a
+        tool. After `renew` these are touched too: stale tools that are new or back, those that are stale now and were
+        fresh, those that are stale for themselves and were not, and those for which the configuration differs."""
+        own = self._find_own()
+        changed, self._changed = self._changed, {}
+        were, self._were = self._were, None
+        outside = {key for path in paths if not self._is_by_pipeline(key := f"file:{path}")}
+        users = self._find_all_users() if changed else set()
+        touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
+        for module, one in self.freshness().items():
             now = self._find_inputs(module)
-            reasons = [*self._outside_reasons(module, now, outside)]
-            if module in users:
-                reasons += [Reason(key, then="", now=EXISTS) for key in sorted(code)]
+            has_come = were is not None and module not in were  # is new, or was gone for a while
+            is_new = module not in self._acted_on
+            then = now if has_come else self._acted_on[module]
             self._acted_on[module] = now
-            if reasons and self._is_stale(module):
+            is_stale = bool(own[module].reasons)
+            reasons = [*self._outside_reasons(module, then, now, outside)] if is_stale else []
+            if is_stale and module in users:
+                reasons += [Reason(f"code:{path}", then="", now=EXISTS) for path in sorted(changed)]
+            if reasons:
                 touched[module] = self._sentence(module, reasons[0])
                 causes[module] = tuple(reason.key for reason in reasons)
                 differ += [
                     reason.key.partition(":")[2] for reason in reasons if _is_change(reason, paths)
                 ]
+            if were is None:
+                continue
+            keys = tuple(_other_settings(then, now))
+            is_newly_stale = (
+                has_come
+                or were[module][0].is_fresh
+                # A tool may have been stale only because the tool that is gone had to run.
+                or (is_stale and not were[module][1])
+            )
+            # What it needs may be made just now, by a run that does not know of it.
+            if (one.reasons and (keys or is_newly_stale)) or (has_come and not one.is_fresh):
+                path = self._registry.tools[module].path
+                sentences = one.reasons or one.sentences
+                why = f"{path} is new" if is_new else sentences[-1 if keys else 0]
+                touched.setdefault(module, why)
+                causes[module] = (*causes.get(module, ()), *(keys or (f"code:{path}",)))
         found = dict.fromkeys((*changed, *differ))
         quiet = found.keys() | self.broken.keys()
         return Change(
@@ -202,69 +208,18 @@ class LiveStatus(Status):
                 path
                 for path in paths
                 if path not in quiet
-                and (path in before or f"file:{path}" in outside)
+                and (_is_code(path) or f"file:{path}" in outside)
                 and self._is_used(path)
             ),
+            is_structural=were is not None,
         )
 
-    def renew(
-        self,
-        project: Project,
-        registry: Registry,
-        params_of: Callable[[Tool], Params],
-        code: ImportGraph,
-    ) -> Change:
-        """There are other tools, or another order or configuration. Touches stale tools that are new or back, those
-        that are stale now and were fresh, those that are stale for themselves and were not, and those for which the
-        configuration differs."""
-        were = self.freshness()
-        stale_themselves = {module for module, one in self._own.items() if one.reasons}
-        self.code = code
-        self._memory = Memory(project.root, registry)
-        self._remembered |= self._memory.results(
-            [module for module in registry.order if module not in self._remembered]
-        )
-        self._set_up(project, registry, params_of)
-        touched, causes = {}, {}
-        for module, one in self.freshness().items():
-            now, is_new = self._find_inputs(module), module not in self._acted_on
-            has_come = module not in were  # is new, or was gone for a while
-            if has_come:
-                self._acted_on[module] = now
-            keys = tuple(_other_settings(self._acted_on[module], now))
-            is_newly_stale = (
-                has_come
-                or were[module].is_fresh
-                # A tool may have been stale only because the tool that is gone had to run.
-                or (self._own[module].reasons and module not in stale_themselves)
-            )
-            # What it needs may be made just now, by a run that does not know of it.
-            if (one.reasons and (keys or is_newly_stale)) or (has_come and not one.is_fresh):
-                path = registry.tools[module].path
-                reasons = one.reasons or one.sentences
-                touched[module] = f"{path} is new" if is_new else reasons[-1 if keys else 0]
-                causes[module] = keys or (f"code:{path}",)
-                self._acted_on[module] = now
-        return Change(touched=touched, causes=causes, is_structural=True)
-
-    def set_order(self, registry: Registry) -> None:
-        """The same tools, in the order that follows from what they were seen to do."""
-        self._set_up(self._present.project, registry, self._params_of)
-
-    def note(self, module: str) -> list[str]:
-        """A tool has just ended. Returns the files that it wrote or removed and that are as it left them."""
-        result = self._memory.results([module]).get(module)
-        if result is None or module not in self._place:
-            return []
-        return self._note(result)
-
-    def reload(self) -> list[str]:
-        """Other commands have run tools. Returns the files that are as these tools left them."""
-        now = self._memory.results(self._registry.order)
+    def note(self, modules: Collection[str]) -> list[str]:
+        """These tools may have ended. Returns the files that they wrote or removed and that are as they left them."""
         return [
             path
-            for module, result in now.items()
-            if result != self._remembered.get(module)
+            for module, result in self._memory.results(modules).items()
+            if module in self._place and result != self._remembered.get(module)
             for path in self._note(result)
         ]
 
@@ -278,49 +233,38 @@ class LiveStatus(Status):
         if success is not None and result.last.status == "passed":
             self._acted_on[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
-            # An attempt that was cut off, as by a crash, leaves the inputs of an earlier one here.
-            self._acted_on[module] = result.tried
+            # An attempt that was cut off, as by a crash, leaves the inputs of an earlier one here. What it did not
+            # come to use is as it was.
+            known, tried = self._acted_on[module], result.tried
+            self._acted_on[module] = Inputs(
+                code={**known.code, **tried.code}, other={**known.other, **tried.other}
+            )
         used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
         self._present.versions.forget(_paths_of(used))
-        names = self._names[module] = self._names_of(module)
-        if unknown := [one for one in names if one not in self._codes]:
-            self._codes |= self._read_code(unknown)
-        self._own.clear()
-        self._answer, self._has_new_results = None, True
+        self._own = None
         return [
             key[5:]
             for key, write in result.writes.items()
             if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
         ]
 
-    def _read_code(self, names: Iterable[str]) -> dict[str, CodeState]:
-        return self.code.read_code(names, is_tolerant=True)
-
     def _meaning(self, path: str) -> str | None:
         """What a module means, or meant when it last could be read; None where that is not known."""
         file = self.code.files.known(path)
         return None if file is None else file.meaning or None
 
-    def _look_at_database(self) -> None:
-        """Another program may have written to it, removed or replaced it. Not during a run: the kernel would show the
-        tool that runs that its database was opened."""
-        if self.is_running:
-            return
-        before = self._present.database.state
-        self._read_databases()
-        if self._present.database.state != before:
-            self._own.clear()
-
     def _read_databases(self) -> None:
+        """Another program may have written to one, removed or replaced it."""
         now = self._present
         now.database = CurrentDatabase(now.project, self._registry, self._memory, now.environ)
 
-    def _outside_reasons(self, module: str, now: Inputs, outside: set[Key]) -> Iterator[Reason]:
+    def _outside_reasons(
+        self, module: str, then: Inputs, now: Inputs, outside: set[Key]
+    ) -> Iterator[Reason]:
         """What differs from what the tool last acted on, and was not changed by a tool."""
-        then = self._acted_on[module]
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
-            if key in outside or (key[:5] == "file:" and not self._is_by_pipeline(key)):
+            if key[:5] == "file:" and not self._is_by_pipeline(key):
                 yield Reason(key, then=old, now=new)
         for key, write in self._result(module).writes.items():
             must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)
@@ -331,10 +275,6 @@ class LiveStatus(Status):
         """Whether the file is as a tool surely left it, or a tool that was cut off may have left it."""
         writer = find_sure_writer(key, self._writers)
         return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
-
-    def _is_stale(self, module: str) -> bool:
-        self._judge_all()
-        return bool(self._own[module].reasons)
 
     def _find_inputs(self, module: str) -> Inputs:
         """The present versions of all that the tool depends on, or did at a failed attempt."""

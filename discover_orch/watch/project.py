@@ -32,7 +32,7 @@ from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, build_plan, keep_steps
 from discover_orch.planning.project_view import ProjectView, select_each, select_targets
-from discover_orch.staleness.change import Change, Paths, merge
+from discover_orch.staleness.change import Change, Paths
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_status import LiveStatus
@@ -138,30 +138,40 @@ class WatchedProject:
     def refresh(self, paths: Collection[str]) -> Change:
         """Judge these as they are now. Where they change which tools there are, or their arguments, the project is
         read again."""
+        if not paths:
+            return Change()
         self._preload = None
         # A scanned folder may be back that was gone, and its files with it.
         folders = [path for path in paths if path[-1:] == "/"]
         returned = [path for one in folders for path in self.status.code.files.find_returned(one)]
         paths = [*dict.fromkeys((*paths, *returned))]
         self.files.note(paths)
-        change = self.status.refresh(paths)
+        changed = self.status.look_at(paths)
         # What was wrong may be fixed by now: the configuration, or a tool that an AFTER names and that is back.
         is_wrong = bool(self.problems or self.view.errors)
-        can_fix = is_wrong and any(map(self.is_code, change.paths))
-        if can_fix or any(map(self._is_structural, paths)):
-            both = merge(change, self._read_again(paths))
-            # A module that was saved says more than a parameter whose default it changed.
-            change = replace(both, touched={**both.touched, **change.touched})
+        is_structural = (is_wrong and any(map(self.is_code, changed))) or any(
+            map(self._is_structural, paths)
+        )
+        config = [path for path in paths if path in config_files(self.view.project)]
+        gone = self._read_again() if is_structural else ()
         new = self._configure()
-        return merge(change, self.status.refresh(new)) if new else change
+        self.status.look_at(new)
+        change = self.status.compare([*paths, *new])
+        return replace(
+            change,
+            paths=(*change.paths, *config) if is_structural else change.paths,
+            gone=gone,
+            is_structural=is_structural,
+        )
 
     def note_end(self, module: str) -> None:
         """A tool has just ended. Data that is as the tool left it is no change of the user's."""
-        self._note_written(self.status.note(module))
+        self._note_written(self.status.note([module]))
 
     def note_installation(self) -> Change:
         """Packages were installed or removed."""
-        return self._renew(self.status.code)
+        self.status.renew(self.view.project, self.registry, self.status.code)
+        return self.status.compare()
 
     def is_output(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last, or declares it as an output."""
@@ -171,38 +181,32 @@ class WatchedProject:
     def note_run(self, *, of_others: bool = False) -> list[str]:
         """A run has ended, perhaps `of_others`. Returns paths that may have changed since its tools read them."""
         if of_others:
-            self._note_written(self.status.reload())
+            self._note_written(self.status.note(self.registry.order))
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self.problems:
             self.view = replace(self.view, registry=registry)
             self._plan_again()
-            self.status.set_order(registry)
+            self.status.set_up(self.view.project, registry, self.status.code)
         return self._configure()
 
     def _note_written(self, paths: Collection[str]) -> None:
         self.files.note([path for path in paths if not self.is_code(path)])
 
-    def _renew(self, sources: ImportGraph) -> Change:
-        return self.status.renew(self.view.project, self.registry, self._params_of, sources)
-
-    def _read_again(self, paths: Collection[str]) -> Change:
-        """The whole project."""
+    def _read_again(self) -> tuple[str, ...]:
+        """The whole project. Returns the names of the tools that are gone."""
         old = self.view
-        config = tuple(path for path in paths if path in config_files(old.project))
         try:
             self.view = self._request.read_project(self._environ)
         except OrchError as error:
             self.problems, self._strays = error.problems, ()
-            return Change(paths=config, is_structural=True)
+            return ()
         self._plan_again()
         self._known = None
-        change = Change(paths=config, is_structural=True)
         if not self.problems:
-            sources = self.status.code
-            if self.view.project.pythonpath != old.project.pythonpath:
-                sources = ImportGraph(self.view.project)
-                self.files.sources = sources
-            change = merge(change, self._renew(sources))
+            project, sources = self.view.project, self.status.code
+            if project.pythonpath != old.project.pythonpath:
+                sources = self.files.sources = ImportGraph(project)
+            self.status.renew(project, self.registry, sources)
         broken = {one.module for one in self.registry.broken}
         names = {tool.name for tool in self.registry.tools.values()}  # one may have moved
         gone = [
@@ -210,7 +214,7 @@ class WatchedProject:
             for module, tool in old.registry.tools.items()
             if module not in self.registry.tools and module not in broken and tool.name not in names
         ]
-        return replace(change, gone=tuple(sorted(gone)))
+        return tuple(sorted(gone))
 
     def new_warnings(self, before: ProjectView) -> tuple[Problem, ...]:
         known = set(before.warnings)
