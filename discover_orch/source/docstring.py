@@ -49,10 +49,10 @@ def param_help(docstring: str | None) -> dict[str, str]:
         stripped = lines[number].strip()
         if stripped.startswith(":"):
             number = _read_sphinx(lines, number, found)
-        elif _is_numpy_title(lines, number):
-            number = _read_numpy(lines, number, found)
+        elif stripped.lower() in _NUMPY_TITLES and _is_underlined(lines, number, least=3):
+            number = _read_section(lines, number, found, is_numpy=True)
         elif stripped.endswith(":") and stripped[:-1].lower() in _GOOGLE_TITLES:
-            number = _read_google(lines, number, found)
+            number = _read_section(lines, number, found, is_numpy=False)
         else:
             number += 1
     texts = {name: " ".join(" ".join(parts).split()) for name, parts in found.items()}
@@ -76,65 +76,40 @@ def _read_sphinx(lines: list[str], number: int, found: dict[str, list[str]]) -> 
     return number
 
 
-def _is_numpy_title(lines: list[str], number: int) -> bool:
-    if lines[number].strip().lower() not in _NUMPY_TITLES or number + 1 >= len(lines):
-        return False
-    rule = lines[number + 1].strip()
-    return len(rule) >= 3 and set(rule) <= {"-"}
+def _is_underlined(lines: list[str], number: int, *, least: int = 1) -> bool:
+    rule = lines[number + 1].strip() if number + 1 < len(lines) else ""
+    return len(rule) >= least and set(rule) == {"-"}
 
 
-def _read_numpy(lines: list[str], number: int, found: dict[str, list[str]]) -> int:
-    """A section: `limit : int` at its own indent, the text deeper, until the next title."""
-    indent = _indent(lines[number])
-    number += 2
-    names: list[str] = []
+def _read_section(
+    lines: list[str], start: int, found: dict[str, list[str]], *, is_numpy: bool
+) -> int:
+    """The entries below a title, the text of each deeper. NumPy's `limit : int` stand at the indent of the title, and
+    the next title ends the section; Google's `limit (int): text` stand deeper, and a line that does not ends it."""
+    entry = _NUMPY_ENTRY if is_numpy else _GOOGLE_ENTRY
+    title = _indent(lines[start])
+    depth = title if is_numpy else None
     parts: list[str] = []
-    while number < len(lines):
-        line = lines[number]
-        if line.strip() and _indent(line) <= indent:
-            match = _NUMPY_ENTRY.match(line.strip())
-            is_title = number + 1 < len(lines) and set(lines[number + 1].strip()) == {"-"}
-            if match is None or is_title or _indent(line) < indent:
-                break
-            names = _names(match[1])
-            parts = []
-            for name in names:
-                found.setdefault(name, parts)
-        elif line.strip():
-            parts.append(line)
-        elif parts:
-            parts = []  # only the first paragraph
-        number += 1
-    return number
-
-
-def _read_google(lines: list[str], number: int, found: dict[str, list[str]]) -> int:
-    """A section: entries `limit (int): text` at one deeper indent, their text deeper still."""
-    indent = _indent(lines[number])
-    number += 1
-    entry_indent: int | None = None
-    parts: list[str] = []
-    while number < len(lines):
-        line = lines[number]
+    for number in range(start + 1 + is_numpy, len(lines)):
+        line, indent = lines[number], _indent(lines[number])
         if not line.strip():
-            if parts:
-                parts = []
-        elif _indent(line) <= indent:
-            break
+            parts = parts and []  # only the first paragraph
+            continue
+        if indent < title or (indent == title and not is_numpy):
+            return number
+        depth = indent if depth is None else depth
+        match = entry.match(line.strip()) if indent <= depth else None
+        if match is not None and not (is_numpy and _is_underlined(lines, number)):
+            parts = [] if is_numpy else [match[2] or ""]
+            for name in _names(match[1]):
+                found.setdefault(name, parts)
+        elif indent > depth:
+            parts.append(line)
+        elif is_numpy:
+            return number
         else:
-            if entry_indent is None:
-                entry_indent = _indent(line)
-            match = _GOOGLE_ENTRY.match(line.strip()) if _indent(line) <= entry_indent else None
-            if match is not None:
-                parts = [match[2] or ""]
-                for name in _names(match[1]):
-                    found.setdefault(name, parts)
-            elif _indent(line) > entry_indent:
-                parts.append(line)
-            else:
-                parts = []
-        number += 1
-    return number
+            parts = []
+    return len(lines)
 
 
 def _names(text: str) -> list[str]:
