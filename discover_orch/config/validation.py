@@ -22,25 +22,13 @@ T = TypeVar("T")
 
 _TOO_LARGE = 10**18  # Python may refuse to print larger numbers
 
-_WANTED: Mapping[Kind, str] = {
-    "texts": "a list of strings",
-    "text": "a string",
-    "flag": "true or false",
-    "count": "a whole number",
-    "table": "a table",
-}
-_EXAMPLE: Mapping[Kind, str] = {
-    "texts": '["...", "..."]',
-    "text": '"..."',
-    "flag": "true",
-    "count": "1",
-    "table": '{name = "value"}',
-}
-_VARIABLE_EXAMPLE: Mapping[Kind, str] = {
-    "texts": "one,two",
-    "flag": "true",
-    "count": "1",
-    "table": """'{"name": "value"}'""",
+#: Of each kind: what it is called, an example in TOML, and one for a variable.
+_KINDS: Mapping[Kind, tuple[str, str, str]] = {
+    "texts": ("a list of strings", '["...", "..."]', "one,two"),
+    "text": ("a string", '"..."', "..."),
+    "flag": ("true or false", "true", "true"),
+    "count": ("a whole number", "1", "1"),
+    "table": ("a table", '{name = "value"}', """'{"name": "value"}'"""),
 }
 
 
@@ -221,12 +209,10 @@ def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
 
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
-            message, hint = f"{given.name} is not valid JSON: {error}", _example(given, kind)
-            raise InvalidSetting(given, message, hint, "wrong-type") from None
-        except (ValueError, RecursionError):  # too many digits, or nested too deeply
-            message, hint = f"{given.name} is too large", _example(given, kind)
-            raise InvalidSetting(given, message, hint, "wrong-type") from None
+        except (ValueError, RecursionError) as error:  # or too many digits, or nested too deeply
+            is_json = not isinstance(error, json.JSONDecodeError)
+            message = f"{given.name} is {'too large' if is_json else f'not valid JSON: {error}'}"
+            raise InvalidSetting(given, message, _example(given, kind), "wrong-type") from None
     return replace(given, value=value)
 
 
@@ -266,20 +252,17 @@ def printable(text: str) -> str:
 
 
 def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
-    message = f"{given.name} must be {_WANTED[kind]}, not {instead or described(given.value)}"
+    message = f"{given.name} must be {_KINDS[kind][0]}, not {instead or described(given.value)}"
     return InvalidSetting(given, message, _example(given, kind), "wrong-type")
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[1-9][0-9]{0,17}", text.strip()) is not None
-
-
 def _example(given: RawSetting, kind: Kind) -> str:
+    _, example, variable = _KINDS[kind]
     if given.path is None and given.name == given.origin:
-        return f"write {given.name}={_VARIABLE_EXAMPLE.get(kind, '...')}"
-    example = _EXAMPLE[kind]
-    if kind == "count" and isinstance(given.value, str) and _is_number(given.value):
-        example = str(int(given.value))
+        return f"write {given.name}={variable}"
+    typed = given.value.strip() if isinstance(given.value, str) else ""
+    if kind == "count" and re.fullmatch(r"[1-9][0-9]{0,17}", typed):
+        example = typed
     if given.path is None:  # an entry of a variable's JSON
         return f'write "{printable(given.key)}": {example.replace(" =", ":")}'
     return f"write {printable(given.key)} = {example}"
