@@ -102,7 +102,7 @@ def _row(tool: ReportTool, y: float, scale: float, *, has_workers: bool) -> str:
 
 
 def _block(tool: ReportTool, one: Attempt, y: float, scale: float, *, is_alone: bool = True) -> str:
-    width = max((one.end - one.start) * scale, 1.5)
+    width = (one.end - one.start) * scale
     status = clean_word(one.status or "unknown")
     critical = " critical" if tool.is_critical else ""
     place = f' data-t="{tool.number}"' if is_alone else ""
@@ -111,10 +111,7 @@ def _block(tool: ReportTool, one: Attempt, y: float, scale: float, *, is_alone: 
         f"{escape(tool.record.name[:200])}: {duration(one.end - one.start)}, {escape(one.status or 'no end')}"
         f"\nfrom {one.start:.2f} s on worker {one.worker}{waited}"
     )
-    return (
-        f'<rect class="bar s-{status}{critical}"{place} x="{number(LABEL + one.start * scale)}" '
-        f'y="{number(y + 3)}" width="{number(width)}" height="{number(ROW - 6)}" rx="2"><title>{tip}</title></rect>'
-    )
+    return _bar(f"s-{status}{critical}", place, LABEL + one.start * scale, y, width, tip)
 
 
 def _stage_bar(stage: str, tools: Sequence[ReportTool], y: float, scale: float) -> str:
@@ -123,8 +120,11 @@ def _stage_bar(stage: str, tools: Sequence[ReportTool], y: float, scale: float) 
     failed = sum(1 for tool in tools if tool.record.status not in ("passed", "fresh"))
     status = "failed" if failed else "passed"
     tip = f"{escape(stage)}: {count(len(tools), 'tool')} in {duration(end - start)}"
+    return _bar(f"s-{status}", "", LABEL + start * scale, y, (end - start) * scale, tip)
+
+
+def _bar(state: str, place: str, x: float, y: float, width: float, tip: str) -> str:
     return (
-        f'<rect class="bar s-{status}" x="{number(LABEL + start * scale)}" y="{number(y + 3)}" '
-        f'width="{number(max((end - start) * scale, 1.5))}" height="{number(ROW - 6)}" rx="2">'
-        f"<title>{tip}</title></rect>"
+        f'<rect class="bar {state}"{place} x="{number(x)}" y="{number(y + 3)}" '
+        f'width="{number(max(width, 1.5))}" height="{number(ROW - 6)}" rx="2"><title>{tip}</title></rect>'
     )
