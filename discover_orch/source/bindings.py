@@ -8,44 +8,34 @@ from __future__ import annotations
 
 import ast
 
+from msgspec import Struct
+
 from discover_orch.source.facts import NameRef
 
 
-class Binding:
+class Binding(Struct, frozen=True):
     """One binding of a name: what it is bound to, and the index of the statement in the module.
 
     `where` is "" for a plain binding at the top level, else it says how the name is bound: "inside `if`".
     `node` is None where the value cannot be read; `is_deleted` is set by `del`.
     """
 
-    __slots__ = ("index", "is_deleted", "line", "node", "where")
-
-    def __init__(
-        self,
-        index: int,
-        line: int,
-        node: ast.AST | NameRef | None,
-        where: str = "",
-        *,
-        is_deleted: bool = False,
-    ) -> None:
-        self.index = index
-        self.line = line
-        self.node = node
-        self.where = where
-        self.is_deleted = is_deleted
+    index: int
+    line: int
+    node: ast.AST | NameRef | None
+    where: str = ""
+    is_deleted: bool = False
 
 
 class Bindings:
     """`names`: all bindings of each name, the first one first; `stars`: modules of `import *`."""
 
-    def __init__(self, tree: ast.Module, package: str, *, has_walrus: bool = True) -> None:
+    def __init__(self, tree: ast.Module, package: str) -> None:
         self.names: dict[str, list[Binding]] = {}
         self.stars: list[str] = []
         self._package = package
         for index, node in enumerate(tree.body):
-            if has_walrus:
-                self._bind_walrus(node, index)
+            self._bind_walrus(node, index)
             self._bind(node, index, "")
 
     def _add(

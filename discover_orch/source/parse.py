@@ -59,19 +59,10 @@ def parse_strictly(data: bytes) -> ast.Module:
     return tree
 
 
-def can_parse(data: bytes) -> bool:
-    """Whether the bytes parse."""
+def can_read(data: bytes, read: Callable[[bytes], object] = parse) -> bool:
+    """Whether the bytes parse, or with `parse_strictly` can be imported."""
     try:
-        parse(data)
-    except PARSE_ERRORS:
-        return False
-    return True
-
-
-def can_compile(data: bytes) -> bool:
-    """Whether Python could import the bytes as a module."""
-    try:
-        parse_strictly(data)
+        read(data)
     except PARSE_ERRORS:
         return False
     return True
@@ -79,27 +70,16 @@ def can_compile(data: bytes) -> bool:
 
 def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
     """The problem of a file for which `parse` or `parse_strictly` raised `error`."""
-    conflict = _CONFLICT.search(data)
     if b"\0" in data:
-        return _problem(
-            "syntax",
-            "not a text file: it contains a null byte",
-            "save it as UTF-8 text",
-            path,
-            _line_at(data, data.index(b"\0")),
-        )
+        message, hint = "not a text file: it contains a null byte", "save it as UTF-8 text"
+        return _problem("syntax", message, hint, path, _line_at(data, data.index(b"\0")))
     encoding = _encoding_problem(data, path, str(error))
     if encoding is not None:
         return encoding
-    if conflict is not None:
-        return _problem(
-            "conflict",
-            "not valid Python: unresolved merge conflict",
-            "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>",
-            path,
-            _line_at(data, conflict.start()),
-            data,
-        )
+    if conflict := _CONFLICT.search(data):
+        message = "not valid Python: unresolved merge conflict"
+        hint = "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>"
+        return _problem("conflict", message, hint, path, _line_at(data, conflict.start()), data)
     if isinstance(error, SyntaxError):
         line = error.lineno or first_bad_line(data)
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
@@ -107,29 +87,21 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
         return _problem("syntax", message, hint, path, _clamp(line, data), data)
     # Python 3.13 and later encode docstrings when they compile them.
     if isinstance(error, UnicodeError):
-        return _problem(
-            "syntax",
-            "not valid Python: a docstring contains half of a surrogate pair",
-            r"remove the escape, such as \ud800, from the docstring",
-            path,
-            first_bad_line(data, can_compile),
-        )
-    return _problem(
-        "too-deep",
-        "expressions or blocks are nested too deeply for Python",
-        "split the expression, or move the data into a data file",
-        path,
-        first_bad_line(data),
-    )
+        message = "not valid Python: a docstring contains half of a surrogate pair"
+        hint = r"remove the escape, such as \ud800, from the docstring"
+        return _problem("syntax", message, hint, path, first_bad_line(data, parse_strictly))
+    message = "expressions or blocks are nested too deeply for Python"
+    hint = "split the expression, or move the data into a data file"
+    return _problem("too-deep", message, hint, path, first_bad_line(data))
 
 
-def first_bad_line(data: bytes, is_good: Callable[[bytes], bool] = can_parse) -> int:
-    """The line of the first top-level statement that does not parse: all before it does."""
+def first_bad_line(data: bytes, read: Callable[[bytes], object] = parse) -> int:
+    """The line of the first top-level statement with which `read` fails: all before it can be read."""
     starts = [match.start() for match in TOP_LINE.finditer(data)] or [0]
     low, high = 0, len(starts)  # the data before starts[low] parses, the whole does not
     while high - low > 1:
         middle = (low + high) // 2
-        if is_good(data[: starts[middle]]):
+        if can_read(data[: starts[middle]], read):
             low = middle
         else:
             high = middle

@@ -32,7 +32,7 @@ from discover_orch.source.parse import (
     PARSE_ERRORS,
     TOP_LINE,
     build_problem,
-    can_parse,
+    can_read,
     ignore_warnings,
     parse,
     parse_strictly,
@@ -55,7 +55,7 @@ def read_module(
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
-            return read_tree(tree, data, module, path, is_package)
+            return _read_tree(tree, module, path, is_package)
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             stages = _stages_before(problem, data, module)
@@ -66,7 +66,7 @@ def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None
     """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
-            facts = read_tree(parse(data), data, module, path, is_package=False)
+            facts = _read_tree(parse(data), module, path, is_package=False)
         except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
@@ -77,7 +77,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
-            scope = ModuleScope(tree, CONF_MODULE, has_walrus=False)
+            scope = ModuleScope(tree, CONF_MODULE)
             found = [_read_resource(name, scope) for name in scope.bindings]
             connection = scope.last("get_connection")
             taken = {"get_connection", *(one.name for one in found if one is not None)}
@@ -102,13 +102,11 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
             return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
-def read_tree(
-    tree: ast.Module, data: bytes, module: str, path: str, is_package: bool
-) -> ModuleFacts:
-    """The facts of a file that is parsed already. Raises one of PARSE_ERRORS."""
-    scope = ModuleScope(tree, module, is_package, has_walrus=b":=" in data)
+def _read_tree(tree: ast.Module, module: str, path: str, is_package: bool) -> ModuleFacts:
+    """The facts of a file that is parsed. Raises one of PARSE_ERRORS."""
+    scope = ModuleScope(tree, module, is_package)
     doc = first_line(docstring_of(tree.body))
-    run, function, miss, miss_line = _read_run(scope, has_yield=b"yield" in data)
+    run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:
         doc = first_line(docstring_of(function.body))
     stage, near = None, ""
@@ -206,9 +204,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NO_FUNCTIONS = (ast.ClassDef, ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)
 
 
-def _read_run(
-    scope: ModuleScope, *, has_yield: bool
-) -> tuple[RunFacts | None, _Function | None, str, int]:
+def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
     """(facts of `run`, its `def` if it is in this module, why it is not a function, the line of that)."""
     binding = scope.last("run")
     if binding is None:
@@ -225,8 +221,7 @@ def _read_run(
             return RunFacts(line=first.line, ref=node), None, "", 1
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             function = None if isinstance(node, ast.Lambda) else node
-            facts = read_function(node, scope, has_yield=has_yield)
-            return replace(facts, line=first.line), function, "", 1
+            return replace(read_function(node, scope), line=first.line), function, "", 1
         if isinstance(node, _NO_FUNCTIONS):
             kind = "class" if isinstance(node, ast.ClassDef) else "value"
             return None, None, f"run is a {kind}, not a function", first.line
@@ -293,7 +288,7 @@ def _stages_before(problem: Problem, data: bytes, module: str) -> tuple[str, ...
     end = sum(map(len, data.splitlines(keepends=True)[: line - 1]))
     starts = [match.start() for match in TOP_LINE.finditer(data, 0, end)]
     for start in [end, *reversed(starts)][:MAX_TRIES]:
-        if can_parse(data[:start]):
+        if can_read(data[:start]):
             try:
                 scope = ModuleScope(parse(data[:start]), module)
                 binding = scope.last("STAGE")

@@ -34,12 +34,10 @@ class Unreadable(Exception):
 class ModuleScope:
     """All top-level bindings of a module."""
 
-    def __init__(
-        self, tree: ast.Module, module: str, is_package: bool = False, has_walrus: bool = True
-    ):
+    def __init__(self, tree: ast.Module, module: str, is_package: bool = False) -> None:
         self.module = module
         self.package = module if is_package else module.rpartition(".")[0]
-        found = Bindings(tree, self.package, has_walrus=has_walrus)
+        found = Bindings(tree, self.package)
         self.bindings = found.names
         self.stars = found.stars
         self._enums: dict[int, EnumMembers | None] = {}

@@ -39,13 +39,10 @@ TypeFacts = ParamType | EnumRef | UnknownType
 
 
 def read_function(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
-    names: ModuleScope,
-    *,
-    has_yield: bool = True,
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, names: ModuleScope
 ) -> RunFacts:
     """The facts of a function; `*args` is left out, since arguments are passed by name. What a decorated function
-    gives is not known. `has_yield` is False where the module has no `yield`, since looking for one is slow."""
+    gives is not known."""
     spec = node.args
     help_texts: dict[str, str] = {}
     if not isinstance(node, ast.Lambda) and (spec.args or spec.kwonlyargs or spec.posonlyargs):
@@ -66,7 +63,7 @@ def read_function(
         for number, (arg, default) in enumerate(pairs)
     )
     is_plain = isinstance(node, ast.Lambda) or not node.decorator_list
-    yield_line = (_find_yield(node) or 0) if is_plain and has_yield else 0
+    yield_line = _find_yield(node) if is_plain else 0
     return RunFacts(
         line=node.lineno,
         is_async=isinstance(node, ast.AsyncFunctionDef),
@@ -76,8 +73,8 @@ def read_function(
     )
 
 
-def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int | None:
-    """The line of the first `yield` in its own body: a call would only make a generator."""
+def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
+    """The line of the first `yield` in its own body, 0 if there is none: a call would only make a generator."""
     body = [function.body] if isinstance(function, ast.Lambda) else function.body
     pending: list[ast.AST] = [*reversed(body)]
     while pending:
@@ -86,7 +83,7 @@ def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -
             return node.lineno
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             pending.extend(reversed([*ast.iter_child_nodes(node)]))
-    return None
+    return 0
 
 
 def read_type(node: ast.expr, names: ModuleScope) -> TypeFacts:

@@ -135,11 +135,6 @@ def test_stars_are_kept_in_their_order_made_absolute() -> None:
     ]
 
 
-def test_the_search_for_walruses_can_be_left_out() -> None:
-    tree = ast.parse("print(x := 1)")
-    assert Bindings(tree, "", has_walrus=False).names == {}
-
-
 def test_a_type_statement_binds_its_name_where_python_knows_it() -> None:
     if hasattr(ast, "TypeAlias"):
         assert bound("type x = int") == ["1: int"]
