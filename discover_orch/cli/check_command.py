@@ -1,4 +1,4 @@
-"""`orch check`: every error and warning about the project; with `--jobs`, what would let tools run side by side."""
+"""`orch check`: every error and warning about the project; with `--jobs` also which tools run alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from discover_orch.render.style import count
     "--jobs",
     "about_jobs",
     is_flag=True,
-    help="Show which AFTER would let tools run side by side, as the observed data flow suggests.",
+    help="Show also which tools run alone with several workers, and which AFTER would change that.",
 )
 @json_option
 @common_options
@@ -32,11 +32,13 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true.
     """
-    if about_jobs:
-        return _show_jobs(context, as_json=as_json)
     view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
-    notes = tuple(find_observed_orders(view.registry))
+    notes = [*find_observed_orders(view.registry)]
+    if about_jobs:
+        from discover_orch.planning.parallel_advice import find_alone
+
+        notes += find_alone(view)
     console, tools = context.console, len(view.registry.tools)
     if as_json:
         document = {
@@ -62,16 +64,3 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     if errors or (view.project.strict and warnings):
         return ExitCode.DISCOVERY
     return console.report((), view.no_tools)
-
-
-def _show_jobs(context: Context, *, as_json: bool) -> int:
-    from discover_orch.planning.parallel_advice import advise
-    from discover_orch.render.jobs import advice_document, advice_text
-
-    view = project_reader.read_project(context.start, context.folder, os.environ)
-    console, advice = context.console, advise(view)
-    if as_json:
-        console.out(json.dumps(advice_document(advice)) + "\n")
-    else:
-        console.out(advice_text(advice, console.out_style))
-    return console.report(view.errors, view.no_tools)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import find_spec
 
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, less, shared
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.model.table_name import named_table
 from discover_orch.model.tool import Tool, after_hint
 
@@ -36,13 +35,18 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
         for module in registry.order
         for flow in (registry.flows[module],)
     }
-    order = _Order(registry)
     reported: set[tuple[str, str, str]] = set()
-    for (reader, writer), things in _reads_before_writes(flows, order).items():
+    for (reader, writer), things in _reads_before_writes(registry, flows).items():
         reported.update((reader, writer, thing) for thing in things)
-        yield _read_before_written(registry, reader, writer, things[0], order)
-    yield from _undecided_updates(registry, flows, order)
-    yield from _two_writers(registry, flows, reported)
+        first, second = registry.tools[reader], registry.tools[writer]
+        yield build_warning(
+            "read-before-written",
+            f"{first.name} reads {things[0]} before {second.name} writes it",
+            f"let {second.name} run first, with AFTER or in an earlier stage; "
+            f"fine if {first.name} is meant to read what the previous run left",
+            first,
+        )
+    yield from _several_writers(registry, flows, reported)
     yield from find_unsure_orders(registry)
     yield from _unseen(registry)
 
@@ -69,43 +73,32 @@ def find_observed_orders(registry: Registry) -> Iterator[Problem]:
         names = [one.name for one in late]
         things = shared(registry.flows[module], registry.flows[late[0].module])
         data = f" ({things[0]})" if things else ""
-        yield replace(
-            build_warning(
-                "observed-order",
-                f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
-                "a fresh clone does not know",
-                after_hint(tool, names),
-                tool,
-            ),
-            severity="note",
+        yield build_note(
+            "observed-order",
+            f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
+            "a fresh clone does not know",
+            after_hint(tool, names),
+            tool,
         )
 
 
 def _reads_before_writes(
-    flows: Mapping[str, Dataflow], order: _Order
+    registry: Registry, flows: Mapping[str, Dataflow]
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """By reader and later writer: what the one reads and the other writes, except what both update in place."""
-    only_written, only_read = {}, {}
-    for module, flow in flows.items():
-        only_written[module] = replace(
-            flow,
-            writes=less(flow.writes, flow.files_read),
-            outputs=less(flow.outputs, flow.files_read),
-            tables_written=less(flow.tables_written, flow.tables_read),
-        )
-        only_read[module] = replace(
-            flow,
-            reads=less(flow.reads, flow.files_written),
-            inputs=less(flow.inputs, flow.files_written),
-            tables_read=less(flow.tables_read, flow.tables_written),
-        )
+    place = {module: number for number, module in enumerate(registry.order)}
+    reads, writers_of = _reads(flows), _writers(flows)
     found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for some in (only_written, only_read):
-        for reader, writers in edges(some).items():
-            for writer in writers:
-                if order.is_earlier(reader, writer):
-                    things = (*found.get((reader, writer), ()), *shared(some[reader], some[writer]))
-                    found[reader, writer] = tuple(dict.fromkeys(things))
+    for reader, writers in edges(flows).items():
+        for writer in writers:
+            if place[writer] > place[reader]:
+                updated = [
+                    thing
+                    for thing in reads[reader] & reads[writer]
+                    if {reader, writer}.issubset(writers_of.get(thing, ()))
+                ]
+                if things := less(shared(flows[reader], flows[writer]), updated):
+                    found[reader, writer] = things
     return found
 
 
@@ -122,91 +115,50 @@ def find_unsure_orders(registry: Registry) -> Iterator[Problem]:
             for writer in writers.get(path, ()):
                 if place[writer] > place[reader] and writer not in found:
                     found.add(writer)
-                    yield _unsure_order(registry, reader, writer, path)
+                    tool, other = registry.tools[reader], registry.tools[writer].name
+                    yield build_warning(
+                        "unsure-order",
+                        f"{tool.name} reads {path}, which {other} may have written, and {other} runs later",
+                        f"if {other} writes it, let it run first, with AFTER or in an earlier stage",
+                        tool,
+                    )
 
 
-def _unsure_order(registry: Registry, reader: str, writer: str, path: str) -> Problem:
-    first, second = registry.tools[reader], registry.tools[writer]
-    advice = f'add AFTER = "{second.name}" to {first.name}'
-    if registry.rank[reader] != registry.rank[writer]:
-        advice = f"move {first.name} to a later stage or {second.name} to an earlier one"
-    return build_warning(
-        "unsure-order",
-        f"{first.name} reads {path}, which {second.name} may have written, and {second.name} runs later",
-        f"if {second.name} writes it, {advice}",
-        first,
-    )
-
-
-def _undecided_updates(
-    registry: Registry, flows: Mapping[str, Dataflow], order: _Order
+def _several_writers(
+    registry: Registry, flows: Mapping[str, Dataflow], reported: set[tuple[str, str, str]]
 ) -> Iterator[Problem]:
-    """Tools that update one thing in place: each reads what the other writes, so data flow cannot order them."""
+    """Tools that may overwrite what another wrote, since they do not read it first or their order is not declared.
+    `reported` has reader, writer and thing of what is read before it is written."""
+    both = {
+        module: (*registry.before.get(module, ()), *registry.ordering.get(module, ()))
+        for module in registry.order
+    }
+    reads, rank = _reads(flows), registry.rank
+
+    def is_undecided(one: str, later: str) -> bool:
+        return rank[one] == rank[later] and one not in graph.reachable([later], both)
+
     found: dict[tuple[str, ...], list[str]] = {}
-    reads = _reads(flows)
     for thing, writers in _writers(flows).items():
         updating = [one for one in writers if thing in reads[one]]
-        undecided = [pair for pair in itertools.pairwise(updating) if not order.is_decided(*pair)]
-        if undecided:
-            group = tuple(dict.fromkeys(itertools.chain.from_iterable(undecided)))
-            found.setdefault(group, []).append(thing)
+        overwriting = (
+            (one, later)
+            for later in writers
+            if thing not in reads[later]
+            for one in writers[: writers.index(later)]
+            if (one, later, thing) not in reported
+        )
+        if any(overwriting):
+            found.setdefault(tuple(writers), []).append(thing)
+        elif any(is_undecided(*pair) for pair in itertools.pairwise(updating)):
+            found.setdefault(tuple(updating), []).append(thing)
     for group, things in found.items():
         names = [registry.tools[one].name for one in group]
         yield build_warning(
-            "undecided-updates",
-            f"{listed(names)} {_both(names)} update {listed(things)}, but their order is not declared",
-            f'declare which runs first, for example with AFTER = "{names[0]}"',
+            "several-writers",
+            f"{listed(names)} {'both' if len(names) == 2 else 'all'} write {listed(things)}",
+            "fine if each adds to it; otherwise let each write its own, or declare which runs first",
             registry.tools[group[-1]],
-        )
-
-
-def _read_before_written(
-    registry: Registry, reader: str, writer: str, thing: str, order: _Order
-) -> Problem:
-    first, second = registry.tools[reader], registry.tools[writer]
-    if reader in second.after:
-        return build_warning(
-            "after-against-data",
-            f"{second.name} runs after {first.name} because of its AFTER, but {first.name} reads {thing}, "
-            f"which {second.name} writes",
-            f"fine if {first.name} is meant to read what the previous run left; otherwise swap the AFTER",
-            second,
-        )
-    hint = f'add AFTER = "{second.name}" to {first.name}'
-    if registry.rank[reader] != registry.rank[writer] or order.is_after(writer, reader):
-        hint = f"let {second.name} run first, by its stage or by AFTER"
-    return build_warning(
-        "read-before-written",
-        f"{first.name} reads {thing} before {second.name} writes it",
-        f"{hint}; fine if {first.name} is meant to read what the previous run left",
-        first,
-    )
-
-
-def _two_writers(
-    registry: Registry, flows: Mapping[str, Dataflow], reported: set[tuple[str, str, str]]
-) -> Iterator[Problem]:
-    """Tools that may overwrite what another wrote, since they do not read it first."""
-    found: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    reads = _reads(flows)
-    for thing, writers in _writers(flows).items():
-        for place, writer in enumerate(writers):
-            if thing not in reads[writer] and any(
-                (one, writer, thing) not in reported for one in writers[:place]
-            ):
-                found.setdefault((tuple(writers), writer), []).append(thing)
-                break
-    groups: set[tuple[str, ...]] = set()
-    for (group, writer), things in found.items():
-        if group in groups:
-            continue
-        groups.add(group)
-        names = [registry.tools[one].name for one in group]
-        yield build_warning(
-            "two-writers",
-            f"{listed(names)} {_both(names)} write {listed(things)}",
-            "fine if each adds to it; otherwise let each write its own",
-            registry.tools[writer],
         )
 
 
@@ -235,20 +187,17 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
         tool, flow = registry.tools[module], registry.flows[module]
         if module not in registry.observed:
             continue
-        if flow.is_unclear:
-            yield build_warning(
-                "not-observed",
-                f"{tool.name} was not observed completely: it used the database in a way that orch cannot see",
-                _statements_hint(),
-                tool,
-            )
-        elif flow.gaps and not (tool.has_inputs and tool.has_outputs):
-            yield build_warning(
-                "not-observed",
-                f"{tool.name} was not observed completely: it {listed([*flow.gaps])}",
-                'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing',
-                tool,
-            )
+        if flow.is_unclear or (flow.gaps and not (tool.has_inputs and tool.has_outputs)):
+            if flow.is_unclear:
+                gap = "used the database in a way that orch cannot see"
+                hint = (
+                    "orch sees only statements on conn, and needs sqlglot for PostgreSQL and DuckDB"
+                )
+            else:
+                gap = listed([*flow.gaps])
+                hint = 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing'
+            message = f"{tool.name} was not observed completely: it {gap}"
+            yield build_warning("not-observed", message, hint, tool)
         elif not flow.has_writes and registry.rank[module] < last and module not in named:
             yield build_warning(
                 "no-known-write",
@@ -258,51 +207,8 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
             )
 
 
-class _Order:
-    """Answers questions about the order of two tools."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._place = {module: number for number, module in enumerate(registry.order)}
-        rank = registry.rank
-        self._edges = {
-            module: [
-                other
-                for other in (*registry.before.get(module, ()), *registry.ordering.get(module, ()))
-                if rank[other] == rank[module]
-            ]
-            for module in registry.order
-        }
-        self._above: dict[str, frozenset[str]] = {}
-
-    def is_earlier(self, one: str, other: str) -> bool:
-        return self._place[one] < self._place[other]
-
-    def is_after(self, module: str, other: str) -> bool:
-        """Whether an edge of `AFTER` or of data flow within the stage, or a chain of them, says so."""
-        if module not in self._above:
-            self._above[module] = graph.reachable([module], self._edges)
-        return other in self._above[module]
-
-    def is_decided(self, one: str, later: str) -> bool:
-        rank = self._registry.rank
-        return rank[one] != rank[later] or self.is_after(later, one)
-
-
 def _tables(names: Iterable[str]) -> list[str]:
     return [*map(named_table, names)]
-
-
-def _both(names: list[str]) -> str:
-    return "both" if len(names) == 2 else "all"
-
-
-def _statements_hint() -> str:
-    """How orch can see what the tool does with the database."""
-    has_driver = any(find_spec(driver) for driver in ("duckdb", "psycopg"))
-    if has_driver and find_spec("sqlglot") is None:
-        return "install sqlglot: with it, orch sees the statements of PostgreSQL and DuckDB on conn"
-    return "orch sees only statements on conn; name in AFTER what must run before the tool"
 
 
 def listed(words: list[str], most: int = 5) -> str:
@@ -312,6 +218,12 @@ def listed(words: list[str], most: int = 5) -> str:
     return " and ".join(one for one in (", ".join(words[:-1]), words[-1]) if one)
 
 
-def build_warning(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
+def build_warning(
+    code: str, message: str, hint: str, tool: Tool | None = None, severity: Severity = "warning"
+) -> Problem:
     place = Location(path=tool.path, line=tool.line) if tool else None
-    return Problem(code=code, message=message, hint=hint, location=place, severity="warning")
+    return Problem(code=code, message=message, hint=hint, location=place, severity=severity)
+
+
+def build_note(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:
+    return build_warning(code, message, hint, tool, severity="note")

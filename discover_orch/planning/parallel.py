@@ -41,12 +41,8 @@ class Waits(Struct, frozen=True):
 def find_waits(
     steps: Sequence[Step], registry: Registry, has_known_use: Callable[[Tool], bool]
 ) -> tuple[Waits, ...]:
-    """For each step what it waits for; `all_before` never decreases.
-
-    A tool that does not declare enough runs alone, unless it `has_known_use`: a success of its present code with these
-    parameters was observed completely. So does one of which it is not known whether it wrote a file or a tool beside
-    it did.
-    """
+    """For each step what it waits for; `all_before` never decreases. A tool `has_known_use` if a success of its
+    present code with these parameters was observed completely."""
     number = {step.tool.module: place for place, step in enumerate(steps)}
     conflicts = find_conflicts(number, registry)
     found = []
@@ -61,17 +57,19 @@ def find_waits(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=bool(registry.flows.get(module, NO_DATAFLOW).native_beside)
-                or not (is_declared(step.tool) or has_known_use(step.tool)),
+                is_alone=runs_alone(step.tool, registry, has_known_use(step.tool)),
             )
         )
     return tuple(found)
 
 
-def is_declared(tool: Tool) -> bool:
-    """Whether the tool declares enough to run beside another one. What it does through `conn` or a resource is no
-    matter of its inputs and outputs."""
-    return tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
+def runs_alone(tool: Tool, registry: Registry, has_known_use: bool) -> bool:
+    """Whether the tool neither declares enough to run beside another one nor has a known use, or whether it is not
+    known which of its files a tool beside it wrote. What it does through `conn` or a resource is no matter of its
+    inputs and outputs."""
+    is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
+    is_unsure = bool(registry.flows.get(tool.module, NO_DATAFLOW).native_beside)
+    return is_unsure or not (is_declared or has_known_use)
 
 
 def had_arguments(success: Success, step: Step, root: str) -> bool:

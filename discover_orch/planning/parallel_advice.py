@@ -1,73 +1,56 @@
-"""Which tools run alone though several workers run, and the `AFTER` that would let them run beside others."""
+"""Which steps of a plan wait for which with several workers, and which tools run alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from discover_orch.model.tool import Tool
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import Tool, after_hint
+from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.incremental import NO_SUCCESS, RemainingWork
 from discover_orch.planning.parallel import (
     Waits,
-    find_conflicts,
+    check_sharing,
     find_waits,
     had_arguments,
-    is_declared,
+    runs_alone,
 )
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 
-class Alone(Struct, frozen=True, kw_only=True):
-    """A tool that runs alone, since it declares too little. `after` has the names for an `AFTER` that would change
-    that, without a change of the order: tools of its stage with which it was seen to share something, which may be
-    none. It is None where nothing is known of the tool yet."""
-
-    tool: Tool
-    reason: str
-    after: tuple[str, ...] | None = None
-
-
-class Advice(Struct, frozen=True, kw_only=True):
-    """The tools that run `alone`, in order. `declared` is the number of the others."""
-
-    alone: tuple[Alone, ...]
-    declared: int
-
-
-def after_line(names: Sequence[str]) -> str:
-    """`AFTER = "fetch"`; `AFTER = ()` for none."""
-    shown = [f'"{name}"' for name in names]
-    return f"AFTER = {shown[0]}" if len(shown) == 1 else f"AFTER = ({', '.join(shown)})"
-
-
-def advise(view: ProjectView) -> Advice:
-    """What is to be said of the tools that run alone."""
-    registry = view.registry
-    number = {module: place for place, module in enumerate(registry.order)}
-    conflicts = find_conflicts(number, registry)
-    known = RemainingWork(view, GivenParams())
-    above = [0] * len(number)  # as bits: the tools that come before each
-    alone = []
-    for place, module in enumerate(registry.order):
-        tool = registry.tools[module]
-        earlier = [
-            one
-            for one in sorted(conflicts[place])
-            if one < place and _share_stage(tool, registry.tools[registry.order[one]])
-        ]
-        needed = [one for one in earlier if not any(above[other] >> one & 1 for other in earlier)]
-        before = [number[one] for one in registry.before.get(module, ()) if one in number]
-        for one in (*earlier, *before):
-            above[place] |= above[one] | (1 << one)
-        reason = "" if is_declared(tool) else known.find_gap(tool)
-        if reason:
-            names = tuple(registry.display(registry.order[one]) for one in needed)
-            after = None if reason == NO_SUCCESS else names
-            alone.append(Alone(tool=tool, reason=reason, after=after))
-    return Advice(alone=tuple(alone), declared=len(number) - len(alone))
+def find_alone(view: ProjectView) -> Iterator[Problem]:
+    """A note for each tool that runs alone though several workers run, with the `AFTER` that would change that and
+    keeps the order, or one that says why several workers cannot run."""
+    registry, known = view.registry, RemainingWork(view, GivenParams())
+    tools = [registry.tools[module] for module in registry.order]
+    refused = check_sharing(tools, registry, view.project, jobs=2)
+    yield from (replace(one, severity="note") for one in refused)
+    unknown: list[str] = []
+    for tool in tools if not refused else ():
+        gap = known.find_gap(tool)
+        if not runs_alone(tool, registry, has_known_use=not gap):
+            continue
+        if gap == NO_SUCCESS:
+            unknown.append(tool.name)
+        elif registry.flows[tool.module].native_beside:
+            message = f"{tool.name} runs alone once more, so that orch sees which files it writes"
+            yield build_note("runs-alone", message, "run it once", tool)
+        else:
+            rank = registry.rank
+            before = [
+                registry.display(other)
+                for other in registry.flow.get(tool.module, ())
+                if rank[other] == rank[tool.module]
+            ]
+            hint = f"if it uses nothing else that other tools use: {after_hint(tool, before)}"
+            yield build_note("runs-alone", f"{tool.name} runs alone: {gap}", hint, tool)
+    if unknown:
+        message = f"it is not known yet what {listed(unknown)} read and write"
+        yield build_note("runs-alone", message, "until they have run, each of them runs alone")
 
 
 def find_planned_waits(plan: Plan, view: ProjectView) -> tuple[Waits, ...]:
@@ -81,7 +64,3 @@ def find_planned_waits(plan: Plan, view: ProjectView) -> tuple[Waits, ...]:
         return success is not None and had_arguments(success, step, view.project.root)
 
     return find_waits(plan.steps, view.registry, has_known_use)
-
-
-def _share_stage(one: Tool, other: Tool) -> bool:
-    return not {*one.stages}.isdisjoint(other.stages)

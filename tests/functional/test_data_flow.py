@@ -79,7 +79,7 @@ def test_the_first_of_two_that_update_in_place_is_upstream_and_their_order_stays
     assert orch("run").code == 0
     assert after(orch) == {"make": [], "a": ["make"], "b": ["make", "a"]}
     answer = orch("check")
-    assert "a and b both update the table t, but their order is not declared" in answer.out
+    assert "a and b both write the table t" in answer.out
 
 
 def test_an_empty_declaration_makes_data_flow_known(project: Project, orch: Orch) -> None:

@@ -79,7 +79,7 @@ def test_who_reads_a_file_natively_runs_after_who_writes_it_in_one_stage(
     assert answer.code == 0
     if maker == "native":
         message = "a_show reads mid.parquet, which make may have written, and make runs later"
-        hint = '  hint: if make writes it, add AFTER = "make" to a_show\n'
+        hint = "  hint: if make writes it, let it run first, with AFTER or in an earlier stage\n"
         for told in (answer, orch("check")):
             assert f"{message}\n{hint}" in told.text, told.text
         again = orch("run", "make")

@@ -97,7 +97,6 @@ def record_sample(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
         "dry-run": orch("run", "-n", "--json", "--since", "2008-11-01").json,
         "run": orch("run", "--json").events,
         "status": orch("status", "--json").json,
-        "check-jobs": orch("check", "--jobs", "--json").json,
         "dry-run-jobs": orch("run", "-n", "--json", "--jobs", "2").json,
         "changed": orch("run", "--changed", "--json").events,
     }
@@ -140,7 +139,6 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["report"] = orch("report", "--json").json
     documents["check"] = orch("check", "--json").json
     documents["accept"] = orch("accept", "bee", "--json").json
-    documents["check-jobs"] = orch("check", "--jobs", "--json").json
     retried = {"retries": 1, "retry_delay": 0}
     write_files(
         root, {"src/c.py": f"STAGE = 'work'\nORCH = {retried}\ndef run(): raise ValueError('no')\n"}

@@ -79,7 +79,6 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "graph": [("mixed", "graph")],
     "report": [("mixed", "report")],
     "check": [("mixed", "check")],
-    "check --jobs": [("mixed", "check-jobs"), ("sample", "check-jobs")],
     "accept": [("mixed", "accept")],
     "summary": [("mixed", "on-failure")],
 }
