@@ -8,15 +8,11 @@ import click
 
 from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
-from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import ExitCode
-from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.project_reader import read_project
 from discover_orch.render.style import clean
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
 from discover_orch.scaffold.schedule import EVERY, build_files
-from discover_orch.state.git_files import find_repository
 
 
 @click.command("export", short_help="Write a schedule for cron, systemd or GitHub.")
@@ -39,16 +35,8 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     --write creates the file in the project: crontab, orch-NAME.service and orch-NAME.timer, or
     .github/workflows/orch.yml, which stands at the root of the git repository.
     """
-    view = project_reader.read_project(context.start, context.folder, os.environ)
-    # A mistake in a target is found now, not at night.
-    chosen = project_view.select_targets(view, targets).tools if targets else view.registry.order
-    root = view.project.root
-    repository = find_repository(root) or root
-    made = _find_made(view, chosen)
-    files = build_files(
-        kind, view.project, every=every, targets=targets, made=made, repository=repository
-    )
-    place = repository if kind == "github" else root
+    view = read_project(context.start, context.folder, os.environ)
+    place, files = build_files(kind, view, targets, every)
     changes = []
     for path, text in files.items():
         old, new = read_file(place, path), text.encode(errors="surrogateescape")
@@ -61,12 +49,3 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
         write_changes(place, changes)
         show_changes(context, tuple(changes))
     return ExitCode.OK
-
-
-def _find_made(view: ProjectView, chosen: tuple[str, ...]) -> list[str]:
-    """The database, and what the tools declare or were seen to write, below the root."""
-    flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
-    made = [path for flow in flows for path in (*flow.writes, *flow.native_writes, *flow.outputs)]
-    if not uses_get_connection(view.registry, view.project):
-        made.append(find_file(view.project.database))
-    return [path for path in made if path and path.isprintable() and not os.path.isabs(path)]

@@ -5,15 +5,21 @@ Each runs `orch run --changed`: what is stale, by a change or by its `"max_age"`
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
-from discover_orch.config.project import Project
+from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import UsageError
+from discover_orch.planning.project_view import ProjectView, select_targets
 from discover_orch.scaffold.files import read_file, read_text
+from discover_orch.state.git_files import find_repository
 
 #: How often: as cron says it, and as systemd does.
 EVERY = {
@@ -31,71 +37,59 @@ _FILES = {
     "systemd": {"orch-{label}.service": "service", "orch-{label}.timer": "timer"},
     "github": {".github/workflows/{name}.yml": "workflow"},
 }
-_ENV_FILE = """\
-      # Keep the text of {env_file}, which is not in the repository, as the secret ENV_FILE.
-      - run: {command}
-        env:
-          ENV_FILE: ${{{{ secrets.ENV_FILE }}}}
-"""
-#: What is said of the variables of the tools, where no file has them.
-_VARIABLES = {
-    "cron": "cron sets few variables: add those that your tools read as lines NAME=VALUE here.",
-    "systemd": "Variables that your tools read, one NAME=VALUE a line; the - means that the file may be missing.",
-    "github": "",
-}
 #: Files of one kind in a folder that the workflow names one by one.
 _FEW = 10
 
 
 def build_files(
-    kind: str,
-    project: Project,
-    *,
-    every: str,
-    targets: Sequence[str],
-    made: Sequence[str],
-    repository: str,
-) -> dict[str, str]:
-    """The files of a schedule: name → text. `every` is a key of `EVERY`; `made` are the files to keep; `repository` is
-    the root of the repository that has the project. Raises UsageError for a name that such a file cannot express."""
-    root, env_file = project.root, project.env_file
+    kind: str, view: ProjectView, targets: Sequence[str], every: str
+) -> tuple[str, dict[str, str]]:
+    """The folder of a schedule, and its files: name → text. `every` is a key of `EVERY`. Raises UsageError for an
+    unknown target, and for a name that such a file cannot express."""
+    root, env_file = view.project.root, view.project.env_file
     if any(one in f"{root}{sys.executable}{''.join(targets)}{env_file}" for one in "\n\r"):
         hint = "rename it: such a file cannot express it"
         raise UsageError.of("usage", "a path has a line break", hint)
+    made = _find_made(view, targets)  # finds a mistake in a target now, not at night
+    words = ("run", *targets, "--changed")
     python = os.path.dirname(sys.executable)
     script = os.path.join(python, "orch")
     start = (script,) if os.access(script, os.X_OK) else (sys.executable, "-m", "discover_orch")
-    words = ("run", *targets, "--changed")
     command = (*start, *words, "--if-busy", "skip", "--color", "never")
     path = f"PATH={python}:/usr/local/bin:/usr/bin:/bin"
     label = re.sub(r"[^A-Za-z0-9_.-]+", "-", os.path.basename(root)).strip("-.") or "project"
+    repository = find_repository(root) or root
     folder = os.path.relpath(root, repository)
     line = f"cd {shlex.quote(root)} && {shlex.join(command)} >>orch.log 2>&1"
+    env_word = shlex.quote(env_file)
+    yaml = partial(json.dumps, ensure_ascii=False)  # a text in JSON is one in YAML
     values = {
         "every": every,
         "cron": EVERY[every][0],
         "times": EVERY[every][1],
-        "variables": f"orch reads the variables in {env_file}." if env_file else _VARIABLES[kind],
         "path": path,
         "line": line.replace("%", r"\%"),  # in a crontab, % begins the standard input
         "label": label,
         "unit": root.replace("%", "%%"),
         "unit_path": _unit_word(path),
         "start": " ".join(_unit_word(word.replace("$", "$$")) for word in command),
-        "environment": "" if env_file else f"\nEnvironmentFile=-{root.replace('%', '%%')}/.env",
         "name": "orch" if folder == "." else f"orch-{label}",
-        "folder": _yaml(folder),
-        "install": _yaml(_find_install(root)),
-        "env_step": _make_env_file(env_file),
-        "cached": "\n".join(f"            {folder}/{one}" for one in _fold(made)).replace(
-            " ./", " "
-        ),
-        "run": _yaml(shlex.join(("orch", *words))),
+        "folder": yaml(folder),
+        "install": yaml(_find_install(root)),
+        "env_file": env_file,
+        "make": yaml(f"test -e {env_word} || printf '%s\\n' \"$ENV_FILE\" > {env_word}"),
+        "cached": "\n".join(f"            {os.path.normpath(f'{folder}/{one}')}" for one in made),
+        "run": yaml(shlex.join(("orch", *words))),
     }
-    return {
+    # orch reads the variables in `env_file` itself, which a workflow has to make first.
+    own = {"unit_variables": not env_file, "env_step": bool(env_file)}
+    for name, is_used in own.items():
+        values[name] = read_text(f"schedules/{name}").format_map(values) if is_used else ""
+    files = {
         name.format_map(values): read_text(f"schedules/{text}").format_map(values)
         for name, text in _FILES[kind].items()
     }
+    return (repository if kind == "github" else root), files
 
 
 def _find_install(root: str) -> str:
@@ -106,31 +100,27 @@ def _find_install(root: str) -> str:
     return "pip install discover-orch ." if is_package else "pip install discover-orch"
 
 
-def _fold(paths: Sequence[str]) -> list[str]:
-    """`.orch` and the paths; many files of one kind in a folder as a glob."""
-    kinds: dict[str, list[str]] = {}
-    for path in sorted(set(paths)):
-        folder, _, name = path.rpartition("/")
-        kinds.setdefault(f"{folder}/*{name[name.rfind('.') :]}".lstrip("/"), []).append(path)
-    folded = [found if len(found) <= _FEW else [glob] for glob, found in kinds.items()]
-    return [".orch", *(one for found in folded for one in found)]
+def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
+    """`.orch`, the database, and what the tools declare or were seen to write, below the root; many files of one kind
+    in a folder as a glob."""
+    chosen = select_targets(view, targets).tools if targets else view.registry.order
+    flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
+    paths = {path for flow in flows for path in (*flow.writes, *flow.native_writes, *flow.outputs)}
+    if not uses_get_connection(view.registry, view.project):
+        paths.add(find_file(view.project.database))
+    named = [one for one in sorted(paths) if one and one.isprintable() and not os.path.isabs(one)]
+    numbers = Counter(map(_find_kind, named))
+    folded = [one if numbers[_find_kind(one)] <= _FEW else _find_kind(one) for one in named]
+    return [".orch", *dict.fromkeys(folded)]
 
 
-def _make_env_file(path: str) -> str:
-    """The step of a workflow that makes the file, unless it is in the repository."""
-    if not path:
-        return ""
-    name = shlex.quote(path)
-    command = f"test -e {name} || printf '%s\\n' \"$ENV_FILE\" > {name}"
-    return _ENV_FILE.format(env_file=path, command=_yaml(command))
+def _find_kind(path: str) -> str:
+    """A glob for the files like this one in its folder: `parts/*.json`."""
+    suffix = os.path.splitext(path)[1]
+    return os.path.join(os.path.dirname(path), f"*{suffix}") if suffix else path
 
 
 def _unit_word(word: str) -> str:
     """A word of a systemd unit: quoted, with `%` escaped."""
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if re.search(r"[^A-Za-z0-9_./=:+@%$-]", word) else text
-
-
-def _yaml(text: str) -> str:
-    """A text as YAML: in single quotes, where only the quote itself is special."""
-    return "'" + text.replace("'", "''") + "'"

@@ -145,7 +145,7 @@ def test_remote_workers_have_the_variables(project: Project, orch: Orch) -> None
 def test_exported_schedules_leave_the_file_to_orch(project: Project, orch: Orch) -> None:
     project(FILES)
     assert "EnvironmentFile" not in orch("export", "systemd").out
-    assert "reads the variables in .env" in orch("export", "cron").out
+    assert "or set env_file" in orch("export", "cron").out
     workflow = orch("export", "github").out
     assert "secrets.ENV_FILE" in workflow
-    assert "> .env'" in workflow
+    assert '> .env"' in workflow
