@@ -57,9 +57,7 @@ class ImportGraph:
         self._reached: dict[str, frozenset[str]] = {}
         #: The top-level names that each file imports, without those of the standard library.
         self._outside: dict[str, set[str]] = {}
-        #: The files of each module that `read_code` was asked for, as it gave them.
-        self._given: dict[str, frozenset[str]] = {}
-        self._has_forgotten = False  # where modules are
+        self._asked_for: set[str] = set()  # the modules that `read_code` has read
 
     @property
     def missing(self) -> frozenset[str]:
@@ -75,11 +73,11 @@ class ImportGraph:
         """The code of each module, in this order. `is_tolerant`: a file that cannot be parsed now means what it did
         when it last could be."""
         modules = [*modules]
-        if self._given and not self._given.keys() >= {*modules}:
+        if self._asked_for and not self._asked_for.issuperset(modules):
             self._forget_locations()  # a tool may have made a module that did not exist
         self._find_reach(modules)
         reached = {module: self._gather(module) for module in modules}
-        self._given |= reached
+        self._asked_for |= reached.keys()
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
         hashes = {path: file.hash for path, file in files.items()}
@@ -113,31 +111,17 @@ class ImportGraph:
             return self._reached[starts[0]]
         return frozenset[str]().union(*(self._reached[name] for name in starts))
 
-    def refresh(self, paths: Iterable[str]) -> set[str]:
-        """These files may have changed, come or gone; a path that ends in `/` is a folder.
-
-        Returns the modules whose code may be another one now, of those that `read_code` was asked for."""
-        changed: set[str] = set()
+    def refresh(self, paths: Iterable[str]) -> None:
+        """These files may have changed, come or gone; a path that ends in `/` is a folder."""
         for path in paths:
             old, new = self.files.known(path), self.files.refresh(path)
             has_moved = (old is None) != (new is None) or path in self._locations.missing
-            if has_moved or path.endswith("/"):  # names may have to be looked up in other places
-                self._forget_locations()
-            if old is None or new is None:
-                changed.add(path)
-                continue
-            is_same = old.version == new.version and old.has_unread == new.has_unread
-            if not is_same or old.problem != new.problem:
-                changed.add(path)
             # Under another module name than its own, the file may import something else though its names are the same.
-            if old.names != new.names or new.depends_on_name:
+            imports_other = new is not None and (
+                old is None or old.names != new.names or new.depends_on_name
+            )
+            if has_moved or imports_other or path.endswith("/"):
                 self._forget_locations()
-        has_forgotten, self._has_forgotten = self._has_forgotten, False
-        return {
-            module
-            for module, given in self._given.items()
-            if not changed.isdisjoint(given) or (has_forgotten and self.reach(module) != given)
-        }
 
     def third_party(self, modules: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What these modules, and all that they import, take from modules outside the project when they are imported:
@@ -211,7 +195,6 @@ class ImportGraph:
         self._locations.forget()
         self._imports.clear()
         self._reached.clear()
-        self._has_forgotten = True
 
 
 def project_sources(project: Project, starts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

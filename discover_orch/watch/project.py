@@ -155,7 +155,8 @@ class WatchedProject:
         config = [path for path in paths if path in config_files(self.view.project)]
         gone = self._read_again() if is_structural else ()
         new = self._configure()
-        self.status.look_at(new)
+        if new:
+            self.status.look_at(new)
         change = self.status.compare([*paths, *new])
         return replace(
             change,

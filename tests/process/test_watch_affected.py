@@ -222,6 +222,18 @@ def test_a_deleted_tool_is_gone(project: Project) -> None:
         assert next(one["gone"] for one in watch.all_events("changed")) == ["b"]
 
 
+def test_a_target_that_is_deleted_is_said_to_be_wrong_and_the_others_go_on(
+    project: Project,
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
+    with watching(root, "a", "b") as watch:
+        (root / "src/b.py").unlink()
+        (error,) = watch.wait_for("broken")["errors"]
+        assert '"b"' in error["message"], error
+        bump(root, "src/a.py")
+        assert watch.next_run().output == {"a": "1\n"}
+
+
 def test_a_tool_that_moves_keeps_what_is_known_of_it(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool_text()})
     with watching(root) as watch:

@@ -29,6 +29,16 @@ def states(orch: Orch) -> dict[str, str]:
     return {one["name"]: one["state"] for one in orch("status", "--json").json["tools"]}
 
 
+def test_the_database_of_the_command_line_is_that_of_each_run(project: Project) -> None:
+    makes = "conn.execute('CREATE TABLE IF NOT EXISTS t (x)')"
+    root = project({"orch.toml": "", "src/a.py": tool_text(takes="conn", body=makes)})
+    with watching(root, *TOOL, "--database", "sqlite:///other.db") as watch:
+        save(root / "src/a.py", tool_text(1, takes="conn", body=makes))
+        assert watch.next_run().status == "passed"
+    assert (root / "other.db").exists()
+    assert not (root / "data.db").exists()
+
+
 # What a tool was seen to need.
 
 

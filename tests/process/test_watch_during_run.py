@@ -175,6 +175,22 @@ def test_an_unrelated_edit_lets_the_run_go_on(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
+def test_a_tool_that_waits_gets_the_default_that_was_saved(project: Project) -> None:
+    def last(top: int) -> str:
+        return tool_text(stage="z", takes=f"*, top: int = {top}", body="print(top)")
+
+    root = project({"orch.toml": "", "src/a.py": gated(0), "src/z.py": last(3)})
+    with watching(root, *TOOL, waits=False) as watch:
+        until_begun(watch, "a")
+        save(root / "src/z.py", last(4))
+        changed = watch.wait_for("changed", paths=["src/z.py"])
+        assert (changed["during_run"], changed["action"]) == (True, "hold")
+        (root / "go").touch()
+        first = watch.next_run(then_idle=False)
+        assert (first.ended["a"], first.ended["z"]) == ("passed", "not_run")
+        assert watch.next_run().output["z"] == "4\n0\n"
+
+
 @pytest.mark.parametrize("how", ["flag", "configuration", "tag"])
 def test_a_run_may_be_finished_first(project: Project, how: str) -> None:
     tag = 'ORCH = {"cancel": False}' if how == "tag" else ""

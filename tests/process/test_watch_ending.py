@@ -168,6 +168,18 @@ def test_q_ends_with_0(project: Project, busy: bool) -> None:
     assert not busy or tables(root) == []
 
 
+def test_q_ends_a_worker_that_imports_for_long(project: Project) -> None:
+    slow = "import time\ntime.sleep(86400)\n"
+    root = project(
+        {"orch.toml": '[watch]\npreload = ["slow"]\n', "slow.py": slow, "src/a.py": IDLE}
+    )
+    with watching(root, "--no-initial", forks=False) as watch:
+        wait_for_warm_worker(watch)
+        watch.press("q")
+        assert watch.wait() == 0, watch.story()
+        watch.assert_no_process_left()
+
+
 def test_who_stops_reading_ends_it_quietly(project: Project) -> None:
     root = project({"src/a.py": IDLE})
     with watching(root, forks=False) as watch:

@@ -43,6 +43,18 @@ def test_c_cancels_and_waits(project: Project) -> None:
         assert watch.next_run().ended["a"] == "passed"
 
 
+def test_f_runs_what_failed_and_all_that_is_downstream(project: Project) -> None:
+    makes = 'ORCH = {"inputs": [], "outputs": "a.txt"}'
+    reads = 'ORCH = {"inputs": "a.txt", "outputs": []}'
+    good = tool_text(top=makes, body="open('a.txt', 'w').close()")
+    root = project({**FILES, "src/a.py": good, "src/b.py": tool_text(stage="t", top=reads)})
+    with watching(root, "--scope", "tool") as watch:
+        save(root / "src/a.py", tool_text(top=makes, body="1 / 0"))
+        assert watch.next_run().ended == {"a": "failed"}
+        watch.press("f")
+        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}
+
+
 def test_any_other_key_does_no_harm(project: Project) -> None:
     root = project(FILES)
     with watching(root) as watch:
