@@ -24,7 +24,7 @@ from discover_orch.planning.project_view import ProjectView, plan_targets
 from discover_orch.scaffold.files import FileChange, is_searched, read_file, write_changes
 from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after
-from discover_orch.scaffold.text_edits import CannotEdit, add_settings, add_tags, toml_table
+from discover_orch.scaffold.text_edits import CannotEdit, Table, add_settings, add_tags, toml_table
 from discover_orch.source.facts import BrokenModule, ModuleFacts
 from discover_orch.source.read_module import read_module
 
@@ -239,7 +239,7 @@ class Adopter:
         if self._old.connection is not None:
             bases.append(os.path.dirname(self._old.path) or ".")
         bases = list(dict.fromkeys(bases))
-        table: dict[str, object] = {
+        table: Table = {
             "packages": None if packages == ["src"] else packages,
             "pythonpath": None if bases in ([], ["."]) else bases,
             "stages": stages,

@@ -17,6 +17,7 @@ from discover_orch.model.errors import Location, ProjectError, UsageError
 from discover_orch.scaffold.files import FileChange, is_searched, read_file, read_text
 from discover_orch.scaffold.text_edits import (
     CannotEdit,
+    Table,
     add_settings,
     append_to_list,
     toml_table,
@@ -39,7 +40,7 @@ def build_first_project(
 
     Raises ProjectError if the settings cannot be added to the pyproject.toml that exists."""
     stages = [stage.name for stage in registry.stages] or ([] if code else list(_STAGES))
-    table: dict[str, object] = {
+    table: Table = {
         "packages": None if packages == ["src"] else packages,
         "stages": stages,
         "pythonpath": ["src"] if _has_src_layout(root) else None,

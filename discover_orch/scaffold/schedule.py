@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -37,8 +36,6 @@ _FILES = {
     "systemd": {"orch-{label}.service": "service", "orch-{label}.timer": "timer"},
     "github": {".github/workflows/{name}.yml": "workflow"},
 }
-#: Files of one kind in a folder that the workflow names one by one.
-_FEW = 10
 
 
 def build_files(
@@ -101,23 +98,15 @@ def _find_install(root: str) -> str:
 
 
 def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
-    """`.orch`, the database, and what the tools declare or were seen to write, below the root; many files of one kind
-    in a folder as a glob."""
+    """`.orch`, the database, and what the tools declare or were seen to write, below the root. A glob for more files
+    could bring back an old version of one that is in the repository."""
     chosen = select_targets(view, targets).tools if targets else view.registry.order
     flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
     paths = {path for flow in flows for path in (*flow.writes, *flow.native_writes, *flow.outputs)}
     if not uses_get_connection(view.registry, view.project):
         paths.add(find_file(view.project.database))
     named = [one for one in sorted(paths) if one and one.isprintable() and not os.path.isabs(one)]
-    numbers = Counter(map(_find_kind, named))
-    folded = [one if numbers[_find_kind(one)] <= _FEW else _find_kind(one) for one in named]
-    return [".orch", *dict.fromkeys(folded)]
-
-
-def _find_kind(path: str) -> str:
-    """A glob for the files like this one in its folder: `parts/*.json`."""
-    suffix = os.path.splitext(path)[1]
-    return os.path.join(os.path.dirname(path), f"*{suffix}") if suffix else path
+    return [".orch", *named]
 
 
 def _unit_word(word: str) -> str:

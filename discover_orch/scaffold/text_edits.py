@@ -15,34 +15,26 @@ from collections.abc import Mapping, Sequence
 from discover_orch.config.file import SHARED_FILE
 from discover_orch.scaffold.files import FileChange, read_file
 
+#: Strings, lists of strings, or such tables.
+Table = Mapping[str, "str | Sequence[str] | Table | None"]
+
 
 class CannotEdit(ValueError):
     """The text cannot be read, or is written in a way that cannot be changed in place."""
 
 
-def toml_value(value: object) -> str:
-    """A string, number, boolean, list or flat table as TOML writes it on one line."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case Mapping():
-            pairs = [f"{toml_key(key)} = {toml_value(one)}" for key, one in value.items()]
-            return f"{{{', '.join(pairs)}}}"
-        case Sequence():
-            return "[" + ", ".join(map(toml_value, value)) + "]"
-        case _:
-            raise TypeError(f"no TOML for {type(value).__name__}")
+def toml_value(value: str | Sequence[str]) -> str:
+    """A string, or a list of strings, as TOML writes it on one line."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return "[" + ", ".join(map(toml_value, value)) + "]"
 
 
 def toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
-def toml_table(name: str, table: Mapping[str, object]) -> str:
+def toml_table(name: str, table: Table) -> str:
     """`[name]` and its keys, a line each. Keys whose value is None are left out; tables in it follow as sections."""
     lines = [f"[{name}]"]
     inner = []
@@ -55,7 +47,7 @@ def toml_table(name: str, table: Mapping[str, object]) -> str:
     return "\n\n".join(["\n".join(lines), *(text.rstrip("\n") for text in inner)]) + "\n"
 
 
-def add_settings(root: str, table: Mapping[str, object]) -> FileChange:
+def add_settings(root: str, table: Table) -> FileChange:
     """`pyproject.toml` with the settings of orch at its end. Raises CannotEdit."""
     old = read_file(root, SHARED_FILE)
     try:
@@ -65,18 +57,15 @@ def add_settings(root: str, table: Mapping[str, object]) -> FileChange:
     return FileChange(path=SHARED_FILE, old=old, new=new.encode())
 
 
-def append_table(text: str, name: str, table: Mapping[str, object]) -> str:
-    """`text` with a new table at its end. Raises CannotEdit where the result would not mean that."""
+def append_table(text: str, name: str, table: Table) -> str:
+    """`text` with a new table at its end. Raises ValueError where the result would not mean that."""
     newline = "\r\n" if "\r\n" in text else "\n"
     added = toml_table(name, table)
     gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
     new = text + (gap + added).replace("\n", newline)
-    expected = _merge(tomllib.loads(text), tomllib.loads(added))
-    try:
-        if tomllib.loads(new) == expected:
-            return new
-    except tomllib.TOMLDecodeError as error:
-        raise CannotEdit(str(error)) from None
+    found, wanted = (_at(tomllib.loads(one), name.split(".")) for one in (new, added))
+    if found == wanted:
+        return new
     raise CannotEdit("the table cannot be added at the end")
 
 
@@ -113,13 +102,6 @@ def _at(table: Mapping[str, object], path: Sequence[str]) -> object:
             return None
         found = found[key]
     return found
-
-
-def _merge(one: object, other: object) -> object:
-    """The keys of both, at any depth."""
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        return other
-    return {**one, **{key: _merge(one.get(key), value) for key, value in other.items()}}
 
 
 def add_tags(data: bytes, tags: Mapping[str, str]) -> bytes:
