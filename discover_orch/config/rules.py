@@ -20,7 +20,6 @@ from discover_orch.config.validation import (
     SettingReader,
     Texts,
     count,
-    described,
     entries,
     flag,
     printable,
@@ -100,31 +99,21 @@ def _database(_: SettingReader, given: RawSetting) -> str:
     raise InvalidSetting(given, message, f'for a SQLite file, write "{printable(example)}"')
 
 
-#: Texts that mean true or false, and would be odd names of a project.
-_SWITCHES: Mapping[str, str] = {
-    **dict.fromkeys(("true", "yes", "on"), "true"),
-    **dict.fromkeys(("false", "no", "off"), "false"),
-}
+#: Texts that mean true or false, or nothing, and would be odd names of a project.
+_NO_NAMES = frozenset({"", "true", "yes", "on", "false", "no", "off"})
 
 
 def _ledger(_: SettingReader, given: RawSetting) -> str:
-    if isinstance(given.value, bool):
-        return NAMED_BY_ROOT if given.value else ""
-    if not isinstance(given.value, str):
-        message = f"{given.name} must be true, false or a name, not {described(given.value)}"
-        raise InvalidSetting(given, message, f"write {printable(given.key)} = true", "wrong-type")
-    name = given.value.strip()
-    if given.path is None and name.lower() in ("true", "1", "false", "0"):  # a variable
-        return NAMED_BY_ROOT if name.lower() in ("true", "1") else ""
-    if name.lower() in _SWITCHES:
-        value = _SWITCHES[name.lower()]
-        hint = f"write {given.key} = {value}" if given.path else f"write {given.name}={value}"
-        message = f"{given.name} must be true, false or a name, not {shown(given.value)}"
+    value = given.value
+    if given.path is None and str(value).strip().lower() in ("true", "1", "false", "0"):
+        value = str(value).strip().lower() in ("true", "1")  # of a variable
+    if isinstance(value, bool):
+        return NAMED_BY_ROOT if value else ""
+    name = value.strip() if isinstance(value, str) else ""
+    if name.lower() in _NO_NAMES:
+        message = f"{given.name} must be true, false or a name, not {shown(value)}"
+        hint = "write true or false without quotes, or the name of the project"
         raise InvalidSetting(given, message, hint, "wrong-type")
-    if not name:
-        raise InvalidSetting(
-            given, f"{given.name} is empty", "write true, or the name of the project"
-        )
     return name
 
 

@@ -153,16 +153,8 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
 
 def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Location) -> Problem:
     annotation = argument.type.text if isinstance(argument.type, UnknownType) else ""
-    folder = class_folder(argument)
-    if folder:
-        instead = (
-            f'if {annotation} is an Enum, add "{folder}" to pythonpath, so that orch can read it'
-        )
-    else:
-        kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
-        instead = (
-            f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
-        )
+    kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
+    instead = f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
     meant = CONNECTION if annotation.endswith("Connection") else argument.name
     return Problem(
         code="unknown-argument",
@@ -170,8 +162,3 @@ def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Lo
         hint=find_meant_resource(meant, conf).removesuffix(".") or instead,
         location=place,
     )
-
-
-def class_folder(argument: ArgumentFacts) -> str:
-    """The folder of its type that is not in `pythonpath`; or ""."""
-    return argument.type.folder if isinstance(argument.type, UnknownType) else ""

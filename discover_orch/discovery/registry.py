@@ -15,7 +15,6 @@ from discover_orch.discovery.broken_tools import BrokenTool as BrokenTool
 from discover_orch.discovery.broken_tools import add_strict_problems, find_broken_tools
 from discover_orch.discovery.candidates import Candidate, build_candidates
 from discover_orch.discovery.injection import (
-    class_folder,
     conf_warnings,
     find_meant_resource,
     split_arguments,
@@ -318,7 +317,6 @@ def _build_tool(
         params=params,
         resources=resources,
         never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
-        class_folder=next(filter(None, map(class_folder, run.arguments)), ""),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         **asdict(candidate.settings),

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 
 from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
-from discover_orch.config.project import Project, module_folders
+from discover_orch.config.project import Project
 from discover_orch.discovery.facts_index import (
     FileFacts,
     FileRecord,
@@ -38,7 +37,6 @@ from discover_orch.source.facts import (
     NameRef,
     PassedOver,
     Scan,
-    UnknownType,
 )
 from discover_orch.state.store import Index
 
@@ -190,36 +188,7 @@ class _References:
             return facts
         from discover_orch.source.resolve import resolve_module
 
-        return self._with_folders(resolve_module(facts, self.exports))
-
-    def _with_folders(self, facts: ModuleFacts) -> ModuleFacts:
-        """The facts with the folders of classes that are in packages installed in editable form."""
-        run = facts.run
-        if run is None or not any(isinstance(one.type, UnknownType) for one in run.arguments):
-            return facts
-        arguments = tuple(
-            replace(one, type=replace(one.type, folder=self._find_folder(one.type.text)))
-            if isinstance(one.type, UnknownType)
-            else one
-            for one in run.arguments
-        )
-        return replace(facts, run=replace(run, arguments=arguments))
-
-    def _find_folder(self, name: str) -> str:
-        """The folder outside `pythonpath` that has the top-level module of this name; "" where none has."""
-        top = name.partition(".")[0]
-        if top == name or not top.isidentifier():
-            return ""
-        for folder in self._other_folders:
-            place = os.path.join(self._root, folder, top)
-            if os.path.isdir(place) or os.path.isfile(f"{place}.py"):
-                return folder
-        return ""
-
-    @cached_property
-    def _other_folders(self) -> list[str]:
-        configured = {*map(os.path.normpath, self._project.pythonpath)}
-        return [one for one in module_folders(self._project) if one not in configured]
+        return resolve_module(facts, self.exports)
 
     def exports(self, module: str) -> Exports | None:
         """What others can refer to in the module; None where the project has no module of that name."""

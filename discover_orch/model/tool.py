@@ -48,8 +48,7 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
       name in `ORCH`.
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
     - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
-      type that no option can have. `class_folder`: the folder of such a type, if it is in a package installed in
-      editable form and not in `pythonpath`.
+      type that no option can have.
     - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
       `resources` are all that it may ask for.
     """
@@ -66,7 +65,6 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
     never_passed: tuple[str, ...] = ()
-    class_folder: str = ""
     takes_extra: bool = False
     is_readable: bool = True
 

@@ -3,12 +3,11 @@ setting is read from a file."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.config.file import find_line, name_setting, name_table
+from discover_orch.config.file import find_line, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
@@ -16,7 +15,7 @@ from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPT
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
-from discover_orch.planning.param_values import find_mixed, is_same_name
+from discover_orch.planning.param_values import is_same_name
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
@@ -28,12 +27,9 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     for part in (
         _own_options(registry),
         _unknown_types(registry),
-        _flag_or_value(registry),
-        _hidden_stdlib(registry),
         check_dataflow(registry),
         _unused_variables(registry, project),
         _group_members(registry),
-        _unused_stages(registry, project),
         check_retries(registry.tools.values(), project),
     ):
         found.extend(part)
@@ -47,17 +43,13 @@ def check_stage_order(
     stages = [*dict.fromkeys(stage for pair in pairs for stage in pair)]
     if not stages:
         return ()
-    known = project.stages
-    line = ", ".join(f'"{one.name}"' for one in registry.stages if one.name not in known)
-    place = project.config or "orch.toml"
-    added = (
-        f"{line} to {name_setting(project, 'stages')}" if known else f"stages = [{line}] to {place}"
-    )
+    names = [*project.stages, *(one.name for one in registry.stages if not one.is_configured)]
+    line = ", ".join(f'"{name}"' for name in names)
     return (
         build_warning(
             STAGES_BY_NAME,
             f"stages {listed(stages)} run in alphabetical order, since nothing says which comes first",
-            f"add {added}, in the right order",
+            f"set stages = [{line}] in {project.config or 'orch.toml'}, in the right order",
         ),
     )
 
@@ -91,38 +83,11 @@ def _own_options(registry: Registry) -> Iterator[Problem]:
 def _unknown_types(registry: Registry) -> Iterator[Problem]:
     """Parameters whose type is not supported. No listing shows them."""
     for tool in registry.tools.values():
-        hint = (
-            "run() always gets the default; annotate it with a supported type to make it an option"
-        )
-        if tool.class_folder:
-            hint += f'; if it is an Enum, add "{tool.class_folder}" to pythonpath'
         for name in tool.never_passed:
             yield build_warning(
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be set: its type is not supported",
-                hint,
-                tool,
-            )
-
-
-def _flag_or_value(registry: Registry) -> Iterator[Problem]:
-    for name, (flag, value) in find_mixed(registry.tools.values()).items():
-        yield build_warning(
-            "flag-or-value",
-            f"parameter {name} is a flag in {flag.name} and takes a value in {value.name}",
-            f"set it with -p {flag.name}.{name}=true and -p {value.name}.{name}=VALUE",
-            value,
-        )
-
-
-def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
-    for tool in registry.tools.values():
-        top = tool.module.split(".")[0]
-        if top in sys.stdlib_module_names:
-            yield build_warning(
-                "shadows-stdlib",
-                f'"{tool.module}" hides the standard library module {top}',
-                "rename it, or scan its parent folder as a package",
+                "run() always gets the default; annotate it with a supported type to make it an option",
                 tool,
             )
 
@@ -190,56 +155,28 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
     for group, items in registry.groups.items():
         for item in items:
             core = item.strip("+").removeprefix("stage:").removeprefix("tool:")
-            if (
-                core in known
-                or registry.names.find(core)
-                or "/" in core
-                or not GLOB_CHARACTERS.isdisjoint(core)
-            ):
-                continue
-            if core.endswith(".py"):
-                continue
-            yield build_warning(
-                "group-member",
-                f'group "{group}" contains "{item}", which is neither a stage nor a tool',
-                did_you_mean(
-                    core, [*known, *registry.names.words], "orch list shows all stages and tools"
-                ),
-            )
+            is_path = core.endswith(".py") or not GLOB_CHARACTERS.union("/").isdisjoint(core)
+            if not (core in known or registry.names.find(core) or is_path):
+                words = [*known, *registry.names.words]
+                yield build_warning(
+                    "group-member",
+                    f'group "{group}" contains "{item}", which is neither a stage nor a tool',
+                    did_you_mean(core, words, "orch list shows all stages and tools"),
+                )
 
 
 def find_group_circles(groups: Mapping[str, Sequence[str]], project: Project) -> list[Problem]:
-    """An error for each circle of groups that contain each other."""
+    """An error for a circle of groups that contain each other."""
     members = {
         group: [item.removeprefix("+").removesuffix("+") for item in items]
         for group, items in groups.items()
     }
-    left = [*members]
-    found: list[Problem] = []
-    while True:
-        try:
-            graph.order(left, members)
-        except graph.CycleError as error:
-            circle = error.cycle[::-1]
-            message = f'group "{circle[0]}" contains itself'
-            hint = "remove it from its own members"
-            if len(circle) > 2:
-                message += f": {' -> '.join(circle)}"
-                hint = "remove one of these groups from the members of another"
-            problem = Problem(code="group-circle", message=message, hint=hint)
-            found.append(_at_setting(problem, project, "groups", circle[0]))
-            left = [group for group in left if group not in circle]
-        else:
-            return found
-
-
-def _unused_stages(registry: Registry, project: Project) -> Iterator[Problem]:
-    for stage in registry.stages:
-        may_have_tools = any(one.could_be_in(stage.name) for one in registry.broken)
-        if not stage.tools and stage.name in project.stages and not may_have_tools:
-            others = [one.name for one in registry.stages if one.tools and not one.is_configured]
-            yield build_warning(
-                "empty-stage",
-                f'stage "{stage.name}" is configured but has no tools',
-                did_you_mean(stage.name, others, "remove it if you do not plan to add tools"),
-            )
+    try:
+        graph.order(members, members)
+    except graph.CycleError as error:
+        circle = error.cycle[::-1]
+        message = f'group "{circle[0]}" contains itself: {" -> ".join(circle)}'
+        hint = "remove one of these groups from the members of another"
+        problem = Problem(code="group-circle", message=message, hint=hint)
+        return [_at_setting(problem, project, "groups", circle[0])]
+    return []

@@ -40,23 +40,15 @@ def unknown_path(
     paths = [tool.path for tool in registry.tools.values()]
     same = [one for one in paths if posixpath.basename(one) == posixpath.basename(path)]
     shown = [posixpath.relpath(one, folder or ".") for one in same or paths]
-    if same:
-        meant = " or ".join(f'"{one}"' for one in shown[:3])
-        hint = f"did you mean {meant}? ({LIST_HINT})"
-        return _unknown(f'"{word}" is not the file of a tool', hint)
-    return unknown(f'"{word}" is not the file of a tool', word, shown)
+    return unknown(f'"{word}" is not the file of a tool', shown[0] if same else word, shown)
 
 
 def unknown_name(word: str, registry: Registry, files: Collection[str]) -> Problem:
     """`word` is as it was typed, with its `+` and `tool:`."""
     core = word.removeprefix("+").removesuffix("+").removeprefix("tool:")
     message = f'unknown target "{word}"'
-    if word != core and registry.stage(core) is not None:
-        return _unknown(message, f'"{core}" is a stage: leave "tool:" out')
     if "=" in core:
         return _unknown(message, f"set a parameter with: -p {core}")
-    if "," in core:
-        return _unknown(message, "separate targets with spaces, not commas")
     known = {tool.path for tool in registry.tools.values()}
     for path in files:
         if path not in known and is_suffix(core, path.removesuffix(".py").replace("/", ".")):

@@ -52,14 +52,9 @@ class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
 
 
 class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unknown"):
-    """An annotation that is not a supported type: as written, or the absolute name of a class of another module.
-
-    `folder`, relative to the root, holds that module, which is installed in editable form: it would be read there if
-    the folder were in `pythonpath`.
-    """
+    """An annotation that is not a supported type: as written, or the absolute name of a class of another module."""
 
     text: str
-    folder: str = ""
 
 
 class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):

@@ -36,7 +36,7 @@ def test_an_order_of_stages_that_only_their_names_decide_is_said_with_the_line_t
     project: Project, orch: Orch
 ) -> None:
     project({"src/a.py": AGG, "src/b.py": LOAD})
-    hint = 'hint: add stages = ["agg", "load"] to orch.toml, in the right order'
+    hint = 'hint: set stages = ["agg", "load"] in orch.toml, in the right order'
     for words in (["list"], ["check"], ["run", "-n"], ["run"]):
         answer = orch(*words)
         said = " ".join(answer.text.split())
