@@ -15,7 +15,7 @@ from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import Style, clean, count, one_line
 from discover_orch.scaffold.adoption import Adopter
 from discover_orch.scaffold.files import FileChange, write_changes
-from discover_orch.scaffold.orchestrator import Orchestrator, read_orchestrator
+from discover_orch.scaffold.orchestrator import read_orchestrator
 
 
 @click.command("adopt", short_help="Convert a hand-written TOOL_MAP and STAGES.")
@@ -45,8 +45,7 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
         raise OrchUsage(
             f"{path} is outside the project {root}", "give the folder of the project with -C"
         )
-    old = read_orchestrator(root, path, asks=is_imported)
-    adopter = Adopter(root, old)
+    adopter = Adopter(root, read_orchestrator(root, path, asks=is_imported))
     changes, problems = adopter.build(), adopter.problems
     if write and any(problem.severity == "error" for problem in problems):
         context.console.problems(problems)
@@ -59,7 +58,9 @@ def command(context: Context, file: str, is_imported: bool, write: bool, check: 
         for change in changes:
             context.console.out(_diff_text(change, context.console.out_style))
     gap = "\n" if changes and not check else ""
-    context.console.out(gap + _summary(adopter, old))
+    found = f"{count(len(adopter.tools), 'tool')} and {count(len(adopter.lists), 'list')}"
+    context.console.out(f"{gap}{found} of {one_line(path)}\n")
+    context.console.out("".join(f"  {one_line(note)}\n" for note in adopter.notes))
     context.console.problems(problems)
     if write:
         context.console.out("\nnext: orch list, orch run --dry-run\n")
@@ -82,9 +83,3 @@ def _diff_text(change: FileChange, style: Style) -> str:
         colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1])
         shown.append(style.paint(clean(line), colour) if colour else clean(line))
     return "\n".join(shown) + "\n"
-
-
-def _summary(adopter: Adopter, old: Orchestrator) -> str:
-    found = f"{count(len(adopter.tools), 'tool')} and {count(len(adopter.lists), 'list')}"
-    text = f"{found} of {one_line(old.path)}\n"
-    return text + "".join(f"  {one_line(note)}\n" for note in adopter.notes)

@@ -86,11 +86,11 @@ class Adopter:
             name: name if self._is_alone(tool) else tool.module for name, tool in self.tools.items()
         }
         divided = divide(lists, words)
-        for name, new in divided.renamed.items():
-            self.notes.append(
-                f"the list {name} is the group {new}: orch run {name} always means all stages in order"
-            )
-        targets = {name: divided.renamed.get(name, name) for name in lists}
+        for name, new in divided.targets.items():
+            if name != new:
+                self.notes.append(
+                    f"the list {name} is the group {new}: orch run {name} always means all stages in order"
+                )
         made: list[FileChange | None] = []
         for stage, members in divided.stages.items():
             after = find_after(members, paths)
@@ -107,7 +107,7 @@ class Adopter:
                 shutil.copytree(self._root, copy, ignore=_ignored)
             write_changes(copy, changes)
             try:
-                self._check(read_project(copy, copy, {}), targets)
+                self._check(read_project(copy, copy, {}), divided.targets)
             except OrchError as error:
                 self.problems += error.problems
         return changes

@@ -15,11 +15,11 @@ Lists = Mapping[str, tuple[str, ...]]
 
 class StageLists(Struct, frozen=True, kw_only=True):
     """`stages`: the tools of each stage, in the order of the stages; one that no list has is for tools that are in
-    no other. `groups`: words for `orch run`. `renamed`: lists that could not keep their name."""
+    no other. `groups`: words for `orch run`. `targets`: the word for each list."""
 
     stages: Lists
     groups: Lists
-    renamed: Mapping[str, str]
+    targets: Mapping[str, str]
 
 
 def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
@@ -39,18 +39,17 @@ def divide(lists: Lists, words: Mapping[str, str]) -> StageLists:
         stages[added] = tuple(left)
     by_order = sorted(stages, key=lambda one: min(map(order.index, stages[one])))
     stages = {name: stages[name] for name in by_order}
-    groups, renamed = {}, {}
+    groups, targets = {}, {name: name for name in lists}
     for name, members in lists.items():
         if name in stages or (name == ALL_STAGES and [*members] == _all(stages)):
             continue
-        kept = name
         if name == ALL_STAGES:
-            kept = renamed[name] = _free_name(f"{ALL_STAGES}_list", {*lists, *words, *stages})
-        groups[kept] = tuple(
+            targets[name] = _free_name(f"{ALL_STAGES}_list", {*lists, *words, *stages})
+        groups[targets[name]] = tuple(
             f"tool:{words[one]}" if words[one] in (*stages, *lists) else words[one]
             for one in members
         )
-    return StageLists(stages=stages, groups=groups, renamed=renamed)
+    return StageLists(stages=stages, groups=groups, targets=targets)
 
 
 def find_after(members: Sequence[str], sort_key: Mapping[str, str]) -> dict[str, str]:
