@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import marshal
 from collections.abc import Callable, Iterable
-from operator import attrgetter, is_
+from operator import attrgetter
 
 from discover_orch.model.digest import content_hash
 
@@ -34,31 +34,26 @@ def hash_module(tree: ast.Module) -> str:
 
 
 def hash_behaviour(tree: ast.Module) -> str:
-    """The hash of the module without the keys of `ORCH` that say how or when a tool is run."""
-    return hash_module(_without_operational(tree))
+    """The hash of the module without the keys of `ORCH` that say how or when a tool is run, and without an `ORCH` that
+    has no other keys."""
+    body = [kept for one in tree.body if (kept := _without_operational(one)) is not None]
+    return hash_module(ast.Module(body=body, type_ignores=tree.type_ignores))
 
 
-def _without_operational(tree: ast.Module) -> ast.Module:
-    """The tree itself, or a copy without these keys. An `ORCH` that has no other keys is left out."""
-    body: list[ast.stmt] = []
-    for one in tree.body:
-        tag = _tag_of(one)
-        if tag is None:
-            body.append(one)
-            continue
-        kept = [
-            pair
-            for pair in zip(tag.keys, tag.values, strict=True)
-            if not (isinstance(pair[0], ast.Constant) and pair[0].value in OPERATIONAL)
-        ]
-        if len(kept) == len(tag.keys) > 0:
-            body.append(one)
-        elif kept:
-            left = ast.Dict(keys=[key for key, _ in kept], values=[item for _, item in kept])
-            body.append(ast.Assign(targets=[ast.Name(id=_TAG, ctx=ast.Store())], value=left))
-    if len(body) == len(tree.body) and all(map(is_, body, tree.body)):
-        return tree
-    return ast.Module(body=body, type_ignores=tree.type_ignores)
+def _without_operational(statement: ast.stmt) -> ast.stmt | None:
+    tag = _tag_of(statement)
+    if tag is None:
+        return statement
+    kept = [
+        pair
+        for pair in zip(tag.keys, tag.values, strict=True)
+        if not (isinstance(pair[0], ast.Constant) and pair[0].value in OPERATIONAL)
+    ]
+    if len(kept) == len(tag.keys) > 0:
+        return statement
+    left = ast.Dict(keys=[key for key, _ in kept], values=[item for _, item in kept])
+    tag_name = ast.Name(id=_TAG, ctx=ast.Store())
+    return ast.Assign(targets=[tag_name], value=left) if kept else None
 
 
 def _tag_of(statement: ast.stmt) -> ast.Dict | None:

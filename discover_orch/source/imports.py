@@ -13,6 +13,8 @@ DYNAMIC = frozenset({"import_module", "__import__"})
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 #: Statements without a block.
 _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
+#: The module and the names of a call that cannot be read.
+_UNREAD: tuple[str, tuple[str, ...]] = ("", ())
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -106,16 +108,14 @@ def _dynamic_imports(
     """Calls of `import_module` and `__import__`; any other use of these names is an import that cannot be read."""
     called: set[ast.AST] = set()
     for node, is_lazy in nodes:
+        target, names = _UNREAD
         if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
             called.add(node.func)
-            yield _read_call(node, module, package, is_lazy)
-        elif (
-            _is_dynamic(node, aliases)
-            and node not in called
-            and isinstance(getattr(node, "ctx", None), ast.Load)
-        ):
-            line = getattr(node, "lineno", 1)
-            yield ImportFact(kind="dynamic", module="", line=line, is_lazy=is_lazy)
+            target, names = _called_module(node, module, package)
+        elif not _is_dynamic(node, aliases) or node in called or _is_set(node):
+            continue
+        line = getattr(node, "lineno", 1)
+        yield ImportFact(kind="dynamic", module=target, names=names, line=line, is_lazy=is_lazy)
 
 
 def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
@@ -124,33 +124,27 @@ def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in DYNAMIC
 
 
-def _read_call(node: ast.Call, module: str, package: str, is_lazy: bool) -> ImportFact:
-    """The module of a call with literal arguments; "" where it cannot be read."""
-    target, names = _called_module(node, module, package)
-    return ImportFact(kind="dynamic", module=target, names=names, line=node.lineno, is_lazy=is_lazy)
+def _is_set(node: ast.AST) -> bool:
+    return not isinstance(getattr(node, "ctx", None), ast.Load)
 
 
 def _called_module(node: ast.Call, module: str, package: str) -> tuple[str, tuple[str, ...]]:
-    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
-    if len(given) < len(node.keywords):
-        return "", ()
+    """The module of a call with literal arguments, and the names of `fromlist`; "" where it cannot be read."""
+    given = {keyword.arg: keyword.value for keyword in node.keywords}
     first = node.args[0] if node.args else given.get("name")
     name = None if first is None else text_of(first)
-    if not name:
-        return "", ()
-    if "level" in given or len(node.args) > 4:
-        return "", ()
+    if not name or None in given or "level" in given or len(node.args) > 4:
+        return _UNREAD
     if not name.startswith("."):
         names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)
         return name, _literal_names(names)
     anchor = node.args[1] if len(node.args) > 1 else given.get("package")
-    base = module if isinstance(anchor, ast.Name) and anchor.id == "__name__" else None
-    if isinstance(anchor, ast.Name) and anchor.id == "__package__":
-        base = package
-    if base is None and anchor is not None:
-        base = text_of(anchor)
+    if isinstance(anchor, ast.Name):
+        base = {"__name__": module, "__package__": package}.get(anchor.id)
+    else:
+        base = text_of(anchor) if anchor else None
     if not base:
-        return "", ()
+        return _UNREAD
     level = len(name) - len(name.lstrip("."))
     return absolute(name[level:] or None, level, base), ()
 

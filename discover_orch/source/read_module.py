@@ -8,6 +8,7 @@ it raise.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 
 from msgspec.structs import replace
@@ -209,40 +210,27 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
     binding = scope.last("run")
     if binding is None:
         return None, None, "", 1
-    first = binding
+    line = binding.line
+    if binding.where:
+        return None, None, f"run is set {binding.where}; define it at the top level", line
     for _ in range(30):  # run = other, where other is a function of this module
-        if binding.where:
-            if binding is first:
-                miss = f"run is set {binding.where}; define it at the top level"
-                return None, None, miss, first.line
+        if binding is None or binding.where:
             break
         node = binding.node
-        if isinstance(node, NameRef):
-            return RunFacts(line=first.line, ref=node), None, "", 1
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             function = None if isinstance(node, ast.Lambda) else node
-            return replace(read_function(node, scope), line=first.line), function, "", 1
+            return replace(read_function(node, scope), line=line), function, "", 1
         if isinstance(node, _NO_FUNCTIONS):
             kind = "class" if isinstance(node, ast.ClassDef) else "value"
-            return None, None, f"run is a {kind}, not a function", first.line
-        if isinstance(node, ast.Attribute):
-            try:
+            return None, None, f"run is a {kind}, not a function", line
+        value: object = node
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            with contextlib.suppress(Unreadable, RecursionError):
                 value = scope.value(node, binding.index)
-            except (Unreadable, RecursionError):
-                break
-            if isinstance(value, NameRef):
-                return RunFacts(line=first.line, ref=value), None, "", 1
-            break
-        if not isinstance(node, ast.Name):
-            break
-        following = scope.last(node.id, binding.index)
-        if following is None:
-            if scope.stars and node.id not in scope.bindings:
-                ref = NameRef(name=f"{scope.module}.{node.id}")
-                return RunFacts(line=first.line, ref=ref), None, "", 1
-            break
-        binding = following
-    return RunFacts(line=first.line, is_readable=False), None, "", 1
+        if isinstance(value, NameRef):
+            return RunFacts(line=line, ref=value), None, "", 1
+        binding = scope.last(node.id, binding.index) if isinstance(node, ast.Name) else None
+    return RunFacts(line=line, is_readable=False), None, "", 1
 
 
 def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
