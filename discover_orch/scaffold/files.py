@@ -51,9 +51,8 @@ def is_searched(folder: str) -> bool:
 
 
 def write_changes(root: str, changes: Sequence[FileChange]) -> None:
-    """Writes every change. Raises ProjectError where one cannot be written; then no file has changed. Links and
-    permissions stay."""
-    folders: list[str] = []
+    """Writes every change. Raises ProjectError where one cannot be written; then no file has changed, and a
+    new folder may be there. Links and permissions stay."""
     written: list[
         tuple[str, str]
     ] = []  # the new content in a file of its own, and the file whose place it takes
@@ -64,8 +63,8 @@ def write_changes(root: str, changes: Sequence[FileChange]) -> None:
             if read_file(root, path) != change.old:
                 message, hint = "the file has changed meanwhile", "run the command again"
                 raise ProjectError.of("file", message, hint, Location(path=path))
-            folders += _make_folders(root, os.path.dirname(path))
             target = os.path.realpath(os.path.join(root, path))
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             temporary = f"{target}.{os.getpid()}{UNFINISHED}"
             with open(temporary, "xb") as file:
                 written.append((temporary, target))
@@ -78,21 +77,9 @@ def write_changes(root: str, changes: Sequence[FileChange]) -> None:
         for temporary, _ in written:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        for folder in reversed(folders):
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.join(root, folder))
         if isinstance(error, OSError):
             raise _cannot("write", path, error) from None
         raise
-
-
-def _make_folders(root: str, folder: str) -> list[str]:
-    """Makes a folder below the root and those above it; gives the ones that did not exist."""
-    if not folder or os.path.isdir(os.path.join(root, folder)):
-        return []
-    made = _make_folders(root, os.path.dirname(folder))
-    os.mkdir(os.path.join(root, folder))
-    return [*made, folder]
 
 
 def _cannot(what: str, path: str, error: OSError) -> ProjectError:
