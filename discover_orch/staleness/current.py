@@ -68,8 +68,11 @@ class CurrentState:
         self.code = ImportGraph(project, scanned) if code is None else code
         self.spelled = SpelledNames(project.root)
 
-    def read_code(self, modules: Iterable[str]) -> Mapping[str, CodeState]:
-        """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`."""
+    def read_code(
+        self, modules: Iterable[str], *, is_tolerant: bool = False
+    ) -> Mapping[str, CodeState]:
+        """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`;
+        `is_tolerant` as of `ImportGraph`."""
         wanted = dict.fromkeys(modules)
         for module in tuple(wanted):
             result = self.results.get(module)
@@ -77,7 +80,7 @@ class CurrentState:
                 wanted.update(dict.fromkeys(result.success.modules))
         if self.registry.conf is not None:
             wanted[CONF_MODULE] = None
-        return self.code.read_code(wanted)
+        return self.code.read_code(wanted, is_tolerant=is_tolerant)
 
     def code_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()

@@ -73,18 +73,12 @@ class LiveStatus(Status):
             self._answer = self._with_others(own)
         return self._answer
 
-    def spread(self, seeds: Iterable[str]) -> dict[str, str]:
-        self._find_own()
-        return super().spread(seeds)
-
     def _find_own(self) -> dict[str, Freshness]:
         """The tools without what follows from others. All is computed anew when anything may have changed."""
         if self._own is None:
             self._note_results()
             order = self._registry.order
-            self._names = {module: self._names_of(module) for module in order}
-            names = {name for some in self._names.values() for name in some}
-            self._codes = self.code.read_code(names, is_tolerant=True)
+            self._codes = self._present.read_code(order, is_tolerant=True)
             self._own = {module: self._judge(module, self._codes) for module in order}
             self._answer = None
         return self._own
@@ -96,10 +90,8 @@ class LiveStatus(Status):
 
     def is_held(self, module: str) -> bool:
         """Whether its code has a file that cannot be read now."""
-        if not self.broken:
-            return False
-        parts = [self._codes[name] for name in self._names.get(module, ())]
-        return any(not one.meanings.keys().isdisjoint(self.broken) for one in parts)
+        is_there = bool(self.broken) and module in self._place
+        return is_there and not self._find_inputs(module).code.keys().isdisjoint(self.broken)
 
     # What is watched for it.
 
@@ -300,18 +292,13 @@ class LiveStatus(Status):
         unread = {name for name, one in self._codes.items() if one.has_unread}
         return {
             module
-            for module, names in (self._names.items() if unread else ())
-            if not unread.isdisjoint(names) and self._result(module).success is None
+            for module, tool in (self._registry.tools.items() if unread else ())
+            if self._result(module).success is None
+            and not unread.isdisjoint(self._present.modules_of(tool))
         }
 
     def _result(self, module: str) -> ToolResult:
         return self._results[self._place[module]]
-
-    def _names_of(self, module: str) -> tuple[str, ...]:
-        """The modules that the code of the tool starts from."""
-        success = self._result(module).success
-        more = success.modules if success else ()
-        return tuple(self._present.modules_of(self._registry.tools[module], more))
 
     def _is_used(self, path: str) -> bool:
         if path.endswith(".py") and self._meaning(path) is not None:

@@ -52,13 +52,7 @@ class ChangeHandler:
         change = watched.refresh(found)
         for warning in watched.new_warnings(before) if change.is_structural else ():
             self._outbox.add_note(warning)
-        freshness = watched.status.freshness()
-        touched = {
-            module: why
-            for module, why in change.touched.items()
-            if module in freshness and not freshness[module].is_fresh
-        }
-        return replace(change, touched=touched)
+        return change
 
     def act(self, change: Change) -> list[str]:
         """Schedule and report what a change means. Returns requests to the run in progress."""

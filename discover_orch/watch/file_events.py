@@ -75,7 +75,6 @@ class Watcher:
         self._reported: set[str] = set()
         # Written by watchdog's thread as well
         self._events: deque[FileEvent] = deque()
-        self._is_awake = False
         self._must_renew = False
         self._missed: set[str] = set()  # folders with a missed change, and no event since
 
@@ -100,7 +99,6 @@ class Watcher:
 
     def drain(self) -> list[FileEvent]:
         """The events since the last call. Never waits; subscribes again if a watched folder was replaced."""
-        self._is_awake = False  # before the events are taken: later ones wake again
         if self._must_renew:
             self._must_renew = False
             self._subscribe()
@@ -261,16 +259,11 @@ class Watcher:
                     is_late=is_finished and _is_late(path),
                 )
             )
-        self._notify()
+        self._wake()
 
     def _add_lost(self) -> None:
         self._events.append(FileEvent(path="", at=time.monotonic()))
-        self._notify()
-
-    def _notify(self) -> None:
-        if not self._is_awake:
-            self._is_awake = True
-            self._wake()
+        self._wake()
 
 
 def _raise(number: int) -> str:

@@ -346,16 +346,6 @@ def test_closing_does_not_wait_for_what_hangs(listener: Listener) -> None:
 # The queue.
 
 
-def test_it_wakes_once_until_events_are_drained(listener: Listener) -> None:
-    listener.watcher.watch(["src"], [])
-    for number in range(50):
-        (listener.root / f"src/{number}.py").write_text("")
-    wait_until(lambda: len(listener.watcher._events) >= 100, "all events")
-    assert listener.wakes == 1
-    assert len(listener.watcher.drain()) >= 100
-    listener.save("src/a.py")
-
-
 def test_a_wake_that_raises_ends_nothing(tmp_path: Path) -> None:
     def wake() -> None:
         raise RuntimeError
