@@ -190,9 +190,8 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
         if flow.is_unclear or (flow.gaps and not (tool.has_inputs and tool.has_outputs)):
             if flow.is_unclear:
                 gap = "used the database in a way that orch cannot see"
-                hint = (
-                    "orch sees only statements on conn, and needs sqlglot for PostgreSQL and DuckDB"
-                )
+                hint = "orch sees only statements on conn, and needs sqlglot for PostgreSQL and DuckDB; "
+                hint += "name in AFTER what must run before the tool"
             else:
                 gap = listed([*flow.gaps])
                 hint = 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing'
