@@ -67,7 +67,8 @@ class ChangeHandler:
             return self._hold_if_broken()
         self._count_loops(change)
         affected = schedule.affected(change)
-        if change.touched and not affected.hit and self._is_muted(change):
+        is_muted = all(map(schedule.loops.is_muted, change.causes.values()))
+        if change.touched and not affected.hit and is_muted:
             return []
         action = schedule.decide(affected)
         causes = {key for module in affected.hit for key in change.causes.get(module, ())}
@@ -97,9 +98,6 @@ class ChangeHandler:
         for key, times in loops.count(causes, saved, is_running=is_running):
             path = key.partition(":")[2]
             self._outbox.add_note(_loop_problem(path, times, is_muted=loops.is_muted([key])))
-
-    def _is_muted(self, change: Change) -> bool:
-        return all(map(self._schedule.loops.is_muted, change.causes.values()))
 
     def _hold_if_broken(self) -> list[str]:
         if not self._schedule.must_hold():

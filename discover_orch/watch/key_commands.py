@@ -35,7 +35,7 @@ class KeyCommands:
         key = key.strip().lower()
         match key:
             case "" | "r":
-                return self._run(key, schedule.latest or watched.targets, "the last tools")
+                return self._run(key, schedule.started or watched.targets, "the last tools")
             case "a":
                 return self._run(key, watched.targets, "all tools")
             case "f":

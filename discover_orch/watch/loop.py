@@ -108,11 +108,10 @@ class WatchLoop:
 
     # The loop.
 
-    def events(self, keys: KeySource | None = None) -> Generator[WatchEvent | Event, None, int]:
+    def events(self, keys: KeySource) -> Generator[WatchEvent | Event, None, int]:
         """Returns the exit code, when the user quits or a signal arrives; leaves no process behind."""
         self._signals, self._keys = SignalHandlers(), keys
-        if keys is not None:
-            keys.listen(self._signals.wake_up)
+        keys.listen(self._signals.wake_up)
         with self._signals:
             watcher = Watcher(self._root, self._signals.wake_up, must_poll=self._options.must_poll)
             try:
@@ -186,7 +185,7 @@ class WatchLoop:
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
         watched, schedule = self.watched, self._schedule
-        is_first = not schedule.latest
+        is_first = not schedule.started
         reasons = schedule.start()
         plan = watched.plan_of(reasons)
         if not plan.steps:
@@ -314,7 +313,7 @@ class WatchLoop:
                 continue
             self._schedule.is_over |= request != "suspend"
             requests.append(request)
-        for key in self._keys.drain() if self._keys is not None else ():
+        for key in self._keys.drain():
             requests += self._key_commands.press(key)
         found = self._bursts.drain()
         for problem in self._watcher.drain_problems():

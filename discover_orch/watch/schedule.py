@@ -112,7 +112,7 @@ class Schedule:
     def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
         """`queues`: no run is cancelled for a change."""
         self._watched, self.queues = watched, queues
-        self._started: dict[str, Queued] = {}  # the tools of the run that started last
+        self.started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self._blocked: Mapping[str, str] = {}  # tools that a failed tool blocked
         self.scope = scope
@@ -124,11 +124,6 @@ class Schedule:
     @property
     def is_running(self) -> bool:
         return self.run is not None
-
-    @property
-    def latest(self) -> tuple[str, ...]:
-        """The tools of the run that started last."""
-        return tuple(self._started)
 
     # A change.
 
@@ -314,7 +309,7 @@ class Schedule:
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
         self._blocked = {one: by for one, by in self._blocked.items() if one not in started}
-        self._started = started or self._started
+        self.started = started or self.started
         return {module: queued.why for module, queued in started.items()}
 
     def _add_what_was_disturbed(self) -> None:
@@ -331,7 +326,7 @@ class Schedule:
     @property
     def causes(self) -> list[str]:
         """Why the run that starts now does: the changes themselves, where there are any, say most."""
-        queued = self._started.values()
+        queued = self.started.values()
         return [one.why for one in queued if one.is_hit] or [one.why for one in queued]
 
     def begin(self, order: tuple[str, ...]) -> None:
@@ -350,7 +345,7 @@ class Schedule:
         if status == "interrupted":
             self.is_over = True  # by a signal or by q
         if status == "cancelled" and self.restarts and run is not None:
-            for module, known in self._started.items():
+            for module, known in self.started.items():
                 if module not in run.passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
