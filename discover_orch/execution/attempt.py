@@ -231,7 +231,8 @@ class AttemptReader:
             evidence = _find_evidence(
                 path, tool, seen, before, is_read=path in read, is_alone=is_alone
             )
-            is_checked = evidence == "sure"
+            # Where no other tool ran, it can only make this one stale, and for one run: see `kept` in `end_of_run`.
+            is_checked = is_alone or evidence == "sure"
             found[f"file:{path}"] = Write(ended, mark, is_checked, evidence=evidence)
         for path in seen.written:
             mark = read_mark(os.path.join(self._root, path))
