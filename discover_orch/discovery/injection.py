@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from discover_orch.model import graph
 from discover_orch.model.errors import Location, Problem, did_you_mean, nearest
 from discover_orch.model.parameter import Param, ParamType
@@ -52,16 +54,7 @@ def split_arguments(
         elif argument.name in offered:
             resources.append(argument.name)
         elif isinstance(argument.type, ParamType):
-            params.append(
-                Param(
-                    name=argument.name,
-                    type=argument.type,
-                    default=argument.default,
-                    default_source=argument.default_source,
-                    default_texts=argument.default_texts,
-                    help=argument.help,
-                )
-            )
+            params.append(msgspec.convert(argument, Param, from_attributes=True))
         elif argument.default_source is None:
             place = Location(path=path, line=argument.line)
             problems.append(_unknown_argument(argument, conf, place))

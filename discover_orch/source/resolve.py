@@ -100,13 +100,9 @@ def _meaning_of(node: ast.expr, before: int, scope: ModuleScope) -> Value | Para
 
 def resolve_module(facts: ModuleFacts, lookup: Lookup) -> ModuleFacts:
     """The facts with each `NameRef` replaced by what it means, or by a problem."""
-    stage, after, run = facts.stage, facts.after, facts.run
-    if stage is not None and not all(isinstance(word, str) for word in stage.words):
-        stage = _resolve_tag("STAGE", stage, lookup)
-    if after is not None and not all(isinstance(word, str) for word in after.words):
-        after = _resolve_tag("AFTER", after, lookup)
-    if run is not None:
-        run = _resolve_run(run, lookup)
+    stage = facts.stage and _resolve_tag("STAGE", facts.stage, lookup)
+    after = facts.after and _resolve_tag("AFTER", facts.after, lookup)
+    run = facts.run and _resolve_run(facts.run, lookup)
     if stage is facts.stage and after is facts.after and run is facts.run:
         return facts
     return replace(facts, stage=stage, after=after, run=run)
@@ -128,6 +124,8 @@ class _Unresolved(Exception):
 
 
 def _resolve_tag(name: str, tag: Tag, lookup: Lookup) -> Tag:
+    if all(isinstance(word, str) for word in tag.words):
+        return tag
     words: list[str] = []
     for word in tag.words:
         if isinstance(word, str):
