@@ -41,11 +41,9 @@ def text_of(node: ast.expr) -> str | None:
 
 def docstring_of(body: list[ast.stmt]) -> str | None:
     """The docstring as written: `ast.get_docstring` would strip every line of it."""
-    if body:
-        first = body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            value = first.value.value
-            return value if isinstance(value, str) else None
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str(text))), *_]:
+            return text
     return None
 
 

@@ -81,10 +81,10 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
         hint = "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>"
         return _problem("conflict", message, hint, path, _line_at(data, conflict.start()), data)
     if isinstance(error, SyntaxError):
-        line = error.lineno or first_bad_line(data)
+        line = min(error.lineno or first_bad_line(data), _line_at(data, len(data)))
         message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
         hint = "fix the syntax error, or remove STAGE if this is not a tool"
-        return _problem("syntax", message, hint, path, _clamp(line, data), data)
+        return _problem("syntax", message, hint, path, line, data)
     # Python 3.13 and later encode docstrings when they compile them.
     if isinstance(error, UnicodeError):
         message = "not valid Python: a docstring contains half of a surrogate pair"
@@ -159,10 +159,6 @@ def _line_at(data: bytes, position: int) -> int:
     """Python ends a line at LF, CRLF and a lone CR."""
     before = data[:position]
     return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
-
-
-def _clamp(line: int, data: bytes) -> int:
-    return max(1, min(line, _line_at(data, len(data))))
 
 
 def _one_line(text: str) -> str:

@@ -246,25 +246,18 @@ class ModuleScope:
 
 def _class_assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
     for item in node.body:
-        if isinstance(item, ast.Assign):
-            for target in item.targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, item.value
-        elif (
-            isinstance(item, ast.AnnAssign)
-            and isinstance(item.target, ast.Name)
-            and item.value is not None
-        ):
-            yield item.target.id, item.value
+        match item:
+            case ast.Assign(targets=targets, value=value):
+                yield from ((one.id, value) for one in targets if isinstance(one, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                yield name, value
 
 
 def _is_call_of(node: ast.expr, name: str) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    function = node.func
-    return (isinstance(function, ast.Name) and function.id == name) or (
-        isinstance(function, ast.Attribute) and function.attr == name
-    )
+    match node:
+        case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)):
+            return called == name
+    return False
 
 
 def _member_value(members: dict[str, str | int | None], parts: list[str], text: str) -> str:
