@@ -32,6 +32,10 @@ from discover_orch.config.validation import (
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.database_url import URL_PATTERN, masked_url
 
+#: The hint for a name that a stage or a group cannot have.
+_OTHER_NAME = (
+    'choose another one: "full" means all stages, and a group cannot have the name of a stage'
+)
 NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
@@ -53,19 +57,14 @@ def _folders(_: SettingReader, given: RawSetting) -> Texts:
 def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     stages: list[str] = []
     for stage in texts(given):
-        if not stage.strip():
-            message = f"{given.name} contains an empty name"
-            hint = "give it a name, or remove it"
-        elif stage == ALL_STAGES:
-            message = '"full" cannot be the name of a stage: it is the group of all stages'
-            hint = "choose another name, here and in the tools"
+        if not stage.strip() or stage == ALL_STAGES:
+            message = f"{shown(stage)} in {given.name} cannot be the name of a stage"
+            reader.add("bad-value", message, _OTHER_NAME, given.path)
         elif stage in stages:
             message = f"stage {shown(stage)} is listed twice in {given.name}"
-            hint = "remove one of them"
+            reader.add("bad-value", message, "remove one of them", given.path)
         else:
             stages.append(stage)
-            continue
-        reader.add("bad-value", message, hint, given.path)
     return tuple(stages)
 
 
@@ -74,19 +73,10 @@ def check_groups(
 ) -> None:
     """Leaves out groups with the name of a stage or `full`."""
     for entry in entries(given):
-        if not entry.key.strip():
-            message = f"{given.name} contains a group with an empty name"
-            hint = "give it a name, or remove it"
-        elif entry.key == ALL_STAGES:
-            message = '"full" cannot be the name of a group: it is the group of all stages'
-            hint = "choose another name"
-        elif entry.key in stages:
-            message = f"group {shown(entry.key)} has the name of a stage"
-            hint = "choose another name for the group"
-        else:
-            continue
-        groups.pop(entry.key, None)
-        reader.add("bad-value", message, hint, entry.path)
+        if not entry.key.strip() or entry.key in (ALL_STAGES, *stages):
+            groups.pop(entry.key, None)
+            message = f"{shown(entry.key)} cannot be the name of a group"
+            reader.add("bad-value", message, _OTHER_NAME, entry.path)
 
 
 def _database(_: SettingReader, given: RawSetting) -> str:

@@ -35,9 +35,7 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
         for module in registry.order
         for flow in (registry.flows[module],)
     }
-    reported: set[tuple[str, str, str]] = set()
     for (reader, writer), things in _reads_before_writes(registry, flows).items():
-        reported.update((reader, writer, thing) for thing in things)
         first, second = registry.tools[reader], registry.tools[writer]
         yield build_warning(
             "read-before-written",
@@ -46,7 +44,7 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
             f"fine if {first.name} is meant to read what the previous run left",
             first,
         )
-    yield from _several_writers(registry, flows, reported)
+    yield from _several_writers(registry, flows)
     yield from find_unsure_orders(registry)
     yield from _unseen(registry)
 
@@ -124,11 +122,8 @@ def find_unsure_orders(registry: Registry) -> Iterator[Problem]:
                     )
 
 
-def _several_writers(
-    registry: Registry, flows: Mapping[str, Dataflow], reported: set[tuple[str, str, str]]
-) -> Iterator[Problem]:
-    """Tools that may overwrite what another wrote, since they do not read it first or their order is not declared.
-    `reported` has reader, writer and thing of what is read before it is written."""
+def _several_writers(registry: Registry, flows: Mapping[str, Dataflow]) -> Iterator[Problem]:
+    """Tools that may overwrite what another wrote, since they do not read it first or their order is not declared."""
     both = {
         module: (*registry.before.get(module, ()), *registry.ordering.get(module, ()))
         for module in registry.order
@@ -141,14 +136,7 @@ def _several_writers(
     found: dict[tuple[str, ...], list[str]] = {}
     for thing, writers in _writers(flows).items():
         updating = [one for one in writers if thing in reads[one]]
-        overwriting = (
-            (one, later)
-            for later in writers
-            if thing not in reads[later]
-            for one in writers[: writers.index(later)]
-            if (one, later, thing) not in reported
-        )
-        if any(overwriting):
+        if any(thing not in reads[later] for later in writers[1:]):
             found.setdefault(tuple(writers), []).append(thing)
         elif any(is_undecided(*pair) for pair in itertools.pairwise(updating)):
             found.setdefault(tuple(updating), []).append(thing)
