@@ -57,19 +57,19 @@ def find_waits(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=runs_alone(step.tool, registry, has_known_use(step.tool)),
+                is_alone=runs_alone(step.tool, registry, has_known_use),
             )
         )
     return tuple(found)
 
 
-def runs_alone(tool: Tool, registry: Registry, has_known_use: bool) -> bool:
+def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], bool]) -> bool:
     """Whether the tool neither declares enough to run beside another one nor has a known use, or whether it is not
     known which of its files a tool beside it wrote. What it does through `conn` or a resource is no matter of its
     inputs and outputs."""
     is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
     is_unsure = bool(registry.flows.get(tool.module, NO_DATAFLOW).native_beside)
-    return is_unsure or not (is_declared or has_known_use)
+    return is_unsure or not (is_declared or has_known_use(tool))
 
 
 def had_arguments(success: Success, step: Step, root: str) -> bool:

@@ -31,9 +31,9 @@ def find_alone(view: ProjectView) -> Iterator[Problem]:
     yield from (replace(one, severity="note") for one in refused)
     unknown: list[str] = []
     for tool in tools if not refused else ():
-        gap = known.find_gap(tool)
-        if not runs_alone(tool, registry, has_known_use=not gap):
+        if not runs_alone(tool, registry, lambda one: not known.find_gap(one)):
             continue
+        gap = known.find_gap(tool)
         if gap == NO_SUCCESS:
             unknown.append(tool.name)
         elif registry.flows[tool.module].native_beside:
