@@ -79,7 +79,7 @@ class RunProgress:
         printed last. Below them, how far the run is."""
         running = sorted(event.running, key=lambda one: self._rank[one.module])
         names = [self._names[one.module] for one in running]
-        times = [running_time(one) for one in running]
+        times = [f"{brief_duration(one.seconds)}{_expected_text(one)}" for one in running]
         width, time_width = column_width(names, self._style, share=3), max(map(len, times))
         lines = []
         for one, name, time in zip(running, names, times, strict=True):
@@ -105,13 +105,8 @@ class RunProgress:
         return cut_name(line, max(self._style.width - before - 1, 1), self._style)
 
 
-def running_time(one: Running) -> str:
-    """`12 s of about 30 s`."""
-    return f"{brief_duration(one.seconds)}{_expected_text(one)}"
-
-
 def _expected_text(one: Running) -> str:
-    """Empty if it is not known, or too short to be of interest."""
+    """` of about 30 s`; empty if it is not known, or too short to be of interest."""
     if one.expected is None or one.expected < 1:
         return ""
     return f" of about {brief_duration(one.expected)}"

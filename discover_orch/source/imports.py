@@ -78,14 +78,13 @@ def _walk(tree: ast.Module, *, with_expressions: bool) -> Iterator[tuple[ast.AST
 
 def _live_branches(node: ast.If) -> list[ast.AST]:
     """The test and the branches that can run: `if TYPE_CHECKING` is for type checkers only."""
-    test = node.test
-    is_negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-    if isinstance(test, ast.UnaryOp) and is_negated:
-        test = test.operand
-    name = test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")
-    if name != "TYPE_CHECKING":
-        return [test, *node.body, *node.orelse]
-    return [*(node.body if is_negated else node.orelse)]
+    match node.test:
+        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+            return [*node.orelse]
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name) | ast.Attribute(attr=name)):
+            if name == "TYPE_CHECKING":
+                return [*node.body]
+    return [node.test, *node.body, *node.orelse]
 
 
 def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:

@@ -153,7 +153,9 @@ def _made_default(
     """(texts, references to Enum members), of which one is empty; both are where a part cannot be read."""
     if isinstance(kind, UnknownType):
         return (), ()
-    items = _items_of(default, is_many=kind.many)
+    items = [default]
+    if kind.many:
+        items = default.elts if isinstance(default, (ast.List, ast.Tuple)) else []
     if isinstance(kind, EnumRef):
         members = [names.qualified(item) for item in items if isinstance(item, ast.Attribute)]
         refs = tuple(NameRef(name=name) for name in members if name)
@@ -164,13 +166,6 @@ def _made_default(
 
 
 # Defaults made from literals, `Path("data") / "x.csv"`, `Color.RED`, `date(2024, 1, 31)`, as one would type them.
-
-
-def _items_of(node: ast.expr, *, is_many: bool) -> list[ast.expr]:
-    """The expressions of the single values: those in a list, or the one itself. Empty where it should be a list."""
-    if not is_many:
-        return [node]
-    return node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
 
 
 def _typed_text(
