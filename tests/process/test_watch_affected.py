@@ -258,6 +258,26 @@ def test_a_source_folder_that_is_gone_for_a_while_is_read_again(project: Project
         assert not [text for text in said if "was planned" in text], watch.story()
 
 
+def test_a_failed_tool_does_not_run_for_what_does_not_concern_it(project: Project) -> None:
+    reads = "open('in.csv').close()"
+    root = project(
+        {
+            "orch.toml": "",
+            "in.csv": "1",
+            "src/a.py": tool_text(body=reads),
+            "src/b.py": tool_text(stage="t"),
+        }
+    )
+    with watching(root, *TOOL) as watch:
+        save(root / "src/a.py", tool_text(body=f"1 / 0\n{reads}"))
+        assert watch.next_run().ended == {"a": "failed"}
+        for version in (1, 2):
+            bump(root, "src/b.py", version)
+            assert watch.next_run().ended == {"b": "passed"}
+        save(root / "in.csv", "2")
+        assert watch.next_run().ended == {"a": "failed"}
+
+
 def test_a_file_that_a_failed_attempt_did_not_read_is_no_change(project: Project) -> None:
     reads = tool_text(body='open("a.csv").close()')
     root = project({"orch.toml": "", "a.csv": "1", "src/a.py": reads})
