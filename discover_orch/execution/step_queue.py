@@ -83,7 +83,7 @@ class SideBySide:
         tokens: Mapping[str, int],
     ) -> None:
         self.modules = modules
-        self._waits, self._needs, self._tokens = waits, needs, tokens
+        self._waits, self._needs = waits, needs
         self._free = dict(tokens)
         self._places = {module: place for place, module in enumerate(modules)}
         self._missing = [len(one.steps) for one in waits]  # of the steps that each waits for
