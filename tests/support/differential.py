@@ -47,6 +47,7 @@ class Play:
 
     jobs: ClassVar[int] = 1  # workers, but one for the copy that is run from scratch
     executor: ClassVar[str] = ""  # that of this machine for the copy
+    when_busy: ClassVar[tuple[str, ...]] = ()  # what a command that runs tools gets besides
     history: History
     server: ForkServer
     folder: Path
@@ -133,7 +134,7 @@ class Play:
 
     def _run(self, step: Step) -> None:
         words = {"run": ("run", *step.words), "changed": ("run", "--changed")}
-        given = [*words.get(step.kind, ("run", "--resume")), "--json"]
+        given = [*words.get(step.kind, ("run", "--resume")), "--json", *self.when_busy]
         takers = self._takers()
         is_partial = step.kind == "run" and step.words
         if is_partial and self.state.since and takers and not takers & {*step.words}:

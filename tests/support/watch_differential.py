@@ -45,6 +45,8 @@ def random_watch_history(seed: int, kinds: Collection[str] = KINDS) -> History:
 class WatchPlay(Play):
     """One history beside a watch. `_is_excused`: there may be stale tools for which the watch starts nothing."""
 
+    # Events of several folders may come in another order than the saves: the watch may run once more after its sentinel.
+    when_busy = ("--if-busy", "wait")
     _watch: Watching
     _is_excused = False
     _number = _seen = _changes = (
