@@ -3,6 +3,7 @@ setting is read from a file."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     for part in (
         _own_options(registry),
         _unknown_types(registry),
+        _hidden_stdlib(registry),
         check_dataflow(registry),
         _unused_variables(registry, project),
         _group_members(registry),
@@ -88,6 +90,18 @@ def _unknown_types(registry: Registry) -> Iterator[Problem]:
                 "withheld",
                 f"parameter {name} of {tool.name} cannot be set: its type is not supported",
                 "run() always gets the default; annotate it with a supported type to make it an option",
+                tool,
+            )
+
+
+def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
+    for tool in registry.tools.values():
+        top = tool.module.split(".")[0]
+        if top in sys.stdlib_module_names:
+            yield build_warning(
+                "shadows-stdlib",
+                f'"{tool.module}" hides the standard library module {top}',
+                "rename it, or scan its parent folder as a package",
                 tool,
             )
 
