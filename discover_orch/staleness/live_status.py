@@ -159,6 +159,10 @@ class LiveStatus(Status):
         users = self._find_all_users() if changed else set()
         touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
         for module, one in self.freshness().items():
+            success = self._result(module).success
+            if were is None and own[module].is_fresh and success is not None:
+                self._acted_on[module] = success.inputs  # nothing of it has changed
+                continue
             now = self._find_inputs(module)
             has_come = were is not None and module not in were  # is new, or was gone for a while
             is_new = module not in self._acted_on
