@@ -25,8 +25,10 @@ from discover_orch.source.read_module import read_conf
 
 #: The name and the value of an entry of a dict, and its place.
 Entry = tuple[str, object, Location]
-#: Methods that change nothing. After a call of any other one, a literal is not the whole value.
-_READS = frozenset({"copy", "get", "index", "items", "keys", "values"})
+#: The methods of dicts and lists that change them. After a call of one, a literal is not the whole value.
+_CHANGES = frozenset(
+    "append clear extend insert pop popitem remove reverse setdefault sort update".split()
+)
 
 #: Runs the file as an import does and writes its values as JSON to stdout. Arguments are the file, and folders for
 #: `sys.path`. What the file prints goes to stderr.
@@ -111,7 +113,7 @@ def _changes(node: ast.AST, name: str) -> bool:
     match node:
         case ast.alias(name=imported, asname=known_as):
             return (known_as or imported) == name
-        case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method not in _READS:
+        case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGES:
             changed = owner
         case ast.Name(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
             changed = node
@@ -142,7 +144,9 @@ def _read_literal(tree: ast.Module, path: str, name: str) -> tuple[Entry, ...]:
     raise _error(
         path,
         getattr(changes[0], "lineno", None) if changes else None,
-        f"{name} is not written out in {path} as a dict of strings",
+        f"{name} is not written out in {path} as a dict of strings"
+        if changes
+        else f"there is no {name}",
         f"orch adopt {path} --import runs the file, as an import does, and reads {name}",
     )
 

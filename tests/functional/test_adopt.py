@@ -428,7 +428,7 @@ def test_a_literal_that_is_changed_later_is_not_the_value(
     assert f"{'STAGES' if 'STAGES' in more else 'TOOL_MAP'} is not written out" in answer.err
     assert "--import" in answer.err
     (root / "old.py").write_text(
-        "TOOL_MAP = {'a': 'src.a'}\nSTAGES = {'late': ['a']}\nlist(STAGES.items())\n"
+        "TOOL_MAP = {'a': 'src.a'}\nSTAGES = {'late': ['a']}\nTOOL_MAP['a'].split('.')\n"
     )
     assert orch("adopt", "old.py").code == 0
 
@@ -456,7 +456,7 @@ def test_a_file_that_cannot_be_asked_is_refused(
 def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch) -> None:
     project({"a.py": "X = 1\n", "b.py": "X = (\n", "c.py": b"\xff\xfe"})
     for name, said in (
-        ("a.py", "TOOL_MAP is not written out in a.py"),
+        ("a.py", "a.py: there is no TOOL_MAP"),
         ("b.py", "b.py:1: not valid Python"),
         ("c.py", "c.py:1: not valid utf-8"),
         ("d.py", "does not exist"),
