@@ -26,8 +26,9 @@ from discover_orch.source.read_module import read_conf
 #: The name and the value of an entry of a dict, and its place.
 Entry = tuple[str, object, Location]
 #: The methods of dicts and lists that change them. After a call of one, a literal is not the whole value.
-_CHANGES = frozenset(
-    "append clear extend insert pop popitem remove reverse setdefault sort update".split()
+_CHANGES = (
+    *("append", "clear", "extend", "insert", "pop", "popitem"),
+    *("remove", "reverse", "setdefault", "sort", "update"),
 )
 
 #: Runs the file as an import does and writes its values as JSON to stdout. Arguments are the file, and folders for

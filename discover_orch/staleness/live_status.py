@@ -30,6 +30,7 @@ from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.status import Status
+from discover_orch.staleness.versions import meets_input
 
 
 class LiveStatus(Status):
@@ -63,6 +64,7 @@ class LiveStatus(Status):
             project, registry, self._memory, self._remembered, code=code, environ=self._environ
         )
         super().__init__(present, self._params_of, self._defaults_of)
+        self._has_new_results = False
         self._own: dict[str, Freshness] | None = None
         self._answer: dict[str, Freshness] | None = None
         self._find_own()
@@ -76,7 +78,9 @@ class LiveStatus(Status):
     def _find_own(self) -> dict[str, Freshness]:
         """The tools without what follows from others. All is computed anew when anything may have changed."""
         if self._own is None:
-            self._note_results()
+            if self._has_new_results:
+                self._note_results()
+                self._has_new_results = False
             order = self._registry.order
             self._codes = self._present.read_code(order, is_tolerant=True)
             self._own = {module: self._judge(module, self._codes) for module in order}
@@ -158,10 +162,11 @@ class LiveStatus(Status):
         outside = {key for path in paths if not self._is_by_pipeline(key := f"file:{path}")}
         users = self._find_all_users() if changed else set()
         touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
+        used = {f"file:{path}" for path in paths}
+        used |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
+        used |= {f"folder:{path.rstrip('/')}" for path in paths}
         for module, one in self.freshness().items():
-            success = self._result(module).success
-            if were is None and own[module].is_fresh and success is not None:
-                self._acted_on[module] = success.inputs  # nothing of it has changed
+            if were is None and module not in users and not self._is_concerned(module, paths, used):
                 continue
             now = self._find_inputs(module)
             has_come = were is not None and module not in were  # is new, or was gone for a while
@@ -224,6 +229,7 @@ class LiveStatus(Status):
         before = self._remembered.get(module)
         self._remembered[module] = result
         self._results[self._place[module]] = result
+        self._has_new_results = True
         self._read_databases()
         _ = self._present.database.state  # now, before the next tool begins
         if success is not None and result.last.status == "passed":
@@ -253,6 +259,17 @@ class LiveStatus(Status):
         """Another program may have written to one, removed or replaced it."""
         now = self._present
         now.database = CurrentDatabase(now.project, self._registry, self._memory, now.environ)
+
+    def _is_concerned(self, module: str, paths: Collection[str], used: set[Key]) -> bool:
+        """Whether its code differs from what it last acted on, or it uses one of these paths, `used` as keys."""
+        tool, then = self._registry.tools[module], self._acted_on[module].code
+        success = self._result(module).success
+        code = self._present.code_of(tool, self._codes, success.modules if success else ())
+        return (
+            code != then
+            or not used.isdisjoint(self._uses(module))
+            or any(meets_input(path, tool.inputs) for path in paths)
+        )
 
     def _outside_reasons(
         self, module: str, then: Inputs, now: Inputs, outside: set[Key]
