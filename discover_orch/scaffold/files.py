@@ -53,9 +53,8 @@ def is_searched(folder: str) -> bool:
 def write_changes(root: str, changes: Sequence[FileChange]) -> None:
     """Writes every change. Raises ProjectError where one cannot be written; then no file has changed, and a
     new folder may be there. Links and permissions stay."""
-    written: list[
-        tuple[str, str]
-    ] = []  # the new content in a file of its own, and the file whose place it takes
+    # The new content in a file of its own, and the file whose place it takes.
+    written: list[tuple[str, str]] = []
     path = ""
     try:
         for change in changes:

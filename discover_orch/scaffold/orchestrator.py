@@ -142,12 +142,11 @@ def _read_literal(tree: ast.Module, path: str, name: str) -> tuple[Entry, ...]:
                     )
     if not changes and name == "STAGES":
         return ()
+    said = f"{name} is not written out in {path} as a dict of strings"
     raise _error(
         path,
         getattr(changes[0], "lineno", None) if changes else None,
-        f"{name} is not written out in {path} as a dict of strings"
-        if changes
-        else f"there is no {name}",
+        said if changes else f"there is no {name}",
         f"orch adopt {path} --import runs the file, as an import does, and reads {name}",
     )
 

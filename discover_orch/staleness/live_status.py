@@ -7,7 +7,7 @@ pipeline concerns: those for which something differs, and that are stale now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
@@ -133,9 +133,8 @@ class LiveStatus(Status):
         before = {path: self._meaning(path) for path in code}
         self.code.refresh(code)
         self._present.versions.forget(paths)
-        if (
-            not self.is_running
-        ):  # the kernel would show the tool that runs that its database was opened
+        # While a tool runs, the kernel would show it that its database was opened.
+        if not self.is_running:
             self._read_databases()
         self._own = None
         changed = [path for path in code if self._meaning(path) != before[path]]
@@ -162,9 +161,9 @@ class LiveStatus(Status):
         outside = {key for path in paths if not self._is_by_pipeline(key := f"file:{path}")}
         users = self._find_all_users() if changed else set()
         touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
-        used = {f"file:{path}" for path in paths}
-        used |= {f"folder:{path.rstrip('/').rpartition('/')[0] or '.'}" for path in paths}
-        used |= {f"folder:{path.rstrip('/')}" for path in paths}
+        plain = {path.rstrip("/") for path in paths}
+        used = {f"{kind}:{path}" for path in plain for kind in ("file", "folder")}
+        used |= {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
         for module, one in self.freshness().items():
             if were is None and module not in users and not self._is_concerned(module, paths, used):
                 continue
@@ -242,7 +241,9 @@ class LiveStatus(Status):
                 code={**known.code, **tried.code}, other={**known.other, **tried.other}
             )
         used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
-        self._present.versions.forget(_paths_of(used))
+        self._present.versions.forget(
+            key.partition(":")[2] for key in used if key.startswith(FILES)
+        )
         self._own = None
         return [
             key[5:]
@@ -347,7 +348,3 @@ def _other_settings(then: Inputs, now: Inputs) -> Iterator[Key]:
             key != "database" or (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
         ):
             yield key
-
-
-def _paths_of(keys: Iterable[Key]) -> Iterator[str]:
-    return (key.partition(":")[2] for key in keys if key.startswith(FILES))

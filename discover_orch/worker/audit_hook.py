@@ -80,9 +80,8 @@ class AuditHook:
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
-        self.appended: dict[
-            str, None
-        ] = {}  # those of `changed` that were only opened to append to them
+        #: Those of `changed` that were only opened to append to them.
+        self.appended: dict[str, None] = {}
         self.link_targets: dict[str, str] = {}  # possible new link -> target of a hard link
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
         self.imported: dict[str, None] = {}  # files that the import system opened

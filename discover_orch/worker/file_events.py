@@ -59,9 +59,8 @@ class FileEvents:
         self._root = root
         self._is_skipped = is_skipped
         self._pid = os.getpid()
-        self._paths: dict[
-            int, str
-        ] = {}  # watch -> folder, or file where a link leads out of the root
+        #: Watch -> folder, or file where a link leads out of the root.
+        self._paths: dict[int, str] = {}
         self._libc = _load_libc()
         self._fd = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:

@@ -229,9 +229,8 @@ class NativeFiles:
         the globs of a command line match.
         """
         assert self._events is not None
-        folders: dict[
-            str, set[str]
-        ] = {}  # that a read file is in or below -> suffixes of those in it
+        # Folders that a read file is in or below -> suffixes of the files in it.
+        folders: dict[str, set[str]] = {}
         for shown in read:
             path = os.path.join(self.paths.root, shown)
             for above in parent_folders(path):

@@ -74,9 +74,8 @@ class ProjectCode:
         self.search_path = tuple(dict.fromkeys((*folders, *map(os.path.dirname, packages))))
         self._folders = tuple(dict.fromkeys(map(with_slash, (root, *folders, *packages))))
         self._is_venv: dict[str, bool] = {}
-        self._shown: dict[
-            str, str
-        ] = {}  # file name of code -> its path as reported; "": not the project's
+        #: File name of code -> its path as reported; "" where it is not the project's.
+        self._shown: dict[str, str] = {}
         self.cached: dict[int, CodeType] = {}  # by its id: code has no cheap hash
         self.modules: set[str] = set()  # names of modules that were loaded
         self.module_of: dict[str, str] = {}  # file name of code -> the module
@@ -89,9 +88,8 @@ class ProjectCode:
         #: Files with code that looks into `sys.modules`, each with its text and the modules that it names; None is
         #: any.
         self._lookups: dict[str, tuple[bytes, tuple[str, ...] | None]] = {}
-        self._sources: dict[
-            str, tuple[str, bytes]
-        ] = {}  # path and text of the modules of this step
+        #: Path and text of the modules of this step.
+        self._sources: dict[str, tuple[str, bytes]] = {}
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
 
