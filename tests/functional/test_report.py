@@ -171,3 +171,29 @@ def test_a_run_of_an_older_journal_has_a_page_too(project: Project, orch: Orch) 
     assert "fetch" in text_of((root / ".orch/runs/1/report.html").read_text())
     journal.write_text("{}\n")
     assert orch("report").code == 2
+
+
+def test_the_page_says_of_times_and_marks_only_what_holds(project: Project, orch: Orch) -> None:
+    slow = "STAGE = 's'\nAFTER = ()\ndef run():\n    import time; time.sleep({})\n    {}\n"
+    write = "open('a.txt', 'w').close()"
+    root = project(
+        {
+            "src/a.py": slow.format(0.5, "raise ValueError"),
+            "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(): open('b.txt', 'w').close()\n",
+        }
+    )
+
+    def page() -> str:
+        assert orch("report").code == 0
+        latest = max((root / ".orch/runs").iterdir(), key=lambda one: int(one.name))
+        return (latest / "report.html").read_text(encoding="utf-8")
+
+    assert orch("run", "a").code == 1
+    assert "cannot be shorter" not in page()  # a run that failed says nothing of its least time
+    (root / "src/a.py").write_text(slow.format(0.5, write))
+    assert orch("run").code == 0
+    (root / "src/a.py").write_text(slow.format(0, write))
+    assert orch("run", "--changed").code == 0
+    html = page()
+    assert "median of earlier runs" not in html  # one run is no measure
+    assert "✓ passed · ≡ fresh" in text_of(html)
