@@ -31,17 +31,24 @@ def run():
     {write}
 """
 READ = """\
-import polars as pl
+import {library}
 STAGE = "{stage}"
 def run():
     unit = open("unit.txt").read()
+    x = {expression}
     with open("out.txt", "w") as file:
-        file.write(f"{{pl.read_parquet('mid.parquet')['x'][0]}} {{unit}}")
+        file.write(f"{{x}} {{unit}}")
 """
+READERS = {
+    "polars": "polars.read_parquet('mid.parquet')['x'][0]",
+    "duckdb": "duckdb.sql(\"select x from 'mid.parquet'\").fetchall()[0][0]",
+}
 MAKERS = {"python": ("", "python"), "declared": ('ORCH = {"outputs": "mid.parquet"}', "native"), "native": ("", "native")}  # fmt: skip
 
 
-def build(project: Project, maker: str, read: str, *, is_one_stage: bool) -> Path:
+def build(
+    project: Project, maker: str, read: str, library: str = "polars", *, is_one_stage: bool
+) -> Path:
     tag, how = MAKERS[maker]
     stage = "one" if is_one_stage else "two"
     return project(
@@ -49,16 +56,19 @@ def build(project: Project, maker: str, read: str, *, is_one_stage: bool) -> Pat
             "orch.toml": 'stages = ["one", "two"]\n',
             "unit.txt": "m",
             "src/make.py": MAKE.format(stage="one", tag=tag, write=WRITE[how]),
-            f"src/{read}.py": READ.format(stage=stage),
+            f"src/{read}.py": READ.format(
+                stage=stage, library=library, expression=READERS[library]
+            ),
         }
     )
 
 
+@pytest.mark.parametrize("library", READERS)
 @pytest.mark.parametrize("maker", MAKERS)
 def test_who_reads_a_file_natively_is_downstream_of_who_writes_it(
-    project: Project, orch: Orch, maker: str
+    project: Project, orch: Orch, maker: str, library: str
 ) -> None:
-    root = build(project, maker, "show", is_one_stage=False)
+    root = build(project, maker, "show", library, is_one_stage=False)
     assert orch("run").code == 0
     assert reasons(orch) == {}
     change(root / "src/make.py", '"x": [1]', '"x": [2]')
