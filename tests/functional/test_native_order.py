@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.editors import save
 from tests.support.remembered import change, ran, reasons
+from tests.support.watching import watching
 
 pytestmark = [
     pytest.mark.slow,  # only the slow tests have polars
@@ -76,6 +78,19 @@ def test_who_reads_a_file_natively_is_downstream_of_who_writes_it(
     assert ran(orch("run", "--changed", "--json")) == ["make", "show"]
     assert (root / "out.txt").read_text() == "2 m"
     assert reasons(orch) == {}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_under_a_watch_who_reads_a_file_natively_runs_with_who_writes_it(
+    project: Project, maker: str
+) -> None:
+    root = build(project, maker, "show", is_one_stage=False)
+    with watching(root) as watch:
+        text = (root / "src/make.py").read_text()
+        save(root / "src/make.py", text.replace('"x": [1]', '"x": [2]'))
+        assert watch.next_run().tools[:2] == ("make", "show")
+        assert (root / "out.txt").read_text() == "2 m"
+        assert watch.settle() == [], watch.story()
 
 
 @pytest.mark.parametrize("maker", MAKERS)
