@@ -129,6 +129,41 @@ def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
     assert {"a", "b"} <= reasons(orch).keys()
 
 
+def test_one_edit_after_create_all_of_sqlalchemy_in_each_loader_makes_not_all_stale(
+    project: Project, orch: Orch
+) -> None:
+    load = """
+        import lib.models
+        from sqlalchemy import text
+        STAGE = "load"
+        def run(conn):
+            lib.models.Base.metadata.create_all(conn)
+            conn.execute(text("DELETE FROM {name}"))
+            conn.execute(text("INSERT INTO {name} VALUES (1)"))
+        """
+    models = ["from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column"]
+    models += ["class Base(DeclarativeBase): pass"]
+    for one in "abc":
+        models += [f"class {one.upper()}(Base):", f"    __tablename__ = '{one}'"]
+        models += ["    x: Mapped[int] = mapped_column(primary_key=True)"]
+    root = project(
+        {
+            "orch.toml": "stages = ['load', 'report']\npythonpath = ['src']\n",
+            "orchconf.py": "import sqlalchemy\ndef get_connection():\n"
+            "    return sqlalchemy.create_engine('sqlite:///data.db').connect()\n",
+            "src/lib/models.py": "\n".join(models),
+            **{f"src/{one}.py": load.format(name=one) for one in "abc"},
+            "src/report.py": "from sqlalchemy import text\nSTAGE = 'report'\n"
+            "def run(conn): print(conn.execute(text('SELECT * FROM b')).fetchall())\n",
+        }
+    )
+    run_all(orch)
+    edit(root, "b")
+    assert run_changed(orch) == ["b", "report"]
+    edit(root, "c")
+    assert run_changed(orch) == ["c"]
+
+
 # ---- what tools say about themselves ----
 
 

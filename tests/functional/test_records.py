@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +132,27 @@ LOUD = """
             print(f"{number:07} öäü a line of some length that nobody needs to see")
         raise ValueError("no")
     """
+
+
+@pytest.mark.parametrize("shows", [("-q",), ("--output", "fail")])
+def test_output_that_is_shown_late_takes_no_memory(
+    project: Project, shows: tuple[str, ...]
+) -> None:
+    loud = "import sys\nSTAGE = 's'\ndef run():\n    for _ in range({}): sys.stdout.write(('x' * 99 + '\\n') * 10_000)\n"
+    root = project({"orch.toml": "", "src/loud.py": loud.format(0)})
+
+    def peak() -> int:
+        """The most memory of one process of the run, in kilobytes."""
+        words = [sys.executable, "-m", "discover_orch", "run", *shows]
+        child = subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        return usage.ru_maxrss
+
+    quiet = peak()
+    (root / "src/loud.py").write_text(loud.format(60))  # 60 MB
+    assert peak() < quiet + 25_000
 
 
 @pytest.mark.parametrize("shows", [("-q",), ("--output", "fail"), ("--jobs", "2")])
