@@ -154,6 +154,8 @@ class Play:
         self._expect_end(answer, step)
 
     def _expect_end(self, answer: Answer, step: Step) -> None:
+        if step.kind == "resume" and "none of its tools exists now" in answer.text:
+            return  # all of them were deleted, and nothing runs
         if answer.code not in (0, 1, -signal.SIGKILL):
             raise Wrong(f"exit {answer.code}", answer.text)
         if answer.code == -signal.SIGKILL and step.end != "kill":
