@@ -42,8 +42,8 @@ class ParamOption(click.Option):
 
 
 class MixedOption(click.Option):
-    """A parameter that is a flag for some tools and takes a value for others: which word is its value cannot be told,
-    so it is refused."""
+    """A parameter that is a flag for some tools and takes a value for others. It is refused, since it is unknown
+    whether the next word is its value."""
 
     def __init__(self, name: str, declarations: Sequence[str], flag: Tool, value: Tool) -> None:
         super().__init__(

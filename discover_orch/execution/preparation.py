@@ -1,4 +1,4 @@
-"""What a worker is told before its first step."""
+"""The message that prepares a worker for its first step."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Write(Struct, frozen=True, array_like=True):
 
     @property
     def is_sure(self) -> bool:
-        """Whether it explains that the file is another one than before. Else somebody else may have written it."""
+        """Whether it explains that the file is another one than before. Else another program may have written it."""
         return self.evidence in ("", "sure")
 
 

@@ -261,7 +261,7 @@ class RemotePool:
                 self._end(slot, event)
             case ToolFinished():
                 if event.status == "interrupted" and not self._is_interrupted:
-                    event = replace(event, status="failed")  # somebody else has stopped it there
+                    event = replace(event, status="failed")  # it was stopped there
                 self._end(slot, event)
             case RunNote() if event in self._notes:
                 pass  # another attempt has said it
