@@ -68,9 +68,8 @@ class TableLog:
     uses_other_connection = False  # to the same database, in this step
     has_committed = False  # the tool itself, in this step; known after `resolve`
     has_written = False  # the step, to any table; known after `resolve`
-    attached: tuple[
-        str, ...
-    ] = ()  # real paths of the database files that were attached when the step began
+    #: Real paths of the database files that were attached when the step began.
+    attached: tuple[str, ...] = ()
     #: Gives the tables that the calling code of the user has read in this step, to add to: names in lower case, or
     #: WHOLE for a statement that is parsed later.
     tables_of_caller: Callable[[], set[str]] | None = None

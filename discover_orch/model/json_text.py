@@ -14,9 +14,8 @@ def decode(text: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
-    except (
-        msgspec.DecodeError
-    ):  # also for a lone surrogate, which `json` escapes and msgspec refuses
+    # Also for a lone surrogate, which `json` escapes and msgspec refuses.
+    except msgspec.DecodeError:
         import json
 
         found = json.loads(text)

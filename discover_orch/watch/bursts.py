@@ -133,9 +133,8 @@ class Bursts:
             pause = HELD_PAUSE
         else:
             index = _read_index(self._root)
-            if (
-                index != self._index
-            ):  # the events of other files of a git command may be on their way
+            # The events of other files of a git command may be on their way.
+            if index != self._index:
                 self._paths[""], self._index = None, index
             found, pause = self._files.resolve(self._paths), self._latest + INCOMPLETE - now
             if is_late or pause <= 0.0 or all(map(self._files.is_complete, found)):

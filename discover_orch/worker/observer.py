@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from discover_orch.worker.project_code import ProjectCode
 
 
-#: The clock of the kernel's time stamps, with steps of some milliseconds: CLOCK_REALTIME_COARSE, which `time`
-#: does not name.
-_COARSE_CLOCK = 5 if sys.platform == "linux" else None
-
-
 class Observer:
     """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
@@ -71,11 +66,7 @@ class Observer:
         self._files.has_opened_database = self.has_closed_connection = False
         for path in self._open_databases:
             self.audit.connected[path] = database_signature(path)
-        exact = time.time_ns()
-        self._began = (
-            exact if _COARSE_CLOCK is None else time.clock_gettime_ns(_COARSE_CLOCK),
-            exact,
-        )
+        self._began = _read_file_clock(), time.time_ns()
 
     def note_database(self, path: str) -> None:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
@@ -90,9 +81,8 @@ class Observer:
     def note_attached(self, paths: Iterable[str]) -> None:
         """These database files, by their real paths, are attached to `conn`, which the step uses."""
         for path in paths:
-            is_known = (
-                path in self._kept_attached
-            )  # then an earlier step may have written it just now
+            # An earlier step may have written a known one just now.
+            is_known = path in self._kept_attached
             self._kept_attached.add(path)
             signature = database_signature(path)
             is_new = not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
@@ -253,3 +243,19 @@ class Observer:
             if use != nothing:
                 found.append(use)
         return tuple(found)
+
+
+def _read_file_clock() -> int:
+    """The time stamp that a new file gets now, in nanoseconds: no file that was written before has a later one.
+
+    Linux takes the stamps from a clock with steps of some milliseconds, and since 6.13 finer ones for files that were
+    looked at. A later stamp of any file is never before an earlier one, so only a file can tell."""
+    if sys.platform != "linux":
+        return time.time_ns()
+    try:
+        file = os.memfd_create("clock")
+    except OSError:  # no descriptor is left
+        return time.clock_gettime_ns(5)  # CLOCK_REALTIME_COARSE, which `time` does not name
+    stamp = os.fstat(file).st_ctime_ns
+    os.close(file)
+    return stamp
