@@ -85,10 +85,6 @@ class AttemptReader:
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
         self._files = ReadFiles(self._root)
-        self._brought: dict[
-            str, frozenset[str]
-        ] = {}  # installed module → those loaded together with it
-        self._owners: dict[str, tuple[str, ...]] = {}
         # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
         self._setup_of_files: dict[str, list[Observation]] = {}
         self._setup_of_resources: dict[str, list[Observation]] = {}
@@ -163,7 +159,7 @@ class AttemptReader:
                 for folder, paths in one.listed
             },
             **self._globs((glob for one in observed for glob in one.native_globs), came),
-            **self._packages(tool, seen),
+            **self._packages(tool, modules),
             **{
                 f"env:{name}": self._current.versions.variable(name, known.get(f"env:{name}", ""))
                 for one in observed
@@ -400,24 +396,24 @@ class AttemptReader:
         keys = [f"glob:{one}" for one in patterns]
         return {key: without_paths(versions.version(key), came) for key in keys}
 
-    def _packages(self, tool: Tool, seen: Observation) -> dict[Key, str]:
-        """The distributions of installed modules that it loaded, or that it imports and another tool loaded before."""
-        together = frozenset(seen.third_party)
-        self._brought.update(dict.fromkeys(seen.third_party, together))
-        names = set(together)
-        for name in self._current.third_party_of(tool, self._code):
-            names |= self._brought.get(name, frozenset((name,)))
+    def _packages(self, tool: Tool, modules: Iterable[str]) -> dict[Key, str]:
+        """The versions of the distributions that its code imports, and of what these require; "" for a module that no
+        distribution brings: one of that name may be installed later."""
+        states = self._current.code.read_code(modules).values()
+        names = self._current.third_party_of(tool, self._code).union(
+            *(one.third_party for one in states)
+        )
         if not names:
             return {}
-        from discover_orch.staleness.installed_packages import find_owners  # few tools load any
+        from discover_orch.staleness.installed_packages import (  # few tools import any
+            normalise,
+            read_installed,
+        )
 
-        unknown = [name for name in names if name not in self._owners]
-        if unknown:
-            self._owners |= dict.fromkeys(unknown, ())
-            self._owners |= find_owners(unknown, sys.path)
-        owners = sorted({owner for name in names for owner in self._owners[name]})
-        installed = self._current.installed(owners)
-        return {f"package:{name}": version for name, version in installed.items()}
+        packages = read_installed(sys.path)
+        found = {*packages.find_needed(names), *map(normalise, names - packages.owners.keys())}
+        installed = self._current.installed(found)
+        return {f"package:{name}": installed.get(name, ABSENT) for name in sorted(found)}
 
 
 def _find_evidence(

@@ -97,7 +97,6 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
       are listed for each import; `native_missed`: files that a command line names and that are not there.
     - `child_code`: modules of the project that child processes may have run.
     - `gaps`: why this is incomplete, as ends of the sentence "orch cannot see everything: it ...".
-    - `third_party`: top-level names of installed modules that were loaded since the last report of this worker.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
     """
@@ -127,7 +126,6 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     native_missed: tuple[str, ...] = ()
     child_code: tuple[ChildCode, ...] = ()
     gaps: tuple[str, ...] = ()
-    third_party: tuple[str, ...] = ()
     began: tuple[int, int] = (0, 0)
 
 

@@ -42,7 +42,7 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
-#: - `package:numpy`: its version. `python`. `database`.
+#: - `package:numpy`: its version; ABSENT where it is not installed. `python`. `database`.
 #: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. No version.
 Key = str
 #: The number of the run << 20 | the count of starts and ends of tools in that run.

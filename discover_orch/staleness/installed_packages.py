@@ -1,4 +1,4 @@
-"""Installed distributions: their versions, and which top-level modules they contain.
+"""Installed distributions: their versions, which top-level modules they contain, and what they require.
 
 Names are normalised (PEP 503). Names and versions are read from the names of `*.dist-info` and `*.egg-info`, since
 `importlib.metadata` takes 20 ms to import and reads a file for each. The first folder of `sys.path` that has a
@@ -10,10 +10,16 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct, field
 
 _KINDS = (".dist-info", ".egg-info")
 _MODULE_FILES = (".py", ".pyc", ".so", ".pyd")
+_NO_EXTRAS: frozenset[str] = frozenset()
+#: `name[extra] (>=1); python_version < "3.12" and extra == "all"`
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([^\]]*)\])?[^;]*(.*)")
+_EXTRA = re.compile(r"extra\s*==\s*[\"']([^\"']+)")
 
 
 def normalise(name: str) -> str:
@@ -25,30 +31,46 @@ def find_versions(paths: Sequence[str]) -> dict[str, str]:
     return {name: version or _read_version(place) for name, version, place in _find(paths)}
 
 
-def find_owners(
-    top_level_names: Collection[str], paths: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """The distributions that contain each of these top-level modules; a namespace package is in several.
+class InstalledPackages(Struct, frozen=True, kw_only=True):
+    """Those of one search path: where each distribution has its metadata, and which contain each top-level module (a
+    namespace package is in several)."""
 
-    Reads one file of every distribution, again only after one was installed or removed.
-    """
-    if not top_level_names:
-        return {}
+    places: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def find_needed(self, modules: Iterable[str]) -> set[str]:
+        """The distributions of these top-level modules, and all that these require, directly or not."""
+        seen: set[tuple[str, frozenset[str]]] = set()
+        waiting = [(name, _NO_EXTRAS) for one in modules for name in self.owners.get(one, ())]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += [
+                    needed
+                    for needed in _read_requirements(self.places[one[0]], one[1])
+                    if needed[0] in self.places
+                ]
+        return {name for name, _ in seen}
+
+
+def read_installed(paths: Sequence[str]) -> InstalledPackages:
+    """Reads a file or two of every distribution, again only after one was installed or removed."""
     folders = tuple(dict.fromkeys(paths))
-    owners = _read_owners(folders, tuple(map(_read_time, folders)))
-    return {name: owners[name] for name in top_level_names if name in owners}
+    return _read_installed(folders, tuple(map(_read_time, folders)))
 
 
 @functools.lru_cache(maxsize=2)
-def _read_owners(
-    paths: tuple[str, ...], _: tuple[int | None, ...]
-) -> Mapping[str, tuple[str, ...]]:
-    """Of all top-level modules; kept for these folders at these times of change."""
+def _read_installed(paths: tuple[str, ...], _: tuple[int | None, ...]) -> InstalledPackages:
+    """Kept for these folders at these times of change."""
+    places = {name: place for name, _version, place in _find(paths)}
     owners: dict[str, set[str]] = {}
-    for name, _version, place in _find(paths):
+    for name, place in places.items():
         for module in _read_modules(place):
             owners.setdefault(module, set()).add(name)
-    return {module: tuple(sorted(names)) for module, names in owners.items()}
+    return InstalledPackages(
+        places=places, owners={module: frozenset(names) for module, names in owners.items()}
+    )
 
 
 def _read_time(folder: str) -> int | None:
@@ -95,6 +117,25 @@ def _read_modules(place: str) -> set[str]:
         elif top.endswith(_MODULE_FILES):
             modules.add(top.partition(".")[0])
     return {name for name in modules if name.isidentifier()}
+
+
+def _read_requirements(place: str, extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """What the distribution requires, each with the extras that it asks for. Markers about the system do not matter:
+    only what is installed counts. An egg-info of setuptools lists the same in a file of its own."""
+    for line in _read_lines(os.path.join(place, "METADATA")):
+        if not line:
+            return  # the description follows
+        key, _, value = line.partition(":")
+        found = _REQUIREMENT.match(value.strip()) if key == "Requires-Dist" else None
+        if found and (not (asked := _EXTRA.findall(found[3])) or extras.intersection(asked)):
+            words = (found[2] or "").split(",")
+            yield normalise(found[1]), frozenset(one.strip() for one in words if one.strip())
+    section = ""
+    for line in _read_lines(os.path.join(place, "requires.txt")):
+        if line[:1] == "[":
+            section = line.strip("[]").partition(":")[0]
+        elif (not section or section in extras) and (found := _REQUIREMENT.match(line)):
+            yield normalise(found[1]), _NO_EXTRAS
 
 
 def _read_lines(path: str) -> list[str]:

@@ -99,6 +99,8 @@ def reason_sentence(
         case "package":
             if not reason.now:
                 return f"{name} {reason.then} is no longer installed"
+            if not reason.then:
+                return f"{name} {reason.now} was installed"
             return f"{name}: {reason.then} → {reason.now}"
         case "python":
             return f"Python: {reason.then} → {reason.now}"

@@ -15,7 +15,6 @@ from types import ModuleType
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import content_hash
-from discover_orch.model.search_path import EDITABLE, INSTALLED, STANDARD_LIBRARY
 from discover_orch.worker.project_code import IS_INITIALIZING, ProjectCode
 from discover_orch.worker.project_imports import (
     EditableFinder,
@@ -25,12 +24,6 @@ from discover_orch.worker.project_imports import (
 )
 from discover_orch.worker.protocol import Preload, Preloaded
 
-#: Loaded in every worker, or by orch itself to parse SQL: not a trace of what a tool uses. A tool that names one
-#: of them in an import still depends on it.
-IGNORED_MODULES = (
-    *("discover_orch", "sitecustomize", "usercustomize", "_virtualenv", "_distutils_hack"),
-    *("sqlglot", "sqlglotc", "msgspec", "typing_extensions"),
-)
 Loaded = tuple[str, str, str]
 
 
@@ -112,8 +105,6 @@ class Loader:
         """`loading` is entered while a module of the project is executed."""
         self._project, self._loading = project, loading
         self._loaded: list[Loaded] = []
-        self._known_names = {"__main__", *IGNORED_MODULES}
-        self._newest_module = ""  # the last of `sys.modules` at the latest report
 
     def install(self) -> None:
         """Put the project first on `sys.path`, and load its modules with this loader."""
@@ -172,33 +163,6 @@ class Loader:
         self._loaded.clear()
         return loaded
 
-    def drain_third_party(self) -> tuple[str, ...]:
-        """Top-level names of installed packages imported since the last call; not the standard library."""
-        names = []
-        try:
-            for name in reversed(sys.modules):
-                if name == self._newest_module:
-                    break
-                names.append(name)
-        except RuntimeError:  # another thread is importing
-            names = [*sys.modules]
-        if not names:
-            return ()
-        self._newest_module = names[0]
-        tops = {name.partition(".")[0] for name in names} - self._known_names
-        self._known_names |= tops
-        return tuple(sorted(filter(self._is_installed, tops)))
-
-    def _is_installed(self, top: str) -> bool:
-        if top in sys.stdlib_module_names or top.startswith(EDITABLE):
-            return False
-        path = _find_place(sys.modules.get(top))
-        if path is None:
-            return False
-        if any(part in path for part in INSTALLED):
-            return True
-        return not path.startswith(STANDARD_LIBRARY) and not self._project.includes(path)
-
     def find_import_hint(self, error: BaseException) -> str:
         """How to fix a ModuleNotFoundError, or ""."""
         missing = getattr(error, "name", None) if type(error) is ModuleNotFoundError else None
@@ -236,7 +200,6 @@ class Loader:
         return found
 
     def _record(self, module: str, path: str, source: bytes) -> None:
-        self._known_names.add(module.partition(".")[0])
         shown = self._project.show(os.path.abspath(path))
         self._loaded.append((module, shown, content_hash(source)))
         self._project.note_import(module, path, source)

@@ -250,7 +250,6 @@ class Worker:
             self._mark_setup_done()
         return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
-            third_party=self._loader.drain_third_party(),
             **self._resources.drain_tables(self._asked_for),
         )
 

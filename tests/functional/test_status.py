@@ -177,40 +177,99 @@ def test_a_swapped_database_is_another_one_and_a_copy_is_not(sample: Path, orch:
     assert found["render"] == ["the database sqlite:///data.db was replaced"]
 
 
-def test_the_version_of_an_installed_library_counts(
+def install(site: Path, name: str, version: str, *requirements: str, code: str = "") -> None:
+    """As pip does, in the place of another version."""
+    for old in site.glob(f"{name}-*.dist-info"):
+        shutil.rmtree(old)
+    folder = site / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {one}\n" for one in requirements)
+        + "\nRequires-Dist: nothing that a description says\n"
+    )
+    (folder / "RECORD").write_text(f"{name}/__init__.py,,\n")
+    (site / name).mkdir(exist_ok=True)
+    (site / name / "__init__.py").write_text(code)
+
+
+def test_a_library_counts_for_the_tools_whose_code_imports_it_or_what_requires_it(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:
-    def install(version: str) -> None:
-        for old in (tmp_path / "site").glob("*.dist-info"):
-            shutil.rmtree(old)
-        folder = tmp_path / "site" / f"numbery-{version}.dist-info"
-        folder.mkdir(parents=True)
-        (folder / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: numbery\nVersion: {version}\n"
-        )
-        (folder / "top_level.txt").write_text("numbery\n")
-        (folder / "RECORD").write_text("numbery/__init__.py,,\n")
-
-    install("1.26.0")
-    (tmp_path / "site" / "numbery").mkdir()
-    (tmp_path / "site" / "numbery" / "__init__.py").write_text("ONE = 1\n")
+    site = tmp_path / "site"
+    install(site, "numbery", "1.26.0")
+    install(
+        site,
+        "framey",
+        "1.0",
+        "numbery>=1",
+        "loggy; python_version > '3'",
+        "plotty; extra == 'plot'",
+    )
+    install(site, "loggy", "1.0", "framey")
+    install(site, "plotty", "1.0")
+    install(site, "allery", "1.0", "framey[plot] ; os_name == 'other'")
+    tool = "{}\nSTAGE = 's'\nAFTER = ()\ndef run(): {}\n"
     project(
         {
-            "orch.toml": "",
-            "src/a.py": "import numbery\nSTAGE = 's'\ndef run(): assert numbery.ONE\n",
-            "src/b.py": "STAGE = 's'\nAFTER = ()\ndef run(): import numbery\n",
-            "src/c.py": "STAGE = 's'\nAFTER = ()\ndef run(): pass\n",
+            "orch.toml": 'pythonpath = ["src"]',
+            "src/a.py": tool.format("import numbery", "pass"),
+            "src/b.py": tool.format("", "import numbery"),
+            "src/c.py": tool.format("", "pass"),
+            "src/d.py": tool.format("import helper", "helper.frame()"),
+            "src/helper.py": "def frame():\n    import framey\n",
+            "src/e.py": tool.format(
+                "from importlib import import_module", "import_module('allery')"
+            ),
+            "src/f.py": tool.format(
+                "from importlib import import_module", "import_module('plug' + 'in')"
+            ),
+            "src/plugin.py": "import plotty\n",
         }
     )
-    env = {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{tmp_path / 'site'}"}
-    assert orch("run", env=env).code == 0
-    assert reasons(orch, env=env) == {}
-    install("2.0.0")
+    how = {"env": {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{site}"}}
+    assert orch("run", **how).code == 0
+    assert reasons(orch, **how) == {}
+    install(site, "numbery", "2.0.0")
     changed = ["numbery: 1.26.0 → 2.0.0"]
-    assert reasons(orch, env=env) == {"a": changed, "b": changed}
+    assert reasons(orch, **how) == dict.fromkeys("abde", changed)
     assert reasons(orch)["a"] == ["numbery 1.26.0 is no longer installed"]
-    assert orch("run", "--changed", env=env).code == 0
-    assert reasons(orch, env=env) == {}
+    assert orch("run", "--changed", **how).code == 0
+    assert reasons(orch, **how) == {}
+    install(site, "plotty", "2.0")
+    assert reasons(orch, **how) == {name: ["plotty: 1.0 → 2.0"] for name in "ef"}
+    install(site, "plotty", "1.0")
+    install(site, "loggy", "1.1")
+    assert reasons(orch, **how) == {name: ["loggy: 1.0 → 1.1"] for name in "de"}
+
+
+def test_what_other_tools_have_loaded_makes_no_difference(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    """`eagery` loads what it does not require, and a tool before the second one has loaded it already."""
+    site = tmp_path / "site"
+    install(site, "numbery", "1.0")
+    install(site, "eagery", "1.0", code="import numbery")
+    tool = "import eagery\nSTAGE = 's'\nAFTER = ()\ndef run(): pass\n"
+    project({"orch.toml": "", "src/a.py": tool, "src/b.py": tool})
+    how = {"env": {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{site}"}}
+    assert orch("run", **how).code == 0
+    install(site, "numbery", "2.0")
+    assert reasons(orch, **how) == {}
+    install(site, "eagery", "2.0")
+    assert reasons(orch, **how) == {name: ["eagery: 1.0 → 2.0"] for name in "ab"}
+
+
+def test_a_library_that_is_installed_later_counts_for_code_that_tries_to_import_it(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    tool = "try:\n    import fasty\nexcept ImportError:\n    fasty = None\nSTAGE = 's'\ndef run(): pass\n"
+    project({"orch.toml": "", "src/a.py": tool})
+    how = {"env": {"PYTHONPATH": f"{PACKAGE}{os.pathsep}{tmp_path / 'site'}"}}
+    assert orch("run", **how).code == 0
+    assert reasons(orch, **how) == {}
+    install(tmp_path / "site", "fasty", "3.1")
+    assert reasons(orch, **how) == {"a": ["fasty 3.1 was installed"]}
 
 
 def test_the_minor_version_of_python_counts(project: Project, orch: Orch) -> None:

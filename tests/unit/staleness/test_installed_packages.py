@@ -7,7 +7,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from discover_orch.staleness.installed_packages import find_owners, find_versions, normalise
+from packaging.requirements import Requirement
+
+from discover_orch.staleness.installed_packages import find_versions, normalise, read_installed
 
 
 def install(folder: Path, entry: str, **files: str) -> None:
@@ -58,36 +60,48 @@ def test_owners_come_from_the_top_level_or_from_the_record(tmp_path: Path) -> No
         RECORD="gamma/__init__.py,sha256=x,1\nsingle.py,,\n_native.cpython-311.so,,\n"
         "two-1.dist-info/RECORD,,\n../../bin/tool,,\n__pycache__/single.pyc,,\n",
     )
-    found = find_owners(["alpha", "_beta", "gamma", "single", "_native", "bin"], [str(tmp_path)])
-    assert found == {
-        "alpha": ("one",),
-        "_beta": ("one",),
-        "gamma": ("two",),
-        "single": ("two",),
-        "_native": ("two",),
+    install(tmp_path, "g_storage-1.dist-info", RECORD="google/storage/__init__.py,,\n")
+    install(tmp_path, "g_auth-1.dist-info", RECORD="google/auth/__init__.py,,\n")
+    owners = read_installed([str(tmp_path), ""]).owners
+    assert {name: owners[name] for name in owners if name != "__pycache__"} == {
+        **{name: {"one"} for name in ("alpha", "_beta")},
+        **{name: {"two"} for name in ("gamma", "single", "_native")},
+        "google": {"g-auth", "g-storage"},
     }
 
 
-def test_a_namespace_has_several_owners(tmp_path: Path) -> None:
-    install(tmp_path, "g_storage-1.dist-info", RECORD="google/storage/__init__.py,,\n")
-    install(tmp_path, "g_auth-1.dist-info", RECORD="google/auth/__init__.py,,\n")
-    assert find_owners(["google"], [str(tmp_path)]) == {"google": ("g-auth", "g-storage")}
+def test_requirements_are_those_of_importlib_metadata() -> None:
+    packages = read_installed(sys.path)
+    assert packages.places.keys() >= {"pytest", "hypothesis", "click"}
+    for module, names in packages.owners.items():
+        waiting: list[tuple[str, str]] = [(name, "") for name in names]
+        expected: set[tuple[str, str]] = set()
+        while waiting:
+            name, extra = waiting.pop()
+            if name in packages.places and (name, extra) not in expected:
+                expected.add((name, extra))
+                for one in map(Requirement, metadata.requires(name) or ()):
+                    marker = str(one.marker or "")
+                    if "extra" not in marker or (extra and f'extra == "{extra}"' in marker):
+                        waiting += [(normalise(one.name), wish) for wish in ("", *one.extras)]
+        assert packages.find_needed([module]) == {name for name, _ in expected}, module
 
 
-def test_what_nobody_brings_has_no_owner(tmp_path: Path) -> None:
-    assert find_owners(["nothing"], [str(tmp_path), ""]) == {}
-    assert find_owners([], sys.path) == {}
-
-
-def test_real_packages_have_their_owners() -> None:
-    found = find_owners(["pytest", "_pytest", "hypothesis", "click"], sys.path)
-    assert found["pytest"] == found["_pytest"] == ("pytest",)
-    assert (found["hypothesis"], found["click"]) == (("hypothesis",), ("click",))
+def test_an_egg_info_has_its_requirements_in_a_file_of_its_own(tmp_path: Path) -> None:
+    install(
+        tmp_path,
+        "old.egg-info",
+        top_level_txt="old\n",
+        requires_txt="one>=1\nTwo_x\n\n[more]\nthree\n\n[:os_name=='y']\nfour\n",
+    )
+    for name in ("one", "two_x", "three", "four"):
+        install(tmp_path, f"{name}-1.dist-info")
+    assert read_installed([str(tmp_path)]).find_needed(["old", "none"]) == {
+        *("old", "one", "two-x", "four")
+    }
 
 
 def test_it_does_without_importlib_metadata() -> None:
-    code = "import sys, discover_orch.staleness.installed_packages as d; d.find_versions(sys.path); print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
-    )
+    code = "import sys, discover_orch.staleness.installed_packages as d; d.find_versions(sys.path); d.read_installed(sys.path); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"importlib.metadata", "email", "zipfile", "pathlib"} & {*done.stdout.split()}
