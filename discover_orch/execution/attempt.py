@@ -152,6 +152,18 @@ class AttemptReader:
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
             **{f"file:{path}": ABSENT for path in find_missed(seen, others, own)},
+            **{
+                f"there:{path.rstrip('/')}": path.rstrip("/")
+                for one in observed
+                for path in one.asked
+                if f"file:{path}" not in own
+            },
+            **{
+                f"stat:{path}": version
+                for one in observed
+                for path, version in one.measured
+                if f"file:{path}" not in own
+            },
             **files,
             **{
                 f"folder:{folder}": without_paths(paths, came)

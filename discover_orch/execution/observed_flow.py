@@ -38,7 +38,7 @@ def build_flow(
         reads=_paths(seen, setup, own={*seen.written}),
         writes=seen.written,
         folders=tuple({folder: None for one in (*setup, seen) for folder, _ in one.listed}),
-        missed=find_missed(seen, setup, own),
+        missed=(*find_missed(seen, setup, own), *_find_asked(seen, setup, own)),
         appended=seen.appended,
         removed=seen.removed,
         native_reads=_native_reads(seen, setup),
@@ -67,6 +67,17 @@ def find_missed(
     for one in setup:
         missed.update(dict.fromkeys(path for path in one.missed if f"file:{path}" not in own))
     return tuple(missed)
+
+
+def _find_asked(
+    seen: Observation, setup: Iterable[Observation], own: Collection[str]
+) -> Iterator[str]:
+    """The files that were there when they were asked for. That a folder is there says nothing of the tools that write
+    into it."""
+    for one in (seen, *setup):
+        for path in one.asked:
+            if path[-1] != "/" and f"file:{path}" not in own:
+                yield path
 
 
 def _paths(

@@ -88,6 +88,9 @@ class ReadFiles:
         marks: dict[Key, str] = {}
         for key in keys:
             kind, _, path = key.partition(":")
+            if kind in ("there", "stat"):
+                versions[key] = Versions(self._root).version(key)
+                continue
             if kind == "folder":
                 version = Versions(self._root).version(key)
                 if (version == ABSENT) == (known.get(key) == ABSENT):

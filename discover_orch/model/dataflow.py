@@ -23,10 +23,10 @@ class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
 
     Observed. Empty means that nothing is known, not that there is nothing.
 
-    - `reads`, `writes`: files; `missed` files were looked for and did not exist; `folders` were listed, "." is the
-      root. `appended`: those of `writes` that it only opened to append to them. `removed` files were there before it.
-      `folders_made`: they were not there before the tool made them, now or at an earlier success. They say what is
-      downstream of what, and never change the order of tools.
+    - `reads`, `writes`: files; `missed` files were looked for, and did not exist or were not read; `folders` were
+      listed, "." is the root. `appended`: those of `writes` that it only opened to append to them. `removed` files
+      were there before it. `folders_made`: they were not there before the tool made them, now or at an earlier
+      success. They say what is downstream of what, and never change the order of tools.
     - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever.
       `native_updates`: those written that had been read before. `native_sure`: those that the tool surely wrote, or
       that two successes in a row showed. `native_beside`: those that another tool may have written that ran beside it.

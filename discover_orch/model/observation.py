@@ -75,7 +75,10 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
       both read and written.
     - `listed`: (folder, `list_paths`), as it was at the end of the step.
     - `came`: the names in folders listed, natively too, that may have come during the step, and not by Python.
-    - `missed`: files that it tried to read, and that are not there at the end either.
+    - `missed`: files that it tried to read, and that are not there at the end either. Paths that were not there when
+      it asked.
+    - `asked`: paths that were there when it asked, and that it neither read nor listed; a folder has a slash at its
+      end. `measured`: (file, its size and time) where it asked for these.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
     - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files and folders that were there before the step and that it removed.
@@ -105,6 +108,8 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     listed: tuple[tuple[str, str], ...] = ()
     came: tuple[FileState, ...] = ()
     missed: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    measured: tuple[tuple[str, str], ...] = ()
     written: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from discover_orch.staleness.fingerprint import Key
 
 #: What the keys of files begin with.
-FILES = ("file:", "folder:", "glob:")
+FILES = ("file:", "folder:", "glob:", "there:", "stat:")
 
 
 class Paths(Struct, frozen=True, kw_only=True):

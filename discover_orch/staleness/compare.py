@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import accumulate
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -139,8 +140,10 @@ def differences(
         old, new = then.get(key), now.get(key)
         if (old == new and old not in UNKNOWN_VERSIONS) or key in listed:
             continue
+        if key.startswith("stat:") and new == ABSENT:
+            continue  # that it is missing is said of another key
         if (
-            key.startswith(("folder:", "glob:"))
+            key.startswith(("folder:", "glob:", "there:"))
             and old is not None
             and old not in UNKNOWN_VERSIONS
             and new is not None
@@ -173,6 +176,9 @@ def judge(
     moved the file on, and the file still is as that one left it. A write that only the kernel
     reported moves no declared input.
     """
+    if key.startswith("stat:"):
+        file = judge(place, f"file:{key[5:]}", then, now, mark_of, writers, is_declared)
+        return file and replace(file, key=key)
     writer = writers.get(key)
     if writer is None:
         return Reason(key, then=then, now=now)

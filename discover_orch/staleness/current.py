@@ -135,7 +135,7 @@ class CurrentState:
         if success is not None:
             for key, then in success.inputs.other.items():
                 kind, _, name = key.partition(":")
-                if kind in ("file", "folder", "glob", "env"):
+                if kind in ("file", "folder", "glob", "there", "stat", "env"):
                     other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
                 elif kind == "environ":
                     known = paths_in(then)

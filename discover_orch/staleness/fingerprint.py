@@ -41,6 +41,7 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
+#: - `there:data/x.csv`: the path if it is there, in this form too. `stat:data/x.csv`: its size and time.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
 #: - `package:numpy`: its version; ABSENT where it is not installed. `python`. `database`.
 #: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. No version.
@@ -222,7 +223,9 @@ def used_files(inputs: Inputs) -> Iterator[Key]:
     for key, version in inputs.other.items():
         if key.startswith("file:"):
             yield key
-        elif key.startswith(("folder:", "glob:")):
+        elif key.startswith("stat:"):
+            yield f"file:{key[5:]}"
+        elif key.startswith(("folder:", "glob:", "there:")):
             yield from (f"file:{path}" for path in paths_in(version))
 
 
@@ -325,7 +328,7 @@ def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> 
     return [
         key
         for key, version in past.inputs.other.items()
-        if key.startswith(("file:", "folder:"))
+        if key.startswith(("file:", "folder:", "there:", "stat:"))
         and key not in now.other
         and key not in writes
         and (version != OUT_OF_ORDER or key in past.marks)

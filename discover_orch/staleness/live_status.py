@@ -104,15 +104,20 @@ class LiveStatus(Status):
         self._find_own()
         keys = {key for module in self._registry.order for key in self._uses(module)}
         code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
-        data, listed, globs = (
+        data, listed, globs, asked, measured = (
             frozenset(key[len(kind) :] for key in keys if key.startswith(kind)) for kind in FILES
         )
-        return Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
+        return Paths(
+            code=code, data=data | asked | measured, listed=listed, globs=tuple(sorted(globs))
+        )
 
     def find_differing(self, paths: Collection[str]) -> list[str]:
         """Those of these files, and of these folders with a `/`, that differ from what a tool last acted on."""
         self._present.versions.forget(paths)
-        wanted = {f"folder:{path[:-1]}" if path[-1:] == "/" else f"file:{path}" for path in paths}
+        kinds = {True: ("folder",), False: ("file", "there", "stat")}
+        wanted = {
+            f"{kind}:{path.rstrip('/')}" for path in paths for kind in kinds[path.endswith("/")]
+        }
         found: dict[str, None] = {}
         for module in self._registry.order:
             now = self._find_inputs(module).other
@@ -162,7 +167,7 @@ class LiveStatus(Status):
         users = self._find_all_users() if changed else set()
         touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
         plain = {path.rstrip("/") for path in paths}
-        used = {f"{kind}:{path}" for path in plain for kind in ("file", "folder")}
+        used = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
         used |= {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
         for module, one in self.freshness().items():
             if were is None and module not in users and not self._is_concerned(module, paths, used):
@@ -278,7 +283,8 @@ class LiveStatus(Status):
         """What differs from what the tool last acted on, and was not changed by a tool."""
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
-            if key[:5] == "file:" and not self._is_by_pipeline(key):
+            file = f"file:{key[5:]}" if key.startswith("stat:") else key
+            if file[:5] == "file:" and not self._is_by_pipeline(file):
                 yield Reason(key, then=old, now=new)
         for key, write in self._result(module).writes.items():
             must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)

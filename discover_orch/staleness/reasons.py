@@ -76,6 +76,9 @@ def reason_sentence(
             return _code_sentence(name, reason, is_missing)
         case "file":
             return _file_sentence(name, reason, result, name_of)
+        case "stat":
+            by = f": {name_of(reason.by)} wrote it ({_when(reason, result)})" if reason.by else ""
+            return f"the size or time of {name} changed{by}"
         case "folder":
             shown = "the project folder" if name == "." else f"{name}/"
             return f"the list of files in {shown} changed"

@@ -46,8 +46,8 @@ class Versions:
         self._matches: dict[str, tuple[str, ...]] = {}
 
     def version(self, key: Key, known: str = ABSENT, known_mark: str = ABSENT) -> str:
-        """The present version of a file, a folder, a glob or an environment variable. `known` is an earlier version;
-        with `known_mark` a file had it."""
+        """The present version of a file, a folder, a glob, an environment variable, or of what was asked about a path.
+        `known` is an earlier version; with `known_mark` a file had it."""
         kind, _, path = key.partition(":")
         match kind:
             case "file":
@@ -56,6 +56,11 @@ class Versions:
                 return self.folder(path)
             case "glob":
                 return join_paths(self.matches(path))
+            case "there":
+                is_there = os.path.exists(os.path.join(self._root, path))
+                return join_paths((path,) if is_there else ())
+            case "stat":
+                return self._measure(path)
             case "env":
                 return self.variable(path, known)
             case _:
@@ -98,6 +103,13 @@ class Versions:
                 return ABSENT
             found = self._folders[path] = list_paths(path, names, self._database_files)
         return found
+
+    def _measure(self, path: str) -> str:
+        try:
+            found = os.stat(os.path.join(self._root, path))
+        except OSError:
+            return ABSENT
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def variable(self, name: str, known: str = ABSENT) -> str:
         """A random salt, and a hash of it and the value: what is kept gives away no value that can be guessed. `known`

@@ -2,7 +2,7 @@
 
 The tool waits for the hook, so it only notes paths; `observer` reads the files after the tool has ended. The
 hook changes nothing of what the tool does, and stays until the process ends. There are no events for native
-code, child processes and `exists()`.
+code and child processes, nor for `exists()`, which `path_questions` notes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from discover_orch.worker.observed_paths import (
     resolve_paths,
 )
 from discover_orch.worker.opened_databases import database_signature
+from discover_orch.worker.path_questions import PathQuestions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class AuditHook:
         self._project = project
         self._stacks = stacks
         self._native = native
+        self.questions = PathQuestions(project, stacks, IMPORT_CODE)
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
@@ -105,12 +107,13 @@ class AuditHook:
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
-        return not any(self._notes) and self._stacks.is_empty()
+        return not any(self._notes) and self._stacks.is_empty() and self.questions.is_empty()
 
     def clear(self) -> None:
         self._cwd = ""
         self.imported.clear()
         self._stacks.clear()
+        self.questions.clear()
         for noted in self._notes:
             if noted:
                 noted.clear()
@@ -310,6 +313,7 @@ class AuditHook:
         if not _getframe(2).f_code.co_filename.startswith(OWN_FOLDER):
             self.resolve_paths()
             self._stacks.resolve_paths()
+            self.questions.resolve_paths()
 
     def _on_sqlite_connect(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)

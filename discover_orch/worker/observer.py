@@ -229,6 +229,8 @@ class Observer:
                 read=tuple(row for row in read if row[0] in shown),
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
+                asked=tuple(one for one in seen.get("asked", ()) if one.rstrip("/") in shown),
+                measured=tuple(row for row in seen.get("measured", ()) if row[0] in shown),
                 environment=tuple(names.get("env", ())),
                 environment_asked=tuple(names.get("asked", ())),
                 has_copied_environment="copied" in names,

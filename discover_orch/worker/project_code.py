@@ -114,7 +114,10 @@ class ProjectCode:
 
     def find_file(self, code: CodeType) -> str:
         """The file of this code as it is reported; "" if it is not the project's."""
-        name = code.co_filename
+        return self.find_path(code.co_filename)
+
+    def find_path(self, name: str) -> str:
+        """The same by the file name of the code."""
         shown = self._shown.get(name)
         if shown is None:
             path = os.path.abspath(name)

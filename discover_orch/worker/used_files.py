@@ -40,9 +40,13 @@ class UsedFiles:
                 written=written,
             )
         listed = self._find_listed(missed)
+        own = {*written, *removed, *folders_made}
+        asked, measured = self._find_asked(own, read, listed, missed)
         return {
             "read": tuple(read.values()),
             "listed": tuple(listed.items()),
+            "asked": asked,
+            "measured": measured,
             "missed": tuple(one for one in missed if one not in removed and one not in written),
             "written": tuple(written),
             "appended": tuple(path for path, is_appended in written.items() if is_appended),
@@ -182,6 +186,40 @@ class UsedFiles:
             except (OSError, ValueError):
                 continue
         return listed
+
+    def _find_asked(
+        self,
+        own: Collection[str],
+        read: Collection[str],
+        listed: dict[str, str],
+        missed: dict[str, None],
+    ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """The paths that were there when the tool asked, folders with a slash, and the sizes and times that it asked
+        for. Adds those that were not there to `missed`, and to `listed` the folders whose time it asked for."""
+        asked: list[str] = []
+        measured: list[tuple[str, str]] = []
+        answers, sizes = self._audit.questions.find()
+        made = self._audit.folder_changes
+        for path, answer in answers.items():
+            shown = self._paths.relative(path)
+            if shown in own or self._paths.is_noise(shown):
+                continue
+            if made and any(one in made for one in parent_folders(path)):
+                continue
+            if path in sizes and answer is not None:
+                is_folder, size, time = answer
+                if is_folder and shown not in listed:
+                    with contextlib.suppress(OSError):
+                        listed[shown] = list_paths(shown, os.listdir(path), self._paths.own)
+                elif not is_folder:
+                    measured.append((shown, f"{size} {time}"))
+            if shown in read or shown in listed or (shown.rpartition("/")[0] or ".") in listed:
+                continue  # that says whether it was there, and more
+            if answer is None:
+                missed[shown] = None
+            else:
+                asked.append(f"{shown}/" if answer[0] else shown)
+        return tuple(asked), tuple(measured)
 
     def find_came(
         self, seen: Mapping[str, Any], folders_made: Collection[str], began: int

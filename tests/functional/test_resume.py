@@ -99,7 +99,7 @@ WAITS = """
     def run(conn):
         conn.execute("create table b (x)")
         print("waiting", flush=True)
-        while not os.path.exists("go"):
+        while not os.access("go", os.F_OK):
             time.sleep(0.01)
     """
 

@@ -18,7 +18,7 @@ HOLDS = """
     STAGE = "s"
     def run():
         print("holding", os.getpid(), flush=True)
-        while not os.path.exists("go"):
+        while not os.access("go", os.F_OK):
             time.sleep(0.01)
     """
 

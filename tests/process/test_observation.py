@@ -353,7 +353,7 @@ def test_what_a_cached_function_reads_is_told_with_its_file(
     assert use.path == "lib/rates.py"
     assert [path for path, *_ in use.read] == ["data/rates.csv"]
     assert use.listed == (("data", list_paths("data", ["rates.csv"], ())),)
-    assert (use.missed, use.environment) == (("absent",), ("REGION",))
+    assert (use.missed, use.environment) == (("absent", "x"), ("REGION",))
     assert [path for path, *_ in one.read] == ["data/rates.csv", "other.csv"]
     assert one.environment == ("REGION",)
     assert two == Observation(began=two.began)
