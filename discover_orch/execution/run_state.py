@@ -21,7 +21,7 @@ from discover_orch.execution.events import (
     ToolFinished,
     ToolRetried,
 )
-from discover_orch.execution.step_queue import WRITES, OneByOne, SideBySide, StepQueue
+from discover_orch.execution.step_queue import WRITES, StepQueue, one_by_one
 from discover_orch.model.graph import reachable, reverse
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
@@ -41,12 +41,8 @@ class Run:
 
     A tool with `retries` is tried again first. The delay doubles with each attempt, up to `LONGEST_DELAY`, and is
     multiplied by a random number of 0.75 to 1.25, so that what many clients retry at a server is spread over time.
-
-    One after another, a step can be submitted while the one before it runs. If that one fails, the executor declines
-    it. With `at_once` 1 no step is submitted ahead, so that a run can be stopped between two tools.
     """
 
-    AHEAD = 2
     LONGEST_DELAY = 300.0  # seconds, unless the first delay is longer
 
     def __init__(
@@ -55,18 +51,18 @@ class Run:
         registry: Registry,
         *,
         has_known_flow: Callable[[Tool], bool],
-        at_once: int = AHEAD,
         queue: StepQueue | None = None,
+        workers: int = 1,
         max_failures: int | None = None,
         has_retries: bool = True,
         is_one_transaction: bool = False,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """At most `at_once` steps are submitted. `random` returns numbers from 0 to 1. With `is_one_transaction`, a
-        tool that has passed is `done`, until the run is committed; the first that fails ends the run."""
+        """With a `queue`, steps run side by side on so many `workers`. `random` returns numbers from 0 to 1. With
+        `is_one_transaction`, a tool that has passed is `done`, until the run is committed; the first that fails ends
+        the run."""
         self.is_one_transaction = is_one_transaction
-        self.workers = 1 if queue is None else at_once
-        self._at_once = at_once
+        self.workers = workers
         self._has_retries = has_retries and not is_one_transaction
         self._random = random
         self._locked: set[str] = set()  # these failed because of a lock, and try again alone
@@ -77,10 +73,8 @@ class Run:
         self._registry = registry
         self.plan = plan
         self._modules = tuple(step.tool.module for step in plan.steps)
-        self._queue = OneByOne(self._modules) if queue is None else queue
-        self._submits_ahead = isinstance(self._queue, OneByOne)
+        self._queue = queue or one_by_one(self._modules)
         self._submitted: list[str] = []
-        self._is_declining = False  # what was submitted ahead of a failure has not come back yet
         self._failures = 0
         self._has_errors = False  # outside any tool
         self.finished: dict[str, ToolFinished] = {}
@@ -89,8 +83,7 @@ class Run:
 
     def ready(self, now: float = math.inf) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
-        is_full = self._is_declining or len(self._submitted) >= self._at_once
-        return None if self._is_stopped or is_full else self._queue.next(now)
+        return None if self._is_stopped else self._queue.next(now)
 
     def wait_time(self, now: float) -> float:
         """Seconds until a tool is tried again; infinite if none is."""
@@ -103,7 +96,7 @@ class Run:
 
     def mark_submitted(self, module: str) -> None:
         self._queue.take(module)
-        if self._submitted and not self._submits_ahead:
+        if self._submitted:
             self._beside.update((module, *self._submitted))
         self._submitted.append(module)
 
@@ -142,13 +135,12 @@ class Run:
         return event
 
     def writes_alone(self, module: str) -> bool:
-        return isinstance(self._queue, SideBySide) and self._queue.holds(module, WRITES)
+        return self._queue.holds(module, WRITES)
 
     def _can_write_alone(self, module: str) -> bool:
         """Whether the tool ran beside others that write, because it was not known to write itself."""
-        if self._submits_ahead or module in self._locked:
-            return False
-        return not self.writes_alone(module)
+        is_beside_others = self.workers > 1 and module not in self._locked
+        return is_beside_others and not self.writes_alone(module)
 
     @property
     def is_over(self) -> bool:
@@ -167,17 +159,15 @@ class Run:
             self._submitted.remove(module)
             self._queue.put_back(module, now + event.delay, is_alone=event.is_alone)
             self._beside.discard(module)
-            if event.writes_alone and isinstance(self._queue, SideBySide):
+            if event.writes_alone:
                 self._locked.add(module)
                 self._queue.add_need(module, WRITES)
-            self._is_declining = self._submits_ahead
         elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
             if event.module in self._submitted:
                 self._submitted.remove(event.module)
             self._queue.end(event.module)
             self._failures += event.status in FAILED
-            self._is_declining |= event.status in FAILED and self._submits_ahead
             self.is_interrupted |= event.status == "interrupted"
         elif isinstance(event, ToolDeclined) and event.module in self._submitted:
             self._submitted.remove(event.module)
@@ -185,7 +175,6 @@ class Run:
                 self._queue.put_back(event.module)
         elif isinstance(event, RunNote):
             self._has_errors |= event.problem.severity == "error"
-        self._is_declining &= bool(self._submitted)
 
     @property
     def is_all_done(self) -> bool:
@@ -202,8 +191,8 @@ class Run:
         """The ends of the tools that this event blocks, which will not start. They count as applied."""
         if not isinstance(event, ToolFinished) or event.status not in FAILED:
             return []
-        running = () if self._submits_ahead else self._submitted
-        later = [one for one in self._modules if one not in self.finished and one not in running]
+        ended_or_running = {*self.finished, *self._submitted}
+        later = [one for one in self._modules if one not in ended_or_running]
         unsure = [one for one in later if self._may_depend_unseen(one)]
         below = self._registry.downstream((event.module, *unsure)).union(unsure)
         guessed = self._find_guessed(event.module, later)

@@ -77,10 +77,12 @@ def run_steps(
     expected: Callable[[str], float | None] = lambda _: None,
     settle: Settle = lambda event, _: (event, ()),
     notes: Sequence[Problem] = (),
+    submits_early: bool = False,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
     are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
-    problems; the number is that of the attempt. `notes` come first."""
+    problems; the number is that of the attempt. `notes` come first. `submits_early`: the next step is submitted before
+    the end of a tool is yielded, and so runs while that is recorded."""
     plan = run.plan
     steps = {step.tool.module: step for step in plan.steps}
     fresh = [tool.module for tool in plan.fresh]
@@ -111,6 +113,8 @@ def run_steps(
             timed = run.classify(stopwatch.time(event))
             run.apply(timed, stopwatch.now)
             blocked = run.drain_blocked(timed)  # before anything is submitted
+            if submits_early:
+                yield from submit_ready()
             yield timed
             yield from blocked
         for request in requests.drain():

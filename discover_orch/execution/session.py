@@ -130,18 +130,12 @@ def run_plan(
             is_one_transaction = project.transaction == "run" and isinstance(
                 executor, LocalExecutor
             )
-            # Nothing is sent ahead to another machine, where a watch may stop the run between two tools, and where the
-            # tool itself writes to the terminal.
-            is_ahead = side is None and watched is None and not is_raw
-            at_once = Run.AHEAD if is_ahead else 1
-            if queue is not None:
-                at_once = min(jobs, len(plan.steps))
             run = Run(
                 plan,
                 registry,
                 has_known_flow=recorder.has_known_flow,
-                at_once=at_once,
                 queue=queue,
+                workers=1 if queue is None else min(jobs, len(plan.steps)),
                 max_failures=max_failures,
                 has_retries=not post_mortem,
                 is_one_transaction=is_one_transaction,
@@ -161,6 +155,10 @@ def run_plan(
                 expected=recorder.expected_duration if predicts else lambda _: None,
                 settle=_settle_with(prepare),
                 notes=notes,
+                # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
+                submits_early=isinstance(executor, LocalExecutor)
+                and watched is None
+                and not is_raw,
             )
             yield from _carry_out(
                 events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest

@@ -1,6 +1,6 @@
 """Which step of a plan comes next: one after another, or side by side where the plan allows it.
 
-The time is an argument; the queues never read the clock.
+The time is an argument; the queue never reads the clock.
 """
 
 from __future__ import annotations
@@ -29,47 +29,8 @@ OPENS = "(opens DuckDB)"
 _IMPORTS_DUCKDB = re.compile(r"^\s*(?:import|from)\s+duckdb\b", re.M)
 
 
-class OneByOne:
-    """The steps in order. One that is to be tried again later holds up all that follow."""
-
-    def __init__(self, modules: Sequence[str]) -> None:
-        self.modules = modules
-        self._places = {module: place for place, module in enumerate(modules)}
-        self._is_waiting = [True] * len(modules)
-        self._first = 0  # no step before this place is waiting
-        self._held_until = 0.0
-
-    def __bool__(self) -> bool:
-        """Whether steps are waiting."""
-        while self._first < len(self.modules) and not self._is_waiting[self._first]:
-            self._first += 1
-        return self._first < len(self.modules)
-
-    def next(self, now: float) -> str | None:
-        """The step that may start now."""
-        return self.modules[self._first] if self and now >= self._held_until else None
-
-    def wait_time(self, now: float) -> float:
-        """Seconds until a step is to be tried again; infinite if none is."""
-        return self._held_until - now if self._held_until > now else math.inf
-
-    def take(self, module: str) -> None:
-        """Remove the step that `next` gave."""
-        self.end(module)
-
-    def put_back(self, module: str, at: float = 0.0, *, is_alone: bool = False) -> None:
-        """Let a step that was taken wait again, until the time `at`. `is_alone`: nothing else runs beside it then."""
-        self._held_until = max(self._held_until, at)
-        self._is_waiting[self._places[module]] = True
-        self._first = min(self._first, self._places[module])
-
-    def end(self, module: str) -> None:
-        """A step has ended, or is not to start at all."""
-        self._is_waiting[self._places[module]] = False
-
-
-class SideBySide:
-    """The steps that are ready, the first of them in the plan first.
+class StepQueue:
+    """The steps that are ready, the first of them in the plan first. A step that is to be tried again keeps its place.
 
     `waits` is what each step waits for. `needs` has the tokens that each step holds while it runs, and `tokens` how
     many there are.
@@ -216,7 +177,7 @@ class SideBySide:
             self._free[token] += count
 
 
-def can_overlap(queue: SideBySide) -> bool:
+def can_overlap(queue: StepQueue) -> bool:
     """Whether two of these steps can ever run at the same time. Uses the queue up."""
     while (module := queue.next(0.0)) is not None:
         queue.take(module)
@@ -226,12 +187,14 @@ def can_overlap(queue: SideBySide) -> bool:
     return False
 
 
-StepQueue = OneByOne | SideBySide
+def one_by_one(modules: Sequence[str]) -> StepQueue:
+    """The steps in order, each alone."""
+    return StepQueue(modules, [Waits(0, is_alone=True)] * len(modules), {}, {})
 
 
 def build_queue(
     plan: Plan, registry: Registry, project: Project, has_known_use: Callable[[Tool], bool]
-) -> SideBySide | None:
+) -> StepQueue | None:
     """The steps as they may run side by side; None if no two of them may. Only one tool at a time may write to a
     SQLite database, or have a DuckDB file open."""
     waits = find_waits(plan.steps, registry, has_known_use)
@@ -249,9 +212,9 @@ def build_queue(
             if takes_connection(tool, registry):
                 needs[tool.module] = {**tool.tokens, OPENS: 1}
     modules, tokens = [tool.module for tool in tools], {**project.tokens, WRITES: 1, OPENS: 1}
-    if not can_overlap(SideBySide(modules, waits, needs, tokens)):
+    if not can_overlap(StepQueue(modules, waits, needs, tokens)):
         return None
-    return SideBySide(modules, waits, needs, tokens)
+    return StepQueue(modules, waits, needs, tokens)
 
 
 def nothing_to_overlap(
@@ -260,7 +223,7 @@ def nothing_to_overlap(
     """What to say where more than one worker was asked for and `build_queue` gives None."""
 
     def may_overlap(waits: Sequence[Waits]) -> bool:
-        return can_overlap(SideBySide([step.tool.module for step in plan.steps], waits, {}, {}))
+        return can_overlap(StepQueue([step.tool.module for step in plan.steps], waits, {}, {}))
 
     flows = [registry.flows.get(step.tool.module, NO_DATAFLOW) for step in plan.steps]
     if may_overlap(find_waits(plan.steps, registry, has_known_use)):

@@ -33,16 +33,13 @@ from discover_orch.worker.child_processes import (
 )
 from discover_orch.worker.protocol import (
     Closed,
-    Committing,
     Greet,
     Message,
     Order,
     Prepare,
     RunStep,
     Terminal,
-    ToolDeclined,
     ToolFinished,
-    ToolStarted,
     encode_line,
 )
 from discover_orch.worker.spawn import Pipes, start_interpreter
@@ -79,9 +76,6 @@ class Supervisor:
     def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
         self.pid = pid
         self.is_over = False
-        self.running = ""  # the tool whose start `events` has given, but not its end
-        self.committing = ""  # the tool whose commit has begun
-        self.unanswered: dict[str, None] = {}  # ordered, and neither started nor declined
         self._pipes = pipes
         self._adopts = adopts
         self._has_adopted = False
@@ -146,8 +140,6 @@ class Supervisor:
             if order.raw_output != self._is_raw:
                 raise ValueError("raw output is chosen when the worker is started")
             self._root = order.root
-        if isinstance(order, RunStep):
-            self.unanswered[order.module] = None
         self._write(encode_line(order))
         if self._adopts and not self._has_adopted and isinstance(order, RunStep):
             self._has_adopted = True  # late, as it costs 3 ms in which the worker already works
@@ -265,19 +257,10 @@ class Supervisor:
 
     def _track(self, said: list[Message]) -> list[Message]:
         for message in said:
-            match message:
-                case ToolStarted(module=module):
-                    self.running = module
-                    self.unanswered.pop(module, None)
-                case Committing(module=module):
-                    self.committing = module
-                case ToolFinished():
-                    self.running = self.committing = ""
-                    self._take_terminal_back()
-                case ToolDeclined(module=module):
-                    self.unanswered.pop(module, None)
-                case Closed(threads=threads):
-                    self._exit.close(time.monotonic(), threads)
+            if isinstance(message, ToolFinished):
+                self._take_terminal_back()
+            elif isinstance(message, Closed):
+                self._exit.close(time.monotonic(), message.threads)
         return said
 
     def _stop_polling(self, fd: int) -> None:
@@ -322,11 +305,7 @@ class Supervisor:
         found += self._track(self._reader.read_rest())
         self._take_terminal_back()
         self._pipes.close()
-        found.append(
-            self._exit.final_event(
-                self._status, module=self.running, crash=self._reader.crash, root=self._root
-            )
-        )
+        found.append(self._exit.final_event(self._status, self._reader.crash, self._root))
 
     def _take_terminal_back(self) -> None:
         if self._terminal is not None:

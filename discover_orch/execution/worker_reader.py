@@ -47,9 +47,8 @@ class WorkerReader:
         self._unread: list[bytes] = []  # the pieces of a message that has not ended
         self._held: list[Message] = []  # messages that were read
         self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
-        self._progress: tuple[str, str] = ("", "")  # what was emitted last, and of which tool
-        self._started: list[str] = []  # tools in the order in which they began
-        self._finished = 0  # of these, as far as it was emitted
+        self._module, self._is_running = "", False  # the tool that started last
+        self._progress = ""  # what was emitted last of it
 
     def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message]:
         """Everything whose order is known by now; `ready` are the descriptors that can be read."""
@@ -64,7 +63,7 @@ class WorkerReader:
         if is_new or self._messages in ready or is_dead:
             self._read_messages()
         found: list[Message] = []
-        if self._progress[1]:  # before its last state is output
+        if self._progress:  # before its last state is output
             self._emit_progress(found)
         self._emit_in_order(found)
         self._emit_progress(found)
@@ -81,47 +80,43 @@ class WorkerReader:
         found: list[Message] = []
         self._emit_in_order(found)
         for stream in self._streams:
-            stream.emit(self._started, len(self._started), found)
+            while stream.end_step(self._module, found):
+                pass
         return found
 
     def _emit_progress(self, found: list[Message]) -> None:
         """What the running step is redrawing, if that has changed."""
-        module, shown = self._progress
-        ended = {stream.ended_steps for stream in self._streams}
-        current = self._started[min(ended)] if min(ended) < len(self._started) else ""
-        is_ending = len(ended) > 1 or any(stream.has_ended_step for stream in self._streams)
+        is_ending = any(stream.has_ended_step for stream in self._streams)
         states = [stream.lines.state for stream in self._streams if stream.lines.state]
-        state = states[0] if states and not is_ending else ""
-        if current and state != (shown if module == current else ""):
-            found.append(ToolProgress(module=current, text=state))
-        self._progress = current, state
+        state = states[0] if states and self._is_running and not is_ending else ""
+        if self._is_running and state != self._progress:
+            found.append(ToolProgress(module=self._module, text=state))
+        self._progress = state
 
     def _emit_in_order(self, found: list[Message]) -> None:
-        """Adds messages in their order to `found`, the end of a step after all output of that step."""
-        while True:
-            for message in self._held:
-                self._emit_message(message, found)
-            self._held.clear()
-            if not any(one.is_ahead(self._started) for one in self._streams):
-                break
-            if not self._read_messages():
-                break
+        """Adds messages in their order to `found`, the end of a step after all output of that step. What comes between
+        two tools is the first's; what comes before all of them is of none."""
+        for message in self._held:
+            self._emit_message(message, found)
+        self._held.clear()
         for stream in self._streams:
-            stream.emit(self._started, None, found)
+            stream.emit(self._module, found)
 
     def _emit_message(self, message: Message, found: list[Message]) -> None:
         """Adds it to `found`, after the output that belongs before it. The worker has marked the end of a step's
-        output before it says that the step has ended."""
-        if isinstance(message, ToolFinished) and not self._is_raw:
-            for stream in self._streams:
-                stream.emit(self._started, self._finished, found)
-                while stream.ended_steps <= self._finished and self._read_stream(stream):
-                    stream.emit(self._started, self._finished, found)
-            self._finished += 1
-        if isinstance(message, DebuggerOpened):  # show earlier output before the debugger opens
-            for stream in self._streams:
-                self._read_all(stream)
-                stream.emit(self._started, None, found)
+        output before it says that the step has ended, and starts no other before that was read."""
+        match message:
+            case ToolStarted(module=module):
+                self._module, self._is_running = module, True
+            case ToolFinished() if not self._is_raw:
+                self._is_running, self._progress = False, ""
+                for stream in self._streams:
+                    while not stream.end_step(self._module, found) and self._read_stream(stream):
+                        pass
+            case DebuggerOpened():  # show earlier output before the debugger opens
+                for stream in self._streams:
+                    self._read_all(stream)
+                    stream.emit(self._module, found)
         found.append(message)
 
     def _read_all(self, stream: OutputStream) -> None:
@@ -158,8 +153,6 @@ class WorkerReader:
             except ValueError:
                 self.crash += line.decode("utf-8", "replace") + "\n"
                 continue
-            if isinstance(message, ToolStarted):
-                self._started.append(message.module)
             self._held.append(message)
         return True
 
@@ -173,7 +166,6 @@ class OutputStream:
         self.lines = RedrawnLine()
         self.pending: list[str | None] = []  # None is the end of a step
         self._splitter = Splitter(mark)
-        self.ended_steps = 0  # each step ends with one mark
         self.is_over = fd < 0
 
     def feed(self, data: bytes) -> None:
@@ -188,25 +180,19 @@ class OutputStream:
     def has_ended_step(self) -> bool:
         return None in self.pending
 
-    def is_ahead(self, started: list[str]) -> bool:
-        """Whether there is text of a step whose start was not read yet."""
-        return bool(self.pending) and self.ended_steps >= len(started)
-
-    def emit(self, started: list[str], until: int | None, found: list[Message]) -> None:
-        """Adds text to `found` up to the end of the step at position `until`, or up to the next mark. What comes
-        between two tools is the first's; what comes before all of them is of none."""
-        while self.pending:
-            one = self.pending[0]
-            if until is not None and self.ended_steps > until:
-                return
-            if one is not None:
-                module = started[min(self.ended_steps, len(started) - 1)] if started else ""
-                found.append(ToolOutput(module=module, stream=self.name, text=one))
-            elif until is None:
-                return
-            else:
-                self.ended_steps += 1
+    def emit(self, module: str, found: list[Message]) -> None:
+        """Adds the text of this tool to `found`, up to the end of its step."""
+        while self.pending and (text := self.pending[0]) is not None:
+            found.append(ToolOutput(module=module, stream=self.name, text=text))
             del self.pending[0]
+
+    def end_step(self, module: str, found: list[Message]) -> bool:
+        """The same, with the end of the step; whether that was read."""
+        self.emit(module, found)
+        if self.pending:
+            del self.pending[0]
+            return True
+        return False
 
     def end(self) -> None:
         """Nothing more will be read."""

@@ -30,7 +30,7 @@ STOP_SIGNALS: tuple[tuple[float, signal.Signals], ...] = (
 
 
 class WorkerDied(Struct, frozen=True, kw_only=True):
-    """The worker ended before it was asked to. The tool `module` was running, or none.
+    """The worker ended before it was asked to.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
     was when it crashed, if that is known.
@@ -39,7 +39,6 @@ class WorkerDied(Struct, frozen=True, kw_only=True):
     sentence: str
     exit_code: int | None = None
     signal: str | None = None
-    module: str = ""
     traceback: str = ""
     path: str | None = None
     line: int | None = None
@@ -94,11 +93,8 @@ class WorkerExit:
                 self.kill_reason = f"did not stop within {at:g} s of the interrupt and was killed"
         return found
 
-    def final_event(
-        self, status: int | None, *, module: str, crash: str, root: str
-    ) -> WorkerDied | WorkerEnded:
-        """`status` is the wait status, the tool `module` was running, `crash` is what the fault handler wrote in the
-        project at `root`."""
+    def final_event(self, status: int | None, crash: str, root: str) -> WorkerDied | WorkerEnded:
+        """`status` is the wait status, `crash` is what the fault handler wrote in the project at `root`."""
         sentence, code, name = describe_exit(status)
         if self._has_closed:
             if self.kill_reason:
@@ -109,7 +105,6 @@ class WorkerExit:
             sentence=self.kill_reason or sentence,
             exit_code=code,
             signal=name,
-            module=module,
             traceback=traceback,
             path=path,
             line=line,

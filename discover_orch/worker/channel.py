@@ -14,15 +14,12 @@ from _thread import RLock
 from discover_orch.worker.capture import duplicate_fd
 from discover_orch.worker.protocol import (
     CHANNEL_LOST,
-    RUN_STEP_PREFIX,
     Message,
     Order,
     decode_order,
     encode_message,
 )
 from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
-
-LONGEST_WAIT = 60_000  # milliseconds
 
 
 class Channel:
@@ -33,7 +30,6 @@ class Channel:
         self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
         self._unread = b""
         self._waiting: list[Order] = []
-        self._unsent = b""
         self._lock = RLock()  # a thread of a tool may set a secret while another sends
 
     @property
@@ -55,14 +51,6 @@ class Channel:
         poll = select.poll()
         poll.register(self._orders, select.POLLIN)
         return not poll.poll(0)
-
-    def wait_for_order(self) -> None:
-        """Send what waits to be sent, and return when an order waits to be read, or after a while."""
-        self._flush()
-        if not self._waiting and b"\n" not in self._unread:
-            poll = select.poll()
-            poll.register(self._orders, select.POLLIN)
-            poll.poll(LONGEST_WAIT)
 
     def receive(self) -> Order | None:
         """The next order; None when the parent is gone."""
@@ -89,21 +77,10 @@ class Channel:
                 return None
             self._unread += data
 
-    def send(self, message: Message, *, may_wait: bool = False) -> None:
-        """Write one message. Does not raise if the parent is gone: the life pipe handles that.
-
-        With `may_wait` and the order for another step here already, the message is sent with the next
-        one, so that the parent wakes up once for both.
-        """
-        self._unsent += encode_message(message)
-        if may_wait and b"\n" in self._unread and self._unread.startswith(RUN_STEP_PREFIX):
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        data, self._unsent = self._unsent, b""
+    def send(self, message: Message) -> None:
+        """Write one message. Does not raise if the parent is gone: the life pipe handles that."""
         try:
-            rest = memoryview(data)
+            rest = memoryview(encode_message(message))
             while rest:
                 rest = rest[os.write(self._messages, rest) :]
         except BrokenPipeError:

@@ -100,9 +100,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
     gets those of the `resources` that it really asks for. `writes_alone`: no other worker writes to the database.
 
-    The parent may send this while another step runs, of which it `is_ahead`. It then sends nothing more before it has
-    recorded that step. If that step fails, the worker answers `ToolDeclined`, and the parent decides again. After
-    `timeout` seconds the parent interrupts it.
+    The parent sends it when the step before has ended. After `timeout` seconds it interrupts the tool.
     """
 
     module: str
@@ -117,11 +115,10 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     attempt: int = 1
     writes_alone: bool = False
     timeout: float | None = None
-    is_ahead: bool = False
 
 
 class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The parent has recorded the last step that ended, and has no order for another one yet."""
+    """The answer to `RecordAwaited`: the parent has recorded all that the worker has said before."""
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -150,11 +147,9 @@ class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class ToolDeclined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step was ordered and has not started, since the one before it failed, or the worker was interrupted. It may
-    be ordered again. `is_retiring`: the worker was interrupted, and declines whatever follows."""
+    """The step was ordered, and will not start, since the run was interrupted."""
 
     module: str
-    is_retiring: bool = False
 
 
 class ToolStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -265,6 +260,11 @@ class Committing(Struct, frozen=True, kw_only=True, tag=True):
     module: str
 
 
+class RecordAwaited(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker is about to follow the kernel's events of files, and waits for `Recorded`: the parent reads files to
+    record a step, and the events do not say who did it."""
+
+
 class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """All resources are closed. `threads` are still running."""
 
@@ -309,10 +309,7 @@ class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
 
 
 Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | Terminal | Finish
-Message = WorkerSaid | Preloaded | Committing | Closed | Answer
-
-#: How the line of a `RunStep` begins, so that it can be recognised without decoding it.
-RUN_STEP_PREFIX = b'{"type":"RunStep"'
+Message = WorkerSaid | Preloaded | Committing | RecordAwaited | Closed | Answer
 
 _encoder = msgspec.json.Encoder()
 

@@ -40,10 +40,11 @@ from discover_orch.worker.protocol import (
     DatabaseWritten,
     Finish,
     Prepare,
+    RecordAwaited,
+    Recorded,
     RunNote,
     RunStep,
     SecretFound,
-    ToolDeclined,
     ToolFinished,
     ToolStarted,
     TransactionEnded,
@@ -101,10 +102,9 @@ class Worker:
         self._interrupts = interrupts
         self._prepare = prepare
         self._conf_error: BaseException | None = None
-        self._has_failed = False  # the last step
         self._is_locked = False  # the step failed because of a lock in SQLite
         self._is_set_up = False  # the modules and resources of the step are there
-        self._is_ahead = False  # the parent may still be recording the step before this one
+        self._is_recording = False  # the parent may still be, the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         self._told: set[str] = set()  # secrets that the parent knows from this worker
         if prepare.environment is not None and prepare.environment != os.environ:
@@ -181,13 +181,8 @@ class Worker:
         self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
-        self._is_ahead = order.is_ahead
         if self._observer is not None and self._observer.native.is_followed:
             self._wait_until_recorded()
-        is_retiring = self._interrupts.is_requested
-        if is_retiring or (order.is_ahead and self._has_failed):
-            self._channel.send(ToolDeclined(module=order.module, is_retiring=is_retiring))
-            return
         self._report_foreign_write(order.resources)
         self._channel.send(ToolStarted(module=order.module))
         started = time.perf_counter()
@@ -210,7 +205,6 @@ class Worker:
             self._debugger.end_step()
             self._capture.restore()
         self._capture.end_step()
-        self._has_failed = status == "failed"
         self._report_foreign_write(())  # as it was asked when the step had ended
         self._channel.send(
             ToolFinished(
@@ -227,9 +221,9 @@ class Worker:
                 opened=opened if setup is not None else (),
                 commit_seconds=commit_seconds,
                 is_locked=self._is_locked,
-            ),
-            may_wait=True,
+            )
         )
+        self._is_recording = True
         write_bytecode()
 
     def _report_foreign_write(self, names: tuple[str, ...]) -> None:
@@ -238,9 +232,10 @@ class Worker:
 
     def _wait_until_recorded(self) -> None:
         """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
-        if self._is_ahead:
-            self._is_ahead = False
-            self._channel.wait_for_order()
+        if self._is_recording:
+            self._is_recording = False
+            self._channel.send(RecordAwaited())
+            self._channel.receive_only(Recorded)
 
     def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
@@ -300,6 +295,7 @@ class Worker:
 
     def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
         """The metrics that the tool returned, and notes for the user."""
+        self._interrupts.raise_if_requested()
         call = self._interrupts.call
         module = call(self._loader.load_tool, order.module, order.path)
         run = getattr(module, "run", None)

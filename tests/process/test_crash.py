@@ -18,7 +18,6 @@ def die(root: Path, module: str = "bad") -> tuple[DrivenWorker, WorkerDied]:
         worker.send(module)
         died = worker.until_over()
         assert isinstance(died, WorkerDied)
-        assert died.module == module
         return worker, died
 
 
@@ -51,16 +50,6 @@ def test_a_crash_in_c_code_says_where_the_users_code_was(project: Project) -> No
     assert "discover_orch" not in died.traceback
     assert "<string>" not in died.traceback
     assert worker.output() == "before\n"
-
-
-def test_what_was_sent_ahead_is_left_for_the_next_worker(project: Project) -> None:
-    root = project({"bad.py": SEGFAULT, "good.py": "def run(): pass\n"})
-    with DrivenWorker(root) as worker:
-        worker.send("bad")
-        worker.send("good")
-        worker.send("last")
-        worker.until_over()
-        assert worker.supervisor.unanswered == {"good": None, "last": None}
 
 
 @pytest.mark.parametrize(

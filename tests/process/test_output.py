@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from discover_orch.worker.protocol import Finish, ToolFinished, ToolOutput
+from discover_orch.worker.protocol import ToolFinished, ToolOutput
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
@@ -97,16 +97,15 @@ def test_whatever_a_tool_does_to_its_output_the_next_has_its_own(project: Projec
             assert worker.output(plain, "stderr") == "err\nchild\n", body
 
 
-def test_steps_sent_ahead_keep_their_output_apart(project: Project) -> None:
+def test_many_steps_keep_their_output_apart(project: Project) -> None:
     root = project(
         {"say.py": "def run(word: str = ''):\n    print(word)\n    print(word, end='')\n"}
     )
     with DrivenWorker(root) as worker:
-        steps = [worker.send("say", word=f"w{n}") for n in range(500)]
-        worker.supervisor.send(Finish())
-        worker.until_over()
-        for n, step in enumerate(steps):
-            assert worker.output(step) == f"w{n}\nw{n}"
+        for n in range(500):
+            worker.run("say", word=f"w{n}")
+            assert worker.output() == f"w{n}\nw{n}"
+        worker.finish()
 
 
 @pytest.mark.parametrize("by", ["print", "child"])
@@ -133,7 +132,7 @@ def test_both_streams_can_be_flooded_while_nobody_reads(project: Project) -> Non
         {
             "floods.py": """
             import sys
-            def run():
+            def run(**more):
                 for n in range(20_000):
                     print("out" * 10)
                     print("err" * 10, file=sys.stderr)
@@ -141,17 +140,11 @@ def test_both_streams_can_be_flooded_while_nobody_reads(project: Project) -> Non
         }
     )
     with DrivenWorker(root) as worker:
-        steps = [worker.send("floods") for _ in range(3)]
-        # Many orders and a full pipe both ways: neither side may wait for the other.
-        steps += [worker.send("floods", extra={"pad": "x" * 60_000}) for _ in range(5)]
-        worker.supervisor.send(Finish())
-        worker.until_over()
-        for step in steps[:3]:
-            assert (
-                worker.output(step).count("\n")
-                == worker.output(step, "stderr").count("\n")
-                == 20_000
-            )
+        # A long order and a full pipe both ways: neither side may wait for the other.
+        worker.run("floods", extra={"pad": "x" * 600_000})
+        counts = [worker.output(None, one).count("\n") for one in ("stdout", "stderr")]
+        assert counts == [20_000, 20_000]
+        worker.finish()
 
 
 def test_odd_bytes_and_endless_lines(project: Project) -> None:

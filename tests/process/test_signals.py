@@ -11,7 +11,7 @@ import pytest
 
 from discover_orch.execution.supervisor import WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.worker.protocol import Finish, RunNote, ToolDeclined, ToolFinished, ToolStarted
+from discover_orch.worker.protocol import Finish, RunNote, ToolFinished, ToolStarted
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
@@ -44,13 +44,11 @@ def test_an_interrupt_is_a_keyboard_interrupt_in_the_tool(project: Project) -> N
     )
     with DrivenWorker(root) as worker:
         step = worker.send("slow")
-        worker.send("slow")
         worker.until_printed("ready")
         worker.supervisor.interrupt()
         ended = worker.until(is_finished)
         assert ended.status == "interrupted"
         assert worker.output(step).endswith("caught\n")
-        worker.until(lambda event: isinstance(event, ToolDeclined))
         worker.finish()
 
 
@@ -120,13 +118,13 @@ def test_it_reaches_an_async_tool(project: Project, where: str) -> None:
         worker.finish()
 
 
-def test_one_that_comes_while_nothing_runs_declines_what_follows(project: Project) -> None:
-    root = project({"good.py": "def run(): pass\n"})
+def test_one_that_comes_while_nothing_runs_ends_what_follows_at_once(project: Project) -> None:
+    root = project({"good.py": "def run(): pass\n", "next.py": "open('made', 'w')\n"})
     with DrivenWorker(root) as worker:
         worker.run("good")
         worker.supervisor.interrupt()
-        worker.send("good")
-        worker.until(lambda event: isinstance(event, ToolDeclined))
+        assert worker.run("next").status == "interrupted"
+        assert not (root / "made").exists()
         worker.finish()
 
 

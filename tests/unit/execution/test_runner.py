@@ -17,7 +17,6 @@ from discover_orch.execution.events import (
     RunNote,
     RunStarted,
     Ticked,
-    ToolDeclined,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
@@ -116,14 +115,10 @@ class PlayedExecutor:
             return
         self._running = None
         status = "interrupted" if self._is_interrupted else self._ends.get(module, "passed")
-        declined = self._waiting if status != "passed" else []
-        self._waiting = [] if declined else self._waiting
         error = CRASH if module == self._crashes else None
         yield ToolFinished(
             module=module, status=status, duration=0.25 * (error is None), error=error
         )
-        if not self._is_interrupted:
-            yield from (ToolDeclined(module=one) for one in declined)
 
     def interrupt(self) -> None:
         self.log.append("interrupt")
@@ -182,7 +177,7 @@ class Played:
         self,
         *targets: str,
         wishes: Mapping[int, Sequence[str]] | None = None,
-        ahead: int = Run.AHEAD,
+        submits_early: bool = False,
         **plays: object,
     ) -> None:
         registry = make_registry(make_facts("a"), make_facts("b", after="a"), make_facts("c"))
@@ -195,12 +190,12 @@ class Played:
                     make_plan(registry, *(targets or ("a", "b", "c"))),
                     registry,
                     has_known_flow=lambda _: True,
-                    at_once=ahead,
                 ),
                 executor,
                 Interruptions(self.executor, clock, wishes),
                 run_id="41",
                 clock=clock,
+                submits_early=submits_early,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
@@ -254,11 +249,15 @@ def test_tools_run_in_the_order_of_the_plan() -> None:
     ]
 
 
-def test_one_step_is_submitted_ahead_and_no_more() -> None:
-    assert Run.AHEAD == 2
-    assert Played().log == [
-        *("submit a", "submit b", "begin a", "submit c", "begin b", "begin c", "finish"),
-    ]
+@pytest.mark.parametrize("is_early", [False, True])
+def test_a_step_may_be_submitted_before_the_end_of_the_one_before_it_is_seen(
+    is_early: bool,
+) -> None:
+    run = Played("a", "c", submits_early=is_early)
+    assert run.log == ["submit a", "begin a", "submit c", "begin c", "finish"]
+    told = [_short(one) for one in run.all_events]
+    between = ["a passed", "ToolOrdered"]
+    assert told[3:5] == (between[::-1] if is_early else between)
 
 
 def test_what_a_tool_prints_passes_through() -> None:
@@ -266,26 +265,26 @@ def test_what_a_tool_prints_passes_through() -> None:
     assert line in Played(says={"a": [line]}).events
 
 
-def test_a_step_handed_out_ahead_is_declined_where_the_one_before_it_fails() -> None:
-    run = Played(ends={"a": "failed"})
+@pytest.mark.parametrize("is_early", [False, True])
+def test_a_step_that_a_failure_blocks_is_not_submitted(is_early: bool) -> None:
+    run = Played(ends={"a": "failed"}, submits_early=is_early)
     assert run.told == [
-        *("start", "a begins", "a failed", "b blocked", "ToolDeclined", "c begins", "c passed"),
-        "run failed",
+        *("start", "a begins", "a failed", "b blocked", "c begins", "c passed", "run failed"),
     ]
-    assert run.log == ["submit a", "submit b", "begin a", "submit c", "begin c", "finish"]
+    assert run.log == ["submit a", "begin a", "submit c", "begin c", "finish"]
 
 
 def test_an_interrupt_ends_what_runs_and_begins_nothing_more() -> None:
     run = Played(wishes={2: ["interrupt"]}, silent={"a": 3})
     assert run.ends == {"a": "interrupted", "b": "not_run", "c": "not_run"}
-    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "finish"]
+    assert run.log == ["submit a", "begin a", "interrupt", "finish"]
     assert (run.last.status, run.last.signal) == ("interrupted", 2)
 
 
 def test_an_interrupt_before_the_first_tool_begins_runs_none() -> None:
     run = Played(wishes={1: ["interrupt"]}, starting=1)
     assert run.told == ["start", "a not_run", "b not_run", "c not_run", "run interrupted"]
-    assert run.log == ["submit a", "submit b", "interrupt", "finish"]
+    assert run.log == ["submit a", "interrupt", "finish"]
 
 
 def test_a_tool_that_passes_in_spite_of_the_interrupt_has_passed() -> None:
@@ -296,7 +295,7 @@ def test_a_tool_that_passes_in_spite_of_the_interrupt_has_passed() -> None:
 
 def test_a_second_interrupt_kills() -> None:
     run = Played(wishes={2: ["interrupt"], 4: ["kill"]}, silent={"a": 1000})
-    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "kill", "finish"]
+    assert run.log == ["submit a", "begin a", "interrupt", "kill", "finish"]
     assert run.ends["a"] == "interrupted"
     assert run.last.status == "interrupted"
 
@@ -316,7 +315,7 @@ def test_a_resource_that_raises_on_closing_fails_the_run() -> None:
 def test_a_cancelled_run_interrupts_its_tool_which_is_then_cancelled() -> None:
     run = Played(wishes={2: ["cancel"]}, silent={"a": 3})
     assert run.ends == {"a": "cancelled", "b": "not_run", "c": "not_run"}
-    assert run.log == ["submit a", "submit b", "begin a", "interrupt", "finish"]
+    assert run.log == ["submit a", "begin a", "interrupt", "finish"]
     assert (run.last.status, run.last.signal) == ("cancelled", 0)
 
 
@@ -327,7 +326,7 @@ def test_an_interrupt_after_a_cancel_counts_as_an_interrupt() -> None:
 
 
 def test_a_run_that_is_held_lets_its_tool_finish_and_begins_no_other() -> None:
-    run = Played(wishes={2: ["hold"]}, silent={"a": 2}, ahead=1)
+    run = Played(wishes={2: ["hold"]}, silent={"a": 2})
     assert run.ends == {"a": "passed", "b": "not_run", "c": "not_run"}
     assert "interrupt" not in run.log
     assert run.last.status == "cancelled"
@@ -342,12 +341,6 @@ def test_a_failure_before_the_cancel_stays_a_failure() -> None:
     run = Played(ends={"a": "failed"}, wishes={3: ["cancel"]}, closing=2)
     assert run.ends["a"] == "failed"
     assert run.last.status == "failed"
-
-
-def test_without_orders_ahead_one_is_handed_out_at_a_time() -> None:
-    assert Played(ahead=1).log == [
-        *("submit a", "begin a", "submit b", "begin b", "submit c", "begin c", "finish"),
-    ]
 
 
 def test_a_wake_request_becomes_an_event() -> None:

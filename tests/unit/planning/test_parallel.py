@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.execution.step_queue import SideBySide, can_overlap
+from discover_orch.execution.step_queue import StepQueue, can_overlap
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.planning.parallel import find_beside, find_waits
 from discover_orch.planning.plan import Step
@@ -104,7 +104,7 @@ def test_no_trace_breaks_an_order_a_conflict_or_a_token(
     place = {module: number for number, module in enumerate(modules)}
     needs = {step.tool.module: step.tool.tokens for step in steps}
     waits = find_waits(steps, registry, lambda _: False)
-    queue = SideBySide(modules, waits, needs, {"gpu": 2})
+    queue = StepQueue(modules, waits, needs, {"gpu": 2})
     running: list[str] = []
     ended: set[str] = set()
 
@@ -159,7 +159,7 @@ def test_two_tools_in_a_chain_never_overlap() -> None:
     for registry, overlaps in ((chain, False), (flowing(a=Dataflow(), b=Dataflow()), True)):
         steps = steps_of(registry)
         waits = find_waits(steps, registry, lambda _: False)
-        queue = SideBySide([step.tool.module for step in steps], waits, {}, {})
+        queue = StepQueue([step.tool.module for step in steps], waits, {}, {})
         assert can_overlap(queue) is overlaps
 
 
@@ -173,7 +173,7 @@ def test_who_may_overlap_is_who_can_run_at_the_same_time(registry: Registry) -> 
     seen: set[tuple[int, int]] = set()
     for first in range(len(modules)):
         # `first` runs for as long as it can, beside everything that may start meanwhile.
-        queue = SideBySide(modules, waits, {}, {})
+        queue = StepQueue(modules, waits, {}, {})
         running: list[str] = []
         while (module := queue.next(math.inf)) is not None:
             queue.take(module)
