@@ -5,6 +5,8 @@ A `Scan` and a `Project` → `Candidates`, with warnings about modules that look
 
 from __future__ import annotations
 
+import posixpath
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -69,7 +71,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     passed_over: list[PassedOver] = list(scan.passed_over)
     for facts in scan.modules:
         if facts.stage is not None and facts.run is not None:
-            candidates.append(_candidate(facts))
+            candidates.append(_candidate(facts, project.root))
             continue
         if facts.stage is not None:
             tag_warnings.append(_no_run_problem(facts))
@@ -90,9 +92,14 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     )
 
 
-def _candidate(facts: ModuleFacts) -> Candidate:
+def _candidate(facts: ModuleFacts, root: str) -> Candidate:
     assert facts.stage is not None, "only modules with a STAGE become candidates"
     name, settings, found = read_settings(facts.orch, facts.path)
+    settings = replace(
+        settings,
+        inputs=_with_absolute(settings.inputs, root),
+        outputs=_with_absolute(settings.outputs, root),
+    )
     problems = [*found]
     stages = tuple(dict.fromkeys(word for word in facts.stage.words if isinstance(word, str)))
     candidate = Candidate(facts=facts, name=name, settings=settings, stages=stages)
@@ -119,6 +126,15 @@ def _candidate(facts: ModuleFacts) -> Candidate:
         if stage == ALL_STAGES or not is_stage_word(stage)
     )
     return replace(candidate, problems=tuple(problems)) if problems else candidate
+
+
+def _with_absolute(paths: tuple[str, ...], root: str) -> tuple[str, ...]:
+    """Paths that lead out of the root as absolute ones: so they are observed."""
+    if not any(path.startswith("..") for path in paths):
+        return paths
+    return tuple(
+        posixpath.normpath(f"{root}/{path}") if path.startswith("..") else path for path in paths
+    )
 
 
 def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:

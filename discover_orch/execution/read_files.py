@@ -213,7 +213,7 @@ class ReadFiles:
         """Whether a tool that has ended wrote the file, also under its real name."""
         real = os.path.realpath(os.path.join(self._root, path))
         return not self._written.isdisjoint(
-            (path, os.path.relpath(real, os.path.realpath(self._root)))
+            (path, real, os.path.relpath(real, os.path.realpath(self._root)))
         )
 
 

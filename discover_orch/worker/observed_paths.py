@@ -1,4 +1,6 @@
-"""Which files of a project count as what a tool read or wrote, and how their paths are shown."""
+"""Which files count as what a tool read or wrote, and how their paths are shown: relative to the root, and those
+outside of it by their absolute paths.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+#: Below these nothing counts.
+SYSTEM_FOLDERS = frozenset(["/usr", "/etc", "/proc", "/sys", "/dev", "/run"])
+
+
 class ObservedPaths:
-    """Left out are files outside the root, the project's database, and noise: caches, virtual environments,
-    temporary files.
+    """Left out are the project's database, folders of the system, and noise: caches, virtual environments, temporary
+    files, what is in hidden folders of the home.
     """
 
     def __init__(self, root: str) -> None:
@@ -26,12 +32,12 @@ class ObservedPaths:
         self.database = ""  # its real path
         self.database_files: frozenset[str] = frozenset()  # absolute, with the side files
         self.own: frozenset[str] = frozenset()  # the project's database and its side files
-        self._folders: dict[str, bool] = {}  # folder below the root -> is noise
+        self._folders: dict[str, bool] = {"": False}  # folder as it is shown -> is noise
 
     def set_database(self, path: str) -> None:
         """`path` is the file of the project's database."""
         self.database = os.path.realpath(path)
-        shown = {self.relative(one) for one in (os.path.abspath(path), self.database)}
+        shown = {self.show(one) for one in (os.path.abspath(path), self.database)}
         self.own = frozenset(one + end for one in shown if one for end in ("", *SIDE_FILES))
         self.database_files = frozenset(
             one + end for one in (os.path.abspath(path), self.database) for end in ("", *SIDE_FILES)
@@ -52,6 +58,10 @@ class ObservedPaths:
                 return shown if os.sep == "/" else shown.replace(os.sep, "/")
         return ""
 
+    def show(self, path: str) -> str:
+        """An absolute path as it is shown; "" for the root itself."""
+        return "" if self.is_root(path) else self.relative(path) or path
+
     def is_root(self, path: str) -> bool:
         return path.rstrip(os.sep) + os.sep in self._starts
 
@@ -59,30 +69,33 @@ class ObservedPaths:
         """What the paths of the files in a folder begin with, relative to the root; None where they do not count."""
         if self.is_root(folder):
             return ""
-        shown = self.relative(folder)
-        return f"{shown}/" if shown and not self.is_noise_folder(shown) else None
+        shown = self.relative(folder) or folder
+        return None if self.is_noise_folder(shown) else f"{shown}/"
 
     def is_noise(self, shown: str) -> bool:
-        """Whether a file of this path relative to the root does not count."""
+        """Whether a file whose path is shown so does not count."""
         folder, _, name = shown.rpartition("/")
-        return (
-            not name
-            or is_noise(name)
-            or shown in self.own
-            or (folder != "" and self.is_noise_folder(folder))
-        )
+        return not name or is_noise(name) or shown in self.own or self.is_noise_folder(folder)
 
     def is_noise_folder(self, folder: str) -> bool:
-        """Whether the folder or one above it is noise, a virtual environment, or for temporary files."""
+        """Whether the folder or one above it is noise, a virtual environment, one of the system, hidden in the home,
+        or for temporary files."""
         known = self._folders.get(folder)
         if known is None:
             above, _, name = folder.rpartition("/")
-            path = self._starts[0] + folder
+            path = os.path.join(self.root, folder)
             known = self._folders[folder] = (
                 is_noise(name)
-                or (above != "" and self.is_noise_folder(above))
+                or self.is_noise_folder(above)
+                or path in SYSTEM_FOLDERS
+                or (name[:1] == "." and above == os.path.expanduser("~"))
                 or os.path.exists(os.path.join(path, "pyvenv.cfg"))
-                or os.path.realpath(path) in (os.path.realpath(sys.prefix), _find_temporary())
+                or os.path.realpath(path)
+                in (
+                    os.path.realpath(sys.prefix),
+                    os.path.realpath(sys.base_prefix),
+                    _find_temporary(),
+                )
             )
         return known
 

@@ -1,7 +1,7 @@
 """What a tool did, as an `Observation`: to files, in databases past `conn`, with the environment.
 
-The tool does not wait: what `audit_hook` and the others have noted is looked at when it has ended. Left out are files
-outside the root, the project's database, and noise: caches, virtual environments, temporary files.
+The tool does not wait: what `audit_hook` and the others have noted is looked at when it has ended. Left out are
+the project's database, folders of the system, and noise: caches, virtual environments, temporary files.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Observer:
             self.native.complete(
                 seen,
                 inodes=inodes,
-                databases={self.paths.relative(path) for path in audit.connected.copy()},
+                databases={self.paths.show(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
             if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
@@ -211,13 +211,10 @@ class Observer:
         if not (shared or loaded):  # most tools
             return ()
         read = (*seen.get("read", ()), *seen.get("native_read", ()))
-        databases = frozenset(map(self.paths.relative, self.audit.connected.copy()))
+        databases = frozenset(map(self.paths.show, self.audit.connected.copy()))
         for file in dict.fromkeys((*shared, *loaded)):
             stack = shared.get(file) or Stack(())
-            shown = {
-                "." if self.paths.is_root(path) else self.paths.relative(path)
-                for path in stack.opened
-            }
+            shown = {self.paths.show(path) or "." for path in stack.opened}
             shown |= {one + "-wal" for one in shown & databases}
             names = {
                 kind: [one for its, one in stack.used if its == kind] for kind, _ in stack.used

@@ -47,7 +47,7 @@ def compare_databases(
     `connected` are those that it opened, by their real paths, as they were before.
     """
     for path, before in connected.items():
-        shown = paths.relative(path)
+        shown = paths.show(path)
         if path == paths.database or paths.is_noise(shown):
             continue
         after = database_signature(path)
@@ -79,7 +79,7 @@ def _add_log(
     path: str, paths: ObservedPaths, read: dict[str, FileState], missed: dict[str, None]
 ) -> None:
     """Another program that has the database open may keep what it writes in the log for a long time."""
-    shown = paths.relative(path)
+    shown = paths.show(path)
     try:
         found = os.stat(path)
     except OSError:

@@ -66,14 +66,18 @@ class UsedFiles:
         folders_made: dict[str, None] = {}
         real_folders: dict[str, str] = {}
         for path, was_there in audit.changed.copy().items():
-            shown = self._paths.relative(path)
+            shown = self._paths.show(path)
             if self._paths.is_noise(shown):
                 continue
             folder, _, name = path.rpartition(os.sep)
             if folder not in real_folders:
                 real_folders[folder] = os.path.realpath(folder)
             real = os.path.join(real_folders[folder], name)
-            both = {one: None for one in (shown, self._paths.relative(real)) if one}
+            both = {
+                one: None
+                for one in (shown, self._paths.show(real))
+                if not self._paths.is_noise(one)
+            }
             try:
                 found = os.lstat(path)
             except OSError:
@@ -92,9 +96,9 @@ class UsedFiles:
             if (
                 real != path
                 and os.path.exists(path)
-                and not self._paths.is_noise(self._paths.relative(real))
+                and not self._paths.is_noise(self._paths.show(real))
             ):
-                real = self._paths.relative(real)
+                real = self._paths.show(real)
                 written[real] = is_appended and written.get(real, True)
         return written, removed, folders_made
 
@@ -109,7 +113,7 @@ class UsedFiles:
         database_files, database_inode = self._paths.database_files, self._paths.find_inode()
         link_targets = self._audit.link_targets
         for path in self._audit.opened.copy():  # may be many: without calls that can be avoided
-            if path in link_targets and self._paths.relative(path) in written:  # made by the tool
+            if path in link_targets and self._paths.show(path) in written:  # made by the tool
                 path = link_targets[path] or os.path.realpath(path)
             if path in database_files:
                 self.has_opened_database |= os.path.exists(path)
@@ -149,7 +153,7 @@ class UsedFiles:
                 if (
                     inodes
                     and found.st_ino in inodes
-                    and self._paths.relative(os.path.realpath(path)) in written
+                    and self._paths.show(os.path.realpath(path)) in written
                 ):
                     continue  # a link to a file that the tool wrote
                 size, inode = found.st_size, found.st_ino  # the parts of `file_stat`
@@ -164,7 +168,7 @@ class UsedFiles:
                         if is_link
                         else f"{real_folder(folder)}{os.sep}{name}"
                     )
-                    shown_real = self._paths.relative(real)
+                    shown_real = self._paths.show(real)
                     if shown_real not in left_out and not self._paths.is_noise(shown_real):
                         read[shown_real] = (shown_real, *read[shown][1:])
         return read, missed
@@ -172,12 +176,12 @@ class UsedFiles:
     def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
         listed = {}
         for path in self._audit.listed.copy():
-            folder = "." if self._paths.is_root(path) else self._paths.relative(path)
-            if not folder or (folder != "." and self._paths.is_noise_folder(folder)):
+            folder = self._paths.show(path) or "."
+            if folder != "." and self._paths.is_noise_folder(folder):
                 continue
             try:
                 names = os.listdir(path)
-                for shown in dict.fromkeys((folder, self._paths.relative(os.path.realpath(path)))):
+                for shown in dict.fromkeys((folder, self._paths.show(os.path.realpath(path)))):
                     if shown and (shown == "." or not self._paths.is_noise_folder(shown)):
                         listed[shown] = list_paths(shown, names, self._paths.own)
             except FileNotFoundError:
@@ -201,10 +205,10 @@ class UsedFiles:
         answers, sizes = self._audit.questions.find()
         made = self._audit.folder_changes
         for path, answer in answers.items():
-            shown = self._paths.relative(path)
-            if shown in own or self._paths.is_noise(shown):
+            shown = self._paths.show(path)
+            if shown in own or not self._paths.relative(path) or self._paths.is_noise(shown):
                 continue
-            if made and any(one in made for one in parent_folders(path)):
+            if made and any(one in made for one in (path, *parent_folders(path))):
                 continue
             if path in sizes and answer is not None:
                 is_folder, size, time = answer

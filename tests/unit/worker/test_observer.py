@@ -283,7 +283,7 @@ def test_asking_for_state_or_opening_a_folder_is_no_read(tmp_path: Path) -> None
     make(tmp_path, "old")
     code = "os.stat('old'); os.path.exists('x'); os.close(os.open('.', os.O_RDONLY)); os.access('old', 4)"
     seen = observe(tmp_path, code)
-    assert (seen.read, seen.missed, seen.listed) == ((), (), ())
+    assert (seen.read, seen.missed, seen.listed, seen.asked) == ((), ("x",), (), ("old",))
 
 
 @pytest.mark.parametrize(
