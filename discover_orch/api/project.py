@@ -27,9 +27,9 @@ from discover_orch.execution import ledger
 from discover_orch.execution.request import (
     Request,
     acquire_lock,
-    as_not_scanned,
     plan_request,
     with_executor,
+    with_new_sources,
 )
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError
@@ -254,7 +254,7 @@ class Project:
         waits = (lambda _: None) if wait else None
         lock = acquire_lock(str(self.root), waits=waits, hint=hint)
         try:
-            view = as_not_scanned(view) if wait else view
+            view = with_new_sources(view) if wait else view
             settled = ledger.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = keep_remaining(view, request, plan, asks_database=True)
             notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)

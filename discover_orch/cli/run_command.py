@@ -33,11 +33,11 @@ from discover_orch.execution.events import skipped_run_documents
 from discover_orch.execution.request import (
     ProjectBusy,
     Request,
-    as_not_scanned,
     find_remaining,
     plan_request,
     refuse_plan,
     with_executor,
+    with_new_sources,
 )
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError
@@ -163,7 +163,7 @@ def command(
             lock = _acquire_lock_or_skip(context, view, request, when_busy, as_json=shown.as_json)
             if lock is None:
                 return ExitCode.OK
-            view = as_not_scanned(view) if when_busy == "wait" else view
+            view = with_new_sources(view) if when_busy == "wait" else view
         if observers is not None:
             observers.open()
         settle_killed_run(context, view, settles=not dry_run)

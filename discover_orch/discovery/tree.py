@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
 
-#: The signatures of the files that a scan met, by path; a `?` stands before those that are to match none.
-Signatures = Mapping[str, str]
-NOT_SCANNED: Signatures = {}
 #: In place of a signature: there is no regular file.
 ABSENT = ""
 #: The file that makes a folder a virtual environment.
@@ -27,7 +24,8 @@ RACY_COARSE_NS = 2_000_000_000
 
 
 class Tree:
-    """The result of one walk. `signatures` by path relative to the root; `folders` are those that were entered.
+    """The result of one walk. `signatures` by path relative to the root, with a `?` before those that match none;
+    `folders` are those that were entered.
 
     `excluded` are the paths that match a pattern of the configuration (folders end in `/`), `unreadable` the folders
     that could not be listed, with the system's reason, `passed_over` what else was skipped, with the reason.

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.discovery.scanner import PythonPath
+from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.observed_flow import (
@@ -53,7 +53,6 @@ from discover_orch.staleness.fingerprint import (
     without_paths,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.source_files import path_module
 from discover_orch.staleness.table_keys import ANY, table_key, table_name
 from discover_orch.staleness.versions import Versions, meets_input, read_mark
 

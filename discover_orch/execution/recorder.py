@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.tree import NOT_SCANNED, Signatures
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
     DatabaseWritten,
@@ -82,13 +82,11 @@ class Recorder:
         registry: Registry,
         project: Project,
         *,
-        code: ImportGraph | None = None,
+        code: ImportGraph | SourceFiles | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
-        scanned: Signatures = NOT_SCANNED,
     ) -> None:
-        """`code` is the import graph that a watch keeps from one run to the next; `environ` is what tools get;
-        `ledger` is the run's key in the ledger; `scanned` is as of `ImportGraph`."""
+        """`code` is as of `CurrentState`; `environ` is what tools get; `ledger` is the run's key in the ledger."""
         self._ledger = ledger
         self._plan, self._registry, self._project = plan, registry, project
         self.environ = environ
@@ -101,7 +99,6 @@ class Recorder:
             project,
             registry,
             self._memory,
-            scanned=scanned,
             code=code,
             environ=environ,
         )
@@ -116,7 +113,7 @@ class Recorder:
         self.run = self._journal.run
         self._database.run = _number(self.run)
         # A watch brings its code up to date while the run is in progress.
-        self._is_live = code is not None
+        self._is_live = isinstance(code, ImportGraph)
         self._code = {
             **self._current.read_code(one.tool.module for one in (*plan.steps, *plan.all_steps))
         }

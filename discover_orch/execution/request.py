@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.file import find_line
 from discover_orch.config.project import INSIDE_VARIABLE, VARIABLE_PREFIX, Project
-from discover_orch.discovery.tree import NOT_SCANNED
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.planning import project_reader, project_view
@@ -116,9 +116,9 @@ def find_remaining(
     return view, plan, work
 
 
-def as_not_scanned(view: ProjectView) -> ProjectView:
+def with_new_sources(view: ProjectView) -> ProjectView:
     """The project after a wait, in which files may have changed."""
-    return replace(view, scanned=NOT_SCANNED)
+    return replace(view, sources=SourceFiles(view.project))
 
 
 def refuse_plan(plan: Plan, view: ProjectView, jobs: int) -> None:

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.tree import NOT_SCANNED
 from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
@@ -77,7 +76,7 @@ def run_plan(
     are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
     adopted. `predicts`: the events say how much time is left, which takes time itself."""
     registry, project = view.registry, view.project
-    scanned = view.scanned if watched is None else NOT_SCANNED
+    code = view.sources if watched is None else watched.code
     prepare = build_prepare(
         registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
     )
@@ -87,11 +86,11 @@ def run_plan(
     if watched is not None:
         worker, forks = watched.worker, Forks(0)
         prepare = replace(prepare, environment=watched.environment)
-        code, environ = watched.code, watched.environment
+        environ = watched.environment
     else:
         is_here = side is None and requests is None
         worker, forks = _start_workers(interpreter, min(jobs, len(plan.steps)) if is_here else 0)
-        code, environ = None, os.environ
+        environ = os.environ
     is_importing = watched is not None and watched.is_importing
     # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
     key = os.urandom(8).hex() if project.ledger else ""
@@ -104,9 +103,7 @@ def run_plan(
             if jobs == 1 and side is None and not project.ledger:
                 # The worker gets ready while the recorder reads the code.
                 executor = LocalExecutor(prepare, worker, is_importing=is_importing, start=start)
-            recorder = Recorder(
-                plan, registry, project, code=code, environ=environ, ledger=key, scanned=scanned
-            )
+            recorder = Recorder(plan, registry, project, code=code, environ=environ, ledger=key)
             if project.ledger:
                 entry = LedgerEntry(project=project.ledger, tool="", run=recorder.run, key=key)
                 prepare = replace(prepare, ledger=entry)

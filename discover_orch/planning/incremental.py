@@ -62,7 +62,7 @@ class RemainingWork:
         self._project, self._registry, self._values = project, registry, values
         self._memory = Memory(project.root, registry)
         results = self._memory.results(registry.order)
-        self._current = CurrentState(project, registry, self._memory, results, view.scanned)
+        self._current = CurrentState(project, registry, self._memory, results, view.sources)
 
     @property
     def results(self) -> Mapping[str, ToolResult]:

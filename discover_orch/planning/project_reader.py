@@ -20,10 +20,10 @@ from discover_orch.config.file import (
     read_config_bytes,
 )
 from discover_orch.config.project import Project
-from discover_orch.discovery.facts_index import ScanIndex
 from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
 from discover_orch.discovery.registry import build_registry
-from discover_orch.discovery.scanner import scan
+from discover_orch.discovery.scanner import Snapshot, scan
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
     Location,
@@ -58,14 +58,15 @@ def read_project(
     project, warnings = build_project(found, data, environ)
     index = open_index(root, __version__)
     key = config_key(found, data, environ) + flows_stamp(root)
-    result, snapshot, scanned = scan(project, index, key=key, is_wide=is_wide)
+    sources = SourceFiles(project)
+    result, snapshot = scan(project, sources, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
     if registry.observed - registry.tools.keys():
         from discover_orch.staleness.moved_tools import with_moved  # few projects need it
 
-        registry = with_moved(registry, project, flows)
-    if project.packages and not snapshot.header["folders"]:
+        registry = with_moved(registry, project, flows, sources)
+    if project.packages and not snapshot.places["folders"]:
         outer = "" if config or explicit else _find_used_folder(root)
         problem = no_source(root, project.config or "orch.toml", outer)
         registry = replace(registry, no_tools=problem)
@@ -84,7 +85,7 @@ def read_project(
             *(unused if project.strict else ()),
         ),
         key=key,
-        scanned=scanned,
+        sources=sources,
     )
     _check_group_names(view)
     is_indexed = index is not None and (
@@ -94,9 +95,11 @@ def read_project(
         and index.part(SUMMARY) is not None
     )
     # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
-    is_worth_it = snapshot.header["folders"] and (config is not None or registry.tools)
-    if not is_indexed and not is_wide and is_worth_it:
-        _write_index(view, snapshot)
+    is_worth_it = snapshot.places["folders"] and (config is not None or registry.tools)
+    if is_worth_it:
+        sources.write()
+        if not is_indexed and not is_wide:
+            _write_index(view, snapshot)
     return view
 
 
@@ -168,17 +171,17 @@ def _find_orchestrator(project: Project) -> str:
     return ""
 
 
-def _write_index(view: ProjectView, snapshot: ScanIndex) -> None:
+def _write_index(view: ProjectView, snapshot: Snapshot) -> None:
     document = listing_document(view)
     summary = json.dumps(build_summary(document), ensure_ascii=False, separators=(",", ":"))
     del document["version"], document["root"]  # added again when it is shown
     parts = {
         "tree": snapshot.tree,
-        "facts": snapshot.facts(),
         LISTING: json.dumps(document),
         SUMMARY: summary,
     }
-    write_index(view.project.root, __version__, snapshot.header, parts)
+    header = {"key": view.key, **snapshot.places}
+    write_index(view.project.root, __version__, header, parts)
 
 
 def _relative(start: str, root: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Sequence
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.discovery.tree import Signatures
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -37,17 +37,17 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
     `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `key` changes
-    whenever the configuration does; `scanned` are its files.
+    whenever the configuration does; `sources` are the files, as they were scanned.
     """
 
     project: Project
     registry: Registry
     place: TypedAt
     folder: str
+    sources: SourceFiles
     config_warnings: tuple[Problem, ...] = ()
     config_errors: tuple[Problem, ...] = ()
     key: str = ""
-    scanned: Signatures = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -94,7 +94,7 @@ def select_targets(
         view.registry,
         exclude=exclude,
         place=view.place,
-        files=view.scanned.keys(),
+        files=view.sources.signatures.keys(),
     )
 
 
@@ -161,7 +161,7 @@ def _find_unreadable(view: ProjectView) -> tuple[Problem, ...]:
     """A warning for each imported module that cannot be read, with the first tool that imports it."""
     from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
 
-    registry, graph = view.registry, ImportGraph(view.project)
+    registry, graph = view.registry, ImportGraph(view.project, view.sources)
     known = {problem.location.path for problem in view.errors if problem.location}
     found: dict[str, Problem] = {}
     for module in registry.order:
@@ -209,7 +209,7 @@ def listing_document(
             )
             for tool in tools
         }
-        sources = project_sources(view.project, starts)
+        sources = project_sources(view.project, starts, view.sources)
         rows = [
             {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
         ]

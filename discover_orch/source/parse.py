@@ -49,12 +49,12 @@ def parse(data: bytes) -> ast.Module:
     return tree
 
 
-def parse_strictly(data: bytes) -> ast.Module:
-    """The same, only where Python can import the module.
+def parse_strictly(data: bytes, tree: ast.Module | None = None) -> ast.Module:
+    """The same, only where Python can import the module; `tree` where it was parsed already.
 
     Compiling finds what parsing does not, such as `return` outside a function or an argument given twice.
     """
-    tree = parse(data)
+    tree = parse(data) if tree is None else tree
     compile(tree, "<module>", "exec", dont_inherit=True)  # a tenth faster than from the bytes
     return tree
 

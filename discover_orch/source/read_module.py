@@ -50,13 +50,12 @@ _STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
 
 
 def read_module(
-    data: bytes, *, module: str, path: str, is_package: bool = False
+    data: bytes, *, module: str, path: str, tree: ast.Module | None = None
 ) -> ModuleFacts | BrokenModule:
-    """The facts of a file that contains the word STAGE."""
+    """The facts of a file that contains the word STAGE; `tree` where it was parsed already."""
     with ignore_warnings():
         try:
-            tree = parse_strictly(data)
-            return _read_tree(tree, module, path, is_package)
+            return _read_tree(parse_strictly(data, tree), module, path)
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             stages = _stages_before(problem, data, module)
@@ -67,7 +66,7 @@ def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None
     """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
-            facts = _read_tree(parse(data), module, path, is_package=False)
+            facts = _read_tree(parse(data), module, path)
         except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
@@ -103,9 +102,9 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
             return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
-def _read_tree(tree: ast.Module, module: str, path: str, is_package: bool) -> ModuleFacts:
+def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
     """The facts of a file that is parsed. Raises one of PARSE_ERRORS."""
-    scope = ModuleScope(tree, module, is_package)
+    scope = ModuleScope(tree, module, path.endswith("__init__.py"))
     doc = first_line(docstring_of(tree.body))
     run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:

@@ -1,6 +1,7 @@
-"""What is known of one Python file: what its code means, and which names its imports look up.
+"""All that is known of one Python file: what discovery asks of it, what its code means, and which names it imports. It
+is read at once.
 
-The parser is loaded only where a file is read.
+The parser is loaded only where a file is parsed.
 """
 
 from __future__ import annotations
@@ -9,15 +10,27 @@ import re
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.digest import content_hash
-from discover_orch.model.errors import Problem
-from discover_orch.source.facts import ImportFact
+from discover_orch.model.errors import Location, Problem
+from discover_orch.source.facts import (
+    BrokenModule,
+    ConfFacts,
+    Exports,
+    ImportFact,
+    ModuleFacts,
+    Tag,
+    has_secret,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
 
+SIZE_LIMIT = 2_000_000
+_WORD = b"STAGE"
 #: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
 _MOVES_PLACES = (
     *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
@@ -31,23 +44,36 @@ _TAG = b"ORCH"
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     """A file as it was last read.
 
-    `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read; `meaning` that of the
-    syntax tree, without what only says how a tool is run. `names` are those that its imports look up, packages before
-    what is in them. `has_unread`: it may import any module. `depends_on_name`: under another module name than its own,
-    it may import something else.
+    `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read. `facts` are those of a
+    file with the word STAGE, or what `orchconf.py` offers; `last_stage` is the tag of the last text that had
+    one. `exports` is what other modules can refer to, None as long as none did.
 
-    A file with a `problem` has the meaning and the names of the last text that could be parsed, "" and none if no text
-    could be.
+    What the code means is read once it was asked for (`has_code`): `meaning` is the hash of the syntax tree, without
+    what only says how a tool is run. `names` are those that its imports look up, packages before what is in them.
+    `has_unread`: it may import any module. `depends_on_name`: under another module name than its own, it may import
+    something else. A file with a `problem` has the meaning and the names of the last text that could be parsed, ""
+    and none if no text could be.
     """
 
     signature: str
-    hash: str
+    hash: str = ""
+    is_blank: bool = False
+    facts: ModuleFacts | BrokenModule | ConfFacts | None = None
+    last_stage: Tag | None = None
+    exports: Exports | None = None
     meaning: str = ""
     names: tuple[str, ...] = ()
     has_unread: bool = False
     depends_on_name: bool = False
-    is_blank: bool = False
     problem: Problem | None = None
+
+    @property
+    def has_code(self) -> bool:
+        return self.meaning != "" or self.problem is not None
+
+    @property
+    def has_secret(self) -> bool:
+        return has_secret(self.facts) or has_secret(self.exports)
 
     @property
     def version(self) -> str:
@@ -57,23 +83,53 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 def read_source_file(
-    tree: ast.Module, data: bytes, path: str, module: str
+    data: bytes, path: str, module: str, signature: str, *, with_code: bool
 ) -> tuple[SourceFile, tuple[ImportFact, ...]]:
-    """The file of this tree, without a signature, and its imports. Raises one of PARSE_ERRORS."""
+    """The file with these bytes, and its imports `with_code`. Never raises."""
+    is_conf, is_tool = path == CONF_FILE, _WORD in data
+    file = SourceFile(signature, content_hash(data), is_blank=not data.strip())
+    if is_tool and len(data) > SIZE_LIMIT and not is_conf:
+        broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
+        file, is_tool = replace(file, facts=broken), False
+    if not (is_tool or is_conf or with_code):
+        return file, ()
+    from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
+
+    tree: ast.Module | None = None
+    imports: tuple[ImportFact, ...] = ()
+    with ignore_warnings():
+        try:
+            if with_code:
+                tree = parse(data)
+                imports = read_import_facts(tree, data, path, module)
+                file = _with_code(file, tree, data, imports)
+        except PARSE_ERRORS as error:
+            problem = build_problem(error, data, path)
+            if not is_tool:
+                problem = replace(problem, hint="fix the syntax error")
+            file = replace(file, problem=problem)
+    if not (is_tool or is_conf):
+        return file, imports
+    from discover_orch.source.read_module import read_conf, read_module
+
+    if is_conf:
+        return replace(file, facts=read_conf(data, path)), imports
+    return replace(file, facts=read_module(data, module=module, path=path, tree=tree)), imports
+
+
+def _with_code(
+    file: SourceFile, tree: ast.Module, data: bytes, imports: tuple[ImportFact, ...]
+) -> SourceFile:
     from discover_orch.source.ast_hash import hash_behaviour, hash_module
 
-    facts = read_import_facts(tree, data, path, module)
-    file = SourceFile(
-        signature="",
-        hash=content_hash(data),
+    return replace(
+        file,
         meaning=hash_behaviour(tree) if _TAG in data else hash_module(tree),
-        names=names_of(facts),
+        names=names_of(imports),
         has_unread=any(word in data for word in _MOVES_PLACES)
-        or not all(one.module for one in facts),
+        or not all(one.module for one in imports),
         depends_on_name=_DEPENDS_ON_ITS_NAME.search(data) is not None,
-        is_blank=not data.strip(),
     )
-    return file, facts
 
 
 def read_import_facts(
@@ -107,3 +163,12 @@ def names_of(facts: Iterable[ImportFact]) -> tuple[str, ...]:
             found.update(dict.fromkeys(with_packages(fact.module)))
             found.update((f"{fact.module}.{name}", None) for name in fact.names if name != "*")
     return tuple(found)
+
+
+def _too_large(path: str, size: int) -> Problem:
+    return Problem(
+        code="too-large",
+        message=f"contains STAGE, but is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
+        hint="move its data into a data file, or add the file to exclude",
+        location=Location(path=path),
+    )

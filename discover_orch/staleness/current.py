@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.discovery.tree import NOT_SCANNED, Signatures
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
@@ -51,12 +51,11 @@ class CurrentState:
         registry: Registry,
         memory: Memory,
         results: Mapping[str, ToolResult] = _NOTHING,
-        scanned: Signatures = NOT_SCANNED,
-        code: ImportGraph | None = None,
+        code: ImportGraph | SourceFiles | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`results` are those of the tools that will be asked about; `scanned` is as of `ImportGraph`; `code` is a
-        graph that a watch keeps; `environ` is the environment that tools get."""
+        """`results` are those of the tools that will be asked about; `code` is a graph that a watch
+        keeps, or the files of a scan that was just made; `environ` is the environment that tools get."""
         self.project, self.registry, self.results = project, registry, results
         #: Of tools that were deleted, disabled or renamed, and whose writes may still be there.
         self.gone = tuple(memory.results(find_gone(registry)).values())
@@ -65,7 +64,7 @@ class CurrentState:
         self.versions = Versions(project.root, self.database.path, environ)
         self._packages: Mapping[str, str] | None = None
         self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        self.code = ImportGraph(project, scanned) if code is None else code
+        self.code = code if isinstance(code, ImportGraph) else ImportGraph(project, code)
         self.spelled = SpelledNames(project.root)
 
     def read_code(

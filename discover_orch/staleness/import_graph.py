@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.tree import ABSENT, NOT_SCANNED, Signatures
+from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.discovery.tree import ABSENT
 from discover_orch.model.graph import components
 from discover_orch.source.source_file import SourceFile, with_packages
 from discover_orch.staleness.module_locations import ModuleLocations
-from discover_orch.staleness.source_files import SourceFiles
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
 NEVER_PRELOADED = frozenset(
@@ -25,7 +25,7 @@ NEVER_PRELOADED = frozenset(
         *("tkinter", "turtle"),
     }
 )
-_GONE = SourceFile("", "")  # it was removed just now
+_GONE = SourceFile("")  # it was removed just now
 
 
 class CodeState(Struct, frozen=True, kw_only=True):
@@ -46,12 +46,12 @@ class CodeState(Struct, frozen=True, kw_only=True):
 class ImportGraph:
     """The modules of a project that were asked for, and those that they import. `files` are their files."""
 
-    def __init__(self, project: Project, scanned: Signatures = NOT_SCANNED) -> None:
-        """`scanned` is of a scan that was just made."""
+    def __init__(self, project: Project, files: SourceFiles | None = None) -> None:
+        """`files` are those of a scan that was just made."""
         self._root = project.root
-        self.files = SourceFiles(project, scanned)
-        files = {path for path, signature in scanned.items() if signature != ABSENT}
-        self._locations = ModuleLocations(project, files)
+        self.files = files or SourceFiles(project)
+        there = {path for path, one in self.files.signatures.items() if one != ABSENT}
+        self._locations = ModuleLocations(project, there)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}
         self._reached: dict[str, frozenset[str]] = {}
@@ -197,10 +197,12 @@ class ImportGraph:
         self._reached.clear()
 
 
-def project_sources(project: Project, starts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def project_sources(
+    project: Project, starts: Mapping[str, Sequence[str]], files: SourceFiles
+) -> dict[str, list[str]]:
     """For each tool the sorted paths of all that its code imports, from the modules that it starts from. A file that
     cannot be parsed ends its branch, and is named."""
-    graph = ImportGraph(project)
+    graph = ImportGraph(project, files)
     return {
         tool: sorted({path for module in modules for path in graph.reach(module)})
         for tool, modules in starts.items()

@@ -12,14 +12,16 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.current import find_gone
 from discover_orch.staleness.memory import Memory, rename_flows
-from discover_orch.staleness.source_files import SourceFiles
 
 
-def with_moved(registry: Registry, project: Project, flows: Mapping[str, Dataflow]) -> Registry:
+def with_moved(
+    registry: Registry, project: Project, flows: Mapping[str, Dataflow], sources: SourceFiles
+) -> Registry:
     """The registry with the tools that were moved since they ran, in the order that their data flow gives. `flows` are
     those that are remembered."""
     new = [module for module in registry.tools if module not in flows]
@@ -35,7 +37,7 @@ def with_moved(registry: Registry, project: Project, flows: Mapping[str, Dataflo
         if path:
             places[module], meanings[module] = path, code[path]
     new = [module for module in new if module not in memory.results(new)]
-    moved, lost = _match(new, places, meanings, registry, SourceFiles(project))
+    moved, lost = _match(new, places, meanings, registry, sources)
     if not moved and not lost:
         return registry
     found = replace(registry, moved=moved, lost=lost)

@@ -12,10 +12,8 @@ from collections.abc import Collection, Mapping, MutableMapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch import __version__
-from discover_orch.discovery.facts_index import KnownFacts, read_known_facts
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.discovery.scanner import PythonPath, scanned_folders
+from discover_orch.discovery.scanner import scanned_folders
 from discover_orch.execution.preparation import absolute_pythonpath
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
@@ -40,7 +38,6 @@ from discover_orch.staleness.versions import meets_input
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
-from discover_orch.state.store import open_index
 from discover_orch.watch.watched_files import WatchedFiles, config_files
 from discover_orch.worker.protocol import Preload
 
@@ -76,7 +73,6 @@ class WatchedProject:
         self.problems: tuple[Problem, ...] = ()
         self._strays: tuple[Problem, ...] = ()  # about targets that do not exist now
         self._plan_again(is_first=True)
-        self._known: KnownFacts | None = None  # what the index says of each module
         self._preload: Preload | None = None
         project = self.view.project
         sources = ImportGraph(project)
@@ -202,7 +198,6 @@ class WatchedProject:
             self.problems, self._strays = error.problems, ()
             return ()
         self._plan_again()
-        self._known = None
         if not self.problems:
             project, sources = self.view.project, self.status.code
             if project.pythonpath != old.project.pythonpath:
@@ -229,29 +224,16 @@ class WatchedProject:
             return False
         if not self.files.exists(path):
             return True
-        known, project = self._load_known(), self.view.project
-        if path in known.references:
-            return True
-        if path not in known.files:
-            return any(not one or path.startswith(one + "/") for one in scanned_folders(project))
-        from discover_orch.discovery import parse_files
-
-        ((_, facts),) = parse_files.read_files(
-            project.root, [(path, PythonPath(project).name(path))]
-        )
-        return facts != known.files[path].facts
-
-    def _load_known(self) -> KnownFacts:
-        """What the index says. Without an index every change is structural."""
-        if self._known is None:
-            project = self.view.project
-            index = open_index(project.root, __version__)
-            self._known = read_known_facts(index, project.pythonpath)
-        return self._known
+        sources = self.view.sources
+        known = sources.known(path)
+        if known is None:
+            folders = scanned_folders(self.view.project)
+            return any(not one or path.startswith(one + "/") for one in folders)
+        now = sources.look_at(path)
+        return known.exports is not None or now is None or now.facts != known.facts
 
     def prepare(self) -> None:
         """Prepare what the next change will need, while nothing is to be done."""
-        self._load_known()
         self.status.freshness()
 
     def _params_of(self, tool: Tool) -> Params:

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import PythonPath
+from discover_orch.discovery.source_files import PythonPath
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from tests.support.project_builder import clean_environment

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.discovery import parse_files, scanner
-from discover_orch.discovery.facts_index import FileFacts, ReferencedFacts, ScanIndex
-from discover_orch.discovery.scanner import PythonPath
+from discover_orch.discovery import scanner, source_files
+from discover_orch.discovery.source_files import PythonPath, SourceFiles
 from discover_orch.source.facts import Scan
-from discover_orch.state.store import Index, open_index, write_index
 from tests.support.project_builder import write_files
 
 TOOL = "STAGE = 'ingest'\ndef run(): 0\n"
@@ -30,50 +28,37 @@ def project_at(root: Path, **table: object) -> Project:
 
 
 class Eye:
-    """Looks at a tree again and again, each time with the index of the look before."""
+    """Looks at a tree again and again, each time with what the look before has kept."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        self.index: Index | None = None
         self.read: list[str] = []  # what the last look has read
-        self.table: dict[str, object] = {}
-        self._now = LONG_AFTER
-        read_files, read_exports_of = parse_files.read_files, parse_files.read_exports_of
+        self._is_early = False
+        read_source = source_files.read_source
 
-        def noted(root: str, files: list[tuple[str, str]]) -> list[tuple[str, FileFacts]]:
-            self.read += [path for path, _ in files]
-            return read_files(root, files)
+        def noted(root: str, path: str) -> object:
+            self.read.append(path)
+            return read_source(root, path)
 
-        def noted_referred(root: str, path: str, module: str) -> ReferencedFacts:
-            self.read.append(f"{path} for its constants")
-            return read_exports_of(root, path, module)
-
-        monkeypatch.setattr(parse_files, "read_files", noted)
-        monkeypatch.setattr(parse_files, "read_exports_of", noted_referred)
-        monkeypatch.setattr(scanner, "time", types.SimpleNamespace(time_ns=self._time))
+        monkeypatch.setattr(source_files, "read_source", noted)
+        for module in (scanner, source_files):
+            monkeypatch.setattr(module, "time", types.SimpleNamespace(time_ns=self._time))
 
     def _time(self) -> int:
         """Far ahead of the files, so that none counts as just written; see `is_early`."""
-        newest = max((path.lstat().st_ctime_ns for path in self.root.rglob("*")), default=0)
-        return newest + self._now
+        times = [path.lstat().st_ctime_ns for path in self.root.rglob("*.py")]
+        return min(times) if self._is_early else max(times) + LONG_AFTER
 
-    def look(self, *, is_early: bool = False, is_wide: bool = False) -> Scan:
-        """`is_early`: within the tick of the clock in which the last file was written."""
+    def look(self, *, is_early: bool = False) -> Scan:
+        """`is_early`: within the tick of the clock in which the files were written."""
         self.read = []
-        self._now = 0 if is_early else LONG_AFTER
-        found, snapshot, self.scanned = scanner.scan(
-            project_at(self.root, **self.table), self.index, key="f", is_wide=is_wide
-        )
-        self.snapshot = snapshot
-        self.remember(snapshot)
+        self._is_early = is_early
+        project = project_at(self.root)
+        files = SourceFiles(project)
+        found, self.snapshot = scanner.scan(project, files)
+        assert files.write()
         self.read.sort()
         return found
-
-    def remember(self, snapshot: ScanIndex) -> None:
-        parts = {"tree": snapshot.tree, "facts": snapshot.facts()}
-        assert write_index(str(self.root), "1", snapshot.header, parts)
-        self.index = open_index(str(self.root), "1")
-        assert self.index is not None
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         write_files(self.root, files)
@@ -91,7 +76,7 @@ def stages(found: Scan) -> dict[str, Sequence[object]]:
 def test_only_changed_files_are_read_again(detector: Eye) -> None:
     detector.write({"src/a.py": TOOL, "src/b.py": TOOL, "src/c.py": "x = 1", "orchconf.py": ""})
     first = detector.look()
-    assert detector.read == ["src/a.py", "src/b.py", "src/c.py"]
+    assert detector.read == ["orchconf.py", "src/a.py", "src/b.py", "src/c.py"]
     assert detector.look() == first
     assert detector.read == []
     detector.write({"src/b.py": TOOL.replace("ingest", "other"), "src/d.py": TOOL})
@@ -107,7 +92,7 @@ def test_a_file_that_may_change_again_unseen_is_read_again(detector: Eye) -> Non
     detector.look(is_early=True)
     before = detector.snapshot.tree
     again = detector.look()
-    assert detector.read == ["src/a.py", "src/b.py", "x.py for its constants"]
+    assert detector.read == ["src/a.py", "src/b.py", "x.py"]
     assert detector.snapshot.tree != before
     assert detector.look() == again
     assert detector.read == []
@@ -118,7 +103,7 @@ def test_a_changed_constant_elsewhere_is_read_again_alone(detector: Eye) -> None
     assert stages(detector.look()) == {"src.a": ("old",)}
     detector.write({"x.py": "X = 'newer'"})
     assert stages(detector.look()) == {"src.a": ("newer",)}
-    assert detector.read == ["x.py for its constants"]
+    assert detector.read == ["x.py", "x.py"]
     (detector.root / "x.py").unlink()
     assert stages(detector.look()) == {"src.a": ()}
 

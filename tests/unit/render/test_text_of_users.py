@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from discover_orch.config.project import Project
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution.events import (
     Event,
     Report,
@@ -126,7 +127,13 @@ def test_of_the_status(style: Style) -> None:
 def test_of_a_run(style: Style) -> None:
     registry = make_registry(make_facts("b"))
     project = Project(root=EVIL, database=EVIL, database_origin=EVIL)
-    view = ProjectView(project=project, registry=registry, place=TypedAt(), folder=EVIL)
+    view = ProjectView(
+        project=project,
+        registry=registry,
+        place=TypedAt(),
+        folder=EVIL,
+        sources=SourceFiles(project),
+    )
     heading = run_heading(view, style, EVIL)
     assert_harmless("\n".join(heading))
     plan = make_plan(registry)

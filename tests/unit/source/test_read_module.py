@@ -114,7 +114,7 @@ def broken_of(text: str | bytes) -> BrokenModule:
 
 def test_a_relative_import_counts_from_the_package_of_an_init() -> None:
     text = b"from .stages import FIRST\nSTAGE = FIRST\n"
-    facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py", is_package=True)
+    facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py")
     assert isinstance(facts, ModuleFacts)
     assert facts.stage == Tag(line=2, words=(NameRef(name="src.pkg.stages.FIRST"),))
 

@@ -9,6 +9,7 @@ import pytest
 
 from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
 from discover_orch.source.facts import ImportFact
@@ -20,7 +21,7 @@ from tests.support.project_builder import write_files
 def sources(root: Path, *modules: str, **table: object) -> dict[str, list[str]]:
     project, problems = Project.from_table(table, root=str(root), config="orch.toml", environ={})
     assert problems == ()
-    return project_sources(project, {module: [module] for module in modules})
+    return project_sources(project, {one: [one] for one in modules}, SourceFiles(project))
 
 
 def test_many_new_files_are_read_in_several_processes_with_the_same_result(
@@ -83,7 +84,9 @@ def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
     signatures = {path: signature_of(str(tmp_path / path)) for path in paths}
     table = {"pythonpath": ["src"]}
     project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
-    plain, spared = ImportGraph(project), ImportGraph(project, signatures)
+    files = SourceFiles(project)
+    files.signatures = signatures
+    plain, spared = ImportGraph(project), ImportGraph(project, files)
     assert spared.read_code(["a"]) == plain.read_code(["a"])
     assert plain.reach("a") == {"src/a.py", "src/both/__init__.py", "src/single.py"}
     assert {*spared.missing} <= {*plain.missing}

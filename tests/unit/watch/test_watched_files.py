@@ -277,7 +277,7 @@ def test_an_event_is_relevant_where_something_can_differ(project: Project) -> No
 def test_a_path_is_complete_unless_it_is_missing_or_a_half_written_module(
     project: Project, monkeypatch: pytest.MonkeyPatch, is_racy: bool
 ) -> None:
-    monkeypatch.setattr("discover_orch.staleness.source_files.is_racy", lambda *_: is_racy)
+    monkeypatch.setattr("discover_orch.discovery.source_files.is_racy", lambda *_: is_racy)
     root = project({"src/a.py": "x = 1\n", "src/empty.py": "", "in.csv": "", "raw.py": "("})
     files = make(root, data=["in.csv", "raw.py"])
     assert files.is_complete("src/a.py")

@@ -1,4 +1,4 @@
-"""Files to facts: the same in one process or several, and one bad file hides no other."""
+"""Many files are read in several processes: the same as in one, and one bad file hides no other."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
-from discover_orch.discovery.parse_files import (
-    read_files,
-)
+from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.source.source_file import SourceFile
 from tests.support.project_builder import write_files
-
-
-def module_of(path: str) -> str:
-    return path.removesuffix(".py").replace("/", ".")
 
 
 @pytest.fixture
@@ -39,8 +36,16 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return children
 
 
-def write_many(root: Path) -> list[tuple[str, str]]:
-    """Files of every kind, and their modules."""
+def read_files(root: Path, paths: list[str]) -> list[SourceFile | None]:
+    files = SourceFiles(Project(root=str(root)))
+    files.read_all(paths)
+    found = [files.read(path) for path in paths]
+    # Of a file that was written just now the signature depends on when it is read.
+    return [None if one is None else replace(one, signature="") for one in found]
+
+
+def write_many(root: Path) -> list[str]:
+    """Files of every kind."""
     files: dict[str, str | bytes] = {
         f"t{n}.py": f"STAGE = 'stage {n}'\ndef run(x={n}, *, é='\U0001f427'): 0\n" for n in range(5)
     }
@@ -49,27 +54,26 @@ def write_many(root: Path) -> list[tuple[str, str]]:
     files |= {"plain.py": "x = 1", "surrogate.py": "STAGE = '\\ud800'"}
     write_files(root, files)
     os.mkfifo(root / "fifo.py")
-    names = [*sorted(path.name for path in root.iterdir()), "gone.py"]
-    return [(name, module_of(name)) for name in names]
+    return [*sorted(path.name for path in root.iterdir()), "gone.py"]
 
 
 def test_forked_reading_gives_the_same_facts_as_serial(
     tmp_path: Path, forked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_many(tmp_path)
-    shared = read_files(str(tmp_path), files)
+    shared = read_files(tmp_path, files)
     assert len(forked) == 3
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    serial = read_files(str(tmp_path), files)
+    serial = read_files(tmp_path, files)
     assert len(forked) == 3
-    assert sorted(shared, key=lambda one: one[0]) == sorted(serial, key=lambda one: one[0])
-    assert [path for path, _ in serial] == [path for path, _ in files]
+    assert shared == serial
+    assert sum(one is not None for one in serial) == len(files) - 2
 
 
 def test_no_child_is_left_and_no_descriptor(tmp_path: Path, forked: list[int]) -> None:
     files = write_many(tmp_path)
     before = len(os.listdir("/dev/fd"))
-    read_files(str(tmp_path), files)
+    read_files(tmp_path, files)
     assert len(os.listdir("/dev/fd")) == before
     assert forked
     for pid in forked:
@@ -96,7 +100,7 @@ def test_the_share_of_a_child_that_fails_is_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     files = write_many(tmp_path)
-    whole = sorted(read_files(str(tmp_path), files), key=lambda one: one[0])
+    whole = read_files(tmp_path, files)
     before = len(os.listdir("/dev/fd"))
 
     def die() -> None:
@@ -111,7 +115,7 @@ def test_the_share_of_a_child_that_fails_is_read_all_the_same(
 
     forks = {"a killed child": in_children(die), "an answer that breaks off": in_children(halve)}
     monkeypatch.setattr(os, "fork", forks.get(fault, refused))
-    assert sorted(read_files(str(tmp_path), files), key=lambda one: one[0]) == whole
+    assert read_files(tmp_path, files) == whole
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -123,13 +127,10 @@ def test_nothing_is_forked_for_a_few_files_or_beside_another_thread(
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
-        read_files(str(tmp_path), files)
+        read_files(tmp_path, files)
     finally:
         over.set()
         thread.join()
     monkeypatch.setattr(parallel_map, "SHARE_FROM", len(files) + 1)
-    read_files(str(tmp_path), files)
+    read_files(tmp_path, files)
     assert forked == []
-
-
-# What others refer to, `orchconf.py`, near misses.

@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
+from discover_orch.discovery import source_files
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.digest import content_hash
-from discover_orch.staleness import source_files
+from discover_orch.source.source_file import read_source_file
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
-from discover_orch.staleness.source_files import SourceFiles
 from tests.support.permissions import run_bound
 from tests.support.project_builder import write_files
 
@@ -70,13 +71,12 @@ def settle(root: Path) -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were read by a parser, in their order."""
     found: list[str] = []
-    parse = SourceFiles._parse
 
-    def remember(self: SourceFiles, path: str, *rest: Any) -> object:
+    def remember(data: bytes, path: str, *rest: Any, **more: Any) -> object:
         found.append(path)
-        return parse(self, path, *rest)
+        return read_source_file(data, path, *rest, **more)
 
-    monkeypatch.setattr(SourceFiles, "_parse", remember)
+    monkeypatch.setattr("discover_orch.discovery.source_files.read_source_file", remember)
     return found
 
 
@@ -93,11 +93,11 @@ def test_a_second_look_parses_nothing_and_writes_nothing(tmp_path: Path, parsed:
     project = project_at(tmp_path)
     first = look(project, "src.a", "src.c")
     assert sorted(parsed) == ["lib/b.py", "src/a.py", "src/c.py"]
-    kept = (tmp_path / ".orch/code").stat()
+    kept = (tmp_path / ".orch/files").stat()
     codes = look(project, "src.c", "src.a")
     assert codes == first
     assert [*codes] == ["src.c", "src.a"]
-    assert (tmp_path / ".orch/code").stat() == kept
+    assert (tmp_path / ".orch/files").stat() == kept
     assert len(parsed) == 3
 
 
@@ -112,7 +112,7 @@ def test_a_second_look_loads_no_parser(tmp_path: Path) -> None:
         graph = ImportGraph(Project(root={str(tmp_path)!r}))
         codes = graph.read_code(["src.a"])
         assert graph.files.write()
-        print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.source.imports" in sys.modules)
+        print(len(codes["src.a"].meanings), "discover_orch.source.parse" in sys.modules, "discover_orch.source.read_module" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("2 False False\n", "")
@@ -133,12 +133,17 @@ def test_a_file_that_was_saved_twice_within_the_tick_of_a_clock_is_read_again(
         ),
     )
     monkeypatch.setattr(source_files, "is_racy", lambda _signature, _now: True)
-    scanned = {path: "?" + one for path, one in stamps.items()}
-    graph = ImportGraph(project, scanned)
+
+    def scanned() -> SourceFiles:
+        files = SourceFiles(project)
+        files.signatures = {path: "?" + one for path, one in stamps.items()}
+        return files
+
+    graph = ImportGraph(project, scanned())
     first = graph.read_code(["src.a"])
     assert graph.files.write()
     (tmp_path / "lib/b.py").write_text("x = 2\n")
-    assert ImportGraph(project, scanned).read_code(["src.a"]) != first
+    assert ImportGraph(project, scanned()).read_code(["src.a"]) != first
 
 
 def test_a_file_that_has_just_changed_is_read_again(
@@ -153,7 +158,7 @@ def test_a_file_that_has_just_changed_is_read_again(
     for number in range(5):
         saved.write_text(f"x = {number}\n")
         assert look(project, "src.a") == said_anew(project, ["src.a"])
-        document = document_in((tmp_path / ".orch/code").read_bytes())
+        document = document_in((tmp_path / ".orch/files").read_bytes())
         kept = {path: file[0] for path, file in document.items()}
         assert (kept["lib/b.py"][0], kept["src/a.py"][0] == "?") == ("?", False)
 
@@ -274,7 +279,7 @@ def test_what_is_damaged_is_computed_anew(tmp_path: Path) -> None:
     settle(tmp_path)
     project = project_at(tmp_path)
     first = look(project, "src.a", "src.c")
-    kept = tmp_path / ".orch/code"
+    kept = tmp_path / ".orch/files"
     raw = kept.read_bytes()
     for data in damaged(raw):
         kept.write_bytes(data)

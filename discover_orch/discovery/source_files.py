@@ -1,0 +1,317 @@
+"""The Python files of a project: what each says and means, as one record, kept from one command to the next.
+
+A file is read again only where its signature has changed, and parsed only where its bytes have; many are read in
+several processes. No parser is loaded where nothing has changed. Reads and parses; never imports.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from discover_orch import __version__
+from discover_orch.config.project import Project
+from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
+from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
+from discover_orch.model.digest import content_hash, short_hash
+from discover_orch.model.errors import Location, Problem
+from discover_orch.source.facts import BrokenModule, Exports, ImportFact, ModuleFacts
+from discover_orch.source.source_file import (
+    SourceFile,
+    names_of,
+    read_import_facts,
+    read_source_file,
+)
+from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+
+T = TypeVar("T")
+
+#: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
+_UNSURE = "?"
+
+
+class PythonPath:
+    """The configured `pythonpath`: which module a file is, and which files a module could be."""
+
+    def __init__(self, project: Project) -> None:
+        entries = [os.path.normpath(entry) for entry in project.pythonpath]
+        #: In the order in which Python searches them.
+        self._starts = list(dict.fromkeys("" if one == "." else one + "/" for one in entries))
+        self._entries = sorted(self._starts, key=len, reverse=True)
+
+    def name(self, path: str) -> str:
+        """The module of a path, by the deepest entry that contains it; "" where none does."""
+        for entry in self._entries:
+            if path.startswith(entry):
+                parts = path[len(entry) : -3].split("/")
+                if parts[-1] == "__init__":
+                    parts.pop()
+                return ".".join(parts)
+        return ""
+
+    def candidates(self, module: str) -> list[str]:
+        """The paths where Python would look for the module, in order."""
+        inside = module.replace(".", "/")
+        return [
+            entry + inside + ending for entry in self._starts for ending in ("/__init__.py", ".py")
+        ]
+
+
+class SourceFiles:
+    """Paths are relative to the root. `signatures` are those that the last scan met; `problems` are those of the files
+    that cannot be parsed now."""
+
+    def __init__(self, project: Project) -> None:
+        self._root, self._space = project.root, PythonPath(project)
+        depends_on = (__version__, sys.version_info[:2], project.pythonpath)
+        self._kind = f"files 1 {short_hash(repr(depends_on).encode())}"
+        self._path = os.path.join(project.root, FOLDER, "files")
+        #: The records that were kept, by path. They may be out of date.
+        self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
+        self._files: dict[str, SourceFile | None] = {}
+        self._looked_at: dict[str, SourceFile | None] = {}
+        self.signatures: dict[str, str] = {}
+        self.problems: dict[str, Problem] = {}
+        #: By path and name of the module, with the hash of the bytes.
+        self._imports: dict[tuple[str, str], tuple[str, tuple[ImportFact, ...]]] = {}
+
+    def read(self, path: str, *, with_code: bool = True) -> SourceFile | None:
+        """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular
+        file."""
+        self.read_all((path,), with_code=with_code)
+        return self._files[path]
+
+    def read_all(self, paths: Iterable[str], *, with_code: bool = True) -> None:
+        """As `read` for each of them, in several processes where many are new."""
+        unknown: list[str] = []
+        for path in paths:
+            known = self._files.get(path, self._kept.get(path))
+            is_enough = known is not None and (known.has_code or not with_code)
+            if path in self._files:
+                if known is not None and not is_enough:
+                    unknown.append(path)
+            elif known is not None and is_enough and known.signature == self._signature(path):
+                self._files[path] = known
+            else:
+                unknown.append(path)
+        if unknown:
+            from discover_orch.discovery.parallel_map import parallel_map
+
+            read = partial(self._read_first, with_code=with_code)
+            for path, file in zip(
+                unknown, parallel_map(read, unknown, SourceFile | None), strict=True
+            ):
+                self._note(path, file)
+
+    def _read_first(self, path: str, *, with_code: bool) -> SourceFile | None:
+        known = self._files.get(path) or self._kept.get(path)
+        return self._read(path, known, self._signature(path), with_code=with_code)
+
+    def _signature(self, path: str) -> str:
+        """The one that the scan met; _UNSURE where the file may have changed since without another."""
+        found = self.signatures.get(path, _UNSURE)
+        return _UNSURE if found[:1] == _UNSURE else found
+
+    def look_at(self, path: str) -> SourceFile | None:
+        """The file as it is now. `read` gives it as it was until `refresh`."""
+        known = self._looked_at.get(path) or self._files.get(path)
+        found = self._looked_at[path] = self._read(path, known)
+        return found
+
+    def refresh(self, path: str) -> SourceFile | None:
+        """The file as it is now; from now on `read` gives this."""
+        old, new = self._files.get(path), self.look_at(path)
+        if old is not None and new is not None and new.problem is not None:
+            new = replace(
+                new,
+                meaning=old.meaning,
+                names=old.names,
+                has_unread=old.has_unread,
+                depends_on_name=old.depends_on_name,
+            )
+        self._note(path, new)
+        return new
+
+    def known(self, path: str) -> SourceFile | None:
+        """As `read`, without reading a file that was not asked for yet."""
+        return self._files.get(path)
+
+    def find_returned(self, folder: str) -> list[str]:
+        """The files in or below `folder/` that were missing when they were last read, and exist now."""
+        return [
+            path
+            for path, file in self._files.items()
+            if file is None
+            and path.startswith(folder)
+            and os.path.isfile(os.path.join(self._root, path))
+        ]
+
+    def sign(self, path: str) -> str:
+        """The signature of a file that the scan depends on."""
+        if path not in self.signatures:
+            self.signatures[path] = signature_of(os.path.join(self._root, path))
+        return self.signatures[path]
+
+    def exports(self, module: str) -> Exports | None:
+        """What others can refer to in the module; None where the project has no module of that name, and nothing in
+        one that cannot be parsed."""
+        for path in self._space.candidates(module):
+            file = self.read(path, with_code=False) if self.sign(path) != ABSENT else None
+            if file is None:
+                continue
+            if file.exports is None or file.exports.module != module:
+                file = self._files[path] = replace(file, exports=self._read_exports(path, module))
+            return file.exports
+        return None
+
+    def names(self, path: str, module: str = "") -> tuple[str, ...]:
+        """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
+        imports depend on that name, and a file can have two: `src.a` and `a`, where both the root and `src` are in
+        `pythonpath`."""
+        file = self.read(path)
+        if file is None:
+            return ()
+        if not file.depends_on_name or module in ("", self.name(path)):
+            return file.names
+        return names_of(self.imports(path, module))
+
+    def imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
+        """The imports of the file as `module`. Parses it where that was not done yet."""
+        file, known = self.read(path), self._imports.get((path, module))
+        if file is None:
+            return ()
+        if known is None or (known[0] != file.hash and file.problem is None):
+            found = self._read_again(
+                path, lambda tree, data: read_import_facts(tree, data, path, module)
+            )
+            known = self._imports[path, module] = (file.hash, found or ())
+        return known[1]
+
+    def write(self) -> bool:
+        """Keeps what is new for the next command; False where it cannot be written."""
+        new: dict[str, SourceFile] = {}
+        for path, file in self._files.items():
+            if file is not None and file is not self._kept.get(path) and not file.has_secret:
+                # What it meant when it could be parsed is for those who have seen that.
+                is_broken = file.problem is not None and file.meaning
+                new[path] = replace(file, meaning="", names=()) if is_broken else file
+        if all(self._kept.get(path) == file for path, file in new.items()):
+            return True
+        known = {path: file for path, file in self._kept.items() if self._is_there(path)} | new
+        if not write_sealed(self._path, self._kind, known):
+            return False
+        self._kept = known
+        return True
+
+    def _is_there(self, path: str) -> bool:
+        if path in self._files:
+            return self._files[path] is not None
+        return os.path.exists(os.path.join(self._root, path))
+
+    def name(self, path: str) -> str:
+        """The module that the file is, as far as `pythonpath` says."""
+        return self._space.name(path) or (CONF_MODULE if path == CONF_FILE else "")
+
+    def _note(self, path: str, file: SourceFile | None) -> None:
+        self._files[path] = file
+        if file is not None and file.problem is not None:
+            self.problems[path] = file.problem
+        else:
+            self.problems.pop(path, None)
+
+    def _read(
+        self,
+        path: str,
+        known: SourceFile | None,
+        signature: str = _UNSURE,
+        *,
+        with_code: bool = True,
+    ) -> SourceFile | None:
+        """The file as it is now, or `known` where that is the same; `signature` may be known too."""
+        if signature == _UNSURE:
+            signature = signature_of(os.path.join(self._root, path))
+        if signature == ABSENT or not path.endswith(".py"):
+            return None
+        is_enough = known is not None and (known.has_code or not with_code)
+        if known is not None and is_enough and known.signature == signature:
+            return known
+        started = time.time_ns()
+        data = read_source(self._root, path)
+        if data is None:
+            return None  # it was removed just now
+        module = self.name(path)
+        if isinstance(data, Problem) or is_racy(signature, started):
+            signature = _UNSURE + signature  # another user may be able to read it
+        if isinstance(data, Problem):
+            broken = BrokenModule(path=path, module=module, problem=data)
+            return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
+        if known is not None and is_enough and known.hash == content_hash(data):
+            return replace(known, signature=signature)
+        had_code = known is not None and known.has_code
+        file, imports = read_source_file(
+            data, path, module, signature, with_code=with_code or had_code
+        )
+        if file.has_code and file.problem is None:
+            self._imports[path, module] = file.hash, imports
+        if known is not None and known.hash == file.hash:
+            file = replace(file, exports=known.exports)
+        return _with_last_stage(file, known)
+
+    def _read_exports(self, path: str, module: str) -> Exports:
+        from discover_orch.source.resolve import read_exports
+
+        is_package = path.endswith("__init__.py")
+        found = self._read_again(path, lambda tree, _: read_exports(tree, module, is_package))
+        return found or Exports(module=module)
+
+    def _read_again(self, path: str, read: Callable[[ast.Module, bytes], T]) -> T | None:
+        """What this reads in the tree of the file and its bytes; None where it cannot be parsed."""
+        from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
+
+        data = read_source(self._root, path)
+        with ignore_warnings():
+            try:
+                return read(parse(data), data) if isinstance(data, bytes) else None
+            except PARSE_ERRORS:
+                return None
+
+
+def _with_last_stage(file: SourceFile, known: SourceFile | None) -> SourceFile:
+    """A file that cannot be read and states no stage belongs to the stages of the last text that had some."""
+    if known is None or isinstance(file.facts, ModuleFacts):
+        return file
+    last = known.facts.stage if isinstance(known.facts, ModuleFacts) else known.last_stage
+    return replace(file, last_stage=last)
+
+
+def read_source(root: str, path: str) -> bytes | Problem | None:
+    """The bytes of a regular file; None where there is none, a Problem where it cannot be read."""
+    try:
+        with open(os.path.join(root, path), "rb", buffering=0, opener=open_nonblocking) as file:
+            return file.readall() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        return Problem(
+            code="unreadable",
+            message=f"cannot be read: {error.strerror}",
+            hint="change its permissions, or add it to exclude",
+            location=Location(path=path),
+        )
+
+
+def path_module(path: str) -> str:
+    """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
+    `tools/make.py`."""
+    return f"/{path.removesuffix('.py')}"
