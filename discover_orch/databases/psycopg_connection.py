@@ -10,7 +10,6 @@ Only public methods of psycopg are overridden, or wrapped where a cursor has no 
 from __future__ import annotations
 
 import functools
-import re
 import secrets
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -18,7 +17,8 @@ from typing import Any
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from discover_orch.databases.driver_psycopg import read_text
+from discover_orch.databases.postgres_tables import PostgresLog
+from discover_orch.databases.postgres_text import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ WRITTEN_PARTS = (
     "SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
     "AND pid = pg_backend_pid() AND mode = 'ExclusiveLock' AND granted"
 )
-_NOTIFIES = re.compile(r"\bnotify\b|\bpg_notify\b", re.I)
 NO_TWO_PHASES = (
     "a transaction that orch ends cannot be prepared for a two-phase commit; "
     'set ORCH = {"transaction": "none"}'
@@ -44,31 +43,6 @@ NO_TWO_PHASES = (
 CLOSED = "the connection is closed"
 INSIDE_BLOCK = "not allowed inside `with conn.transaction()`, which ends by itself"
 UNSEEN = "a statement has ended orch's transaction: send no COMMIT and ROLLBACK as text, call conn.commit()"
-
-# Texts with a statement that ends the transaction.
-
-_COMMENT = r"--[^\n]*|/\*.*?\*/"
-_WORDS = "commit|end|rollback|abort|prepare"
-_FIRST_LOOK = re.compile(rf"(?:\A|;)(?:\s+|{_COMMENT}|;)*+(?:{_WORDS})\b", re.I | re.S)
-_PART = re.compile(
-    rf"""(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
-    | (?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1 | {_COMMENT} | (?P<end>;)""",
-    re.S | re.X,
-)
-# A function with such a body has semicolons and an END that belong to it.
-_SQL_BODY = re.compile(r"\bbegin\s+atomic\b", re.I)
-_ENDS = re.compile(
-    r"(?:commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and\s+(?:no\s+)?chain)?|prepare\s+transaction\b.*",
-    re.I | re.S,
-)
-LONGEST_CACHED = 5_000  # characters
-_NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.S)
-_QUOTED = (
-    r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"
-    r'"(?:[^"]|"")*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1|--[^\n]*'
-)
-_QUOTED_OR_COMMENT = re.compile(rf"{_QUOTED}|(?P<comment>/\*)", re.S)
-_MARK = re.compile(r"/\*|\*/")
 
 
 class State:
@@ -81,7 +55,6 @@ class State:
         self.is_open = False  # the tool has begun a transaction
         self.autocommit = False  # as the tool has set it
         self.blocks = 0  # that the tool is in
-        self.is_own = False  # orch itself executes a statement
         self.has_notified = False
         self.is_closed = False  # the tool has closed the connection
         self.has_lost_writes = False  # it did so before it committed
@@ -96,6 +69,7 @@ class DeferringConnection(psycopg.Connection[Any]):
     """
 
     orch_state: State
+    orch_log: PostgresLog | None = None
 
     def commit(self) -> None:
         state = self._orch_begin_end()
@@ -111,11 +85,20 @@ class DeferringConnection(psycopg.Connection[Any]):
 
     def rollback(self) -> None:
         state = self._orch_begin_end()
-        if state.has_savepoint:
-            self.orch_execute(f"ROLLBACK TO SAVEPOINT {state.savepoint}")
+        self._orch_undo()
+        state.is_open = False
+
+    def _orch_undo(self) -> None:
+        """Return to what the tool has committed."""
+        log = self.orch_log
+        if log is not None:
+            log.on_rollback()
+        if self.orch_state.has_savepoint:
+            self.orch_execute(f"ROLLBACK TO SAVEPOINT {self.orch_state.savepoint}")
         else:
             super().rollback()
-        state.is_open = False
+            if log is not None:
+                log.on_end()
 
     def _orch_begin_end(self) -> State:
         self.orch_refuse_closed()
@@ -131,11 +114,15 @@ class DeferringConnection(psycopg.Connection[Any]):
         state = self.orch_state
         self.orch_refuse_closed()
         is_outermost = not state.is_open and not state.blocks
+        log = self.orch_log
+        if log is not None:
+            log.on_begin()
         if self.info.transaction_status == IDLE:  # else psycopg would begin one here, and commit it
             self.orch_execute(f"SAVEPOINT {state.savepoint}")
             state.has_savepoint = True
         state.blocks += 1
         own: BaseException | None = None
+        was_unasked = log is not None and log.enter_block()
         try:
             with super().transaction(savepoint_name, force_rollback) as block:
                 try:
@@ -143,6 +130,9 @@ class DeferringConnection(psycopg.Connection[Any]):
                 except BaseException as error:
                     own = error
                     raise
+                finally:
+                    if log is not None and (own is not None or force_rollback):
+                        log.on_rollback()
         except psycopg.Error as error:
             # A block of a connection that the tool has closed ends silently: its savepoint went with the rest. So does
             # the tool's outermost one after a statement that failed, and nothing of it is kept, as PostgreSQL has it.
@@ -150,6 +140,8 @@ class DeferringConnection(psycopg.Connection[Any]):
             if error is own or not (state.is_closed or is_undone):
                 raise
         finally:
+            if log is not None:
+                log.leave_block(was_unasked)
             state.blocks -= 1
             state.is_open &= not is_outermost
         if is_outermost and not state.is_closed:
@@ -181,10 +173,10 @@ class DeferringConnection(psycopg.Connection[Any]):
         if status == INTRANS:  # after an error it cannot be asked
             state.has_lost_writes = self.orch_ask(WRITTEN_PARTS) > state.has_savepoint
         state.has_lost_writes |= status == INERROR
-        if state.has_savepoint:
-            self.orch_execute(f"ROLLBACK TO SAVEPOINT {state.savepoint}")
-        elif not state.blocks:
-            super().rollback()
+        if self.orch_log is not None:
+            self.orch_log.has_written |= state.has_lost_writes
+        if state.has_savepoint or not state.blocks:
+            self._orch_undo()
         state.is_closed = True
 
     @property
@@ -218,35 +210,36 @@ class DeferringConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(CLOSED)
 
     def orch_execute(self, sql: str) -> psycopg.Cursor[Any]:
-        """A statement of orch's own. The log of statements has it too: a rollback may change what names mean."""
-        state = self.orch_state
-        was_own, state.is_own = state.is_own, True
-        try:
-            cursor = psycopg.Cursor(self, row_factory=psycopg.rows.tuple_row)
-            return cursor.execute(sql.encode(), prepare=False)
-        finally:
-            state.is_own = was_own
+        """A statement of orch's own, past what observes those of the tool."""
+        cursor = psycopg.Cursor(self, row_factory=psycopg.rows.tuple_row)
+        execute = getattr(psycopg.Cursor.execute, "__wrapped__", psycopg.Cursor.execute)
+        execute(cursor, sql.encode(), prepare=False)
+        return cursor
 
     def orch_ask(self, sql: str) -> Any:
         row = self.orch_execute(sql).fetchone()
         return row and row[0]
 
     @contextmanager
-    def orch_statement(self, text: str = "") -> Iterator[None]:
+    def orch_statement(self, text: str = "", params: Any = None) -> Iterator[None]:
         """The tool executes something: in autocommit mode, in a transaction of its own."""
-        state = self.orch_state
+        state, log, notes = self.orch_state, self.orch_log, read_text(text)
         self.orch_refuse_closed()
-        if end := find_end(text):
+        if notes.end:
             raise psycopg.ProgrammingError(
-                f"{end} cannot be sent as text, because orch ends the transaction: "
+                f"{notes.end} cannot be sent as text, because orch ends the transaction: "
                 'call conn.commit() or conn.rollback(), or set ORCH = {"transaction": "none"}'
             )
-        state.has_notified |= bool(_NOTIFIES.search(text))
+        state.has_notified |= notes.notifies
         is_alone = state.autocommit and not state.blocks
         state.is_open |= not is_alone
+        if log is not None:
+            log.on_statement(notes, params)
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if log is not None and isinstance(error, psycopg.Error):
+                log.on_error(error)
             if is_alone and not self.closed:
                 with suppress(psycopg.Error):  # it must not take the place of the tool's own error
                     DeferringConnection.rollback(self)
@@ -260,12 +253,12 @@ class DeferringConnection(psycopg.Connection[Any]):
         if is_alone:
             DeferringConnection.commit(self)
 
-    def orch_call(self, call: Callable[[], Any], text: str) -> Any:
+    def orch_call(self, call: Callable[[], Any], text: str, params: Any) -> Any:
         """Execute a statement of the tool. One that works in no transaction is executed outside of it, as long as
         nothing was written."""
-        state = self.orch_state
+        state, log = self.orch_state, self.orch_log
         try:
-            with self.orch_statement(text):
+            with self.orch_statement(text, params):
                 return call()
         except psycopg.errors.ActiveSqlTransaction:
             if (
@@ -275,6 +268,8 @@ class DeferringConnection(psycopg.Connection[Any]):
                 or self.orch_ask(HAS_WRITTEN)
             ):
                 raise
+        if log is not None:
+            log.on_unseen()
         conn: Any = self
         kind, conn.__class__ = type(self), self.orch_plain_class
         try:
@@ -300,13 +295,6 @@ def find_deferring_class(kind: type) -> type:
         "orch_plain_class": kind,
     }
     return type(kind.__name__, bases, own)
-
-
-def _find_conn(cursor: Any) -> DeferringConnection | None:
-    """The connection of a cursor that the tool uses, if its commits are deferred."""
-    conn = cursor.connection
-    is_of_tool = isinstance(conn, DeferringConnection) and not conn.orch_state.is_own
-    return conn if is_of_tool else None
 
 
 @functools.cache
@@ -335,56 +323,44 @@ def wrap_cursors() -> None:
 
 def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def wrapper(cursor: Any, query: Any, *args: Any, **named: Any) -> Any:
-        call = functools.partial(original, cursor, query, *args, **named)
-        conn = _find_conn(cursor)
-        return call() if conn is None else conn.orch_call(call, read_text(cursor, query))
+    def wrapper(cursor: Any, query: Any, params: Any = None, *args: Any, **named: Any) -> Any:
+        call = functools.partial(original, cursor, query, params, *args, **named)
+        conn = cursor.connection
+        if isinstance(conn, DeferringConnection):
+            return conn.orch_call(call, _text_of(cursor, query), params)
+        _note_foreign(conn)
+        return call()
 
     return wrapper
 
 
 def _statement(cursor: Any, query: Any) -> AbstractContextManager[None]:
-    conn = _find_conn(cursor)
-    return nullcontext() if conn is None else conn.orch_statement(read_text(cursor, query))
+    conn = cursor.connection
+    if isinstance(conn, DeferringConnection):
+        return conn.orch_statement(_text_of(cursor, query))
+    _note_foreign(conn)
+    return nullcontext()
 
 
-def find_end(text: str) -> str:
-    """The first statement that ends the transaction; "" where none does."""
-    return _find_cached(text) if len(text) <= LONGEST_CACHED else _find(text)
+def _note_foreign(conn: Any) -> None:
+    if foreign_log is not None:
+        foreign_log.on_foreign_statement(conn)
 
 
-def _find(text: str) -> str:
-    if _NESTED.search(text):
-        text = _without_comments(text)
-    if not _FIRST_LOOK.search(text) or _SQL_BODY.search(text):
-        return ""
-    bare = (re.sub(_COMMENT, " ", one, flags=re.S).strip() for one in _split(text))
-    return next((one for one in bare if _ENDS.fullmatch(one)), "")
+#: Hears of statements on all connections but deferring ones.
+foreign_log: PostgresLog | None = None
 
 
-def _without_comments(text: str) -> str:
-    """Comments nest in PostgreSQL and DuckDB, and no pattern can follow that."""
-    kept, start = [], 0
-    while found := _QUOTED_OR_COMMENT.search(text, start):
-        if not found["comment"]:
-            kept.append(text[start : found.end()])
-            start = found.end()
-            continue
-        kept.append(text[start : found.start()])
-        depth, start = 1, found.end()
-        while depth and (mark := _MARK.search(text, start)):
-            depth += 1 if mark[0] == "/*" else -1
-            start = mark.end()
-        if depth:  # it has no end, so the server refuses the text
-            return ""
-        kept.append(" ")
-    return "".join((*kept, text[start:]))
+def observe(conn: Any) -> PostgresLog:
+    """The log of an open connection, which is the latest."""
+    global foreign_log
+    wrap_cursors()
+    foreign_log = PostgresLog(conn)
+    return foreign_log
 
 
-_find_cached = functools.lru_cache(maxsize=512)(_find)
-
-
-def _split(text: str) -> list[str]:
-    ends = [found.start() for found in _PART.finditer(text) if found["end"]]
-    starts = [0, *(end + 1 for end in ends)]
-    return [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
+def _text_of(cursor: Any, query: Any) -> str:
+    if isinstance(query, bytes):
+        return query.decode(errors="replace")
+    as_string = getattr(query, "as_string", None)
+    return as_string(cursor) if as_string is not None else str(query)

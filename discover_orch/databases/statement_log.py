@@ -59,8 +59,6 @@ class StatementLog(TableLog):
         note_attach: Callable[[str | None], None] = lambda name: None,
     ) -> None:
         super().__init__()
-        #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
-        self.after_error: Callable[[list[str] | None], None] | None = None
         self.conn, self._note_files, self._note_attach = conn, note_files, note_attach
         self.file = self.find_file(conn)
         self._counts: dict[str, int] = {}  # how often each text, or shape, was executed

@@ -68,6 +68,9 @@ class TableLog:
     uses_other_connection = False  # to the same database, in this step
     has_committed = False  # the tool itself, in this step; known after `resolve`
     has_written = False  # the step, to any table; known after `resolve`
+    file = ""  # the absolute path of the database file; "" where there is none
+    #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
+    after_error: Callable[[list[str] | None], None] | None = None
     #: Real paths of the database files that were attached when the step began.
     attached: tuple[str, ...] = ()
     #: Gives the tables that the calling code of the user has read in this step, to add to: names in lower case, or

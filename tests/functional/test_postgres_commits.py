@@ -407,7 +407,7 @@ raise ValueError
     assert answer.code == 1
     assert "used a second connection to the database" in answer.out
     assert rows(postgres) == [0, 5, 9]
-    assert "table kept was rewritten by a (run 2)" in reasons(run)["b"]
+    assert "a used the database in a way that cannot be observed (run 2)" in reasons(run)["b"]
 
 
 def test_a_second_connection_that_waits_for_the_first_is_told_why(

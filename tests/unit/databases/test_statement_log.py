@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
-import psycopg
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from psycopg import sql
 
 from discover_orch.databases.catalog import Catalog
 from discover_orch.databases.driver_duckdb import DuckdbLog
-from discover_orch.databases.driver_psycopg import PsycopgLog
 from discover_orch.databases.drivers import observe_statements
 from discover_orch.databases.sql_effects import read_statements, shape_of
 from discover_orch.databases.statement_log import (
@@ -368,110 +365,6 @@ def test_files_behind_a_view_are_reported(duck: Duck, tmp_path: Path) -> None:
     duck.read.clear()
     assert duck.run("FROM v") == (("v",), (), False)
     assert duck.read == {str(tmp_path / "a.csv")}
-
-
-# On PostgreSQL.
-
-
-@pytest.fixture(scope="module")
-def url(new_postgres: Callable[[], str]) -> str:
-    url = new_postgres()
-    with psycopg.connect(url) as conn:
-        conn.execute("CREATE TABLE t AS SELECT 1 AS a")
-        conn.execute("CREATE TABLE u (a int)")
-    return url
-
-
-@pytest.fixture
-def pg(url: str) -> Iterator[psycopg.Connection]:
-    """What a test does on it is rolled back."""
-    with psycopg.connect(url) as conn:
-        yield conn
-        PsycopgLog.latest = None
-        conn.rollback()
-
-
-def read_elsewhere(url: str, options: str = "") -> None:
-    with psycopg.connect(url, options=options) as other:
-        other.execute("SELECT 1" if options else "SELECT a FROM t")
-
-
-def read_in_parts(conn: psycopg.Connection, query: str) -> None:
-    with conn.cursor(name="x") as cursor:
-        cursor.execute(query.encode())
-
-
-HAS_TABLE = """
-SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class
-JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace
-WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
-  AND pg_catalog.pg_class.relkind = ANY (ARRAY['r', 'p', 'f', 'v', 'm'])
-  AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid)
-"""
-
-
-@pytest.mark.parametrize(
-    ("does", "expected"),
-    [
-        (["SELECT * FROM absent"], TableUse(tables_missed=("absent",))),
-        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
-        (["DROP TABLE absent"], TableUse(tables_missed=("absent",))),
-        (
-            ["DROP TABLE IF EXISTS absent, s.absent"],
-            TableUse(tables_missed=("absent", "s.absent"), tables_kept=("absent", "s.absent")),
-        ),
-        (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], TableUse(tables_missed=("absent",))),
-        (["SELECT to_regclass('absent')"], TableUse(tables_missed=("absent",))),
-        (["SELECT to_regclass('public.t')"], TableUse()),
-        (["SELECT EXISTS (SELECT FROM information_schema.tables WHERE table_schema = 'public' AND table_name = 'absent')"], TableUse(tables_missed=("absent",))),
-        ([(HAS_TABLE, {"table_name": "absent"})], TableUse(tables_missed=("absent",))),
-        ([(HAS_TABLE, {"table_name": "t"})], TableUse()),
-        ([("SELECT 1 FROM pg_tables WHERE tablename = %s", ["absent"])], TableUse(tables_missed=("absent",))),
-        (["SELECT tablename FROM pg_tables"], TableUse(lists_tables=True)),
-        (["SELECT relname FROM pg_class WHERE relname LIKE 'raw%'"], TableUse(lists_tables=True)),
-        (["SELECT relname FROM pg_class WHERE relname = 'a' OR relname = 'b'"], TableUse(lists_tables=True)),
-        (["SELECT table_name FROM information_schema.columns"], TableUse(lists_tables=True)),
-        (["INSERT INTO u VALUES (1)"], TableUse(tables_written=("u",), tables_inserted=("u",))),
-        (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], TableUse(tables_written=("u",))),
-        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], TableUse(tables_written=("u",))),
-        (["INSERT INTO u VALUES (1)", "TRUNCATE u"], TableUse(tables_written=("u",))),
-        (
-            ["CREATE TABLE n (a int)"],
-            TableUse(tables_written=("n",), tables_created=("n",), tables_kept=("n",)),
-        ),
-        (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], TableUse()),
-        (["DROP TABLE u"], TableUse(tables_written=("u",), tables_dropped=("u",))),
-        (["ALTER TABLE u RENAME TO w"], TableUse(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
-        (["CREATE TABLE IF NOT EXISTS t (a int)"], TableUse(tables_kept=("t",))),
-        (["CREATE TABLE t (a int)"], TableUse(tables_kept=("t",))),
-        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
-        (["SELEC 1", "SELECT a FROM t"], TableUse(tables_read=("t",), is_unclear=True)),
-        ([("SELECT a %% 2 FROM t WHERE a = %s", [1])], TableUse(tables_read=("t",))),
-        ([sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))], TableUse(tables_read=("t",))),
-        ([lambda c: c.cursor().executemany("INSERT INTO u VALUES (%s)", [(1,)])], TableUse(tables_written=("u",), tables_inserted=("u",))),
-        ([lambda c: [*c.cursor().stream("SELECT a FROM t")]], TableUse(tables_read=("t",))),
-        ([lambda c: read_in_parts(c, "SELECT a FROM t")], TableUse(tables_read=("t",))),
-        ([lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t")], TableUse(tables_read=("t",))),
-        ([lambda c: c.pgconn.exec_(b"SELECT a FROM t")], TableUse(is_unclear=True)),
-        ([lambda c: read_elsewhere(c.info.dsn)], TableUse(tables_read=("t",))),
-        ([lambda c: read_elsewhere(c.info.dsn, options="-csearch_path=s")], TableUse(is_unclear=True)),
-    ],
-)  # fmt: skip
-def test_how_tables_are_used_in_postgresql(
-    pg: psycopg.Connection, does: list[Any], expected: TableUse
-) -> None:
-    statements = observe_statements(pg, lambda *_: None)
-    assert statements is not None
-    pg.execute("SELECT 1")  # so that each block below is a savepoint
-    statements.begin_step()
-    for one in does:
-        with suppress(psycopg.Error), pg.transaction():  # as a tool may do
-            if callable(one):
-                one(pg)
-            else:
-                pg.execute(*one) if isinstance(one, tuple) else pg.execute(one)
-    statements.resolve()
-    assert statements.drain() == expected
 
 
 # Shapes: statements without their values.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.databases.psycopg_connection import find_end
+from discover_orch.databases.postgres_text import read_text
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from discover_orch.databases.psycopg_connection import find_end
         ("SAVEPOINT a; RELEASE a", ""),
         ("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY", ""),
         ("START TRANSACTION", ""),
-        ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION 'x'"),
+        ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION ''"),
         ("PREPARE p AS SELECT 1", ""),
         ("/* /* */ */ COMMIT", "COMMIT"),
         ("SELECT 1; /* a /* ; b */ ; */ -- /*\n END", "END"),
@@ -45,4 +45,4 @@ from discover_orch.databases.psycopg_connection import find_end
     ],
 )
 def test_the_statement_that_ends_the_transaction_is_found(text: str, end: str) -> None:
-    assert find_end(text) == end
+    assert read_text(text).end == end
