@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from discover_orch.worker.forks import Forks
     from discover_orch.worker.spawn import Interpreter
 
 #: Options before the command that take a value.
@@ -47,35 +46,20 @@ def _flush(stream: TextIO | None) -> None:
 
 
 def _run(words: list[str]) -> int:
-    interpreter: Interpreter | Forks | None = None
-    if is_run(words):
-        interpreter = _start_worker(count_jobs(words))
+    interpreter = _start_worker() if is_run(words) else None
     from discover_orch.cli.app import run_command_line
 
     return run_command_line(words, interpreter)
 
 
-def _start_worker(jobs: int) -> Interpreter | Forks | None:
+def _start_worker() -> Interpreter | None:
     """None where none can be started: the command says why, if it needs one."""
     try:
-        if jobs > 1:
-            from discover_orch.worker.forks import Forks
-
-            return Forks(jobs)
         from discover_orch.worker.spawn import start_interpreter
 
         return start_interpreter()
     except OSError:
         return None
-
-
-def count_jobs(words: list[str]) -> int:
-    """What `--jobs` seems to say. A wrong guess is harmless here too: workers that are missing are started later."""
-    found = [word.removeprefix("--jobs=") for word in words if word.startswith("--jobs=")]
-    if "--jobs" in words[:-1]:
-        found.append(words[words.index("--jobs") + 1])
-    text = (found or [os.environ.get("ORCH_JOBS", "")])[-1]
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 1
 
 
 def is_run(words: list[str]) -> bool:

@@ -27,7 +27,6 @@ from discover_orch.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from discover_orch.worker.forks import Forks
     from discover_orch.worker.spawn import Interpreter
 
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
@@ -197,12 +196,10 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def run_command_line(
-    arguments: Sequence[str], interpreter: Interpreter | Forks | None = None
-) -> int:
+def run_command_line(arguments: Sequence[str], interpreter: Interpreter | None = None) -> int:
     """The whole program, as a function: returns the exit code and never raises.
 
-    A user's mistake is a message without a traceback. `interpreter` was started ahead for workers; it is
+    A user's mistake is a message without a traceback. `interpreter` was started ahead for a worker; it is
     ended here if no run has claimed it.
     """
     context = Context(interpreter)

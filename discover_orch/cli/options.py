@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from discover_orch.planning.project_view import ProjectView
     from discover_orch.state.lock import ProjectLock
-    from discover_orch.worker.forks import Forks
     from discover_orch.worker.spawn import Interpreter
 
 #: Key of the `ProjectView` in `click.Context.meta`, set by `ToolsCommand`.
@@ -39,22 +38,20 @@ class OrchUsage(UsageError):
 class Context:
     """What every command gets: the folder it was started in, the `-C` folder, and the console."""
 
-    def __init__(self, interpreter: Interpreter | Forks | None = None) -> None:
+    def __init__(self, interpreter: Interpreter | None = None) -> None:
         self.folder: str | None = None
         self.console = Console()
         self._interpreter = interpreter
 
-    def claim_interpreter(self) -> Interpreter | Forks | None:
-        """The interpreter that was started ahead for one or several workers; None from the second call on."""
+    def claim_interpreter(self) -> Interpreter | None:
+        """The interpreter that was started ahead for a worker; None from the second call on."""
         interpreter, self._interpreter = self._interpreter, None
         return interpreter
 
     def end_interpreter(self) -> None:
         """End the interpreter that was started ahead, if nothing has claimed it."""
         left = self.claim_interpreter()
-        if left is not None and not isinstance(left, tuple):
-            left.close()
-        elif left is not None:
+        if left is not None:
             from discover_orch.worker.spawn import end_interpreter
 
             end_interpreter(left)

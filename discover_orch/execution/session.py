@@ -21,7 +21,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import WorkerPool, claim_worker
+from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import mask_event, secret_texts
 from discover_orch.execution.preparation import build_prepare
 from discover_orch.execution.recorder import Recorder
@@ -37,7 +37,6 @@ from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
@@ -64,7 +63,7 @@ def run_plan(
     all_frames: bool = False,
     max_failures: int | None = None,
     jobs: int = 1,
-    interpreter: Interpreter | Forks | None = None,
+    interpreter: Interpreter | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
     watched: WatchedRun | None = None,
@@ -84,12 +83,11 @@ def run_plan(
     is_guest = requests is not None and watched is None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
     if watched is not None:
-        worker, forks = watched.worker, Forks(0)
+        worker = watched.worker
         prepare = replace(prepare, environment=watched.environment)
         environ = watched.environment
     else:
-        is_here = side is None and requests is None
-        worker, forks = _start_workers(interpreter, min(jobs, len(plan.steps)) if is_here else 0)
+        worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
         environ = os.environ
     is_importing = watched is not None and watched.is_importing
     # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
@@ -118,12 +116,9 @@ def run_plan(
                 executor = RemotePool(side, there, registry, recorder.sources_of)
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = WorkerPool(shared, worker, forks, jobs, start=start)
+                executor = WorkerPool(shared, worker, jobs, start=start)
             elif executor is None:
-                forks.wanted = 1
-                worker = worker or claim_worker(forks)
                 executor = LocalExecutor(prepare, worker, is_importing=is_importing, start=start)
-                forks.close()
             is_one_transaction = project.transaction == "run" and isinstance(
                 executor, LocalExecutor
             )
@@ -163,24 +158,6 @@ def run_plan(
     finally:
         if handlers is not None:
             handlers.close()
-
-
-def _start_workers(
-    interpreter: Interpreter | Forks | None, count: int
-) -> tuple[Supervisor | None, Forks]:
-    """The first of `count` workers, if it was started before, and the others. They are forks, which become children of
-    this process as orphans do, so `count` is 0 for a process that adopts none."""
-    match interpreter:
-        case Forks():
-            first, forks = None, interpreter
-            forks.wanted = count
-        case None:
-            first, forks = None, Forks(count if count > 1 else 0)
-        case _:
-            first, forks = Supervisor.start(interpreter=interpreter), Forks(count - 1)
-    if forks.wanted > 0:  # they get ready while the recorder reads the code
-        forks.begin()
-    return first, forks
 
 
 def _settle_with(prepare: Prepare) -> Settle:

@@ -46,8 +46,6 @@ from discover_orch.worker.spawn import Pipes, start_interpreter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from discover_orch.execution.lent_terminal import LentTerminal
     from discover_orch.worker.spawn import Interpreter
 
@@ -63,11 +61,6 @@ WorkerEvent = Message | WorkerDied | WorkerEnded
 _start_lock = allocate_lock()
 _alive: set[int] = set()  # workers of this process, which are not orphans
 _others: set[int] | None = None  # children that this process had before its first worker
-
-
-def keep_alive(pids: Iterable[int]) -> None:
-    """Workers that no `Supervisor` has yet: they are no orphans."""
-    _alive.update(pids)
 
 
 class Supervisor:

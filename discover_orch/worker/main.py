@@ -41,13 +41,10 @@ COMMON_IMPORTS = (
 )
 
 
-def main(forks: int = 0) -> None:
-    """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors. With `forks` it
-    becomes so many workers (`worker/forks.py`)."""
+def main() -> None:
+    """The whole life of a worker. `spawn` has started this process, with pipes at known descriptors."""
     kept: dict[str, ModuleType] = {}
     atexit.register(end_process, kept)  # registered first, called last
-    if forks:
-        _become_several(forks)
     interrupts = Interrupts()
     interrupts.install()
     channel = Channel()
@@ -81,13 +78,3 @@ def main(forks: int = 0) -> None:
         if project is None or (project.root, project.pythonpath) != place:
             project = ProjectCode(*place)
         Worker(order, project, channel, capture, interrupts, native).serve()
-
-
-def _become_several(forks: int) -> None:
-    """Returns in each worker. What all of them need is imported before, once."""
-    from discover_orch.worker.forks import fork
-
-    for name in COMMON_IMPORTS:
-        __import__(name)
-    prepare_for_orders()
-    fork(forks)

@@ -13,7 +13,7 @@ import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
 
-OWN_FDS = ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
+ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 HELD = (SIGINT,)  # until the worker can handle it
@@ -38,43 +38,28 @@ Interpreter = tuple[int, Pipes]  # process id, and the parent's ends
 
 
 class PipeEnds:
-    """Pipes to a process that is about to start: each has an end here and one that it gets under a fixed number, which
-    is below `above`."""
+    """Pipes to a process that is about to start: each has an end here and one that it gets under a fixed number."""
 
-    def __init__(self, above: int = FREE_FD) -> None:
-        self._above = above
+    def __init__(self) -> None:
         self._own: list[int] = []  # everything open, to close it where the start fails
         self._given: list[tuple[int, int]] = []
 
-    def give_null(self, target: int, flags: int = os.O_RDONLY) -> None:
-        """The process gets `/dev/null` as `target`."""
-        null = self._raise_fd(os.open(os.devnull, flags | os.O_CLOEXEC))
+    def give_null(self) -> None:
+        """The process gets `/dev/null` as its input."""
+        null = _raise_fd(os.open(os.devnull, os.O_CLOEXEC))
         self._own.append(null)
-        self._given.append((null, target))
+        self._given.append((null, 0))
 
     def pipe(self, target: int, *, reads: bool, is_wide: bool = False) -> int:
         """The end here of a pipe whose other end the process gets as `target`, to read from it or to write to it."""
         ends = os.pipe()
-        theirs, mine = (self._raise_fd(fd) for fd in (ends if reads else reversed(ends)))
+        theirs, mine = (_raise_fd(fd) for fd in (ends if reads else reversed(ends)))
         self._own.extend((theirs, mine))
         self._given.append((theirs, target))
         os.set_blocking(mine, False)
         if is_wide:
             _widen(mine)
         return mine
-
-    def open_worker(self, targets: tuple[int, ...]) -> Pipes:
-        """The pipes of a worker, which gets `targets` for its orders, messages, life, and for its output if that is
-        captured."""
-        orders, messages, life, *outputs = targets
-        out, err = [self.pipe(fd, reads=False, is_wide=True) for fd in outputs] or (-1, -1)
-        return Pipes(
-            self.pipe(orders, reads=True),
-            self.pipe(messages, reads=False),
-            self.pipe(life, reads=True),
-            out,
-            err,
-        )
 
     def spawn(self, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
         """Starts an interpreter that runs `code`, in a process group of its own; its process id."""
@@ -96,27 +81,35 @@ class PipeEnds:
         for fd in self._own:
             os.close(fd)
 
-    def _raise_fd(self, fd: int) -> int:
-        """Move a descriptor to a number that the process does not use, closed in child processes."""
-        try:
-            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._above)
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # the user's limit is below this number
-                raise OSError(errno.EMFILE, "too many open files") from None
-            raise
-        finally:
-            os.close(fd)
+
+def _raise_fd(fd: int) -> int:
+    """Move a descriptor to a number that the process does not use, closed in child processes."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE_FD)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the user's limit is below this number
+            raise OSError(errno.EMFILE, "too many open files") from None
+        raise
+    finally:
+        os.close(fd)
 
 
 def start_interpreter(*, raw_output: bool = False) -> Interpreter:
     """Start an interpreter in a process group of its own. It waits for orders and has captured output,
     unless `raw_output`. Raises OSError.
     """
-    ends = PipeEnds()
+    ends, outputs = PipeEnds(), () if raw_output else (1, 2)
     try:
-        ends.give_null(0)
-        pipes = ends.open_worker((*OWN_FDS, *(() if raw_output else (1, 2))))
-        pid = ends.spawn(find_start_code("main()"), default=STOPPED, mask=HELD)
+        ends.give_null()
+        out, err = [ends.pipe(fd, reads=False, is_wide=True) for fd in outputs] or (-1, -1)
+        pipes = Pipes(
+            ends.pipe(ORDERS_FD, reads=True),
+            ends.pipe(MESSAGES_FD, reads=False),
+            ends.pipe(LIFE_FD, reads=True),
+            out,
+            err,
+        )
+        pid = ends.spawn(find_start_code(), default=STOPPED, mask=HELD)
     except BaseException:
         ends.close()
         raise
@@ -131,7 +124,7 @@ def end_interpreter(interpreter: Interpreter) -> None:
     os.waitpid(pid, 0)
 
 
-def find_start_code(call: str) -> str:
+def find_start_code() -> str:
     """The code that the worker's interpreter runs. It imports this package from where it is now.
 
     That folder goes first on `sys.path` only if it is not there already, as it is for an installed package.
@@ -142,7 +135,7 @@ def find_start_code(call: str) -> str:
         "if is_new: sys.path.insert(0, folder)\n"
         "from discover_orch.worker.main import main\n"
         "if is_new: sys.path.remove(folder)\n"
-        f"del gc, is_new, folder; {call}"
+        "del gc, is_new, folder; main()"
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, ToolStarted
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.supervisor import Supervisor, keep_alive
+from discover_orch.execution.supervisor import Supervisor
 from discover_orch.planning.plan import Step
-from discover_orch.worker.forks import Forks
 from discover_orch.worker.protocol import Prepare
 
 #: Seconds after which a worker is asked again though none of its descriptors is readable.
@@ -20,24 +20,19 @@ LONGEST_WAIT = 0.5
 
 
 class WorkerPool:
-    """At most `size` steps at a time. `first` was started before, if any; the other workers are `forks`, as far as
-    there are enough. `start` starts one more."""
+    """At most `size` steps at a time. `first` was started before, if any. `start` starts one more."""
 
     def __init__(
         self,
         prepare: Prepare,
         first: Supervisor | None,
-        forks: Forks,
         size: int,
         *,
         start: Callable[[], Supervisor] | None = None,
     ) -> None:
-        def build(worker: Supervisor | None) -> LocalExecutor:
-            return LocalExecutor(prepare, worker, start=start)
-
-        self._build = build
-        self._workers = [build(first or claim_worker(forks))]
-        self._forks, self._size = forks, size
+        self._build = partial(LocalExecutor, prepare, start=start)
+        self._workers = [self._build(first)]
+        self._size = size
         self._poll = select.poll()
         self._polled: set[int] = set()
 
@@ -47,7 +42,7 @@ class WorkerPool:
 
     @property
     def is_over(self) -> bool:
-        return not self._forks.pids and all(one.is_over for one in self._workers)
+        return all(one.is_over for one in self._workers)
 
     @property
     def has_room(self) -> bool:
@@ -56,14 +51,11 @@ class WorkerPool:
     def submit(self, step: Step) -> None:
         worker = next((one for one in self._workers if one.is_idle), None)
         if worker is None:
-            worker = self._build(claim_worker(self._forks))
+            worker = self._build()
             self._workers.append(worker)
         worker.submit(step)
 
     def events(self, timeout: float, wake: int) -> Iterator[Event]:
-        if self._forks.is_forking:  # a worker that ends has all unknown processes ended
-            self._forks.wait()
-            keep_alive(self._forks.pids)
         ready = self._wait(timeout, wake)
         for number, worker in enumerate(self._workers, 1):
             if worker in ready and not worker.is_over:
@@ -105,14 +97,5 @@ class WorkerPool:
             worker.resume()
 
     def finish(self, *, commits: bool = False) -> None:
-        self._forks.close()
         for worker in self._workers:
             worker.finish()
-
-
-def claim_worker(forks: Forks) -> Supervisor | None:
-    """The next worker of `forks`; None if there is none left. The others are no orphans to be ended."""
-    keep_alive(forks.pids)
-    interpreter = forks.claim()
-    keep_alive(forks.pids)
-    return None if interpreter is None else Supervisor.start(interpreter=interpreter)
