@@ -39,43 +39,32 @@ real_stat, real_lstat = os.stat, os.lstat
 _getframe = sys._getframe
 
 
-class _Askers(dict[str, bool | None]):
-    """File name of code -> whether its questions count; None where it asks for the code that called it."""
-
-    def __init__(self, find_file: Callable[[str], str], import_code: Collection[str]) -> None:
-        self._find_file, self._import_code = find_file, import_code
-
-    def __missing__(self, name: str) -> bool | None:
-        is_standard = name.startswith(STANDARD_LIBRARY) and not any(
-            one in name for one in INSTALLED
-        )
-        counts: bool | None
-        if name in self._import_code or name.startswith(OWN_FOLDER):
-            counts = False
-        else:
-            counts = None if is_standard or name[:1] == "<" else bool(self._find_file(name))
-        self[name] = counts
-        return counts
-
-
 class PathQuestions:
-    """The questions of one step. Which code called the one that asks is looked at only at the first question about a
-    path by the same two functions."""
+    """The questions of one step. Which code is on the stack is looked at only at the first question about a path from
+    one place in one module, called from one other place.
+
+    `frame.f_code` and `id()` are events for the audit hook, so modules are told apart by their names.
+    """
 
     def __init__(
         self, project: ProjectCode, stacks: CallStacks, import_code: Collection[str]
     ) -> None:
         """`import_code` are the file names of code that looks for modules."""
-        self._stacks = stacks
-        self._askers = _Askers(project.find_path, import_code)
-        #: What one piece of code was answered for another one, with what keeps the identity of both.
-        self._noted: dict[int, tuple[dict[str | bytes, Answer], bool, object]] = {}
+        self._project, self._stacks, self._import_code = project, stacks, import_code
+        #: The name of a module -> whether its questions count; None where it asks for its caller.
+        self._askers: dict[str, bool | None] = {}
+        #: By the module that asks, the module and line of the function that it calls for this, and the instructions
+        #: at which it and its caller are.
+        self._noted: dict[tuple[str, str, int, int, int], dict[str | bytes, Answer]] = {}
+        self._measured: dict[str | bytes, Answer] = {}
         self._found: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
         for name, real in (("stat", real_stat), ("lstat", real_lstat)):
             self._wrap(name, real)
 
     def clear(self) -> None:
+        self._askers.clear()
         self._noted.clear()
+        self._measured.clear()
         self._found = {}, {}
 
     def is_empty(self) -> bool:
@@ -88,43 +77,47 @@ class PathQuestions:
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
-        noted = [*self._noted.values()]
-        self._noted.clear()
-        for answers, is_measuring, _ in noted:
-            for path, answer in answers.items():
+        asked = {path: one for noted in self._noted.copy().values() for path, one in noted.items()}
+        for found, noted in zip(self._found, (asked, self._measured.copy()), strict=True):
+            for path, answer in noted.items():
                 for full in resolve_paths([os.fsdecode(path)]):
-                    self._found[0].setdefault(full, answer)
-                    if is_measuring:
-                        self._found[1].setdefault(full, answer)
+                    found.setdefault(full, answer)
+        self._noted.clear()
+        self._measured.clear()
 
     def _wrap(self, name: str, real: Callable[..., os.stat_result]) -> None:
-        askers, noted, note = self._askers, self._noted, self._note
+        askers, noted = self._askers, self._noted
+        look_at, note = self._look_at, self._note
 
         def ask(path: Any, **options: Any) -> os.stat_result:
-            found = counts = None
+            found = None
+            frame: Any = None
             try:
                 found = real(path, **options)
+                frame = _getframe(1)
                 return found
-            except (TypeError, ValueError):  # not a path
-                counts = False
+            except OSError:
+                frame = _getframe(1)
                 raise
-            finally:
-                frame: Any = _getframe(1)
-                function = ""
-                while counts is None:
-                    code = frame.f_code
-                    counts = askers[code.co_filename]
+            finally:  # without a frame it is not a path
+                function = counts = None
+                module = of_function = ""
+                while frame is not None:
+                    module = frame.f_globals.get("__name__", "")
+                    counts = askers[module] if module in askers else look_at(frame, module)
                     above = frame.f_back
                     if counts is None and above is None:
                         counts = True  # a thread that runs nothing else
-                    elif counts is None:
-                        function, frame = code.co_name, above
+                    if counts is not None:
+                        break
+                    function, of_function, frame = frame, module, above
                 if counts:
+                    line = 0 if function is None else function.f_lineno
+                    caller = -1 if above is None else above.f_lasti
+                    key = module, of_function, line, frame.f_lasti, caller
                     if path.__class__ is not str and hasattr(path, "__fspath__"):
                         path = path.__fspath__()
-                    key = id(code) * 5 + id(function) * 3 + (above is not None and id(above.f_code))
-                    known = noted.get(key)
-                    if known is None or path not in known[0]:
+                    if key not in noted or path not in noted[key]:
                         note(frame, function, key, path, options, found)
 
         wrapper = functools.wraps(real)(ask)
@@ -139,21 +132,36 @@ class PathQuestions:
             if isinstance(one, type) and vars(one).get(name) == staticmethod(known):
                 setattr(one, name, staticmethod(wrapper))
 
+    def _look_at(self, frame: FrameType, module: str) -> bool | None:
+        name = frame.f_code.co_filename
+        is_standard = name.startswith(STANDARD_LIBRARY) and not any(
+            one in name for one in INSTALLED
+        )
+        counts: bool | None
+        if name in self._import_code or name.startswith(OWN_FOLDER):
+            counts = False
+        else:
+            is_passed = is_standard or name[:1] == "<"
+            counts = None if is_passed else bool(self._project.find_path(name))
+        self._askers[module] = counts
+        return counts
+
     def _note(
         self,
         frame: FrameType,
-        function: str,
-        key: int,
+        function: FrameType | None,
+        key: tuple[str, str, int, int, int],
         path: Any,
         options: dict[str, Any],
         found: os.stat_result | None,
     ) -> None:
-        if path.__class__ is int or options.get("dir_fd") is not None or function in INDIFFERENT:
+        name = "stat" if function is None else function.f_code.co_name
+        if path.__class__ is int or options.get("dir_fd") is not None or name in INDIFFERENT:
             return
         if found is not None and stat.S_ISLNK(found.st_mode):
             return  # what it leads to is another question
         self._stacks.note(frame, "path", os.fsdecode(path))
-        kept = frame.f_code, frame.f_back and frame.f_back.f_code, function
-        is_measuring = not function or function in MEASURING
         answer = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
-        self._noted.setdefault(key, ({}, is_measuring, kept))[0].setdefault(path, answer)
+        self._noted.setdefault(key, {}).setdefault(path, answer)
+        if name in MEASURING:
+            self._measured.setdefault(path, answer)
