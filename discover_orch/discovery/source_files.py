@@ -75,7 +75,7 @@ class SourceFiles:
     def __init__(self, project: Project) -> None:
         self._root, self._space = project.root, PythonPath(project)
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
-        self._kind = f"files 1 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 2 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
@@ -137,6 +137,7 @@ class SourceFiles:
                 new,
                 meaning=old.meaning,
                 names=old.names,
+                folders=old.folders,
                 has_unread=old.has_unread,
                 depends_on_name=old.depends_on_name,
             )
@@ -182,7 +183,8 @@ class SourceFiles:
         file = self.read(path)
         if file is None:
             return ()
-        if not file.depends_on_name or module in ("", self.name(path)):
+        is_own = module in ("", self.name(path)) or module[:1] == "/"
+        if not file.depends_on_name or is_own:
             return file.names
         return names_of(self.imports(path, module))
 
@@ -205,7 +207,7 @@ class SourceFiles:
             if file is not None and file is not self._kept.get(path) and not file.has_secret:
                 # What it meant when it could be parsed is for those who have seen that.
                 is_broken = file.problem is not None and file.meaning
-                new[path] = replace(file, meaning="", names=()) if is_broken else file
+                new[path] = replace(file, meaning="", names=(), folders=()) if is_broken else file
         if all(self._kept.get(path) == file for path, file in new.items()):
             return True
         known = {path: file for path, file in self._kept.items() if self._is_there(path)} | new

@@ -1,8 +1,8 @@
 """The hash of a module's code: of its syntax tree, without positions.
 
-Comments, blank lines, parentheses and quotes do not count. Docstrings do, since help shows them. Two texts have the
-same hash exactly where `ast.dump` writes the same of both; that function takes twice as long, and fails on a deeply
-nested tree.
+Comments, blank lines, parentheses and quotes do not count, and docstrings only where the module names `__doc__`.
+Else two texts have the same hash exactly where `ast.dump` writes the same of both; that function takes twice as long,
+and fails on a deeply nested tree.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 
 from discover_orch.model.digest import content_hash
+from discover_orch.source.literals import docstring_of
 
 #: marshal's format without references and interning. In it equal values have equal bytes, and values of two types
 #: (1, 1.0, True; "a", b"a") or signs (0.0, -0.0) never have.
@@ -28,16 +29,16 @@ OPERATIONAL = frozenset(
 )
 
 
-def hash_module(tree: ast.Module) -> str:
-    """16 bytes of BLAKE2b, as hex."""
-    return content_hash(marshal.dumps(_flatten(tree), _FORMAT))
+def hash_code(tree: ast.Module, data: bytes) -> tuple[str, list[ast.Attribute]]:
+    """16 bytes of BLAKE2b, as hex, and all attributes in the tree. `data` is its text.
 
-
-def hash_behaviour(tree: ast.Module) -> str:
-    """The hash of the module without the keys of `ORCH` that say how or when a tool is run, and without an `ORCH` that
-    has no other keys."""
-    body = [kept for one in tree.body if (kept := _without_operational(one)) is not None]
-    return hash_module(ast.Module(body=body, type_ignores=tree.type_ignores))
+    The keys of `ORCH` that say how or when a tool is run do not count, nor does an `ORCH` that has no other keys."""
+    if b"ORCH" in data:
+        body = [kept for one in tree.body if (kept := _without_operational(one)) is not None]
+        tree = ast.Module(body=body, type_ignores=tree.type_ignores)
+    flat, nodes = _flatten(tree, has_docstrings=b"__doc__" in data)
+    attributes = [one for one in nodes if one.__class__ is ast.Attribute]
+    return content_hash(marshal.dumps(flat, _FORMAT)), attributes
 
 
 def _without_operational(statement: ast.stmt) -> ast.stmt | None:
@@ -66,8 +67,9 @@ def _tag_of(statement: ast.stmt) -> ast.Dict | None:
     return None
 
 
-def _flatten(tree: ast.Module) -> list[object]:
-    """The tree level by level: of a node the name of its class, of a list its length, all else as it is.
+def _flatten(tree: ast.Module, *, has_docstrings: bool) -> tuple[list[object], list[object]]:
+    """The tree level by level: of a node the name of its class, of a list its length, all else as it is; and its
+    nodes.
 
     The class says which fields follow and of what kind each is, so no two trees give one list. There is no recursion:
     the tree may have any depth.
@@ -80,14 +82,19 @@ def _flatten(tree: ast.Module) -> list[object]:
         if known is not None:
             name, fields = known
             flat.append(name)
-            queue += fields(item)
+            values = fields(item)
+            if kind in _DOCUMENTED and not has_docstrings:
+                body: list[ast.stmt] = item.body  # type: ignore[attr-defined]
+                if docstring_of(body) is not None:
+                    values = [one[1:] if one is body else one for one in values]
+            queue += values
         elif kind is list:
             items: list[object] = item  # type: ignore[assignment]
             flat.append(len(items))
             queue += items
         else:
             flat.append(item)
-    return flat
+    return flat, queue
 
 
 def _read_fields(kind: type[ast.AST]) -> Callable[[object], Iterable[object]]:
@@ -99,6 +106,7 @@ def _read_fields(kind: type[ast.AST]) -> Callable[[object], Iterable[object]]:
     return read if len(names) > 1 else lambda node: (read(node),)
 
 
+_DOCUMENTED = frozenset((ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
 #: All classes of nodes.
 _CLASSES: dict[type, tuple[str, Callable[[object], Iterable[object]]]] = {
     kind: (kind.__name__, _read_fields(kind))

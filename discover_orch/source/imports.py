@@ -1,9 +1,14 @@
-"""Lists the imports of a module, those inside functions too, but not those under `if TYPE_CHECKING`."""
+"""Lists the imports of a module, those inside functions too, but not those under `if TYPE_CHECKING`.
+
+An attribute of an imported name counts as an import: of a package it may be a module, `lib.dates` after `import lib`.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import posixpath
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 
 from discover_orch.source.bindings import absolute
 from discover_orch.source.facts import ImportFact
@@ -19,24 +24,34 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def read_imports(
-    tree: ast.Module, *, module: str, is_package: bool = False, with_calls: bool = True
+    tree: ast.Module,
+    *,
+    module: str,
+    is_package: bool = False,
+    with_calls: bool = True,
+    attributes: Iterable[ast.Attribute] | None = None,
 ) -> tuple[ImportFact, ...]:
-    """All imports of a module, in source order; `with_calls` False where no word of DYNAMIC is in the text."""
+    """All imports of a module, in source order; `with_calls` False where no word of DYNAMIC is in the text;
+    `attributes` are all that the tree has, where they are known."""
     package = module if is_package else module.rpartition(".")[0]
     found: list[ImportFact] = []
     aliases = set(DYNAMIC)
+    bound: dict[str, str] = {}
     nodes = [*_walk(tree, with_expressions=with_calls)]
     for node, is_lazy in nodes:
         if isinstance(node, ast.Import):
-            found.extend(
-                ImportFact(kind="import", module=item.name, line=node.lineno, is_lazy=is_lazy)
-                for item in node.names
-            )
+            for item in node.names:
+                top = item.name.partition(".")[0]
+                bound[item.asname or top] = item.name if item.asname else top
+                found.append(
+                    ImportFact(kind="import", module=item.name, line=node.lineno, is_lazy=is_lazy)
+                )
         elif isinstance(node, ast.ImportFrom):
             aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
             base = absolute(node.module, node.level, package)
             if base:  # else it points above the top, and fails when it runs
                 names = tuple(item.name for item in node.names)
+                bound |= {item.asname or item.name: f"{base}.{item.name}" for item in node.names}
                 found.append(
                     ImportFact(
                         kind="from", module=base, names=names, line=node.lineno, is_lazy=is_lazy
@@ -46,8 +61,69 @@ def read_imports(
         found.extend(_dynamic_imports(nodes, module, package, aliases))
     if is_package:
         found.extend(_star_members(tree, module))
+    if attributes is None:
+        attributes = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
+    found.extend(_members(attributes, bound))
     found.sort(key=lambda fact: fact.line)
     return tuple(found)
+
+
+def read_search_folders(tree: ast.Module, path: str) -> tuple[str, ...]:
+    """The folders in the root that a module adds to `sys.path`, "" for the root itself, as far as they are made of
+    `__file__` and texts: `sys.path.insert(0, os.path.dirname(__file__))`."""
+    names = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=place, attr="insert" | "append"), args=[*_, one]
+            ):
+                folder = _path_of(one, path, names) if ast.unparse(place) == "sys.path" else None
+                if folder and not (folder := posixpath.normpath(folder)).startswith(("/", "..")):
+                    found["" if folder == "." else folder] = None
+    return tuple(found)
+
+
+def _path_of(node: ast.expr, path: str, names: Mapping[str, ast.expr]) -> str | None:
+    """The path that an expression gives, relative to the root; `path` is that of the file."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id="__file__"):
+            return path
+        case ast.Name(id=name) if name in names:
+            return _path_of(names[name], path, {})
+        case ast.Attribute(value=inner, attr="parent"):
+            return _parent_of(_path_of(inner, path, names), 1)
+        case ast.Subscript(
+            value=ast.Attribute(value=inner, attr="parents"), slice=ast.Constant(value=int(number))
+        ):
+            return _parent_of(_path_of(inner, path, names), number + 1)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            parts = [_path_of(one, path, names) for one in (left, right)]
+            return posixpath.join(*filter(None, parts)) if all(parts) else None
+        case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute"), args=[]):
+            return _path_of(inner, path, names)
+        case ast.Call(func=ast.Name(id=function) | ast.Attribute(attr=function), args=[one, *more]):
+            found = _path_of(one, path, names)
+            if function == "dirname":
+                return _parent_of(found, 1)
+            parts = [found, *(_path_of(part, path, names) for part in more)]
+            if function in ("Path", "str", "fspath", "abspath", "realpath", "normpath", "join"):
+                return posixpath.join(*filter(None, parts)) if all(parts) else None
+    return None
+
+
+def _parent_of(path: str | None, steps: int) -> str | None:
+    for _ in range(steps):
+        path = path and (posixpath.dirname(path) or ("" if path in ("", ".") else "."))
+    return path or None
 
 
 def _walk(tree: ast.Module, *, with_expressions: bool) -> Iterator[tuple[ast.AST, bool]]:
@@ -85,6 +161,28 @@ def _live_branches(node: ast.If) -> list[ast.AST]:
             if name == "TYPE_CHECKING":
                 return [*node.body]
     return [node.test, *node.body, *node.orelse]
+
+
+def _members(attributes: Iterable[ast.Attribute], bound: Mapping[str, str]) -> list[ImportFact]:
+    """`lib.dates` in the code, for each imported name `lib` that is not of the standard library."""
+    found: dict[tuple[str, str], ImportFact] = {}
+    for node in attributes:
+        parts = [node.attr]
+        owner = node.value
+        while isinstance(owner, ast.Attribute):
+            parts.append(owner.attr)
+            owner = owner.value
+        known = bound.get(owner.id) if isinstance(owner, ast.Name) else None
+        if known is not None and known.partition(".")[0] not in sys.stdlib_module_names:
+            *inner, last = reversed(parts)
+            package = ".".join((known, *inner))
+            found.setdefault(
+                (package, last),
+                ImportFact(
+                    kind="from", module=package, names=(last,), line=node.lineno, is_lazy=True
+                ),
+            )
+    return [*found.values()]
 
 
 def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:

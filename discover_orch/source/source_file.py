@@ -38,7 +38,6 @@ _MOVES_PLACES = (
 )
 #: Without word boundaries, which would take ten times as long. A match too many costs only time.
 _DEPENDS_ON_ITS_NAME = re.compile(rb"from\s*(?:\\\s*)?\.|import_module|__import__|__all__")
-_TAG = b"ORCH"
 
 
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -50,6 +49,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
 
     What the code means is read once it was asked for (`has_code`): `meaning` is the hash of the syntax tree, without
     what only says how a tool is run. `names` are those that its imports look up, packages before what is in them.
+    `folders` are those in the root that it adds to `sys.path`.
     `has_unread`: it may import any module. `depends_on_name`: under another module name than its own, it may import
     something else. A file with a `problem` has the meaning and the names of the last text that could be parsed, ""
     and none if no text could be.
@@ -63,6 +63,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     exports: Exports | None = None
     meaning: str = ""
     names: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     has_unread: bool = False
     depends_on_name: bool = False
     problem: Problem | None = None
@@ -93,6 +94,8 @@ def read_source_file(
         file, is_tool = replace(file, facts=broken), False
     if not (is_tool or is_conf or with_code):
         return file, ()
+    from discover_orch.source.ast_hash import hash_code
+    from discover_orch.source.imports import read_search_folders
     from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
     tree: ast.Module | None = None
@@ -101,8 +104,11 @@ def read_source_file(
         try:
             if with_code:
                 tree = parse(data)
-                imports = read_import_facts(tree, data, path, module)
-                file = _with_code(file, tree, data, imports)
+                meaning, attributes = hash_code(tree, data)
+                imports = read_import_facts(tree, data, path, module, attributes)
+                file = _with_code(file, data, meaning, imports)
+                if b"sys.path" in data:
+                    file = replace(file, folders=read_search_folders(tree, path))
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             if not is_tool:
@@ -118,13 +124,11 @@ def read_source_file(
 
 
 def _with_code(
-    file: SourceFile, tree: ast.Module, data: bytes, imports: tuple[ImportFact, ...]
+    file: SourceFile, data: bytes, meaning: str, imports: tuple[ImportFact, ...]
 ) -> SourceFile:
-    from discover_orch.source.ast_hash import hash_behaviour, hash_module
-
     return replace(
         file,
-        meaning=hash_behaviour(tree) if _TAG in data else hash_module(tree),
+        meaning=meaning,
         names=names_of(imports),
         has_unread=any(word in data for word in _MOVES_PLACES)
         or not all(one.module for one in imports),
@@ -133,9 +137,13 @@ def _with_code(
 
 
 def read_import_facts(
-    tree: ast.Module, data: bytes, path: str, module: str
+    tree: ast.Module,
+    data: bytes,
+    path: str,
+    module: str,
+    attributes: Iterable[ast.Attribute] | None = None,
 ) -> tuple[ImportFact, ...]:
-    """The imports of a file that is loaded as `module`."""
+    """The imports of a file that is loaded as `module`; `attributes` are those of its tree, where they are known."""
     from discover_orch.source.imports import DYNAMIC, read_imports
 
     return read_imports(
@@ -143,6 +151,7 @@ def read_import_facts(
         module=module,
         is_package=path.endswith("__init__.py"),
         with_calls=any(word.encode() in data for word in DYNAMIC),
+        attributes=attributes,
     )
 
 

@@ -57,6 +57,7 @@ class ImportGraph:
         self._reached: dict[str, frozenset[str]] = {}
         #: The top-level names that each file imports, without those of the standard library.
         self._outside: dict[str, set[str]] = {}
+        self._adders: set[str] = set()  # files that add folders to `sys.path`
         self._asked_for: set[str] = set()  # the modules that `read_code` has read
 
     @property
@@ -107,9 +108,25 @@ class ImportGraph:
     def _gather(self, module: str) -> frozenset[str]:
         """The same, once it was found."""
         starts = self._find_own((module,))
-        if len(starts) == 1:
-            return self._reached[starts[0]]
-        return frozenset[str]().union(*(self._reached[name] for name in starts))
+        found = frozenset[str]().union(*(self._reached[name] for name in starts))
+        return found if self._adders.isdisjoint(found) else self._with_folders(found)
+
+    def _with_folders(self, paths: frozenset[str]) -> frozenset[str]:
+        """With the modules in the folders that this code adds to `sys.path`, and what these import. One with the name
+        of another module counts beside it."""
+        files = [file for path in paths if (file := self.files.read(path)) is not None]
+        folders = {folder for file in files for folder in file.folders}
+        names = {name for file in files for name in file.names} - sys.stdlib_module_names
+        modules = [
+            f"{folder and '/'}{folder}/{name.replace('.', '/')}{ending}"
+            for folder in sorted(folders)
+            for name in sorted(names)
+            for ending in ("", "/__init__")
+        ]
+        there = [one for one in modules if self._locations[one].path is not None]
+        self._find_reach(there)
+        found = paths.union(*(self._reached[one] for one in there))
+        return found if found == paths else self._with_folders(found)
 
     def refresh(self, paths: Iterable[str]) -> None:
         """These files may have changed, come or gone; a path that ends in `/` is a folder."""
@@ -118,7 +135,9 @@ class ImportGraph:
             has_moved = (old is None) != (new is None) or path in self._locations.missing
             # Under another module name than its own, the file may import something else though its names are the same.
             imports_other = new is not None and (
-                old is None or old.names != new.names or new.depends_on_name
+                old is None
+                or (old.names, old.folders) != (new.names, new.folders)
+                or new.depends_on_name
             )
             if has_moved or imports_other or path.endswith("/"):
                 self._forget_locations()
@@ -174,6 +193,9 @@ class ImportGraph:
             path = self._path(module)
             names, own_names = self.files.names(path, module), self.files.names(path)
             known = self._imports[module] = self._locate_all(names)
+            file = self.files.read(path)
+            if file is not None and file.folders:
+                self._adders.add(path)
             located = known if names is own_names else self._locate_all(own_names)
             own = {name.partition(".")[0] for name in located}
             tops = {name for name in own_names if "." not in name}
@@ -194,6 +216,7 @@ class ImportGraph:
     def _forget_locations(self) -> None:
         self._locations.forget()
         self._imports.clear()
+        self._adders.clear()
         self._reached.clear()
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.ast_hash import hash_behaviour, hash_module
+from discover_orch.source.ast_hash import hash_code
 from tests.support.marks import slow_but
 from tests.support.project_builder import clean_environment
 
@@ -48,6 +48,15 @@ PARSED = [
     *("match a:\n case b as d: c", "match a:\n case None: c", "match a:\n case [b, *_]: c", "def f(): yield", "def f(): yield a"),
     *("def f(): yield from a", "def f():\n nonlocal a", "x = a @ b", "x = a ** b", "x = ~a", "x = a is b", "x = a is not b"),
 ]  # fmt: skip
+
+
+def hash_module(tree: ast.Module) -> str:
+    """With all docstrings and all keys of `ORCH`."""
+    return hash_code(tree, b"__doc__")[0]
+
+
+def hash_behaviour(tree: ast.Module) -> str:
+    return hash_code(tree, b"ORCH __doc__")[0]
 
 
 def read(text: str) -> ast.Module:
@@ -122,7 +131,7 @@ def test_small_edits_count_exactly_where_dump_says_so(name: str) -> None:
 
 def test_the_meaning_is_the_same_in_each_process() -> None:
     text = "def f(a: int = 1) -> str:\n    return {b'x': 'y', **a}\n"
-    program = f"import ast; from discover_orch.source.ast_hash import *; print(hash_module(ast.parse({text!r})))"
+    program = f"import ast; from discover_orch.source.ast_hash import *; print(hash_code(ast.parse({text!r}), b'__doc__')[0])"
     said = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -173,3 +182,20 @@ def test_how_a_tool_is_run_has_no_effect(one: str, other: str, is_same: bool) ->
 @given(st.sampled_from(PARSED))
 def test_without_the_tag_the_effect_is_the_meaning(text: str) -> None:
     assert hash_behaviour(read(text)) == hash_module(read(text))
+
+
+DOCUMENTED = (
+    "'''Reads {0}.'''\nimport a\nclass A:\n    '{0}'\n    x = 1\n"
+    "    async def f(self): '{0}'\ndef run():\n    '{0}'\n    return 'kept'\n"
+)
+
+
+def test_docstrings_do_not_count_and_other_strings_do() -> None:
+    one, other = (DOCUMENTED.format(word).encode() for word in ("files", "tables"))
+    assert hash_code(ast.parse(one), one) == hash_code(ast.parse(other), other)
+    changed = one.replace(b"'kept'", b"'other'")
+    assert hash_code(ast.parse(one), one) != hash_code(ast.parse(changed), changed)
+    read = b"\nprint(run.__doc__)\n"
+    assert hash_code(ast.parse(one), one + read)[0] != hash_code(ast.parse(other), other + read)[0]
+    moved = b"x = 1\n'files'\n", b"x = 1\n'tables'\n"
+    assert len({hash_code(ast.parse(text), text)[0] for text in moved}) == 2
