@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,6 @@ from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.observed_flow import (
     build_flow,
-    find_changed,
     find_missed,
     find_tables_missed,
     uses_main_database,
@@ -32,7 +31,7 @@ from discover_orch.execution.unseen_reads import (
     without_states,
     without_used,
 )
-from discover_orch.model.observation import CachedUse, Observation
+from discover_orch.model.observation import RESOURCE, Observation, SharedUse
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
@@ -84,32 +83,26 @@ class AttemptReader:
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
         self._files = ReadFiles(self._root)
-        # What was observed while a file was loaded or a resource opened: once in each worker, for all its tools.
-        self._setup_of_files: dict[str, list[Observation]] = {}
-        self._setup_of_resources: dict[str, list[Observation]] = {}
+        #: By the file of a module or the resource: what its users share.
+        self._shared: dict[str, list[SharedUse]] = {}
+        self._newest: list[SharedUse] = []  # those of the last event
         self._child_code = ChildCodeFinder(present.project)
         self._output_files = find_output_files()
-        # What happened once for all tools of a worker: inside cached functions, and while modules were imported.
-        self._cached: dict[str, list[CachedUse]] = {}
 
     def note_start(self, module: str, before: ToolResult) -> None:
         """The tool is about to begin."""
         self._files.note_start(module, before.success)
 
     def add_event(self, event: ToolFinished) -> None:
+        self._newest.clear()
         self._loaded.update(event.loaded)
         for path, name in event.loaded_as.items():
             self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
         if event.seen is not None:
-            written = {*find_changed(event.seen)}
-            for use in event.seen.cached:
-                known = without_states(use, written.difference(use.databases))
-                self._cached.setdefault(use.path, []).append(known)
-        if event.setup is not None:
-            for path in event.loaded:
-                self._setup_of_files.setdefault(path, []).append(event.setup)
-            for name in event.opened:
-                self._setup_of_resources.setdefault(name, []).append(event.setup)
+            for use in event.seen.shared:
+                known = without_states(use, event.seen.native_written)
+                self._shared.setdefault(use.path, []).append(known)
+                self._newest.append(known)
 
     def read(
         self,
@@ -127,9 +120,10 @@ class AttemptReader:
         tool = step.tool
         seen = self._with_inputs(event.seen or Observation())
         code, modules, changed = self._code_as_run(tool, event.loaded, seen)
-        setup = self._find_setup_observations(tool, code, event.setup)
-        kept = [without_used(one, seen) for path in code for one in self._cached.get(path, ())]
-        cached = [*kept, *map(natively_seen, (*setup, seen))]
+        shared = [
+            self._with_inputs(without_used(one, seen), is_shared=True)
+            for one in self._find_shared(tool, code)
+        ]
         has_passed = event.status in ("passed", "done")
         writes = self._writes(
             tool, seen, ended, database, before, has_passed=has_passed, is_alone=is_alone
@@ -143,7 +137,8 @@ class AttemptReader:
         }
         own = {key for key, one in writes.items() if one.is_sure}
         # What other tools did for this one; of folders counts what the tool itself has seen last.
-        others, observed = [*setup, *cached], (*cached, *setup, seen)
+        others = [*shared, *map(natively_seen, (*shared, seen))]
+        observed = (*others, seen)
         came = self._find_came(observed, before, own)
         files, marks = self._files.versions(tool, seen, others, before, own, came)
         # With the salt of the last success, so that the versions of two runs can be compared.
@@ -183,26 +178,29 @@ class AttemptReader:
         beside = () if is_alone else tuple(one for one in seen.native_written if one not in sure)
         flow = build_flow(
             seen,
-            setup,
-            kept,
+            shared,
             own,
             {table_name(key): one for key, one in made.items()},
             folders_made=folders_made,
             native_sure=sure,
             native_beside=beside,
         )
-        names = [*flow.tables_read, *find_tables_missed(seen, setup)]
+        names = [*flow.tables_read, *find_tables_missed(seen, shared)]
         if flow.is_unclear:
             names.append(ANY)
         tables = tuple(table_key(database, name) for name in names)
-        if "database" in other or any(one.tables_read for one in kept) or uses_main_database(seen):
+        if (
+            "database" in other
+            or any(one.tables_read for one in shared)
+            or uses_main_database(seen)
+        ):
             other["database"] = f"{database} {self._current.database.name}"
         success = Success(
             asof=began,
             ended=ended,
             inputs=Inputs(code=code, other=other),
             tables=tables,
-            is_whole=not (flow.is_unclear or seen.gaps),
+            is_whole=not (flow.is_unclear or flow.gaps),
             duration=event.duration,
             is_alone=is_alone,
             marks=marks,
@@ -293,31 +291,22 @@ class AttemptReader:
                     found.add(path)
         return frozenset(found)
 
-    def _find_setup_observations(
-        self, tool: Tool, code: Iterable[str], own: Observation | None
-    ) -> list[Observation]:
-        """What was observed when other tools loaded a file of this code or opened a resource of this tool; without
-        `own`, which is the tool's own."""
-        found: dict[int, Observation] = {}
-        if self._setup_of_files:
-            for path in code:
-                for one in self._setup_of_files.get(path, ()):
-                    found[id(one)] = one
-        if self._setup_of_resources and tool.resources:
-            for name in all_resources(tool, self._current.registry):
-                for one in self._setup_of_resources.get(name, ()):
-                    found[id(one)] = one
-        found.pop(id(own), None)
-        return [self._with_inputs(one, is_setup=True) for one in found.values()]
+    def _find_shared(self, tool: Tool, code: Iterable[str]) -> Iterator[SharedUse]:
+        """What the users of this code and of the tool's resources share, as far as other tools have seen it."""
+        if self._shared:
+            own = {*map(id, self._newest)}
+            resources = all_resources(tool, self._current.registry) if tool.resources else ()
+            for owner in (*code, *(f"{RESOURCE}{name}" for name in resources)):
+                yield from (one for one in self._shared.get(owner, ()) if id(one) not in own)
 
-    def _with_inputs(self, seen: Observation, *, is_setup: bool = False) -> Observation:
+    def _with_inputs(self, seen: Observation, *, is_shared: bool = False) -> Observation:
         """The same, where of the files that only the kernel saw being read those are left out that orch writes its
-        output to, and that a tool of another worker wrote during this setup."""
+        output to, and that a tool of another worker wrote meanwhile where it is shared."""
         kept = (
             row
             for row in seen.native_read
             if row[3] not in self._output_files
-            and not (is_setup and row[4] > seen.began[1] and self._files.is_written(row[0]))
+            and not (is_shared and row[4] > seen.began[1] and self._files.is_written(row[0]))
         )
         return replace(seen, native_read=tuple(kept))
 
@@ -332,9 +321,7 @@ class AttemptReader:
         extra = [path for path in (*loaded, *self._find_elsewhere(tool)) if path not in code]
         found = self._child_code.find(seen.child_code)
         child_code = [path for path in found if path not in seen.written]
-        kept = [
-            name for path in code for use in self._cached.get(path, ()) for name in use.used_modules
-        ]
+        kept = [name for use in self._find_shared(tool, (*code,)) for name in use.used_modules]
         if extra or seen.used_modules or kept or child_code:
             space = PythonPath(self._current.project)
             named = (space.name(path) or path_module(path) for path in extra)

@@ -62,7 +62,6 @@ def _masked_end(end: ToolFinished, secrets: Sequence[str]) -> ToolFinished:
         },
         notes=tuple(mask_text(note, secrets) for note in end.notes),
         seen=_without(end.seen, secrets) if end.seen and secrets else end.seen,
-        setup=_without(end.setup, secrets) if end.setup and secrets else end.setup,
     )
 
 

@@ -55,7 +55,7 @@ class ReadFiles:
         self,
         tool: Tool,
         seen: Observation,
-        setup: Iterable[Observation],
+        shared: Iterable[Observation],
         before: ToolResult,
         own: Collection[Key],
         came: Collection[str],
@@ -71,7 +71,7 @@ class ReadFiles:
                     versions[key] = without_paths(now.version(key), came)
                 elif key not in own:
                     self._add_file(key, None, seen, before, versions, marks)
-        for one in (seen, *setup):
+        for one in (seen, *shared):
             for path, *stat in (*one.native_read, *one.read):
                 key = f"file:{path}"
                 if key not in own and versions.get(key) != UNSURE:

@@ -116,9 +116,13 @@ def run_plan(
                 executor = RemotePool(side, there, registry, recorder.sources_of)
             elif queue is not None:
                 shared = replace(prepare, is_one_of_several=True)
-                executor = WorkerPool(shared, worker, jobs, start=start)
+                executor = WorkerPool(
+                    shared, worker, jobs, sources_of=recorder.sources_of, start=start
+                )
             elif executor is None:
                 executor = LocalExecutor(prepare, worker, is_importing=is_importing, start=start)
+            if isinstance(executor, LocalExecutor):
+                executor.sources_of = recorder.sources_of
             is_one_transaction = project.transaction == "run" and isinstance(
                 executor, LocalExecutor
             )

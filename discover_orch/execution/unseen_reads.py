@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
-from discover_orch.model.observation import CachedUse, ChildCode, Observation
+from discover_orch.model.observation import ChildCode, Observation, SharedUse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ class ChildCodeFinder:
         return tuple(path for path in found if not path.startswith("../"))
 
 
-def without_states(use: CachedUse, written: Collection[str]) -> CachedUse:
+def without_states(use: SharedUse, written: Collection[str]) -> SharedUse:
     """The same without the states of files that the tool wrote itself: it is not known what it read before."""
     read = tuple((row[0], -1, 0, 0, 0) if row[0] in written else row for row in use.read)
     return replace(use, read=read)
 
 
-def without_used(use: CachedUse, seen: Observation) -> CachedUse:
+def without_used(use: SharedUse, seen: Observation) -> SharedUse:
     """The same without the databases that the tool of `seen` used itself, and the tables that it wrote."""
     used = {*(path for path, *_ in seen.read), *seen.written}.intersection(use.databases)
     return replace(

@@ -20,6 +20,8 @@ NOISY_ENDS = (".egg-info", ".dist-info")
 #: What SQLite and DuckDB put beside a database file while it is open.
 SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 
+#: Before the name of a resource, where it stands in place of the file of a module.
+RESOURCE = "resource:"
 #: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
 #: back, the ctime cannot.
 FileStat = tuple[int, int, int, int]
@@ -92,7 +94,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
       code of the project went through all variables, itself or in a library.
     - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
       packages that they are in, though it was not the first to load them.
-    - `cached`: the parts of this that later tools need too without repeating them, by the file that did them.
+    - `shared`: the parts of this that count for all users of a module or resource.
     - `native_read`, `native_written`: files that only the kernel saw being read and written, by whomever.
       `native_before`: those written that had been read by then, so that what was read may not be what is there.
       `native_named`: those written that a command line of a child process names. `native_listed`: folders
@@ -121,7 +123,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     environment_asked: tuple[str, ...] = ()
     has_copied_environment: bool = False
     used_modules: tuple[str, ...] = ()
-    cached: tuple[CachedUse, ...] = ()
+    shared: tuple[SharedUse, ...] = ()
     native_read: tuple[FileState, ...] = ()
     native_written: tuple[str, ...] = ()
     native_before: tuple[str, ...] = ()
@@ -134,12 +136,13 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     began: tuple[int, int] = (0, 0)
 
 
-class CachedUse(Observation, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened while a module was imported or its state changed, or inside a function that Python caches.
+class SharedUse(Observation, frozen=True, kw_only=True, omit_defaults=True):
+    """What counts for every tool whose code includes the file at `path`, or that takes the resource of this name: the
+    next one finds it done and reads nothing. It was read while the module was loaded or the resource opened, or by
+    code that may keep it.
 
-    The next tool that needs it finds it done and reads nothing, so this counts for every tool whose code includes the
-    file at `path`. `databases` are those of `read` that SQLite opened: a tool that uses such a connection sees the
-    database as it is, not as it was.
+    `databases` are those of `read` that SQLite opened: a tool that uses such a connection sees the database as it is,
+    not as it was.
     """
 
     path: str

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import weakref
 
 from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER
+from discover_orch.worker.native_files import STARTED_CHILD
 from discover_orch.worker.observed_paths import (
     find_all_below,
     find_source,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.call_stacks import CallStacks
+    from discover_orch.worker.module_uses import ModuleUses
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.opened_databases import Signature
     from discover_orch.worker.project_code import ProjectCode
@@ -71,14 +73,32 @@ CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are fo
 _getframe = sys._getframe
 
 
+class KeptDatabase:
+    """A SQLite file that a tool has opened, by its real path, and the `owners` of what keeps the connection."""
+
+    def __init__(self, path: str, owners: tuple[str, ...]) -> None:
+        self.path, self.owners = path, owners
+        self.connection: Callable[[], Any] | None = None  # a weak reference
+
+    def is_open(self) -> bool:
+        return self.connection is None or self.connection() is not None
+
+    def roll_back(self) -> None:
+        """Undo what was not committed. Orch ends the transactions of connections that it has adopted."""
+        connection = self.connection and self.connection()
+        with contextlib.suppress(Exception):  # it is closed, or of another thread
+            if connection is not None and not hasattr(connection, "managed"):
+                connection.rollback()
+
+
 class AuditHook:
     """Notes paths from the moment it is made. All are absolute after `resolve_paths`."""
 
-    def __init__(self, project: ProjectCode, native: NativeFiles, stacks: CallStacks) -> None:
+    def __init__(self, project: ProjectCode, native: NativeFiles, uses: ModuleUses) -> None:
         self._project = project
-        self._stacks = stacks
+        self._uses = uses
         self._native = native
-        self.questions = PathQuestions(project, stacks, IMPORT_CODE)
+        self.questions = PathQuestions(project, uses, IMPORT_CODE)
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
@@ -88,10 +108,8 @@ class AuditHook:
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
         self.imported: dict[str, None] = {}  # files that the import system opened
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
-        self.opened_databases: set[str] = (
-            set()
-        )  # real paths, of this worker's life; not those that were only attached
-        self.gaps: dict[str, None] = {}  # what cannot be followed
+        self.kept: list[KeptDatabase] = []  # of this worker's life
+        self._connecting = KeptDatabase("", ())  # what the connection opens that is being made
         #: Called with an environment variable before it is set, and its value.
         self.note_variable: Callable[[str, str], None] = lambda name, text: None
         # As the tool wrote them, relative to the current working directory.
@@ -100,19 +118,19 @@ class AuditHook:
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[Any, Any], ...] = (
             self.opened, self.listed, self.changed, self.appended, self.link_targets, self.folder_changes,
-            self.connected, self.gaps, self._listed,
+            self.connected, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
         listen_to_attach(self.note_attach)
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
-        return not any(self._notes) and self._stacks.is_empty() and self.questions.is_empty()
+        return not any(self._notes) and self._uses.is_empty() and self.questions.is_empty()
 
     def clear(self) -> None:
         self._cwd = ""
         self.imported.clear()
-        self._stacks.clear()
+        self._uses.clear()
         self.questions.clear()
         for noted in self._notes:
             if noted:
@@ -120,7 +138,7 @@ class AuditHook:
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
-        self.opened.update(self._stacks.find_opened())
+        self.opened.update(self._uses.find_opened())
         if self._listed:
             paths = self._listed.copy()
             self._listed.clear()
@@ -128,12 +146,12 @@ class AuditHook:
 
     def _find_opened(self) -> Iterable[str]:
         """The absolute paths of files opened for reading until now."""
-        return {**self.opened, **self._stacks.find_opened()}
+        return {**self.opened, **self._uses.find_opened()}
 
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
-        find_stack = self._stacks.find
-        is_followed, note_child = self._native.is_followed, self._native.note_child
+        find_uses = self._uses.find
+        is_followed, on_child = self._native.is_followed, self._on_child
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
             "os.scandir": self._on_list,
@@ -149,14 +167,15 @@ class AuditHook:
             "os.chdir": self._on_chdir,
             "shutil.rmtree": self._on_rmtree,
             "sqlite3.connect": self._on_sqlite_connect,
+            "sqlite3.connect/handle": self._on_sqlite_handle,
             "socket.connect": self._on_socket_connect,
             "import": self._native.note_import,
             "ctypes.dlopen": self._on_dlopen,
-            **dict.fromkeys(CHILD_EVENTS, lambda *_: note_child()),
-            "subprocess.Popen": lambda _, *command: note_child(*command),
-            "os.posix_spawn": lambda _, words, environment: note_child(words, None, environment),
-            "pty.spawn": note_child,
-            "os.system": lambda command: note_child(("sh", "-c", command)),
+            **dict.fromkeys(CHILD_EVENTS, lambda *_: on_child()),
+            "subprocess.Popen": lambda _, *command: on_child(*command),
+            "os.posix_spawn": lambda _, words, environment: on_child(words, None, environment),
+            "pty.spawn": on_child,
+            "os.system": lambda command: on_child(("sh", "-c", command)),
             "os.putenv": lambda name, value: self.note_variable(
                 os.fsdecode(name), os.fsdecode(value)
             ),
@@ -174,7 +193,7 @@ class AuditHook:
                         and not path.endswith(CODE_SUFFIXES)
                         and not path.startswith(PROCESSES)
                     ):
-                        find_stack(_getframe(1)).opened[path] = None
+                        find_uses(_getframe(1)).opened[path] = None
                         if is_followed:
                             self._native.note_open()
                     else:
@@ -185,6 +204,10 @@ class AuditHook:
                 return
 
         return on_event
+
+    def _on_child(self, words: Any = (), folder: Any = None, environment: Any = None) -> None:
+        self._uses.note(_getframe(2), "gap", STARTED_CHILD)
+        self._native.note_child(words, folder, environment)
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:
         path = os.fsdecode(given)
@@ -200,7 +223,7 @@ class AuditHook:
                 self._note_imported(path, caller)
             if opener != _TOKENIZE or not self._project.find_file(caller.f_code):
                 return
-        self._stacks.find(_getframe(2)).opened[path] = None
+        self._uses.find(_getframe(2)).opened[path] = None
         if self._native.is_followed:
             self._native.note_open()
 
@@ -208,7 +231,7 @@ class AuditHook:
         self.imported[path] = None
         # A module of the project that orch's loader does not load is a file that is read.
         if not loader.f_code.co_filename.startswith(OWN_FOLDER) and self._project.includes(path):
-            self._stacks.note(loader, "path", find_source(path))
+            self._uses.note(loader, "path", find_source(path))
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
         path = self._absolute(given)
@@ -221,6 +244,7 @@ class AuditHook:
             if was_there and flags & os.O_EXCL:
                 return  # it fails
             self.changed[path] = was_there
+            self._uses.note_change(path, self._cwd)
             if flags & APPEND_FLAGS == os.O_APPEND | os.O_WRONLY:
                 self.appended[path] = None
         elif self.appended and flags & APPEND_FLAGS != os.O_APPEND | os.O_WRONLY:
@@ -238,7 +262,7 @@ class AuditHook:
                 given = os.readlink(f"{PROCESSES}self/fd/{given}")
             path = "." if given is None else os.fsdecode(given)
             self._listed[path] = None
-            self._stacks.note(frame, "path", path)
+            self._uses.note(frame, "path", path)
 
     def _on_glob(self, folder: Any, pattern: Any) -> None:
         """`pathlib` does not try to list a folder that is not there."""
@@ -249,7 +273,7 @@ class AuditHook:
                 return
             path = os.path.join(path, parts.pop(0))
         self._listed[path] = None
-        self._stacks.note(_getframe(2), "path", path)
+        self._uses.note(_getframe(2), "path", path)
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:
@@ -312,7 +336,7 @@ class AuditHook:
         # Orch itself changes to the root when a tool has ended and its notes have been used.
         if not _getframe(2).f_code.co_filename.startswith(OWN_FOLDER):
             self.resolve_paths()
-            self._stacks.resolve_paths()
+            self._uses.resolve_paths()
             self.questions.resolve_paths()
 
     def _on_sqlite_connect(self, given: Any) -> None:
@@ -320,26 +344,36 @@ class AuditHook:
         if frame is not None and frame.f_code is CONNECT_CODE:
             frame = frame.f_back
         if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
-            path = self._note_connection(os.fsdecode(given), frame)
-            self.opened_databases.add(path)
+            self._connecting = self._note_connection(os.fsdecode(given), frame)
 
-    def _note_connection(self, name: str, frame: FrameType | None) -> str:
+    def _on_sqlite_handle(self, connection: Any) -> None:
+        made, self._connecting = self._connecting, KeptDatabase("", ())
+        if made.path:
+            with contextlib.suppress(TypeError):  # a class of C
+                made.connection = weakref.ref(connection)
+            self.kept = [one for one in self.kept if one.is_open()]
+            self.kept.append(made)
+
+    def _note_connection(self, name: str, frame: FrameType | None) -> KeptDatabase:
         path = read_sqlite_name(name)
-        if path and frame is not None:
-            path = os.path.realpath(path)
-            if path not in self.connected:
-                self.connected[path] = database_signature(path)
-            self._stacks.note(frame, "path", path)
-        return path
+        if not path or frame is None:
+            return KeptDatabase("", ())
+        path = os.path.realpath(path)
+        if path not in self.connected:
+            self.connected[path] = database_signature(path)
+        self._uses.note(frame, "path", path)
+        return KeptDatabase(path, self._uses.find(frame).owners)
 
-    def note_attach(self, name: str | None) -> None:
-        """A connection attaches this database file; None where its name is not known."""
+    def note_attach(self, name: str | None, *, is_conn: bool = False) -> None:
+        """A connection, which may be `conn`, attaches this database file; None where its name is not known."""
         with contextlib.suppress(Exception):  # not a path, or the working directory is gone
             if name is None:
-                self.gaps[ATTACHED] = None
+                self._uses.note(_getframe(3), "gap", ATTACHED)
                 self._native.note_library()  # the kernel may tell which file is opened
-            else:
-                self._note_connection(name, _getframe(3))
+                return
+            attached = self._note_connection(name, _getframe(3))
+            if attached.owners and not is_conn:
+                self.kept.append(attached)
 
     def _on_dlopen(self, _: object) -> None:
         frame = _getframe(2)  # of ctypes, which also opens libraries for itself
@@ -354,7 +388,7 @@ class AuditHook:
 
         families = _socket.AF_INET, _socket.AF_INET6
         if connecting.family in families and not _is_opening_database(_getframe(2)):
-            self.gaps[CONNECTED] = None
+            self._uses.note(_getframe(2), "gap", CONNECTED)
 
     def _absolute(self, given: Any) -> str:
         """The absolute path, normalized."""
@@ -370,6 +404,7 @@ class AuditHook:
             self.appended.pop(path, None)
         if path not in self.changed:
             self.changed[path] = self._is_there(path)
+            self._uses.note_change(path, self._cwd)
 
     def _is_there(self, path: str) -> bool:
         """Whether the path existed before the tool: not if it is in a folder that the tool made."""

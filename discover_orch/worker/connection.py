@@ -104,7 +104,7 @@ class ToolConnection:
             observer.note_database(self.file)
         if self.tables is not None:
             observer.note_attached(self.tables.attached)
-            self.tables.tables_of_caller = observer.tables_of_caller
+            self.tables.tables_of_caller = observer.uses.tables_of_caller
 
     def _open_ledger(self, conn: Any) -> None:
         from discover_orch.databases.ledger import find_ledger

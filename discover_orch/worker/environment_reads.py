@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-    from discover_orch.worker.call_stacks import CallStacks
+    from discover_orch.worker.module_uses import ModuleUses
     from discover_orch.worker.project_code import ProjectCode
 
 #: What describes the terminal and the user's session.
@@ -46,8 +46,10 @@ _getframe = sys._getframe
 class EnvironmentReads:
     """Notes names from the moment it is made."""
 
-    def __init__(self, project: ProjectCode, stacks: CallStacks) -> None:
-        self._stacks = stacks
+    def __init__(self, project: ProjectCode, uses: ModuleUses) -> None:
+        self._uses = uses
+        #: Called where code asks whether a variable is set, with the value that `setdefault` gives.
+        self.note_question: Callable[[str, str | None], None] = lambda name, default: None
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
         self._project = project
@@ -82,9 +84,14 @@ class EnvironmentReads:
     def _note_lookup(self, name: str, frame: FrameType | None) -> None:
         if name in IGNORED or name.startswith(OWN_PREFIX):
             return
+        is_question, default = False, None
         while frame is not None:
             code = frame.f_code
             file = code.co_filename
+            if code.co_name == "__contains__":
+                is_question = True
+            elif is_question and code.co_name == "setdefault":
+                default = frame.f_locals.get("value")
             if (file, code.co_name) not in _LOOKUPS and (
                 file[:1] != "<" or file.startswith("<frozen ")
             ):
@@ -92,14 +99,13 @@ class EnvironmentReads:
             frame = frame.f_back  # also out of generated code
         if frame is None or (id(frame.f_code), frame.f_lasti) in self._copying:
             return
+        if is_question:
+            self.note_question(name, default if isinstance(default, str) else None)
         if self._project.find_file(frame.f_code):
-            self._stacks.note(frame, "env", name)
-        elif self._is_called_by_project(frame):
-            self._stacks.note(frame, "asked", name)
+            self._uses.note(frame, "env", name)
+        elif self._uses.is_called_by_project(frame):
+            self._uses.note(frame, "asked", name)
 
     def _note_copy(self, frame: FrameType) -> None:
-        if self._is_called_by_project(frame):
-            self._stacks.note(frame, "copied", "")
-
-    def _is_called_by_project(self, frame: FrameType | None) -> bool:
-        return any(map(self._project.find_file, self._stacks.find(frame).codes))
+        if self._uses.is_called_by_project(frame):
+            self._uses.note(frame, "copied", "")

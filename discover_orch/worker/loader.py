@@ -11,11 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import content_hash
-from discover_orch.worker.project_code import IS_INITIALIZING, ProjectCode
+from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.project_imports import (
     EditableFinder,
     Loading,
@@ -117,8 +117,6 @@ class Loader:
     def load_tool(self, module: str, path: str) -> ModuleType:
         """Import a tool by its dotted name. It must come from `path`, relative to the root."""
         expected = os.path.join(self._project.root, path)
-        self._project.tools.add(module)
-        self._project.tool = module
         try:
             __import__(module)  # `import_module` would add a frame to tracebacks
             loaded = sys.modules[module]
@@ -135,6 +133,7 @@ class Loader:
                 f"Python finds the module {module} in {found or 'no file'}, not in {path}",
                 f"rename {path}, or move it into a package",
             )
+        self._project.include((module,))
         return loaded
 
     def load_conf(self, path: str) -> ModuleType:
@@ -147,14 +146,11 @@ class Loader:
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[CONF_MODULE] = module
-        setattr(spec, IS_INITIALIZING, True)
         try:
             loader.exec_module(module)
         except BaseException:
             sys.modules.pop(CONF_MODULE, None)
             raise
-        finally:
-            setattr(spec, IS_INITIALIZING, False)
         return module
 
     def drain_loaded(self) -> tuple[Loaded, ...]:
@@ -199,10 +195,10 @@ class Loader:
             ]
         return found
 
-    def _record(self, module: str, path: str, source: bytes) -> None:
+    def _record(self, module: str, path: str, source: bytes, code: CodeType) -> None:
         shown = self._project.show(os.path.abspath(path))
         self._loaded.append((module, shown, content_hash(source)))
-        self._project.note_import(module, path, source)
+        self._project.note_import(module, path, code)
         if b"__import__" in source and module in sys.modules:
             sys.modules[module].__dict__["__import__"] = self._project.import_by_name
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 # The worker itself and most tools need these; the worker imports them while it waits for its first order.
 COMMON_IMPORTS = (
-    *("ctypes", "dataclasses", "json", "pathlib"),
-    "discover_orch.worker.module_state",
+    *("ctypes", "dataclasses", "dis", "json", "pathlib"),
+    "discover_orch.worker.keeping_code",
 )
 
 

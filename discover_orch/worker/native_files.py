@@ -70,6 +70,7 @@ class NativeFiles:
         self._folders: dict[str, None] = {}  # those of databases
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
+        self._told: set[str] = set()  # by `find_new_reads`
         self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
         self.before_events: Callable[[], None] = lambda: None  # called before they are followed
         if any(map(_is_foreign_extension, [*sys.modules.values()])):
@@ -79,6 +80,7 @@ class NativeFiles:
         """Forget what happened before."""
         self.has_child = False
         self._opened_before.clear()
+        self._told.clear()
         self.__dict__.pop("commands", None)
         if self._events is not None:
             self._events.clear()
@@ -107,6 +109,17 @@ class NativeFiles:
         self._follow()
         if words:
             self.commands.note(words, folder, environment)
+
+    def find_new_reads(self) -> list[str]:
+        """The files that the kernel saw being read since the last call. Absolute paths."""
+        if self._events is None:
+            return []
+        self._drain()
+        files = {} if self._events is None else self._events.files
+        found = [path for path, happened in files.items() if happened & READ]
+        new = [path for path in found if path not in self._told]
+        self._told.update(new)
+        return new
 
     def note_open(self) -> None:
         """Python opens a file. The kernel queues an event for each, until there is no more room."""

@@ -12,11 +12,11 @@ import time
 
 from msgspec.structs import replace
 
-from discover_orch.model.observation import CachedUse, Observation
+from discover_orch.model.observation import RESOURCE, Observation, SharedUse
 from discover_orch.model.table_name import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
-from discover_orch.worker.call_stacks import CallStacks, Stack
 from discover_orch.worker.environment_reads import EnvironmentReads
+from discover_orch.worker.module_uses import ModuleUses, Uses
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths, find_source
 from discover_orch.worker.opened_databases import database_signature
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from discover_orch.worker.project_code import ProjectCode
 
 
+CONN_OWNER = f"{RESOURCE}conn"
+
+
 class Observer:
     """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
@@ -39,44 +42,56 @@ class Observer:
         self._project = project
         self.native = native or NativeFiles(ObservedPaths(project.root))
         self.paths = self.native.paths
-        self._stacks = CallStacks(project)
-        self.audit = AuditHook(project, self.native, self._stacks)
+        self.uses = ModuleUses(project, self.native)
+        self.audit = AuditHook(project, self.native, self.uses)
         self._files = UsedFiles(self.audit, self.paths)
-        self._environment = EnvironmentReads(project, self._stacks)
-        self.tables_of_caller = self._stacks.tables_of_caller
-        project.note_use = lambda frame, name: self._stacks.note(frame, "module", name)
+        self.environment = EnvironmentReads(project, self.uses)
+        project.note_use = lambda frame, name: self.uses.note(frame, "module", name)
         self._began = (0, 0)
-        #: What was observed of the setup of this step; None for nothing.
-        self.setup: Observation | None = None
-        self._setup_imports = 0  # files imported when `setup` was made
+        #: Of resources that were opened in this step: the fields of an `Observation` for the tables that it used.
+        self._tables: dict[str, Mapping[str, Any]] = {}
         #: `conn` was closed in this step, so that the kernel may tell of its file.
         self.has_closed_connection = False
         self._kept_attached: set[str] = set()  # to `conn`, from step to step
-        self._open_databases: dict[str, None] = {}  # stay open for later steps
         if database:
             self.note_database(database)
 
-    def begin_step(self) -> None:
-        """Forget what happened before the step."""
+    def begin_step(self, code: Collection[str] = ()) -> None:
+        """Forget what happened before the step. `code` are the files that it includes, and the resources."""
         self.audit.clear()
         self.native.begin_step()
         self._project.clear()
-        self.setup = None
-        self._setup_imports = 0
+        self._tables.clear()
         self._files.has_opened_database = self.has_closed_connection = False
-        for path in self._open_databases:
-            self.audit.connected[path] = database_signature(path)
+        self.include(code)
         self._began = _read_file_clock(), time.time_ns()
+
+    def include(self, code: Iterable[str]) -> None:
+        """The step includes this code. It uses the databases that this code has open."""
+        included = {*code}
+        for one in self.audit.kept:
+            if one.is_open() and not included.isdisjoint(one.owners):
+                self.audit.connected.setdefault(one.path, database_signature(one.path))
+
+    def end_transactions(self) -> None:
+        """Roll back what connections of the tools' own have left uncommitted."""
+        for one in self.audit.kept:
+            one.roll_back()
 
     def note_database(self, path: str) -> None:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
         self.paths.set_database(path)
         self.audit.connected.pop(self.paths.database, None)
+        self.audit.kept = [
+            one
+            for one in self.audit.kept
+            if one.path != self.paths.database or CONN_OWNER not in one.owners
+        ]
         self.native.follow_folder(os.path.dirname(self.paths.database))
 
     def note_attach(self, name: str | None) -> None:
         """`conn` attaches this database file; None where its name is not known."""
-        self.audit.note_attach(name)
+        self.audit.note_attach(name, is_conn=True)
 
     def note_attached(self, paths: Iterable[str]) -> None:
         """These database files, by their real paths, are attached to `conn`, which the step uses."""
@@ -102,40 +117,19 @@ class Observer:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self.paths.database in self.audit.connected
 
-    def mark_setup_done(self, **others: Any) -> None:
-        """What happened since `begin_step` was setup: modules loaded and resources opened, which later steps
-        of this worker share. `others` are fields of that `Observation` that are known already.
-        """
-        audit = self.audit
-        self._setup_imports = len(audit.imported)
-        if self.has_foreign_connection():
-            others["is_unclear"] = True
-        only_attached = self._kept_attached - audit.opened_databases
-        for path in audit.connected.copy():
-            if path != self.paths.database and path not in only_attached:
-                self._open_databases[path] = None
-        seen = self._inspect(is_setup=True)
-        if not seen and not others:
-            return
-        others.update(seen)
-        setup = Observation(began=self._began, **others)
-        is_empty = setup == Observation(began=self._began)  # all was noise, such as bytecode
-        self.setup = None if is_empty else setup
+    def note_tables(self, owner: str, use: Mapping[str, Any]) -> None:
+        """What a resource, or one that was opened before it, used in databases."""
+        self._tables[owner] = use
 
     def finish_step(self, loaded: Collection[str] = (), **others: Any) -> Observation:
         """What happened since `begin_step`. `others` are fields of the `Observation` that are known already.
 
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
-        setup = self._find_foreign_imports(loaded) if self.audit.imported else ()
+        self._note_foreign_imports(loaded)
         others.update(self._inspect(tables_read=others.get("tables_read", ())))
         self._note_use_of_database(others)
-        seen = Observation(began=self._began, **others)
-        if setup:
-            before = self.setup or Observation(began=self._began)
-            read = (*before.read, *(row for row in seen.read if row[0] in setup))
-            self.setup = replace(before, read=read)
-        return seen
+        return Observation(began=self._began, **others)
 
     def _note_use_of_database(self, seen: dict[str, Any]) -> None:
         """What the tool did to the project's database in another way than through `conn`."""
@@ -153,32 +147,25 @@ class Observer:
         elif is_read or self._files.has_opened_database:
             seen["tables_read"] = tuple(sorted({*seen.get("tables_read", ()), WHOLE}))
 
-    def _find_foreign_imports(self, loaded: Collection[str]) -> set[str]:
+    def _note_foreign_imports(self, loaded: Collection[str]) -> None:
         """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
-        as files read. Returns those imported before `mark_setup_done`.
-        """
-        setup = set()
-        for number, path in enumerate(self.audit.imported.copy()):
+        as files read."""
+        for path in self.audit.imported.copy():
             source = find_source(path)
             source = source and os.path.abspath(source)
             shown = self.paths.relative(source)
             if shown and shown not in loaded:
                 self.audit.opened[source] = None
-                if number < self._setup_imports:
-                    setup.add(shown)
-        return setup
 
-    def _inspect(
-        self, *, is_setup: bool = False, tables_read: Collection[str] = ()
-    ) -> dict[str, Any]:
+    def _inspect(self, *, tables_read: Collection[str]) -> dict[str, Any]:
         """What happened since `begin_step`, except in databases."""
-        audit, find_used = self.audit, self._stacks.find_used
+        audit, find_used = self.audit, self.uses.find_used
         seen: dict[str, Any] = {}
         inodes: set[int] = set()
         try:
             if not audit.is_empty():
                 audit.resolve_paths()
-                seen.update(self._files.inspect(inodes, has_databases=not is_setup))
+                seen.update(self._files.inspect(inodes))
             self.native.complete(
                 seen,
                 inodes=inodes,
@@ -187,44 +174,60 @@ class Observer:
             )
             if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
                 seen["came"] = came
-            if not is_setup and (cached := self._find_cached(seen, tables_read)):
-                seen["cached"] = cached
+            if shared := self._find_shared(seen, tables_read):
+                seen["shared"] = shared
         except Exception:  # the tool must not look like one that reads nothing
             seen["is_unclear"] = True
-        gaps = [*self.native.find_gaps(), *audit.gaps.copy()]
-        if gaps:
-            seen["gaps"] = tuple(gaps)
         used = {
             "environment": tuple(find_used("env")),
             "environment_asked": tuple(find_used("asked")),
             "has_copied_environment": bool(find_used("copied")),
             "used_modules": self._project.find_old_modules(find_used("module")),
+            "gaps": tuple({**dict.fromkeys(self.native.find_gaps()), **find_used("gap")}),
         }
         return seen | {name: one for name, one in used.items() if one}
 
-    def _find_cached(
+    def _find_shared(
         self, seen: Mapping[str, Any], tables_read: Collection[str]
-    ) -> tuple[CachedUse, ...]:
-        """What was `seen` and is not repeated, by the file that keeps it."""
+    ) -> tuple[SharedUse, ...]:
+        """What was `seen` and counts for all users of a module or resource."""
         found = []
-        shared, loaded = self._stacks.find_shared(), self._project.find_found_loaded()
-        if not (shared or loaded):  # most tools
-            return ()
-        read = (*seen.get("read", ()), *seen.get("native_read", ()))
         databases = frozenset(map(self.paths.show, self.audit.connected.copy()))
-        for file in dict.fromkeys((*shared, *loaded)):
-            stack = shared.get(file) or Stack(())
-            shown = {self.paths.show(path) or "." for path in stack.opened}
+        shared = self.uses.find_shared()
+        for owner in self._tables:
+            shared.setdefault(owner, Uses((owner,)))
+        for owner, uses in shared.items():
+            shown = {self.paths.show(path) or "." for path in uses.opened}
             shown |= {one + "-wal" for one in shown & databases}
-            names = {
-                kind: [one for its, one in stack.used if its == kind] for kind, _ in stack.used
-            }
-            modules = self._project.modules.intersection(names.get("module", ()))
-            nothing = CachedUse(path=file, began=self._began)
+            native = {*map(self.paths.show, self.uses.natively_read.get(owner, ()))}
+            folders = {path.rpartition("/")[0] or "." for path in native}
+            names = {kind: [one for its, one in uses.used if its == kind] for kind, _ in uses.used}
+            changed = ((self.paths.show(path), one) for path, one in uses.changed.items())
+            nothing = SharedUse(path=owner, began=self._began)
             use = replace(
                 nothing,
-                read=tuple(row for row in read if row[0] in shown),
+                **self._tables.get(owner, {}),
+                read=(
+                    *(row for row in seen.get("read", ()) if row[0] in shown),
+                    *((path, *state) for path, state in changed if path),
+                ),
+                native_read=tuple(
+                    row for row in seen.get("native_read", ()) if row[0] in shown | native
+                ),
                 listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
+                came=tuple(
+                    row
+                    for row in seen.get("came", ())
+                    if (row[0].rpartition("/")[0] or ".") in shown | folders
+                ),
+                native_listed=tuple(
+                    row for row in seen.get("native_listed", ()) if row[0] in folders
+                ),
+                native_globs=tuple(
+                    one
+                    for one in seen.get("native_globs", ())
+                    if (one.rpartition("/")[0] or ".") in folders
+                ),
                 missed=tuple(one for one in seen.get("missed", ()) if one in shown),
                 asked=tuple(one for one in seen.get("asked", ()) if one.rstrip("/") in shown),
                 measured=tuple(row for row in seen.get("measured", ()) if row[0] in shown),
@@ -232,13 +235,19 @@ class Observer:
                 environment_asked=tuple(names.get("asked", ())),
                 has_copied_environment="copied" in names,
                 databases=tuple(sorted(shown & databases)),
-                used_modules=tuple(sorted(modules | loaded.get(file, set()))),
-                tables_read=tuple(
-                    name
-                    for name in tables_read
-                    if WHOLE in stack.tables or name.rpartition(":")[2] in stack.tables
+                used_modules=tuple(
+                    one for one in names.get("module", ()) if one in self._project.modules
                 ),
+                gaps=tuple(names.get("gap", ())),
             )
+            if self.paths.database in uses.opened and self.has_foreign_connection():
+                use = replace(use, is_unclear=True)
+            kept = (
+                name
+                for name in tables_read
+                if WHOLE in uses.tables or name.rpartition(":")[2] in uses.tables
+            )
+            use = replace(use, tables_read=tuple(dict.fromkeys((*use.tables_read, *kept))))
             if use != nothing:
                 found.append(use)
         return tuple(found)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.call_stacks import CallStacks
+    from discover_orch.worker.module_uses import ModuleUses
     from discover_orch.worker.project_code import ProjectCode
 
 #: Functions of the standard library that tell their caller the size or the time of a file.
@@ -47,10 +47,10 @@ class PathQuestions:
     """
 
     def __init__(
-        self, project: ProjectCode, stacks: CallStacks, import_code: Collection[str]
+        self, project: ProjectCode, uses: ModuleUses, import_code: Collection[str]
     ) -> None:
         """`import_code` are the file names of code that looks for modules."""
-        self._project, self._stacks, self._import_code = project, stacks, import_code
+        self._project, self._uses, self._import_code = project, uses, import_code
         #: The name of a module -> whether its questions count; None where it asks for its caller.
         self._askers: dict[str, bool | None] = {}
         #: By the module that asks, the module and line of the function that it calls for this, and the instructions
@@ -160,7 +160,7 @@ class PathQuestions:
             return
         if found is not None and stat.S_ISLNK(found.st_mode):
             return  # what it leads to is another question
-        self._stacks.note(frame, "path", os.fsdecode(path))
+        self._uses.note(frame, "path", os.fsdecode(path))
         answer = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
         self._noted.setdefault(key, {}).setdefault(path, answer)
         if name in MEASURING:

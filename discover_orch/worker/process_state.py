@@ -1,25 +1,35 @@
-"""Restores the state of the process after each tool: working directory, environment, signals, logging, warnings.
+"""The state of the process that each tool begins with: working directory, environment, `sys.path`, signals, logging,
+warnings, locale.
 
-Modules are not restored, since the tools of a worker share them and their contents. Only those that orch itself
-needs come back if a tool removes them. What a module of the project changes while it is loaded, or a resource while it
-is opened, stays for all tools of the worker, since that happens once: `load_dotenv()`, `logging.basicConfig()`.
+What `run()` changes is undone. What a module of the project changes while it is loaded, or a resource while it is
+opened, is recorded as a difference. It holds for each tool whose code includes the module or that takes the resource,
+and for no other: `load_dotenv()`, `logging.basicConfig()`. What installed packages change while they are loaded holds
+for all tools. Modules themselves are not restored, since the tools of a worker share them. Only those that orch itself
+needs come back if a tool removes them.
 """
 
 from __future__ import annotations
 
+import _locale
 import contextlib
 import faulthandler
+import functools
 import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from _signal import getsignal  # type: ignore[import-not-found]  # without the enums of `signal`
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
+
+    State = dict[str, dict[Any, Any]]  # part → name → value
+    #: (part, name) → the value before and after.
+    Changes = dict[tuple[str, Any], tuple[Any, Any]]
 
 # The signals that programs handle. SIGHUP is missing: see `child_processes.end_with_parent`.
 SIGNALS = (
@@ -28,6 +38,12 @@ SIGNALS = (
 )  # fmt: skip
 #: Without these, Python itself raises.
 NEEDED_MODULES = frozenset(["builtins", "importlib", "os", "sys", "warnings"])
+PACKAGES = "*"  # who changes the process while an installed package is loaded
+RUN = ""  # who changes it otherwise
+ABSENT = None  # the value of what is not there
+UNSET = "unset"  # in place of the old value: the new one holds only where there is none
+ORDINARY = {"level": 0, "propagate": True, "disabled": False, "handlers": [], "filters": []}
+ORDINARY_ROOT = ORDINARY | {"level": logging.WARNING}
 
 
 class ProcessState:
@@ -42,11 +58,49 @@ class ProcessState:
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._trace = (sys.gettrace(), sys.getprofile())
-        self._lasting = self._read_lasting()
-        self._is_loading = False
+        #: What every tool starts with, and what owners have changed, in the order of loading. An owner is the file of
+        #: a module or a resource.
+        self._base = self._last = _read()
+        self._recorded: list[tuple[str, Changes]] = []
+        self._owner = RUN  # who changes the process now
+        self._included: set[str] = set()  # the owners whose changes hold for this tool
+        #: The variables of which code has asked whether they are set, with the value that `setdefault` gives.
+        self.asked: list[tuple[str, str | None]] = []
+        self._has_asked_for_logging = False
+        self._follow_logging()
+
+    def note_base(self) -> None:
+        """What is there now is what every tool starts with."""
+        self._base = self._last = _read()
 
     def __enter__(self) -> None:
         sys.argv = ["orch"]
+
+    def begin(self, owners: Iterable[str]) -> None:
+        """A tool begins whose code includes these owners."""
+        self._included = {*owners}
+        self.asked.clear()
+        self._last = self._base
+        if self._recorded:
+            state = _copy(self._base)
+            for owner, changes in self._recorded:
+                if owner in self._included:
+                    _apply(state, changes)
+            _write(self._base, state)
+            self._last = state
+
+    def include(self, owners: Iterable[str]) -> None:
+        """The code of the tool includes these owners too."""
+        new = {*owners} - self._included
+        self._included |= new
+        found = [changes for owner, changes in self._recorded if owner in new]
+        if found:
+            self._settle()
+            state = _copy(self._last)
+            for changes in found:
+                _apply(state, changes)
+            _write(self._last, state)
+            self._last = state
 
     def __exit__(self, *details: object) -> None:
         sys.settrace(self._trace[0])
@@ -54,29 +108,80 @@ class ProcessState:
         self._restore_signals()
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003
-        self._restore_lasting()
+        now = _read()
+        if now != self._base:
+            _write(now, self._base)
         with contextlib.suppress(OSError):  # the root is gone: the next tool will fail
             os.chdir(self._root)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
 
+    @property
+    def is_loading_package(self) -> bool:
+        return self._owner == PACKAGES
+
     @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Around what runs once for all tools: what it changes is what the next ones start with."""
-        if self._is_loading:  # a module imports another one
-            yield
-            return
-        self._is_loading = True
-        before = self._read_lasting()
+    def changed_by(self, owner: str) -> Iterator[None]:
+        """While this module is loaded, or this resource opened. If that fails, what it has changed holds until the
+        tool ends: the next one that needs it tries again."""
+        self._settle()
+        before, self._owner = self._owner, owner
+        count, asked = len(self._recorded), len(self.asked)
+        asked_for_logging, self._has_asked_for_logging = self._has_asked_for_logging, False
+        has_passed = False
+        self._included.add(owner)
         try:
             yield
+            has_passed = True
         finally:
-            self._is_loading = False
-            after = self._read_lasting()
-            if after != before:
-                self._lasting = {
-                    name: _merge(self._lasting[name], before[name], after[name]) for name in after
-                }
+            self._settle()
+            if not has_passed:
+                self._recorded[count:] = [one for one in self._recorded[count:] if one[0] != owner]
+            elif owner != PACKAGES and (found := self._find_adopted(self.asked[asked:])):
+                self._recorded.append((owner, found))
+            self._has_asked_for_logging |= asked_for_logging
+            self._owner = before
+
+    def _settle(self) -> None:
+        """What has changed since the last call was changed by the present owner."""
+        now = _read()
+        changes = _compare(self._last, now)
+        self._last = now
+        if not changes or self._owner == RUN:
+            return
+        if self._owner == PACKAGES:
+            self._base = _copy(self._base)
+            _apply(self._base, changes)
+        else:
+            self._recorded.append((self._owner, changes))
+
+    def _find_adopted(self, asked: Iterable[tuple[str, str | None]]) -> Changes:
+        """What the module would have set if another one had not set it before: variables that its code sets where they
+        are not set, as `setdefault` and `load_dotenv` do, and what `basicConfig` does."""
+        found: Changes = {}
+        variables = self._base["variables"]
+        for name, default in asked:
+            key = os.fsencode(name)
+            value = self._last["variables"].get(key)
+            if value is not None and key not in variables:
+                own = value if default is None else os.fsencode(default)
+                found["variables", key] = UNSET, own
+        if self._has_asked_for_logging:
+            for name in ("handlers", "level"):
+                value = self._last["loggers"].get((logging.root, name))
+                if value and (logging.root, name) not in self._base["loggers"]:
+                    found["loggers", (logging.root, name)] = UNSET, value
+        return found
+
+    def _follow_logging(self) -> None:
+        original: Callable[..., None] = logging.basicConfig
+
+        @functools.wraps(original)
+        def basicConfig(**settings: Any) -> None:
+            self._has_asked_for_logging = True
+            original(**settings)
+
+        logging.basicConfig = basicConfig
 
     def restore_modules(self) -> None:
         """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""
@@ -91,88 +196,134 @@ class ProcessState:
             if handler is not None and getsignal(number) != handler:
                 signal.signal(number, handler)
 
-    def _read_lasting(self) -> dict[str, Any]:
-        """What code that runs once can change for all tools."""
-        return {
-            # Not the mapping itself, which would decode every variable.
-            "variables": dict(vars(self._environ)["_data"]),
-            "recursion": sys.getrecursionlimit(),
-            "hooks": [sys.excepthook, sys.unraisablehook, sys.displayhook],
-            "filters": warnings.filters[:],
-            "showing": [warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")],
-            **_read_logging(),
-        }
 
-    def _restore_lasting(self) -> None:
-        then, now = self._lasting, self._read_lasting()
-        if now == then:
-            return
-        for name in now["variables"].keys() - then["variables"].keys():
-            del os.environb[name]
-        for name, value in then["variables"].items():
-            if now["variables"].get(name) != value:
-                os.environb[name] = value
-        sys.setrecursionlimit(then["recursion"])
-        sys.excepthook, sys.unraisablehook, sys.displayhook = then["hooks"]
-        _restore_logging(then)
-        if now["filters"] != then["filters"]:
-            warnings.resetwarnings()  # so that Python forgets what it has decided by them
-            warnings.filters[:] = then["filters"]  # type: ignore[index]
-        warnings.showwarning, vars(warnings)["_showwarnmsg_impl"] = then["showing"]
-
-
-def _read_logging() -> dict[str, Any]:
-    """The configuration of logging."""
+def _read() -> State:
+    """What code can change for the rest of the process."""
     root = logging.root
+    loggers: dict[Any, Any] = {}
+    for logger in (root, *[*root.manager.loggerDict.values()]):
+        held = vars(logger)
+        if "handlers" in held:  # else it stands for one that is not there yet
+            for name, ordinary in (ORDINARY_ROOT if logger is root else ORDINARY).items():
+                if held[name] != ordinary:
+                    value = held[name]
+                    loggers[logger, name] = value[:] if type(value) is list else value
     return {
-        "handlers": root.handlers[:],
-        "level": root.level,
-        "disable": root.manager.disable,
-        "off": root.disabled,
-        "log_filters": root.filters[:],
-        "loggers_off": _find_disabled(root),
-        "captures": vars(logging).get("_warnings_showwarning") is not None,
+        # Not the mapping itself, which would decode every variable.
+        "variables": dict(vars(_ENVIRON)["_data"]),
+        "loggers": loggers,
+        "settings": {
+            "path": sys.path[:],
+            "recursion": sys.getrecursionlimit(),
+            "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
+            "filters": warnings.filters[:],
+            "showing": (warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")),
+            "captures": vars(logging).get("_warnings_showwarning"),
+            "disable": root.manager.disable,
+            "locale": _locale.setlocale(_locale.LC_ALL, None),
+        },
     }
 
 
-def _restore_logging(then: dict[str, Any]) -> None:
-    root = logging.root
-    logging.captureWarnings(then["captures"])
-    root.handlers[:] = then["handlers"]
-    if root.level != then["level"]:
-        root.setLevel(then["level"])
-    if root.manager.disable != then["disable"]:
-        logging.disable(then["disable"])
-    root.disabled = then["off"]
-    root.filters[:] = then["log_filters"]
-    for one in _find_disabled(root) - then["loggers_off"]:
-        one.disabled = False
+_ENVIRON = os.environ
 
 
-def _find_disabled(root: Any) -> set[Any]:
-    """The disabled loggers. Only `logging.config` disables loggers, all that it finds."""
-    if "logging.config" not in sys.modules:
-        return set()
-    return {one for one in [*root.manager.loggerDict.values()] if getattr(one, "disabled", False)}
+def _compare(before: State, after: State) -> Changes:
+    return {
+        (part, name): (old.get(name, ABSENT), new.get(name, ABSENT))
+        for part, new in after.items()
+        if new != (old := before[part])
+        for name in {**old, **new}
+        if old.get(name, ABSENT) != new.get(name, ABSENT)
+    }
 
 
-def _merge(base: Any, before: Any, after: Any) -> Any:
-    """`base` with what differs between `before` and `after`. These differ from `base` where `run()` has changed
-    something before it imports a module."""
-    if base == before:
-        return after
-    if before == after:
-        return base
-    if isinstance(base, dict):
-        removed = before.keys() - after.keys()
-        changed = {name: one for name, one in after.items() if before.get(name) != one}
-        return {name: one for name, one in (base | changed).items() if name not in removed}
-    if isinstance(base, set):
-        return (base - (before - after)) | (after - before)
-    if isinstance(base, list):
-        new = [one for one in after if one not in before]
-        return [*new, *(one for one in base if one in after or one not in before)]
-    return after
+def _copy(state: State) -> State:
+    return {part: names.copy() for part, names in state.items()}
+
+
+def _apply(state: State, changes: Changes) -> None:
+    for (part, name), (old, new) in changes.items():
+        names = state[part]
+        value = _merge(names.get(name, ABSENT), old, new)
+        if value is ABSENT:
+            names.pop(name, None)
+        else:
+            names[name] = value
+
+
+def _merge(present: Any, old: Any, new: Any) -> Any:
+    """What `present` becomes by a change from `old` to `new`. Of lists, such as `sys.path`, what has come and gone."""
+    if old is UNSET:
+        return new if present is ABSENT else present
+    if type(new or old) is not list:
+        return new
+    present, old, new = present or [], old or [], new or []
+    kept = [one for one in present if one in new or one not in old]
+    common = [place for place, one in enumerate(new) if one in old]
+    first = common[0] if common else 0
+    came = [one for one in new if one not in old and one not in kept]
+    before = [one for one in came if new.index(one) < first]
+    return [*before, *kept, *came[len(before) :]] or ABSENT
+
+
+def _write(present: State, wanted: State) -> None:
+    """Make the process as `wanted`; it is as `present`."""
+    changes = _compare(present, wanted)
+    for (part, name), (_, value) in changes.items():
+        if part == "variables":
+            if value is ABSENT:
+                del os.environb[name]
+            else:
+                os.environb[name] = value
+        elif part == "loggers":
+            _set_logger(name[0], name[1], value)
+        elif part == "settings":
+            _SETTERS[name](value)
+    if ("variables", b"TZ") in changes:
+        time.tzset()
+
+
+def _set_logger(logger: logging.Logger, name: str, value: Any) -> None:
+    held: Any = vars(logger)[name]
+    if value is ABSENT:
+        value = (ORDINARY_ROOT if logger is logging.root else ORDINARY)[name]
+    if type(held) is list:
+        held[:] = value
+    elif name == "level":
+        logger.setLevel(value)
+    else:
+        setattr(logger, name, value)
+
+
+def _set_hooks(hooks: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.unraisablehook, sys.displayhook = hooks
+
+
+def _set_filters(filters: list[Any]) -> None:
+    warnings.resetwarnings()  # so that Python forgets what it has decided by them
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _set_showing(showing: tuple[Any, Any]) -> None:
+    warnings.showwarning, vars(warnings)["_showwarnmsg_impl"] = showing
+
+
+def _set_locale(locale: str) -> None:
+    with contextlib.suppress(ValueError):  # a locale that is no longer installed
+        _locale.setlocale(_locale.LC_ALL, locale)
+
+
+_SETTERS: Mapping[str, Callable[[Any], object]] = {
+    "path": lambda path: sys.path.__setitem__(slice(None), path),
+    "recursion": sys.setrecursionlimit,
+    "hooks": _set_hooks,
+    "filters": _set_filters,
+    "showing": _set_showing,
+    "captures": lambda shown: vars(logging).__setitem__("_warnings_showwarning", shown),
+    "disable": logging.disable,
+    "locale": _set_locale,
+}
 
 
 def find_threads() -> tuple[str, ...]:

@@ -1,10 +1,7 @@
-"""Which files are the project's own code, and which of it is running.
+"""Which files are the project's own code.
 
 The project's own code is what is below the root or in `pythonpath`, and packages installed in editable form, wherever
 they are. Installed packages, virtual environments, the standard library and orch are not.
-
-What a cached function or the import of a module does happens once for all tools of a worker. Which functions are
-cached is noted here; `call_stacks` finds what they did.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 
 from discover_orch.model.search_path import (
     OWN_FOLDER,
@@ -27,39 +24,6 @@ from discover_orch.model.search_path import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-#: What the import system sets on a spec while its module is imported.
-IS_INITIALIZING = "_initializing"
-
-
-def find_looked_up(source: bytes) -> tuple[str, ...] | None:
-    """The modules that this code may take from `sys.modules`; None if it may be any. Its own, which it gets by
-    `__name__` or as the `__module__` of an object, does not count."""
-    import re  # little code does that
-
-    rest = re.sub(rb"\bsys\.modules\[[\w.]*__(?:name|module)__\]", b"", source)
-    name = rb"""["']([\w.]+)["']"""
-    forms = (
-        rb"\bsys\.modules\[" + name + rb"\]",
-        rb"\bsys\.modules\.(?:get|pop)\(" + name,
-        name + rb"\s+(?:not\s+)?in\s+sys\.modules\b",
-    )
-    found: dict[str, None] = {}
-    for form in forms:
-        found.update((one.decode(), None) for one in re.findall(form, rest))
-        rest = re.sub(form, b"", rest)
-    return None if re.search(rb"\bsys\.modules\b", rest) else tuple(found)
-
-
-def _is_spelled(words: str, source: bytes) -> bool:
-    """`words` are `dates` or `.dates`, for example."""
-    text = words.encode()
-    if text not in source:  # most are not, and to compile a pattern takes longer
-        return False
-    import re
-
-    start = rb"" if words[0] == "." else rb"(?<!\w)"
-    return bool(re.search(start + re.escape(text) + rb"(?!\w)", source))
 
 
 class ProjectCode:
@@ -76,20 +40,11 @@ class ProjectCode:
         self._is_venv: dict[str, bool] = {}
         #: File name of code -> its path as reported; "" where it is not the project's.
         self._shown: dict[str, str] = {}
-        self.cached: dict[int, CodeType] = {}  # by its id: code has no cheap hash
-        self.modules: set[str] = set()  # names of modules that were loaded
-        self.module_of: dict[str, str] = {}  # file name of code -> the module
-        self.tools: set[str] = set()  # modules that were loaded because they are tools
-        self.tool = ""  # the present one of these
-        self.helpers: dict[str, None] = {}  # all other modules
-        self._inside: dict[str, list[str]] = {}  # package → those of them that are in it
+        #: The modules that were loaded, with their paths as reported.
+        self.modules: dict[str, str] = {}
         self._new_modules: set[str] = set()  # those of this step
-        self._named: set[str] = set()  # got by name in any step
-        #: Files with code that looks into `sys.modules`, each with its text and the modules that it names; None is
-        #: any.
-        self._lookups: dict[str, tuple[bytes, tuple[str, ...] | None]] = {}
-        #: Path and text of the modules of this step.
-        self._sources: dict[str, tuple[str, bytes]] = {}
+        #: Called with modules of the project that code has come to use, as they are reported.
+        self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
 
@@ -132,78 +87,42 @@ class ProjectCode:
         return shown if os.sep == "/" else shown.replace(os.sep, "/")
 
     def clear(self) -> None:
-        """Forget what was used before this step."""
+        """Forget what was loaded before this step."""
         self._new_modules.clear()
-        self._sources.clear()
 
-    def note_import(self, module: str, path: str, source: bytes) -> None:
-        """A module of the project is about to run for the first time."""
-        self._sources[module] = path, source
-        if b"sys.modules" in source and (names := find_looked_up(source)) != ():
-            self._lookups[self.show(path)] = source, names
-        self.modules.add(module)
+    def note_import(self, module: str, path: str, code: CodeType) -> None:
+        """A module of the project is about to run for the first time. What it imports may be loaded already."""
+        self.modules[module] = self.show(path)
         self._new_modules.add(module)
-        self.module_of[path] = module
-        if module not in self.tools:
-            self.helpers[module] = None
-            package = module
-            while package := package.rpartition(".")[0]:
-                self._inside.setdefault(package, []).append(module)
+        self.include(name for name in code.co_names if name in self.modules)
 
-    def install(self) -> None:
-        """From now on, follow what Python keeps for later: cached functions, and modules imported by name."""
-        self._follow_caches()
-        self._follow_import_module()
+    def include(self, modules: Iterable[str]) -> None:
+        """The code of the step includes these modules, and those that they have imported. What the step itself
+        imports statically is known before."""
+        found: dict[str, str] = {}
+        waiting = [name for name in modules if name in self.modules]
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found[name] = self.modules[name]
+            for value in [*vars(sys.modules.get(name, ModuleType(""))).values()]:
+                home = ""
+                if isinstance(value, ModuleType):
+                    home = value.__name__
+                elif isinstance(value, (FunctionType, type)):
+                    home = value.__module__
+                if home in self.modules:
+                    waiting.append(home)
+        if found:
+            self.note_included(found.values())
 
     def find_old_modules(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these that are modules of the project, and that an earlier step has loaded."""
         return tuple(one for one in names if one in self.modules and one not in self._new_modules)
 
-    def find_found_loaded(self) -> dict[str, set[str]]:
-        """By file: the modules of the project that its code may use without importing them, since other code has
-        loaded them: from `sys.modules`, or as attributes of their package."""
-        found: dict[str, set[str]] = {}
-        for file, (source, names) in self._lookups.items():
-            if names is not None:
-                found[file] = self.modules.intersection(names)
-                continue
-            found[file] = self._find_spelled(source) | (self._named & self.helpers.keys())
-            if self.tool in self._sources:  # it may give the name to the code that looks
-                path, text = self._sources[self.tool]
-                found.setdefault(self.show(path), set()).update(self._find_spelled(text))
-        for module, (path, source) in self._sources.items():
-            if used := self._find_attributes(module, source):
-                found.setdefault(self.show(path), set()).update(used)
-        return {file: used for file, used in found.items() if used}
-
-    def _find_spelled(self, source: bytes) -> set[str]:
-        """The helpers whose last name is in this text."""
-        return {one for one in self.helpers if _is_spelled(one.rpartition(".")[2], source)}
-
-    def _find_attributes(self, module: str, source: bytes) -> set[str]:
-        """Modules that are spelled as attributes of a package that is a global variable of this module."""
-        values = [*vars(sys.modules[module]).values()] if module in sys.modules else []
-        packages = {
-            name
-            for one in values
-            if type(one) is ModuleType and isinstance(name := vars(one).get("__name__"), str)
-        }
-        return {
-            name
-            for package in packages & self._inside.keys()
-            for name in self._inside[package]
-            if _is_spelled(name[len(package) :], source)
-            and not _is_spelled(f"import {name}", source)
-        }
-
-    def note_names(self, name: str, frame: FrameType) -> None:
-        """A module was got by this absolute name. The packages that it is in count too."""
-        while name:
-            self._named.add(name)
-            self.note_use(frame, name)
-            name = name.rpartition(".")[0]
-
-    def _follow_import_module(self) -> None:
+    def follow_import_module(self) -> None:
+        """From now on, note the modules that are imported by name."""
         original = importlib.import_module
 
         @functools.wraps(original)
@@ -234,33 +153,12 @@ class ProjectCode:
                 self.note_names(one, sys._getframe(1))
         return module
 
-    def _follow_caches(self) -> None:
-        original = functools.lru_cache
-
-        @functools.wraps(original)
-        def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
-            if callable(maxsize):
-                self._note_cached(maxsize)
-                return original(maxsize, typed)
-            decorate = original(maxsize, typed)
-
-            def decorating_function(user_function: Any) -> Any:
-                self._note_cached(user_function)
-                return decorate(user_function)
-
-            return decorating_function
-
-        functools.lru_cache = lru_cache  # `functools.cache` calls it too
-
-    def _note_cached(self, function: object) -> None:
-        """Note the code of a function, and of those that it was decorated with."""
-        for _ in range(100):  # `__wrapped__` can be anything
-            code = getattr(function, "__code__", None)
-            if isinstance(code, CodeType) and self.find_file(code):
-                self.cached[id(code)] = code
-            function = getattr(function, "__wrapped__", None)
-            if function is None:
-                return
+    def note_names(self, name: str, frame: FrameType) -> None:
+        """A module was got by this absolute name. The packages that it is in count too."""
+        while name:
+            self.note_use(frame, name)
+            self.include((name,))
+            name = name.rpartition(".")[0]
 
     def _has_venv(self, folder: str) -> bool:
         if folder not in self._is_venv:

@@ -27,15 +27,18 @@ from importlib.machinery import (
 from types import CodeType, ModuleType
 from typing import Any
 
-from discover_orch.model.search_path import EDITABLE
+from discover_orch.model.search_path import EDITABLE, INSTALLED, STANDARD_LIBRARY
+from discover_orch.worker.process_state import PACKAGES, ProcessState
 from discover_orch.worker.project_code import ProjectCode
 
 HASH_CHECKED = 0b11  # flags of PEP 552: hash-based and always checked
 HEADER = importlib.util.MAGIC_NUMBER + HASH_CHECKED.to_bytes(4, "little")
 EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
 COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
-Record = Callable[[str, str, bytes], None]  # called with a module, its path and its source
-Loading = Callable[[], AbstractContextManager[None]]  # is entered while a module is executed
+Record = Callable[[str, str, bytes, CodeType], None]  # called with a module, its path, source, code
+Loading = Callable[[str], AbstractContextManager[None]]  # is entered while this file is executed
+_LoaderBasics: Any = SourceFileLoader.__mro__[-2]  # of all loaders of Python code
+exec_plainly = _LoaderBasics.exec_module
 _unwritten: dict[str, tuple[bytes, CodeType]] = {}  # bytecode files, each with its header
 
 
@@ -108,8 +111,8 @@ class ProjectLoader(SourceFileLoader):
         self._record, self._loading = record, loading
 
     def exec_module(self, module: ModuleType) -> None:
-        with self._loading():
-            super().exec_module(module)
+        with self._loading(self.path):
+            exec_plainly(self, module)
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.path
@@ -123,14 +126,38 @@ class ProjectLoader(SourceFileLoader):
             code = self.source_to_code(source, path)
             if cached is not None and not sys.dont_write_bytecode:
                 _unwritten[cached] = header, code
-        self._record(fullname, path, source)
+        self._record(fullname, path, source, code)
         return code
 
 
-# Python leaves frames of the import system out of tracebacks, by the names of their files.
-ProjectLoader.exec_module.__code__ = ProjectLoader.exec_module.__code__.replace(
-    co_filename="<frozen importlib._bootstrap_external>"
-)
+def follow_packages(project: ProjectCode, state: ProcessState) -> None:
+    """From now on, what installed packages change in the process while they are loaded holds for all tools."""
+
+    def exec_module(loader: Any, module: ModuleType) -> None:
+        path = loader.path
+        if (
+            state.is_loading_package
+            or isinstance(loader, ProjectLoader)
+            or (path.startswith(STANDARD_LIBRARY) and not any(one in path for one in INSTALLED))
+            or project.includes(path)
+        ):
+            exec_plainly(loader, module)
+            return
+        with state.changed_by(PACKAGES):
+            exec_plainly(loader, module)
+
+    _hide_from_tracebacks(exec_module)
+    _LoaderBasics.exec_module = exec_module
+
+
+def _hide_from_tracebacks(function: Any) -> None:
+    """Python leaves frames of the import system out of tracebacks, by the names of their files."""
+    function.__code__ = function.__code__.replace(
+        co_filename="<frozen importlib._bootstrap_external>"
+    )
+
+
+_hide_from_tracebacks(ProjectLoader.exec_module)
 
 
 def _read_again(path: str) -> bytes:

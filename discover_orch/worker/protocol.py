@@ -98,7 +98,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
-    gets those of the `resources` that it really asks for. `writes_alone`: no other worker writes to the database.
+    gets those of the `resources` that it really asks for. `code` are the files that it imports, directly or not, as
+    far as the parent knows. `writes_alone`: no other worker writes to the database.
 
     The parent sends it when the step before has ended. After `timeout` seconds it interrupts the tool.
     """
@@ -111,6 +112,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     resources: tuple[str, ...] = ()
     is_readable: bool = True
     outputs: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
     commits_by_itself: bool = False
     attempt: int = 1
     writes_alone: bool = False
@@ -180,11 +182,10 @@ class ToolFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
     `notes` are sentences for the user ("committed by itself"). `loaded` maps project files, relative to the root, to
     hashes: those that this tool was the first to load in its worker; `loaded_as` maps them to names of modules. `seen`
-    is what the tool was observed to do, None if it did not end by itself. `setup` is the part of it that was done
-    while those files were loaded and the resources `opened`, on which later tools of this worker depend too; None if
-    there was nothing. `blocked_by` is the tool whose failure blocked this one. `attempt` counts from 1. `is_settled`:
-    the ledger in the database says that it passed, and what it used is not known. `commit_seconds` is the part of
-    `duration` that its commit took. `is_locked`: it failed because another connection had locked SQLite.
+    is what the tool was observed to do, None if it did not end by itself. `blocked_by` is the tool whose failure
+    blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says that it passed, and what
+    it used is not known. `commit_seconds` is the part of `duration` that its commit took. `is_locked`: it failed
+    because another connection had locked SQLite.
     """
 
     module: str
@@ -196,8 +197,6 @@ class ToolFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     loaded: Mapping[str, str] = field(default_factory=dict)
     loaded_as: Mapping[str, str] = field(default_factory=dict)
     seen: Observation | None = None
-    setup: Observation | None = None
-    opened: tuple[str, ...] = ()
     blocked_by: str = ""
     attempt: int = 1
     is_settled: bool = False

@@ -7,7 +7,8 @@ connection. This module knows no steps and no order of tools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
@@ -18,6 +19,7 @@ from discover_orch.databases.transactions import (
     find_hint,
     locks_out_others,
 )
+from discover_orch.model.observation import RESOURCE
 from discover_orch.worker.connection import ResourceProblem, ToolConnection
 from discover_orch.worker.foreign_writes import ForeignWrites
 
@@ -75,16 +77,18 @@ class Resources:
         *,
         load_conf: Callable[[], ModuleType],
         call: UserCall,
+        loading: Callable[[str], AbstractContextManager[None]] = lambda owner: nullcontext(),
         observer: Observer | None = None,
         is_interrupted: Callable[[], bool] | None = None,
         cancel_with: Callable[[Callable[[], None]], None] = lambda _: None,
         warn: Callable[[Problem], None] = lambda problem: None,
     ) -> None:
-        """`cancel_with` is given what cancels the running statement of `conn`, from any thread."""
+        """`loading` is entered while a resource is opened. `cancel_with` is given what cancels the running statement
+        of `conn`, from any thread."""
         self._prepare, self._needs = prepare, prepare.resources
         self._cancel_with = cancel_with
         self._load_conf = load_conf
-        self._call = call
+        self._call, self._loading = call, loading
         self._observer = observer
         self._connection = ToolConnection(prepare.transaction, observer, is_interrupted, warn)
         self._foreign_writes = None
@@ -93,7 +97,6 @@ class Resources:
         self._has_foreign_write = False  # that is not reported yet
         self._foreign: set[str] = set()  # have a connection of their own to the same database
         self._stack: list[_OpenResource] = []  # in the order of opening
-        self._opened: list[str] = []  # in this step
         self.close_errors: list[tuple[str, BaseException]] = []
 
     def open(self, names: Iterable[str]) -> dict[str, Any]:
@@ -166,18 +169,9 @@ class Resources:
         holds_lock = transaction is not None and transaction.has_deferred_commits()
         return find_hint(error, holds_lock, frozenset() if tables is None else tables.names)
 
-    def observe_setup(self) -> Mapping[str, Any]:
-        """The part of an `Observation` that opening resources caused; empty where they used no tables."""
-        tables = self._connection.tables
-        if tables is None or not self._opened:
-            return {}
-        return _list_fields(tables.peek())
-
-    def drain_opened(self) -> tuple[str, ...]:
-        """The resources opened since the last call."""
-        opened = tuple(self._opened)
-        self._opened.clear()
-        return opened
+    def find_owners(self, names: Iterable[str]) -> Iterator[str]:
+        """These resources and those that they need, as owners of what they read and change."""
+        return (f"{RESOURCE}{name}" for name in self._find_used(names))
 
     def drain_tables(self, names: Collection[str]) -> Mapping[str, Any]:
         """The part of an `Observation` that a step with these resources caused in databases."""
@@ -284,7 +278,14 @@ class Resources:
             raise
         self._connection.end(keep=True)
         self._connection.note_setup()
+        self._note_tables(name)
         return value
+
+    def _note_tables(self, name: str) -> None:
+        """The users of a resource share what it has used in the database while it was opened."""
+        tables = self._connection.tables
+        if tables is not None and self._observer is not None:
+            self._observer.note_tables(f"{RESOURCE}{name}", _list_fields(tables.peek()))
 
     def _open_connection(self) -> Any:
         if self._prepare.has_connection:
@@ -292,7 +293,6 @@ class Resources:
         else:
             opened = _OpenResource(CONN)
             self._stack.append(opened)
-            self._opened.append(CONN)
             try:
                 value = opened.value = open_url(self._prepare.database, self._prepare.root)
                 if self._prepare.is_one_of_several:
@@ -305,6 +305,7 @@ class Resources:
             self._connection.warn_in_memory()
         self.has_foreign_write((CONN,))  # it compares with this
         self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
+        self._note_tables(CONN)
         return value
 
     def _open_one(
@@ -313,11 +314,16 @@ class Resources:
         """Call the function. The resource goes on the stack before its generator is resumed, so that no
         exception can lose what it opened.
         """
+        with self._loading(f"{RESOURCE}{name}"):
+            return self._resume_until_open(name, function, arguments)
+
+    def _resume_until_open(
+        self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> Any:
         value = self._call(function, **arguments)
         opened = _OpenResource(name)
         opened.value = value
         self._stack.append(opened)
-        self._opened.append(name)
         try:
             if isinstance(value, GeneratorType):
                 opened.generator = value

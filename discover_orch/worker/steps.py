@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -30,7 +31,7 @@ from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import ImportProblem, Loader
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState, find_threads
-from discover_orch.worker.project_imports import write_bytecode
+from discover_orch.worker.project_imports import follow_packages, write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
     Answer,
@@ -60,6 +61,7 @@ from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
     from typing import Any
 
@@ -103,7 +105,6 @@ class Worker:
         self._prepare = prepare
         self._conf_error: BaseException | None = None
         self._is_locked = False  # the step failed because of a lock in SQLite
-        self._is_set_up = False  # the modules and resources of the step are there
         self._is_recording = False  # the parent may still be, the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         self._told: set[str] = set()  # secrets that the parent knows from this worker
@@ -113,20 +114,27 @@ class Worker:
         os.environ[INSIDE] = prepare.root
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
         self._baseline = ProcessState(prepare.root, channel.messages_fd)
-        self._loader = Loader(project, self._baseline.loading)
+        self._project = project
+        self._loader = Loader(project, lambda path: self._loading(project.show(path)))
         self._loader.install()
+        follow_packages(project, self._baseline)
+        project.note_included = self._include
         self._observer = None
         if prepare.observes:
             self._observer = Observer(project, database, native)
             self._observer.native.before_events = self._wait_until_recorded
             self._observer.audit.note_variable = self._tell_secrets
-            project.install()
+            self._observer.environment.note_question = lambda *asked: self._baseline.asked.append(
+                asked
+            )
+            project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._resources = Resources(
             prepare,
             load_conf=self._load_conf,
             call=interrupts.shield,
+            loading=self._loading,
             observer=self._observer,
             is_interrupted=lambda: interrupts.was_raised,
             cancel_with=interrupts.cancel_with,
@@ -136,7 +144,7 @@ class Worker:
     def serve(self) -> None:
         """Carry out orders until `Finish`, or until the parent closes the pipe."""
         with self._baseline:
-            pass  # enter the root
+            self._baseline.note_base()  # and enter the root
         gc.freeze()  # orch's own objects are no garbage
         first, *others = gc.get_threshold()
         if 0 < first < NEW_OBJECTS:
@@ -189,17 +197,17 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._debugger.begin_step(order.module)
-        self._is_set_up = self._is_locked = False
+        self._is_locked = False
         self._asked_for = order.resources if order.is_readable else ()
+        code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
         if self._observer is not None:
-            self._observer.begin_step()
+            self._observer.begin_step(code)
         with self._baseline:
+            self._baseline.begin(code)
             status, error, metrics, notes = self._run_step(order)
             commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
             loaded = self._loader.drain_loaded()
             seen = self._observe(loaded)
-            setup = self._observer.setup if self._observer is not None else None
-            opened = self._resources.drain_opened()
             self._resources.close_for_others()
             self._channel.exit_if_closed()
             self._debugger.end_step()
@@ -217,8 +225,6 @@ class Worker:
                 loaded={path: content for _, path, content in loaded},
                 loaded_as={path: name for name, path, _ in loaded},
                 seen=seen,
-                setup=setup,
-                opened=opened if setup is not None else (),
                 commit_seconds=commit_seconds,
                 is_locked=self._is_locked,
             )
@@ -241,18 +247,26 @@ class Worker:
         """What the tool did, before its process state is restored."""
         if self._observer is None:
             return None
-        if not self._is_set_up:
-            self._mark_setup_done()
+        self._observer.end_transactions()
         return self._observer.finish_step(
             loaded={path for _, path, _ in loaded},
             **self._resources.drain_tables(self._asked_for),
         )
 
-    def _mark_setup_done(self) -> None:
-        """Later steps of this worker share what happened until now: modules loaded, resources opened."""
-        self._is_set_up = True
+    @contextlib.contextmanager
+    def _loading(self, owner: str) -> Iterator[None]:
+        """While this module is loaded or this resource opened, whose users share what it reads and changes."""
+        observer = self._observer
+        shared = contextlib.nullcontext() if observer is None else observer.uses.loading(owner)
+        with self._baseline.changed_by(owner), shared:
+            yield
+
+    def _include(self, code: Iterable[str]) -> None:
+        """The code of the present step includes these files too."""
+        found = {*code}
+        self._baseline.include(found)
         if self._observer is not None:
-            self._observer.mark_setup_done(**self._resources.observe_setup())
+            self._observer.include(found)
 
     def _run_step(
         self, order: RunStep
@@ -315,10 +329,8 @@ class Worker:
         if order.arguments:
             named.update(call(convert_arguments, order.arguments))
         if self._asked_for:
-            with self._baseline.loading():
-                named.update(self._resources.open(self._asked_for))
+            named.update(self._resources.open(self._asked_for))
         self._interrupts.raise_if_requested()
-        self._mark_setup_done()
         ledger = self._prepare.ledger
         self._resources.begin_transaction(
             self._asked_for,

@@ -27,18 +27,13 @@ class UsedFiles:
         self._audit, self._paths = audit, paths
         self.has_opened_database = False  # the project's, as a file
 
-    def inspect(self, inodes: set[int], *, has_databases: bool) -> dict[str, Any]:
+    def inspect(self, inodes: set[int]) -> dict[str, Any]:
         """`inodes`, of files written, is filled."""
         written, removed, folders_made = self._find_changed(inodes)
         read, missed = self._find_read(written, removed, inodes)
-        if has_databases:
-            compare_databases(
-                self._audit.connected.copy(),
-                self._paths,
-                read=read,
-                missed=missed,
-                written=written,
-            )
+        compare_databases(
+            self._audit.connected.copy(), self._paths, read=read, missed=missed, written=written
+        )
         listed = self._find_listed(missed)
         own = {*written, *removed, *folders_made}
         asked, measured = self._find_asked(own, read, listed, missed)

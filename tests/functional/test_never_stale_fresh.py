@@ -394,60 +394,43 @@ def test_a_module_counts_that_is_found_by_a_folder_that_code_adds_to_the_path(
     assert run_changed(orch) == []
 
 
-#: Tools that use `src.lib.plugin` without importing it. Another tool has loaded it.
-LOOKUPS = {
-    "by_name": "import sys; found = sys.modules['src.lib.plugin']",
-    "by_get": "import sys; found = sys.modules.get('src.lib.plugin')",
-    "by_helper": "from src.lib import finding; found = finding.find('plugin')",
-    "by_parts": "import sys; found = sys.modules['src.lib.' + 'plugin']",
-    "by_attribute": "found = src.lib.plugin",
-    "by_package": "found = lib.plugin",
-}
-#: Not from there.
-NO_LOOKUPS = {
-    "own": "import sys; found = sys.modules[__name__]; found.X = 1",
-    "other": "import sys; found = sys; found.X = 'src.lib.plugins' in sys.modules",
-}
-
-
-def test_a_module_that_a_tool_finds_loaded_counts_though_it_does_not_import_it(
+def test_a_module_that_is_an_attribute_of_a_package_counts_though_another_tool_imports_it(
     project: Project, orch: Orch
 ) -> None:
     use = """
         STAGE = "s"
         AFTER = ()
-        import src.lib
-        from src import lib
+        {top}
         def run():
-            {lookup}
-            open("{name}.txt", "w").write(str(found.X))
+            open("{name}.txt", "w").write(str({found}.X))
         """
+    ways = {
+        "by_attribute": ("import src.lib", "src.lib.plugin"),
+        "by_package": ("from src import lib", "lib.plugin"),
+        "by_alias": ("import src.lib as found", "found.plugin"),
+        "by_relative": ("from . import lib as found", "found.plugin"),
+    }
     root = project(
         {
+            "src/__init__.py": "",
             "src/lib/__init__.py": "",
             "src/lib/plugin.py": "X = 1\n",
-            "src/lib/finding.py": """
-                import importlib, sys
-                def find(name):
-                    name = f"src.lib.{name}"
-                    return sys.modules.get(name) or importlib.import_module(name)
-                """,
             "src/lib/unused.py": "X = 1\n",
             "src/a.py": "import src.lib.plugin, src.lib.unused\nSTAGE = 's'\ndef run(): open('a.txt', 'w').close()\n",
             **{
-                f"src/{name}.py": use.format(name=name, lookup=lookup)
-                for name, lookup in (LOOKUPS | NO_LOOKUPS).items()
+                f"src/{name}.py": use.format(name=name, top=top, found=found)
+                for name, (top, found) in ways.items()
             },
         }
     )
     run_all(orch)
     (root / "src/lib/plugin.py").write_text("X = 2\n")
     changed = ["src/lib/plugin.py changed"]
-    assert reasons(orch) == dict.fromkeys(sorted(["a", *LOOKUPS]), changed)
-    assert run_changed(orch) == sorted(["a", *LOOKUPS])
+    assert reasons(orch) == dict.fromkeys(sorted(["a", *ways]), changed)
+    assert run_changed(orch) == sorted(["a", *ways])
     (root / "src/lib/unused.py").write_text("X = 2\n")
     assert [*reasons(orch)] == ["a"]
-    assert all((root / f"{name}.txt").read_text() == "2" for name in LOOKUPS)
+    assert all((root / f"{name}.txt").read_text() == "2" for name in ways)
 
 
 def test_a_module_that_is_loaded_once_for_all_tools_counts_for_all(

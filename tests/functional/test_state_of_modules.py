@@ -188,6 +188,7 @@ def test_what_run_sets_before_it_loads_a_module_is_undone(project: Project, orch
                 """,
             "src/b.py": """
                 import logging, os, warnings
+                from src import settings
                 STAGE = "s"
                 def run():
                     print(os.environ.get("OF_RUN"), os.environ["OF_MODULE"], len(logging.root.handlers))

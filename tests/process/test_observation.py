@@ -349,7 +349,7 @@ def test_what_a_cached_function_reads_is_told_with_its_file(
         }
     )
     one, two = watch(root, "one", "two")
-    (use,) = one.cached
+    (use,) = one.shared
     assert use.path == "lib/rates.py"
     assert [path for path, *_ in use.read] == ["data/rates.csv"]
     assert use.listed == (("data", list_paths("data", ["rates.csv"], ())),)
@@ -391,7 +391,7 @@ def test_only_functions_of_the_project_are_told(project: Project) -> None:
     )
     (seen,) = watch(root, "tool", pythonpath=(str(root), str(root / "site-packages")))
     assert [path for path, *_ in seen.read] == ["data/rates.csv"]
-    assert (seen.cached, seen.environment) == ((), ())
+    assert (seen.shared, seen.environment) == ((), ())
 
 
 def test_what_a_module_reads_when_it_is_imported_is_told_with_its_file(project: Project) -> None:
@@ -406,7 +406,7 @@ def test_what_a_module_reads_when_it_is_imported_is_told_with_its_file(project: 
         }
     )
     one, two = watch(root, "one", "two")
-    found = {use.path: ([path for path, *_ in use.read], use.environment) for use in one.cached}
+    found = {use.path: ([path for path, *_ in use.read], use.environment) for use in one.shared}
     assert found == {"lib/a.py": (["in.csv"], ("MODE",)), "lib/b.py": (["in.csv"], ())}
     assert two == Observation(began=two.began)
 
@@ -457,7 +457,7 @@ def test_the_plugins_of_a_registry_are_told_with_its_file(project: Project) -> N
         }
     )
     (seen,) = watch(root, "one")
-    assert {use.path: use.used_modules for use in seen.cached} == {
+    assert {use.path: use.used_modules for use in seen.shared} == {
         "one.py": ("plugins.first",),
         "registry.py": ("plugins.first", "plugins.second"),
     }
@@ -475,9 +475,13 @@ def test_variables_are_told_with_the_step_that_asks_for_them(project: Project) -
         root, observes=True, needs={"helper": ()}, environment={**os.environ, "MODE": "dev"}
     ) as worker:
         one, two = worker.run("one", "helper"), worker.run("two")
-    assert read_seen(one).environment == ("TOP", "MODE", "REGION", "IN")
-    assert one.setup is not None
-    assert one.setup.environment == ("TOP", "MODE", "REGION")
+    seen = read_seen(one)
+    assert {*seen.environment} == {"TOP", "MODE", "REGION", "IN"}
+    assert {use.path: use.environment for use in seen.shared} == {
+        "one.py": ("TOP",),
+        "orchconf.py": ("MODE",),
+        "resource:helper": ("REGION",),
+    }
     assert read_seen(two).environment == ("SET", "IN")
 
 
@@ -681,7 +685,7 @@ def test_a_library_that_one_tool_loaded_is_followed_for_the_next(project: Projec
 
 
 @needs_file_events
-def test_what_native_code_reads_while_a_module_is_imported_is_setup(project: Project) -> None:
+def test_what_native_code_reads_while_a_module_is_imported_is_shared(project: Project) -> None:
     root = project(
         {
             "lib.py": f"{LIBC}\ntouch('in.csv', 'r')\n",
@@ -691,7 +695,11 @@ def test_what_native_code_reads_while_a_module_is_imported_is_setup(project: Pro
     )
     with DrivenWorker(root, observes=True) as worker:
         ended = worker.run("tool")
-    assert native(ended.setup) == native(read_seen(ended)) == (["in.csv"], [])
+    seen = read_seen(ended)
+    assert {use.path: native(use) for use in seen.shared} == {"lib.py": (["in.csv"], [])} | {
+        "tool.py": (["in.csv"], [])
+    }
+    assert native(seen) == (["in.csv"], [])
 
 
 @needs_file_events
@@ -796,7 +804,7 @@ def test_editable_packages_are_loaded_as_the_project_is(
         ("mine.own", "src/mine/own.py"),
     ]
     assert read_seen(one).environment == ("LEVEL",)
-    assert {use.path for use in read_seen(one).cached} == {
+    assert {use.path for use in read_seen(one).shared} == {
         *("tool.py", "../one/src/core/dates.py", "../two/flat/__init__.py", "../two/flat/deep.py")
     }
 

@@ -82,11 +82,12 @@ def test_a_tool_that_fails_as_it_is_loaded_has_loaded_for_others(
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
     assert (first.status, second.status) == ("failed", "passed")
-    assert [path for path, *_ in first.setup.read] == ["cfg.json"]
-    assert second.setup is None
+    shared = {use.path: [path for path, *_ in use.read] for use in first.seen.shared}
+    assert shared == {"cfg.py": ["cfg.json"], "t1.py": ["cfg.json"]}
+    assert second.seen.shared == ()
 
 
-def test_nothing_is_early_where_nothing_was_heard_before_the_call(project: Project) -> None:
+def test_what_a_tool_reads_and_does_not_keep_is_not_shared(project: Project) -> None:
     root = project(
         {
             "in.csv": "",
@@ -97,9 +98,10 @@ def test_nothing_is_early_where_nothing_was_heard_before_the_call(project: Proje
     with DrivenWorker(root, observes=True) as worker:
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
-    assert first.setup is None
-    assert [path for path, *_ in second.setup.read] == ["in.csv"]
-    assert (second.setup.written, second.seen.written) == ((), ("x",))
+    assert first.seen.shared == ()
+    (use,) = second.seen.shared
+    assert [path for path, *_ in use.read] == ["in.csv"]
+    assert (use.written, second.seen.written) == ((), ("x",))
 
 
 def test_under_a_watch_each_of_them_runs_again(project: Project) -> None:

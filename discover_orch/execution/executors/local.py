@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Literal
 
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     NOT_PRELOADED,
@@ -44,6 +45,7 @@ from discover_orch.worker.protocol import (
     WorkerSaid,
 )
 
+SourcesOf = Callable[[Tool], Iterable[str]]
 KILLED = "was killed by the second interrupt"
 #: How far a step is that was submitted and has not ended.
 Stage = Literal["waiting", "sent", "started", "committing"]
@@ -52,7 +54,8 @@ Stage = Literal["waiting", "sent", "started", "committing"]
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
     it has reported how that went; if the imports end it, another takes its place. `start` starts a worker.
-    `has_terminal`: tools may be debugged on the terminal of this process."""
+    `sources_of` gives the files of a tool's code. `has_terminal`: tools may be debugged on the terminal of this
+    process."""
 
     def __init__(
         self,
@@ -61,9 +64,11 @@ class LocalExecutor:
         *,
         is_importing: bool = False,
         start: Callable[[], Supervisor] | None = None,
+        sources_of: SourcesOf = lambda tool: (),
         has_terminal: bool = True,
     ) -> None:
         self._prepare = prepare
+        self.sources_of = sources_of
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
         self._is_importing = is_importing and worker is not None
@@ -93,7 +98,7 @@ class LocalExecutor:
         return self._order is None
 
     def submit(self, step: Step) -> None:
-        self.submit_order(build_order(step))
+        self.submit_order(build_order(step, self.sources_of(step.tool)))
 
     def submit_order(self, order: RunStep) -> None:
         self._order, self._stage, self._is_timed_out = order, "waiting", False
@@ -292,7 +297,8 @@ class LocalExecutor:
                 worker.events(0.05)
 
 
-def build_order(step: Step) -> RunStep:
+def build_order(step: Step, code: Iterable[str]) -> RunStep:
+    """`code` are the files that the tool imports."""
     tool = step.tool
     return RunStep(
         module=tool.module,
@@ -306,6 +312,7 @@ def build_order(step: Step) -> RunStep:
         resources=tool.resources,
         is_readable=tool.is_readable,
         outputs=tool.outputs,
+        code=tuple(code),
         commits_by_itself=tool.commits_by_itself,
         attempt=step.attempt,
         writes_alone=step.writes_alone,

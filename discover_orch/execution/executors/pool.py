@@ -10,7 +10,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, ToolStarted
-from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.executors.local import LocalExecutor, SourcesOf
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import Prepare
@@ -28,9 +28,10 @@ class WorkerPool:
         first: Supervisor | None,
         size: int,
         *,
+        sources_of: SourcesOf,
         start: Callable[[], Supervisor] | None = None,
     ) -> None:
-        self._build = partial(LocalExecutor, prepare, start=start)
+        self._build = partial(LocalExecutor, prepare, start=start, sources_of=sources_of)
         self._workers = [self._build(first)]
         self._size = size
         self._poll = select.poll()

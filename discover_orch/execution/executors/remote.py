@@ -130,13 +130,14 @@ class RemotePool:
     def submit(self, step: Step) -> None:
         slot = next(slot for slot in self._slots if not slot.module)
         slot.module, slot.timeout = step.tool.module, step.tool.timeout
+        sources = self._sources_of(step.tool)
         slot.held = Start(
             run=self._run,
             attempt=os.urandom(12).hex(),
             near=installation(),
             prepare=self._prepare,
-            order=build_order(step),
-            sources=self._sources_of(step.tool),
+            order=build_order(step, sources),
+            sources=sources,
             takes_connection=takes_connection(step.tool, self._registry),
             resolves_database=self._resolves_database,
             folder=folder_identity(self._prepare.root),

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.execution import read_files
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import ToolFinished
-from discover_orch.model.observation import Observation, file_stat
+from discover_orch.model.observation import Observation, SharedUse, file_stat
 from discover_orch.planning import project_view
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.fingerprint import (
@@ -260,10 +261,16 @@ def shared(root: Path) -> Path:
     return root
 
 
-def load(run: Run, setup: Observation) -> Success:
+def sharing(owner: str, early: Observation) -> Observation:
+    """An observation all of which counts for the users of a module or resource."""
+    fields = {name: getattr(early, name) for name in early.__struct_fields__}
+    return replace(early, shared=(SharedUse(path=owner, **fields),))
+
+
+def load(run: Run, early: Observation) -> Success:
     """`a` is the first that loads the module, and reads what the module reads."""
     loaded = {"src/lib.py": run.hashes["src/lib.py"], "src/a.py": run.hashes["src/a.py"]}
-    return run.passes("a", setup, setup=setup, loaded=loaded)
+    return run.passes("a", sharing("src/lib.py", early), loaded=loaded)
 
 
 def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_input(
@@ -273,8 +280,8 @@ def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_
     inodes = frozenset([(shared / "run.log").stat().st_ino])
     monkeypatch.setattr("discover_orch.execution.attempt.find_output_files", lambda: inodes)
     run = Run(shared)
-    setup = Observation(native_read=seen(shared, read=("in.csv", "run.log")).read)
-    assert files(run.passes("c", setup, setup=setup, opened=("outer",))).keys() == {"in.csv"}
+    early = Observation(native_read=seen(shared, read=("in.csv", "run.log")).read)
+    assert files(run.passes("c", sharing("resource:outer", early))).keys() == {"in.csv"}
     assert files(run.passes("d")).keys() == {"in.csv"}
 
 

@@ -701,82 +701,62 @@ def _links(root: Path, code: str) -> tuple[list[str], list[str]]:
     return sorted(seen.written), sorted(read(seen))
 
 
-# What stays for the others.
-
-EARLY = "\nobserver.mark_setup_done({given})\n"
+# What the users of a module share.
 
 
-def early(root: Path, code: str, given: str = "", *, loaded: str = "()") -> Observation | None:
-    """What is noted after this code; `observe` gets it in place of all."""
-    before = textwrap.dedent(code) + EARLY.format(given=given)
-    after = f"""
-open("later").close()
-loaded = {loaded}
-finish_step = observer.finish_step
-def setup_observation(**more):
-    finish_step(**more)
-    return observer.setup
-observer.finish_step = setup_observation
-"""
-    return _run(root, str(root), before + after)
-
-
-def test_the_setup_holds_what_happened_until_then(tmp_path: Path) -> None:
+def test_the_users_of_a_module_share_what_is_read_while_it_is_loaded(tmp_path: Path) -> None:
     make(tmp_path, "old", "later", "folder/x")
     code = """
-    open("old").close()
-    os.listdir("folder")
-    try: open("absent")
-    except OSError: pass
-    open("made", "w").close()
+    with observer.uses.loading("lib.py"):
+        open("old").close()
+        os.listdir("folder")
+        try: open("absent")
+        except OSError: pass
+        open("made", "w").close()
+    open("later").close()
     """
-    found = early(tmp_path, code)
-    assert found is not None
-    assert read(found) == ["old"]
-    assert found.listed == (("folder", list_paths("folder", ["x"], ())),)
-    assert (found.missed, found.written) == (("absent",), ("made",))
-    assert found.began[1] > 0
+    seen = observe(tmp_path, code)
+    (use,) = seen.shared
+    assert (use.path, read(use), use.missed) == ("lib.py", ["old"], ("absent",))
+    assert use.listed == (("folder", list_paths("folder", ["x"], ())),)
+    assert use.began == seen.began
+    assert (read(seen), seen.written) == (["old", "later"], ("made",))
 
 
-def test_without_events_there_is_no_setup(tmp_path: Path) -> None:
-    make(tmp_path, "later")
-    assert early(tmp_path, "") is None
-    found = early(tmp_path, "", "tables_read=('t',)")
-    assert found is not None
-    assert (found.tables_read, found.read) == (("t",), ())
-
-
-def test_a_module_loaded_without_the_loader_until_then_belongs_to_the_setup(tmp_path: Path) -> None:
-    make(tmp_path, "later")
-    (tmp_path / "plugin.py").touch()
+def test_what_changes_after_a_module_has_read_it_is_shared_as_it_was(tmp_path: Path) -> None:
+    make(tmp_path, "old")
+    state = file_stat((tmp_path / "old").stat())
     code = """
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("plugin", "plugin.py")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    with observer.uses.loading("lib.py"):
+        open("old").close()
+        open("made", "w").close()
+        open("made").close()
+    open("old", "w").close()
     """
-    found = early(tmp_path, code)
-    assert found is not None
-    assert read(found) == ["plugin.py"]
-    assert early(tmp_path, code, loaded="('plugin.py',)") is None
-    assert early(tmp_path, "", "") is None
+    (use,) = observe(tmp_path, code).shared
+    assert use.read == (("old", *state),)
 
 
-def test_a_database_opened_in_the_setup_is_compared_in_the_next_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["lib.py", "other.py"])
+def test_a_database_that_a_module_keeps_open_is_used_by_its_users_alone(
+    tmp_path: Path, code: str
+) -> None:
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE t(a)")
     other.close()
-    code = """
-    other = sqlite3.connect("other.db")
-    observer.mark_setup_done()
+    program = """
+    with observer.uses.loading("lib.py"):
+        other = sqlite3.connect("other.db")
     observer.finish_step()
-    observer.begin_step()
-    {}
+    observer.begin_step(["{code}"])
+    {body}
     """
-    seen = observe(tmp_path, code.format("other.execute('SELECT * FROM t').fetchall()"))
-    assert (read(seen), seen.written) == (["other.db"], ())
+    uses = code == "lib.py"
+    seen = observe(tmp_path, program.format(code=code, body="pass"))
+    assert (read(seen), seen.written) == (["other.db"] if uses else [], ())
     body = "other.execute('INSERT INTO t VALUES (1)'); other.commit()"
-    seen = observe(tmp_path, code.format(body))
-    assert seen.written == ("other.db",)
+    seen = observe(tmp_path, program.format(code=code, body=body))
+    assert seen.written == (("other.db",) if uses else ())
 
 
 @pytest.mark.parametrize(
