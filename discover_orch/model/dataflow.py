@@ -226,7 +226,7 @@ def upstream(
         if native:
             numbers |= native.writers_for(flow)
             made = (path for path in flow.writes if path not in flow.appended)
-            for path in (*flow.native_updates, *made):
+            for path in (*flow.native_reads, *flow.native_updates, *made):
                 numbers |= native.of_path(path)
         others = {places[number] for number in numbers}
         others.update([place[other] for other in readers.get(tool, ())])

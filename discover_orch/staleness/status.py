@@ -340,8 +340,9 @@ def _find_upstream_reasons(
                 # What it reads says more than what both write.
                 tables = (*flow.tables_read, *flow.tables_written)
                 table = _shared(tables, written.tables_written)
-                files = (*flow.files_read, *flow.files_written)
-                shared = f"table {table}" if table else _shared(files, written.files_written)
+                files = (*flow.files_read, *flow.native_reads, *flow.files_written)
+                theirs = (*written.files_written, *written.native_writes)
+                shared = f"table {table}" if table else _shared(files, theirs)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         name = registry.display((unsure if flow.has_reads and unsure else line)[0])
         unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
