@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.events import (
-    Event,
-    RunNote,
-    ToolFinished,
-    ToolOutput,
-    ToolProgress,
-    ToolRetried,
-)
-from discover_orch.model.errors import Failure
+from discover_orch.execution.events import Event
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, hide_url_passwords
 
@@ -25,44 +17,42 @@ HIDDEN_NAME = "used something whose name holds a secret"
 _CONTROL = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))"
 #: Characters. Shorter texts would also match words that are no secrets.
 MIN_SECRET_LENGTH = 8
+#: Fields that orch looks tools and files up by, or that have a word of orch.
+_NAMES = frozenset(
+    {"module", "run", "targets", "tools", "blocked_by", "loaded", "loaded_as", "path"}
+    | {"status", "stream", "kind", "type", "code", "severity"}
+)
 _Part = TypeVar("_Part", bound=Struct)
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:
     """The event without `secrets`, which are those of `secret_texts`, and without the passwords of URLs."""
-    match event:
-        case ToolOutput(text=text) | ToolProgress(text=text):
-            hidden = mask_text(text, secrets)
-            return event if hidden == text else replace(event, text=hidden)
-        case ToolFinished():
-            return _masked_end(event, secrets)
-        case ToolRetried(end=end):
-            return replace(event, end=_masked_end(end, secrets))
-        case RunNote(problem=problem, traceback=traceback):
-            return replace(
-                event,
-                problem=replace(
-                    problem,
-                    message=mask_text(problem.message, secrets),
-                    hint=mask_text(problem.hint, secrets),
-                ),
-                traceback=mask_text(traceback, secrets),
-            )
+    masked: Event = _masked(event, secrets)
+    return masked
+
+
+def _masked(value: Any, secrets: Sequence[str]) -> Any:
+    """Every text in a value is masked, except what only names a tool, a file or a kind."""
+    match value:
+        case str():
+            return mask_text(value, secrets)
+        case Observation():
+            return _without(value, secrets) if secrets else value
+        case Struct():
+            old = {one: getattr(value, one) for one in value.__struct_fields__ if one not in _NAMES}
+            new = {name: _masked(one, secrets) for name, one in old.items()}
+            return value if new == old else replace(value, **new)
+        case tuple():
+            return tuple(_masked(one, secrets) for one in value)
+        case Mapping():  # a number can be a secret too
+            return {
+                mask_text(name, secrets): MASK
+                if any(secret in str(one) for secret in secrets) and not isinstance(one, str)
+                else _masked(one, secrets)
+                for name, one in value.items()
+            }
         case _:
-            return event
-
-
-def _masked_end(end: ToolFinished, secrets: Sequence[str]) -> ToolFinished:
-    return replace(
-        end,
-        error=_masked_failure(end.error, secrets) if end.error else None,
-        metrics={
-            mask_text(name, secrets): _masked_metric(one, secrets)
-            for name, one in end.metrics.items()
-        },
-        notes=tuple(mask_text(note, secrets) for note in end.notes),
-        seen=_without(end.seen, secrets) if end.seen and secrets else end.seen,
-    )
+            return value
 
 
 def secret_texts(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -109,13 +99,6 @@ def _mask_between_controls(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def _masked_metric(one: object, secrets: Sequence[str]) -> object:
-    """A number can be a secret too."""
-    if isinstance(one, str):
-        return mask_text(one, secrets)
-    return MASK if any(secret in str(one) for secret in secrets) else one
-
-
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """The observation without all that has a secret in its name. What is left out is a gap."""
     kept = _without_secrets(seen, secrets)
@@ -149,12 +132,3 @@ def _has_secret(one: object, secrets: Sequence[str]) -> bool:
             if hasattr(one, name)
         )
     return isinstance(one, str) and any(secret in one for secret in secrets)
-
-
-def _masked_failure(error: Failure, secrets: Sequence[str]) -> Failure:
-    return replace(
-        error,
-        message=mask_text(error.message, secrets),
-        traceback=mask_text(error.traceback, secrets),
-        hint=mask_text(error.hint, secrets),
-    )
