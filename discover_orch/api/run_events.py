@@ -11,6 +11,7 @@ from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_
 from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
+from discover_orch.execution.preparation import RunSettings
 from discover_orch.execution.request import refuse_plan
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
@@ -37,8 +38,7 @@ def run_events(
         yield from session.run_plan(
             plan,
             view,
-            max_failures=max_failures,
-            jobs=workers,
+            RunSettings(max_failures=max_failures, jobs=workers),
             side=side,
             requests=interrupts,
         )

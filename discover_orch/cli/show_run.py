@@ -19,6 +19,7 @@ from discover_orch.execution.events import (
     ToolProgress,
     event_document,
 )
+from discover_orch.execution.preparation import RunSettings
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -55,14 +56,16 @@ def run_and_show(
     events = session.run_plan(
         plan,
         view,
-        is_raw=is_raw,
-        post_mortem=post_mortem,
-        max_failures=max_failures,
-        jobs=jobs,
-        all_frames=shown.verbose,
+        RunSettings(
+            is_raw=is_raw,
+            post_mortem=post_mortem,
+            max_failures=max_failures,
+            jobs=jobs,
+            all_frames=shown.verbose,
+            predicts=writer.terminal is not None,
+        ),
         interpreter=interpreter,
         side=side,
-        predicts=writer.terminal is not None,
     )
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(view, plan, heading=heading, resume=resume)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event
+from discover_orch.execution.events import Event, SecretFound
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, hide_url_passwords
 
@@ -23,6 +23,22 @@ _NAMES = frozenset(
     | {"status", "stream", "kind", "type", "code", "severity"}
 )
 _Part = TypeVar("_Part", bound=Struct)
+
+
+class Masking:
+    """Masks the events of a run. A secret that a worker tells is masked from then on."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = [*secrets]
+        self._texts = secret_texts(self._secrets)
+
+    def mask(self, event: Event) -> Event | None:
+        """None for the event that tells a secret."""
+        if not isinstance(event, SecretFound):
+            return mask_event(event, self._texts)
+        self._secrets.append(event.text)
+        self._texts = secret_texts(self._secrets)
+        return None
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:

@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunFinished, RunNote, SecretFound, ToolFinished
+from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
-from discover_orch.execution.masking import mask_event, secret_texts
-from discover_orch.execution.preparation import build_prepare
+from discover_orch.execution.masking import Masking
+from discover_orch.execution.preparation import RunSettings, build_prepare
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from discover_orch.execution.executors.remote import OpenFarSide
 
 
+_USUAL = RunSettings()
+
+
 class WatchedRun(Struct, frozen=True, kw_only=True):
     """What a watch has ready for a run: a warm worker, which may still be importing, the environment of its tools, and
     the import graph that it keeps from one run to the next."""
@@ -57,39 +60,31 @@ class WatchedRun(Struct, frozen=True, kw_only=True):
 def run_plan(
     plan: Plan,
     view: ProjectView,
+    settings: RunSettings = _USUAL,
     *,
-    is_raw: bool = False,
-    post_mortem: bool = False,
-    all_frames: bool = False,
-    max_failures: int | None = None,
-    jobs: int = 1,
     interpreter: Interpreter | None = None,
     side: OpenFarSide | None = None,
     requests: RunRequests | None = None,
     watched: WatchedRun | None = None,
-    predicts: bool = True,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
     more. With a `side`, the steps are carried out there. With `requests`, no signal handlers are installed; if they
     are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
-    adopted. `predicts`: the events say how much time is left, which takes time itself."""
+    adopted."""
     registry, project = view.registry, view.project
     code = view.sources if watched is None else watched.code
-    prepare = build_prepare(
-        registry, project, is_raw=is_raw, post_mortem=post_mortem, all_frames=all_frames
-    )
-    jobs = jobs if side is None else side.jobs
+    prepare = build_prepare(registry, project, settings)
+    jobs = settings.jobs if side is None else side.jobs
     is_guest = requests is not None and watched is None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
+    environ: Mapping[str, str] = os.environ
+    worker, is_importing = None, False
     if watched is not None:
-        worker = watched.worker
-        prepare = replace(prepare, environment=watched.environment)
-        environ = watched.environment
-    else:
-        worker = None if interpreter is None else Supervisor.start(interpreter=interpreter)
-        environ = os.environ
-    is_importing = watched is not None and watched.is_importing
+        worker, is_importing, environ = watched.worker, watched.is_importing, watched.environment
+        prepare = replace(prepare, environment=environ)
+    elif interpreter is not None:
+        worker = Supervisor.start(interpreter=interpreter)
     # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
     key = os.urandom(8).hex() if project.ledger else ""
     handlers = SignalHandlers() if requests is None else None
@@ -97,10 +92,10 @@ def run_plan(
     assert signals is not None
     try:
         with handlers or contextlib.nullcontext():
+            alone = partial(LocalExecutor, worker=worker, is_importing=is_importing, start=start)
             executor: Executor | None = None
             if jobs == 1 and side is None and not project.ledger:
-                # The worker gets ready while the recorder reads the code.
-                executor = LocalExecutor(prepare, worker, is_importing=is_importing, start=start)
+                executor = alone(prepare)  # the worker gets ready while the recorder reads the code
             recorder = Recorder(plan, registry, project, code=code, environ=environ, ledger=key)
             if project.ledger:
                 entry = LedgerEntry(project=project.ledger, tool="", run=recorder.run, key=key)
@@ -109,32 +104,32 @@ def run_plan(
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.has_known_use)
             if side is not None:
-                from discover_orch.execution.executors.remote import RemotePool  # few runs need it
+                from discover_orch.execution.executors.remote import build_far_executor  # rare
 
                 # The other machine reads its own `env_file`.
                 there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
-                executor = RemotePool(side, there, registry, recorder.sources_of)
+                build_far = build_far_executor(side, there, registry, recorder.sources_of)
+                executor = WorkerPool(build_far, build_far(), jobs)
             elif queue is not None:
-                shared = replace(prepare, is_one_of_several=True)
-                executor = WorkerPool(
-                    shared, worker, jobs, sources_of=recorder.sources_of, start=start
+                build = partial(
+                    LocalExecutor,
+                    replace(prepare, is_one_of_several=True),
+                    start=start,
+                    sources_of=recorder.sources_of,
                 )
-            elif executor is None:
-                executor = LocalExecutor(prepare, worker, is_importing=is_importing, start=start)
-            if isinstance(executor, LocalExecutor):
+                executor = WorkerPool(build, build(worker), jobs)
+            executor = executor or alone(prepare)
+            if is_alone := isinstance(executor, LocalExecutor):
                 executor.sources_of = recorder.sources_of
-            is_one_transaction = project.transaction == "run" and isinstance(
-                executor, LocalExecutor
-            )
             run = Run(
                 plan,
                 registry,
                 has_known_flow=recorder.has_known_flow,
                 queue=queue,
                 workers=1 if queue is None else min(jobs, len(plan.steps)),
-                max_failures=max_failures,
-                has_retries=not post_mortem,
-                is_one_transaction=is_one_transaction,
+                max_failures=settings.max_failures,
+                has_retries=not settings.post_mortem,
+                is_one_transaction=is_alone and project.transaction == "run",
                 random=_random,
             )
             notes = []
@@ -148,18 +143,18 @@ def run_plan(
                 signals,
                 run_id=recorder.run,
                 clock=time.monotonic,
-                expected=recorder.expected_duration if predicts else lambda _: None,
+                expected=recorder.expected_duration if settings.predicts else lambda _: None,
                 settle=_settle_with(prepare),
                 notes=notes,
                 # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
-                submits_early=isinstance(executor, LocalExecutor)
-                and watched is None
-                and not is_raw,
+                submits_early=is_alone and watched is None and not settings.is_raw,
             )
             yield from _carry_out(
                 events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest
             )
     finally:
+        if side is not None:
+            side.far.close()
         if handlers is not None:
             handlers.close()
 
@@ -218,27 +213,17 @@ def _carry_out(
     """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
     executor is over afterwards."""
     variables = _secret_variables(recorder.environ, project.root)
-    secrets = [*plan.secrets, *url_secrets(project.database), *variables]
-    hidden = secret_texts(secrets)
-    notes_before: set[Problem] = set()
-
-    def mask(event: Event) -> Event | None:
-        nonlocal hidden
-        if not isinstance(event, SecretFound):
-            return mask_event(event, hidden)
-        secrets.append(event.text)
-        hidden = secret_texts(secrets)
-        return None
-
+    masking = Masking([*plan.secrets, *url_secrets(project.database), *variables])
+    notes_before: set[RunNote] = set()
     try:
         for event in events:
-            if (masked := mask(event)) is None:
+            if (masked := masking.mask(event)) is None:
                 continue
             masked = _with_hint(masked, plan, registry, project.root)
-            if isinstance(masked, RunNote) and masked.problem.code == "conn":
-                if masked.problem in notes_before:  # another worker has said it
+            if isinstance(masked, RunNote):
+                if masked in notes_before:  # another worker has said it
                     continue
-                notes_before.add(masked.problem)
+                notes_before.add(masked)
             notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
             if isinstance(masked, RunFinished):
                 yield from notes
@@ -257,7 +242,7 @@ def _carry_out(
             executor.finish()
             while not executor.is_over:
                 for event in executor.events(0.1, requests.wake):
-                    if (masked := mask(event)) is not None:
+                    if (masked := masking.mask(event)) is not None:
                         recorder.record(masked)
         recorder.close()
 

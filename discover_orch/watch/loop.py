@@ -26,6 +26,7 @@ from discover_orch.execution.events import (
     RunStarted,
     ToolFinished,
 )
+from discover_orch.execution.preparation import RunSettings
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
@@ -215,6 +216,7 @@ class WatchLoop:
         events = session.run_plan(
             plan,
             watched.view,
+            RunSettings(all_frames=self._options.all_frames),
             requests=self,
             watched=session.WatchedRun(
                 worker=claimed.worker,
@@ -222,7 +224,6 @@ class WatchLoop:
                 environment=dict(self._environ),
                 code=watched.status.code,
             ),
-            all_frames=self._options.all_frames,
         )
         try:
             for event in events:

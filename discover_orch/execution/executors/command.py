@@ -60,12 +60,6 @@ class CommandSide:
         self._attempts = [*(one for one in self._attempts if not one.is_over), made]
         return made
 
-    def filenos(self) -> tuple[int, ...]:
-        return tuple(fd for one in self._attempts for fd in one.filenos())
-
-    def next_deadline(self, now: float) -> float:
-        return min((one.next_deadline(now) for one in self._attempts), default=math.inf)
-
     def close(self) -> None:
         for one in self._attempts:
             one.forget()

@@ -81,6 +81,14 @@ class _Attempt:
             self.forget()
         return found
 
+    def filenos(self) -> tuple[int, ...]:
+        return (self._side.wake,)
+
+    def next_deadline(self, now: float) -> float:
+        if self.events:
+            return now
+        return math.inf if self.done_at is None else self.done_at + TIME_TO_HEAR
+
     def forget(self) -> None:
         self.is_over = True
         self._side.release(self)
@@ -128,14 +136,10 @@ class DaskSide:
         if self._attempts.pop(one.start.attempt, None) is not None:
             self._calls.submit(self._release, one)
 
-    def filenos(self) -> tuple[int, ...]:
-        return (self._news.wake,)
-
-    def next_deadline(self, now: float) -> float:
-        if any(one.events for one in self._attempts.values()):
-            return now
-        times = [one.done_at for one in self._attempts.values() if one.done_at is not None]
-        return min((at + TIME_TO_HEAR for at in times), default=math.inf)
+    @property
+    def wake(self) -> int:
+        """The descriptor that is readable when there is news."""
+        return self._news.wake
 
     def close(self) -> None:
         self._is_closing.set()

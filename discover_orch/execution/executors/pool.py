@@ -1,39 +1,38 @@
-"""Carries out steps in several worker processes on this machine, each with its own connection and resources."""
+"""Carries out several steps at a time: each in a worker process of its own, on this machine or on a far side."""
 
 from __future__ import annotations
 
 import select
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, ToolStarted
-from discover_orch.execution.executors.local import LocalExecutor, SourcesOf
-from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.executors import Executor
 from discover_orch.planning.plan import Step
-from discover_orch.worker.protocol import Prepare
 
 #: Seconds after which a worker is asked again though none of its descriptors is readable.
 LONGEST_WAIT = 0.5
 
 
-class WorkerPool:
-    """At most `size` steps at a time. `first` was started before, if any. `start` starts one more."""
+class OneAtATime(Executor, Protocol):
+    """An executor that carries out one step after another, with others beside it."""
 
-    def __init__(
-        self,
-        prepare: Prepare,
-        first: Supervisor | None,
-        size: int,
-        *,
-        sources_of: SourcesOf,
-        start: Callable[[], Supervisor] | None = None,
-    ) -> None:
-        self._build = partial(LocalExecutor, prepare, start=start, sources_of=sources_of)
-        self._workers = [self._build(first)]
-        self._size = size
+    def filenos(self) -> tuple[int, ...]:
+        """Descriptors that are readable when `events` has something."""
+
+    def next_deadline(self, now: float) -> float:
+        """When `events` must be called even if nothing is readable: a time as `time.monotonic` gives it."""
+
+
+class WorkerPool:
+    """At most `size` steps at a time. `build` makes what carries out one after another; the `first` is made."""
+
+    def __init__(self, build: Callable[[], OneAtATime], first: OneAtATime, size: int) -> None:
+        self._build, self._size = build, size
+        self._workers = [first]
         self._poll = select.poll()
         self._polled: set[int] = set()
 
@@ -64,7 +63,7 @@ class WorkerPool:
                     is_start = isinstance(event, ToolStarted)
                     yield replace(event, worker=number) if is_start else event
 
-    def _wait(self, timeout: float, wake: int) -> list[LocalExecutor]:
+    def _wait(self, timeout: float, wake: int) -> list[OneAtATime]:
         """The workers that may have something: all of them, if none says so for long."""
         now = time.monotonic()
         due = min((one.next_deadline(now) for one in self._workers), default=now)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -62,6 +61,12 @@ class Attempt(Protocol):
     def drain(self) -> list[FarEvent]:
         """The new events. The last of all is `Ended`, `Lost` or `Refused`."""
 
+    def filenos(self) -> tuple[int, ...]:
+        """Descriptors that are readable when `drain` may have something."""
+
+    def next_deadline(self, now: float) -> float:
+        """When `drain` must be called even if nothing is readable."""
+
     def forget(self) -> None:
         """Ends what is left of the attempt; its events are not wanted any more."""
 
@@ -73,105 +78,71 @@ class FarSide(Protocol):
 
     def start(self, start: Start) -> Attempt: ...
 
-    def filenos(self) -> tuple[int, ...]:
-        """Descriptors that are readable when an attempt may have something."""
-
-    def next_deadline(self, now: float) -> float:
-        """When the attempts must be asked even if nothing is readable."""
-
     def close(self) -> None:
         """Ends everything on the far side."""
 
 
-class _Slot:
-    """One step after another."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.module = ""  # the tool that has neither ended nor been declined
-        self.attempt: Attempt | None = None  # that has not ended
-        self.held: Start | None = None  # until what the step before left is closed
-        self.timeout: float | None = None
-        self.has_killed = False
-        self.stop_at = math.inf  # when it should stop: at its timeout, or at an interrupt
-
-
-class RemotePool:
-    """At most as many steps at a time as `side` allows. `sources_of` gives the files of a tool's code."""
+class FarExecutor:
+    """Carries out one step after another on a far side. `build_start` is what an attempt is started with."""
 
     def __init__(
-        self,
-        side: OpenFarSide,
-        prepare: Prepare,
-        registry: Registry,
-        sources_of: Callable[[Tool], Mapping[str, str]],
+        self, far: FarSide, registry: Registry, build_start: Callable[[Step], Start]
     ) -> None:
-        shown = masked_url(prepare.database)
-        self._resolves_database = shown != prepare.database
-        self._prepare = replace(prepare, database=shown, is_remote=side.is_remote)
-        self._far, self._registry, self._sources_of = side.far, registry, sources_of
-        self._run = os.urandom(12).hex()
-        self._slots = [_Slot(number + 1) for number in range(side.jobs)]
-        self._events: deque[WorkerSaid] = deque()  # that are not yet passed on
-        self._notes: set[RunNote] = set()
+        self._far, self._registry, self._build_start = far, registry, build_start
+        self._module = ""  # the tool that has neither ended nor been declined
+        self._attempt: Attempt | None = None  # that has not ended
+        self._held: Start | None = None  # until what the step before left is closed
+        self._timeout: float | None = None
+        self._stop_at = math.inf  # when it should stop: at its timeout, or at an interrupt
+        self._has_killed = False
+        self._events: list[WorkerSaid] = []  # that are not yet passed on
         self._limit = TIME_TO_ANSWER
         self._suspended_at = 0.0
         self._is_interrupted = self._is_finishing = False
-        self.is_over = False
 
     @property
     def is_idle(self) -> bool:
-        return not any(slot.module for slot in self._slots)
+        return not self._module
 
     @property
     def has_room(self) -> bool:
-        return not all(slot.module for slot in self._slots)
+        return not self._module
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_finishing and self._attempt is None and not self._events
 
     def submit(self, step: Step) -> None:
-        slot = next(slot for slot in self._slots if not slot.module)
-        slot.module, slot.timeout = step.tool.module, step.tool.timeout
-        sources = self._sources_of(step.tool)
-        slot.held = Start(
-            run=self._run,
-            attempt=os.urandom(12).hex(),
-            near=installation(),
-            prepare=self._prepare,
-            order=build_order(step, sources),
-            sources=sources,
-            takes_connection=takes_connection(step.tool, self._registry),
-            resolves_database=self._resolves_database,
-            folder=folder_identity(self._prepare.root),
-        )
-        self._start_held(slot)
+        self._module, self._timeout = step.tool.module, step.tool.timeout
+        self._held = self._build_start(step)
+        self._start_held()
 
-    def _start_held(self, slot: _Slot) -> None:
+    def _start_held(self) -> None:
         """One at a time: a database such as DuckDB lets only one process open its file."""
-        if slot.held is not None and slot.attempt is None:
-            slot.stop_at, slot.has_killed = math.inf, False
-            slot.attempt, slot.held = self._far.start(slot.held), None
+        if self._held is not None and self._attempt is None:
+            self._stop_at, self._has_killed = math.inf, False
+            self._attempt, self._held = self._far.start(self._held), None
 
     def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
-        self._read()
-        if not self._events and not self.is_over:
-            now = time.monotonic()
-            wait = min(timeout, self._next_deadline(now) - now)
-            poll = select.poll()
-            for fd in (*self._far.filenos(), wake):
-                poll.register(fd, select.POLLIN)
-            poll.poll(None if wait == math.inf else max(0.0, wait) * 1000 + 0.5)
-            self._read()
+        """What has happened; does not wait."""
+        self._be_patient()
+        if self._attempt is not None:
+            for event in self._attempt.drain():
+                self._hear(event)
+        self._start_held()
         while self._events:
-            yield self._events.popleft()
+            yield self._events.pop(0)
 
-    def _next_deadline(self, now: float) -> float:
-        if self._is_finishing and not any(slot.attempt for slot in self._slots):
+    def filenos(self) -> tuple[int, ...]:
+        return () if self._attempt is None else self._attempt.filenos()
+
+    def next_deadline(self, now: float) -> float:
+        if self._events:
             return now
-        limits = [
-            slot.stop_at + (self._limit if slot.has_killed else min(TIME_TO_KILL, self._limit))
-            for slot in self._slots
-            if slot.attempt
-        ]
-        return min(self._far.next_deadline(now), *limits, math.inf)
+        if self._attempt is None:
+            return math.inf
+        wait = self._limit if self._has_killed else min(TIME_TO_KILL, self._limit)
+        return min(self._attempt.next_deadline(now), self._stop_at + wait)
 
     def interrupt(self) -> None:
         self._stop("interrupt")
@@ -185,8 +156,7 @@ class RemotePool:
         self._control("suspend")
 
     def resume(self) -> None:
-        for slot in self._slots:
-            slot.stop_at += time.monotonic() - self._suspended_at
+        self._stop_at += time.monotonic() - self._suspended_at
         self._control("resume")
 
     def finish(self, *, commits: bool = False) -> None:
@@ -194,98 +164,106 @@ class RemotePool:
 
     def _stop(self, word: Word) -> None:
         self._is_interrupted = True
-        for slot in self._slots:
-            if slot.held is not None:
-                self._events.append(ToolDeclined(module=slot.module))
-                slot.held, slot.module = None, ""
-            slot.has_killed |= word == "kill"
-            slot.stop_at = (
-                time.monotonic() if word == "kill" else min(slot.stop_at, time.monotonic())
-            )
+        if self._held is not None:
+            self._events.append(ToolDeclined(module=self._module))
+            self._held, self._module = None, ""
+        now = time.monotonic()
+        self._has_killed |= word == "kill"
+        self._stop_at = now if word == "kill" else min(self._stop_at, now)
         self._control(word)
 
     def _control(self, word: Word) -> None:
-        for slot in self._slots:
-            if slot.attempt is not None:
-                slot.attempt.control(word)
+        if self._attempt is not None:
+            self._attempt.control(word)
 
-    def _read(self) -> None:
-        for slot in self._slots:
-            self._be_patient(slot)
-            if slot.attempt is not None:
-                for event in slot.attempt.drain():
-                    self._hear(slot, event)
-            self._start_held(slot)
-        if self._is_finishing and not self.is_over and not any(one.attempt for one in self._slots):
-            self.is_over = True
-            self._far.close()
-
-    def _be_patient(self, slot: _Slot) -> None:
+    def _be_patient(self) -> None:
         """After an interrupt, and after a timeout, which the far side sees to, not for ever."""
-        waited, attempt = time.monotonic() - slot.stop_at, slot.attempt
+        waited, attempt = time.monotonic() - self._stop_at, self._attempt
         if attempt is None or waited < min(TIME_TO_KILL, self._limit):
             return
         if waited >= self._limit:
-            self._hear(slot, Lost(sentence=f"{self._far.name} did not answer"))
+            self._hear(Lost(sentence=f"{self._far.name} did not answer"))
             attempt.forget()
-        elif not slot.has_killed:
-            slot.has_killed = True
+        elif not self._has_killed:
+            self._has_killed = True
             attempt.control("kill")
 
-    def _hear(self, slot: _Slot, event: FarEvent) -> None:
-        has_ended = not slot.module or slot.held is not None  # the tool of this attempt
+    def _hear(self, event: FarEvent) -> None:
+        has_ended = not self._module or self._held is not None  # the tool of this attempt
         match event:
             case Ended():
-                slot.attempt = None
+                self._attempt = None
                 if not has_ended:
-                    self._lose(slot, f"{self._far.name} ended without saying how the tool ended")
+                    self._lose(f"{self._far.name} ended without saying how the tool ended")
             case Lost(sentence=sentence):
-                slot.attempt = None
+                self._attempt = None
                 if not has_ended:
-                    self._lose(slot, sentence)
-                elif not slot.has_killed:
+                    self._lose(sentence)
+                elif not self._has_killed:
                     message = f"the resources of a worker may not have been closed: {sentence}"
                     problem = Problem(code="conn", message=message, severity="warning")
-                    self._hear(slot, RunNote(problem=problem))
+                    self._events.append(RunNote(problem=problem))
             case Refused(message=message, hint=hint):
-                slot.attempt = None
+                self._attempt = None
                 if not has_ended:
                     failure = Failure(kind="crash", type="refused", message=message, hint=hint)
-                    self._end(
-                        slot, ToolFinished(module=slot.module, status="failed", error=failure)
-                    )
+                    self._end(ToolFinished(module=self._module, status="failed", error=failure))
             case ToolStarted():
-                if slot.timeout is not None:
-                    slot.stop_at = min(slot.stop_at, time.monotonic() + slot.timeout)
-                self._events.append(replace(event, worker=slot.number))
+                if self._timeout is not None:
+                    self._stop_at = min(self._stop_at, time.monotonic() + self._timeout)
+                self._events.append(event)
             case ToolDeclined():
-                self._end(slot, event)
+                self._end(event)
             case ToolFinished():
                 if event.status == "interrupted" and not self._is_interrupted:
                     event = replace(event, status="failed")  # it was stopped there
-                self._end(slot, event)
-            case RunNote() if event in self._notes:
-                pass  # another attempt has said it
+                self._end(event)
             case _:
-                if isinstance(event, RunNote):
-                    self._notes.add(event)
                 self._events.append(event)
 
-    def _end(self, slot: _Slot, event: ToolFinished | ToolDeclined) -> None:
-        slot.module = ""
-        if slot.stop_at > time.monotonic():
-            slot.stop_at = math.inf  # its resources may take their time
+    def _end(self, event: ToolFinished | ToolDeclined) -> None:
+        self._module = ""
+        if self._stop_at > time.monotonic():
+            self._stop_at = math.inf  # its resources may take their time
         self._events.append(event)
 
-    def _lose(self, slot: _Slot, sentence: str) -> None:
+    def _lose(self, sentence: str) -> None:
         failure = Failure(kind="crash", type="lost", message=sentence)
-        if not self._is_interrupted and slot.stop_at < time.monotonic():
-            failure = as_timeout(failure, slot.timeout, f", {sentence}")
+        if not self._is_interrupted and self._stop_at < time.monotonic():
+            failure = as_timeout(failure, self._timeout, f", {sentence}")
         message = f"{failure.message}: what the tool wrote may be in the database"
-        failure = replace(
-            failure, type="lost", message=message, path=self._registry.tools[slot.module].path
+        path = self._registry.tools[self._module].path
+        failure = replace(failure, type="lost", message=message, path=path)
+        self._end(ToolFinished(module=self._module, status="unknown", error=failure))
+
+
+def build_far_executor(
+    side: OpenFarSide,
+    prepare: Prepare,
+    registry: Registry,
+    sources_of: Callable[[Tool], Mapping[str, str]],
+) -> Callable[[], FarExecutor]:
+    """A function that makes one of the executors of a run. `sources_of` gives the files of a tool's code."""
+    shown = masked_url(prepare.database)
+    resolves_database = shown != prepare.database
+    prepare = replace(prepare, database=shown, is_remote=side.is_remote)
+    run = os.urandom(12).hex()
+
+    def build_start(step: Step) -> Start:
+        sources = sources_of(step.tool)
+        return Start(
+            run=run,
+            attempt=os.urandom(12).hex(),
+            near=installation(),
+            prepare=prepare,
+            order=build_order(step, sources),
+            sources=sources,
+            takes_connection=takes_connection(step.tool, registry),
+            resolves_database=resolves_database,
+            folder=folder_identity(prepare.root),
         )
-        self._end(slot, ToolFinished(module=slot.module, status="unknown", error=failure))
+
+    return partial(FarExecutor, side.far, registry, build_start)
 
 
 class OpenFarSide(Struct, frozen=True, kw_only=True):
