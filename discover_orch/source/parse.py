@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from discover_orch.model.errors import Location, Problem
@@ -25,13 +25,13 @@ PARSE_ERRORS = (
     TypeError,
     AttributeError,
 )
-TOP_LINE = re.compile(rb"^(?![ \t\f\r\n#)\]}]|$)", re.MULTILINE)  # where a statement may begin
-MAX_TRIES = 24
 LONGEST_SOURCE = 500  # characters of a line in a problem
 
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$", re.MULTILINE)
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-_BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
+#: What Python says of bytes that are not in the encoding of the file, or of an encoding that it cannot use (PEP 263).
+_ENCODING = re.compile(
+    r"'(?!unicodeescape)[\w-]+' codec can't|unknown encoding|encoding problem|.* text encoding"
+)
 
 
 @contextmanager
@@ -59,85 +59,31 @@ def parse_strictly(data: bytes, tree: ast.Module | None = None) -> ast.Module:
     return tree
 
 
-def can_read(data: bytes, read: Callable[[bytes], object] = parse) -> bool:
-    """Whether the bytes parse, or with `parse_strictly` can be imported."""
-    try:
-        read(data)
-    except PARSE_ERRORS:
-        return False
-    return True
-
-
 def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
-    """The problem of a file for which `parse` or `parse_strictly` raised `error`."""
+    """The problem of a file for which `parse` or `parse_strictly` raised `error`; line 1 where Python tells none."""
     if b"\0" in data:
         message, hint = "not a text file: it contains a null byte", "save it as UTF-8 text"
         return _problem("syntax", message, hint, path, _line_at(data, data.index(b"\0")))
-    encoding = _encoding_problem(data, path, str(error))
-    if encoding is not None:
-        return encoding
+    if not isinstance(error, SyntaxError):
+        message = "expressions or blocks are nested too deeply for Python"
+        hint = "split the expression, or move the data into a data file"
+        # Python 3.13 and later encode docstrings when they compile them.
+        if isinstance(error, UnicodeError):
+            message = "not valid Python: a docstring contains half of a surrogate pair"
+            hint = r"remove the escape, such as \ud800, from the docstring"
+        return _problem("too-deep", message, hint, path, 1)
+    line = error.lineno or 1
+    reason = _one_line(error.msg or "invalid syntax").removeprefix("(unicode error) ")
+    if _ENCODING.match(reason):
+        hint = "save it as UTF-8, or name its encoding in the first line: # -*- coding: latin-1 -*-"
+        return _problem("encoding", f"cannot be decoded: {reason}", hint, path, line)
     if conflict := _CONFLICT.search(data):
         message = "not valid Python: unresolved merge conflict"
         hint = "keep one side and delete the lines <<<<<<<, ======= and >>>>>>>"
         return _problem("conflict", message, hint, path, _line_at(data, conflict.start()), data)
-    if isinstance(error, SyntaxError):
-        line = min(error.lineno or first_bad_line(data), _line_at(data, len(data)))
-        message = f"not valid Python: {_one_line(error.msg or 'invalid syntax')}"
-        hint = "fix the syntax error, or remove STAGE if this is not a tool"
-        return _problem("syntax", message, hint, path, line, data)
-    # Python 3.13 and later encode docstrings when they compile them.
-    if isinstance(error, UnicodeError):
-        message = "not valid Python: a docstring contains half of a surrogate pair"
-        hint = r"remove the escape, such as \ud800, from the docstring"
-        return _problem("syntax", message, hint, path, first_bad_line(data, parse_strictly))
-    message = "expressions or blocks are nested too deeply for Python"
-    hint = "split the expression, or move the data into a data file"
-    return _problem("too-deep", message, hint, path, first_bad_line(data))
-
-
-def first_bad_line(data: bytes, read: Callable[[bytes], object] = parse) -> int:
-    """The line of the first top-level statement with which `read` fails: all before it can be read."""
-    starts = [match.start() for match in TOP_LINE.finditer(data)] or [0]
-    low, high = 0, len(starts)  # the data before starts[low] parses, the whole does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if can_read(data[: starts[middle]], read):
-            low = middle
-        else:
-            high = middle
-    return _line_at(data, starts[low])
-
-
-def _encoding_problem(data: bytes, path: str, reason: str) -> Problem | None:
-    """The problem of an unknown encoding, or of bytes that are not in the encoding (PEP 263)."""
-    has_mark = data.startswith(b"\xef\xbb\xbf")
-    cookie, line = _read_cookie(data[3:] if has_mark else data)
-    hint = "save it as UTF-8, or name its encoding in the first line: # -*- coding: latin-1 -*-"
-    name = cookie or "utf-8"
-    try:
-        data.decode("utf-8-sig" if has_mark and cookie is None else name)
-    except LookupError:
-        message = f'unknown encoding "{_one_line(name)}"'
-        return _problem("encoding", message, hint, path, line)
-    except UnicodeDecodeError as error:
-        message = f"not valid {_one_line(name)}: {_one_line(error.reason)}"
-        return _problem("encoding", message, hint, path, _line_at(data, error.start))
-    except (UnicodeError, ValueError, TypeError, AssertionError):
-        return _problem("encoding", f"not valid {_one_line(name)}", hint, path, line)
-    if has_mark and cookie is not None and "BOM" in reason:
-        message = f"begins with a UTF-8 byte order mark, but names the encoding {_one_line(name)}"
-        return _problem("encoding", message, "remove the line with the encoding", path, line)
-    return None
-
-
-def _read_cookie(data: bytes) -> tuple[str | None, int]:
-    for number, text in enumerate(data.split(b"\n", 2)[:2], start=1):
-        match = _COOKIE.match(text)
-        if match is not None:
-            return match[1].decode("ascii", "replace"), number
-        if not _BLANK.match(text.rstrip(b"\r")):
-            break
-    return None, 1
+    hint = "fix the syntax error, or remove STAGE if this is not a tool"
+    line = min(line, _line_at(data, len(data)))
+    return _problem("syntax", f"not valid Python: {reason}", hint, path, line, data)
 
 
 def _problem(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import re
 
 from msgspec.structs import replace
 
@@ -29,11 +28,8 @@ from discover_orch.source.facts import (
 )
 from discover_orch.source.literals import NotLiteral, docstring_of, literal, text_of
 from discover_orch.source.parse import (
-    MAX_TRIES,
     PARSE_ERRORS,
-    TOP_LINE,
     build_problem,
-    can_read,
     ignore_warnings,
     parse,
     parse_strictly,
@@ -45,8 +41,6 @@ RESOURCE = frozenset({"discover_orch.resource"})
 NO_STAGE = "has run() but no STAGE"
 #: What is written instead of STAGE by mistake, in capitals.
 NEAR_STAGE = ("STAGE", "STAGES", "STGE", "SATGE", "STAEG", "_STAGE", "STAGE_")
-
-_STAGE_LINE = re.compile(rb"^STAGE\b[^=\n]*=[^=]", re.MULTILINE)
 
 
 def read_module(
@@ -269,20 +263,15 @@ def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
 
 def _stages_before(problem: Problem, data: bytes, module: str) -> tuple[str, ...]:
     """The stages that the text before the line of a problem states."""
-    if not _STAGE_LINE.search(data):
-        return ()
     line = (problem.location and problem.location.line) or 1
-    end = sum(map(len, data.splitlines(keepends=True)[: line - 1]))
-    starts = [match.start() for match in TOP_LINE.finditer(data, 0, end)]
-    for start in [end, *reversed(starts)][:MAX_TRIES]:
-        if can_read(data[:start]):
-            try:
-                scope = ModuleScope(parse(data[:start]), module)
-                binding = scope.last("STAGE")
-                if binding is None:
-                    return ()
-                tag = _read_tag("STAGE", binding, scope)
-            except PARSE_ERRORS:
-                return ()
-            return tuple(word for word in tag.words if isinstance(word, str))
+    lines = data.splitlines(keepends=True)[: line - 1]
+    for _ in range(2):
+        try:
+            scope = ModuleScope(parse(b"".join(lines)), module)
+            binding = scope.last("STAGE")
+            words = _read_tag("STAGE", binding, scope).words if binding else ()
+            return tuple(word for word in words if isinstance(word, str))
+        except PARSE_ERRORS:
+            while lines and lines.pop()[:1].isspace():  # the statement that is broken off there
+                pass
     return ()

@@ -1,3 +1,3 @@
-# expect: broken 2 encoding stages
+# expect: broken 1 encoding stages
 # -*- coding: utf-9 -*-
 STAGE = "ingest"
