@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
 
 from discover_orch.config.project import DATABASE_VARIABLE, VARIABLE_PREFIX, Project
@@ -19,6 +19,9 @@ from discover_orch.model.errors import Location, Problem, ProjectError, nearest
 OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
 SHARED_TABLE = ("tool", "orch")
+_ONE_KEY = r"[\w-]+|\"[^\"]*\"|'[^']*'"
+_KEY = re.compile(rf"\s*((?:{_ONE_KEY})(?:\s*\.\s*(?:{_ONE_KEY}))*)\s*=")
+_HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
 _TOML_HINT = "quote strings, do not quote true and false, and set each key once"
 _UNCLOSED = {
     "unclosed array": "close it with ], and put commas between its values",
@@ -135,12 +138,16 @@ def find_text(config: str, data: bytes, key: str) -> str:
 
 
 def find_line(project: Project, keys: KeyPath) -> int | None:
-    """The line of a setting of the file; None where the file does not set it. Dashes and underscores are alike."""
-    wanted = [key.replace("-", "_") for key in keys]
-    for path, line in _read_lines(project).items():
-        if [key.replace("-", "_") for key in path] == wanted:
-            return line
-    return None
+    """The line of a setting of the file, or of the table that has it; None where the file does not set it. Dashes and
+    underscores are alike."""
+    lines = {
+        tuple(key.replace("-", "_") for key in path): line
+        for path, line in _read_lines(project).items()
+    }
+    wanted = tuple(key.replace("-", "_") for key in keys)
+    return next(
+        (lines[wanted[:size]] for size in range(len(wanted), 0, -1) if wanted[:size] in lines), None
+    )
 
 
 def name_table(project: Project, name: str) -> str:
@@ -334,42 +341,26 @@ def _relative(folder: str, root: str) -> str:
 def find_lines(config: str, data: bytes) -> dict[KeyPath, int]:
     """The line of each key and header in the table of the settings, by its path there.
 
-    `tomllib` does not tell lines. So the file, which is valid, is parsed one statement at a time: a statement ends
-    with the first line after which it parses. Keys of an inline table have the line of its statement; what is in an
-    array of tables has none.
+    `tomllib` does not tell lines. Keys of an inline table have none, and neither has what is in an array of tables.
     """
-    import tomllib
-
     found: dict[KeyPath, int] = {}
-    section: KeyPath | None = ()
-    statement: list[str] = []
-    for number, line in enumerate(_decode(config, data).replace("\r\n", "\n").split("\n"), start=1):
-        statement.append(line)
-        try:
-            paths = list(_key_paths(tomllib.loads("\n".join(statement))))
-        except tomllib.TOMLDecodeError:
-            continue  # its value continues in the next line
-        start, head = number + 1 - len(statement), statement[0].lstrip()
-        statement = []
-        if head.startswith("["):
-            section = None if head.startswith("[[") else paths[-1]
-        elif section:
-            paths = [(*section, *path) for path in paths]
-        if section is not None:
-            for path in paths:
-                found.setdefault(path, start)
+    section: KeyPath = ()
+    for number, line in enumerate(_decode(config, data).split("\n"), start=1):
+        if (match := _HEADER.match(line)) is not None:
+            section = path = _split_keys(match[1])
+        elif (match := _KEY.match(line)) is not None:
+            path = (*section, *_split_keys(match[1]))
+        else:
+            continue
+        for size in range(1, len(path) + 1):
+            found.setdefault(path[:size], number)
     prefix = _table_path(config)
     size = len(prefix)
     return {path[size:]: line for path, line in found.items() if path[:size] == prefix}
 
 
-def _key_paths(table: Mapping[str, object], above: KeyPath = ()) -> Iterator[KeyPath]:
-    """Of the keys of a table and of the tables in it, the outer ones first."""
-    for key, value in table.items():
-        path = (*above, key)
-        yield path
-        if isinstance(value, dict):
-            yield from _key_paths(value, path)
+def _split_keys(text: str) -> KeyPath:
+    return tuple(key.strip("\"'") for key in re.findall(_ONE_KEY, text))
 
 
 def _read_lines(project: Project) -> Mapping[KeyPath, int]:

@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import re
 
-_SPHINX_FIELD = re.compile(r"\s*:(\w+)\b([^:]*):(.*)")
+_SPHINX_FIELD = re.compile(r":(\w+)\b([^:]*):(.*)")
 _SPHINX_PARAM = frozenset({"param", "parameter", "arg", "argument", "key", "keyword", "kwarg"})
-_GOOGLE_TITLES = frozenset(
+_TITLES = frozenset(
     {
-        "args",
-        "arguments",
-        "parameters",
-        "params",
-        "keyword args",
-        "keyword arguments",
-        "other parameters",
+        *("args", "arguments", "parameters", "params", "other parameters"),
+        *("keyword args", "keyword arguments"),
     }
 )
-_GOOGLE_ENTRY = re.compile(
-    r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?:\(.*?\)|\[.*?\])?\s*:(?:\s+(.*)|$)"
-)
-_NUMPY_TITLES = frozenset({"parameters", "other parameters", "keyword arguments"})
-_NUMPY_ENTRY = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
+_NAMES = r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*"
+_GOOGLE_ENTRY = re.compile(_NAMES + r"(?:\(.*?\)|\[.*?\])?\s*:(?:\s+(.*)|$)")
+_NUMPY_ENTRY = re.compile(_NAMES + r"(?::.*)?()$")
 
 
 def first_line(docstring: str | None) -> str:
@@ -44,76 +37,37 @@ def param_help(docstring: str | None) -> dict[str, str]:
         return {}
     lines = docstring.expandtabs().splitlines()
     found: dict[str, list[str]] = {}
-    number = 0
-    while number < len(lines):
-        stripped = lines[number].strip()
-        if stripped.startswith(":"):
-            number = _read_sphinx(lines, number, found)
-        elif stripped.lower() in _NUMPY_TITLES and _is_underlined(lines, number, least=3):
-            number = _read_section(lines, number, found, is_numpy=True)
-        elif stripped.endswith(":") and stripped[:-1].lower() in _GOOGLE_TITLES:
-            number = _read_section(lines, number, found, is_numpy=False)
-        else:
-            number += 1
-    texts = {name: " ".join(" ".join(parts).split()) for name, parts in found.items()}
-    return {name: _showable(text) for name, text in texts.items() if text}
-
-
-def _read_sphinx(lines: list[str], number: int, found: dict[str, list[str]]) -> int:
-    """One field, `:param int limit: text`, and the indented lines that continue it."""
-    match = _SPHINX_FIELD.match(lines[number])
-    indent = _indent(lines[number])
-    number += 1
-    if match is None:
-        return number
-    words = match[2].split()
-    parts = [match[3]]
-    while number < len(lines) and lines[number].strip() and _indent(lines[number]) > indent:
-        parts.append(lines[number])
-        number += 1
-    if match[1] in _SPHINX_PARAM and words:
-        found.setdefault(words[-1].lstrip("*\\"), parts)
-    return number
-
-
-def _is_underlined(lines: list[str], number: int, *, least: int = 1) -> bool:
-    rule = lines[number + 1].strip() if number + 1 < len(lines) else ""
-    return len(rule) >= least and set(rule) == {"-"}
-
-
-def _read_section(
-    lines: list[str], start: int, found: dict[str, list[str]], *, is_numpy: bool
-) -> int:
-    """The entries below a title, the text of each deeper. NumPy's `limit : int` stand at the indent of the title, and
-    the next title ends the section; Google's `limit (int): text` stand deeper, and a line that does not ends it."""
-    entry = _NUMPY_ENTRY if is_numpy else _GOOGLE_ENTRY
-    title = _indent(lines[start])
-    depth = title if is_numpy else None
-    parts: list[str] = []
-    for number in range(start + 1 + is_numpy, len(lines)):
-        line, indent = lines[number], _indent(lines[number])
-        if not line.strip():
+    parts: list[str] = []  # of the entry that is read
+    entry: re.Pattern[str] | None = None  # how one begins in this section
+    title, depth = 0, -1  # the indents of the section and of its entries
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        text, indent, rule = line.strip(), _indent(line), following.strip()
+        is_underlined = len(rule) >= 3 and set(rule) == {"-"}
+        field = _SPHINX_FIELD.match(text)
+        begins = entry is not None and (indent <= depth or depth < 0)
+        if not text:
             parts = parts and []  # only the first paragraph
-            continue
-        if indent < title or (indent == title and not is_numpy):
-            return number
-        depth = indent if depth is None else depth
-        match = entry.match(line.strip()) if indent <= depth else None
-        if match is not None and not (is_numpy and _is_underlined(lines, number)):
-            parts = [] if is_numpy else [match[2] or ""]
-            for name in _names(match[1]):
-                found.setdefault(name, parts)
-        elif indent > depth:
-            parts.append(line)
-        elif is_numpy:
-            return number
+        elif field is not None:
+            entry, parts, depth = None, [field[3]], indent
+            words = field[2].split()
+            if field[1] in _SPHINX_PARAM and words:
+                found.setdefault(words[-1].lstrip("*\\"), parts)
+        elif text.lower().removesuffix(":") in _TITLES and (text[-1] == ":" or is_underlined):
+            # NumPy's entries stand at the indent of the title, Google's stand deeper.
+            entry = _NUMPY_ENTRY if is_underlined else _GOOGLE_ENTRY
+            title, depth, parts = indent, indent if is_underlined else -1, []
+        elif is_underlined or indent < title or (indent == title and entry is _GOOGLE_ENTRY):
+            entry, parts = None, []  # after the section
+        elif entry is not None and begins:
+            depth, parts = indent, []
+            if match := entry.match(text):
+                parts += [match[2] or ""] if match[2] else []
+                for name in match[1].split(","):
+                    found.setdefault(name.strip().lstrip("*"), parts)
         else:
-            parts = []
-    return len(lines)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip().lstrip("*") for name in text.split(",")]
+            parts.append(text)
+    texts = {name: " ".join(" ".join(words).split()) for name, words in found.items()}
+    return {name: _showable(text) for name, text in texts.items() if text}
 
 
 def _indent(line: str) -> int:
