@@ -113,8 +113,7 @@ class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports")
 
     `constants` holds strings, tuples of strings and None; constants of a class are named `Class.NAME`. `enums` holds
     the members as (name, value), the value None where it is neither a string nor an int. `types` holds aliases of
-    types, such as `Since = date | None`; `stars` the modules of `from x import *`. `is_package`: of an
-    `__init__.py`.
+    types, such as `Since = date | None`. `is_package`: of an `__init__.py`.
     """
 
     module: str
@@ -126,7 +125,6 @@ class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports")
     aliases: Mapping[str, NameRef] = field(default_factory=dict)
     functions: Mapping[str, RunFacts] = field(default_factory=dict)
     types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)
-    stars: tuple[str, ...] = ()
 
 
 ImportKind = Literal["import", "from", "dynamic"]

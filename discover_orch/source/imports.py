@@ -10,9 +10,9 @@ import posixpath
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
-from discover_orch.source.bindings import absolute
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.literals import text_of
+from discover_orch.source.scope import absolute
 
 DYNAMIC = frozenset({"import_module", "__import__"})
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")

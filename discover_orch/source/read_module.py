@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Problem
-from discover_orch.source.bindings import Binding
 from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
     BrokenModule,
@@ -34,7 +33,7 @@ from discover_orch.source.parse import (
     parse,
     parse_strictly,
 )
-from discover_orch.source.scope import ModuleScope, Unreadable
+from discover_orch.source.scope import Binding, ModuleScope, Unreadable
 from discover_orch.source.signature import read_function
 
 RESOURCE = frozenset({"discover_orch.resource"})

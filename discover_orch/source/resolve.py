@@ -2,8 +2,7 @@
 
 `read_exports` lists the constants, Enum classes, functions and aliases of a module. `resolve_module` replaces each
 `NameRef` by what it means where the module that it names defines it, or is a package that passes it on (in its
-`__init__.py`, or by `from x import *`). Nothing is imported: the caller passes a `lookup` that gives the exports of a
-module.
+`__init__.py`). Nothing is imported: the caller passes a `lookup` that gives the exports of a module.
 """
 
 from __future__ import annotations
@@ -79,7 +78,6 @@ def read_exports(tree: ast.Module, module: str, is_package: bool = False) -> Exp
         aliases=aliases,
         functions=functions,
         types=types,
-        stars=tuple(scope.stars),
     )
 
 
@@ -266,23 +264,6 @@ def _attribute(exports: Exports, rest: list[str], lookup: Lookup, steps: int) ->
             message = f"`{first}` of {exports.module} comes from {target}: import it from there"
             raise _Unresolved(message)
         return _resolve(".".join([target, *more]), lookup, steps)
-    return _through_stars(exports, rest, lookup, steps)
-
-
-def _through_stars(exports: Exports, rest: list[str], lookup: Lookup, steps: int) -> _Meaning:
-    """The meaning by `from x import *`, where exactly one such module has the name."""
-    found: list[_Meaning] = []
-    for star in exports.stars if steps and not rest[0].startswith("_") else ():
-        source = lookup(star)
-        public = source.constants.get("__all__") if source else ()
-        if source is None or (isinstance(public, tuple) and rest[0] not in public):
-            continue
-        try:
-            found.append(_attribute(source, rest, lookup, steps - 1))
-        except _Unresolved:
-            continue
-    if len(found) == 1:
-        return found[0]
     raise _Unresolved(_no_constant(".".join([exports.module, *rest])))
 
 

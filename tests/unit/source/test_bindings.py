@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.bindings import Binding, Bindings, absolute
 from discover_orch.source.facts import NameRef
+from discover_orch.source.scope import Binding, Bindings, absolute
 
 
 def read(text: str, package: str = "src.pkg") -> Bindings:
@@ -125,14 +125,6 @@ def test_each_binding_knows_its_statement() -> None:
     found = read("a = 1\nif a:\n    a = 2\n    b = a\na = 3").names
     assert [binding.index for binding in found["a"]] == [0, 1, 2]
     assert [binding.index for binding in found["b"]] == [1]
-
-
-def test_stars_are_kept_in_their_order_made_absolute() -> None:
-    assert read("from a import *\nfrom .b import *\nif x:\n    from .. import *").stars == [
-        "a",
-        "src.pkg.b",
-        "src",
-    ]
 
 
 def test_a_type_statement_binds_its_name_where_python_knows_it() -> None:

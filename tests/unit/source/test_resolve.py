@@ -39,7 +39,6 @@ from src.stages import Stage
 import src.stages as deep
 PAIR = (Stage.INGEST, 'x')
 """,
-    "src.star": "from src.stages import *\nfrom src.other import *\n",
     "src.other": "__all__ = ['SEEN']\nSEEN = 'seen'\nINGEST = 'hidden'\n",
     "src.twice": "from src.stages import *\nfrom src.third import *\n",
     "src.third": "INGEST = 'third'\n",
@@ -98,8 +97,6 @@ def resolved(text: str, project: Mapping[str, str] = PROJECT) -> ModuleFacts:
         ("from src.stages import Names\nSTAGE = Names.LAST", ("render",)),
         ("from src.pkg import Renamed\nSTAGE = Renamed.INGEST", ("ingest",)),
         ("from src import pkg\nSTAGE = pkg.stages.INGEST", ("ingest",)),
-        ("from src.star import INGEST\nSTAGE = INGEST", ("ingest",)),
-        ("from src.star import SEEN\nSTAGE = SEEN", ("seen",)),
         ("class S:\n    A = 'a'\nT = S\nSTAGE = T.A", ("a",)),
     ],
 )
@@ -108,11 +105,6 @@ def test_stage_through_modules(text: str, words: tuple[str, ...]) -> None:
     assert stage is not None
     assert stage.problem == ""
     assert stage.words == words
-
-
-def test_a_star_in_the_module_itself() -> None:
-    text = "from src.stages import *\nSTAGE = Stage.INGEST\n" + RUN
-    assert resolved(text, PROJECT | {"src.tool": text}).stage == Tag(line=2, words=("ingest",))
 
 
 def test_none_of_another_module_switches_off() -> None:
@@ -213,9 +205,6 @@ def test_exports() -> None:
     assert set(jobs.functions) == {"main", "other", "short"}
     assert jobs.aliases["again"] == NameRef(name="src.jobs.main")
     assert set(jobs.types) == {"Since"}
-    star = lookup_in(PROJECT)("src.star")
-    assert star is not None
-    assert star.stars == ("src.stages", "src.other")
 
 
 def test_nothing_to_resolve_gives_the_same_facts() -> None:
