@@ -11,9 +11,13 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.broken_tools import BrokenTool as BrokenTool
-from discover_orch.discovery.broken_tools import add_strict_problems, find_broken_tools
-from discover_orch.discovery.candidates import Candidate, build_candidates
+from discover_orch.discovery.candidates import BrokenTool as BrokenTool
+from discover_orch.discovery.candidates import (
+    Candidate,
+    add_strict_problems,
+    build_candidates,
+    find_broken_tools,
+)
 from discover_orch.discovery.injection import (
     conf_warnings,
     find_meant_resource,

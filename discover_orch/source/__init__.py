@@ -1,9 +1,8 @@
 """The text of one Python module → facts about it, by its syntax tree alone.
 
-`read_module` turns bytes into `ModuleFacts` (the tags, `run()`, the docstring) or into a `BrokenModule`;
-`read_exports` says what other modules can refer to, `resolve_module` replaces such references, `read_imports` lists
-imports, `hash_code` hashes the code. Nothing is opened, imported or executed here, and no
-text makes it raise.
+`source_file` reads all that is kept of a file, `read_module` turns bytes into `ModuleFacts` (the tags, `run()`, the
+docstring) or into a `BrokenModule`; `read_exports` says what others can refer to, `resolve_module` replaces such
+references, `code` lists imports and hashes code. Nothing is opened, imported or executed here, and no text raises.
 
-Other packages import `facts`, `source_file`, `read_module`, `resolve`, `parse`, `imports` and `ast_hash`.
+Other packages import `facts`, `source_file`, `read_module`, `resolve`, `parse` and `code`.
 """

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Problem
-from discover_orch.source.docstring import first_line
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
@@ -25,7 +24,7 @@ from discover_orch.source.facts import (
     RunFacts,
     Tag,
 )
-from discover_orch.source.literals import NotLiteral, docstring_of, literal, text_of
+from discover_orch.source.literals import NotLiteral, docstring_of, first_line, literal, text_of
 from discover_orch.source.parse import (
     PARSE_ERRORS,
     build_problem,

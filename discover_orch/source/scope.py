@@ -46,7 +46,7 @@ class Bindings:
     """`names`: all bindings of each name, the first one first.
 
     A name bound in a block of `if`, `try` or `for`, by unpacking or within an expression is noted with how it is
-    bound, since its value is uncertain. The bodies of functions and classes are not read, and `import *` binds nothing.
+    bound, since its value is uncertain. Bodies of functions and classes are not read; `import *` binds nothing.
     """
 
     def __init__(self, tree: ast.Module, package: str) -> None:

@@ -11,9 +11,15 @@ import ast
 from msgspec.structs import replace
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
-from discover_orch.source.docstring import param_help
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
-from discover_orch.source.literals import NotLiteral, docstring_of, is_showable, literal, text_of
+from discover_orch.source.literals import (
+    NotLiteral,
+    docstring_of,
+    is_showable,
+    literal,
+    param_help,
+    text_of,
+)
 from discover_orch.source.scope import ModuleScope
 
 SCALARS: dict[str, ScalarKind] = {

@@ -94,8 +94,7 @@ def read_source_file(
         file, is_tool = replace(file, facts=broken), False
     if not (is_tool or is_conf or with_code):
         return file, ()
-    from discover_orch.source.ast_hash import hash_code
-    from discover_orch.source.imports import read_search_folders
+    from discover_orch.source.code import hash_code, read_search_folders
     from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
     tree: ast.Module | None = None
@@ -144,7 +143,7 @@ def read_import_facts(
     attributes: Iterable[ast.Attribute] | None = None,
 ) -> tuple[ImportFact, ...]:
     """The imports of a file that is loaded as `module`; `attributes` are those of its tree, where they are known."""
-    from discover_orch.source.imports import DYNAMIC, read_imports
+    from discover_orch.source.code import DYNAMIC, read_imports
 
     return read_imports(
         tree,

@@ -28,8 +28,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.source.code import read_imports
 from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
-from discover_orch.source.imports import read_imports
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.resolve import read_exports, resolve_module

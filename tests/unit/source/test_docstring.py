@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.docstring import first_line, param_help
+from discover_orch.source.literals import first_line, param_help
 
 GOOGLE = """Fetch it.
 

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
+from discover_orch.source.code import read_imports
 from discover_orch.source.facts import ImportFact
-from discover_orch.source.imports import read_imports
 
 
 def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
