@@ -53,6 +53,18 @@ def run():
         with open("in/0.txt") as file:
             file.read()
 """,
+    "exists() of one path 100,000 times": f"""
+import os
+def run():
+    for number in range({STATEMENTS}):
+        os.path.exists("in/0.txt")
+""",
+    "exists() of 100,000 paths": f"""
+import os
+def run():
+    for number in range({STATEMENTS}):
+        os.path.exists(f"in/{{number}}.txt")
+""",
     "statements and files": f"""
 def run(conn):
     conn.execute("CREATE TABLE IF NOT EXISTS t(a)")

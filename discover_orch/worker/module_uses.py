@@ -1,6 +1,7 @@
 """Whose users share what was read: the modules of the project that were being loaded, and those that may keep it.
 
-The hook that finds this runs for each file that is opened, so two stacks differ where the identity of their code does.
+The hook that finds this runs for each file that is opened, so two stacks differ where
+the modules and lines of their code do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from discover_orch.worker.observed_paths import resolve_paths
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from discover_orch.model.observation import FileStat
     from discover_orch.worker.native_files import NativeFiles
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_STACKS = 10_000  # of one step that are recognised again
 CALL = Interrupts.call.__code__  # it calls the user's code
+CALLS = Interrupts.call.__globals__
 
 #: What was used: "path" (of a folder, a database, a module past the loader), "env" (a variable), "asked" (one that a
 #: library has looked up), "copied" (all variables), "module" (one got by name), "gap", and the path or name.
@@ -62,13 +64,12 @@ class ModuleUses:
         self._keeping = KeepingCode(project)
         self._by_stack: dict[int, Uses] = {}
         self._by_owners: dict[tuple[str, ...], Uses] = {}
-        self._codes: list[tuple[CodeType, ...]] = []  # no other code gets their identity
         self._loading: tuple[str, ...] = ()  # what is being loaded or opened, the innermost last
         #: By owner: what only the kernel saw being read while it was loaded, as absolute paths.
         self.natively_read: dict[str, set[str]] = {}
 
     def clear(self) -> None:
-        for one in (self._by_stack, self._by_owners, self._codes, self.natively_read):
+        for one in (self._by_stack, self._by_owners, self.natively_read):
             one.clear()
 
     def note_change(self, path: str, folder: str) -> None:
@@ -105,8 +106,9 @@ class ModuleUses:
         """Of the stack from this frame up to where the user's code begins."""
         start = frame
         key = hash(self._loading)
-        while frame is not None and (code := frame.f_code) is not CALL:
-            key = key * 3 + id(code)
+        # `frame.f_code` and `id()` are audit events, each of which runs the hook.
+        while frame is not None and (names := frame.f_globals) is not CALLS:
+            key = hash((key, names.get("__name__"), frame.f_lineno))
             frame = frame.f_back
         return self._by_stack.get(key) or self._add(start, key)
 
@@ -124,7 +126,6 @@ class ModuleUses:
         found = tuple(owners)
         uses = self._by_owners.get(found) or self._by_owners.setdefault(found, Uses(found))
         if len(self._by_stack) < MOST_STACKS:
-            self._codes.append(tuple(one.f_code for one in frames))
             self._by_stack[key] = uses
         return uses
 

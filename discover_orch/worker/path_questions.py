@@ -13,7 +13,8 @@ import stat
 import sys
 
 from discover_orch.model.search_path import INSTALLED, OWN_FOLDER, STANDARD_LIBRARY
-from discover_orch.worker.observed_paths import resolve_paths
+from discover_orch.worker.module_uses import CALLS
+from discover_orch.worker.observed_paths import normalize_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.module_uses import ModuleUses
+    from discover_orch.worker.module_uses import ModuleUses, Uses
     from discover_orch.worker.project_code import ProjectCode
 
 #: Functions of the standard library that tell their caller the size or the time of a file.
@@ -39,36 +40,35 @@ real_stat, real_lstat = os.stat, os.lstat
 _getframe = sys._getframe
 
 
-class PathQuestions:
-    """The questions of one step. Which code is on the stack is looked at only at the first question about a path from
-    one place in one module, called from one other place.
+class _Asker:
+    """The code on one stack, and the first answers that it got; None where its questions do not count."""
 
-    `frame.f_code` and `id()` are events for the audit hook, so modules are told apart by their names.
-    """
+    __slots__ = ("answers", "is_measuring", "uses")
+
+    def __init__(self, uses: Uses | None = None, *, is_measuring: bool = False) -> None:
+        self.uses, self.is_measuring = uses, is_measuring
+        self.answers: dict[str | bytes, Answer] | None = None if uses is None else {}
+
+
+class PathQuestions:
+    """The questions of one step. Paths are as the tool wrote them, or absolute."""
 
     def __init__(
         self, project: ProjectCode, uses: ModuleUses, import_code: Collection[str]
     ) -> None:
         """`import_code` are the file names of code that looks for modules."""
         self._project, self._uses, self._import_code = project, uses, import_code
-        #: The name of a module -> whether its questions count; None where it asks for its caller.
-        self._askers: dict[str, bool | None] = {}
-        #: By the module that asks, the module and line of the function that it calls for this, and the instructions
-        #: at which it and its caller are.
-        self._noted: dict[tuple[str, str, int, int, int], dict[str | bytes, Answer]] = {}
-        self._measured: dict[str | bytes, Answer] = {}
+        self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
         self._found: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
         for name, real in (("stat", real_stat), ("lstat", real_lstat)):
             self._wrap(name, real)
 
     def clear(self) -> None:
         self._askers.clear()
-        self._noted.clear()
-        self._measured.clear()
         self._found = {}, {}
 
     def is_empty(self) -> bool:
-        return not (self._noted or self._found[0])
+        return not self._found[0] and not any(one.answers for one in self._askers.copy().values())
 
     def find(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """The first answer to each question of whether a path is there, and of its size or time, by absolute path."""
@@ -77,48 +77,43 @@ class PathQuestions:
 
     def resolve_paths(self) -> None:
         """Make the paths absolute that are relative to the current working directory."""
-        asked = {path: one for noted in self._noted.copy().values() for path, one in noted.items()}
-        for found, noted in zip(self._found, (asked, self._measured.copy()), strict=True):
-            for path, answer in noted.items():
-                for full in resolve_paths([os.fsdecode(path)]):
-                    found.setdefault(full, answer)
-        self._noted.clear()
-        self._measured.clear()
+        askers = [*self._askers.values()]
+        self._askers.clear()
+        asked, measured = self._found
+        for asker in askers:
+            answers = make_absolute(asker.answers or {})
+            for path, answer in answers.items():
+                asked.setdefault(path, answer)
+                if asker.is_measuring:
+                    measured.setdefault(path, answer)
+            if asker.uses is not None and asker.uses.owners:
+                asker.uses.used.update(dict.fromkeys(("path", path) for path in answers))
 
     def _wrap(self, name: str, real: Callable[..., os.stat_result]) -> None:
-        askers, noted = self._askers, self._noted
-        look_at, note = self._look_at, self._note
+        askers, add = self._askers, self._add
 
         def ask(path: Any, **options: Any) -> os.stat_result:
-            found = None
-            frame: Any = None
+            found = start = None
             try:
                 found = real(path, **options)
-                frame = _getframe(1)
+                start = _getframe(1)
                 return found
             except OSError:
-                frame = _getframe(1)
+                start = _getframe(1)
                 raise
-            finally:  # without a frame it is not a path
-                function = counts = None
-                module = of_function = ""
-                while frame is not None:
-                    module = frame.f_globals.get("__name__", "")
-                    counts = askers[module] if module in askers else look_at(frame, module)
-                    above = frame.f_back
-                    if counts is None and above is None:
-                        counts = True  # a thread that runs nothing else
-                    if counts is not None:
-                        break
-                    function, of_function, frame = frame, module, above
-                if counts:
-                    line = 0 if function is None else function.f_lineno
-                    caller = -1 if above is None else above.f_lasti
-                    key = module, of_function, line, frame.f_lasti, caller
-                    if path.__class__ is not str and hasattr(path, "__fspath__"):
-                        path = path.__fspath__()
-                    if key not in noted or path not in noted[key]:
-                        note(frame, function, key, path, options, found)
+            finally:
+                if start is not None:  # else it is not a path
+                    key, frame = 0, start
+                    # `frame.f_code` and `id()` are audit events, each of which runs the hook.
+                    while frame is not None and (names := frame.f_globals) is not CALLS:
+                        key = hash((key, names.get("__name__"), frame.f_lineno))
+                        frame = frame.f_back  # type: ignore[assignment]
+                    answers = (askers.get(key) or add(start, key)).answers
+                    if answers is not None:
+                        if path.__class__ is not str and hasattr(path, "__fspath__"):
+                            path = path.__fspath__()
+                        if path not in answers and options.get("dir_fd") is None:
+                            _add_answer(answers, path, found)
 
         wrapper = functools.wraps(real)(ask)
         wrapper.__module__ = "os"  # so that it can be pickled
@@ -132,36 +127,50 @@ class PathQuestions:
             if isinstance(one, type) and vars(one).get(name) == staticmethod(known):
                 setattr(one, name, staticmethod(wrapper))
 
-    def _look_at(self, frame: FrameType, module: str) -> bool | None:
-        name = frame.f_code.co_filename
-        is_standard = name.startswith(STANDARD_LIBRARY) and not any(
-            one in name for one in INSTALLED
-        )
-        counts: bool | None
-        if name in self._import_code or name.startswith(OWN_FOLDER):
-            counts = False
-        else:
-            is_passed = is_standard or name[:1] == "<"
-            counts = None if is_passed else bool(self._project.find_path(name))
-        self._askers[module] = counts
-        return counts
+    def _add(self, frame: FrameType | None, key: int) -> _Asker:
+        """Who asks: the first code on the stack that is not of the standard library."""
+        name, counts = "stat", None
+        start = frame
+        while frame is not None and frame.f_globals is not CALLS:
+            counts = self._counts(frame.f_code.co_filename)
+            if counts is not None:
+                start = frame
+                break
+            name, frame = frame.f_code.co_name, frame.f_back
+        if counts is False or name in INDIFFERENT:
+            asker = _Asker()
+        else:  # a thread may run nothing else than a function of the standard library
+            asker = _Asker(self._uses.find(start), is_measuring=name in MEASURING)
+        return self._askers.setdefault(key, asker)
 
-    def _note(
-        self,
-        frame: FrameType,
-        function: FrameType | None,
-        key: tuple[str, str, int, int, int],
-        path: Any,
-        options: dict[str, Any],
-        found: os.stat_result | None,
-    ) -> None:
-        name = "stat" if function is None else function.f_code.co_name
-        if path.__class__ is int or options.get("dir_fd") is not None or name in INDIFFERENT:
-            return
-        if found is not None and stat.S_ISLNK(found.st_mode):
-            return  # what it leads to is another question
-        self._uses.note(frame, "path", os.fsdecode(path))
-        answer = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
-        self._noted.setdefault(key, {}).setdefault(path, answer)
-        if name in MEASURING:
-            self._measured.setdefault(path, answer)
+    def _counts(self, file: str) -> bool | None:
+        """Whether questions of this code count; None where it asks for the code that called it."""
+        if file in self._import_code or file.startswith(OWN_FOLDER):
+            return False
+        is_standard = file.startswith(STANDARD_LIBRARY) and not any(
+            one in file for one in INSTALLED
+        )
+        return None if is_standard or file[:1] == "<" else bool(self._project.find_path(file))
+
+
+def _add_answer(
+    answers: dict[str | bytes, Answer], path: Any, found: os.stat_result | None
+) -> None:
+    if path.__class__ is int:  # an open file
+        return
+    if found is not None and stat.S_ISLNK(found.st_mode):  # what it leads to is another question
+        return
+    answers[path] = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
+
+
+def make_absolute(answers: dict[str | bytes, Answer]) -> dict[str, Answer]:
+    """The same by absolute path. There may be many."""
+    found: dict[str, Answer] = {}
+    start = ""
+    for path, answer in answers.copy().items():
+        text = path if isinstance(path, str) else os.fsdecode(path)
+        if text[:1] != os.sep:
+            start = start or os.getcwd().rstrip(os.sep) + os.sep
+            text = start + text
+        found.setdefault(normalize_path(text), answer)
+    return found

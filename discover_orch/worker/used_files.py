@@ -11,6 +11,7 @@ from discover_orch.model.observation import NOISE, NOISY_ENDS, file_stat, list_p
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
 from discover_orch.worker.opened_databases import compare_databases
+from discover_orch.worker.path_questions import real_lstat, real_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class UsedFiles:
                 if not self._paths.is_noise(one)
             }
             try:
-                found = os.lstat(path)
+                found = real_lstat(path)
             except OSError:
                 if was_there:
                     removed.update(both)
@@ -123,10 +124,10 @@ class UsedFiles:
             if shown in left_out:
                 continue
             try:
-                found = os.lstat(path)
+                found = real_lstat(path)
                 is_link = stat.S_ISLNK(found.st_mode)
                 if is_link:
-                    found = os.stat(path)
+                    found = real_stat(path)
             except (FileNotFoundError, NotADirectoryError):
                 if shown in removed:  # whoever made it must run before this tool
                     read[shown] = (shown, -1, 0, 0, 0)
@@ -199,9 +200,17 @@ class UsedFiles:
         measured: list[tuple[str, str]] = []
         answers, sizes = self._audit.questions.find()
         made = self._audit.folder_changes
+        starts: dict[str, str | None] = {}  # of folders: many paths are in few of them
         for path, answer in answers.items():
-            shown = self._paths.show(path)
-            if shown in own or not self._paths.relative(path) or self._paths.is_noise(shown):
+            folder, _, name = path.rpartition(os.sep)
+            if folder not in starts:
+                is_inside = self._paths.is_root(folder) or self._paths.relative(folder)
+                starts[folder] = self._paths.start_of(folder) if is_inside else None
+            start = starts[folder]
+            if start is None or name in NOISE or name.endswith(NOISY_ENDS):
+                continue
+            shown = start + name
+            if shown in own or shown in self._paths.own:
                 continue
             if made and any(one in made for one in (path, *parent_folders(path))):
                 continue
@@ -212,7 +221,7 @@ class UsedFiles:
                         listed[shown] = list_paths(shown, os.listdir(path), self._paths.own)
                 elif not is_folder:
                     measured.append((shown, f"{size} {time}"))
-            if shown in read or shown in listed or (shown.rpartition("/")[0] or ".") in listed:
+            if shown in read or shown in listed or (start[:-1] or ".") in listed:
                 continue  # that says whether it was there, and more
             if answer is None:
                 missed[shown] = None
