@@ -13,9 +13,10 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import assert_never
 
-from discover_orch.databases.sqlite_base import ask_rows
+from discover_orch.databases.sqlite_base import ask_rows, quote_path
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
-from discover_orch.databases.transactions import connect_plainly, find_hint
+from discover_orch.databases.sqlite_own import connect_plainly
+from discover_orch.databases.transactions import find_hint
 from discover_orch.model.database_url import (
     IN_MEMORY,
     KNOWN_SCHEMES,
@@ -96,7 +97,7 @@ def open_url(url: str, root: str) -> Any:
 def open_sqlite(path: str, query: str = "") -> Connection:
     """A connection that has read the file; raises CannotOpen."""
     try:
-        name = f"file:{_quote_path(path)}?{query}" if query else path
+        name = f"file:{quote_path(path)}?{query}" if query else path
         conn: Any = connect_plainly(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
     except sqlite3.Error as error:
         raise _cannot_open(path, error, "SQLite", "mode") from None
@@ -116,13 +117,6 @@ def allow_reading_beside_a_writer(conn: Any) -> None:
         # It may be opened for reading, or another program uses it.
         with suppress(sqlite3.OperationalError):
             conn.execute("PRAGMA journal_mode = WAL")
-
-
-def _quote_path(path: str) -> str:
-    """For SQLite's URI."""
-    for one in "%?#":
-        path = path.replace(one, f"%{ord(one):02x}")
-    return path
 
 
 ANOTHER_FILE = "name another file in the database URL, or move this file away"

@@ -115,6 +115,13 @@ def list_databases(conn: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(text_of(name), text_of(path or "")) for _, name, path in rows]
 
 
+def quote_path(path: str) -> str:
+    """For SQLite's URI."""
+    for one in "%?#":
+        path = path.replace(one, f"%{ord(one):02x}")
+    return path
+
+
 def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 

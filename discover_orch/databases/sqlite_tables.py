@@ -68,14 +68,14 @@ class SqliteTableLog(TableLog):
         self._before: frozenset[str] | None = None  # the tables of `main` when the step began
         self._latest: tuple[object, frozenset[str]] | None = None  # their version, and these tables
         self._may_have_set = True
-        _listen_to_errors()
+        listen_to_errors()
 
     def begin_step(self) -> None:
         conn = self._conn
         self.has_committed = self.has_written = False
         self._notes.clear()
         self._notes.tables_of_caller = None  # until the tool runs
-        _not_found.clear()
+        clear_not_found()
         try:
             is_unobserved = self._pause()
             if is_unobserved:
@@ -95,16 +95,23 @@ class SqliteTableLog(TableLog):
         self._may_have_set = not (is_heard and notes.is_silent)
         notes.tables_of_caller = None
         try:
-            found = self._resolve_names()
+            can_query = self._pause()
+            if self._before is None:
+                self._latest = None  # it may be of a transaction that was rolled back
+            asked = self._conn if can_query else None
+            found = find_tables(notes, self._before, asked, self._read_names)
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
             written = _display_names(notes.written)
             found = FoundTables(
-                read=_display_names(notes.read), written=written, changed=written.copy()
+                read=_display_names(notes.read),
+                written=written,
+                changed=written.copy(),
+                lists_tables=notes.lists_tables,
+                is_unclear=notes.has_bypassed,
             )
-        found.lists_tables = notes.lists_tables
-        found.is_unclear = notes.has_bypassed or not notes.find_bases().isdisjoint(self._in_memory)
+        found.is_unclear |= not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
@@ -145,84 +152,6 @@ class SqliteTableLog(TableLog):
             self._latest = version, find_names(self._conn, "sqlite_master")
         return self._latest[1]
 
-    def _resolve_names(self) -> FoundTables:
-        notes, before, can_query = self._notes, self._before, self._pause()
-        if before is None:
-            self._latest = None  # it may be of a transaction that was rolled back
-        read, written = notes.read.copy(), notes.written.copy()
-        looked_up = {*notes.looked_up, *_split_names(_not_found)}
-        bare = {name for base, name in read if base is None}
-        has_altered = bool(notes.made) or notes.may_have_renamed
-        now = before
-        if has_altered or looked_up or (bare and before is None):
-            now = self._read_names() if can_query else None
-        temporary: frozenset[str] = frozenset()
-        if can_query and (bare or looked_up):
-            temporary = find_names(self._conn, "sqlite_temp_master")
-        if before is not None and now is not None and has_altered:
-            # SQLite does not report the new name of a table. A table that came and went does not count.
-            if notes.may_have_renamed:
-                written |= {(MAIN, name) for name in now - before}
-            there = before | now | {WHOLE}
-            read, written = (
-                {one for one in tables if one[0] != MAIN or one[1].lower() in there}
-                for tables in (read, written)
-            )
-        # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
-        for name in bare:
-            read.discard((None, name))
-            notes.lists_tables |= name.lower() in SCHEMA_TABLES
-            if name.lower() not in temporary and (now is None or name.lower() in now):
-                read.add((MAIN, name))
-        changed = notes.changed | (written - notes.written)
-        inserted = written - changed
-        changed |= self._find_replaceable(inserted) if can_query else inserted
-        made = [
-            (display_name(table[1]), is_made) for table, is_made in notes.made if _is_table(*table)
-        ]
-        created, dropped = _compare_names(_display_names(written), made, before, now)
-        kept = {
-            one
-            for one in notes.kept
-            if before is None or one[0] != MAIN or one[1].lower() in before
-        }
-        filled = {name.lower() for name in notes.filled}
-        knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
-        empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
-        missed: set[str] = set()
-        if now is None:
-            notes.lists_tables |= bool(looked_up)  # cannot ask
-        else:
-            missed = {
-                display_name(name)
-                for base, name in looked_up
-                if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
-            }
-        missed -= {name for name, _ in made}
-        return FoundTables(
-            read=_display_names(read),
-            written=_display_names(written),
-            changed=_display_names(changed),
-            missed=missed,
-            created=created,
-            dropped=dropped,
-            kept=_display_names(kept) | (missed & filled),  # these it would have dropped
-            empty=_display_names(empty & written),
-        )
-
-    def _find_replaceable(self, tables: set[Name]) -> set[Name]:
-        """Those of these tables where the inserts of this step may have replaced rows."""
-        if not tables:
-            return set()
-        texts = ", ".join("'" + name.replace("'", "''") + "'" for _, name in tables)
-        of_these = f"tbl_name COLLATE NOCASE IN ({texts})".replace("{", "{{").replace("}", "}}")
-        resolving = find_names(self._conn, "sqlite_master", _RESOLVES_CONFLICTS + of_these)
-        unread = {name.lower() for base, name in self._notes.unread if _is_table(base, name)}
-        if unread:
-            unique = find_names(self._conn, "sqlite_master", _IS_UNIQUE + of_these)
-            resolving |= unread & unique
-        return {one for one in tables if one[1].lower() in resolving}
-
 
 def observe_sqlite(
     conn: Any,
@@ -234,6 +163,93 @@ def observe_sqlite(
         return None
     conn.is_interrupted = is_interrupted
     return SqliteTableLog(conn, note_attach)
+
+
+def find_tables(
+    notes: StatementNotes,
+    before: frozenset[str] | None,
+    conn: sqlite3.Connection | None,
+    read_names: Callable[[], frozenset[str] | None],
+) -> FoundTables:
+    """What the statements of one connection did to the tables of its main database.
+
+    `before` are the names of these when the step began, None where they are not known. `conn` answers questions, and
+    `read_names` gives the names as they are now; None where nothing can be asked.
+    """
+    read, written = notes.read.copy(), notes.written.copy()
+    looked_up = {*notes.looked_up, *_split_names(_not_found)}
+    bare = {name for base, name in read if base is None}
+    has_altered = bool(notes.made) or notes.may_have_renamed
+    now = before
+    if has_altered or looked_up or (bare and before is None):
+        now = read_names() if conn is not None else None
+    temporary: frozenset[str] = frozenset()
+    if conn is not None and (bare or looked_up):
+        temporary = find_names(conn, "sqlite_temp_master")
+    if before is not None and now is not None and has_altered:
+        # SQLite does not report the new name of a table. A table that came and went does not count.
+        if notes.may_have_renamed:
+            written |= {(MAIN, name) for name in now - before}
+        there = before | now | {WHOLE}
+        read, written = (
+            {one for one in tables if one[0] != MAIN or one[1].lower() in there}
+            for tables in (read, written)
+        )
+    # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
+    for name in bare:
+        read.discard((None, name))
+        notes.lists_tables |= name.lower() in SCHEMA_TABLES
+        if name.lower() not in temporary and (now is None or name.lower() in now):
+            read.add((MAIN, name))
+    changed = notes.changed | (written - notes.written)
+    inserted = written - changed
+    changed |= _find_replaceable(conn, notes, inserted) if conn is not None else inserted
+    made = [(display_name(table[1]), is_made) for table, is_made in notes.made if _is_table(*table)]
+    created, dropped = _compare_names(_display_names(written), made, before, now)
+    kept = {
+        one for one in notes.kept if before is None or one[0] != MAIN or one[1].lower() in before
+    }
+    filled = {name.lower() for name in notes.filled}
+    knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
+    empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
+    missed: set[str] = set()
+    if now is None:
+        notes.lists_tables |= bool(looked_up)  # cannot ask
+    else:
+        missed = {
+            display_name(name)
+            for base, name in looked_up
+            if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
+        }
+    missed -= {name for name, _ in made}
+    return FoundTables(
+        read=_display_names(read),
+        written=_display_names(written),
+        changed=_display_names(changed),
+        missed=missed,
+        created=created,
+        dropped=dropped,
+        kept=_display_names(kept) | (missed & filled),  # these it would have dropped
+        empty=_display_names(empty & written),
+        lists_tables=notes.lists_tables,
+        is_unclear=notes.has_bypassed,
+    )
+
+
+def _find_replaceable(
+    conn: sqlite3.Connection, notes: StatementNotes, tables: set[Name]
+) -> set[Name]:
+    """Those of these tables where the inserts of this step may have replaced rows."""
+    if not tables:
+        return set()
+    texts = ", ".join("'" + name.replace("'", "''") + "'" for _, name in tables)
+    of_these = f"tbl_name COLLATE NOCASE IN ({texts})".replace("{", "{{").replace("}", "}}")
+    resolving = find_names(conn, "sqlite_master", _RESOLVES_CONFLICTS + of_these)
+    unread = {name.lower() for base, name in notes.unread if _is_table(base, name)}
+    if unread:
+        unique = find_names(conn, "sqlite_master", _IS_UNIQUE + of_these)
+        resolving |= unread & unique
+    return {one for one in tables if one[1].lower() in resolving}
 
 
 def find_file(conn: Any) -> str:
@@ -272,7 +288,7 @@ def _compare_names(
     return created, dropped
 
 
-def _listen_to_errors() -> None:
+def listen_to_errors() -> None:
     """Have the names collected that statements have looked for in vain.
 
     SQLite does not report these to the authorizer, and the tool may catch the error.
@@ -289,6 +305,10 @@ def _listen_to_errors() -> None:
             _not_found.add(found[1])
 
     error.__init__ = note  # type: ignore[method-assign, assignment]
+
+
+def clear_not_found() -> None:
+    _not_found.clear()
 
 
 def _split_names(names: Iterable[str]) -> Iterator[Name]:

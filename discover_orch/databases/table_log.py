@@ -111,14 +111,19 @@ class TableLog:
         """The absolute paths of files into which a statement of the step has copied a database."""
         return []
 
-    def peek(self) -> TableUse:
-        """What was resolved since the last `drain`."""
-        return self._found.as_use()
-
-    def drain(self) -> TableUse:
-        """What was resolved since the last call."""
-        found, self._found = self._found, FoundTables()
+    def peek(self, *others: TableLog) -> TableUse:
+        """What was resolved since the last `drain`, here and by these other logs of the same database."""
+        found = FoundTables()
+        for one in (self, *others):
+            found.add(one._found)
         return found.as_use()
+
+    def drain(self, *others: TableLog) -> TableUse:
+        """The same, and forget it."""
+        use = self.peek(*others)
+        for one in (self, *others):
+            one._found = FoundTables()
+        return use
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:

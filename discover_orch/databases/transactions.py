@@ -7,7 +7,6 @@ autocommit mode, where every statement is its own transaction.
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 from contextlib import suppress
 
@@ -23,13 +22,13 @@ from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.driver_transaction import find_kind as find_kind
-from discover_orch.databases.sqlite_base import LEGACY, OrdinaryConnection, ask_rows
+from discover_orch.databases.sqlite_base import LEGACY, ask_rows
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
 from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
 
@@ -39,48 +38,9 @@ LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "within a transaction")
 
 
-connect_plainly = sqlite3.connect
 _read_cause, _read_context = (
     BaseException.__dict__[name].__get__ for name in ("__cause__", "__context__")
 )
-_FACTORY = 5  # its place among the arguments of `sqlite3.connect`
-
-
-@functools.wraps(connect_plainly)
-def connect(*args: Any, **named: Any) -> sqlite3.Connection:
-    """`sqlite3.connect`, for connections that orch can adopt. They are ordinary until then."""
-    if len(args) <= _FACTORY and named.get("factory", sqlite3.Connection) is sqlite3.Connection:
-        named["factory"] = OrdinaryConnection
-    made: sqlite3.Connection = connect_plainly(*args, **named)
-    if _note_attach is not None and isinstance(made, OrdinaryConnection):
-        made.set_listener(_note_attach)
-    return made
-
-
-_note_attach: Callable[..., int] | None = None
-
-
-def listen_to_attach(note: Callable[[str | None], None]) -> None:
-    """Have `note` called when a connection that a tool opens itself attaches a file, before it does so: with the name
-    of the file as it is written, or None where it is a value. It must not raise."""
-    global _note_attach
-
-    def authorize(action: int, name: str | None, *_: object) -> int:
-        if action == sqlite3.SQLITE_ATTACH:
-            note(name)
-        return sqlite3.SQLITE_OK
-
-    _note_attach = authorize
-
-
-CONNECT_CODE = connect.__code__  # type: ignore[attr-defined]
-
-
-def install_connect() -> None:
-    """Have `sqlite3.connect`, `sqlite3.Connection` and the user's classes below it make connections that orch can
-    adopt."""
-    sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
-    sqlite3.Connection = sqlite3.dbapi2.Connection = OrdinaryConnection  # type: ignore[misc]
 
 
 def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection[str] = ()) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.opening import open_url
+from discover_orch.databases.sqlite_own import install_connect
 from discover_orch.databases.transactions import (
     SqliteTransaction,
     Transaction,
     choose_transaction,
-    install_connect,
 )
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import UsageError

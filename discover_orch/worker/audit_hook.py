@@ -12,7 +12,7 @@ import os
 import sys
 import weakref
 
-from discover_orch.databases.transactions import CONNECT_CODE, listen_to_attach
+from discover_orch.databases.sqlite_own import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER
@@ -121,7 +121,7 @@ class AuditHook:
             self.connected, self._listed,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
-        listen_to_attach(self.note_attach)
+        self.own = OwnConnections(self.note_attach)
 
     def is_empty(self) -> bool:
         """Whether nothing was noted except imports."""
@@ -342,6 +342,9 @@ class AuditHook:
     def _on_sqlite_connect(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)
         if frame is not None and frame.f_code is CONNECT_CODE:
+            if self.own.includes(given):
+                self._connecting = KeptDatabase("", ())
+                return
             frame = frame.f_back
         if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
             self._connecting = self._note_connection(os.fsdecode(given), frame)

@@ -57,6 +57,8 @@ class ToolConnection:
         self._by_mode: dict[str, Transaction] = {}
         self._observer = observer
         self._is_interrupted = is_interrupted
+        if observer is not None:
+            observer.own.is_interrupted = is_interrupted
         self.transaction: Transaction | None = None
         self._settings: ConnectionSettings | None = None
         self._is_used = False  # since its settings were restored
@@ -88,6 +90,7 @@ class ToolConnection:
             self._observe(find_driver_connection(conn), self._observer)
 
     def _observe(self, conn: Any, observer: Observer) -> None:
+        observer.own.forget(conn)
         self.tables = observe_sqlite(conn, self._is_interrupted, observer.note_attach)
         self.file = find_file(conn)
         self._is_sqlite = self.tables is not None
@@ -272,7 +275,7 @@ class ToolConnection:
         transaction, observer = self.transaction, self._observer
         if transaction is None or observer is None or not transaction.has_deferred_commits():
             return
-        if observer.has_foreign_connection():
+        if observer.has_foreign_connection() or observer.own.has_connections:
             self._warn_once(
                 "a tool opened a second connection to the database that it writes to with conn: until the tool has "
                 "ended, the second one does not see what conn has committed, and cannot write",

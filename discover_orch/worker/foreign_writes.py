@@ -39,6 +39,8 @@ class ForeignWrites:
         now = log.read_version()
         if now is None:  # the database is locked, or not asked: the next call compares
             return False
+        if self._observer.own.has_written:  # that is known, and hides what others have written
+            before = now
         may_be_own = self._has_other_writers(during_step=during_step)
         self._log, self._version = log, now
         self.is_by_step = before not in (None, now) and may_be_own

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from discover_orch.databases.transactions import install_connect
+from discover_orch.databases.sqlite_own import install_connect
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.child_processes import (

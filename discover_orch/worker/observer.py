@@ -47,6 +47,8 @@ class Observer:
         self._files = UsedFiles(self.audit, self.paths)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)
+        self.own = self.audit.own
+        self.own.tables_of_caller = self.uses.tables_of_caller
         self._began = (0, 0)
         #: Of resources that were opened in this step: the fields of an `Observation` for the tables that it used.
         self._tables: dict[str, Mapping[str, Any]] = {}
@@ -63,6 +65,7 @@ class Observer:
         self._project.clear()
         self._tables.clear()
         self._files.has_opened_database = self.has_closed_connection = False
+        self.own.begin_step()
         self.include(code)
         self._began = _read_file_clock(), time.time_ns()
 
@@ -77,10 +80,12 @@ class Observer:
         """Roll back what connections of the tools' own have left uncommitted."""
         for one in self.audit.kept:
             one.roll_back()
+        self.own.roll_back()
 
     def note_database(self, path: str) -> None:
         """`path` is the project's database, which orch or `get_connection()` has just opened."""
         self.paths.set_database(path)
+        self.own.set_database(self.paths.database)
         self.audit.connected.pop(self.paths.database, None)
         self.audit.kept = [
             one
@@ -138,6 +143,9 @@ class Observer:
         is_read, is_written = self.native.find_use_of_database(
             self._began[0], ignores_this_process=self.has_closed_connection
         )
+        if self.own.is_used:
+            seen.setdefault("database", self.paths.relative(self.paths.database))
+            is_read &= self.native.has_child
         if "database" in seen:  # `conn` may have written, and tells what others have
             is_written = False
             # DuckDB opens and closes its file by itself, and no other process can while it is open.

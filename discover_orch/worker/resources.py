@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
+    from discover_orch.databases.table_log import TableLog
     from discover_orch.model.errors import Problem
     from discover_orch.model.ledger import LedgerEntry
     from discover_orch.model.observation import TableUse
@@ -173,22 +174,32 @@ class Resources:
         """These resources and those that they need, as owners of what they read and change."""
         return (f"{RESOURCE}{name}" for name in self._find_used(names))
 
+    def _find_logs(self, has_conn: bool) -> list[TableLog]:
+        """Of connections to the database that a step uses: `conn`, and those that code of the user has opened."""
+        observer, tables = self._observer, self._connection.tables
+        found: list[TableLog] = [tables] if has_conn and tables is not None else []
+        if observer is not None:
+            observer.own.resolve()
+            found.append(observer.own)
+        return found
+
     def drain_tables(self, names: Collection[str]) -> Mapping[str, Any]:
         """The part of an `Observation` that a step with these resources caused in databases."""
-        past_conn = self._note_foreign_writes()
-        if not names:
-            return past_conn
         observer, connection = self._observer, self._connection
-        may_have_kept_writes = connection.may_have_kept_writes
-        connection.may_have_kept_writes = False
+        may_have_kept_writes = bool(names) and connection.may_have_kept_writes
+        connection.may_have_kept_writes &= not names
         used = self._find_used(names)
         if observer is not None and observer.has_foreign_connection():
             self._foreign.update(used - {CONN})
-        use = connection.tables.drain() if connection.tables is not None else None
+        if names and CONN not in used and connection.tables is not None:
+            connection.tables.drain()
+        logs = self._find_logs(CONN in used)
+        seen = _list_fields(logs[0].drain(*logs[1:])) if logs else {}
+        seen.update(self._note_foreign_writes())
+        if observer is not None and observer.own.has_written:
+            seen["has_committed"] = True
         if CONN not in used:
-            return _PAST_CONN if used & self._foreign else past_conn
-        seen = _list_fields(use) if use is not None else {}
-        seen.update(past_conn)
+            return {**seen, **_PAST_CONN} if used & self._foreign else seen
         if connection.is_unobserved() or used & self._foreign:
             seen["is_unclear"] = True
         if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
@@ -283,9 +294,9 @@ class Resources:
 
     def _note_tables(self, name: str) -> None:
         """The users of a resource share what it has used in the database while it was opened."""
-        tables = self._connection.tables
-        if tables is not None and self._observer is not None:
-            self._observer.note_tables(f"{RESOURCE}{name}", _list_fields(tables.peek()))
+        logs = self._find_logs(CONN in self._find_used([name]))
+        if self._observer is not None:
+            self._observer.note_tables(f"{RESOURCE}{name}", _list_fields(logs[0].peek(*logs[1:])))
 
     def _open_connection(self) -> Any:
         if self._prepare.has_connection:

@@ -112,8 +112,9 @@ def test_check_names_what_orch_cannot_see_of_tools_that_have_run(
                 import sqlite3
                 STAGE = "one"
                 def run():
-                    with sqlite3.connect("data.db") as conn:
-                        conn.execute("CREATE TABLE IF NOT EXISTS t (x)")
+                    with sqlite3.connect(":memory:") as conn:
+                        conn.execute("ATTACH 'data.db' AS data")
+                        conn.execute("CREATE TABLE IF NOT EXISTS data.t (x)")
                     conn.close()
                 """,
             "src/notify.py": 'STAGE = "one"\ndef run(): print("done")\n',

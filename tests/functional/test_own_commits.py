@@ -114,13 +114,13 @@ def test_who_reads_what_stays_on_a_connection_of_the_user_s_is_stale(
     assert WRITTEN[0] in reasons(orch)["b"]
 
 
-def test_a_connection_that_the_tool_opened_to_the_database_may_have_left_anything(
+def test_what_a_connection_that_the_tool_opened_to_the_database_has_left_is_known(
     project: Project, orch: Orch
 ) -> None:
     body = "exec('with sqlite3.connect(\"data.db\") as own: insert(own)'); own.close(); 1 / 0"
     root = fail(project, orch, body)
     assert count(root) == 2
-    assert reasons(orch)["b"] == ["a used the database in a way that cannot be observed (run 2)"]
+    assert reasons(orch)["b"] == ["table t was rewritten by a (run 2)"]
 
 
 def test_what_a_resource_wrote_stays_though_the_tool_failed(project: Project, orch: Orch) -> None:

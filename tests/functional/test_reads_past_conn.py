@@ -1,4 +1,5 @@
-"""What a tool does to the project's database past the statements on `conn`: it reads all tables, or is not known."""
+"""What a tool does to the project's database past `conn`: on its own connections it is seen, else it reads all tables,
+or is not known."""
 
 from __future__ import annotations
 
@@ -111,33 +112,82 @@ def test_what_a_process_of_a_tool_writes_to_the_database_is_a_write_of_the_tool(
     assert reasons(orch) == {}
 
 
-def test_where_only_a_tool_that_is_not_seen_may_have_changed_a_table_the_reason_says_so(
+OWN = """
+    import sqlite3
+    {kept}
+    STAGE = "b"
+    def run({takes}):
+        own = {own}
+        {does}
+        open("{name}.txt", "w").write("done")
+    """
+OPEN = 'sqlite3.connect("data.db")'
+READS = 'own.execute("SELECT x FROM one").fetchall(); own.close()'
+WRITES = """with own:
+            own.execute("CREATE TABLE IF NOT EXISTS fact (x)")
+            own.execute("DELETE FROM fact")
+            own.execute("INSERT INTO fact SELECT x FROM one")"""
+
+
+def test_a_connection_that_a_tool_opens_itself_to_the_database_is_seen_as_conn_is(
     project: Project, orch: Orch
 ) -> None:
-    legacy = """
-        import sqlite3
-        STAGE = "b"
-        def run():
-            with sqlite3.connect("data.db") as own:
-                own.execute("CREATE TABLE IF NOT EXISTS fact (x)")
-                own.execute("INSERT INTO fact SELECT x FROM one")
-            own.close()
-        """
+    """Who only reads makes nothing before it stale, and who writes is the writer of its tables, also where the
+    connection is never closed, or was opened by a module."""
+    own = {
+        "reads": OWN.format(kept="", takes="", own=OPEN, does=READS, name="reads"),
+        "keeps": OWN.format(kept=f"KEPT = {OPEN}", takes="", own="KEPT", does=READS.partition(";")[0], name="keeps"),
+        "both": OWN.format(kept="", takes="conn", own=OPEN, does=READS + '; conn.execute("SELECT x FROM two").fetchall()', name="both"),
+        "writes": OWN.format(kept="", takes="", own=OPEN, does=WRITES, name="writes"),
+    }  # fmt: skip
     root = project(
         {
             "src/one.py": LOAD.format(table="one"),
-            "src/legacy.py": legacy,
-            "orch.toml": 'stages = ["a", "b"]\n',
+            "src/two.py": LOAD.format(table="two"),
+            **{f"src/{name}.py": text for name, text in own.items()},
+            "src/show.py": READ.replace('"b"', '"c"').replace("one", "fact").format(way="pass"),
+            "orch.toml": 'stages = ["a", "b", "c"]\n',
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    assert reasons(orch) == {}
+    flows = {
+        one["name"]: (one["tables_read"], one["tables_written"], one["is_unclear"])
+        for one in orch("status", "--json").json["tools"]
+    }
+    assert flows["reads"] == flows["keeps"] == (["one"], [], False)
+    assert flows["both"] == (["one", "two"], [], False)
+    assert flows["writes"] == (["one"], ["fact"], False)
+    assert "not observed completely" not in orch("check").out
+    change(root / "src/reads.py", '"done"', '"again"')
+    assert reasons(orch).keys() == {"reads"}
+    assert orch("run", "--changed").code == 0
+    change(root / "src/two.py", "x'01'", "x'02'")
+    assert orch("run", "two").code == 0
+    assert reasons(orch).keys() == {"both"}
+    change(root / "src/writes.py", "SELECT x", "SELECT 2 * x")
+    assert reasons(orch).keys() == {"both", "writes", "show"}
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
+
+
+def test_what_a_tool_commits_on_its_own_connection_stays_if_it_fails(
+    project: Project, orch: Orch
+) -> None:
+    fails = OWN.format(kept="", takes="", own=OPEN, does=WRITES + "\n        FAILS", name="writes")
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/writes.py": fails.replace("FAILS", "pass"),
+            "src/show.py": READ.replace('"b"', '"c"').replace("one", "fact").format(way="pass"),
+            "orch.toml": 'stages = ["a", "b", "c"]\n',
         }
     )
     assert orch("run").code == 0
-    assert reasons(orch) == {}
-    change(root / "src/legacy.py", "SELECT x", "SELECT 2 * x")
-    assert reasons(orch)["one"] == [
-        "table one may no longer be as one left it (the writes of legacy are not known)"
-    ]
-    assert orch("run", "--changed").code == 0
-    assert reasons(orch) == {}
+    change(root / "src/writes.py", "pass", "1 / 0")
+    assert orch("run", "writes").code == 1
+    assert reasons(orch)["show"] == ["table fact was rewritten by writes (run 2)"]
 
 
 WITH_LOG = """

@@ -264,13 +264,15 @@ def test_a_connection_of_another_kind_is_unclear(project: Project) -> None:
 
 def test_who_opens_the_database_past_orch_is_unclear(project: Project) -> None:
     root = project({})
-    assert see(root, "sqlite3.connect('data.db')").is_unclear
-    assert see(root, "sqlite3.connect('data.db')", "conn").is_unclear
+    attach = "sqlite3.connect(':memory:').execute('ATTACH \"data.db\" AS x')"
+    assert see(root, attach).is_unclear
+    assert see(root, "import _sqlite3; _sqlite3.Connection('data.db')", "conn").is_unclear
+    assert not see(root, "sqlite3.connect('data.db')", "conn").is_unclear
     seen = see(root, "sqlite3.connect('side.db').execute('CREATE TABLE t(a)')", "conn")
     assert (seen.is_unclear, seen.written) == (False, ("side.db",))
 
 
-def test_a_resource_with_a_connection_of_its_own_makes_its_tools_unclear(project: Project) -> None:
+def test_what_a_resource_does_on_a_connection_of_its_own_is_seen(project: Project) -> None:
     root = project(
         {
             "orchconf.py": """
@@ -286,11 +288,13 @@ def test_a_resource_with_a_connection_of_its_own_makes_its_tools_unclear(project
         }
     )
     seen = watch(root, ("one", "engine"), ("two", "engine"), "three", needs={"engine": ()})
-    assert [one.is_unclear for one in seen] == [True, True, False]
+    assert [one.tables_written for one in seen] == [("t",), (), ()]
+    assert [one.tables_read for one in seen] == [(), ("t",), ()]
+    assert [one.is_unclear for one in seen] == [False, False, False]
 
 
 def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> None:
-    """Most of them are being prepared when it comes, where SQLite swallows what is raised."""
+    """Most of them are being prepared when it comes, where SQLite swallows what is raised. Also on its own connection."""
     body = """
     print("begun", flush=True)
     number = 0
@@ -298,11 +302,13 @@ def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> N
         number += 1
         conn.execute(f"SELECT {number} FROM raw")
     """
-    root = project({"setup.py": SETUP, "tool.py": tool(body, "conn")})
-    for _ in range(3):
+    own = body.replace("number = 0", "number = 0; conn = sqlite3.connect('data.db')")
+    files = {"setup.py": SETUP, "tool.py": tool(body, "conn"), "own.py": tool(own)}
+    root = project(files)
+    for name, takes in (("tool", "conn"), ("own", ""), ("tool", "conn"), ("own", "")):
         with DrivenWorker(root, observes=True) as worker:
             worker.run("setup", "conn")
-            worker.send("tool", "conn")
+            worker.send(name, *filter(None, [takes]))
             worker.until_printed("begun")
             os.kill(worker.supervisor.pid, signal.SIGINT)
             ended = worker.until(is_end)

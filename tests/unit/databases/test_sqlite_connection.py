@@ -17,7 +17,7 @@ from discover_orch.databases.sqlite_connection import (
     Connection,
     adopt,
 )
-from discover_orch.databases.transactions import connect
+from discover_orch.databases.sqlite_own import connect
 
 
 @pytest.fixture
