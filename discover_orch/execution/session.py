@@ -136,7 +136,7 @@ def run_plan(
             # Who configured several workers knows that a few tools do not need them.
             is_narrow = jobs == project.jobs and len(plan.steps) < len(registry.order)
             if jobs > 1 and queue is None and len(plan.steps) > 1 and not is_narrow:
-                notes = [nothing_to_overlap(plan, registry, project, recorder.has_known_use)]
+                notes = [nothing_to_overlap(plan, registry, project)]
             events = run_steps(
                 run,
                 executor,

@@ -217,40 +217,22 @@ def build_queue(
     return StepQueue(modules, waits, needs, tokens)
 
 
-def nothing_to_overlap(
-    plan: Plan, registry: Registry, project: Project, has_known_use: Callable[[Tool], bool]
-) -> Problem:
+def nothing_to_overlap(plan: Plan, registry: Registry, project: Project) -> Problem:
     """What to say where more than one worker was asked for and `build_queue` gives None."""
-
-    def may_overlap(waits: Sequence[Waits]) -> bool:
-        return can_overlap(StepQueue([step.tool.module for step in plan.steps], waits, {}, {}))
-
-    flows = [registry.flows.get(step.tool.module, NO_DATAFLOW) for step in plan.steps]
-    if may_overlap(find_waits(plan.steps, registry, has_known_use)):
-        hint = "they wait for each other's tokens"
-        takes_conn = any(takes_connection(step.tool, registry) for step in plan.steps)
-        if takes_conn and _is_sqlite(registry, project):
-            hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
-        elif takes_conn and _is_duckdb(registry, project):
-            hint = "only one process at a time can open a DuckDB file; PostgreSQL takes several"
-    elif any(flow.native_beside for flow in flows):
-        return Problem(
-            code="nothing-to-overlap",
-            message="these tools run one after another this time, so that orch sees which of them writes which file",
-            hint="the next run can use several workers",
-            severity="warning",
-        )
-    elif may_overlap(find_waits(plan.steps, registry, lambda _: True)):
-        hint = "add AFTER = () to tools that do not depend on others of their stage"
-        hint += "; orch check --jobs shows which"
-    else:
-        hint = "each waits for the one before it, because of AFTER, shared data, or the order of stages and targets"
-    return Problem(
-        code="nothing-to-overlap",
-        message="no two of these tools may run at the same time, so more than one worker does not help",
-        hint=hint,
-        severity="warning",
+    message = (
+        "no two of these tools may run at the same time, so more than one worker does not help"
     )
+    hint = "orch check --jobs shows what each waits for, and which AFTER would change it"
+    tools = [step.tool for step in plan.steps]
+    if any(registry.flows.get(tool.module, NO_DATAFLOW).native_beside for tool in tools):
+        message = "these tools run one after another this time, so that orch sees which of them writes which file"
+        hint = "the next run can use several workers"
+    elif any(takes_connection(tool, registry) for tool in tools):
+        if _is_sqlite(registry, project):
+            hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
+        elif _is_duckdb(registry, project):
+            hint = "only one process at a time can open a DuckDB file; PostgreSQL takes several"
+    return Problem(code="nothing-to-overlap", message=message, hint=hint, severity="warning")
 
 
 def _is_sqlite(registry: Registry, project: Project) -> bool:

@@ -144,7 +144,6 @@ def read_run(
             tool.attempts.append(Attempt(start=begun, end=begun, worker=tool.began.worker))
     is_running = end is None and is_alive(start.pid, start.process, start.boot)
     status = end.status if end else "running" if is_running else "killed"
-    attempts = _without_overlaps({module: tool.attempts for module, tool in tools.items()})
     steps = {step.module: step for step in start.plan}
     fresh = dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False))
     found = []
@@ -159,7 +158,7 @@ def read_run(
                 duration=duration,
                 stage=fresh.get(module, step.stage),
                 step=step,
-                attempts=attempts[module],
+                attempts=tuple(tool.attempts),
                 has_started=tool.has_started,
             )
         )
@@ -252,24 +251,6 @@ def _read_attempt(began: _ToolStarted, ended: _ToolFinished | _ToolRetried, zero
         status=ended.status,
         error=ended.error,
     )
-
-
-def _without_overlaps(
-    attempts: Mapping[str, list[Attempt]],
-) -> dict[str, tuple[Attempt, ...]]:
-    """A worker runs one tool at a time, so each attempt ended before the next one on its worker began. What was
-    recorded later than that was read late."""
-    last: dict[int, float] = {}
-    found: dict[str, list[Attempt]] = {module: [] for module in attempts}
-    rows = [(one, module) for module, some in attempts.items() for one in some]
-    for one, module in sorted(rows, key=lambda row: (row[0].start, row[0].end), reverse=True):
-        end = min(one.end, last.get(one.worker, one.end))
-        if end < one.end:
-            start = max(end - (one.end - one.start), 0.0)
-            one = replace(one, start=start, end=start + one.end - one.start)
-        last[one.worker] = one.start
-        found[module].append(one)
-    return {module: tuple(reversed(some)) for module, some in found.items()}
 
 
 def _read_events(lines: Iterable[bytes]) -> Iterator[_AnyEvent]:

@@ -95,18 +95,17 @@ def end_process(kept: dict[str, ModuleType]) -> None:
 
 
 def find_children(pid: int) -> set[int]:
-    """The children of a process, zombies included; empty where the system cannot tell."""
+    """The children of a process, zombies included; empty where the system cannot tell: other than Linux, and a kernel
+    without CONFIG_PROC_CHILDREN."""
     found: set[int] = set()
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            try:
-                with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                    found.update(map(int, file.read().split()))
-            except FileNotFoundError:
-                if os.path.exists(f"/proc/{pid}/task/{thread}"):
-                    return _find_children_slowly(pid)  # a kernel without CONFIG_PROC_CHILDREN
-            except ProcessLookupError:  # the thread has just ended
-                pass
+            # The thread may have just ended.
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{pid}/task/{thread}/children", "rb") as file,
+            ):
+                found.update(map(int, file.read().split()))
     except OSError:
         pass
     return found
@@ -169,17 +168,3 @@ def sweep(keep: set[int], deadline: float) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.001)
-
-
-def _find_children_slowly(pid: int) -> set[int]:
-    """By the fourth field of each process's stat line: its parent."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.add(int(name))
-    return found
