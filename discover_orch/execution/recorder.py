@@ -130,6 +130,7 @@ class Recorder:
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
         self._report.add(event)
+        document = self._document(event)  # with the time before anything is read
         found: list[Problem] = []
         match event:
             case RunStarted(workers=workers):
@@ -146,7 +147,7 @@ class Recorder:
                     kind="watch" if self._is_live else "run",
                     ledger=self._ledger,
                 )
-                self._journal.write({**(self._document(event) or {}), **line})
+                self._journal.write({**document, **line})
             case ToolOrdered(module=module):
                 self._update_code()
                 self._attempts.note_start(module, self._results.find(module))
@@ -157,7 +158,7 @@ class Recorder:
             case ToolStarted(module=module):
                 if not self._is_parallel:
                     self._began[module] = self._next_number()
-                self._write(event, module)
+                self._write(document, module)
             case ToolDeclined(module=module):
                 self._overlaps.end(module)
             case ToolOutput(module=module, stream=stream, text=text):
@@ -166,18 +167,18 @@ class Recorder:
                 self._overlaps.end(module)
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
-                self._write(event, module, **_traceback(event), **self._data(module))
+                self._write(document, module, **_traceback(event), **self._data(module))
             case DatabaseWritten():
                 self._database.note_foreign_write(self._next_number())
             case ToolRetried(end=end):
                 self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
-                self._write(event, end.module, **_traceback(end))
+                self._write(document, end.module, **_traceback(end))
             case TransactionEnded(status=status):
                 self._end_transaction(status)
-                self._journal.write(self._document(event) or {})
+                self._journal.write(document)
             case RunFinished():
-                found += self._finish(event)
+                found += self._finish(document)
             case _:
                 pass
         return (*found, *self._find_loss())
@@ -221,7 +222,7 @@ class Recorder:
             for module in self._steps.keys() - ended - self._began.keys():
                 idle = ToolFinished(module=module, status="not_run")
                 self._report.add(idle)
-                self._write(idle, module)
+                self._write(self._document(idle), module)
             end = {
                 "event": "run_finished",
                 "status": "killed" if self._began.keys() - ended else "interrupted",
@@ -249,10 +250,8 @@ class Recorder:
 
     # The journal.
 
-    def _write(self, event: Event, module: str, **more: object) -> None:
-        document = self._document(event)
-        if document is not None:
-            self._journal.write({**document, "module": module, **more})
+    def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:
+        self._journal.write({**document, "module": module, **more})
 
     def _data(self, module: str) -> dict[str, object]:
         """What the tool was seen to use in this run, and what it declares."""
@@ -270,8 +269,8 @@ class Recorder:
         data = {kind: [*found][:MOST_NAMES] for kind, found in names.items() if found}
         return {"data": data, "versions": versions}
 
-    def _document(self, event: Event) -> dict[str, object] | None:
-        return event_document(event, self._names, self._report)
+    def _document(self, event: Event) -> dict[str, object]:
+        return event_document(event, self._names, self._report) or {}
 
     def _close_killed_run(self) -> int:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its
@@ -427,11 +426,9 @@ class Recorder:
         self._current.code.files.write()
         return found
 
-    def _finish(self, event: RunFinished) -> list[Problem]:
+    def _finish(self, document: Mapping[str, object]) -> list[Problem]:
         found = [*self._overlaps.find_conflicts(self._names), *self._save()]
-        document = self._document(event)
-        if document is not None:
-            self._journal.write(document)
+        self._journal.write(document)
         self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found

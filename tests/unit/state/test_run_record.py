@@ -138,21 +138,6 @@ def at(second: float, document: Mapping[str, Any], **more: Any) -> dict[str, Any
     return {**document, **more, "time": f"2026-11-24T14:03:{second:09.6f}Z"}
 
 
-def test_a_tool_starts_when_the_one_before_it_on_its_worker_has_ended() -> None:
-    """`fetch` is read as started at 1.5, when it had been running for 0.5 s already."""
-    record = read(
-        at(0, started("1")),
-        at(1.5, tool_started("fetch")),
-        at(2.1, tool_finished("fetch", duration=1.0)),
-        at(2.0, tool_started("parse")),
-        at(4.0, tool_finished("parse", duration=1.0)),
-    )
-    times = [
-        (round(one.start, 3), round(one.end, 3)) for tool in record.tools for one in tool.attempts
-    ]
-    assert times == [(1.0, 2.0), (2.0, 3.0)]
-
-
 def test_each_attempt_is_kept_with_its_worker_and_an_end_may_be_missing() -> None:
     retried = {**tool_finished("fetch", duration=1), "event": "tool_retried", "status": "failed"}
     documents = (
