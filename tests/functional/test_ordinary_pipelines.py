@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -105,10 +106,6 @@ def test_joblib_with_two_jobs(project: Project, orch: Orch) -> None:
 MODELS = """
     from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
     class Base(DeclarativeBase): pass
-    class T0(Base):
-        __tablename__ = "t0"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        x: Mapped[int]
     """ + "".join(
     f"""
     class T{n}(Base):
@@ -116,37 +113,63 @@ MODELS = """
         id: Mapped[int] = mapped_column(primary_key=True)
         x: Mapped[int]
     """
-    for n in range(1, 7)
+    for n in range(7)
 )
+LOADER = """
+    from src.models import Base, T{0}
+    from sqlalchemy.orm import Session
+    STAGE = "load"
+    def run(conn):
+        Base.metadata.create_all(conn)
+        with Session(conn) as session:
+            for id, x in enumerate(open("in/{0}.txt").read().split()):
+                session.merge(T{0}(id=id, x=int(x)))
+            session.commit()
+    """
+MIGRATIONS = """
+    from sqlalchemy import inspect, text
+    STAGE = "migrate"
+    def run(conn):
+        if "t3" in inspect(conn).get_table_names():
+            columns = [one["name"] for one in inspect(conn).get_columns("t3")]
+            if "note" not in columns:
+                conn.execute(text("ALTER TABLE t3 ADD COLUMN note TEXT"))
+                conn.commit()
+    """
 
 
-def test_models_of_sqlalchemy_that_seven_tools_share(project: Project, orch: Orch) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    "others", [{}, {"src/migrate.py": MIGRATIONS}], ids=["alone", "migrations"]
+)
+def test_models_of_sqlalchemy_that_seven_tools_share(
+    project: Project,
+    orch: Orch,
+    database: str,
+    others: dict[str, str],
+    new_postgres: Callable[[], str],
+) -> None:
     """Each tool has its own table and its own file. Who changes one file has one tool run."""
-    tool = """
-        from src.models import Base, T{0}
-        from sqlalchemy.orm import Session
-        STAGE = "load"
-        def run(conn):
-            Base.metadata.create_all(conn)
-            with Session(conn) as session:
-                for id, x in enumerate(open("in/{0}.txt").read().split()):
-                    session.merge(T{0}(id=id, x=int(x)))
-                session.commit()
-        """
+    url = "sqlite:///data.db"
+    if database == "postgres":
+        url = new_postgres().replace("postgresql://", "postgresql+psycopg://")
     root = project(
         {
-            "orchconf.py": """
+            "orch.toml": 'stages = ["migrate", "load"]\n',
+            "orchconf.py": f"""
                 from sqlalchemy import create_engine
-                def get_connection(): return create_engine("sqlite:///data.db").connect()
+                def get_connection(): return create_engine({url!r}).connect()
                 """,
             "src/models.py": MODELS,
-            **{f"src/load{n}.py": tool.format(n) for n in range(7)},
+            **others,
+            **{f"src/load{n}.py": LOADER.format(n) for n in range(7)},
             **{f"in/{n}.txt": "1 2 3" for n in range(7)},
         }
     )
-    answer = orch("run")
-    assert answer.code == 0, answer.text
-    assert reasons(orch) == {}
+    for _ in range(3):
+        answer = orch("run")
+        assert answer.code == 0, answer.text
+        assert reasons(orch) == {}
     (root / "in/3.txt").write_text("1 2 4")
     assert {*reasons(orch)} == {"load3"}
     assert ran(orch("run", "--changed", "--json")) == ["load3"]
