@@ -19,8 +19,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.state.journal import read_open_run, write_settled
-from discover_orch.state.run_record import Settled
+from discover_orch.state.journal import read_open_run, write_ends
 from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
 
 #: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
@@ -28,6 +27,8 @@ LONGEST_WAIT = 10.0
 PAUSE = 0.1
 #: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
 LONGEST_ANSWER, LONGEST_LOOK = 60.0, 10.0
+KILLED_AFTER = "the run was killed after the commit of this tool, according to the ledger"
+KILLED_BEFORE = "the run was killed before the commit of this tool, according to the ledger"
 NOT_COMMITTED = "was killed before its commit, according to the ledger: nothing that it wrote in the database stays"
 COMMITTED_NOTE = (
     "was killed after its commit, according to the ledger: what it wrote in the database stays"
@@ -56,8 +57,14 @@ def settle_killed_run(
     answer = _ask(build_prepare(registry, project), entries, settles=settles)
     if answer.problem:
         return (_cannot_ask(answer.problem),) if settles else ()
-    committed = {one.module: is_in for one, is_in in zip(tools, answer.committed, strict=True)}
-    write_settled(project.root, record.run, Settled(committed=committed))
+    lost = Failure(kind="crash", type="crash", message=KILLED_BEFORE)
+    ends = (
+        replace(one, status="passed", error=None, notes=(KILLED_AFTER,))
+        if is_committed
+        else replace(one, status="failed", error=lost, notes=())
+        for one, is_committed in zip(tools, answer.committed, strict=True)
+    )
+    write_ends(project.root, record.run, ends)
     return ()
 
 

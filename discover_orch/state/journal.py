@@ -11,14 +11,14 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.state.process import is_alive
-from discover_orch.state.read_run import has_clean_end, read_first_and_last, read_run
-from discover_orch.state.run_record import RunRecord, Settled
+from discover_orch.state.read_run import encode_end, has_clean_end, read_first_and_last, read_run
+from discover_orch.state.run_record import RunRecord, ToolRecord
 from discover_orch.state.store import (
     FOLDER,
     UNFINISHED,
@@ -26,10 +26,8 @@ from discover_orch.state.store import (
     file_name,
     make_folder,
     open_nonblocking,
-    read_sealed,
     refuse_link,
     write_all,
-    write_sealed,
 )
 
 TYPE_CHECKING = False
@@ -41,7 +39,6 @@ UNRECORDED = "unrecorded"
 RUNS = "runs"
 EVENTS = "events.jsonl"
 LOGS = "logs"
-SETTLED, SETTLED_KIND = "settled", "settled 1"
 REPORT = "report.html"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
@@ -179,9 +176,7 @@ def has_begun(root: str, run: str) -> bool:
 
 def read_record(root: str, run: str) -> RunRecord | None:
     """The run with all its tools; None where there is none that can be read."""
-    path = os.path.join(_run_folder(root, run), SETTLED)
-    settled = read_sealed(path, SETTLED_KIND, Settled) or Settled()
-    record = read_run(read_lines(root, run), is_alive, settled)
+    record = read_run(read_lines(root, run), is_alive)
     return None if record is None else replace(record, run=run)
 
 
@@ -206,10 +201,14 @@ def read_lines(root: str, run: str) -> list[bytes]:
         return []
 
 
-def write_settled(root: str, run: str, settled: Settled) -> bool:
-    """Keeps what the ledger says of the tools whose end is not recorded; False where it cannot be written."""
-    path = os.path.join(_run_folder(root, run), SETTLED)
-    return write_sealed(path, SETTLED_KIND, settled)
+def write_ends(root: str, run: str, tools: Iterable[ToolRecord]) -> None:
+    """Adds to the journal of a run that was killed how these tools ended, if that can be written."""
+    with contextlib.suppress(OSError):
+        fd = os.open(os.path.join(_run_folder(root, run), EVENTS), _APPENDING, 0o644)
+        try:  # behind a torn line, too
+            write_all(fd, b"".join(b"\n%s\n" % encode_end(tool) for tool in tools))
+        finally:
+            os.close(fd)
 
 
 def has_ended(root: str, run: str) -> bool:

@@ -12,18 +12,15 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Failure
 from discover_orch.state.run_record import (
     Attempt,
     RunRecord,
     RunStart,
     Seconds,
-    Settled,
     ToolRecord,
 )
-from discover_orch.state.store import decode_json
+from discover_orch.state.store import decode_json, encode_json
 
-_NOTHING_SETTLED = Settled()
 #: `process.is_alive`: whether the process with this id, start and boot runs.
 IsAlive = Callable[[int, int | None, str | None], bool]
 
@@ -55,8 +52,14 @@ class _ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
     time: datetime | None = None
 
 
-class _ToolFinished(ToolRecord, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
-    duration: Seconds
+class _ToolFinished(
+    ToolRecord,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="event",
+    tag="tool_finished",
+):
     time: datetime | None = None
 
 
@@ -104,9 +107,7 @@ class _Tool:
         self.attempts: list[Attempt] = []
 
 
-def read_run(
-    lines: Iterable[bytes], is_alive: IsAlive, settled: Settled = _NOTHING_SETTLED
-) -> RunRecord | None:
+def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     """None where the lines are not those of a run."""
     start: _RunStarted | None = None
     end: _RunFinished | None = None
@@ -125,7 +126,7 @@ def read_run(
                 tool.end = event
                 if isinstance(event, _ToolRetried):
                     tool.attempt = event.attempt + 1
-                if tool.began is not None:
+                if tool.began is not None and not event.is_settled:
                     tool.attempts.append(_read_attempt(tool.began, event, zero))
                     tool.began = None
             case _TransactionEnded(status=status):
@@ -162,17 +163,23 @@ def read_run(
                 has_started=tool.has_started,
             )
         )
-    if status == "killed":
-        if start.transaction == "run":
-            found = _end_killed_transaction(found)
-        found = [_settle(one, settled) for one in found]
+    if status == "killed" and start.transaction == "run":
+        found = _end_killed_transaction(found)
     return _build_record(start, end, status, tuple(found))
 
 
 def read_ends(lines: Iterable[bytes]) -> list[ToolRecord]:
     """The tools that ended in a run, and nothing else of it: fast, since a report reads several runs."""
     ends = _read_events(line for line in lines if line.startswith(_END))
-    return [end for end in ends if isinstance(end, ToolRecord)]
+    return [end for end in ends if isinstance(end, ToolRecord) and not end.is_settled]
+
+
+def encode_end(tool: ToolRecord) -> bytes:
+    """The line for the end of a tool that was found out after its run was killed."""
+    names = ("name", "module", "status", "error", "notes", "attempt")
+    return encode_json(
+        _ToolFinished(**{name: getattr(tool, name) for name in names}, is_settled=True)
+    )
 
 
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
@@ -219,7 +226,7 @@ def _unfinished_tool(module: str, name: str, run_status: str, tool: _Tool) -> To
 
 def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
     """Only a run all of whose tools are done can have been committed when it was killed."""
-    is_all_done = all(one.status in ("done", "fresh") for one in tools)
+    is_all_done = all(one.status in ("done", "fresh", "passed") for one in tools)
     return [
         replace(one, status="unknown" if is_all_done else "rolled_back")
         if one.status == "done" or (one.status == "unknown" and not is_all_done)
@@ -228,25 +235,14 @@ def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
     ]
 
 
-def _settle(tool: ToolRecord, settled: Settled) -> ToolRecord:
-    is_committed = settled.committed.get(tool.module)
-    if tool.status != "unknown" or is_committed is None:
-        return tool
-    if is_committed:
-        note = "the run was killed after the commit of this tool, according to the ledger"
-        return replace(tool, status="passed", notes=(note,), is_settled=True)
-    message = "the run was killed before the commit of this tool, according to the ledger"
-    error = Failure(kind="crash", type="crash", message=message)
-    return replace(tool, status="failed", error=error, is_settled=True)
-
-
 def _read_attempt(began: _ToolStarted, ended: _ToolFinished | _ToolRetried, zero: float) -> Attempt:
     """Both events have the time at which orch read them, so the tool started and ended no later than that."""
-    latest = min(_seconds(began.time), _seconds(ended.time) - ended.duration)
+    duration = ended.duration or 0.0
+    latest = min(_seconds(began.time), _seconds(ended.time) - duration)
     start = max(latest - zero, 0.0)
     return Attempt(
         start=start,
-        end=start + ended.duration,
+        end=start + duration,
         worker=began.worker,
         status=ended.status,
         error=ended.error,

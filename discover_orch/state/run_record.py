@@ -77,7 +77,7 @@ class UsedData(Struct, frozen=True, kw_only=True):
 class ToolRecord(Struct, frozen=True, kw_only=True):
     """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `versions`
     are those of what it used, if it passed, `blocked_by` is the name of a tool, and `step` is empty for a tool that
-    was not to run. `is_settled`: no end is recorded, and the ledger in the database says how it ended."""
+    was not to run. `is_settled`: its run was killed, and the ledger in the database says how it ended."""
 
     name: str
     module: str
@@ -96,12 +96,6 @@ class ToolRecord(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     has_started: bool = False
     is_settled: bool = False
-
-
-class Settled(Struct, frozen=True, kw_only=True):
-    """What the ledger in the database says of tools without a recorded end, by module: whether they were committed."""
-
-    committed: Mapping[str, bool] = field(default_factory=dict)
 
 
 class RunStart(Struct, frozen=True, kw_only=True):
