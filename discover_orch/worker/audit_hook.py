@@ -98,7 +98,7 @@ class AuditHook:
         self._project = project
         self._uses = uses
         self._native = native
-        self.questions = PathQuestions(project, uses, IMPORT_CODE)
+        self.questions = PathQuestions(project, uses, IMPORT_CODE, native.follow_path)
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
@@ -261,6 +261,7 @@ class AuditHook:
             if given.__class__ is int:  # an open folder; Linux says which
                 given = os.readlink(f"{PROCESSES}self/fd/{given}")
             path = "." if given is None else os.fsdecode(given)
+            self._native.follow_path(os.path.abspath(path))
             self._listed[path] = None
             self._uses.note(frame, "path", path)
 
@@ -320,6 +321,7 @@ class AuditHook:
     def _on_mkdir(self, given: Any, mode: int = 0, folder: int = -1) -> None:
         if folder == -1:
             path = self._absolute(given)
+            self._native.follow_path(path)
             if not os.access(path, os.F_OK):
                 self._note(path)
                 self.folder_changes.setdefault(path, True)

@@ -67,7 +67,8 @@ class NativeFiles:
         if SPAWNER in sys.modules:  # a warm worker may have had some
             self._children = _describe_children()
         self.is_followed: list[bool] = []  # empty until the kernel's events are followed
-        self._folders: dict[str, None] = {}  # those of databases
+        self._folders: dict[str, None] = {}  # those of databases, and those outside of the root
+        self._named: set[str] = set()  # what is outside of the root and a tool names
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
         self._told: set[str] = set()  # by `find_new_reads`
@@ -143,6 +144,15 @@ class NativeFiles:
         if self._events is not None:
             self._events.follow_folder(folder)
 
+    def follow_path(self, path: str) -> None:
+        """Outside of the root: follow this absolute path, and the folder that it is in."""
+        if path in self._named or self.paths.relative(path) or self.paths.is_root(path):
+            return
+        for one in (path, os.path.dirname(path)):
+            if one not in self._named and self.paths.start_of(one) is not None:
+                self._named.add(one)
+                self.follow_folder(one)
+
     def find_use_of_database(self, began: int, *, ignores_this_process: bool) -> tuple[bool, bool]:
         """Whether the kernel saw the project's database being opened, and being written since `began`, by a child
         process or by native code. Call it after `complete`."""
@@ -204,9 +214,7 @@ class NativeFiles:
                 native_written[shown] = is_read_before
                 if not is_read_before:  # Python read what native code or a child had made
                     native_read[shown] = rows.pop(shown)
-        made = {
-            self.paths.relative(path) for path, one in self._events.files.items() if one & CREATED
-        }
+        made = {self.paths.show(path) for path, one in self._events.files.items() if one & CREATED}
         seen["read"] = tuple(rows.values())
         seen["native_read"] = tuple(native_read.values())
         seen["native_written"] = tuple(native_written)
@@ -257,7 +265,7 @@ class NativeFiles:
         globs: dict[str, None] = {}
         with_globs = {*map(os.path.dirname, named_globs)}
         for path in self._events.listed:
-            shown = "." if self.paths.is_root(path) else self.paths.relative(path)
+            shown = self.paths.show(path) or "."
             is_named = path in named
             if (
                 shown in known
@@ -299,9 +307,11 @@ class NativeFiles:
         """
         files = {} if self._events is None else self._events.files.copy()
         for path, happened in files.items():
-            shown = self.paths.relative(path)
+            shown = self.paths.show(path)
             if not happened & (READ | CHANGED) or self._is_left_out(shown):
                 continue
+            if os.path.isabs(shown) and self._named.isdisjoint((path, os.path.dirname(path))):
+                continue  # beside a database
             try:
                 found = os.stat(path)
             except (OSError, ValueError):
@@ -328,6 +338,7 @@ class NativeFiles:
         return (
             name.endswith((*SOURCE_SUFFIXES, *SIDE_FILES))
             or re.search(EDITOR_FILE, name) is not None
+            or (os.path.isabs(shown) and name.startswith("."))
             or self.paths.is_noise(shown)
         )
 

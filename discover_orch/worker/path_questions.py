@@ -54,10 +54,16 @@ class PathQuestions:
     """The questions of one step. Paths are as the tool wrote them, or absolute."""
 
     def __init__(
-        self, project: ProjectCode, uses: ModuleUses, import_code: Collection[str]
+        self,
+        project: ProjectCode,
+        uses: ModuleUses,
+        import_code: Collection[str],
+        follow_path: Callable[[str], None],
     ) -> None:
-        """`import_code` are the file names of code that looks for modules."""
+        """`import_code` are the file names of code that looks for modules; `follow_path` is told what leads out of the
+        current folder."""
         self._project, self._uses, self._import_code = project, uses, import_code
+        self._follow_path = follow_path
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
         self._found: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
         for name, real in (("stat", real_stat), ("lstat", real_lstat)):
@@ -90,7 +96,7 @@ class PathQuestions:
                 asker.uses.used.update(dict.fromkeys(("path", path) for path in answers))
 
     def _wrap(self, name: str, real: Callable[..., os.stat_result]) -> None:
-        askers, add = self._askers, self._add
+        askers, add, add_answer = self._askers, self._add, self._add_answer
 
         def ask(path: Any, **options: Any) -> os.stat_result:
             found = start = None
@@ -113,7 +119,7 @@ class PathQuestions:
                         if path.__class__ is not str and hasattr(path, "__fspath__"):
                             path = path.__fspath__()
                         if path not in answers and options.get("dir_fd") is None:
-                            _add_answer(answers, path, found)
+                            add_answer(answers, path, found)
 
         wrapper = functools.wraps(real)(ask)
         wrapper.__module__ = "os"  # so that it can be pickled
@@ -143,6 +149,17 @@ class PathQuestions:
             asker = _Asker(self._uses.find(start), is_measuring=name in MEASURING)
         return self._askers.setdefault(key, asker)
 
+    def _add_answer(
+        self, answers: dict[str | bytes, Answer], path: Any, found: os.stat_result | None
+    ) -> None:
+        if path.__class__ is int:  # an open file
+            return
+        if path[:1] == "/" or path[:2] == "..":
+            self._follow_path(os.path.abspath(path))
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            return  # what it leads to is another question
+        answers[path] = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
+
     def _counts(self, file: str) -> bool | None:
         """Whether questions of this code count; None where it asks for the code that called it."""
         if file in self._import_code or file.startswith(OWN_FOLDER):
@@ -151,16 +168,6 @@ class PathQuestions:
             one in file for one in INSTALLED
         )
         return None if is_standard or file[:1] == "<" else bool(self._project.find_path(file))
-
-
-def _add_answer(
-    answers: dict[str | bytes, Answer], path: Any, found: os.stat_result | None
-) -> None:
-    if path.__class__ is int:  # an open file
-        return
-    if found is not None and stat.S_ISLNK(found.st_mode):  # what it leads to is another question
-        return
-    answers[path] = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
 
 
 def make_absolute(answers: dict[str | bytes, Answer]) -> dict[str, Answer]:

@@ -202,6 +202,10 @@ class Worker:
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
         if self._observer is not None:
             self._observer.begin_step(code)
+            for one in order.arguments.values():
+                for text in one.texts:
+                    path = os.path.normpath(os.path.join(self._prepare.root, text))
+                    self._observer.native.follow_path(path)
         with self._baseline:
             self._baseline.begin(code)
             status, error, metrics, notes = self._run_step(order)
