@@ -1,4 +1,4 @@
-"""The signals that stop or suspend a run. The handlers only note them; the run asks what came."""
+"""The signals that stop or suspend a run, which the handlers only note, and the terminal while a worker has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import signal
+import termios
 import time
 from types import FrameType
 from typing import Any
@@ -108,3 +109,32 @@ class SignalHandlers:
     def cancel_alarm(self) -> None:
         """What follows only cleans up, and may take longer."""
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class LentTerminal:
+    """The controlling terminal while a worker's process group has it, from `__init__` to `take_back`.
+
+    Raises OSError where there is no terminal, or orch runs in the background.
+    """
+
+    def __init__(self, group: int) -> None:
+        self._fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(self._fd) != os.getpgrp():
+                raise OSError("orch runs in the background")
+            self._attributes = termios.tcgetattr(self._fd)
+            os.tcsetpgrp(self._fd, group)
+        except (OSError, termios.error):
+            os.close(self._fd)
+            raise OSError("there is no terminal") from None
+
+    def take_back(self) -> None:
+        # The system stops a background process that changes the terminal with SIGTTOU.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            with contextlib.suppress(OSError, termios.error):
+                os.tcsetpgrp(self._fd, os.getpgrp())
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(self._fd)

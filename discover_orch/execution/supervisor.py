@@ -46,7 +46,7 @@ from discover_orch.worker.spawn import Pipes, start_interpreter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.execution.lent_terminal import LentTerminal
+    from discover_orch.execution.signal_handlers import LentTerminal
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
@@ -175,7 +175,7 @@ class Supervisor:
 
     def lend_terminal(self, *, has_terminal: bool = True) -> None:
         """Answers `DebuggerOpened`: hands over the controlling terminal, if there is one that `has_terminal`."""
-        from discover_orch.execution.lent_terminal import LentTerminal  # only to debug
+        from discover_orch.execution.signal_handlers import LentTerminal  # only to debug
 
         with contextlib.suppress(OSError):
             self._terminal = LentTerminal(self.pid) if has_terminal else None

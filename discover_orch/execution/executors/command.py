@@ -21,7 +21,7 @@ import msgspec
 
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
-from discover_orch.execution.executors.far_messages import (
+from discover_orch.execution.executors.far_side import (
     Control,
     Ended,
     FarEvent,

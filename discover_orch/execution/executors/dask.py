@@ -28,11 +28,12 @@ from distributed.comm.addressing import parse_address
 from distributed.comm.registry import get_backend
 
 from discover_orch.execution.executors import dask_worker
-from discover_orch.execution.executors.far_messages import (
+from discover_orch.execution.executors.far_side import (
     Ended,
     FarEvent,
     Installation,
     Lost,
+    Mailbox,
     Refused,
     Said,
     Start,
@@ -42,7 +43,6 @@ from discover_orch.execution.executors.far_messages import (
     installation,
     is_last,
 )
-from discover_orch.execution.executors.far_side import Mailbox
 from discover_orch.model.errors import UsageError
 from discover_orch.worker.protocol import ToolDeclined, encode_line
 

@@ -17,18 +17,20 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 from distributed.utils import sync
 
-from discover_orch.execution.executors.far_messages import (
+from discover_orch.execution.executors.far_side import (
+    GONE,
     Ended,
     FarEvent,
     Lost,
+    Mailbox,
     Refused,
     Said,
     Start,
+    carry_out,
     decode_far,
     encode_said,
     installation,
 )
-from discover_orch.execution.executors.far_side import GONE, Mailbox, carry_out
 
 #: Seconds without a ping after which orch is taken to be gone.
 LEASE = 60.0

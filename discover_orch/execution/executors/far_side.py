@@ -1,5 +1,8 @@
 """Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
 
+orch sends a `Start` and `Control`s, and gets `Said`s, whatever carries them: one JSON line each. Nothing is pickled
+and nothing is evaluated. No message has a password of a database.
+
 `carry_out` gets a `Start` and says all that happens, as the executor of this machine does. It does not know how its
 words travel.
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import signal
 import sys
 import time
@@ -23,33 +27,142 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock, Thread
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch import __version__
 from discover_orch.config.env_file import read_env_file
 from discover_orch.config.file import build_project, find_root, read_config_bytes
-from discover_orch.execution.executors.far_messages import (
-    Control,
-    Ended,
-    FarEvent,
-    Refused,
-    Said,
-    Start,
-    decode_far,
-    encode_said,
-    find_difference,
-    folder_identity,
-    installation,
-    is_another_machine,
-)
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
-from discover_orch.worker.protocol import Prepare, ToolFinished
+from discover_orch.model.json_text import decode
+from discover_orch.state.process import read_boot
+from discover_orch.worker.protocol import (
+    Prepare,
+    RunStep,
+    ToolFinished,
+    WorkerSaid,
+    build_decoder,
+    encode_line,
+    has_loose_metrics,
+)
+
+Far = TypeVar("Far", "Start", "Control", "Said")
+Word = Literal["interrupt", "kill", "suspend", "resume"]
+
+
+class Installation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What must be equal on both sides: versions as text. `host` is as the machine calls itself, for messages."""
+
+    version: str
+    python: str
+    host: str = ""
+    pid: int = 0
+
+
+class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Carry out one attempt of a step.
+
+    `run` and `attempt` are unique, also among runs of other projects. `near` is orch's own installation. `sources`
+    are the files of the tool's code: path relative to the root → hash of the bytes. With `resolves_database`, the
+    URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. `folder` is
+    the `folder_identity` of the root.
+    """
+
+    run: str
+    attempt: str
+    near: Installation
+    prepare: Prepare
+    order: RunStep
+    sources: Mapping[str, str] = field(default_factory=dict)
+    takes_connection: bool = False
+    resolves_database: bool = False
+    folder: str = ""
+
+
+class Control(Struct, frozen=True, kw_only=True, tag=True):
+    """What is to happen to the worker of this attempt."""
+
+    attempt: str
+    word: Word
+
+
+class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The tool did not start and will not, for the reason that the sentence says."""
+
+    message: str
+    hint: str = ""
+
+
+class Lost(Struct, frozen=True, kw_only=True, tag=True):
+    """Nothing more will be heard of the attempt, which may have started; `sentence` follows the name of the tool."""
+
+    sentence: str
+
+
+class Ended(Struct, frozen=True, kw_only=True, tag=True):
+    """All of this attempt has been said."""
+
+
+FarEvent = Refused | Lost | Ended | WorkerSaid
+
+
+class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Events of an attempt, in order. `by` is the process."""
+
+    attempt: str
+    events: tuple[FarEvent, ...]
+    by: str = ""
+
+
+def is_last(event: FarEvent) -> bool:
+    """Whether nothing of an attempt comes after it."""
+    return isinstance(event, Ended | Lost | Refused)
+
+
+def installation() -> Installation:
+    """That of this process."""
+    return Installation(
+        version=__version__,
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        host=platform.node(),
+        pid=os.getpid(),
+    )
+
+
+def folder_identity(path: str) -> str:
+    """What tells a folder from another of the same path, on another machine or as a copy in a container. Two machines
+    can have the same name, and their Linux kernels have chosen other ids when they started."""
+    found = os.stat(path)
+    return f"{read_boot() or platform.node()}:{found.st_dev}:{found.st_ino}"
+
+
+def find_difference(near: Installation, far: Installation) -> str:
+    """A sentence on the versions that differ, or ""."""
+    if near.version != far.version:
+        return f"discover-orch is {far.version} on {far.host} and {near.version} here"
+    if near.python != far.python:
+        return f"Python is {far.python} on {far.host} and {near.python} here"
+    return ""
+
+
+def encode_said(said: Said) -> bytes:
+    return encode_line(said, is_loose=any(map(has_loose_metrics, said.events)))
+
+
+def decode_far(line: bytes, kind: type[Far]) -> Far:
+    """What `encode_line` or `encode_said` wrote; ValueError for any other line."""
+    found: Far = decode(line, build_decoder(kind))
+    return found
+
+
+# Carrying out.
 
 GONE = "gone"  # orch is not there any more: nothing needs to be said
 
@@ -163,8 +276,7 @@ def prepare_here(start: Start) -> Prepare:
                 "passwords are never sent: set DATABASE_URL there, or use get_connection()",
             )
         prepare = replace(prepare, database=url)
-    is_copy = start.folder not in ("", folder_identity(root))
-    if is_another_machine(near, far) or is_copy:
+    if start.folder not in ("", folder_identity(root)):
         prepare = replace(prepare, is_remote=True)
     is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
     if prepare.is_remote and start.takes_connection and is_file:

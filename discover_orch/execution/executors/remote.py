@@ -21,7 +21,7 @@ from discover_orch.config.executor import dask_address
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.execution.executors.far_messages import (
+from discover_orch.execution.executors.far_side import (
     Ended,
     FarEvent,
     Lost,

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.execution.executors.far_messages import (
+from discover_orch.execution.executors.far_side import (
+    Refusal,
     Said,
     Start,
     decode_far,
     encode_said,
     folder_identity,
     installation,
+    prepare_here,
 )
-from discover_orch.execution.executors.far_side import Refusal, prepare_here
 from discover_orch.model.digest import content_hash
 from discover_orch.worker.protocol import Prepare, RunStep, ToolFinished
 
@@ -67,17 +68,14 @@ def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_local_database_is_refused_on_another_host_only_for_tools_that_use_it(
     tmp_path: Path,
 ) -> None:
-    order = start(tmp_path, takes_connection=True)
+    order = start(tmp_path, takes_connection=True, folder=folder_identity(str(tmp_path)))
     assert refusal(order) == ""
-    order = replace(order, near=replace(order.near, host="elsewhere"))
-    assert "is a local file, and the worker is on" in refusal(order)
+    order = replace(order, folder="another kernel:1:1")
+    assert "and the worker has another folder at" in refusal(order)
+    elsewhere = replace(order, near=replace(order.near, host="elsewhere"))
+    assert "is a local file, and the worker is on" in refusal(elsewhere)
     assert refusal(replace(order, takes_connection=False)) == ""
     assert prepare_here(replace(order, takes_connection=False)).is_remote
-    order = replace(start(tmp_path, takes_connection=True), folder=folder_identity(str(tmp_path)))
-    assert refusal(order) == ""
-    assert "and the worker has another folder at" in refusal(replace(order, folder="1:1"))
-    assert refusal(replace(order, near=replace(order.near, boot="another start"))) != ""
-    assert refusal(replace(order, near=replace(order.near, boot=""))) == ""  # not Linux
 
 
 def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
