@@ -62,7 +62,7 @@ class Observer:
         """Forget what happened before the step. `code` are the files that it includes, and the resources."""
         self.audit.clear()
         self.native.begin_step()
-        self._project.clear()
+        self._project.begin_step(code)
         self._tables.clear()
         self._files.has_opened_database = self.has_closed_connection = False
         self.own.begin_step()

@@ -39,7 +39,6 @@ SIGNALS = (
 #: Without these, Python itself raises.
 NEEDED_MODULES = frozenset(["builtins", "importlib", "os", "sys", "warnings"])
 PACKAGES = "*"  # who changes the process while an installed package is loaded
-RUN = ""  # who changes it otherwise
 ABSENT = None  # the value of what is not there
 UNSET = "unset"  # in place of the old value: the new one holds only where there is none
 ORDINARY = {"level": 0, "propagate": True, "disabled": False, "handlers": [], "filters": []}
@@ -58,11 +57,14 @@ class ProcessState:
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._trace = (sys.gettrace(), sys.getprofile())
-        #: What every tool starts with, and what owners have changed, in the order of loading. An owner is the file of
-        #: a module or a resource.
-        self._base = self._last = _read()
-        self._recorded: list[tuple[str, Changes]] = []
-        self._owner = RUN  # who changes the process now
+        #: What every tool starts with, and what was changed while owners were loaded, in this order. An owner is the
+        #: file of a module or a resource, the innermost is the last.
+        #: Named loggers that code has got in this step or has ever changed. There may be many others.
+        self._loggers: set[Any] = set()
+        self._changed_loggers: set[Any] = set()
+        self._base = self._last = self._read()
+        self._recorded: list[tuple[tuple[str, ...], Changes]] = []
+        self._owners: tuple[str, ...] = ()  # those that are being loaded now
         self._included: set[str] = set()  # the owners whose changes hold for this tool
         #: The variables of which code has asked whether they are set, with the value that `setdefault` gives.
         self.asked: list[tuple[str, str | None]] = []
@@ -71,7 +73,7 @@ class ProcessState:
 
     def note_base(self) -> None:
         """What is there now is what every tool starts with."""
-        self._base = self._last = _read()
+        self._base = self._last = self._read()
 
     def __enter__(self) -> None:
         sys.argv = ["orch"]
@@ -80,20 +82,25 @@ class ProcessState:
         """A tool begins whose code includes these owners."""
         self._included = {*owners}
         self.asked.clear()
+        self._loggers = self._changed_loggers.copy()
         self._last = self._base
         if self._recorded:
             state = _copy(self._base)
-            for owner, changes in self._recorded:
-                if owner in self._included:
+            for owners, changes in self._recorded:
+                if not self._included.isdisjoint(owners):
                     _apply(state, changes)
             _write(self._base, state)
             self._last = state
 
     def include(self, owners: Iterable[str]) -> None:
         """The code of the tool includes these owners too."""
-        new = {*owners} - self._included
+        new = {*owners}
+        found = [
+            changes
+            for one, changes in self._recorded
+            if self._included.isdisjoint(one) and not new.isdisjoint(one)
+        ]
         self._included |= new
-        found = [changes for owner, changes in self._recorded if owner in new]
         if found:
             self._settle()
             state = _copy(self._last)
@@ -108,7 +115,7 @@ class ProcessState:
         self._restore_signals()
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003
-        now = _read()
+        now = self._read()
         if now != self._base:
             _write(now, self._base)
         with contextlib.suppress(OSError):  # the root is gone: the next tool will fail
@@ -118,14 +125,14 @@ class ProcessState:
 
     @property
     def is_loading_package(self) -> bool:
-        return self._owner == PACKAGES
+        return self._owners[-1:] == (PACKAGES,)
 
     @contextlib.contextmanager
     def changed_by(self, owner: str) -> Iterator[None]:
         """While this module is loaded, or this resource opened. If that fails, what it has changed holds until the
         tool ends: the next one that needs it tries again."""
         self._settle()
-        before, self._owner = self._owner, owner
+        before, self._owners = self._owners, (*self._owners, owner)
         count, asked = len(self._recorded), len(self.asked)
         asked_for_logging, self._has_asked_for_logging = self._has_asked_for_logging, False
         has_passed = False
@@ -136,24 +143,26 @@ class ProcessState:
         finally:
             self._settle()
             if not has_passed:
-                self._recorded[count:] = [one for one in self._recorded[count:] if one[0] != owner]
+                new = self._recorded[count:]
+                self._recorded[count:] = [one for one in new if one[0][-1] != owner]
             elif owner != PACKAGES and (found := self._find_adopted(self.asked[asked:])):
-                self._recorded.append((owner, found))
+                self._recorded.append((self._owners, found))
             self._has_asked_for_logging |= asked_for_logging
-            self._owner = before
+            self._owners = before
 
     def _settle(self) -> None:
         """What has changed since the last call was changed by the present owner."""
-        now = _read()
+        now = self._read()
         changes = _compare(self._last, now)
         self._last = now
-        if not changes or self._owner == RUN:
+        if not changes or not self._owners:  # `run()` has changed it
             return
-        if self._owner == PACKAGES:
+        self._changed_loggers.update(name[0] for part, name in changes if part == "loggers")
+        if self.is_loading_package:
             self._base = _copy(self._base)
             _apply(self._base, changes)
         else:
-            self._recorded.append((self._owner, changes))
+            self._recorded.append((self._owners, changes))
 
     def _find_adopted(self, asked: Iterable[tuple[str, str | None]]) -> Changes:
         """What the module would have set if another one had not set it before: variables that its code sets where they
@@ -182,6 +191,44 @@ class ProcessState:
             original(**settings)
 
         logging.basicConfig = basicConfig
+        manager = logging.root.manager
+        find_logger = manager.getLogger
+
+        def get_logger(name: str) -> logging.Logger:
+            found = find_logger(name)
+            self._loggers.add(found)
+            return found
+
+        manager.getLogger = get_logger  # type: ignore[method-assign]
+
+    def _read(self) -> State:
+        """What code can change for the rest of the process."""
+        root = logging.root
+        loggers: dict[Any, Any] = {}
+        is_configured = "logging.config" in sys.modules  # which disables all loggers that it finds
+        found = root.manager.loggerDict.values() if is_configured else self._loggers
+        for logger in (root, *[*found]):
+            held = vars(logger)
+            if "handlers" in held:  # else it stands for one that is not there yet
+                for name, ordinary in (ORDINARY_ROOT if logger is root else ORDINARY).items():
+                    if held[name] != ordinary:
+                        value = held[name]
+                        loggers[logger, name] = value[:] if type(value) is list else value
+        return {
+            # Not the mapping itself, which would decode every variable.
+            "variables": dict(vars(self._environ)["_data"]),
+            "loggers": loggers,
+            "settings": {
+                "path": sys.path[:],
+                "recursion": sys.getrecursionlimit(),
+                "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
+                "filters": warnings.filters[:],
+                "showing": (warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")),
+                "captures": vars(logging).get("_warnings_showwarning"),
+                "disable": root.manager.disable,
+                "locale": _locale.setlocale(_locale.LC_ALL, None),
+            },
+        }
 
     def restore_modules(self) -> None:
         """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""
@@ -195,37 +242,6 @@ class ProcessState:
         for number, handler in self._handlers:
             if handler is not None and getsignal(number) != handler:
                 signal.signal(number, handler)
-
-
-def _read() -> State:
-    """What code can change for the rest of the process."""
-    root = logging.root
-    loggers: dict[Any, Any] = {}
-    for logger in (root, *[*root.manager.loggerDict.values()]):
-        held = vars(logger)
-        if "handlers" in held:  # else it stands for one that is not there yet
-            for name, ordinary in (ORDINARY_ROOT if logger is root else ORDINARY).items():
-                if held[name] != ordinary:
-                    value = held[name]
-                    loggers[logger, name] = value[:] if type(value) is list else value
-    return {
-        # Not the mapping itself, which would decode every variable.
-        "variables": dict(vars(_ENVIRON)["_data"]),
-        "loggers": loggers,
-        "settings": {
-            "path": sys.path[:],
-            "recursion": sys.getrecursionlimit(),
-            "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
-            "filters": warnings.filters[:],
-            "showing": (warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")),
-            "captures": vars(logging).get("_warnings_showwarning"),
-            "disable": root.manager.disable,
-            "locale": _locale.setlocale(_locale.LC_ALL, None),
-        },
-    }
-
-
-_ENVIRON = os.environ
 
 
 def _compare(before: State, after: State) -> Changes:

@@ -43,7 +43,8 @@ class ProjectCode:
         #: The modules that were loaded, with their paths as reported.
         self.modules: dict[str, str] = {}
         self._new_modules: set[str] = set()  # those of this step
-        #: Called with modules of the project that code has come to use, as they are reported.
+        #: The code of this step, as it is reported. `note_included` is called with what comes to it.
+        self._included: set[str] = set()
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
@@ -86,36 +87,37 @@ class ProjectCode:
         shown = path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.root)
         return shown if os.sep == "/" else shown.replace(os.sep, "/")
 
-    def clear(self) -> None:
-        """Forget what was loaded before this step."""
+    def begin_step(self, code: Iterable[str]) -> None:
+        """A step begins. `code` are the files that it includes, as far as they are known."""
+        self._included = {*code}
         self._new_modules.clear()
 
     def note_import(self, module: str, path: str, code: CodeType) -> None:
         """A module of the project is about to run for the first time. What it imports may be loaded already."""
         self.modules[module] = self.show(path)
         self._new_modules.add(module)
-        self.include(name for name in code.co_names if name in self.modules)
+        self.include(code.co_names)
 
     def include(self, modules: Iterable[str]) -> None:
-        """The code of the step includes these modules, and those that they have imported. What the step itself
-        imports statically is known before."""
-        found: dict[str, str] = {}
-        waiting = [name for name in modules if name in self.modules]
+        """The code of the step includes these modules, and those that they have imported."""
+        found: list[str] = []
+        waiting = [*modules]
         while waiting:
             name = waiting.pop()
-            if name in found:
+            path = self.modules.get(name, "")
+            if not path or path in self._included:
                 continue
-            found[name] = self.modules[name]
+            self._included.add(path)
+            found.append(path)
             for value in [*vars(sys.modules.get(name, ModuleType(""))).values()]:
                 home = ""
                 if isinstance(value, ModuleType):
                     home = value.__name__
                 elif isinstance(value, (FunctionType, type)):
                     home = value.__module__
-                if home in self.modules:
-                    waiting.append(home)
+                waiting.append(home)
         if found:
-            self.note_included(found.values())
+            self.note_included(found)
 
     def find_old_modules(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these that are modules of the project, and that an earlier step has loaded."""
