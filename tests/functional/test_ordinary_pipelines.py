@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -208,3 +209,44 @@ def test_four_pandas_tools_side_by_side(project: Project, orch: Orch) -> None:
         assert reasons(orch) == {}
     (root / "out/1.csv").unlink()
     assert {*reasons(orch)} == {"t1"}
+
+
+GROWING = """
+import sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), stop.append(1))).start()
+stop = []
+with open("in.log", "a") as file:
+    while not stop:
+        file.write("x")
+        file.flush()
+"""
+
+
+@pytest.mark.parametrize("declares", ["", 'ORCH = {"inputs": ["*.log"]}'])
+def test_a_file_that_grows_during_the_run_is_a_change(
+    project: Project, orch: Orch, declares: str
+) -> None:
+    """Its size is another one each time that orch hashes it."""
+    root = project(
+        {
+            "in.log": "x" * 1_000_000,
+            "src/t.py": f"""
+                STAGE = "s"
+                {declares}
+                def run():
+                    with open("size.txt", "w") as file: file.write(str(len(open("in.log").read())))
+                """,
+        }
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", GROWING], cwd=root, stdin=subprocess.PIPE
+    ) as grows:
+        for words in ((), ("--changed",)):
+            assert ran(orch("run", "--json", *words)) == ["t"]
+            assert [*reasons(orch)] == ["t"]
+        assert grows.stdin is not None
+        grows.stdin.close()
+    assert [*reasons(orch)] == ["t"]
+    assert orch("run", "--changed").code == 0
+    assert reasons(orch) == {}
+    assert int((root / "size.txt").read_text()) == (root / "in.log").stat().st_size
