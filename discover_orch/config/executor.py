@@ -12,10 +12,8 @@ from discover_orch.config.validation import (
     RawSetting,
     SettingReader,
     Texts,
-    flag,
     printable,
-    text,
-    texts,
+    typed,
 )
 from discover_orch.model.errors import nearest
 
@@ -47,7 +45,7 @@ class Command(Struct, frozen=True, kw_only=True):
 
 
 def read_executor(given: RawSetting) -> str:
-    executor = text(given).strip()
+    executor = str(typed(given, "text")).strip()
     if not is_executor(executor):
         message = f'{given.name} = "{printable(executor)}" is not an executor'
         raise InvalidSetting(given, message, executor_hint(executor))
@@ -73,18 +71,22 @@ def executor_hint(word: str) -> str:
 
 
 def read_command(reader: SettingReader, given: RawSetting) -> Command:
-    rules = {"prefix": _read_words, "python": _read_words, "local": flag}
+    rules = {
+        "prefix": _read_words,
+        "python": _read_words,
+        "local": lambda entry: typed(entry, "flag"),
+    }
     return msgspec.convert(reader.read_known(given, rules), Command)
 
 
 def _read_words(given: RawSetting) -> Texts:
     """Split as a shell does, or given as a list."""
     if isinstance(given.value, list):
-        return texts(given)
+        return tuple(typed(given, "texts"))
     import shlex  # few projects have a command
 
     try:
-        return tuple(shlex.split(text(given)))
+        return tuple(shlex.split(typed(given, "text")))
     except ValueError as error:
         message = f"{given.name} cannot be split into words: {str(error).lower()}"
         hint = "quote it as in a shell, or write a list of words"

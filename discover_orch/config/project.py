@@ -24,6 +24,7 @@ from discover_orch.config.validation import (
     decode_variable,
     printable,
     shown,
+    typed,
 )
 from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
@@ -97,9 +98,10 @@ class Project(Struct, frozen=True, kw_only=True):
         reader = SettingReader(config, read_lines)
         given = _from_file(reader, table, config) | _from_environment(reader, environ)
         values: dict[str, Any] = {}
-        for key, (_, rule) in KEYS.items():
+        for key, (kind, rule) in KEYS.items():
             if key in given:
-                value = reader.read(given[key], partial(rule, reader))
+                check = partial(typed, kind=kind) if rule is None else partial(rule, reader)
+                value = reader.read(given[key], check)
                 if value is not None:
                     values[key] = value
         if "groups" in values:

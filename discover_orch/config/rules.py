@@ -19,14 +19,9 @@ from discover_orch.config.validation import (
     RawSetting,
     SettingReader,
     Texts,
-    count,
-    entries,
-    flag,
     printable,
-    seconds,
     shown,
-    text,
-    texts,
+    typed,
     word,
 )
 from discover_orch.model.conventions import ALL_STAGES
@@ -47,16 +42,17 @@ class ParamDefault(Struct, frozen=True, kw_only=True):
 
 
 def _folders(_: SettingReader, given: RawSetting) -> Texts:
-    for name in texts(given):
+    names: Texts = typed(given, "texts")
+    for name in names:
         if not name.strip() or "\0" in name:
             message = f"{shown(name)} in {given.name} is not the name of a folder"
             raise InvalidSetting(given, message, 'write "." for the root itself')
-    return tuple(dict.fromkeys(texts(given)))
+    return tuple(dict.fromkeys(names))
 
 
 def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     stages: list[str] = []
-    for stage in texts(given):
+    for stage in typed(given, "texts"):
         if not stage.strip() or stage == ALL_STAGES:
             message = f"{shown(stage)} in {given.name} cannot be the name of a stage"
             reader.add("bad-value", message, _OTHER_NAME, given.path)
@@ -72,7 +68,7 @@ def check_groups(
     reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
 ) -> None:
     """Leaves out groups with the name of a stage or `full`."""
-    for entry in entries(given):
+    for entry in given.entries():
         if not entry.key.strip() or entry.key in (ALL_STAGES, *stages):
             groups.pop(entry.key, None)
             message = f"{shown(entry.key)} cannot be the name of a group"
@@ -80,7 +76,7 @@ def check_groups(
 
 
 def _database(_: SettingReader, given: RawSetting) -> str:
-    url = text(given)
+    url: str = typed(given, "text")
     if re.match(URL_PATTERN, url):
         return url
     is_path = url.strip() and not re.search(r"[:@?=\s]", url)
@@ -107,14 +103,18 @@ def _ledger(_: SettingReader, given: RawSetting) -> str:
     return name
 
 
+def _plain(kind: Kind) -> Callable[[RawSetting], object]:
+    return partial(typed, kind=kind)
+
+
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
     rules: Mapping[str, Callable[[RawSetting], object]] = {
         "scope": partial(word, words=("affected", "stage", "tool")),
-        "debounce": seconds,
-        "ignore": texts,
-        "poll": flag,
+        "debounce": _plain("seconds"),
+        "ignore": _plain("texts"),
+        "poll": _plain("flag"),
         "on_busy": partial(word, words=("restart", "queue")),
-        "preload": lambda entry: flag(entry) if isinstance(entry.value, bool) else texts(entry),
+        "preload": lambda one: typed(one, "flag" if isinstance(one.value, bool) else "texts"),
     }
     return reader.read_known(given, rules)
 
@@ -130,7 +130,7 @@ def _params(
     waiting = [("", given)]
     while waiting:
         tool, table = waiting.pop()
-        inside = entries(table)
+        inside = table.entries()
         tables = [entry for entry in inside if isinstance(entry.value, Mapping)]
         if len(tables) < len(inside) or not tables:
             found.setdefault(tool, {})  # else the table is only a part of a dotted name
@@ -185,25 +185,25 @@ def _param_text(value: object) -> str | None:
     return str(isoformat()) if callable(isoformat) else None
 
 
-# Of each setting: how its environment variable is read, and its rule.
-KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object]]] = {
+# Of each setting: how its environment variable is read, and its rule, if not any value of that kind will do.
+KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object] | None]] = {
     "packages": ("texts", _folders),
     "pythonpath": ("texts", _folders),
     "stages": ("texts", _stages),
-    "groups": ("table", lambda reader, given: reader.read_entries(given, texts)),
-    "exclude": ("texts", lambda _, given: texts(given)),
+    "groups": ("table", lambda reader, given: reader.read_entries(given, _plain("texts"))),
+    "exclude": ("texts", None),
     "database": ("text", _database),
     "transaction": ("text", lambda _, given: word(given, ("tool", "none", "run"))),
-    "env_file": ("text", lambda _, given: text(given)),
+    "env_file": ("text", None),
     "ledger": ("text", _ledger),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
-    "jobs": ("count", lambda _, given: count(given, least=1)),
-    "tokens": ("table", lambda reader, given: reader.read_entries(given, count)),
+    "jobs": ("count", lambda _, given: typed(given, "count", least=1)),
+    "tokens": ("table", lambda reader, given: reader.read_entries(given, _plain("count"))),
     "executor": ("text", lambda _, given: read_executor(given)),
     "command": ("table", read_command),
     "params": ("table", _params),
-    "report": ("flag", lambda _, given: flag(given)),
-    "strict": ("flag", lambda _, given: flag(given)),
-    "keep_runs": ("count", lambda _, given: count(given)),
+    "report": ("flag", None),
+    "strict": ("flag", None),
+    "keep_runs": ("count", None),
     "watch": ("table", _watch),
 }

@@ -1,20 +1,21 @@
 """Checks a value that the user set, in a file or the environment: the typed value, or a `Problem`.
 
-The settings themselves are in `project`; nothing here knows one by name. No message shows a nested value.
+The settings themselves are in `settings`; nothing here knows one by name. No message shows a nested value.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 
-Kind = Literal["texts", "text", "flag", "count", "table"]
+Kind = Literal["texts", "text", "flag", "count", "seconds", "table"]
 Texts = tuple[str, ...]
 KeyPath = tuple[str, ...]  # ("params", "parse", "since")
 ReadLines = Callable[[], "Mapping[KeyPath, int]"]
@@ -22,13 +23,14 @@ T = TypeVar("T")
 
 _TOO_LARGE = 10**18  # Python may refuse to print larger numbers
 
-#: Of each kind: what it is called, an example in TOML, and one for a variable.
-_KINDS: Mapping[Kind, tuple[str, str, str]] = {
-    "texts": ("a list of strings", '["...", "..."]', "one,two"),
-    "text": ("a string", '"..."', "..."),
-    "flag": ("true or false", "true", "true"),
-    "count": ("a whole number", "1", "1"),
-    "table": ("a table", '{name = "value"}', """'{"name": "value"}'"""),
+#: Of each kind: its type, what it is called, an example in TOML, and one for a variable.
+_KINDS: Mapping[Kind, tuple[Any, str, str, str]] = {
+    "texts": (Texts, "a list of strings", '["...", "..."]', "one,two"),
+    "text": (str, "a string", '"..."', "..."),
+    "flag": (bool, "true or false", "true", "true"),
+    "count": (int, "a whole number", "1", "1"),
+    "seconds": (float, "a number, 0 or more", "0.5", "0.5"),
+    "table": (dict[str, Any], "a table", '{name = "value"}', """'{"name": "value"}'"""),
 }
 
 
@@ -45,10 +47,18 @@ class RawSetting(Struct, frozen=True, kw_only=True):
     origin: str
     path: KeyPath | None = None
 
-    def entry(self, key: str, value: object) -> RawSetting:
-        path = None if self.path is None else (*self.path, key)
-        name = f"{self.name}.{printable(key)}"
-        return RawSetting(key=key, name=name, value=value, origin=self.origin, path=path)
+    def entries(self) -> list[RawSetting]:
+        """Those of a table. Raises `InvalidSetting`."""
+        return [
+            RawSetting(
+                key=key,
+                name=f"{self.name}.{printable(key)}",
+                value=value,
+                origin=self.origin,
+                path=None if self.path is None else (*self.path, key),
+            )
+            for key, value in typed(self, "table").items()
+        ]
 
 
 class InvalidSetting(Exception):
@@ -56,10 +66,7 @@ class InvalidSetting(Exception):
 
     def __init__(self, given: RawSetting, message: str, hint: str, code: str = "bad-value") -> None:
         super().__init__(message)
-        self.given = given
-        self.message = message
-        self.hint = hint
-        self.code = code
+        self.given, self.message, self.hint, self.code = given, message, hint, code
 
 
 class SettingReader:
@@ -83,7 +90,7 @@ class SettingReader:
 
     def read_entries(self, given: RawSetting, rule: Callable[[RawSetting], T]) -> dict[str, T]:
         """The entries of a table that the rule accepts. Raises `InvalidSetting` where it is not a table."""
-        read = {entry.key: self.read(entry, rule) for entry in entries(given)}
+        read = {entry.key: self.read(entry, rule) for entry in given.entries()}
         return {key: value for key, value in read.items() if value is not None}
 
     def read_known(
@@ -111,7 +118,7 @@ class SettingReader:
         location = None
         if path and self.file is not None:
             lines = self.read_lines()
-            while path and path not in lines:  # a key has no line in an array of tables
+            while path and path not in lines:  # a key has no line in an inline table
                 path = path[:-1]
             location = Location(path=self.file, line=lines.get(path))
         self.problems.append(
@@ -119,29 +126,23 @@ class SettingReader:
         )
 
 
-# Rules for each kind of value. All raise `InvalidSetting`.
+# Rules. All raise `InvalidSetting`.
 
 
-def texts(given: RawSetting) -> Texts:
-    value = given.value
-    if isinstance(value, str) and given.path:
-        message = f"{given.name} must be a list of strings, not a string"
-        raise InvalidSetting(
-            given, message, f"write {printable(given.key)} = [{shown(value)}]", "wrong-type"
-        )
-    if not isinstance(value, list | tuple):
-        raise _wrong_type(given, "texts")
-    for item in value:
-        if not isinstance(item, str):
-            message = f"{given.name} must be a list of strings, but contains {described(item)}"
-            raise InvalidSetting(given, message, _example(given, "texts"), "wrong-type")
-    return tuple(value)
-
-
-def text(given: RawSetting) -> str:
-    if not isinstance(given.value, str):
-        raise _wrong_type(given, "text")
-    return given.value
+def typed(given: RawSetting, kind: Kind, least: int = 0) -> Any:
+    """The value, if it is of this kind, and a number is at least this."""
+    try:
+        value = msgspec.convert(given.value, _KINDS[kind][0])
+    except (msgspec.ValidationError, ValueError):
+        raise _wrong_type(given, kind) from None
+    if kind == "seconds" and not 0 <= value < _TOO_LARGE:  # not NaN either
+        raise _wrong_type(given, kind, shown(given.value))
+    if kind == "count" and value < least:
+        message = f"{given.name} must be {least} or more, not {shown(value)}"
+        raise InvalidSetting(given, message, _example(given, kind))
+    if kind == "count" and value >= _TOO_LARGE:
+        raise InvalidSetting(given, f"{given.name} is too large", _example(given, kind))
+    return value
 
 
 def word(given: RawSetting, words: Sequence[str]) -> str:
@@ -150,44 +151,9 @@ def word(given: RawSetting, words: Sequence[str]) -> str:
     if isinstance(value, str) and value in words:
         return value
     choices = " or ".join(f'"{word}"' for word in words)
-    hint = did_you_mean(
-        value if isinstance(value, str) else "", words, f'the default is "{words[0]}"'
-    )
+    typed_word = value if isinstance(value, str) else ""
+    hint = did_you_mean(typed_word, words, f'the default is "{words[0]}"')
     raise InvalidSetting(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
-
-
-def flag(given: RawSetting) -> bool:
-    if not isinstance(given.value, bool):
-        raise _wrong_type(given, "flag")
-    return given.value
-
-
-def count(given: RawSetting, least: int = 0) -> int:
-    value = given.value
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(given, "count")
-    if value < least:
-        message = f"{given.name} must be {least} or more, not {shown(value)}"
-        raise InvalidSetting(given, message, _example(given, "count"))
-    if value >= _TOO_LARGE:
-        raise InvalidSetting(given, f"{given.name} is too large", _example(given, "count"))
-    return value
-
-
-def seconds(given: RawSetting) -> float:
-    value = given.value
-    # Not true, not negative, not infinite, not NaN.
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_LARGE:
-        return value
-    message = f"{given.name} must be a number, 0 or more, not {shown(value)}"
-    raise InvalidSetting(given, message, f"write {printable(given.key)} = 0.5", "wrong-type")
-
-
-def entries(given: RawSetting) -> tuple[RawSetting, ...]:
-    """The entries of a table."""
-    if not isinstance(given.value, Mapping):
-        raise _wrong_type(given, "table")
-    return tuple(given.entry(key, value) for key, value in given.value.items())
 
 
 def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
@@ -221,28 +187,19 @@ def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
 
 def shown(value: object) -> str:
     """A short value as TOML writes it; for a long or nested one its kind."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, str):
         return f'"{printable(value)}"'
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LARGE):
-        return str(value)
-    return described(value)
+    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LARGE)
+    return str(value) if is_number and not isinstance(value, bool) else described(value)
 
 
 def described(value: object) -> str:
     """The kind of a value, in the words of TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "null" if value is None else "a date or time"
+    kinds = ((str, "a string"), (int | float, "a number"), (Mapping, "a table"), (list, "a list"))
+    found = (name for kind, name in kinds if isinstance(value, kind))
+    return next(found, "null" if value is None else "a date or time")
 
 
 def printable(text: str) -> str:
@@ -252,17 +209,23 @@ def printable(text: str) -> str:
 
 
 def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
-    message = f"{given.name} must be {_KINDS[kind][0]}, not {instead or described(given.value)}"
-    return InvalidSetting(given, message, _example(given, kind), "wrong-type")
+    value, hint = given.value, _example(given, kind)
+    wrong = f"not {instead or described(value)}"
+    if kind == "texts" and isinstance(value, list):
+        wrong = f"but contains {described(next(one for one in value if not isinstance(one, str)))}"
+    elif kind == "texts" and isinstance(value, str) and given.path:
+        hint = f"write {printable(given.key)} = [{shown(value)}]"
+    message = f"{given.name} must be {_KINDS[kind][1]}, {wrong}"
+    return InvalidSetting(given, message, hint, "wrong-type")
 
 
 def _example(given: RawSetting, kind: Kind) -> str:
-    _, example, variable = _KINDS[kind]
+    _, _, example, variable = _KINDS[kind]
     if given.path is None and given.name == given.origin:
         return f"write {given.name}={variable}"
-    typed = given.value.strip() if isinstance(given.value, str) else ""
-    if kind == "count" and re.fullmatch(r"[1-9][0-9]{0,17}", typed):
-        example = typed
+    written = given.value.strip() if isinstance(given.value, str) else ""
+    if kind == "count" and re.fullmatch(r"[1-9][0-9]{0,17}", written):
+        example = written
     if given.path is None:  # an entry of a variable's JSON
         return f'write "{printable(given.key)}": {example.replace(" =", ":")}'
     return f"write {printable(given.key)} = {example}"
