@@ -23,7 +23,6 @@ from discover_orch.discovery.listing_cache import (
     build_summary,
     open_listing,
     read_document,
-    read_summary,
 )
 from discover_orch.model.errors import NO_TOOLS, NO_TOOLS_AT_ALL, EmptyError, Problem
 from discover_orch.render.listing import listing_text
@@ -92,13 +91,13 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     found = open_listing(context.start, context.folder, os.environ)
     if found is None:
         return None
-    index, root = found
-    summary = read_summary(index)
-    if summary is None or not (summary["stages"] or summary["disabled"]):
+    kept, root = found
+    summary = kept.summary
+    if not (summary["stages"] or summary["disabled"]):
         return None  # why there are no tools is not kept
     if not as_json:
         return listing_text(summary, context.console.out_style), summary
-    document = read_document(index, root)
+    document = read_document(kept, root)
     return None if document is None else (document + "\n", summary)
 
 

@@ -1,75 +1,108 @@
 """The warm answer to `orch list`, where nothing that it depends on has changed.
 
-It must stay light: neither the scanner nor the parser is loaded. The index has the listing twice: as the document of
-`orch list --json`, and as a summary with what `orch list` shows. Reading the document, which has ten times as many
-values, would take most of the time of a warm listing of a large project.
+It must stay light: neither the scanner nor the parser is loaded. The listing is kept twice: as a summary with what
+`orch list` shows, and as the document of `orch list --json`, which has ten times as many values.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from discover_orch import __version__
 from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.state.store import Index, flows_stamp, open_index
+from discover_orch.state.store import FOLDER, flows_stamp, read_sealed, write_sealed
 
-LISTING, SUMMARY = "listing", "summary"
+T = TypeVar("T")
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
 #: document. A row: name, first line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
+_KIND = f"index 9 {__version__}"
+_DOCUMENT_KIND = f"listing 9 {__version__}"
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """What a listing depends on: a key for the configuration, the places that were searched, and the stamp of the tree
+    that was found there."""
+
+    key: str
+    folders: tuple[str, ...]
+    excluded: tuple[str, ...]
+    extras: tuple[str, ...]
+    tree: str
+
+    def is_valid(self, root: str) -> bool:
+        """Walks the tree once: each file must have its inode, size and times."""
+        tree = read_tree(root, self.folders, excluded=self.excluded, extras=self.extras)
+        return tree.stamp == self.tree
+
+
+class KeptSnapshot(Struct, frozen=True, kw_only=True):
+    """The file `index`, as far as it says whether the listing is valid."""
+
+    snapshot: Snapshot
+
+
+class KeptListing(KeptSnapshot, frozen=True, kw_only=True):
+    """All of it."""
+
+    summary: dict[str, Any]
+
+
+class KeptDocument(KeptSnapshot, frozen=True, kw_only=True):
+    """The file `listing`: the document of the index with this snapshot."""
+
+    document: msgspec.Raw
 
 
 def open_listing(
     start: str, explicit: str | None, environ: MutableMapping[str, str]
-) -> tuple[Index, str] | None:
-    """The index of the project around `start`, or at `explicit`, with its root; None where it has to be made anew.
+) -> tuple[KeptListing, str] | None:
+    """The listing of the project around `start`, or at `explicit`, with its root; None where it has to be made anew.
     Raises ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
     data = read_config_bytes(root, config)
     load_env_file(found, data, environ)
-    key = config_key(found, data, environ) + flows_stamp(root)
-    index = open_index(root, __version__)
-    return (index, root) if index is not None and is_unchanged(root, index, key) else None
-
-
-def is_unchanged(root: str, index: Index | None, key: str) -> bool:
-    """Walks the tree once. `key` stands for the configuration; each file must have its inode, size and times."""
-    if index is None or index.header.get("key") != key:
-        return False
-    places = [index.header.get(name) for name in ("folders", "excluded", "extras")]
-    folders, excluded, extras = [
-        place if isinstance(place, list) and all(isinstance(one, str) for one in place) else None
-        for place in places
-    ]
-    if folders is None or excluded is None or extras is None:
-        return False
-    tree = read_tree(root, folders, excluded=excluded, extras=extras)
-    return tree.text == index.part("tree")
-
-
-def read_summary(index: Index) -> ListingSummary | None:
-    """None where it is damaged."""
-    text = index.part(SUMMARY)
-    try:
-        brief = json.loads(text) if text else None
-    except (ValueError, RecursionError):
+    kept = read_index(root, KeptListing)
+    if kept is None or kept.snapshot.key != config_key(found, data, environ) + flows_stamp(root):
         return None
-    return brief if isinstance(brief, dict) else None
+    return (kept, root) if kept.snapshot.is_valid(root) else None
 
 
-def read_document(index: Index, root: str) -> str | None:
-    """The document as JSON, with the current root; None where it is damaged."""
-    text = index.part(LISTING)
-    if text is None or not text.startswith("{"):
+def read_index(root: str, kind: type[T]) -> T | None:
+    return read_sealed(os.path.join(root, FOLDER, "index"), _KIND, kind)
+
+
+def read_document(kept: KeptListing, root: str) -> str | None:
+    """The document as JSON, with the current root; None where it is not that of this listing."""
+    found = read_sealed(os.path.join(root, FOLDER, "listing"), _DOCUMENT_KIND, KeptDocument)
+    if found is None or found.snapshot != kept.snapshot:
         return None
-    return f'{{"version": 1, "root": {json.dumps(root)}, {text[1:]}'
+    return f'{{"version": 1, "root": {json.dumps(root)}, {bytes(found.document).decode()[1:]}'
+
+
+def write_listing(root: str, snapshot: Snapshot, document: dict[str, object]) -> None:
+    summary = dict(build_summary(document))
+    kept = {key: one for key, one in document.items() if key not in ("version", "root")}
+    text = msgspec.Raw(json.dumps(kept).encode())
+    write_sealed(
+        os.path.join(root, FOLDER, "listing"),
+        _DOCUMENT_KIND,
+        KeptDocument(snapshot=snapshot, document=text),
+    )
+    write_sealed(
+        os.path.join(root, FOLDER, "index"), _KIND, KeptListing(snapshot=snapshot, summary=summary)
+    )
 
 
 def build_summary(document: Mapping[str, Any]) -> ListingSummary:

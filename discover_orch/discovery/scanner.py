@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
 from discover_orch.config.project import Project
+from discover_orch.discovery.listing_cache import Snapshot
 from discover_orch.discovery.source_files import SourceFiles, read_source
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
 from discover_orch.model.conventions import CONF_FILE
@@ -32,17 +32,11 @@ from discover_orch.source.facts import (
 )
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
-    """What a listing depends on besides the configuration: the places that were searched, by name, and the tree as one
-    text."""
-
-    places: Mapping[str, Sequence[str]]
-    tree: str
-
-
-def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> tuple[Scan, Snapshot]:
-    """Scans the project; `sources` gets the signatures of its files. `is_wide` also reads the files without the word
-    STAGE, and finds those that look like tools."""
+def scan(
+    project: Project, sources: SourceFiles, *, key: str = "", is_wide: bool = False
+) -> tuple[Scan, Snapshot]:
+    """Scans the project; `key` stands for its configuration. `sources` gets the signatures of its files. `is_wide`
+    also reads the files without the word STAGE, and finds those that look like tools."""
     started = time.time_ns()
     folders = scanned_folders(project)
     tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
@@ -79,12 +73,14 @@ def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> tu
     for path, signature in tree.signatures.items():
         if is_racy(signature, started):  # it matches none
             tree.signatures[path] = "?" + signature
-    places = {
-        "folders": folders,
-        "excluded": sorted(tree.excluded),
-        "extras": sorted(tree.signatures.keys() - {*found}),
-    }
-    return result, Snapshot(places=places, tree=tree.text)
+    snapshot = Snapshot(
+        key=key,
+        folders=tuple(folders),
+        excluded=tuple(sorted(tree.excluded)),
+        extras=tuple(sorted(tree.signatures.keys() - {*found})),
+        tree=tree.stamp,
+    )
+    return result, snapshot
 
 
 def scanned_folders(project: Project) -> list[str]:

@@ -1,6 +1,6 @@
 """Walks the project's tree: the Python files under the scanned folders, and a signature of each.
 
-It reads folders and stats, never a file. Two trees have equal texts exactly where nothing that discovery depends on
+It reads folders and stats, never a file. Two trees have equal stamps exactly where nothing that discovery depends on
 has changed. A warm `orch list` spends most of its time here, so these are plain loops over `os.scandir`.
 """
 
@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
+from discover_orch.model.digest import content_hash
 
 #: In place of a signature: there is no regular file.
 ABSENT = ""
@@ -41,12 +42,12 @@ class Tree:
         self.passed_over: list[tuple[str, str]] = []
 
     @property
-    def text(self) -> str:
-        """All of it as one text, to be compared with that of another walk."""
+    def stamp(self) -> str:
+        """A hash of all of it, to be compared with that of another walk."""
         lines = [f"{path}\0{signature}" for path, signature in self.signatures.items()]
         lines.sort()
         lines += sorted(f"{path}\0!{reason}" for path, reason in self.unreadable)
-        return "\n".join(lines)
+        return content_hash("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def read_tree(

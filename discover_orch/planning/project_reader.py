@@ -5,13 +5,11 @@ The only thing that is written is orch's own index.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import MutableMapping
 
 from msgspec.structs import replace
 
-from discover_orch import __version__
 from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import (
     build_project,
@@ -20,9 +18,9 @@ from discover_orch.config.file import (
     read_config_bytes,
 )
 from discover_orch.config.project import Project
-from discover_orch.discovery.listing_cache import LISTING, SUMMARY, build_summary
+from discover_orch.discovery.listing_cache import KeptSnapshot, read_index, write_listing
 from discover_orch.discovery.registry import build_registry
-from discover_orch.discovery.scanner import Snapshot, scan
+from discover_orch.discovery.scanner import scan
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
@@ -36,7 +34,7 @@ from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
 from discover_orch.state.flows import read_flows
-from discover_orch.state.store import FOLDER, flows_stamp, open_index, write_index
+from discover_orch.state.store import FOLDER, flows_stamp
 
 #: Bytes of a file that are searched for an orchestrator.
 _MOST_READ = 1_000_000
@@ -56,17 +54,16 @@ def read_project(
     data = read_config_bytes(root, config)
     load_env_file(found, data, environ)
     project, warnings = build_project(found, data, environ)
-    index = open_index(root, __version__)
     key = config_key(found, data, environ) + flows_stamp(root)
     sources = SourceFiles(project)
-    result, snapshot = scan(project, sources, is_wide=is_wide)
+    result, snapshot = scan(project, sources, key=key, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
     if registry.observed - registry.tools.keys():
         from discover_orch.staleness.moved_tools import with_moved  # few projects need it
 
         registry = with_moved(registry, project, flows, sources)
-    if project.packages and not snapshot.places["folders"]:
+    if project.packages and not snapshot.folders:
         outer = "" if config or explicit else _find_used_folder(root)
         problem = no_source(root, project.config or "orch.toml", outer)
         registry = replace(registry, no_tools=problem)
@@ -88,18 +85,12 @@ def read_project(
         sources=sources,
     )
     _check_group_names(view)
-    is_indexed = index is not None and (
-        index.header.get("key") == key
-        and index.part("tree") == snapshot.tree
-        and index.part(LISTING) is not None
-        and index.part(SUMMARY) is not None
-    )
     # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
-    is_worth_it = snapshot.places["folders"] and (config is not None or registry.tools)
-    if is_worth_it:
+    if snapshot.folders and (config is not None or registry.tools):
         sources.write()
-        if not is_indexed and not is_wide:
-            _write_index(view, snapshot)
+        kept = read_index(root, KeptSnapshot)
+        if not is_wide and (kept is None or kept.snapshot != snapshot):
+            write_listing(root, snapshot, listing_document(view))
     return view
 
 
@@ -169,19 +160,6 @@ def _find_orchestrator(project: Project) -> str:
             if re.search(rb"^\s*TOOL_MAP\b.*=\s*\{", text, re.MULTILINE):
                 return os.path.relpath(path, project.root).replace(os.sep, "/")
     return ""
-
-
-def _write_index(view: ProjectView, snapshot: Snapshot) -> None:
-    document = listing_document(view)
-    summary = json.dumps(build_summary(document), ensure_ascii=False, separators=(",", ":"))
-    del document["version"], document["root"]  # added again when it is shown
-    parts = {
-        "tree": snapshot.tree,
-        LISTING: json.dumps(document),
-        SUMMARY: summary,
-    }
-    header = {"key": view.key, **snapshot.places}
-    write_index(view.project.root, __version__, header, parts)
 
 
 def _relative(start: str, root: str) -> str:

@@ -2,7 +2,7 @@
 
 `read_module` makes these values from text, `scanner` collects them, `registry` turns them into tools. A `NameRef`
 stands for something in another module, until `resolve_module` replaces it. The index stores facts as msgspec encodes
-them: when a field or its meaning changes, raise `store.FORMAT`.
+them: when a field or its meaning changes, raise the number in `SourceFiles`.
 """
 
 from __future__ import annotations

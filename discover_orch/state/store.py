@@ -1,8 +1,8 @@
 """The files of `.orch/`: what orch remembers of a project between two commands.
 
-There are two forms. A sealed file is one line: a checksum, the kind of the document, and the document as JSON. The
-index of the last scan is such a line with large texts behind it. A file that is damaged, of another version or
-unreadable counts as no file: that costs the memory and nothing else. Nothing is executed or unpickled.
+A sealed file is one line: a checksum, the kind of the document, and the document as JSON. A file that is damaged, of
+another version or unreadable counts as no file: that costs the memory and nothing else. Nothing is executed or
+unpickled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -25,12 +24,9 @@ T = TypeVar("T")
 FOLDER = ".orch"
 #: The file with the data flow of all tools; `flows` reads and writes it.
 FLOWS = "flow"
-#: Raised when the shape of any part of the index changes, or what a fact means.
-FORMAT = 8
 #: What the name of a file ends with until the file is whole; the id of the process that writes it stands before.
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160
-_INDEX = "index"
 #: A file that documents are appended to is replaced when it has more bytes than this, or twice this; with long
 #: documents when it has room for so many, or twice as many.
 _LONGEST_FILE, _MOST_DOCUMENTS = 1 << 14, 8
@@ -46,69 +42,6 @@ _SIGNS = {
     "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# This tag tells backup programs to skip this folder: https://bford.info/cachedir/\n",
 }
-
-
-class _IndexHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """`parts`: for each part where it begins behind the header, its length and its checksum."""
-
-    values: dict[str, object]
-    parts: dict[str, tuple[int, int, int]]
-
-
-class Index:
-    """An index that was read. A part is decoded only when it is asked for."""
-
-    def __init__(
-        self,
-        header: Mapping[str, object],
-        parts: Mapping[str, tuple[int, int, int]],
-        data: bytes,
-    ) -> None:
-        """`parts` as of `_IndexHeader`; `data` are the bytes behind the header."""
-        self.header = header
-        self._parts, self._data = parts, data
-
-    def part(self, name: str) -> str | None:
-        """The text of a part; None where it is missing or damaged."""
-        if name not in self._parts:
-            return None
-        start, length, checksum = self._parts[name]
-        raw = self._data[start : start + length]
-        if len(raw) != length or zlib.crc32(raw) != checksum:
-            return None
-        return raw.decode("utf-8", "surrogateescape")
-
-
-def open_index(root: str, version: str) -> Index | None:
-    """The index of the project; None where there is none that this version of orch can read."""
-    try:
-        data = _read_whole(os.path.join(root, FOLDER, _INDEX))
-    except OSError:
-        return None
-    line, _, rest = data.partition(b"\n")
-    header = _unseal(line + b"\n", _index_kind(version), _IndexHeader)
-    return None if header is None else Index(header.values, header.parts, rest)
-
-
-def write_index(
-    root: str, version: str, header: Mapping[str, object], parts: Mapping[str, str]
-) -> bool:
-    """Replaces the index; False where it cannot be written."""
-    try:
-        raw = {name: text.encode("utf-8", "surrogateescape") for name, text in parts.items()}
-    except UnicodeEncodeError:  # a lone surrogate that no file name can hold
-        return False
-    places = {}
-    start = 0
-    for name, data in raw.items():
-        places[name] = (start, len(data), zlib.crc32(data))
-        start += len(data)
-    line = _seal(_index_kind(version), _IndexHeader(values={**header}, parts=places))
-    return replace_file(os.path.join(root, FOLDER, _INDEX), b"".join((line, *raw.values())))
-
-
-def _index_kind(version: str) -> str:
-    return f"index {FORMAT} {version}"
 
 
 def read_sealed(path: str, kind: str, document_type: type[T]) -> T | None:

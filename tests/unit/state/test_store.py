@@ -1,4 +1,4 @@
-"""The index: kept as it was written, or lost as a whole; never an exception, never another text."""
+"""Sealed files: kept as they were written, or lost as a whole; never an exception, never another document."""
 
 from __future__ import annotations
 
@@ -17,124 +17,12 @@ from hypothesis import strategies as st
 
 from discover_orch.state.store import (
     FOLDER,
-    FORMAT,
     append_sealed,
     file_name,
     make_folder,
-    open_index,
     read_sealed,
-    write_index,
     write_sealed,
 )
-
-HEADER = {"fingerprint": "abc", "folders": ["src"]}
-PARTS = {"tree": "src/a.py\0001 2 3\nsrc/\udcff.py\0004 5 6", "listing": '{"é": 1}', "empty": ""}
-
-
-def index_file(root: Path) -> Path:
-    return root / FOLDER / "index"
-
-
-@pytest.fixture(scope="module")
-def root() -> Iterator[Path]:
-    """A folder with a good index, which every test that spoils it writes anew."""
-    with tempfile.TemporaryDirectory() as folder:
-        assert write_index(folder, "1.0", HEADER, PARTS)
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def good(root: Path) -> bytes:
-    return index_file(root).read_bytes()
-
-
-def read(root: Path) -> dict[str, str | None] | None:
-    index = open_index(str(root), "1.0")
-    if index is None:
-        return None
-    assert {name: index.header[name] for name in HEADER} == HEADER
-    return {name: index.part(name) for name in PARTS}
-
-
-def test_an_index_of_another_version_is_none(tmp_path: Path) -> None:
-    write_index(str(tmp_path), "1.0", HEADER, PARTS)
-    assert open_index(str(tmp_path), "1.1") is None
-
-
-def test_a_folder_that_another_process_is_making_is_good(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
-    make_folder(str(tmp_path / FOLDER))
-    assert write_index(str(tmp_path), "1.0", HEADER, PARTS)
-
-
-def test_text_that_cannot_be_kept_costs_the_memory_alone(tmp_path: Path) -> None:
-    assert not write_index(str(tmp_path), "1.0", HEADER, {"tree": "\ud800"})
-
-
-def check_spoiled(root: Path, data: bytes) -> None:
-    index_file(root).write_bytes(data)
-    found = read(root)
-    assert found is None or all(found[name] in (None, PARTS[name]) for name in PARTS)
-
-
-@given(data=st.data())
-def test_a_changed_byte_never_gives_another_text(
-    root: Path, good: bytes, data: st.DataObject
-) -> None:
-    place = data.draw(st.integers(0, len(good) - 1))
-    byte = data.draw(st.integers(0, 255))
-    check_spoiled(root, good[:place] + bytes([byte]) + good[place + 1 :])
-
-
-@given(data=st.data())
-def test_a_cut_or_a_gap_never_gives_another_text(
-    root: Path, good: bytes, data: st.DataObject
-) -> None:
-    start = data.draw(st.integers(0, len(good)))
-    stop = data.draw(st.integers(start, len(good)))
-    check_spoiled(root, good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
-    check_spoiled(root, good[:start])
-
-
-@given(st.binary(max_size=100))
-def test_any_bytes_are_no_index(root: Path, junk: bytes) -> None:
-    check_spoiled(root, junk)
-
-
-def forge(root: Path, text: bytes, rest: bytes = b"") -> None:
-    """An index whose header has any text and a checksum that fits."""
-    write_index(str(root), "1.0", {}, {})
-    line = b"index %d 1.0 %s\n" % (FORMAT, text)
-    index_file(root).write_bytes(b"%08x %s%s" % (zlib.crc32(line), line, rest))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"[]",
-        b"{}",
-        b"1",
-        b"[" * 100_000,
-        b'{"values":{},"parts":3}',
-        b'{"values":{},"parts":{"tree":[0,3]}}',
-        b'{"values":{},"parts":{"tree":[0,3,"x"]}}',
-        b'{"values":{},"parts":{"tree":[0.5,1,0]}}',
-    ],
-)
-def test_a_header_of_another_shape_is_no_index(tmp_path: Path, text: bytes) -> None:
-    forge(tmp_path, text)
-    assert open_index(str(tmp_path), "1.0") is None
-
-
-@pytest.mark.parametrize("place", [(0, 4), (-1, 1), (0, -1), (0, 10**30), (10**30, 1)])
-def test_a_part_that_is_not_in_the_file_has_no_text(tmp_path: Path, place: tuple[int, int]) -> None:
-    start, length = place
-    text = f'{{"values":{{}},"parts":{{"tree":[{start},{length},{zlib.crc32(b"abc")}]}}}}'
-    forge(tmp_path, text.encode(), b"abc")
-    index = open_index(str(tmp_path), "1.0")
-    assert index is not None
-    assert index.part("tree") is None
-
 
 Document = dict[str, Any]
 KIND = "result 1"
@@ -148,6 +36,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
     max_leaves=10,
 )
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A folder in which every test writes anew what it spoils."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_folder_that_another_process_is_making_is_good(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    make_folder(str(tmp_path / FOLDER))
+    assert write_sealed(sealed_file(tmp_path), KIND, {})
 
 
 def sealed_file(root: Path) -> str:
