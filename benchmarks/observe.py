@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.worker.protocol import Finish, Prepare, RunStep, ToolFinished
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.worker.protocol import Finish, Prepare, RunStep
 
 FILES = 10_000
 STATEMENTS = 100_000

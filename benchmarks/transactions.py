@@ -18,7 +18,8 @@ from statistics import median
 from typing import NamedTuple
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.worker.protocol import Finish, Prepare, RunStep, ToolFinished
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.worker.protocol import Finish, Prepare, RunStep
 
 ROWS = 1_000_000
 COMMITS = 100_000

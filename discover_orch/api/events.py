@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from discover_orch.api.values import Outcome
 from discover_orch.execution import events as own
+from discover_orch.model import run_events
 from discover_orch.model.errors import Failure, Problem
 
 #: Characters of the output of a tool that its outcome holds.
@@ -94,9 +95,9 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
         match event:
             case own.RunStarted(run=run, tools=tools):
                 yield RunStarted(run=run, tools=tuple(names[one] for one in tools))
-            case own.ToolStarted(module=module):
+            case run_events.ToolStarted(module=module):
                 yield ToolStarted(name=names[module])
-            case own.ToolOutput(module=module, stream=stream, text=text):
+            case run_events.ToolOutput(module=module, stream=stream, text=text):
                 printed[module] = (printed.get(module, "") + text)[-LONGEST_OUTPUT:]
                 yield ToolOutput(name=names[module], stream=stream, text=text)
             case own.ToolRetried(end=end, delay=delay):
@@ -104,7 +105,7 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
                 yield ToolRetried(
                     name=names[end.module], attempt=end.attempt, delay=delay, error=end.error
                 )
-            case own.ToolFinished(module=module):
+            case run_events.ToolFinished(module=module):
                 outcome = Outcome(
                     name=names[module],
                     module=module,
@@ -118,7 +119,7 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
                     output=printed.pop(module, ""),
                 )
                 yield ToolFinished(name=outcome.name, outcome=outcome)
-            case own.RunNote(problem=problem):
+            case run_events.RunNote(problem=problem):
                 yield Note(problem=problem)
             case own.RunFinished(status=status, duration=seconds):
                 is_failed = status == "passed" and report.exit_code != 0

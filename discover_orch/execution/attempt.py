@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
-from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.observed_flow import (
     build_flow,
     find_missed,
@@ -33,6 +32,7 @@ from discover_orch.execution.unseen_reads import (
 )
 from discover_orch.model.observation import RESOURCE, Observation, SharedUse
 from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
 from discover_orch.staleness.current import CurrentState, all_resources

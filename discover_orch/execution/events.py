@@ -1,7 +1,7 @@
 """The events of a run, the report that counts them, and the JSON objects that they become.
 
-One union, `Event`, has everything that can happen between `RunStarted` and `RunFinished`. Those that a worker says are
-in `worker/protocol.py`. Pure.
+One union, `Event`, has everything that can happen between `RunStarted` and `RunFinished`. What happens to tools is in
+`model/run_events.py`. Pure.
 """
 
 from __future__ import annotations
@@ -17,19 +17,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import ExitCode, Problem, failure_json, problem_json
+from discover_orch.model.run_events import (
+    RunNote,
+    ToolFinished,
+    ToolOrdered,
+    ToolOutput,
+    ToolStarted,
+    TransactionEnded,
+    WorkerSaid,
+)
 from discover_orch.planning.plan import Plan
-from discover_orch.worker.protocol import DatabaseWritten as DatabaseWritten
-from discover_orch.worker.protocol import DebuggerOpened as DebuggerOpened
-from discover_orch.worker.protocol import RunNote as RunNote
-from discover_orch.worker.protocol import SecretFound as SecretFound
-from discover_orch.worker.protocol import ToolDeclined as ToolDeclined
-from discover_orch.worker.protocol import ToolFinished as ToolFinished
-from discover_orch.worker.protocol import ToolOutput as ToolOutput
-from discover_orch.worker.protocol import ToolProgress as ToolProgress
-from discover_orch.worker.protocol import ToolStarted as ToolStarted
-from discover_orch.worker.protocol import ToolStatus as ToolStatus
-from discover_orch.worker.protocol import TransactionEnded as TransactionEnded
-from discover_orch.worker.protocol import WorkerSaid
 
 #: The tool did not succeed, as far as is known.
 FAILED = frozenset({"failed", "unknown"})
@@ -44,12 +41,6 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     tools: tuple[str, ...]
     workers: int = 1
-
-
-class ToolOrdered(Struct, frozen=True, kw_only=True):
-    """The step was sent to the executor; another tool may still run. It can start before `ToolStarted` is read."""
-
-    module: str
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):

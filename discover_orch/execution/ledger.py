@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.execution.events import ToolFinished
 from discover_orch.execution.preparation import build_prepare
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.state.journal import read_open_run, write_ends
 from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
 

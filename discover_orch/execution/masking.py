@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event, SecretFound
+from discover_orch.execution.events import Event
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, hide_url_passwords
+from discover_orch.model.run_events import SecretFound
 
 #: Ends "orch cannot see everything: it ...".
 HIDDEN_NAME = "used something whose name holds a secret"

@@ -17,18 +17,11 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution.attempt import AttemptReader
 from discover_orch.execution.events import (
-    DatabaseWritten,
     Event,
     Report,
     RunFinished,
     RunStarted,
-    ToolDeclined,
-    ToolFinished,
-    ToolOrdered,
-    ToolOutput,
     ToolRetried,
-    ToolStarted,
-    TransactionEnded,
     event_document,
 )
 from discover_orch.execution.observed_flow import uses_main_database
@@ -37,6 +30,15 @@ from discover_orch.execution.run_memory import DatabaseRecord, ResultRecord, fin
 from discover_orch.execution.start_of_run import start_line
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
+from discover_orch.model.run_events import (
+    DatabaseWritten,
+    ToolDeclined,
+    ToolFinished,
+    ToolOrdered,
+    ToolOutput,
+    ToolStarted,
+    TransactionEnded,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import had_arguments
 from discover_orch.planning.plan import Plan, Step
@@ -167,13 +169,13 @@ class Recorder:
                 self._overlaps.end(module)
                 if event.status in TRIED and module in self._steps:
                     found += self._remember(event, self._steps[module])
-                self._write(document, module, **_traceback(event), **self._data(module))
+                self._write(document, module, **_error(event), **self._data(module))
             case DatabaseWritten():
                 self._database.note_foreign_write(self._next_number())
             case ToolRetried(end=end):
                 self._overlaps.end(end.module)
                 found += self._remember(end, self._steps[end.module])
-                self._write(document, end.module, **_traceback(end))
+                self._write(document, end.module, **_error(end))
             case TransactionEnded(status=status):
                 self._end_transaction(status)
                 self._journal.write(document)
@@ -434,9 +436,12 @@ class Recorder:
         return found
 
 
-def _traceback(event: ToolFinished) -> dict[str, object]:
-    text = event.error.traceback if event.error else ""
-    return {"traceback": text[-LONGEST_TRACEBACK:]} if text else {}
+def _error(event: ToolFinished) -> dict[str, object]:
+    """The error with its traceback, which `--json` does not have."""
+    error = event.error
+    if error is None:
+        return {}
+    return {"error": replace(error, traceback=error.traceback[-LONGEST_TRACEBACK:])}
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:

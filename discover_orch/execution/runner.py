@@ -12,26 +12,28 @@ from typing import Literal, Protocol
 from msgspec.structs import replace
 
 from discover_orch.execution.events import (
-    DebuggerOpened,
     Event,
     Resumed,
     RunFinished,
     Running,
-    RunNote,
     RunStarted,
     Suspended,
     Ticked,
-    ToolDeclined,
-    ToolFinished,
-    ToolOrdered,
-    ToolProgress,
     ToolRetried,
-    ToolStarted,
-    TransactionEnded,
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
+from discover_orch.model.run_events import (
+    DebuggerOpened,
+    RunNote,
+    ToolDeclined,
+    ToolFinished,
+    ToolOrdered,
+    ToolProgress,
+    ToolStarted,
+    TransactionEnded,
+)
 
 #: Seconds without an event after which `Ticked` says how long the running tools have taken.
 TICK = 0.5

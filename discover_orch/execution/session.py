@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunFinished, RunNote, ToolFinished
+from discover_orch.execution.events import Event, RunFinished
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
@@ -34,6 +34,7 @@ from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.run_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph

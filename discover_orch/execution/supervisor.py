@@ -23,6 +23,7 @@ from discover_orch.execution.worker_shutdown import (
     WorkerExit,
     read_status,
 )
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.child_processes import (
     become_subreaper,
     find_children,
@@ -39,7 +40,6 @@ from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
     Terminal,
-    ToolFinished,
     encode_line,
 )
 from discover_orch.worker.spawn import Pipes, start_interpreter

@@ -11,22 +11,21 @@ from __future__ import annotations
 import os
 import re
 
-from discover_orch.worker.capture import LONGEST_LINE, Splitter
-from discover_orch.worker.protocol import (
+from discover_orch.model.run_events import (
     DebuggerOpened,
-    Message,
     ToolFinished,
     ToolOutput,
     ToolProgress,
     ToolStarted,
-    decode_message,
 )
+from discover_orch.worker.capture import LONGEST_LINE, Splitter
+from discover_orch.worker.protocol import Message, decode_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discover_orch.worker.protocol import Stream
+    from discover_orch.model.run_events import Stream
 
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds

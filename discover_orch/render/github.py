@@ -11,8 +11,9 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 
-from discover_orch.execution.events import FAILED, Report, ToolFinished
+from discover_orch.execution.events import FAILED, Report
 from discover_orch.model.errors import Location, Problem
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line, folded

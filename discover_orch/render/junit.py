@@ -11,16 +11,9 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from discover_orch.execution.events import (
-    FAILED,
-    Event,
-    Report,
-    RunFinished,
-    ToolFinished,
-    ToolOutput,
-    ToolRetried,
-)
+from discover_orch.execution.events import FAILED, Event, Report, RunFinished, ToolRetried
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.run_events import ToolFinished, ToolOutput
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean

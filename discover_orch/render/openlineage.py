@@ -19,13 +19,12 @@ from discover_orch.execution.events import (
     Report,
     RunFinished,
     RunStarted,
-    ToolFinished,
     ToolRetried,
-    ToolStarted,
     utc_text,
 )
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import Observation
+from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.model.table_name import WHOLE
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text

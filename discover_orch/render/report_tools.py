@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.run_events import ToolEnd
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.graph import MOST_FILES, folded_files
 from discover_orch.render.graph_svg import MARKS
@@ -34,7 +35,7 @@ class ReportTool(Struct, frozen=True, kw_only=True):
 
     number: int
     record: ToolRecord
-    earlier: Sequence[ToolRecord] = ()
+    earlier: Sequence[ToolEnd] = ()
     reads: Sequence[Mapping[str, str]] = ()
     writes: Sequence[Mapping[str, str]] = ()
     wait: Wait | None = None
@@ -159,7 +160,7 @@ def _change(tool: ReportTool, usual: float) -> str:
     )
 
 
-def _median(ends: Sequence[ToolRecord]) -> float:
+def _median(ends: Sequence[ToolEnd]) -> float:
     """Of the durations; the module `statistics` takes 20 ms to import."""
     if not ends:
         return 0.0

@@ -14,15 +14,17 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunFinished,
-    RunNote,
     RunStarted,
+    ToolRetried,
+)
+from discover_orch.model.errors import Failure
+from discover_orch.model.run_events import (
+    RunNote,
     ToolFinished,
     ToolOutput,
     ToolProgress,
-    ToolRetried,
     ToolStarted,
 )
-from discover_orch.model.errors import Failure
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import find_database

@@ -11,16 +11,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from discover_orch.execution.events import (
-    Event,
-    RunFinished,
-    RunNote,
-    RunStarted,
-    ToolFinished,
-    ToolRetried,
-    ToolStarted,
-)
+from discover_orch.execution.events import Event, RunFinished, RunStarted, ToolRetried
 from discover_orch.model.errors import Failure
+from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text
 

@@ -12,21 +12,19 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.state.run_record import (
-    Attempt,
-    RunRecord,
-    RunStart,
+from discover_orch.model.run_events import (
     Seconds,
-    ToolRecord,
+    ToolEnd,
+    ToolFinished,
+    ToolOrdered,
+    ToolStarted,
+    TransactionEnded,
 )
+from discover_orch.state.run_record import Attempt, RecordedStep, RunRecord, RunStart, ToolRecord
 from discover_orch.state.store import decode_json, encode_json
 
 #: `process.is_alive`: whether the process with this id, start and boot runs.
 IsAlive = Callable[[int, int | None, str | None], bool]
-
-
-class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
-    pass
 
 
 class _RunStarted(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
@@ -40,44 +38,13 @@ class _RunStarted(RunStart, frozen=True, kw_only=True, tag_field="event", tag="r
     time: datetime | None = None
 
 
-class _ToolOrdered(_Event, frozen=True, kw_only=True, tag="tool_ordered"):
-    """The worker has the order: where the run was killed, the tool may have begun."""
-
-    module: str
-
-
-class _ToolStarted(_Event, frozen=True, kw_only=True, tag="tool_started"):
-    module: str
-    worker: int = 1
-    time: datetime | None = None
-
-
-class _ToolFinished(
-    ToolRecord,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    tag_field="event",
-    tag="tool_finished",
-):
-    time: datetime | None = None
-
-
-class _ToolRetried(ToolRecord, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
+class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
     """An attempt failed, and another one was to follow."""
 
     status: str = "failed"
-    duration: Seconds
-    time: datetime | None = None
 
 
-class _TransactionEnded(_Event, frozen=True, kw_only=True, tag="transaction_ended"):
-    """The tools of a run that is one transaction have this status, if they were done."""
-
-    status: str
-
-
-class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
+class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_finished"):
     status: str
     exit_code: int
     duration: Seconds
@@ -86,11 +53,11 @@ class _RunFinished(_Event, frozen=True, kw_only=True, tag="run_finished"):
 
 _AnyEvent = (
     _RunStarted
-    | _ToolOrdered
-    | _ToolStarted
-    | _ToolFinished
+    | ToolOrdered
+    | ToolStarted
+    | ToolFinished
     | _ToolRetried
-    | _TransactionEnded
+    | TransactionEnded
     | _RunFinished
 )
 _END = b'{"event":"tool_finished"'
@@ -101,8 +68,8 @@ class _Tool:
 
     def __init__(self) -> None:
         self.is_ordered = self.has_started = False
-        self.began: _ToolStarted | None = None
-        self.end: ToolRecord | None = None
+        self.began: ToolStarted | None = None
+        self.end: ToolEnd | None = None
         self.attempt = 1
         self.attempts: list[Attempt] = []
 
@@ -118,21 +85,21 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
             case _RunStarted() if start is None:
                 start, zero = event, _seconds(event.time)
                 tools = {module: _Tool() for module in start.modules}
-            case _ToolOrdered(module=module) if tool := tools.get(module):
+            case ToolOrdered(module=module) if tool := tools.get(module):
                 tool.is_ordered, tool.end = True, None  # another attempt
-            case _ToolStarted(module=module) if tool := tools.get(module):
+            case ToolStarted(module=module) if tool := tools.get(module):
                 tool.has_started, tool.end, tool.began = True, None, event
-            case _ToolFinished() | _ToolRetried() if tool := tools.get(event.module):
+            case ToolFinished() | _ToolRetried() if tool := tools.get(event.module):
                 tool.end = event
                 if isinstance(event, _ToolRetried):
                     tool.attempt = event.attempt + 1
                 if tool.began is not None and not event.is_settled:
                     tool.attempts.append(_read_attempt(tool.began, event, zero))
                     tool.began = None
-            case _TransactionEnded(status=status):
+            case TransactionEnded():
                 for tool in tools.values():
                     if tool.end is not None and tool.end.status == "done":
-                        tool.end = replace(tool.end, status=status)
+                        tool.end = replace(tool.end, status=event.status)
             case _RunFinished():
                 end = event
             case _:
@@ -150,13 +117,14 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     found = []
     for module, name in zip(start.modules, start.tools, strict=True):
         tool = tools[module]
-        one = tool.end or _unfinished_tool(module, name, status, tool)
-        duration = one.duration if tool.has_started else None
-        step = steps.get(module, one.step)
+        end_of_tool = tool.end or _unfinished_tool(module, name, status, tool)
+        known = {one: getattr(end_of_tool, one) for one in ToolEnd.__struct_fields__}
+        if not tool.has_started:
+            known["duration"] = None
+        step = steps.get(module, RecordedStep(module="", name=""))
         found.append(
-            replace(
-                one,
-                duration=duration,
+            ToolRecord(
+                **known,
                 stage=fresh.get(module, step.stage),
                 step=step,
                 attempts=tuple(tool.attempts),
@@ -168,18 +136,16 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     return _build_record(start, end, status, tuple(found))
 
 
-def read_ends(lines: Iterable[bytes]) -> list[ToolRecord]:
+def read_ends(lines: Iterable[bytes]) -> list[ToolFinished]:
     """The tools that ended in a run, and nothing else of it: fast, since a report reads several runs."""
     ends = _read_events(line for line in lines if line.startswith(_END))
-    return [end for end in ends if isinstance(end, ToolRecord) and not end.is_settled]
+    return [end for end in ends if isinstance(end, ToolFinished) and not end.is_settled]
 
 
 def encode_end(tool: ToolRecord) -> bytes:
     """The line for the end of a tool that was found out after its run was killed."""
     names = ("name", "module", "status", "error", "notes", "attempt")
-    return encode_json(
-        _ToolFinished(**{name: getattr(tool, name) for name in names}, is_settled=True)
-    )
+    return encode_json(ToolFinished(**{one: getattr(tool, one) for one in names}, is_settled=True))
 
 
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
@@ -215,13 +181,13 @@ def _build_record(
     )
 
 
-def _unfinished_tool(module: str, name: str, run_status: str, tool: _Tool) -> ToolRecord:
+def _unfinished_tool(module: str, name: str, run_status: str, tool: _Tool) -> ToolEnd:
     status = "not_run"
     if run_status == "running":
         status = "running" if tool.has_started else "not_run"
     elif tool.has_started or tool.is_ordered:
         status = "unknown"
-    return ToolRecord(name=name, module=module, status=status, attempt=tool.attempt)
+    return ToolEnd(name=name, module=module, status=status, attempt=tool.attempt)
 
 
 def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
@@ -235,7 +201,7 @@ def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
     ]
 
 
-def _read_attempt(began: _ToolStarted, ended: _ToolFinished | _ToolRetried, zero: float) -> Attempt:
+def _read_attempt(began: ToolStarted, ended: ToolFinished | _ToolRetried, zero: float) -> Attempt:
     """Both events have the time at which orch read them, so the tool started and ended no later than that."""
     duration = ended.duration or 0.0
     latest = min(_seconds(began.time), _seconds(ended.time) - duration)

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.run_events import ToolEnd
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_log, find_runs, read_lines
 from discover_orch.state.read_run import read_ends
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import open_nonblocking
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
@@ -43,7 +44,7 @@ class ReportSource(Struct, frozen=True, kw_only=True):
     observed of each tool; `logs` those of the tools that printed something."""
 
     record: RunRecord
-    earlier: Mapping[str, Sequence[ToolRecord]]
+    earlier: Mapping[str, Sequence[ToolEnd]]
     flows: Mapping[str, Dataflow]
     logs: Mapping[str, PackedLog]
 
@@ -62,10 +63,10 @@ def read_report_source(root: str, record: RunRecord) -> ReportSource:
 
 def _read_earlier(
     root: str, current: str, modules: Sequence[str]
-) -> Mapping[str, Sequence[ToolRecord]]:
+) -> Mapping[str, Sequence[ToolEnd]]:
     """The latest successes of these tools before the run `current`, oldest first."""
     runs = [run for run in find_runs(root) if int(run) < int(current)][:READ_RUNS]
-    found: dict[str, list[ToolRecord]] = {module: [] for module in modules}
+    found: dict[str, list[ToolEnd]] = {module: [] for module in modules}
     open_count = len(found)
     for run in runs:
         for end in read_ends(read_lines(root, run)):

@@ -6,14 +6,12 @@ The lines of the journal have the same fields: `read_run` reads them into these 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import MASK
-
-Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
+from discover_orch.model.run_events import ToolEnd
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):
@@ -65,37 +63,18 @@ class Attempt(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class UsedData(Struct, frozen=True, kw_only=True):
-    """The files and tables that a tool read and wrote."""
+class ToolRecord(ToolEnd, frozen=True, kw_only=True):
+    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `step` is
+    empty for a tool that was not to run."""
 
-    files_read: tuple[str, ...] = ()
-    files_written: tuple[str, ...] = ()
-    tables_read: tuple[str, ...] = ()
-    tables_written: tuple[str, ...] = ()
-
-
-class ToolRecord(Struct, frozen=True, kw_only=True):
-    """How a tool ended in a run. `status` is `running`, `unknown` or `not_run` where no end is recorded. `versions`
-    are those of what it used, if it passed, `blocked_by` is the name of a tool, and `step` is empty for a tool that
-    was not to run. `is_settled`: its run was killed, and the ledger in the database says how it ended."""
-
-    name: str
-    module: str
-    status: str
-    duration: Seconds | None = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    error: Failure | None = None
-    traceback: str = ""
-    notes: tuple[str, ...] = ()
-    attempt: int = 1
-    data: UsedData = UsedData()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    blocked_by: str = ""
     stage: str = ""
     step: RecordedStep = RecordedStep(module="", name="")
     attempts: tuple[Attempt, ...] = ()
     has_started: bool = False
-    is_settled: bool = False
+
+    @property
+    def traceback(self) -> str:
+        return self.error.traceback if self.error else ""
 
 
 class RunStart(Struct, frozen=True, kw_only=True):

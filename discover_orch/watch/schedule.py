@@ -11,14 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.execution.events import (
-    DebuggerOpened,
-    Event,
-    Report,
-    RunStatus,
-    ToolFinished,
-    ToolStarted,
-)
+from discover_orch.execution.events import Event, Report, RunStatus
+from discover_orch.model.run_events import DebuggerOpened, ToolFinished, ToolStarted
 from discover_orch.staleness.change import Change
 from discover_orch.watch.events import SCOPES, Action, Scope
 from discover_orch.watch.project import WatchedProject

@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 
+from discover_orch.model.run_events import DebuggerOpened
 from discover_orch.worker.capture import Capture
 from discover_orch.worker.channel import Channel
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.protocol import DebuggerOpened, Terminal
+from discover_orch.worker.protocol import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

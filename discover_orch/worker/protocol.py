@@ -9,30 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
-from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.json_text import decode
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import ParamType
-
-Stream = Literal["stdout", "stderr"]
-ToolStatus = Literal[
-    "passed",
-    "failed",
-    "unknown",
-    "blocked",
-    "not_run",
-    "interrupted",
-    "cancelled",
-    "fresh",
-    "done",
-    "rolled_back",
-]
+from discover_orch.model.run_events import ToolFinished, WorkerSaid
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
@@ -144,133 +129,28 @@ class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     commits: bool = False
 
 
-# The messages that are events of a run. `execution/events.py` has those that no worker sends. A tool is named by its
-# `module`.
+# The messages that are no events of a run.
 
 
-class ToolDeclined(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The step was ordered, and will not start, since the run was interrupted."""
-
-    module: str
-
-
-class ToolStarted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """`worker` is the number of the worker that runs the tool, from 1."""
-
-    module: str
-    worker: int = 1
-
-
-class ToolOutput(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Whole lines of one stream, each with its newline. Only the last may lack one."""
-
-    module: str
-    stream: Stream
-    text: str
-
-
-class ToolProgress(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The line that the tool is redrawing, such as a progress bar, as it is now; empty if there is none any more. Its
-    last state comes as `ToolOutput`."""
-
-    module: str
-    text: str
-
-
-class ToolFinished(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """How a tool ended, and its transaction with it. `duration` is in seconds, 0.0 if it did not start.
-
-    `notes` are sentences for the user ("committed by itself"). `loaded` maps project files, relative to the root, to
-    hashes: those that this tool was the first to load in its worker; `loaded_as` maps them to names of modules. `seen`
-    is what the tool was observed to do, None if it did not end by itself. `blocked_by` is the tool whose failure
-    blocked this one. `attempt` counts from 1. `is_settled`: the ledger in the database says that it passed, and what
-    it used is not known. `commit_seconds` is the part of `duration` that its commit took. `is_locked`: it failed
-    because another connection had locked SQLite.
-    """
-
-    module: str
-    status: ToolStatus
-    duration: float = 0.0
-    error: Failure | None = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    loaded: Mapping[str, str] = field(default_factory=dict)
-    loaded_as: Mapping[str, str] = field(default_factory=dict)
-    seen: Observation | None = None
-    blocked_by: str = ""
-    attempt: int = 1
-    is_settled: bool = False
-    commit_seconds: float = 0.0
-    is_locked: bool = False
-
-
-class TransactionEnded(Struct, frozen=True, kw_only=True, tag=True):
-    """The end of a run that is one transaction. Its tools that were `done` have this status from now on."""
-
-    status: Literal["passed", "rolled_back", "unknown"]
-
-
-class RunNote(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A problem outside any tool: a resource that raised when it was closed, threads that are still running."""
-
-    problem: Problem
-    traceback: str = ""
-
-
-class SecretFound(Struct, frozen=True, kw_only=True, tag=True):
-    """A tool or a module is about to set a variable that holds this secret: it is masked from now on. This event never
-    leaves `execution`."""
-
-    text: str
-
-
-class DatabaseWritten(Struct, frozen=True, kw_only=True, tag=True):
-    """Another program has written to the SQLite database that the run uses, since the last step began or ended,
-    whichever was later."""
-
-
-class DebuggerOpened(Struct, frozen=True, kw_only=True, tag=True):
-    """A tool is about to be debugged on the terminal: nothing else may write there. The worker waits for the parent's
-    answer, `Terminal`. The terminal is the parent's again when the tool has ended."""
-
-    module: str
-
-
-WorkerSaid = (
-    ToolDeclined
-    | ToolStarted
-    | ToolOutput
-    | ToolProgress
-    | ToolFinished
-    | TransactionEnded
-    | RunNote
-    | SecretFound
-    | DatabaseWritten
-    | DebuggerOpened
-)
-
-# The other messages.
-
-
-class Committing(Struct, frozen=True, kw_only=True, tag=True):
+class Committing(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
     """The worker is about to commit what this tool has written. If it dies before `ToolFinished`, the commit may have
     happened."""
 
     module: str
 
 
-class RecordAwaited(Struct, frozen=True, kw_only=True, tag=True):
+class RecordAwaited(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
     """The worker is about to follow the kernel's events of files, and waits for `Recorded`: the parent reads files to
     record a step, and the events do not say who did it."""
 
 
-class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """All resources are closed. `threads` are still running."""
 
     threads: tuple[str, ...] = ()
 
 
-class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """To an `Ask`; the database cannot be asked if there is a `problem`. `committed`: whether each entry is committed.
     `tables`: the names of all tables and views, as they are shown; None where they cannot be asked for."""
 
@@ -283,7 +163,7 @@ class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 NOT_PRELOADED = "this run starts without preloaded imports"
 
 
-class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """What a warm worker has imported: (module, seconds, error or "").
 
     `shadowed` are modules of which the project has a file of the same name. A tool would have got that

@@ -17,6 +17,14 @@ from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.ledger import AlreadyCommitted
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.run_events import (
+    DatabaseWritten,
+    RunNote,
+    SecretFound,
+    ToolFinished,
+    ToolStarted,
+    TransactionEnded,
+)
 from discover_orch.worker.arguments import (
     RealSignature,
     convert_arguments,
@@ -38,17 +46,11 @@ from discover_orch.worker.protocol import (
     Ask,
     Closed,
     Committing,
-    DatabaseWritten,
     Finish,
     Prepare,
     RecordAwaited,
     Recorded,
-    RunNote,
     RunStep,
-    SecretFound,
-    ToolFinished,
-    ToolStarted,
-    TransactionEnded,
 )
 from discover_orch.worker.resources import CONN, Resources
 from discover_orch.worker.tool_results import (
@@ -66,10 +68,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.model.observation import Observation
+    from discover_orch.model.run_events import ToolStatus
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
-    from discover_orch.worker.protocol import ToolStatus
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
 #: modules takes 6 % longer.

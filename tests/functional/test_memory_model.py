@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from discover_orch.execution import session
-from discover_orch.execution.events import ToolFinished, ToolOutput
+from discover_orch.model.run_events import ToolFinished, ToolOutput
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork, find_run_to_resume
 from discover_orch.planning.param_values import GivenParams

@@ -54,7 +54,8 @@ def run(way: str, end: str):
 # What uses a supervisor as orch does, to be killed.
 PARENT = """
 import sys
-from discover_orch.worker.protocol import Prepare, RunStep, ToolOutput
+from discover_orch.worker.protocol import Prepare, RunStep
+from discover_orch.model.run_events import ToolOutput
 from discover_orch.execution.supervisor import Supervisor
 root = sys.argv[1]
 worker = Supervisor.start()

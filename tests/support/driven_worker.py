@@ -11,6 +11,7 @@ from typing import Any
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.parameter import ParamType, Scalar
+from discover_orch.model.run_events import ToolFinished, ToolOutput, ToolStarted
 from discover_orch.worker.protocol import (
     Closed,
     Finish,
@@ -19,9 +20,6 @@ from discover_orch.worker.protocol import (
     RecordAwaited,
     Recorded,
     RunStep,
-    ToolFinished,
-    ToolOutput,
-    ToolStarted,
     WireArgument,
 )
 

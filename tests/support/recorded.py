@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch.execution.events import (
-    RunFinished,
-    RunStarted,
-    ToolFinished,
-    ToolStarted,
-    ToolStatus,
-)
+from discover_orch.execution.events import RunFinished, RunStarted
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, file_stat, list_paths
+from discover_orch.model.run_events import ToolFinished, ToolStarted, ToolStatus
 from discover_orch.planning import project_reader, project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams

@@ -36,7 +36,8 @@ from discover_orch.execution.executors.far_side import (
     is_last,
 )
 from discover_orch.model.errors import UsageError
-from discover_orch.worker.protocol import ToolDeclined, ToolStarted, encode_line
+from discover_orch.model.run_events import ToolDeclined, ToolStarted
+from discover_orch.worker.protocol import encode_line
 from discover_orch.worker.spawn import open_pid
 
 READ_SIZE = 1 << 16

@@ -44,7 +44,8 @@ from discover_orch.execution.executors.far_side import (
     is_last,
 )
 from discover_orch.model.errors import UsageError
-from discover_orch.worker.protocol import ToolDeclined, encode_line
+from discover_orch.model.run_events import ToolDeclined
+from discover_orch.worker.protocol import encode_line
 
 #: Seconds to reach a scheduler, and for a first worker.
 TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10

@@ -42,12 +42,11 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
 from discover_orch.model.json_text import decode
+from discover_orch.model.run_events import Event, ToolFinished, WorkerSaid
 from discover_orch.state.process import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
-    ToolFinished,
-    WorkerSaid,
     build_decoder,
     encode_line,
     has_loose_metrics,
@@ -93,20 +92,20 @@ class Control(Struct, frozen=True, kw_only=True, tag=True):
     word: Word
 
 
-class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Refused(Event, frozen=True, kw_only=True, tag=True):
     """The tool did not start and will not, for the reason that the sentence says."""
 
     message: str
     hint: str = ""
 
 
-class Lost(Struct, frozen=True, kw_only=True, tag=True):
+class Lost(Event, frozen=True, kw_only=True, tag=True):
     """Nothing more will be heard of the attempt, which may have started; `sentence` follows the name of the tool."""
 
     sentence: str
 
 
-class Ended(Struct, frozen=True, kw_only=True, tag=True):
+class Ended(Event, frozen=True, kw_only=True, tag=True):
     """All of this attempt has been said."""
 
 

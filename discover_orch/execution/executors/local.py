@@ -21,6 +21,16 @@ from msgspec.structs import replace
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.run_events import (
+    DebuggerOpened,
+    RunNote,
+    ToolDeclined,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+    ToolStatus,
+    WorkerSaid,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
@@ -28,21 +38,13 @@ from discover_orch.worker.protocol import (
     Answer,
     Closed,
     Committing,
-    DebuggerOpened,
     Finish,
     Preloaded,
     Prepare,
     RecordAwaited,
     Recorded,
-    RunNote,
     RunStep,
-    ToolDeclined,
-    ToolFinished,
-    ToolOutput,
-    ToolStarted,
-    ToolStatus,
     WireArgument,
-    WorkerSaid,
 )
 
 SourcesOf = Callable[[Tool], Iterable[str]]

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event, ToolStarted
+from discover_orch.execution.events import Event
 from discover_orch.execution.executors import Executor
+from discover_orch.model.run_events import ToolStarted
 from discover_orch.planning.plan import Step
 
 #: Seconds after which a worker is asked again though none of its descriptors is readable.

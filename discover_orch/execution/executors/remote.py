@@ -34,17 +34,17 @@ from discover_orch.execution.executors.far_side import (
 from discover_orch.execution.executors.local import as_timeout, build_order
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Failure, Problem, UsageError
-from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Step
-from discover_orch.staleness.current import takes_connection
-from discover_orch.worker.protocol import (
-    Prepare,
+from discover_orch.model.run_events import (
     RunNote,
     ToolDeclined,
     ToolFinished,
     ToolStarted,
     WorkerSaid,
 )
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Step
+from discover_orch.staleness.current import takes_connection
+from discover_orch.worker.protocol import Prepare
 
 #: Seconds after an interrupt until the worker is killed, and until no answer counts as lost. The far side itself needs
 #: up to 3 s to end a tool.

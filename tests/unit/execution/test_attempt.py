@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from discover_orch.execution import read_files
 from discover_orch.execution.attempt import AttemptReader
-from discover_orch.execution.events import ToolFinished
 from discover_orch.model.observation import Observation, SharedUse, file_stat
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.planning import project_view
 from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.fingerprint import (

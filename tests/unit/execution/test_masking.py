@@ -7,21 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.execution.events import (
-    DebuggerOpened,
     Event,
     RunFinished,
     Running,
-    RunNote,
     RunStarted,
     Suspended,
     Ticked,
-    ToolFinished,
-    ToolOutput,
-    ToolStarted,
 )
 from discover_orch.execution.masking import MIN_SECRET_LENGTH, mask_event, mask_text, secret_texts
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.parameter import MASK
+from discover_orch.model.run_events import (
+    DebuggerOpened,
+    RunNote,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
 
 SECRET = "hunter22-hunter22"
 SAID = f"it is {SECRET}!"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from discover_orch.execution.events import RunStarted, ToolFinished, ToolStarted
+from discover_orch.execution.events import RunStarted
 from discover_orch.execution.recorder import Recorder
 from discover_orch.model.observation import Observation
+from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import (
+from discover_orch.execution.events import ToolRetried
+from discover_orch.execution.run_state import Run
+from discover_orch.model.errors import Problem
+from discover_orch.model.run_events import (
     RunNote,
     ToolFinished,
     ToolOutput,
-    ToolRetried,
     ToolStarted,
     ToolStatus,
 )
-from discover_orch.execution.run_state import Run
-from discover_orch.model.errors import Problem
 from tests.support.values import make_facts, make_plan, make_registry
 
 

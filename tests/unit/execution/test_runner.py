@@ -9,24 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.execution.events import (
+from discover_orch.execution.events import Event, RunFinished, Running, RunStarted, Ticked
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_state import Run
+from discover_orch.execution.runner import TICK, run_steps
+from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.run_events import (
     DebuggerOpened,
-    Event,
-    RunFinished,
-    Running,
     RunNote,
-    RunStarted,
-    Ticked,
     ToolFinished,
     ToolOrdered,
     ToolOutput,
     ToolStarted,
     ToolStatus,
 )
-from discover_orch.execution.executors import Executor
-from discover_orch.execution.run_state import Run
-from discover_orch.execution.runner import TICK, run_steps
-from discover_orch.model.errors import Failure, Problem
 from discover_orch.planning.plan import Plan, Step
 from tests.support.values import make_facts, make_plan, make_registry
 

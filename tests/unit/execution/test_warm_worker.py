@@ -22,7 +22,8 @@ from discover_orch.execution.warm_worker import (
     read_installation,
 )
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
-from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep, ToolFinished
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone, wait_until
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from discover_orch.execution.worker_reader import WorkerReader
-from discover_orch.worker.protocol import DebuggerOpened, ToolOutput, ToolStarted, encode_message
+from discover_orch.model.run_events import DebuggerOpened, ToolOutput, ToolStarted
+from discover_orch.worker.protocol import encode_message
 
 
 def test_output_before_a_debugger_comes_before_it() -> None:

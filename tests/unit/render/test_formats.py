@@ -20,17 +20,19 @@ from discover_orch.execution.events import (
     Event,
     Report,
     RunFinished,
-    RunNote,
     RunStarted,
-    ToolFinished,
-    ToolOrdered,
-    ToolOutput,
     ToolRetried,
-    ToolStarted,
     utc_text,
 )
 from discover_orch.model.errors import Failure, Location, Problem, Severity
 from discover_orch.model.observation import Observation
+from discover_orch.model.run_events import (
+    RunNote,
+    ToolFinished,
+    ToolOrdered,
+    ToolOutput,
+    ToolStarted,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.run_events import UsedData
 from discover_orch.render import report_page
 from discover_orch.render.graph import graph_text
 from discover_orch.render.graph_svg import graph_svg
@@ -26,7 +27,6 @@ from discover_orch.state.run_record import (
     RecordedStep,
     RunRecord,
     ToolRecord,
-    UsedData,
 )
 
 HOSTILE_NAMES = (
@@ -103,7 +103,14 @@ def graph_of(names: list[str]) -> dict[str, Any]:
 
 
 def source_of(names: list[str], run: str) -> ReportSource:
-    error = Failure(kind="exception", type=names[0], message=names[-1], path=names[0], line=1)
+    error = Failure(
+        kind="exception",
+        type=names[0],
+        message=names[-1],
+        path=names[0],
+        line=1,
+        traceback=names[-1],
+    )
     param = RecordedParam(texts=(names[0],), origin=names[-1])
     tools = tuple(
         ToolRecord(
@@ -113,7 +120,6 @@ def source_of(names: list[str], run: str) -> ReportSource:
             duration=1.0 + int(run),
             metrics={name: name, "rows": place, "huge": 10**400, "part": 0.5},
             error=error if place % 2 else None,
-            traceback=name,
             notes=(name,),
             data=UsedData(files_read=(names[0],), tables_written=(names[-1],)),
             blocked_by=name,

@@ -6,16 +6,10 @@ import pytest
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.execution.events import (
-    Event,
-    Report,
-    RunFinished,
-    RunNote,
-    ToolFinished,
-    ToolStarted,
-)
+from discover_orch.execution.events import Event, Report, RunFinished
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure, Location, Problem
+from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import TypedAt

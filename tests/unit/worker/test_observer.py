@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.worker.protocol import ToolFinished, decode_message
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.worker.protocol import decode_message
 from tests.support.fork_server import PROGRAMS, ForkServer
 
 IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.project_code import ProjectCode
-from discover_orch.worker.protocol import ToolFinished, encode_message
+from discover_orch.worker.protocol import encode_message
+from discover_orch.model.run_events import ToolFinished
 """
 BEGIN = f"""{IMPORTS}
 sys.dont_write_bytecode = True

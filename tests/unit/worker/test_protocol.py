@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.protocol import (
     Finish,
     Message,
     Order,
-    ToolFinished,
     decode_message,
     decode_order,
     encode_line,
@@ -30,6 +31,7 @@ PLAIN = {
     float: st.floats(0, 1e6),
     bool: st.booleans(),
     type(None): st.none(),
+    datetime: st.datetimes(),
     object: st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | anything,
 }
 
@@ -86,7 +88,7 @@ def test_numbers_that_json_does_not_know_survive() -> None:
         b"Fatal Python error\n",
         b"[]\n",
         b"{}\n",
-        b'{"type": "ToolDeclined"}\n',
+        b'{"event": "ToolDeclined"}\n',
         encode_line(Finish()),
         b"\xff\n",
     ],

@@ -19,7 +19,8 @@ from discover_orch.execution.executors.far_side import (
     prepare_here,
 )
 from discover_orch.model.digest import content_hash
-from discover_orch.worker.protocol import Prepare, RunStep, ToolFinished
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.worker.protocol import Prepare, RunStep
 
 
 def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
