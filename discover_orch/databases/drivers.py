@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from discover_orch.databases.statement_log import Files
+    from discover_orch.databases.duckdb_tables import Files
     from discover_orch.databases.table_log import TableLog
 
 
@@ -27,6 +27,6 @@ def observe_statements(
         return observe(conn)
     if kind != "duckdb" or find_spec("sqlglot") is None:
         return None
-    from discover_orch.databases.driver_duckdb import DuckdbLog
+    from discover_orch.databases.duckdb_tables import DuckdbLog
 
     return DuckdbLog(conn, note_files, note_attach)

@@ -31,7 +31,7 @@ FAILED = (
     "continued after a failed statement, so DuckDB discards all its writes; "
     "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
 )
-# As they are before `driver_duckdb` has them report what a tool does.
+# As they are before `duckdb_tables` has them report what a tool does.
 execute, _begin, _commit, _rollback = (
     getattr(duckdb.DuckDBPyConnection, name) for name in ("execute", "begin", "commit", "rollback")
 )

@@ -1,21 +1,96 @@
-"""What the syntax tree of a statement says about tables. Imports sqlglot only when there is a tree to read."""
+"""What a DuckDB statement does to tables and files, as its text says.
+
+An `Effect` holds names as they were written; `duckdb_catalog` finds the tables. sqlglot, which parses the statements,
+is imported only when there is one. What is not understood is "unclear": the tool may then depend on anything.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
 from msgspec.structs import replace
-
-from discover_orch.databases.effect import BLANK, UNCLEAR, Effect, Name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
-_LOWER = {ord(one): one.lower() for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-PART = re.compile(r'"[^"]*"|[^.]+')
+DIALECT = "duckdb"
+#: Longer statements are not parsed: sqlglot parses about 100 kB a second.
+LONGEST = 50_000  # characters
+
+#: A name as it was written, in small letters, the outermost part first: ("main", "records").
+Name = tuple[str, ...]
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """What one statement does.
+
+    - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index,
+      or that it would drop. `looked_up` are tables of IF EXISTS. With `lists_tables` it reads the list of tables.
+    - `has_failed`: it was never run without an error, so that it wrote and created nothing.
+    - `created` are new tables; with `if_not_exists`, only where there is none of that name. `creates_empty`: they
+      have no rows. `temporary_created` are new temporary tables.
+    - `files_read` and `files_written` are paths or globs in the statement itself.
+    - `called` are functions that may be the user's own.
+    - `changes_names`: other tables may exist afterwards. `changes_search_path`: a name may mean another table.
+    """
+
+    read: tuple[Name, ...] = ()
+    written: tuple[Name, ...] = ()
+    inserted: tuple[Name, ...] = ()
+    kept: tuple[Name, ...] = ()
+    looked_up: tuple[Name, ...] = ()
+    lists_tables: bool = False
+    has_failed: bool = False
+    created: tuple[Name, ...] = ()
+    if_not_exists: bool = False
+    creates_empty: bool = False
+    temporary_created: tuple[Name, ...] = ()
+    files_read: tuple[str, ...] = ()
+    files_written: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    changes_names: bool = False
+    changes_search_path: bool = False
+    commits: bool = False
+    is_unclear: bool = False
+
+    def as_failed(self) -> Effect:
+        """What is left where the statement raised: its tables were looked at."""
+        return Effect(
+            read=(*self.read, *self.written),
+            created=self.created,
+            looked_up=self.looked_up,
+            lists_tables=self.lists_tables,
+            files_read=self.files_read,
+            called=self.called,
+            commits=self.commits,
+            is_unclear=self.is_unclear,
+            has_failed=True,
+        )
+
+
+NOTHING = Effect()
+UNCLEAR = Effect(is_unclear=True, changes_names=True)
+
+_NO_EFFECT = frozenset(
+    {"begin", "start", "checkpoint", "force", "show", "explain", "describe", "deallocate"}
+    | {"analyze", "vacuum", "comment", "load", "install", "rollback", "abort"}
+)  # fmt: skip
+_SETS = frozenset(["set", "reset", "pragma"])
+#: Settings that change where names are looked up.
+_SEARCH_SETTINGS = re.compile(r"\b(search_path|schema)\b", re.I)
+#: A SET that reads tables, or changes where files are found.
+_UNCLEAR_SET = re.compile(r"set\s.*\(|.*\b(file_search_path|home_directory)\b", re.I | re.S)
+_SHOWS_TABLES = re.compile(r"(show|describe)(\s+(all\s+)?tables)?\s*$|pragma\s+show_tables", re.I)
+_EXECUTES = re.compile(r"\s*explain\s*(\(|.*\banaly[sz]e\b)", re.I | re.S)
+_CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
+_COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
+_TYPE = re.compile(r"create\s+type\b", re.I)
+#: A statement that sets nothing.
+DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
 _WITH_KEYS = ("with_", "with")  # depends on the version of sqlglot
 #: Functions that read the files that they are given.
 _FILE_READERS = re.compile(
@@ -23,46 +98,94 @@ _FILE_READERS = re.compile(
     r"ndjson_objects|text|blob)|parquet_(scan|metadata|schema|file_metadata|kv_metadata)|sniff_csv)$",
     re.I,
 )
-#: DuckDB's table functions that read no table and no file of the project.
+#: Table functions that read no table and no file of the project.
 _HARMLESS = re.compile(
     r"(range|generate_series|unnest|generate_subscripts|repeat|(duckdb|pragma|icu)_\w+)$", re.I
 )
 #: Functions that run a text as SQL, or read another database.
 _RUNS_TEXT = re.compile(
-    r"(query|query_table|dblink\w*|query_to_xml\w*|table_to_xml\w*|cursor_to_xml\w*|schema_to_xml\w*|"
-    r"database_to_xml\w*|(postgres|mysql|sqlite)_(query|execute|scan\w*))$",
-    re.I,
+    r"(query|query_table|(postgres|mysql|sqlite)_(query|execute|scan\w*))$", re.I
 )
+#: Tables and functions with a row for each table; bare, or in the standard's schema.
+_LISTS = frozenset(
+    {"pg_class", "pg_tables", "pg_views", "sqlite_master", "sqlite_schema", "pragma_show_tables"}
+    | {"duckdb_tables", "duckdb_views", "duckdb_columns"}
+)  # fmt: skip
+_STANDARD_LISTS = frozenset({"tables", "views", "columns"})
 
 
-def read_tree(tree: Any, dialect: str) -> Effect:
-    """The effect of one statement."""
-    return _Reader(dialect).read(tree)
+@functools.lru_cache(maxsize=512)
+def read_statements(text: str) -> tuple[Effect, ...]:
+    """The effects of the statements in a text, in their order. Never raises."""
+    if len(text) > LONGEST:
+        return (UNCLEAR,)
+    try:
+        return tuple(_read_statement(one) for one in _split(text))
+    except Exception:  # sqlglot raises more than its own errors
+        return (UNCLEAR,)
 
 
-def unquote(part: str, dialect: str) -> str:
-    is_quoted = part[:1] == '"'
-    return _fold(part.strip('"'), is_quoted, dialect)
+def _split(text: str) -> Iterator[str]:
+    """The single statements, without comments before them."""
+    from sqlglot import TokenType, tokenize
+
+    start: int | None = None
+    for token in tokenize(text, read=DIALECT):
+        if token.token_type == TokenType.SEMICOLON:
+            if start is not None:
+                yield text[start : token.start]
+            start = None
+        elif start is None:
+            start = token.start
+    if start is not None:
+        yield text[start:]
 
 
-def _fold(name: str, is_quoted: bool, dialect: str) -> str:
-    if dialect != "postgres":
-        return name.lower()
-    # PostgreSQL folds ASCII letters only, and keeps 63 bytes of a name.
-    folded = name if is_quoted else name.translate(_LOWER)
-    return folded if len(folded) < 16 else folded.encode()[:63].decode(errors="ignore")
+def _read_statement(text: str) -> Effect:
+    found = re.match(r"\w+", text)
+    word = found[0].lower() if found else ""
+    if _SHOWS_TABLES.match(text):
+        return Effect(lists_tables=True)
+    if word in ("commit", "end"):
+        return Effect(commits=True)
+    if word in _SETS and _UNCLEAR_SET.match(text):
+        return UNCLEAR
+    if word == "use" or (word in _SETS and _SEARCH_SETTINGS.search(text)):
+        return Effect(changes_names=True, changes_search_path=True)
+    if word in ("attach", "detach") or _TYPE.match(text):
+        return Effect(changes_names=True)
+    if word in _SETS:
+        return NOTHING
+    if word in _NO_EFFECT:
+        return UNCLEAR if _EXECUTES.match(text) else NOTHING
+    if _COPY_DATABASE.match(text):
+        return UNCLEAR
+    effect = _Reader().read(_parse(text))
+    called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
+    return replace(effect, called=tuple(called))
+
+
+def _parse(text: str) -> Any:
+    import logging
+
+    import sqlglot
+
+    logger = logging.getLogger("sqlglot")  # it warns of statements that it does not understand
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        return sqlglot.parse_one(text, read=DIALECT)
+    finally:
+        logger.disabled = was_disabled
 
 
 class _Reader:
     """Reads the effect of one syntax tree."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self) -> None:
         from sqlglot import exp
 
         self._exp: Any = exp
-        self._dialect = dialect
         self._files: dict[str, None] = {}
-        self._looked_up: dict[Name, None] = {}
         self._lists_tables = False
         self._is_unclear = False
 
@@ -71,19 +194,14 @@ class _Reader:
         match tree:
             case exp.Insert():
                 conflict = tree.args.get("conflict")
-                also_read = conflict is not None and self._reads_rows(conflict)
-                table = _find_table(tree.this)
-                return self._effect(
-                    tree, written=[table], also_read=also_read, is_insert=_only_inserts(tree)
-                )
-            case exp.Update():
-                also_read = self._reads_rows(tree)
-                return self._effect(tree, written=[tree.this], also_read=also_read)
+                updates = conflict is not None and conflict.expressions
+                is_insert, table = _only_inserts(tree), _find_table(tree.this)
+                return self._effect(tree, written=[table], also_read=updates, is_insert=is_insert)
             case exp.Delete():
                 targets = tree.args.get("tables") or [tree.this]
-                also_read = self._reads_rows(tree)
-                return self._effect(tree, written=targets, also_read=also_read)
-            case exp.Merge():
+                chooses = tree.args.get("where") or tree.args.get("returning")
+                return self._effect(tree, written=targets, also_read=chooses)
+            case exp.Update() | exp.Merge():
                 return self._effect(tree, written=[tree.this], also_read=True)
             case exp.TruncateTable():
                 return self._effect(tree, written=tree.expressions)
@@ -95,27 +213,9 @@ class _Reader:
                 return self._read_alter(tree)
             case exp.Copy():
                 return self._read_copy(tree)
-            case exp.Query() | exp.Values() | exp.Table() | exp.Pivot():
-                into = tree.args.get("into")
-                if into is None:
-                    return self._effect(tree)
-                if into.args.get("temporary"):
-                    return self._effect(tree, temporary_created=[into.this], changes_names=True)
-                return self._effect(tree, created=[into.this], changes_names=True)
-            case exp.Summarize():
+            case exp.Query() | exp.Values() | exp.Table() | exp.Pivot() | exp.Summarize():
                 return self._effect(tree)
         return UNCLEAR
-
-    def _reads_rows(self, tree: Any) -> bool:
-        """Whether an UPDATE, a DELETE or the ON CONFLICT of an INSERT depends on existing rows."""
-        exp = self._exp
-        if tree.args.get("where") or tree.args.get("returning"):
-            return True
-        return any(
-            column.table.lower() != "excluded"
-            for one in tree.expressions
-            for column in (one.expression if isinstance(one, exp.EQ) else one).find_all(exp.Column)
-        )
 
     def _read_alter(self, tree: Any) -> Effect:
         if (tree.args.get("kind") or "").upper() not in ("TABLE", "VIEW"):
@@ -152,9 +252,7 @@ class _Reader:
         return replace(effect, looked_up=names, kept=names)
 
     def _read_copy(self, tree: Any) -> Effect:
-        given = tree.args.get("files") or ()
-        # With PostgreSQL these are files of the server.
-        files = self._paths(given) if self._dialect == "duckdb" else ()
+        files = self._paths(tree.args.get("files") or ())
         if tree.args.get("kind"):
             effect = self._effect(tree, written=[_find_table(tree.this)], is_insert=True)
             return replace(effect, files_read=(*effect.files_read, *files))
@@ -190,8 +288,6 @@ class _Reader:
                     self._read_table(node, read)
             elif isinstance(node, exp.Command) or self._runs_text(node):
                 self._is_unclear = True
-            elif isinstance(node, exp.Anonymous):
-                self._read_lookup(node)
             elif (
                 isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
             ):
@@ -202,7 +298,6 @@ class _Reader:
             read=tuple(read),
             written=(*changed_names, *self._names(inserted)),
             inserted=tuple(one for one in self._names(inserted) if one not in changed_names),
-            looked_up=tuple(self._looked_up),
             lists_tables=self._lists_tables,
             created=self._names(created),
             temporary_created=self._names(temporary_created),
@@ -228,62 +323,38 @@ class _Reader:
         parts = [one for one in table.parts if isinstance(one, self._exp.Identifier)]
         if len(parts) != len(table.parts):
             return ()
-        return tuple(_fold(one.name, bool(one.args.get("quoted")), self._dialect) for one in parts)
+        return tuple(one.name.lower() for one in parts)
 
     def _read_table(self, table: Any, read: dict[Name, None]) -> None:
         name = self._name(table)
         if not name:
             self._read_function(table.this)
-        elif name == (BLANK,):
-            self._is_unclear = True
-        elif len(name) > 1 or not _is_common_table(table, name[0], self._dialect):
+        elif len(name) > 1 or not _is_common_table(table, name[0]):
             read[name] = None
-            if is_list_of_tables(name):
-                self._read_list(table)
-            if self._dialect == "duckdb" and len(name) == 1 and {".", "/"} & {*table.name}:
-                self._files[table.name] = None  # `catalog` drops it if there is such a table
-
-    def _read_list(self, table: Any) -> None:
-        """The list of tables is read, or asked for one name."""
-        name = find_asked_name(table, self._exp)
-        if name and name[-1] != BLANK:
-            self._looked_up[name] = None
-        else:
-            self._lists_tables = True
-
-    def _read_lookup(self, node: Any) -> None:
-        """`to_regclass('s.t')` gives NULL where there is no such table."""
-        given = node.expressions
-        if str(node.this).lower() == "to_regclass":
-            if given and given[0].is_string and given[0].name != BLANK:
-                parts = PART.findall(given[0].name)
-                self._looked_up[tuple(unquote(part, self._dialect) for part in parts)] = None
-            else:
-                self._lists_tables = True
+            self._lists_tables |= _is_list_of_tables(name)
+            if len(name) == 1 and {".", "/"} & {*table.name}:
+                self._files[table.name] = None  # left out later if there is such a table
 
     def _read_function(self, node: Any) -> None:
         """A function in the place of a table: it may read files, or anything."""
         exp = self._exp
         called = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
-        if is_list_of_tables((called.lower(),)):
-            self._read_list(node.parent)
+        self._lists_tables |= _is_list_of_tables((called.lower(),))
         is_csv = isinstance(node, exp.ReadCSV)
         if is_csv or called.upper() == "READ_PARQUET" or _FILE_READERS.match(called):
             given = [node.this] if is_csv else node.expressions[:1]
             if given and isinstance(given[0], exp.Array):
                 given = given[0].expressions
             self._files.update(dict.fromkeys(self._paths(given)))
-        elif isinstance(node, exp.Anonymous):
-            is_known = self._dialect != "duckdb" or _HARMLESS.match(called)
-            if not is_known:
-                self._is_unclear = True
+        elif isinstance(node, exp.Anonymous) and not _HARMLESS.match(called):
+            self._is_unclear = True
 
     def _paths(self, given: Iterable[Any]) -> tuple[str, ...]:
         """The literal paths. A parameter is skipped; any other expression is unclear."""
         exp = self._exp
         paths = []
         for one in given:
-            if getattr(one, "is_string", False) and one.name != BLANK:
+            if getattr(one, "is_string", False):
                 paths.append(one.name)
             elif not isinstance(one, exp.Placeholder | exp.Parameter | exp.Table):
                 self._is_unclear = True
@@ -307,22 +378,19 @@ def _is_union(query: Any) -> bool:
     return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
 
 
-def _is_common_table(table: Any, name: str, dialect: str) -> bool:
+def _is_common_table(table: Any, name: str) -> bool:
     """Whether the name means a common table expression (of a WITH) that is visible at this place."""
     read_with, below, node = table, table, table.parent
     while node is not None:
         common = next((node.args[key] for key in _WITH_KEYS if node.args.get(key)), None)
         if common is not None:
-            # In the list itself, an expression sees those before it. With RECURSIVE, each sees all of them
-            # in PostgreSQL; in DuckDB, a union also sees itself.
+            # In the list itself, an expression sees those before it. With RECURSIVE, a union also sees itself.
             is_recursive = bool(common.args.get("recursive"))
-            is_within = below is common and not (is_recursive and dialect != "duckdb")
             for one in common.expressions:
-                is_last = is_within and one is read_with
+                is_last = below is common and one is read_with
                 if is_last and not (is_recursive and _is_union(one.this)):
                     break
-                alias = one.args["alias"].this
-                if _fold(alias.name, bool(alias.args.get("quoted")), dialect) == name:
+                if one.args["alias"].this.name.lower() == name:
                     return True
                 if is_last:
                     break
@@ -330,67 +398,7 @@ def _is_common_table(table: Any, name: str, dialect: str) -> bool:
     return False
 
 
-# Queries for the list of tables: of the whole list, or of one name in it, as libraries ask whether a table is there.
-
-#: Tables and functions of PostgreSQL and DuckDB with a row for each table; bare, or in one of these schemas.
-_LISTS = frozenset(
-    {"pg_class", "pg_tables", "pg_views", "pg_matviews", "sqlite_master", "sqlite_schema"}
-    | {"duckdb_tables", "duckdb_views", "duckdb_columns", "pragma_show_tables"}
-)
-_STANDARD = "information_schema"
-_STANDARD_LISTS = frozenset({"tables", "views", "columns"})
-#: The columns of these tables that hold the name and the schema of a table.
-_NAMES = frozenset(
-    {
-        "relname",
-        "tablename",
-        "viewname",
-        "matviewname",
-        "table_name",
-        "view_name",
-        "tbl_name",
-        "name",
-    }
-)
-_SCHEMAS = frozenset({"nspname", "schemaname", "table_schema", "schema_name"})
-
-
-def is_list_of_tables(name: Name) -> bool:
-    if len(name) > 1 and name[-2] == _STANDARD:
+def _is_list_of_tables(name: Name) -> bool:
+    if len(name) > 1 and name[-2] == "information_schema":
         return name[-1] in _STANDARD_LISTS
     return name[-1] in _LISTS
-
-
-def find_asked_name(table: Any, exp: Any) -> Name:
-    """The one name that the query around a list of tables asks for; () where it may read more."""
-    query = table.find_ancestor(exp.Select)
-    where = query.args.get("where") if query is not None else None
-    if where is None:
-        return ()
-    name: Name = ()
-    schema: Name = ()
-    for column, text in _find_equalities(where.this, exp):
-        if column in _NAMES:
-            name = (text,)
-        elif column in _SCHEMAS:
-            schema = (text,)
-    return (*schema, *name) if name else ()
-
-
-def _find_equalities(condition: Any, exp: Any) -> Iterator[tuple[str, str]]:
-    """The (column, text) pairs of which each must be equal for a row to be found."""
-    waiting = [condition]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, exp.Paren):
-            waiting.append(one.this)
-        elif isinstance(one, exp.And):
-            waiting += [one.this, one.expression]
-        elif isinstance(one, exp.EQ):
-            column, value = one.this, one.expression
-            if isinstance(value, exp.Cast):
-                value = value.this
-            if isinstance(column, exp.Cast):
-                column = column.this
-            if isinstance(column, exp.Column) and value.is_string:
-                yield column.name.lower(), value.name
