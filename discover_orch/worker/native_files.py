@@ -191,9 +191,8 @@ class NativeFiles:
         """Add to the fields of an `Observation`. `inodes`: of files that the step wrote; `databases`: that it opened
         itself; `began`: when it began, by the clock of files.
         """
+        self._drain()  # before orch imports something and lists the folders of `sys.path` for it
         self._find_unnoted_children()
-        if self._is_loaded or self.has_child:
-            self._drain()
         if self.has_child:
             seen.update(self._read_commands())
         if self._events is None or not (self._is_loaded or self.has_child):
