@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -18,17 +19,16 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.run_events import ToolEnd, ToolFinished
 from discover_orch.state.journal import read_open_run, write_ends
 from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
 
+End = TypeVar("End", bound=ToolEnd)
 #: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
 LONGEST_WAIT = 10.0
 PAUSE = 0.1
 #: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
 LONGEST_ANSWER, LONGEST_LOOK = 60.0, 10.0
-KILLED_AFTER = "the run was killed after the commit of this tool, according to the ledger"
-KILLED_BEFORE = "the run was killed before the commit of this tool, according to the ledger"
 NOT_COMMITTED = "was killed before its commit, according to the ledger: nothing that it wrote in the database stays"
 COMMITTED_NOTE = (
     "was killed after its commit, according to the ledger: what it wrote in the database stays"
@@ -57,14 +57,8 @@ def settle_killed_run(
     answer = _ask(build_prepare(registry, project), entries, settles=settles)
     if answer.problem:
         return (_cannot_ask(answer.problem),) if settles else ()
-    lost = Failure(kind="crash", type="crash", message=KILLED_BEFORE)
-    ends = (
-        replace(one, status="passed", error=None, notes=(KILLED_AFTER,))
-        if is_committed
-        else replace(one, status="failed", error=lost, notes=())
-        for one, is_committed in zip(tools, answer.committed, strict=True)
-    )
-    write_ends(project.root, record.run, ends)
+    ends = zip(tools, answer.committed, strict=True)
+    write_ends(project.root, record.run, (_settle(one, is_in) for one, is_in in ends))
     return ()
 
 
@@ -75,11 +69,16 @@ def settle_event(
     answer = _ask(prepare, [replace(entry, tool=event.module)])
     if answer.problem:
         return event, (_cannot_ask(answer.problem),)
-    if answer.committed == (True,):
-        notes = (*event.notes, COMMITTED_NOTE)
-        return replace(event, status="passed", error=None, notes=notes, is_settled=True), ()
-    error = event.error or Failure(kind="crash", type="crash", message="")
-    return replace(event, status="failed", error=replace(error, message=NOT_COMMITTED)), ()
+    return _settle(event, answer.committed == (True,)), ()
+
+
+def _settle(end: End, is_committed: bool) -> End:
+    """How the tool ended, as the ledger has it."""
+    if is_committed:
+        notes = (COMMITTED_NOTE,)
+        return replace(end, status="passed", error=None, notes=notes, is_settled=True)
+    error = end.error or Failure(kind="crash", type="crash", message="")
+    return replace(end, status="failed", error=replace(error, message=NOT_COMMITTED), notes=())
 
 
 def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = True) -> Answer:

@@ -123,22 +123,22 @@ def run_steps(
             happened = True
             if request == "interrupt":
                 run.interrupt()
-                executor.interrupt()
+                executor.control("interrupt")
             elif request == "kill":
                 run.interrupt()
-                executor.kill()
+                executor.control("kill")
             elif request == "cancel":
                 run.cancel()
-                executor.interrupt()
+                executor.control("interrupt")
             elif request == "hold":
                 run.cancel()
             elif request == "wake":
                 yield Resumed()
             else:
                 yield Suspended()
-                executor.suspend()
+                executor.control("suspend")
                 stopwatch.pause(requests.pause)
-                executor.resume()
+                executor.control("resume")
         if stopwatch.is_tick_due(is_silent=not happened):
             yield stopwatch.tick(run)
 

@@ -239,7 +239,7 @@ def _carry_out(
         if has_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
         if not executor.is_over:
-            executor.interrupt()
+            executor.control("interrupt")
             executor.finish()
             while not executor.is_over:
                 for event in executor.events(0.1, requests.wake):

@@ -104,7 +104,7 @@ def test_after_a_kill_the_ledger_says_which_tools_were_committed(
     assert orch("run", "--since", "one").code == -9
     shown = orch("history", "1")
     assert "unknown" not in shown.out, shown.text
-    assert "killed before the commit" in " ".join(shown.out.split()).replace("was ", "")
+    assert "killed before its commit" in " ".join(shown.out.split()).replace("was ", "")
     assert "outcome unknown" not in orch("status").out
     (root / "kill b").unlink()
     answer = orch("run", "--resume")

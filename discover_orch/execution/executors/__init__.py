@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from discover_orch.execution.events import Event
 from discover_orch.planning.plan import Step
+
+Word = Literal["interrupt", "kill", "suspend", "resume"]
 
 
 class Executor(Protocol):
@@ -27,17 +29,9 @@ class Executor(Protocol):
         """What has happened. Waits up to `timeout` seconds for the first event, or until the descriptor `wake` is
         readable."""
 
-    def interrupt(self) -> None:
-        """Interrupts what is running and starts nothing more."""
-
-    def kill(self) -> None:
-        """Kills everything at once."""
-
-    def suspend(self) -> None:
-        """Stops the processes, as Ctrl-Z does."""
-
-    def resume(self) -> None:
-        """Continues them."""
+    def control(self, word: Word) -> None:
+        """`interrupt`: interrupts what is running and starts nothing more. `kill`: kills everything at once. `suspend`
+        stops the processes, as Ctrl-Z does, and `resume` continues them."""
 
     def finish(self, *, commits: bool = False) -> None:
         """Closes resources: nothing more will be submitted. `commits`: the run is one transaction, of one worker, and

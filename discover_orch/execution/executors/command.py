@@ -21,6 +21,7 @@ import msgspec
 
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
+from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
     Control,
     Ended,
@@ -30,7 +31,6 @@ from discover_orch.execution.executors.far_side import (
     Refused,
     Said,
     Start,
-    Word,
     decode_far,
     find_difference,
     is_last,

@@ -27,7 +27,7 @@ from distributed import Client, Future, Queue
 from distributed.comm.addressing import parse_address
 from distributed.comm.registry import get_backend
 
-from discover_orch.execution.executors import dask_worker
+from discover_orch.execution.executors import Word, dask_worker
 from discover_orch.execution.executors.far_side import (
     Ended,
     FarEvent,
@@ -37,7 +37,6 @@ from discover_orch.execution.executors.far_side import (
     Refused,
     Said,
     Start,
-    Word,
     decode_far,
     find_difference,
     installation,

@@ -17,10 +17,12 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 from distributed.utils import sync
 
+from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
     GONE,
     Ended,
     FarEvent,
+    Heard,
     Lost,
     Mailbox,
     Refused,
@@ -48,7 +50,7 @@ _has_watch = False
 class _Attempt:
     def __init__(self, run: str, worker: Worker) -> None:
         self.run, self.worker = run, worker
-        self.controls = Mailbox[str]()
+        self.controls = Mailbox[Heard]()
         self.heard = time.monotonic()  # when orch was last heard of
 
     def is_lost(self, now: float) -> bool:
@@ -89,7 +91,7 @@ def run_attempt(request: bytes, token: str, topic: str) -> None:
         one.controls.close()
 
 
-def deliver(attempt: str, word: str) -> bool:
+def deliver(attempt: str, word: Word) -> bool:
     """Passes on what is asked of an attempt; whether it runs here."""
     with _lock:
         found = _running.get(attempt)

@@ -36,6 +36,7 @@ from msgspec.structs import replace
 from discover_orch import __version__
 from discover_orch.config.env_file import read_env_file
 from discover_orch.config.file import build_project, find_root, read_config_bytes
+from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
@@ -53,7 +54,6 @@ from discover_orch.worker.protocol import (
 )
 
 Far = TypeVar("Far", "Start", "Control", "Said")
-Word = Literal["interrupt", "kill", "suspend", "resume"]
 
 
 class Installation(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -163,7 +163,8 @@ def decode_far(line: bytes, kind: type[Far]) -> Far:
 
 # Carrying out.
 
-GONE = "gone"  # orch is not there any more: nothing needs to be said
+GONE: Literal["gone"] = "gone"  # orch is not there any more: nothing needs to be said
+Heard = Word | Literal["gone"]
 
 Send = Callable[[Sequence[FarEvent]], None]
 
@@ -204,7 +205,11 @@ class Mailbox(Generic[Item]):
 
 
 def carry_out(
-    start: Start, controls: Mailbox[str], send: Send, *, owns_process: bool = False
+    start: Start,
+    controls: Mailbox[Heard],
+    send: Send,
+    *,
+    owns_process: bool = False,
 ) -> None:
     """Returns when the step has ended and everything about it is said. `controls` are words of `Control`, or `GONE`.
     `owns_process`: this process has no other children, so it may adopt and end what a tool leaves behind."""
@@ -226,15 +231,7 @@ def carry_out(
             executor.finish()
         said = [*executor.events(math.inf, controls.wake)]
         for word in controls.drain():
-            match word:
-                case "interrupt":
-                    executor.interrupt()
-                case "kill" | "gone":
-                    executor.kill()
-                case "suspend":
-                    executor.suspend()
-                case "resume":
-                    executor.resume()
+            executor.control("kill" if word == GONE else word)
         if said:
             send(said)
 
@@ -342,7 +339,7 @@ class OneTool:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
-        self._controls = Mailbox[str]()
+        self._controls = Mailbox[Heard]()
         self._attempt = ""
         self._code = 2
         self._signal = 0

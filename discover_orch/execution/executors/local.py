@@ -18,6 +18,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from discover_orch.execution.executors import Word
 from discover_orch.execution.supervisor import Supervisor, WorkerEvent
 from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.errors import Failure, Problem
@@ -140,28 +141,26 @@ class LocalExecutor:
             return deadline
         return min(deadline, self._worker.next_deadline(now))
 
-    def interrupt(self) -> None:
-        self._is_interrupted = True
-        if self._worker is not None and self._is_importing:
-            self._worker.kill(KILLED)  # nothing has started that could end cleanly
-        elif self._worker is not None:
-            self._worker.interrupt()
-
-    def kill(self) -> None:
-        self._is_interrupted = True
-        if self._worker is not None:
-            self._worker.kill(KILLED)
-
-    def suspend(self) -> None:
-        self._suspended_at = time.monotonic()
-        if self._worker is not None:
-            self._worker.suspend()
-
-    def resume(self) -> None:
-        if self._deadline is not None:
-            self._deadline += time.monotonic() - self._suspended_at
-        if self._worker is not None:
-            self._worker.resume()
+    def control(self, word: Word) -> None:
+        worker, now = self._worker, time.monotonic()
+        self._is_interrupted |= word in ("interrupt", "kill")
+        if word == "suspend":
+            self._suspended_at = now
+        elif word == "resume" and self._deadline is not None:
+            self._deadline += now - self._suspended_at
+        match word:
+            case _ if worker is None:
+                pass
+            case "interrupt" if (
+                not self._is_importing
+            ):  # else nothing has started that could end cleanly
+                worker.interrupt()
+            case "interrupt" | "kill":
+                worker.kill(KILLED)
+            case "suspend":
+                worker.suspend()
+            case "resume":
+                worker.resume()
 
     def finish(self, *, commits: bool = False) -> None:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:

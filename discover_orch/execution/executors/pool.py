@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event
-from discover_orch.execution.executors import Executor
+from discover_orch.execution.executors import Executor, Word
 from discover_orch.model.run_events import ToolStarted
 from discover_orch.planning.plan import Step
 
@@ -81,21 +81,9 @@ class WorkerPool:
             return self._workers
         return ready
 
-    def interrupt(self) -> None:
+    def control(self, word: Word) -> None:
         for worker in self._workers:
-            worker.interrupt()
-
-    def kill(self) -> None:
-        for worker in self._workers:
-            worker.kill()
-
-    def suspend(self) -> None:
-        for worker in self._workers:
-            worker.suspend()
-
-    def resume(self) -> None:
-        for worker in self._workers:
-            worker.resume()
+            worker.control(word)
 
     def finish(self, *, commits: bool = False) -> None:
         for worker in self._workers:

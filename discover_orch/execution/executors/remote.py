@@ -21,13 +21,13 @@ from discover_orch.config.executor import dask_address
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
     Ended,
     FarEvent,
     Lost,
     Refused,
     Start,
-    Word,
     folder_identity,
     installation,
 )
@@ -144,37 +144,26 @@ class FarExecutor:
         wait = self._limit if self._has_killed else min(TIME_TO_KILL, self._limit)
         return min(self._attempt.next_deadline(now), self._stop_at + wait)
 
-    def interrupt(self) -> None:
-        self._stop("interrupt")
-
-    def kill(self) -> None:
-        self._limit = TIME_TO_DIE
-        self._stop("kill")
-
-    def suspend(self) -> None:
-        self._suspended_at = time.monotonic()
-        self._control("suspend")
-
-    def resume(self) -> None:
-        self._stop_at += time.monotonic() - self._suspended_at
-        self._control("resume")
+    def control(self, word: Word) -> None:
+        now = time.monotonic()
+        match word:
+            case "suspend":
+                self._suspended_at = now
+            case "resume":
+                self._stop_at += now - self._suspended_at
+            case "interrupt" | "kill":
+                self._is_interrupted = True
+                if self._held is not None:
+                    self._events.append(ToolDeclined(module=self._module))
+                    self._held, self._module = None, ""
+                self._stop_at = min(self._stop_at, now)
+        if word == "kill":
+            self._has_killed, self._limit, self._stop_at = True, TIME_TO_DIE, now
+        if self._attempt is not None:
+            self._attempt.control(word)
 
     def finish(self, *, commits: bool = False) -> None:
         self._is_finishing = True
-
-    def _stop(self, word: Word) -> None:
-        self._is_interrupted = True
-        if self._held is not None:
-            self._events.append(ToolDeclined(module=self._module))
-            self._held, self._module = None, ""
-        now = time.monotonic()
-        self._has_killed |= word == "kill"
-        self._stop_at = now if word == "kill" else min(self._stop_at, now)
-        self._control(word)
-
-    def _control(self, word: Word) -> None:
-        if self._attempt is not None:
-            self._attempt.control(word)
 
     def _be_patient(self) -> None:
         """After an interrupt, and after a timeout, which the far side sees to, not for ever."""

@@ -116,22 +116,13 @@ class PlayedExecutor:
             module=module, status=status, duration=0.25 * (error is None), error=error
         )
 
-    def interrupt(self) -> None:
-        self.log.append("interrupt")
-        self._is_interrupted = True
-        self._waiting.clear()
-
-    def kill(self) -> None:
-        self.log.append("kill")
-        self._is_interrupted = True
-        self._waiting.clear()
-        self._silent.clear()
-
-    def suspend(self) -> None:
-        self.log.append("suspend")
-
-    def resume(self) -> None:
-        self.log.append("resume")
+    def control(self, word: str) -> None:
+        self.log.append(word)
+        if word in ("interrupt", "kill"):
+            self._is_interrupted = True
+            self._waiting.clear()
+        if word == "kill":
+            self._silent.clear()
 
     def finish(self, *, commits: bool = False) -> None:
         assert not self._is_closing
