@@ -15,6 +15,7 @@ import weakref
 from discover_orch.databases.sqlite_own import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
+from discover_orch.model.observation import RESOURCE
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.native_files import STARTED_CHILD
 from discover_orch.worker.observed_paths import (
@@ -84,10 +85,14 @@ class KeptDatabase:
         return self.connection is None or self.connection() is not None
 
     def roll_back(self) -> None:
-        """Undo what was not committed. Orch ends the transactions of connections that it has adopted."""
+        """Undo what was not committed. Orch ends the transactions of connections that it has adopted, and a resource
+        may commit when it is closed."""
         connection = self.connection and self.connection()
+        is_others = hasattr(connection, "managed") or any(
+            one.startswith(RESOURCE) for one in self.owners
+        )
         with contextlib.suppress(Exception):  # it is closed, or of another thread
-            if connection is not None and not hasattr(connection, "managed"):
+            if connection is not None and not is_others:
                 connection.rollback()
 
 

@@ -2,9 +2,10 @@
 
 This is decided once for each code object, by its instructions and what it names, without looking at what is kept. Code
 may keep what it reads if a cache decorates it, if it stores a global or an attribute or into a container in one, if it
-has a closure, or if it uses a mutable container at the top of a module in another way than to look something up. What
-is read while code of an object's class runs may be kept by the object, so that it counts for the module that has the
-object at its top: also an object of a library, such as the environment of a template language.
+has a closure with a container or an object, or if it stores into a container at the top of a module. A constructor
+may store attributes: whoever keeps the new object is on the stack too. What is read while code of an object's class
+runs may be kept by the object, so that it counts for the module that has the object at its top: also an object of a
+library, such as the environment of a template language.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from dis import Instruction
     from types import CodeType, FrameType
     from typing import Any
@@ -30,8 +31,8 @@ MODULE, LAZY = (
     "<module>",
     "__getattr__",
 )  # code that runs once for a module, or once for each of its names
-STORES = frozenset(["STORE_GLOBAL", "STORE_ATTR"])
-#: Calls and attributes that store as these do.
+CONSTRUCTORS = frozenset(["__init__", "__new__", "__post_init__"])
+#: Calls and attributes that store as STORE_GLOBAL and STORE_ATTR do.
 STORING_NAMES = frozenset(["globals", "setattr", "vars", "__dict__", "__setattr__"])
 STORING_METHODS = frozenset(
     ["add", "append", "appendleft", "extend", "insert", "setdefault", "update", "__setitem__"]
@@ -43,58 +44,92 @@ READING_CALLS = frozenset(
     ["dict", "enumerate", "frozenset", "iter", "len", "list", "set", "sorted", "tuple"]
 )
 CONTAINERS = (dict, list, set, bytearray, deque, MutableMapping)
+PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    tuple,
+    frozenset,
+    type,
+    type(None),
+    FunctionType,
+    ModuleType,
+)
+GIVEN = "a container that code stores into which it was given"  # in place of a class
+_ALWAYS: frozenset[str] = frozenset()
 _dict_of: Any = type.__dict__["__dict__"].__get__
 _module_of: Any = type.__dict__["__module__"].__get__
+_qualname_of: Any = type.__dict__["__qualname__"].__get__
 _bases_of: Any = type.__dict__["__mro__"].__get__
 
-#: The file of a module that keeps something, as it is reported, and the files of whose code one must be running; none
-#: where any code keeps it.
+#: The file of a module that keeps something, as it is reported, and the classes of whose methods one must be running,
+#: or GIVEN; none where any code keeps it.
 Keeper = tuple[str, frozenset[str]]
-_ALWAYS: frozenset[str] = frozenset()
 
 
 class KeepingCode:
-    """Ask `find` for the code of a frame."""
+    """Ask `find` for the frames of a stack."""
 
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
-        self._known: dict[int, tuple[CodeType, tuple[Keeper, ...]]] = {}
+        self._known: dict[int, tuple[CodeType, tuple[Keeper, ...], bool]] = {}
         self._count = -1  # of the modules that were loaded when these were decided
         #: Where an object is at the top of a module, by its identity, with the object.
         self._homes: dict[int, tuple[object, tuple[str, ...]]] = {}
 
-    def find(self, frame: FrameType) -> tuple[Keeper, ...]:
-        """The modules that may keep what this code reads."""
-        code = frame.f_code
-        file = self._project.find_file(code)
-        if not file:
-            return ()
+    def find(self, frames: Iterable[FrameType]) -> dict[str, None]:
+        """The files of the modules that may keep what this stack reads."""
         if self._count != len(self._project.modules):
             self._count = len(self._project.modules)
             self._known.clear()
-        known = self._known.get(id(code))
-        if known is None:
-            try:
-                found = (*dict.fromkeys(self._decide(code, file, frame.f_globals)),)
-            except Exception:  # another thread changes a module, or an odd class
-                found = ((file, _ALWAYS),)
-            known = self._known[id(code)] = code, found
-        return known[1]
+        running: set[str] = set()
+        keepers: list[Keeper] = []
+        for frame in frames:
+            code = frame.f_code
+            running.add(f"{code.co_filename}:{code.co_qualname.rpartition('.')[0]}")
+            if file := self._project.find_file(code):
+                known = self._known.get(id(code)) or self._note(frame, file)
+                keepers += known[1]
+                if known[2]:
+                    running.add(GIVEN)
+        return {file: None for file, one in keepers if not one or not one.isdisjoint(running)}
 
-    def _decide(self, code: CodeType, file: str, names: dict[str, Any]) -> Iterator[Keeper]:
+    def _note(self, frame: FrameType, file: str) -> tuple[CodeType, tuple[Keeper, ...], bool]:
         from dis import get_instructions  # many tools open no file
 
+        code = frame.f_code
         steps = [*get_instructions(code)]
+        stores_into = [*_find_containers_stored_into(steps)]
+        try:
+            found = (*dict.fromkeys(self._decide(frame, file, steps, stores_into)),)
+        except Exception:  # another thread changes a module, or an odd class
+            found = ((file, _ALWAYS),)
+        given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        is_given = any(one.opname == "LOAD_FAST" and one.argval in given for one in stores_into)
+        known = self._known[id(code)] = code, found, is_given
+        return known
+
+    def _decide(
+        self, frame: FrameType, file: str, steps: list[Instruction], stores_into: list[Instruction]
+    ) -> Iterator[Keeper]:
+        code, names = frame.f_code, frame.f_globals
+        path = code.co_qualname.split(".")
+        operations = {one.opname for one in steps}
+        stores_attribute = "STORE_ATTR" in operations or any(map(_is_attribute, stores_into))
+        cells = {name: frame.f_locals.get(name) for name in code.co_freevars}
         if (
-            code.co_freevars
-            or code.co_qualname in (MODULE, LAZY)
+            "STORE_GLOBAL" in operations
+            or (stores_attribute and path[-1] not in CONSTRUCTORS)
             or not STORING_NAMES.isdisjoint(code.co_names)
-            or any(one.opname in STORES for one in steps)
-            or _stores_into_attribute(steps, names)
-            or _is_decorated(code, names)
+            or any(one.opname == "STORE_DEREF" and one.argval in cells for one in steps)
+            or any(map(self._may_keep, cells.values()))
+            or code.co_qualname in (MODULE, LAZY)
+            or self._is_decorated(code, names, path)
         ):
             yield file, _ALWAYS
-        holder = _find_by_path(names, code.co_qualname.split(".")[:-1])
+        holder = _find_by_path(names, path[:-1])
         if isinstance(holder, type):
             yield from self._find_in_class(holder, steps, file)
         for name in code.co_names:
@@ -127,47 +162,72 @@ class KeepingCode:
         self, name: str, value: Any, steps: list[Instruction], file: str
     ) -> Iterator[Keeper]:
         """What code keeps in a value that it names, which is at the top of the module of this file."""
+        if value is os.environ:  # it is put back
+            return
         kind = type(value)
-        if issubclass(kind, (str, bytes, int, float, FunctionType, tuple)) or value is None:
-            return
+        running: frozenset[str] | None = _find_classes(kind)
         if issubclass(kind, type):
-            yield from self._find_in_class(value, steps, self._show(value) or file)
+            home = self._project.modules.get(_module_of(value), file)
+            yield from self._find_in_class(value, steps, home)
             return
-        running = _ALWAYS
         if issubclass(kind, CONTAINERS):
-            if _only_reads(name, steps):
-                return
-        elif not (running := frozenset(filter(None, map(_file_of_class, _bases_of(kind))))):
+            running = _find_use(name, steps)
+        elif issubclass(kind, PLAIN) or not running:
             return
-        yield file, running
-        yield from ((home, running) for home in self._find_homes(value))
+        if running is not None:
+            yield from ((home, running) for home in (file, *self._find_homes(value)))
 
     def _find_in_class(self, kind: type, steps: list[Instruction], file: str) -> Iterator[Keeper]:
         """What code keeps in a container that is an attribute of a class."""
         for name, value in [*_dict_of(kind).items()]:
-            if issubclass(type(value), CONTAINERS) and not _only_reads(name, steps):
-                yield file, _ALWAYS
+            is_container = issubclass(type(value), CONTAINERS)
+            if is_container and (running := _find_use(name, steps)) is not None:
+                yield file, running
 
-    def _show(self, kind: type) -> str:
-        file = _file_of_class(kind)
-        return self._project.show(file) if file and self._project.includes(file) else ""
+    def _may_keep(self, value: object) -> bool:
+        """Whether something can be kept in a variable around a function."""
+        kind = type(value)
+        return issubclass(kind, CONTAINERS) or (
+            not issubclass(kind, PLAIN) and bool(_find_classes(kind))
+        )
+
+    def _is_decorated(self, code: CodeType, names: dict[str, Any], path: Sequence[str]) -> bool:
+        """Whether a decorator of this function, a default value or an attribute of it may keep something."""
+        if "<locals>" in path:  # what a function makes can be decorated and get a name
+            return any(_wraps(one, code) for one in [*names.values()])
+        found = _find_by_path(names, path)
+        if isinstance(found, (staticmethod, classmethod)):
+            found = found.__func__
+        if found is None or isinstance(found, property):
+            return False
+        if not isinstance(found, FunctionType):  # as `functools.lru_cache` makes
+            return True
+        held = (
+            *(one.cell_contents for one in found.__closure__ or ()),
+            *(found.__defaults__ or ()),
+            *(found.__kwdefaults__ or {}).values(),
+            *found.__dict__.values(),
+        )
+        return any(map(self._may_keep, held))
 
     def _find_homes(self, value: object) -> tuple[str, ...]:
         """The files of the project's modules that have this object at their top."""
         known = self._homes.get(id(value))
         if known is None:
-            found = []
-            for name in [*self._project.modules]:
-                module = sys.modules.get(name)
-                path = getattr(module, "__file__", None)
-                if isinstance(path, str) and any(one is value for one in [*vars(module).values()]):
-                    found.append(self._project.show(path))
+            found = [
+                path
+                for name, path in [*self._project.modules.items()]
+                if any(
+                    one is value
+                    for one in [*getattr(sys.modules.get(name), "__dict__", {}).values()]
+                )
+            ]
             known = self._homes[id(value)] = value, tuple(found)
         return known[1]
 
 
-def _stores_into_attribute(steps: list[Instruction], names: dict[str, Any]) -> bool:
-    """As `self.rows[key] = row` and `self.rows.append(row)` do."""
+def _find_containers_stored_into(steps: list[Instruction]) -> Iterator[Instruction]:
+    """The instructions that load them: `rows[key] = row`, `rows.append(row)`."""
     from dis import stack_effect
 
     for place, one in enumerate(steps):
@@ -179,55 +239,41 @@ def _stores_into_attribute(steps: list[Instruction], names: dict[str, Any]) -> b
                 depth += stack_effect(steps[start].opcode, steps[start].arg, jump=False)
         elif one.argval not in STORING_METHODS:
             continue
-        if steps[start - 1].opname == "LOAD_ATTR":
-            owner = names.get(str(steps[start - 2].argval))
-            if owner is not os:  # `os.environ` is put back
-                return True
-    return False
+        before = steps[start - 1]
+        # `os.environ` is put back.
+        if before.argval != "environ" or steps[start - 2].argval != "os":
+            yield before
 
 
-def _only_reads(name: str, steps: list[Instruction]) -> bool:
-    """Whether the code only looks something up in the container of this name."""
-    places = [
-        place
-        for place, one in enumerate(steps)
-        if one.argval == name and one.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR")
-    ]
-    for place in places:
-        before, after, later = steps[place - 1], *(*steps[place + 1 :], steps[-1], steps[-1])[:2]
-        if not (
+def _is_attribute(one: Instruction) -> bool:
+    return one.opname == "LOAD_ATTR"
+
+
+def _find_use(name: str, steps: list[Instruction]) -> frozenset[str] | None:
+    """What must be running that something is kept in the container of this name; None if the code only looks
+    something up in it. It may pass the container to code that stores into it."""
+    found: frozenset[str] | None = None
+    for place, one in enumerate(steps):
+        if one.argval != name or one.opname not in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR"):
+            continue
+        before, after, later = steps[place - 1], *(*steps[place + 1 :], one, one)[:2]
+        if (
             _is_reading(after)
             or after.argval in READING_METHODS
             or (after.opname.startswith("LOAD_") and _is_reading(later))
             or before.argval in READING_CALLS
         ):
-            return False
-    return True
+            continue
+        if one in _find_containers_stored_into(steps) or after.opname.startswith(
+            ("STORE", "RETURN")
+        ):
+            return _ALWAYS
+        found = frozenset([GIVEN])
+    return found
 
 
 def _is_reading(one: Instruction) -> bool:
     return one.opname in READING or (one.opname == "BINARY_OP" and one.argrepr == "[]")
-
-
-def _is_decorated(code: CodeType, names: dict[str, Any]) -> bool:
-    """Whether what has the name of this function is something else than the function, or has a mutable default."""
-    path = code.co_qualname.split(".")
-    if "<locals>" in path:  # what a function makes can be decorated and get a name
-        return any(_wraps(one, code) for one in [*names.values()])
-    found = _find_by_path(names, path)
-    if isinstance(found, (staticmethod, classmethod)):
-        found = found.__func__
-    if isinstance(found, property):
-        accessors = (found.fget, found.fset, found.fdel)
-        return not any(getattr(one, "__code__", None) is code for one in accessors)
-    if isinstance(found, FunctionType):
-        held = (
-            *(found.__defaults__ or ()),
-            *(found.__kwdefaults__ or {}).values(),
-            *found.__dict__.values(),
-        )
-        return found.__code__ is not code or any(isinstance(one, CONTAINERS) for one in held)
-    return found is not None
 
 
 def _find_by_path(names: dict[str, Any], path: Sequence[str]) -> Any:
@@ -249,11 +295,15 @@ def _wraps(function: Any, code: CodeType) -> bool:
     return False
 
 
-def _file_of_class(kind: type) -> str:
-    """The file of a class of the project or a library; "" for one of the standard library."""
-    name = _module_of(kind)
-    file = getattr(sys.modules.get(name), "__file__", None) if isinstance(name, str) else None
-    if not isinstance(file, str):
-        return ""
-    is_standard = file.startswith(STANDARD_LIBRARY) and not any(one in file for one in INSTALLED)
-    return "" if is_standard else os.path.abspath(file)
+def _find_classes(kind: type) -> frozenset[str]:
+    """A class of the project or a library, and those that it inherits from, each with its file; none of the standard
+    library."""
+    found = []
+    for base in _bases_of(kind):
+        name = _module_of(base)
+        file = getattr(sys.modules.get(name), "__file__", None) if isinstance(name, str) else None
+        if isinstance(file, str):
+            is_installed = any(one in file for one in INSTALLED)
+            if is_installed or not file.startswith(STANDARD_LIBRARY):
+                found.append(f"{os.path.abspath(file)}:{_qualname_of(base)}")
+    return frozenset(found)

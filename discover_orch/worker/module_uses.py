@@ -117,13 +117,7 @@ class ModuleUses:
         while frame is not None and frame.f_code is not CALL:
             frames.append(frame)
             frame = frame.f_back
-        files = {one.f_code.co_filename for one in frames}
-        owners = dict.fromkeys(self._loading)
-        for one in frames:
-            for owner, running in self._keeping.find(one):
-                if not running or not files.isdisjoint(running):
-                    owners[owner] = None
-        found = tuple(owners)
+        found = (*(dict.fromkeys(self._loading) | self._keeping.find(frames)),)
         uses = self._by_owners.get(found) or self._by_owners.setdefault(found, Uses(found))
         if len(self._by_stack) < MOST_STACKS:
             self._by_stack[key] = uses

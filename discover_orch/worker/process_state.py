@@ -92,6 +92,10 @@ class ProcessState:
             _write(self._base, state)
             self._last = state
 
+    def begin_closing(self) -> None:
+        """Resources are closed: they find what they have set, and what their modules have."""
+        self.begin(owner for owners, _ in self._recorded for owner in owners)
+
     def include(self, owners: Iterable[str]) -> None:
         """The code of the tool includes these owners too."""
         new = {*owners}

@@ -413,6 +413,7 @@ class Worker:
         """Close what is open and report it; then the interpreter ends as usual."""
         self._report_foreign_write((CONN,))
         with self._baseline:
+            self._baseline.begin_closing()
             closed = self._resources.close()
             try:
                 self._interrupts.close()

@@ -85,6 +85,76 @@ MEMOS = {
         """,
         "tax.rates()",
     ),
+    "a_dictionary_in_an_object": (
+        """
+        class Tax:
+            def __init__(self):
+                self._kept = {}
+            def rates(self, name):
+                if name not in self._kept:
+                    self._kept[name] = open(f"data/{name}.csv").read()
+                return self._kept[name]
+        TAX = Tax()
+        """,
+        "tax.TAX.rates('rates')",
+    ),
+    "a_default_value": (
+        """
+        def rates(name="rates", kept=[]):
+            if not kept:
+                kept.append(open(f"data/{name}.csv").read())
+            return kept[0]
+        """,
+        "tax.rates()",
+    ),
+    "an_attribute_of_a_function": (
+        """
+        def rates():
+            if not hasattr(rates, "kept"):
+                rates.kept = open("data/rates.csv").read()
+            return rates.kept
+        """,
+        "tax.rates()",
+    ),
+    "a_cached_factory": (
+        """
+        import functools
+        class Tax:
+            def __init__(self):
+                self.text = open("data/rates.csv").read()
+        @functools.cache
+        def build():
+            return Tax()
+        """,
+        "tax.build().text",
+    ),
+    "a_constructor_whose_object_is_kept": (
+        """
+        class Tax:
+            def __init__(self):
+                self.text = open("data/rates.csv").read()
+        KEPT = {}
+        def rates():
+            if "tax" not in KEPT:
+                KEPT["tax"] = Tax()
+            return KEPT["tax"].text
+        """,
+        "tax.rates()",
+    ),
+    "a_variable_around_a_function": (
+        """
+        def make():
+            kept = None
+            def rates():
+                nonlocal kept
+                if kept is None:
+                    kept = open("data/rates.csv").read()
+                return kept
+            return rates
+        rates = make()
+        """,
+        "tax.rates()",
+    ),
     "a_template_of_a_library": (
         """
         from pages_library import Environment
@@ -147,6 +217,93 @@ def test_what_a_module_keeps_counts_for_every_tool_that_includes_it(
     assert ran(answer) == sorted(tools), answer.text
     assert {name: (root / f"{name}.txt").read_text() for name in tools} == dict.fromkeys(tools, "2")
     assert reasons(orch) == {}
+
+
+#: Helpers that read a file and keep nothing of it, though they name containers, objects and decorators.
+PLAIN = {
+    "a_constant_dictionary": """
+        PATHS = {"one": "data/one.csv", "two": "data/two.csv"}
+        def read(name):
+            return open(PATHS[name]).read()
+        """,
+    "an_argument_of_a_library": """
+        import csv
+        FIELDS = ["a", "b"]
+        def read(name):
+            with open(f"data/{name}.csv") as file:
+                rows = [*csv.DictReader(file, fieldnames=FIELDS)]
+            found = {}
+            found["rows"] = rows
+            return found
+        """,
+    "a_decorator_that_keeps_nothing": """
+        import functools, time
+        def timed(function):
+            @functools.wraps(function)
+            def call(*args):
+                began = time.perf_counter()
+                try:
+                    return function(*args)
+                finally:
+                    time.perf_counter() - began
+            return call
+        @timed
+        def read(name):
+            return open(f"data/{name}.csv").read()
+        """,
+    "a_context_manager": """
+        from contextlib import contextmanager
+        @contextmanager
+        def opened(name):
+            with open(f"data/{name}.csv") as file:
+                yield file
+        def read(name):
+            with opened(name) as file:
+                return file.read()
+        """,
+    "an_object_of_the_tool_itself": """
+        class Table:
+            COLUMNS = ["a"]
+            def __init__(self, path):
+                self.path = path
+                self.text = open(path).read()
+        def read(name):
+            return Table(f"data/{name}.csv").text
+        """,
+    "settings": """
+        import logging
+        from pathlib import Path
+        log = logging.getLogger(__name__)
+        class Settings:
+            folder = Path("data")
+        SETTINGS = Settings()
+        def read(name):
+            log.info("reads %s", name)
+            return (SETTINGS.folder / f"{name}.csv").read_text()
+        """,
+}
+
+
+def test_what_a_helper_reads_and_does_not_keep_counts_for_its_caller_alone(
+    project: Project, orch: Orch
+) -> None:
+    use = "from src.lib import {how}\nSTAGE = 's'\ndef run(): print({how}.read('{name}'))\n"
+    root = project(
+        {
+            "data/one.csv": "1",
+            "data/two.csv": "1",
+            **{f"src/lib/{how}.py": text for how, text in PLAIN.items()},
+            **{
+                f"src/{name}_{how}.py": use.format(name=name, how=how)
+                for name in ("one", "two")
+                for how in PLAIN
+            },
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    (root / "data/one.csv").write_text("2")
+    assert sorted(reasons(orch)) == sorted(f"one_{how}" for how in PLAIN)
 
 
 def test_what_a_module_keeps_counts_by_whatever_name_a_tool_gets_it(

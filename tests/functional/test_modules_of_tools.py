@@ -242,6 +242,41 @@ def test_what_a_kept_connection_has_not_committed_is_rolled_back(
     assert said(orch, "b") == {"b": "[(1,)]"}
 
 
+def test_what_a_resource_does_is_for_the_tools_that_take_it(project: Project, orch: Orch) -> None:
+    root = project(
+        {
+            "rates.csv": "1",
+            "orchconf.py": """
+                import os, sqlite3
+                from discover_orch import resource
+                @resource
+                def db():
+                    os.environ["COLOUR"] = open("rates.csv").read()
+                    conn = sqlite3.connect("other.db")
+                    yield conn
+                    conn.commit()
+                    del os.environ["COLOUR"]
+                """,
+            "src/a.py": tool("import os", "print(os.environ.get('COLOUR'))"),
+            "src/b.py": "import os\nSTAGE = 's'\nAFTER = ()\ndef run(db):\n"
+            "    db.execute('UPDATE t SET n = n + 1'); print(os.environ['COLOUR'])\n",
+            "src/c.py": "import os\nSTAGE = 's'\nAFTER = ()\ndef run(db):\n"
+            "    db.execute('UPDATE t SET n = n + 1'); print(os.environ['COLOUR'])\n",
+            "src/d.py": tool("import os", "print(os.environ.get('COLOUR'))"),
+        }
+    )
+    make_database(root, 1)
+    run_all(orch)
+    assert said(orch, *"abcd") == {"a": "None", "b": "1", "c": "1", "d": "None"}
+    with sqlite3.connect(root / "other.db") as conn:
+        assert conn.execute("SELECT n FROM t").fetchall() == [(3,)]
+    conn.close()
+    (root / "rates.csv").write_text("2")
+    assert {"b", "c"} == {
+        name for name, found in reasons(orch).items() if "rates.csv changed" in found
+    }
+
+
 @JOBS
 def test_scripts_that_extend_the_search_path(
     project: Project, orch: Orch, jobs: tuple[str, ...]
