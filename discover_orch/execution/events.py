@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -159,22 +159,25 @@ def event_document(
 
     `names` maps modules to the names of tools; `report` has counted `event` already.
     """
-    document = _document(event, names, report)
-    return None if document is None else document | {"time": _now()}
-
-
-def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[str, object] | None:
+    document: dict[str, object]
     match event:
         case RunStarted(run=run, targets=targets, tools=tools):
-            return _run_started_document(run or None, targets, [names[one] for one in tools])
+            document = {
+                "event": "run_started",
+                "version": 1,
+                "run": run or None,
+                "targets": list(targets),
+                "tools": [names[one] for one in tools],
+            }
         case ToolStarted(module=module, worker=worker):
-            return {"event": "tool_started", "name": names[module], "worker": worker}
+            document = {"event": "tool_started", "name": names[module], "worker": worker}
         case ToolOutput(module=module, stream=stream, text=text):
-            return {"event": "tool_output", "name": names[module], "stream": stream, "text": text}
+            document = {"event": "tool_output", "name": names[module]}
+            document |= {"stream": stream, "text": text}
         case ToolFinished():
-            return _finished_document(event, names)
+            document = _finished_document(event, names)
         case ToolRetried(end=end, delay=delay):
-            return {
+            document = {
                 "event": "tool_retried",
                 "name": names[end.module],
                 "attempt": end.attempt,
@@ -182,12 +185,19 @@ def _document(event: Event, names: Mapping[str, str], report: Report) -> dict[st
                 "error": failure_json(end.error),
                 "delay": round(delay, 6),
             }
-        case TransactionEnded(status=status):
-            return {"event": "transaction_ended", "status": status}
+        case TransactionEnded(status=ended):
+            document = {"event": "transaction_ended", "status": ended}
         case RunFinished(status=status, duration=seconds):
-            return _run_finished_document(status, report.exit_code, report.counts, seconds)
+            document = {
+                "event": "run_finished",
+                "status": status,
+                "exit_code": report.exit_code,
+                "counts": dict(report.counts),
+                "duration": round(seconds, 6),
+            }
         case _:
             return None
+    return document | {"time": utc_text(time.time())}
 
 
 def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
@@ -225,9 +235,12 @@ def skipped_run_documents(targets: Sequence[str], reason: str) -> list[dict[str,
 def _not_started(
     targets: Sequence[str], status: str, exit_code: int, **more: object
 ) -> list[dict[str, object]]:
-    start = _run_started_document(None, targets, [])
-    end = _run_finished_document(status, exit_code, {}, 0.0) | {"run": None, **more}
-    return [one | {"time": _now()} for one in (start, end)]
+    start = RunStarted(run="", targets=tuple(targets), tools=())
+    end = RunFinished(status="failed", duration=0.0)
+    first, last = (event_document(one, {}, Report()) or {} for one in (start, end))
+    ended_at = last.pop("time")  # it comes last
+    more = {"run": None, **more, "time": ended_at}
+    return [first, last | {"status": status, "exit_code": exit_code, **more}]
 
 
 def run_summary(root: str, plan: Plan, report: Report) -> dict[str, object]:
@@ -267,29 +280,7 @@ def _summary_row(end: ToolFinished, names: dict[str, str], stage: str) -> dict[s
 
 def utc_text(seconds: float) -> str:
     """A time in seconds since 1970 as `2024-01-31T12:00:00.123456Z`."""
-    whole, microseconds = divmod(round(seconds * 1e6), 1_000_000)
-    return f"{_second_text(whole)}.{microseconds:06}Z"
-
-
-@lru_cache(maxsize=1)  # a run can have thousands of events in a second
-def _second_text(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-
-
-def _now() -> str:
-    return utc_text(time.time())
-
-
-def _run_started_document(
-    run: str | None, targets: Sequence[str], tools: Sequence[str]
-) -> dict[str, object]:
-    return {
-        "event": "run_started",
-        "version": 1,
-        "run": run,
-        "targets": list(targets),
-        "tools": list(tools),
-    }
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[str, object]:
@@ -303,18 +294,6 @@ def _finished_document(event: ToolFinished, names: Mapping[str, str]) -> dict[st
         "attempt": event.attempt,
         "notes": list(event.notes),
     } | ({"blocked_by": names[event.blocked_by]} if event.blocked_by else {})
-
-
-def _run_finished_document(
-    status: str, exit_code: int, counts: Mapping[str, int], seconds: float
-) -> dict[str, object]:
-    return {
-        "event": "run_finished",
-        "status": status,
-        "exit_code": exit_code,
-        "counts": dict(counts),
-        "duration": round(seconds, 6),
-    }
 
 
 def _json_number(value: object) -> object:

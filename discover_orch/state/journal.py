@@ -21,7 +21,6 @@ from discover_orch.state.read_run import encode_end, has_clean_end, read_first_a
 from discover_orch.state.run_record import RunRecord, ToolRecord
 from discover_orch.state.store import (
     FOLDER,
-    UNFINISHED,
     encode_json,
     file_name,
     make_folder,
@@ -116,7 +115,6 @@ def begin_run(root: str, floor: int = 0) -> Journal:
     run = floor + 1
     try:
         make_folder(os.path.join(root, FOLDER))
-        _sweep(os.path.join(root, FOLDER))
         runs = os.path.join(root, FOLDER, RUNS)
         refuse_link(runs)
         os.makedirs(runs, exist_ok=True)
@@ -339,31 +337,6 @@ def _empty(folder: str) -> None:
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))
-
-
-def _sweep(folder: str) -> None:
-    """Removes the unfinished files of processes that have ended."""
-    try:
-        with os.scandir(folder) as entries:
-            inner = [
-                entry.path
-                for entry in entries
-                if entry.name != RUNS and entry.is_dir(follow_symlinks=False)
-            ]
-        for place in (folder, *inner):
-            for name in os.listdir(place):
-                if name.endswith(UNFINISHED) and not _is_being_written(name):
-                    os.unlink(os.path.join(place, name))
-    except OSError:
-        pass  # they do no harm
-
-
-def _is_being_written(name: str) -> bool:
-    """Whether the process in a name like `index.4711.tmp` is another one that is alive."""
-    pid = name.removesuffix(UNFINISHED).rpartition(".")[2]
-    if not (pid.isascii() and pid.isdecimal()):
-        return True  # not a file of orch
-    return int(pid) != os.getpid() and is_alive(int(pid), None, None)
 
 
 def timestamp() -> str:

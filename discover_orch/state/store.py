@@ -24,7 +24,7 @@ T = TypeVar("T")
 FOLDER = ".orch"
 #: The file with the data flow of all tools; `flows` reads and writes it.
 FLOWS = "flow"
-#: What the name of a file ends with until the file is whole; the id of the process that writes it stands before.
+#: What the name of a file ends with until the file is whole. If two processes write one, a reader may see neither.
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160
 #: A file that documents are appended to is replaced when it has more bytes than this, or twice this; with long
@@ -158,7 +158,7 @@ def replace_file(path: str, data: bytes) -> bool:
     """Whether it could be written. A reader sees the old file or the new one. Makes the folder where it is missing."""
     if _is_behind_link(path):
         return False
-    temporary = f"{path}.{os.getpid()}{UNFINISHED}"
+    temporary = f"{path}{UNFINISHED}"
     try:
         try:
             fd = os.open(temporary, _WRITING, 0o644)

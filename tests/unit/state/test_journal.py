@@ -30,7 +30,6 @@ from discover_orch.state.journal import (
 )
 from discover_orch.state.store import FOLDER
 from tests.support.journals import (
-    NOBODY,
     finished,
     started,
     tool_finished,
@@ -298,16 +297,3 @@ def test_a_thousand_runs_are_found_and_pruned(tmp_path: Path) -> None:
     prune(str(tmp_path), 100)
     assert len(find_runs(str(tmp_path))) == 100
     assert begin_run(str(tmp_path)).run == "1001"
-
-
-def test_a_run_begins_by_removing_what_dead_processes_left_unfinished(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        folder = tmp_path / FOLDER
-        (folder / "tools").mkdir(parents=True)
-        litter = [f"index.{NOBODY}.tmp", f"tools/{NOBODY}.tmp", f"tools/{os.getpid()}.tmp"]
-        kept = [f"index.{other.pid}.tmp", f"tools/{other.pid}.tmp", "tools/mine.tmp", "tools/x"]
-        for name in (*litter, *kept):
-            (folder / name).write_text("")
-        begin_run(str(tmp_path)).close()
-        assert [name for name in (*litter, *kept) if (folder / name).exists()] == kept
-        other.kill()

@@ -223,3 +223,13 @@ def test_a_file_with_long_documents_is_seldom_replaced(tmp_path: Path) -> None:
         sizes.append(os.path.getsize(path))
     replaced = [after for before, after in itertools.pairwise(sizes) if after < before]
     assert 1 <= len(replaced) <= 60 // 8
+
+
+def test_what_a_killed_process_has_left_of_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / FOLDER / "tools" / "a"
+    path.parent.mkdir(parents=True)
+    left = path.with_name("a.tmp")
+    left.write_text("half of a file, and longer than the whole one" * 10)
+    assert write_sealed(str(path), "tool 1", {"x": 1})
+    assert read_sealed(str(path), "tool 1", dict[str, int]) == {"x": 1}
+    assert not left.exists()
