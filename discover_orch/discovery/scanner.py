@@ -23,12 +23,11 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
-    EnumRef,
     ModuleFacts,
-    NameRef,
     PassedOver,
     Scan,
     Tag,
+    find_references,
 )
 
 
@@ -104,14 +103,7 @@ def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
 
 def _resolve(facts: ModuleFacts, sources: SourceFiles) -> ModuleFacts:
     """The facts without references to other modules; most have none."""
-    words = [word for tag in (facts.stage, facts.after) if tag is not None for word in tag.words]
-    types = [one.type for one in facts.run.arguments] if facts.run is not None else []
-    has_references = (
-        any(isinstance(one, NameRef) for one in words)
-        or any(isinstance(one, EnumRef) for one in types)
-        or (facts.run is not None and facts.run.ref is not None)
-    )
-    if not has_references:
+    if not find_references(facts):
         return facts
     from discover_orch.source.resolve import resolve_module
 

@@ -198,6 +198,17 @@ class Scan(Struct, frozen=True, kw_only=True):
     passed_over: tuple[PassedOver, ...] = ()
 
 
+def find_references(facts: ModuleFacts) -> list[str]:
+    """The names that the facts refer to."""
+    words = [word for tag in (facts.stage, facts.after) if tag is not None for word in tag.words]
+    refs = [word for word in words if isinstance(word, NameRef)]
+    if facts.run is not None:
+        types = [argument.type for argument in facts.run.arguments]
+        refs += [one.ref for one in types if isinstance(one, EnumRef)]
+        refs += [facts.run.ref] if facts.run.ref is not None else []
+    return [ref.name for ref in refs]
+
+
 def has_secret(facts: ModuleFacts | BrokenModule | Exports | ConfFacts | None) -> bool:
     """Whether the facts hold the default of a secret parameter, or a constant named like a secret."""
     match facts:

@@ -23,6 +23,7 @@ from discover_orch.source.facts import (
     ResourceFacts,
     RunFacts,
     Tag,
+    find_references,
 )
 from discover_orch.source.literals import NotLiteral, docstring_of, first_line, literal, text_of
 from discover_orch.source.parse import (
@@ -32,6 +33,7 @@ from discover_orch.source.parse import (
     parse,
     parse_strictly,
 )
+from discover_orch.source.resolve import read_exports, resolve_module
 from discover_orch.source.scope import Binding, ModuleScope, Unreadable
 from discover_orch.source.signature import read_function
 
@@ -117,7 +119,7 @@ def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
         stage = _read_tag("STAGE", binding, scope)
     after = scope.last("AFTER")
     orch = scope.last("ORCH")
-    return ModuleFacts(
+    facts = ModuleFacts(
         module=module,
         path=path,
         doc=doc,
@@ -129,6 +131,15 @@ def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
         miss_line=miss_line,
         near=near,
     )
+    return _without_own_references(facts, tree)
+
+
+def _without_own_references(facts: ModuleFacts, tree: ast.Module) -> ModuleFacts:
+    """The facts without references to what is in the module itself."""
+    if not any(name.startswith(f"{facts.module}.") for name in find_references(facts)):
+        return facts
+    own = read_exports(tree, facts.module, facts.path.endswith("__init__.py"))
+    return resolve_module(facts, lambda _: None, own)
 
 
 def _find_near_stage(scope: ModuleScope) -> str:
@@ -249,13 +260,10 @@ def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
 def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
     """The absolute name of a decorator, through `import resource as r` and `r = resource`."""
     for _ in range(10):
-        name = scope.qualified(node)
-        if name is not None:
-            return name
-        alias = scope.type_alias(node)
-        if alias is None:
-            return None
-        node = alias
+        binding = scope.last(node.id) if isinstance(node, ast.Name) else None
+        if binding is None or not isinstance(binding.node, ast.expr):
+            return scope.qualified(node)
+        node = binding.node
     return None
 
 
@@ -265,10 +273,13 @@ def _stages_before(problem: Problem, data: bytes, module: str) -> tuple[str, ...
     lines = data.splitlines(keepends=True)[: line - 1]
     for _ in range(2):
         try:
-            scope = ModuleScope(parse(b"".join(lines)), module)
+            tree = parse(b"".join(lines))
+            scope = ModuleScope(tree, module)
             binding = scope.last("STAGE")
-            words = _read_tag("STAGE", binding, scope).words if binding else ()
-            return tuple(word for word in words if isinstance(word, str))
+            stage = _read_tag("STAGE", binding, scope) if binding else None
+            facts = ModuleFacts(module=module, path="", stage=stage)
+            found = _without_own_references(facts, tree).stage
+            return tuple(word for word in (found.words if found else ()) if isinstance(word, str))
         except PARSE_ERRORS:
             while lines and lines.pop()[:1].isspace():  # the statement that is broken off there
                 pass

@@ -1,7 +1,6 @@
 """The names that a module binds at its top level, and what an expression there means.
 
-`ModuleScope.value(expression)` gives a constant, or a `NameRef` to another module; the other methods say what names
-in annotations are.
+`ModuleScope.value(expression)` gives a constant or a `NameRef`; `resolve` says what that refers to.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from discover_orch.model.parameter import EnumChoice
 from discover_orch.source.facts import NameRef
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
 
@@ -206,10 +204,8 @@ class ModuleScope:
     # -- what expressions mean
 
     def value(self, node: ast.expr, before: int) -> Value:
-        """The constant that the expression is, or a `NameRef`; raises Unreadable."""
-        return self._value(node, before, MAX_FOLLOWED)
-
-    def _value(self, node: ast.expr, before: int, steps: int) -> Value:
+        """The constant that the expression is, or a `NameRef` to what it names, in this module too. Raises
+        Unreadable."""
         text = text_of(node)
         if text is not None:
             if not is_showable(text):
@@ -218,68 +214,33 @@ class ModuleScope:
         if isinstance(node, ast.Constant) and node.value is None:
             return None
         if isinstance(node, (ast.Tuple, ast.List)):
-            return tuple(self._item(item, before, steps) for item in node.elts)
-        if isinstance(node, ast.Name):
-            return self._named(node, before, steps)
-        if isinstance(node, ast.Attribute):
-            return self._attribute(node, before, steps)
+            return tuple(self._item(item, before) for item in node.elts)
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            return self._reference(node, before)
         raise Unreadable("it is a number" if isinstance(node, ast.Constant) else "it is computed")
 
-    def _item(self, node: ast.expr, before: int, steps: int) -> str | NameRef:
+    def _item(self, node: ast.expr, before: int) -> str | NameRef:
         is_number = isinstance(node, ast.Constant) and not isinstance(node.value, str)
         if not is_number and not isinstance(node, (ast.Tuple, ast.List)):
-            value = self._value(node, before, steps)
+            value = self.value(node, before)
             if isinstance(value, (str, NameRef)):
                 return value
         raise Unreadable("it contains something other than strings")
 
-    def _named(self, node: ast.Name, before: int, steps: int) -> Value:
-        binding = self.last(node.id, before)
-        if binding is None:
-            raise Unreadable(f"`{node.id}` is not defined above")
-        if binding.where:
-            raise Unreadable(f"`{node.id}` is set {binding.where}")
-        if isinstance(binding.node, NameRef):
-            return binding.node
-        if isinstance(binding.node, ast.expr) and steps > 0:
-            return self._value(binding.node, binding.index, steps - 1)
-        raise Unreadable(f"`{node.id}` is not a constant")
-
-    def _attribute(self, node: ast.Attribute, before: int, steps: int) -> Value:
-        parts: list[str] = []
-        root: ast.expr = node
+    def _reference(self, node: ast.expr, before: int) -> NameRef:
+        root, name = node, self.qualified(node)
         while isinstance(root, ast.Attribute):
-            parts.append(root.attr)
             root = root.value
         if not isinstance(root, ast.Name):
             raise Unreadable("it is computed")
-        parts.reverse()
-        text = ".".join([root.id, *parts])
-        owner = self._owner(root, before, steps)
-        if isinstance(owner, NameRef):
-            return NameRef(name=".".join([owner.name, *parts]))
-        members = self.enum_members(owner)
-        if members is not None:
-            return _member_value(dict(members), parts, text)
-        if len(parts) == 1:
-            for name, value in self.class_constants(owner, before):
-                if name == parts[0]:
-                    return value
-        raise Unreadable(f"`{text}` is not a constant")
-
-    def _owner(self, root: ast.Name, before: int | None, steps: int) -> NameRef | ast.ClassDef:
-        """What stands before the dot: a class of this module, or a reference to another module."""
         binding = self.last(root.id, before)
-        if binding is not None and not binding.where:
-            if isinstance(binding.node, (NameRef, ast.ClassDef)):
-                return binding.node
-            if isinstance(binding.node, ast.Name) and steps > 0:
-                return self._owner(binding.node, binding.index, steps - 1)
-            if isinstance(binding.node, ast.Attribute) and steps > 0:
-                value = self._attribute(binding.node, binding.index, steps - 1)
-                if isinstance(value, NameRef):
-                    return value
-        raise Unreadable(f"`{root.id}` is not a class or module of the project")
+        if binding is None or name is None:
+            raise Unreadable(f"`{root.id}` is not defined above")
+        if binding.where:
+            raise Unreadable(f"`{root.id}` is set {binding.where}")
+        if binding is not self.last(root.id):
+            raise Unreadable(f"`{root.id}` is set again below")
+        return NameRef(name=name)
 
     # -- classes
 
@@ -310,7 +271,7 @@ class ModuleScope:
             elif isinstance(expression, ast.Name) and expression.id in members:
                 members[name] = members[expression.id]
             else:
-                value = self._member_constant(expression, node)
+                value = self._member_constant(expression)
                 members[name] = str(value) if is_str and value is not None else value
         return tuple(members.items())
 
@@ -327,34 +288,30 @@ class ModuleScope:
                     return kind
         return None
 
-    def _member_constant(self, node: ast.expr, owner: ast.ClassDef) -> str | int | None:
+    def _member_constant(self, node: ast.expr) -> str | int | None:
+        """A literal, or a constant of the module that is one."""
+        binding = self.last(node.id) if isinstance(node, ast.Name) else None
         try:
-            value = literal(node)
+            value = literal(
+                binding.node if binding and isinstance(binding.node, ast.expr) else node
+            )
         except NotLiteral:
-            binding = self.last(owner.name)
-            try:
-                value = self.value(node, binding.index if binding else 0)
-            except Unreadable:
-                return None
+            return None
         return value if isinstance(value, (str, int)) else None
 
-    def class_constants(
-        self, node: ast.ClassDef, before: int
-    ) -> Iterator[tuple[str, str | tuple[str | NameRef, ...] | None]]:
+    def class_constants(self, node: ast.ClassDef, before: int) -> Iterator[tuple[str, Value]]:
         """The constants of a class; of several with one name the last one."""
-        last = dict(_class_assignments(node))
-        for name, expression in last.items():
+        for name, expression in dict(_class_assignments(node)).items():
             try:
-                value = self._value(expression, before, MAX_FOLLOWED)
+                yield name, self.value(expression, before)
             except Unreadable:
                 continue
-            if not isinstance(value, (NameRef, int)):
-                yield name, value
 
     # -- names in annotations; imports under `if TYPE_CHECKING` count here
 
     def qualified(self, node: ast.expr) -> str | None:
-        """`dt.date` as "datetime.date", `str` as "builtins.str"; None for a name defined in this module."""
+        """`dt.date` as "datetime.date", `str` as "builtins.str", `Color` of this module as "src.tool.Color"; None for
+        what is not bound."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -370,26 +327,8 @@ class ModuleScope:
         elif isinstance(binding.node, NameRef):
             root = binding.node.name
         else:
-            return None
+            root = f"{self.module}.{node.id}"
         return ".".join([root, *reversed(parts)])
-
-    def enum_choice(self, node: ast.expr) -> EnumChoice | None:
-        """The Enum class of this module that the expression names."""
-        binding = self.last(node.id) if isinstance(node, ast.Name) else None
-        if binding is None or not isinstance(binding.node, ast.ClassDef):
-            return None
-        members = self.enum_members(binding.node)
-        if members is None:
-            return None
-        texts = tuple((name, name if value is None else str(value)) for name, value in members)
-        return EnumChoice(module=self.module, name=binding.node.name, members=texts)
-
-    def type_alias(self, node: ast.expr) -> ast.expr | None:
-        """What the name stands for, where this module has `name = <type>`."""
-        binding = self.last(node.id) if isinstance(node, ast.Name) else None
-        if binding is None or not isinstance(binding.node, ast.expr):
-            return None
-        return binding.node
 
 
 def _class_assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
@@ -406,14 +345,3 @@ def _is_call_of(node: ast.expr, name: str) -> bool:
         case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)):
             return called == name
     return False
-
-
-def _member_value(members: dict[str, str | int | None], parts: list[str], text: str) -> str:
-    if parts[0] in members and parts[1:] in ([], ["value"]):
-        value = members[parts[0]]
-        if isinstance(value, str):
-            return value
-        raise Unreadable(f"the value of `{text}` is not a string")
-    if parts[0] in members and parts[1:] == ["name"]:
-        return parts[0]
-    raise Unreadable(f"`{text}` is not a member")

@@ -174,14 +174,9 @@ def _made_default(
 # Defaults made from literals, `Path("data") / "x.csv"`, `Color.RED`, `date(2024, 1, 31)`, as one would type them.
 
 
-def _typed_text(
-    node: ast.expr, base: Scalar | Choice | EnumChoice, names: ModuleScope
-) -> str | None:
+def _typed_text(node: ast.expr, base: object, names: ModuleScope) -> str | None:
     """The text of one value of this type; None where the source does not tell the value."""
     match base:
-        case EnumChoice():
-            if isinstance(node, ast.Attribute) and names.enum_choice(node.value) == base:
-                return base.text_of(node.attr)
         case Scalar(kind="path"):
             return _path_text(node, names)
         case Scalar(kind="date"):
@@ -250,7 +245,7 @@ def _read_type(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | En
     if depth > MAX_DEPTH:
         return None
     if isinstance(node, (ast.Name, ast.Attribute)):
-        return _read_named(node, names, depth)
+        return _read_named(node, names)
     if isinstance(node, ast.Subscript):
         return _read_subscript(node, names, depth)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -273,21 +268,12 @@ def _read_quoted(text: str, names: ModuleScope, depth: int) -> ParamType | EnumR
     return _read_type(tree.body, names, depth + 1)
 
 
-def _read_named(
-    node: ast.Name | ast.Attribute, names: ModuleScope, depth: int
-) -> ParamType | EnumRef | None:
-    enum = names.enum_choice(node)
-    if enum is not None:
-        return ParamType(base=enum) if enum.members else None
-    alias = names.type_alias(node)
-    if alias is not None:
-        return _read_type(alias, names, depth + 1)
+def _read_named(node: ast.Name | ast.Attribute, names: ModuleScope) -> ParamType | EnumRef | None:
     name = names.qualified(node)
     if name is None:
         return None
-    plain = PLAIN_TYPES.get(name)
-    if plain is not None:
-        return plain
+    if name in PLAIN_TYPES:
+        return PLAIN_TYPES[name]
     if name in LISTS:
         return MANY_STR
     if name.startswith(("builtins.", "typing.", "typing_extensions.")):

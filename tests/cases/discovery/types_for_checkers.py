@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from datetime import date
 
 STAGE = "a"
-Since = "date | None"
 
 
-def run(since: Since = None): ...
+def run(since: "date | None" = None): ...

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-
 import pytest
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
-from discover_orch.source.facts import EnumRef, NameRef, RunFacts, UnknownType
-from discover_orch.source.scope import ModuleScope
-from discover_orch.source.signature import TypeFacts, read_function
+from discover_orch.source.facts import EnumRef, ModuleFacts, NameRef, RunFacts, UnknownType
+from discover_orch.source.read_module import read_module
+from discover_orch.source.signature import TypeFacts
 
 HEAD = """
 import datetime as dt, decimal, pathlib, uuid
@@ -39,10 +37,10 @@ Loop2 = Loop
 
 
 def function(text: str) -> RunFacts:
-    tree = ast.parse(HEAD + text)
-    last = tree.body[-1]
-    assert isinstance(last, (ast.FunctionDef, ast.AsyncFunctionDef))
-    return read_function(last, ModuleScope(tree, "src.tool"))
+    facts = read_module((HEAD + text).encode(), module="src.tool", path="src/tool.py")
+    assert isinstance(facts, ModuleFacts)
+    assert facts.run is not None
+    return facts.run
 
 
 def annotated(text: str) -> TypeFacts:
@@ -86,7 +84,7 @@ COLOR = EnumChoice(module="src.tool", name="Color", members=(("RED", "red"), ("B
         ("list[int] | None", plain("int", many=True, optional=True)),
         ("list", plain("str", many=True)),
         ("Since", plain("date", optional=True)),
-        ("list[Since]", UnknownType(text="list[Since]")),
+        ("list[Since]", UnknownType(text="src.tool.Since")),
         ("Literal['a', 'b']", ParamType(base=Choice(values=("a", "b")))),
         ("Literal[1, -2, True]", ParamType(base=Choice(values=(1, -2, True)))),
         ("Literal['a', None]", ParamType(base=Choice(values=("a",)), optional=True)),
@@ -103,9 +101,9 @@ COLOR = EnumChoice(module="src.tool", name="Color", members=(("RED", "red"), ("B
         ("dict[str, int]", UnknownType(text="dict[str, int]")),
         ("t.Any", UnknownType(text="t.Any")),
         ("None", UnknownType(text="None")),
-        ("Plain", UnknownType(text="Plain")),
-        ("Empty", UnknownType(text="Empty")),
-        ("Loop", UnknownType(text="Loop")),
+        ("Plain", UnknownType(text="src.tool.Plain")),
+        ("Empty", UnknownType(text="src.tool.Empty")),
+        ("Loop", UnknownType(text="src.tool.Loop")),
         ("nowhere", UnknownType(text="nowhere")),
         ("'int |'", UnknownType(text="'int |'")),
         ("f(1)", UnknownType(text="f(1)")),
@@ -187,7 +185,9 @@ def test_help_comes_from_the_docstring() -> None:
 
 
 def test_a_name_that_the_module_takes_over_is_no_builtin() -> None:
-    assert function("int = 3\ndef run(x: int): ...").arguments[0].type == UnknownType(text="int")
+    assert function("int = 3\ndef run(x: int): ...").arguments[0].type == UnknownType(
+        text="src.tool.int"
+    )
 
 
 def test_a_default_too_deep_to_be_written_is_dots() -> None:
