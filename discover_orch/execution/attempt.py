@@ -231,16 +231,18 @@ class AttemptReader:
         found: dict[Key, Write] = {}
         appended = frozenset(seen.appended)
         read = {path for path, *_ in seen.read}
+        left = {path: " ".join(map(str, state)) for path, *state in seen.left}
         for path in seen.native_written:
-            mark = read_mark(os.path.join(self._root, path))
+            mark = left.get(path, ABSENT)
             evidence = _find_evidence(
                 path, tool, seen, before, is_read=path in read, is_alone=is_alone
             )
             # Where no other tool ran, it can only make this one stale, and for one run: see `kept` in `end_of_run`.
             is_checked = is_alone or evidence == "sure"
-            found[f"file:{path}"] = Write(ended, mark, is_checked, evidence=evidence)
+            may_add = path not in seen.native_before
+            found[f"file:{path}"] = Write(ended, mark, is_checked, may_add, evidence=evidence)
         for path in seen.written:
-            mark = read_mark(os.path.join(self._root, path))
+            mark = left.get(path) or read_mark(os.path.join(self._root, path))
             found[f"file:{path}"] = Write(ended, mark, path not in appended, path in appended)
         for path in seen.removed:
             found[f"file:{path}"] = Write(ended, ABSENT)
@@ -259,8 +261,22 @@ class AttemptReader:
         if has_passed and tool.outputs:
             versions = Versions(self._root)
             for key in versions.declared(tool.outputs):
-                found[key] = Write(ended, versions.mark(key))
+                mark = left.get(key[5:]) or versions.mark(key)
+                found[key] = Write(ended, mark)
         return found
+
+    def hash_outputs(self, result: ToolResult) -> ToolResult:
+        """The result with the content of the files that the tool left. No tool may run: the kernel would show it that
+        orch reads them."""
+        found = {}
+        for key, write in result.writes.items():
+            is_plain = write.version is None and write.is_sure
+            is_plain &= not (write.only_adds and not write.evidence)
+            if is_plain and key.startswith("file:"):
+                version = self._files.hash_left(key[5:], write.mark)
+                if version is not None:
+                    found[key] = replace(write, version=version)
+        return replace(result, writes={**result.writes, **found}) if found else result
 
     def _find_folders_made(self, seen: Observation, before: ToolResult) -> tuple[str, ...]:
         """The folders that it made, and those that it made at an earlier success and has used to write into now."""

@@ -13,7 +13,8 @@ from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.fingerprint import (
     ABSENT,
-    UNKNOWN_VERSIONS,
+    DATABASE,
+    EXISTS,
     UNSURE,
     Key,
     Success,
@@ -21,6 +22,9 @@ from discover_orch.staleness.fingerprint import (
     without_paths,
 )
 from discover_orch.staleness.versions import Versions, hash_file, read_mark
+
+#: Bytes; reading a larger output after each tool takes too long, so its size and times stand for its content.
+LARGEST_LEFT = 1 << 24
 
 
 class ReadFiles:
@@ -42,7 +46,7 @@ class ReadFiles:
 
     def _is_unchanged(self, key: Key, last: Success) -> bool:
         full = os.path.join(self._root, key.partition(":")[2])
-        if last.inputs.other.get(key) not in UNKNOWN_VERSIONS:
+        if last.inputs.other.get(key) != UNSURE:
             return read_mark(full) == last.marks[key]
         found = stat_file(full)  # it was unsure, and its mark is the content that it left
         return found is not None and hash_file(full, found)[0] == last.marks[key]
@@ -50,6 +54,20 @@ class ReadFiles:
     def add_written(self, paths: Iterable[str]) -> None:
         """A tool that has ended wrote these files."""
         self._written.update(paths)
+
+    def hash_left(self, path: str, mark: str) -> str | None:
+        """The content of a file that a tool has left in this state; None for a large file, and for one that has
+        changed since."""
+        full = os.path.join(self._root, path)
+        found = stat_file(full) if mark not in (ABSENT, EXISTS) else None
+        if found is None or found.st_size > LARGEST_LEFT or build_signature(found) != mark:
+            return None
+        if found.st_size >= 16 and _is_database(full):
+            return DATABASE
+        version, known = hash_file(full, found)
+        if known:
+            self._hashed[path] = known, version
+        return version if read_mark(full) == mark else None
 
     def versions(
         self,
@@ -176,7 +194,7 @@ class ReadFiles:
         return (
             last is not None
             and key in self._unchanged.get(before.module, ())
-            and last.inputs.other.get(key) not in UNKNOWN_VERSIONS
+            and last.inputs.other.get(key) != UNSURE
             and last.marks[key] != current
             and not self.is_written(key.partition(":")[2])
         )
@@ -217,9 +235,20 @@ class ReadFiles:
         )
 
 
+def _is_database(full: str) -> bool:
+    """Whether the file is one of SQLite or DuckDB, by its first bytes
+    (https://www.sqlite.org/fileformat.html, https://duckdb.org/docs/stable/internals/storage)."""
+    try:
+        with open(full, "rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start == b"SQLite format 3\0" or start[8:12] == b"DUCK"
+
+
 def _known_version(key: Key, mark: str, last: Success | None) -> str:
     """The version of the file in this state, if the last success had it; else ""."""
     if last is None or last.marks.get(key) != mark:
         return ""
     version = last.inputs.other[key]
-    return "" if version in UNKNOWN_VERSIONS else version
+    return "" if version == UNSURE else version

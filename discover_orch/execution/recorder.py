@@ -60,6 +60,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
+from discover_orch.staleness.rule import with_saw
 from discover_orch.state.journal import (
     Journal,
     begin_run,
@@ -104,7 +105,7 @@ class Recorder:
             code=code,
             environ=environ,
         )
-        self._results = ResultRecord(project.root, registry, self._memory)
+        self._results = ResultRecord(project.root, registry, self._memory, self._current.gone)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._report = Report()
         self._is_parallel = False
@@ -124,6 +125,9 @@ class Recorder:
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
         self._began: dict[str, Seq] = {}
+        self._unhashed: dict[
+            str, None
+        ] = {}  # the tools that have ended, and what they left was not read
         self._flow_seen: dict[str, Dataflow] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of what the tools that have passed used
         #: Whether the run ends because nothing reads what orch writes any more.
@@ -347,18 +351,19 @@ class Recorder:
             self._drop_from_others(module, written | attempt.surely_written)
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
-                writers, earlier = results.find_writers(module, success, attempt.writes)
-                self._versions[module] = find_used_versions(success, writers)
                 now = add_success(
                     before,
                     success,
                     attempt.writes,
-                    results.place(module),
-                    writers,
-                    earlier,
-                    is_repeatable=tool.is_repeatable,
                     is_there=lambda key: os.path.exists(f"{self._project.root}/{key[5:]}"),
                     read_files=lambda keys: self._attempts.read_files(keys, event, before),
+                )
+                assert now.success is not None
+                writers, then = results.find_writers(module, now.success, now.writes)
+                self._versions[module] = find_used_versions(success, writers)
+                place = results.place(module)
+                now = with_saw(
+                    now, place, writers, then, attempt.writes, is_repeatable=tool.is_repeatable
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
@@ -373,6 +378,7 @@ class Recorder:
             results.hold(replace(now, last=replace(last, status="passed")))
         else:
             results.write(replace(now, last=last))
+        self._unhashed[module] = None
         return found
 
     def _drop_from_others(self, module: str, written: Collection[str]) -> None:
@@ -420,8 +426,18 @@ class Recorder:
 
     # The end.
 
+    def hash_outputs(self) -> None:
+        """Remembers the content of what the tools have left that ended since the last call. No tool runs now."""
+        ended, self._unhashed = self._unhashed, {}
+        for module in ended:
+            before = self._results.find(module)
+            now = self._attempts.hash_outputs(before)
+            if now is not before:
+                self._results.write(now)
+
     def _save(self) -> list[Problem]:
         """Saves what belongs to the run as a whole."""
+        self.hash_outputs()
         if self._report.finished:
             self._database.save()
         found = self._results.save_flows()

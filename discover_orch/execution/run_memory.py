@@ -6,7 +6,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -19,23 +19,18 @@ from discover_orch.planning.dataflow_checks import find_unsure_orders
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
-    ABSENT,
-    OUT_OF_ORDER,
-    UNKNOWN_VERSIONS,
+    UNSURE,
     Key,
     Seq,
     Success,
     ToolResult,
-    Writer,
     WrittenKeys,
-    find_removed,
-    find_writer,
-    find_writers,
     run_of,
     sequence,
     used_files,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.rule import GONE, Writers
 from discover_orch.staleness.table_keys import (
     ANY,
     is_table_list,
@@ -53,11 +48,15 @@ _LONGEST = 40
 
 
 class ResultRecord:
-    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run."""
+    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run;
+    `gone` are the results of tools that no longer exist."""
 
-    def __init__(self, root: str, registry: Registry, memory: Memory) -> None:
-        self._root, self._registry, self._memory = root, registry, memory
+    def __init__(
+        self, root: str, registry: Registry, memory: Memory, gone: Sequence[ToolResult] = ()
+    ) -> None:
+        self._root, self._registry, self._memory, self._gone = root, registry, memory, gone
         self.passed: set[str] = set()
+        self.foreign_write: Seq = 0  # when another program wrote to the database last
         self._restored: dict[str, Dataflow] = {}
         self._flows_before: dict[str, Dataflow] | None = None  # as it was before `restore_flows`
         self._found: dict[str, ToolResult] = {}
@@ -86,13 +85,7 @@ class ResultRecord:
         before, keys = self.find(module), {f"file:{path}" for path in paths}
         success = before.success
         if success is not None:
-            inputs = {
-                key: version
-                for key, version in success.inputs.other.items()
-                if key not in keys or version != OUT_OF_ORDER
-            }
-            flow = success.flow.without_native(paths)
-            success = replace(success, inputs=replace(success.inputs, other=inputs), flow=flow)
+            success = replace(success, flow=success.flow.without_native(paths))
         writes = {key: one for key, one in before.writes.items() if key not in keys}
         self.write(replace(before, success=success, writes=writes))
 
@@ -139,21 +132,18 @@ class ResultRecord:
 
     def find_writers(
         self, module: str, success: Success, writes: Iterable[Key]
-    ) -> tuple[dict[Key, Writer], list[ToolResult]]:
-        """Who wrote last what the tool used, and the tools before it that wrote any of it."""
-        place = self.place(module)
-        own = (key for key, one in self.find(module).writes.items() if one.mark == ABSENT)
+    ) -> tuple[Writers, Writers]:
+        """Who wrote what the tool used, as it was when the tool began, and before it ended."""
         used = (*used_files(success.inputs), *success.tables, *writes)
-        used += tuple(find_removed(success.inputs, (*self._removed, *own)))
-        # Each tool that makes a table has written the list of tables, and that counts for none.
-        modules = {module, *self._written.find(key for key in used if not is_table_list(key))}
+        folders = {key[7:] for key in success.inputs.other if key.startswith("folder:")}
+        used += tuple(f"file:{path}" for path in self._written.in_folders(folders))
+        # Each tool that makes a table has written the list of tables.
+        modules = {module, *self._written.find(used)}
         rows = [(self.place(one), self.find(one)) for one in modules]
-        return find_writers(rows), [one for where, one in rows if where < place]
-
-    @cached_property
-    def _removed(self) -> list[Key]:
-        """Files that tools were seen to remove."""
-        return [f"file:{path}" for flow in self._registry.flows.values() for path in flow.removed]
+        rows += [(GONE, one) for one in self._gone]
+        then = [(place, _as_of(one, success.asof)) for place, one in rows]
+        began = Writers(then, foreign_write=lambda: self.foreign_write)
+        return began, Writers(rows, foreign_write=lambda: self.foreign_write)
 
     @cached_property
     def _written(self) -> WrittenKeys:
@@ -166,10 +156,18 @@ class ResultRecord:
                 *(*flow.native_writes, *flow.folders_made),
             )
             found.add(module, (f"file:{path}" for path in files))
+            if flow.tables_created or flow.tables_dropped:
+                tables = (*tables, "")  # the list of tables
             found.add(module, (table_key(0, name) for name in tables))
         for module, result in self._found.items():
             found.add(module, result.writes)
         return found
+
+
+def _as_of(result: ToolResult, seq: Seq) -> ToolResult:
+    """With the writes that had ended by then."""
+    writes = {key: write for key, write in result.writes.items() if write.seq < seq}
+    return result if len(writes) == len(result.writes) else replace(result, writes=writes)
 
 
 class DatabaseRecord:
@@ -242,16 +240,16 @@ def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> P
     )
 
 
-def find_used_versions(success: Success, writers: Mapping[Key, Writer]) -> dict[str, str]:
+def find_used_versions(success: Success, writers: Writers) -> dict[str, str]:
     """By kind and name: `file:data/in.csv`, `table:raw`, `env:REGION`; "" where it was missing, and nothing where the
     version is unknown. That of a table is the run and the module that wrote it last; `writers` are as they were when
     the tool began. The key `others` stands for all that are too many."""
     found: dict[str, str] = {}
     for key, version in success.inputs.other.items():
-        if key.partition(":")[0] in _KINDS and version not in UNKNOWN_VERSIONS:
+        if key.partition(":")[0] in _KINDS and version != UNSURE:
             found[key] = version if len(version) <= _LONGEST else _hash(version)
     for key in success.tables:
-        writer = None if is_table_list(key) else find_writer(key, writers)
+        writer = None if is_table_list(key) else writers.last(key)
         if writer is not None:
             found[f"table:{table_name(key)}"] = f"{run_of(writer.write.seq)} {writer.module}"
     if len(found) <= MOST_VERSIONS:

@@ -82,6 +82,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     - `asked`: paths that were there when it asked, and that it neither read nor listed; a folder has a slash at its
       end. `measured`: (file, its size and time) where it asked for these.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
+    - `left`: the states of what it wrote, natively too, at the end of the step. The next tool may change it at once.
     - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files and folders that were there before the step and that it removed.
     - `folders_made`: folders that it made, and that are there at the end.
@@ -113,6 +114,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     asked: tuple[str, ...] = ()
     measured: tuple[tuple[str, str], ...] = ()
     written: tuple[str, ...] = ()
+    left: tuple[FileState, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()

@@ -46,7 +46,8 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status, accept_order
+from discover_orch.staleness.rule import GONE, Writers, accept_saw
+from discover_orch.staleness.status import Status
 from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
@@ -260,10 +261,12 @@ class RemainingWork:
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
             writes = self._as_present(tool, result)
             results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
-        accepted_modules = {step.tool.module for step in plan.steps}
-        for result in accept_order([*results.values()]):
-            if result.module in accepted_modules:
-                memory.write(result)
+        rows = [*enumerate(results.values()), *((GONE, one) for one in present.gone)]
+        writers = Writers(rows)
+        modules = {step.tool.module: step.tool for step in plan.steps}
+        for place, result in rows:
+            if result.module in modules:
+                memory.write(accept_saw(result, place, writers))
         return not memory.is_lost
 
     def find_missing_outputs(self, plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -286,7 +289,7 @@ class RemainingWork:
         writes = {
             key: replace(write, is_checked=False)
             if key not in outputs and self._current.mark(key) == ABSENT
-            else write
+            else self._as_edited(key, write)
             for key, write in result.writes.items()
         }
         for key in outputs:
@@ -296,6 +299,13 @@ class RemainingWork:
             else:
                 writes[key] = replace(known, is_checked=True)
         return writes
+
+    def _as_edited(self, key: Key, write: Write) -> Write:
+        """The write of a file that was edited since, as it is now."""
+        mark = self._current.mark(key)
+        if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
+            return write
+        return replace(write, mark=mark, version=self._current.versions.version(key))
 
     def _marks(self, inputs: Inputs) -> dict[Key, str]:
         """The states that stand for the versions of these files."""

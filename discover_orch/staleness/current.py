@@ -16,7 +16,6 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.digest import short_hash
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.compare import compare_code
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.environment_names import SpelledNames
 from discover_orch.staleness.fingerprint import (
@@ -31,6 +30,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.rule import compare_code
 from discover_orch.staleness.versions import Versions
 from discover_orch.state.store import encode_json
 

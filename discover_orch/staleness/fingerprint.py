@@ -1,9 +1,10 @@
 """What is remembered of the last success of a tool: what it depended on, and what it wrote.
 
 Whatever a tool can depend on has a key, and most keys have a version: a text that differs where the thing differs. A
-success stores the version of each key. Tables have no version that is cheap to read, so for them, and for "this tool
-ran later", sequence numbers are compared: they only grow. Every write is remembered with its number and the state that
-it left, so that a change by the user differs from one by the pipeline. Pure: reads nothing.
+success stores the version of each key, and what it saw of the things that tools write: the number of the last write,
+and the version that this one left. Every end of a tool has a number, and they only grow. Every write is remembered
+with its number and the state that it left, so that a change by the user differs from one by the pipeline. Pure: reads
+nothing.
 """
 
 from __future__ import annotations
@@ -28,15 +29,12 @@ ABSENT = ""
 #: Equal to nothing, itself included: it changed while the tool ran. As a mark: the writer was cut off, and what it
 #: left is unknown.
 UNSURE = "?"
-#: The same for what the tool used out of order: a later tool had changed it, so a run from scratch would have given
-#: something else.
-OUT_OF_ORDER = "!"
-#: Versions that equal nothing.
-UNKNOWN_VERSIONS = frozenset((UNSURE, OUT_OF_ORDER))
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
+#: The version of what a tool left in the file of a database. Nobody edits that by hand, and it changes when it is
+#: closed.
+DATABASE = "database"
 _AND = "\0"
-_SURE = "sure "  # before a key: its latest write that is surely one of a tool
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
@@ -62,8 +60,11 @@ class Write(Struct, frozen=True, array_like=True):
 
     `seq` is when the tool ended; `mark` is the state of the file as it was left. `is_checked`: the file or table must
     exist while the tool is fresh. That is not so for a log, and for what was not observed to be written by the tool.
-    `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
+    `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it; where
+    only the kernel reported the write, as far as is known.
     `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
+    `version` is the content that it left; None where that is not known, as of large files and tables. `is_made`: the
+    code of its last success writes it, as far as is known.
     """
 
     seq: Seq
@@ -72,11 +73,21 @@ class Write(Struct, frozen=True, array_like=True):
     only_adds: bool = False
     only_creates: bool = False
     evidence: Evidence = ""
+    version: str | None = None
+    is_made: bool = True
 
     @property
     def is_sure(self) -> bool:
         """Whether it explains that the file is another one than before. Else another program may have written it."""
         return self.evidence in ("", "sure")
+
+
+class Saw(Struct, frozen=True, array_like=True):
+    """What a tool saw of a thing that tools write, as it was when the tool began: the number of the last write, 0 for
+    none, and the version that this one left, None where that is not known."""
+
+    seq: Seq = 0
+    version: str | None = None
 
 
 class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,20 +123,21 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last success of a tool, and what it depended on.
 
     What other tools do after `asof` counts against it: that is when it began, or when it was accepted; `ended` is when
-    it ended. `tables` are keys without a version that it read or looked for in vain. `is_whole`: nothing that it read
-    or wrote can have gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
+    it ended. `saw` is what it saw of what tools write, and
+    itself wrote; `tables` are the tables that it read or looked for in vain. `is_whole`: nothing that it read can have
+    gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
-    `out_of_order` is what it had used out of order before it was accepted. `is_alone`: what the kernel reported is
+    `is_alone`: what the kernel reported is
     what this tool used, since no other ran then, or since that was known of an earlier success of the same code.
     """
 
     asof: Seq
     ended: Seq
     inputs: Inputs = Inputs()
+    saw: Mapping[Key, Saw] = {}
     tables: tuple[Key, ...] = ()
     is_whole: bool = True
     is_accepted: bool = False
-    out_of_order: tuple[Key, ...] = ()
     at: str = ""
     duration: float = 0.0
     marks: Mapping[Key, str] = {}
@@ -156,17 +168,9 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return max((ended, *(write.seq for write in self.writes.values())))
 
 
-class Writer(Struct, frozen=True):
-    """The tool that wrote a key last; `place` is its place in the order of all tools."""
-
-    place: int
-    module: str
-    write: Write
-
-
 def paths_in(version: str | None) -> list[str]:
     """The paths that the version of a folder or a glob has."""
-    if not version or version in UNKNOWN_VERSIONS:
+    if not version or version == UNSURE:
         return []
     return [path for path in version.split(_AND) if path]
 
@@ -183,41 +187,6 @@ def without_paths(version: str, paths: Collection[str]) -> str:
     return join_paths(path for path in paths_in(version) if path not in paths)
 
 
-def find_write(key: Key, writes: Mapping[Key, Write]) -> tuple[Key, Seq]:
-    """When the tool with these writes wrote what `key` names last, and under which key; 0 for never."""
-    found = [(one, writes[one].seq) for one in _names_of(key, writes) if one in writes]
-    return max(found, key=lambda one: one[1], default=(key, 0))
-
-
-def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
-    """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
-    tables."""
-    if not key.startswith("table:") or is_table_list(key):
-        return [key]
-    start = database_of(key)
-    if key == start + ANY:
-        return [one for one in known if one.startswith(start)]
-    return [key, start + ANY]
-
-
-def shared_keys(
-    read: Iterable[Key], own: Mapping[Key, Write], theirs: Mapping[Key, Write]
-) -> Iterator[Key]:
-    """What one tool has read, and what it wrote, without what both tools only add to and the list of tables."""
-    yield from read
-    for key in own:
-        if not only_add(key, own, theirs) and not is_table_list(key):
-            yield key
-
-
-def only_add(key: Key, one: Mapping[Key, Write], other: Mapping[Key, Write]) -> bool:
-    """Whether it is no concern of either that the other writes this too."""
-    if key not in one or key not in other:
-        return False
-    first, second = one[key], other[key]
-    return (first.only_adds and second.only_adds) or first.only_creates or second.only_creates
-
-
 def used_files(inputs: Inputs) -> Iterator[Key]:
     """The keys of all files among the inputs, those in listed folders included."""
     for key, version in inputs.other.items():
@@ -227,17 +196,6 @@ def used_files(inputs: Inputs) -> Iterator[Key]:
             yield f"file:{key[5:]}"
         elif key.startswith(("folder:", "glob:", "there:")):
             yield from (f"file:{path}" for path in paths_in(version))
-
-
-def find_removed(inputs: Inputs, removed: Iterable[Key]) -> list[Key]:
-    """Those of these removed files that would be in a folder that the tool listed."""
-    return [
-        key
-        for key in removed
-        if key.startswith("file:")
-        and f"folder:{key[5:].rpartition('/')[0] or '.'}" in inputs.other
-        and key not in inputs.other
-    ]
 
 
 def rename_result(result: ToolResult, module: str, old: str, path: str) -> ToolResult:
@@ -263,62 +221,49 @@ def add_success(
     before: ToolResult,
     success: Success,
     writes: Mapping[Key, Write],
-    place: int,
-    writers: Mapping[Key, Writer],
-    earlier: Iterable[ToolResult],
     *,
-    is_repeatable: bool = False,
     is_there: Callable[[Key], bool] = lambda _: False,
     read_files: Callable[[Iterable[Key]], tuple[Mapping[Key, str], Mapping[Key, str]]] = (
         lambda _: ({}, {})
     ),
 ) -> ToolResult:
-    """What is remembered after a success that wrote `writes`. `writers` are as they were when the tool began;
-    `earlier` are the tools before it; `is_there` says whether a file exists now; `read_files` gives the versions of
-    files as they are now, and their marks. What successes with the same code read and wrote stays known: this one may
-    have found nothing to do."""
-    removed = find_removed(
-        success.inputs, (key for key, one in writers.items() if one.write.mark == ABSENT)
-    )
-    read = (*used_files(success.inputs), *removed, *success.tables)
-    moved = find_out_of_order(read, writes, place, writers, earlier, is_repeatable=is_repeatable)
+    """What is remembered after a success that wrote `writes`, before it is known what it saw (see `with_saw`).
+    `is_there` says whether a file exists now; `read_files` gives the versions of files as they are now, and their
+    marks. What successes with the same code read and wrote stays known:
+    this one may have found nothing to do."""
     past = before.success
     has_same_code = past is not None and is_same_code(past.inputs, success.inputs)
-    kept = {
-        # It may have left a file as it is because it was there.
-        key: replace(
+    is_retried = bool(before.tried.code) and is_same_code(before.tried, success.inputs)
+
+    used = {*used_files(success.inputs), *success.tables}
+    used.update(f"file:{key[6:]}" for key in success.inputs.other if key.startswith("there:"))
+
+    def keep(key: Key, write: Write) -> Write:
+        """What it did not write now: it may have left a file as it is because it was there."""
+        is_failed = write.seq > (past.ended if past else 0)
+        is_used = key in used
+        has_code = is_retried if is_failed else has_same_code
+        is_there_still = is_there(key) if key.startswith("file:") else has_same_code
+        return replace(
             write,
             mark=success.marks.get(key, UNSURE) if write.mark == UNSURE else write.mark,
-            is_checked=write.is_checked
-            and (is_there(key) if key.startswith("file:") else has_same_code),
+            is_checked=write.is_checked and is_there_still,
+            is_made=write.is_made and (has_code or is_used),
         )
-        for key, write in before.writes.items()
-        if key not in writes and key in writers and writers[key].place == place
-    }
-    flow = success.flow
+
+    kept = {key: keep(key, write) for key, write in before.writes.items() if key not in writes}
     if past is not None and has_same_code:
-        flow = add_earlier(flow, past.flow)
         versions, marks = read_files(_find_forgotten(past, success.inputs, writes))
         # What it has read before and not now counts as it is now, else the tool would be stale for ever.
         success = replace(
             success,
+            flow=add_earlier(success.flow, past.flow),
             inputs=replace(success.inputs, other={**versions, **success.inputs.other}),
             marks={**marks, **success.marks},
             tables=_with_earlier_tables(success, past),
         )
         writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
-    return replace(
-        before,
-        success=replace(
-            success,
-            flow=flow,
-            inputs=replace(
-                success.inputs, other={**success.inputs.other, **dict.fromkeys(moved, OUT_OF_ORDER)}
-            ),
-        ),
-        writes={**kept, **writes},
-        tried=Inputs(),
-    )
+    return replace(before, success=success, writes={**kept, **writes}, tried=Inputs())
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:
@@ -327,11 +272,10 @@ def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> 
     unsure = () if past.is_alone else {*past.flow.native_reads}.difference(past.flow.reads)
     return [
         key
-        for key, version in past.inputs.other.items()
+        for key in past.inputs.other
         if key.startswith(("file:", "folder:", "there:", "stat:"))
         and key not in now.other
         and key not in writes
-        and (version != OUT_OF_ORDER or key in past.marks)
         and key[5:] not in unsure
     ]
 
@@ -368,7 +312,9 @@ def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write])
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
     """What is remembered of a tool that was killed or cancelled: what is in its files is unknown."""
     writes = {
-        key: replace(write, seq=ended, mark=UNSURE) if key.startswith("file:") else write
+        key: replace(write, seq=ended, mark=UNSURE, version=None)
+        if key.startswith("file:")
+        else write
         for key, write in before.writes.items()
     }
     return replace(before, writes=writes)
@@ -388,81 +334,9 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
         and replace(
             success,
             tables=tuple(map(moved, success.tables)),
-            out_of_order=tuple(map(moved, success.out_of_order)),
+            saw={moved(key): one for key, one in success.saw.items()},
         ),
     )
-
-
-def find_out_of_order(
-    read: Collection[Key],
-    writes: Mapping[Key, Write],
-    place: int,
-    writers: Mapping[Key, Writer],
-    earlier: Iterable[ToolResult],
-    *,
-    is_repeatable: bool,
-) -> list[Key]:
-    """What an earlier tool makes, and this tool used as a later one had left it, or, unless it is repeatable, as it
-    had left it itself. A run from scratch would have given it something else."""
-    moved = [
-        key
-        for key in dict.fromkeys((*read, *writes))
-        if not is_table_list(key)
-        and (writer := find_writer(key, writers)) is not None
-        and (writer.place > place or (writer.place == place and not is_repeatable))
-    ]
-    if not moved:
-        return []
-    made = {
-        key for one in earlier for key in shared_keys(read, writes, one.writes) if makes(key, one)
-    }
-    return [key for key in moved if key in made]
-
-
-def makes(key: Key, result: ToolResult) -> bool:
-    """Whether the tool writes this when it runs: its last success did, or an attempt since. One that only kept a table
-    as it was, or creates it where it is not there, cannot make it anew."""
-    written, seq = find_write(key, result.writes)
-    if seq == 0 or result.writes[written].only_creates:
-        return False
-    return result.success is None or seq >= result.success.ended
-
-
-def find_writers(results: Iterable[tuple[int, ToolResult]]) -> dict[Key, Writer]:
-    """Who wrote each key last; each result comes with the place of its tool in the order of all. Where that is not
-    sure, also who surely did."""
-    rows = [*results]
-    found: dict[Key, Writer] = {}
-    unsure: set[Key] = set()
-    for place, result in rows:
-        for key, write in result.writes.items():
-            if not write.is_sure:
-                unsure.add(key)
-            _note_latest(found, key, Writer(place, result.module, write))
-    for place, result in rows if unsure else ():
-        for key in unsure & result.writes.keys():
-            writer = Writer(place, result.module, result.writes[key])
-            if writer.write.is_sure:
-                _note_latest(found, _SURE + key, writer)
-    return found
-
-
-def _note_latest(found: dict[Key, Writer], key: Key, writer: Writer) -> None:
-    known = found.get(key)
-    if known is None or writer.write.seq >= known.write.seq:
-        found[key] = writer
-
-
-def find_sure_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
-    """The last tool that surely wrote this file; another one may have written it since."""
-    writer = writers.get(key)
-    return writer if writer is None or writer.write.is_sure else writers.get(_SURE + key)
-
-
-def find_writer(key: Key, writers: Mapping[Key, Writer]) -> Writer | None:
-    """Who wrote what `key` names last, unclear use of its database included."""
-    found = [writers[one] for one in _names_of(key, writers) if one in writers]
-    return max(found, key=lambda one: one.write.seq, default=None)
 
 
 class WrittenKeys:
@@ -480,6 +354,24 @@ class WrittenKeys:
         known = self._modules
         names = {name for key in keys for name in _names_of(_without_number(key), known)}
         return set().union(*(known.get(name, ()) for name in names))
+
+    def in_folders(self, folders: Collection[str]) -> list[str]:
+        """The paths of files directly in these folders that tools may have written or removed."""
+        if not folders:
+            return []
+        paths = (key[5:] for key in self._modules if key.startswith("file:"))
+        return [path for path in paths if (path.rpartition("/")[0] or ".") in folders]
+
+
+def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
+    """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
+    tables."""
+    if not key.startswith("table:") or is_table_list(key):
+        return [key]
+    start = database_of(key)
+    if key == start + ANY:
+        return [one for one in known if one.startswith(start)]
+    return [key, start + ANY]
 
 
 def _without_number(key: Key) -> Key:

@@ -14,7 +14,6 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.change import FILES, Change, Paths
-from discover_orch.staleness.compare import Reason, compare_code, differences
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.fingerprint import (
@@ -24,11 +23,11 @@ from discover_orch.staleness.fingerprint import (
     Inputs,
     Key,
     ToolResult,
-    find_sure_writer,
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.rule import Reason, compare_code, differences
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
 
@@ -293,7 +292,7 @@ class LiveStatus(Status):
 
     def _is_by_pipeline(self, key: Key) -> bool:
         """Whether the file is as a tool surely left it, or a tool that was cut off may have left it."""
-        writer = find_sure_writer(key, self._writers)
+        writer = self._writers.last(key, is_sure=True)
         return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
 
     def _find_inputs(self, module: str) -> Inputs:

@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from discover_orch.model.table_name import shown_table
-from discover_orch.staleness.compare import Overwritten, Reason
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
-    OUT_OF_ORDER,
     UNSURE,
     Key,
     ToolResult,
     paths_in,
     run_of,
 )
-from discover_orch.staleness.table_keys import is_table_list, table_name
+from discover_orch.staleness.rule import Reason
+from discover_orch.staleness.table_keys import is_all_tables, is_table_list, table_name
 
 _NOTHING: Mapping[str, str] = {}
 _OUT_OF_ORDER = "had already been changed by this tool or a later one when this tool used it"
@@ -67,10 +66,18 @@ def reason_sentence(
     its parameters where they are not given. `is_missing`: whether code imports this file, which does not exist.
     `has_new_code`: the code of the tool changed too, so a default may be a new one."""
     kind, _, name = reason.key.partition(":")
-    if reason.is_by_gone:
-        return (
-            f"{shown_key(reason.key)} still has what {reason.by} wrote, which is no longer a tool"
-        )
+    shown = shown_key(reason.key)
+    match reason.how:
+        case "gone":
+            return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
+        case "overwritten" if not is_all_tables(reason.key):
+            return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"
+        case "out of order" if not is_all_tables(reason.key):
+            return f"{shown} {_OUT_OF_ORDER}"
+        case "edited":
+            return f"{shown} was edited after {name_of(result.module)} made it"
+        case _:
+            pass
     match kind:
         case "code":
             return _code_sentence(name, reason, is_missing)
@@ -113,13 +120,9 @@ def reason_sentence(
             return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
 
 
-def overwritten_sentence(module: str, one: Overwritten, name_of: Callable[[str], str]) -> str:
+def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
     """Why the tool `module` must run again before another one; `name_of` as above."""
-    shown, maker = shown_key(one.key), name_of(module)
-    if one.may_be_by:
-        writer = name_of(one.may_be_by)
-        return f"{shown} may no longer be as {maker} left it (the writes of {writer} are not known)"
-    return f"{shown} is no longer as {maker} left it"
+    return f"{shown_key(key)} is no longer as {name_of(module)} left it"
 
 
 def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool]) -> str:
@@ -133,8 +136,6 @@ def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool])
 def _file_sentence(
     path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
 ) -> str:
-    if reason.then == OUT_OF_ORDER:
-        return f"{path} {_OUT_OF_ORDER}"
     if reason.evidence:
         return _unsure_sentence(path, reason, result, name_of)
     if reason.then == UNSURE:
@@ -167,14 +168,12 @@ def shown_key(key: Key) -> str:
 
 def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:
     shown = shown_key(reason.key)
-    if reason.then == OUT_OF_ORDER:
-        return f"{shown} {_OUT_OF_ORDER}"
     if not reason.by:
         return f"{shown} is missing"
     tool, when = name_of(reason.by), _when(reason, result)
     if is_table_list(reason.key):
         return f"{tool} changed which tables exist ({when})"
-    if shown.startswith("the "):
+    if is_all_tables(reason.key):
         return f"{tool} used {shown} in a way that cannot be observed ({when})"
     missed = result.success.flow.tables_missed if result.success else ()
     verb = "made" if table_name(reason.key) in missed else "rewritten"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from itertools import accumulate
@@ -17,31 +17,22 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.compare import (
-    Overwritten,
+from discover_orch.staleness.current import CurrentState, Params
+from discover_orch.staleness.fingerprint import SETTLED, Key, Success, ToolResult
+from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.memory import UPGRADED, with_unended
+from discover_orch.staleness.reasons import Freshness, reason_sentence, rebuilt_sentence
+from discover_orch.staleness.rule import (
+    GONE,
+    Judge,
     Reason,
-    SharedWrites,
     Upstream,
+    Writers,
     compare,
     find_disturbed,
     find_left_behind,
-    find_marked_out_of_order,
-    find_overwritten,
-    find_read,
+    find_unlike,
 )
-from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import (
-    OUT_OF_ORDER,
-    SETTLED,
-    Success,
-    ToolResult,
-    WrittenKeys,
-    find_writer,
-    find_writers,
-)
-from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.memory import UPGRADED, with_unended
-from discover_orch.staleness.reasons import Freshness, overwritten_sentence, reason_sentence
 from discover_orch.staleness.versions import meets_input
 
 #: Ends of a last run after which the success counts.
@@ -73,12 +64,18 @@ class Status:
         self._note_results()
 
     def _note_results(self) -> None:
-        self._writers = find_writers(enumerate(self._results))
-        self._written = cache(self._find_written)  # few tools ask for it
-        self._out_of_order = cache(SharedWrites(self._results).find_out_of_order)
+        gone = self._present.gone
+        rows = (*enumerate(self._results), *((GONE, one) for one in gone))
+        # Asks what another program wrote only where a table has a version.
+        self._writers = Writers(rows, foreign_write=lambda: self._present.database.foreign_write)
         self._note_latest()
-        self._left_behind = find_left_behind(self._present.gone, self._results)
-        self._known_overwritten = cache(self._find_known_overwritten)
+        accepted = {
+            one.module: one.success.asof
+            for one in (self._results if gone else ())
+            if one.success is not None and one.success.is_accepted
+        }
+        self._left_behind = find_left_behind(gone, self._writers, accepted)
+        self._rebuilt = cache(self._find_rebuilt)
 
     def _note_latest(self) -> None:
         """When each tool succeeded, and the latest of these before each place. For a tool whose reads are known (True)
@@ -120,19 +117,17 @@ class Status:
             sentences = [f"never ran here: {old} did, and its code is not the same"]
         reasons: list[Reason] = []
         if result.success is not None:
+            success = result.success
             reasons += compare(
-                result,
-                place,
+                self._judge_of(place),
+                success,
                 self._present.inputs(tool, code, self._params_of(tool), result),
-                self._present.mark,
-                self._writers,
-                self._upstream(module, result.success.asof),
+                self._upstream(module, success.asof),
+                lambda key: self._present.versions.version(key),
                 lambda: self._present.database.foreign_write,
                 lambda: self._present.database.looked,
                 ignores_foreign=self._present.project.external_writes == "ignore",
-                is_declared=lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
             )
-        reasons += (Reason(key, then=OUT_OF_ORDER) for key in self._out_of_order(place))
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
             reason.seq and reason.key == "database" for reason in reasons
@@ -149,6 +144,16 @@ class Status:
             reasons=tuple(sentences),
             last_ending=last_ending,
             starts_nothing=starts_nothing,
+        )
+
+    def _judge_of(self, place: int) -> Judge:
+        tool = self._registry.tools[self._registry.order[place]]
+        return Judge(
+            self._results[place],
+            place,
+            self._writers,
+            self._present.mark,
+            lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
         )
 
     def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
@@ -197,54 +202,28 @@ class Status:
             above: dict[str, str] = {}
             for module in self._registry.order:
                 if module in again or module in added:
-                    for other, one in self._find_overwritten(module).items():
+                    for other, key in self._find_all_rebuilt(module).items():
                         if other not in below and other not in rebuilt:
-                            above.setdefault(other, overwritten_sentence(other, one, name_of))
+                            above.setdefault(other, rebuilt_sentence(other, key, name_of))
             rebuilt |= above
             again = {*above}
         return below, rebuilt
 
-    def _find_overwritten(self, module: str) -> dict[str, Overwritten]:
-        """The tools that must run before this one can run again, with what is no longer as they left it."""
-        found, place = self._known_overwritten(module), self._place[module]
+    def _find_all_rebuilt(self, module: str) -> dict[str, Key]:
+        """The tools that must run before this one can run again, each with what is no longer as it left it."""
+        found, place = self._rebuilt(module), self._place[module]
         result = self._results[place]
-        if result.success is None and result.last.status in CUT_OFF:
-            earlier = self._results[:place]
-            return found | find_disturbed(earlier, self._writers, self._present.mark)
+        if result.success is not None:
+            return found
+        found = found | find_disturbed(place, self._writers)
+        if result.last.status in CUT_OFF:
+            found |= find_unlike(self._results[:place], self._writers, self._present.mark)
         return found
 
-    def _find_known_overwritten(self, module: str) -> dict[str, Overwritten]:
-        """The part of `_find_overwritten` that follows from the results alone, so it is found once."""
-        place, registry = self._place[module], self._registry
-        result = self._results[place]
-        out_of_order = {*self._out_of_order(place), *find_marked_out_of_order(result)}
-        # What only the kernel saw the tool use is in no data flow,
-        unseen = out_of_order | {
-            key
-            for key in find_read(result)
-            if (writer := find_writer(key, self._writers)) and writer.place >= place
-        }
-        if registry.flows[module].is_unclear or result.last.status not in WELL:
-            # nor is what a failed attempt or an unseen statement has written.
-            unseen |= result.writes.keys()
-        others = {*registry.flow.get(module, ())}
-        if unseen:
-            others |= self._written().find(unseen)
-        earlier = sorted(at for other in others if (at := self._place[other]) < place)
-        return find_overwritten(
-            result,
-            place,
-            [self._results[at] for at in earlier],
-            self._writers,
-            is_repeatable=registry.tools[module].is_repeatable,
-            out_of_order=out_of_order,
-        )
-
-    def _find_written(self) -> WrittenKeys:
-        found = WrittenKeys()
-        for result in self._results:
-            found.add(result.module, result.writes)
-        return found
+    def _find_rebuilt(self, module: str) -> dict[str, Key]:
+        """The part that follows from the results alone, so it is found once."""
+        is_repeatable = self._registry.tools[module].is_repeatable
+        return self._judge_of(self._place[module]).find_rebuilt(is_repeatable=is_repeatable)
 
     def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
         """The tools upstream that may have done something since `asof`."""
@@ -255,18 +234,7 @@ class Status:
         for other in dict.fromkeys((*before, *flow, *unknown)):
             result = self._results[self._place[other]]
             is_observed = other not in before and other not in unknown
-            yield Upstream(result, is_observed)
-
-
-def accept_order(results: Sequence[ToolResult]) -> Iterator[ToolResult]:
-    """These results, of all tools in their order. What an accepted tool has used out of order until now no longer
-    counts."""
-    shared = SharedWrites(results)
-    for place, result in enumerate(results):
-        success = result.success
-        if success is not None and success.is_accepted:
-            found = (*success.out_of_order, *shared.find_out_of_order(place))
-            yield replace(result, success=replace(success, out_of_order=found))
+            yield Upstream(result, is_observed, other in before)
 
 
 def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:

@@ -23,6 +23,11 @@ def is_table_list(key: str) -> bool:
     return key.startswith("table:") and key.endswith(":")
 
 
+def is_all_tables(key: str) -> bool:
+    """Whether it is not known which tables were used."""
+    return key.startswith("table:") and table_name(key) == ANY
+
+
 def database_of(key: str) -> str:
     """`table:3:` of `table:3:raw`: also the key of the list of tables."""
     return key[: key.index(":", 6) + 1]

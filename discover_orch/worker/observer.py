@@ -180,6 +180,8 @@ class Observer:
                 databases={self.paths.show(path) for path in audit.connected.copy()},
                 began=self._began[0],
             )
+            if left := self._files.find_left(seen):
+                seen["left"] = left
             if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
                 seen["came"] = came
             if shared := self._find_shared(seen, tables_read):

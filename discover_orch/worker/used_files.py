@@ -229,6 +229,14 @@ class UsedFiles:
                 asked.append(f"{shown}/" if answer[0] else shown)
         return tuple(asked), tuple(measured)
 
+    def find_left(self, seen: Mapping[str, Any]) -> tuple[FileState, ...]:
+        """The states of the files that were written."""
+        found: list[FileState] = []
+        for path in (*seen.get("written", ()), *seen.get("native_written", ())):
+            with contextlib.suppress(OSError, ValueError):
+                found.append((path, *file_stat(os.stat(os.path.join(self._paths.root, path)))))
+        return tuple(found)
+
     def find_came(
         self, seen: Mapping[str, Any], folders_made: Collection[str], began: int
     ) -> tuple[FileState, ...]:

@@ -113,8 +113,19 @@ def test_the_report_deleted_makes_its_writer_stale(sample: Path, orch: Orch) -> 
     assert reasons(orch) == {}
 
 
-def test_what_a_tool_wrote_is_no_input_of_it(sample: Path, orch: Orch) -> None:
-    (sample / "output" / "report.html").write_text("somebody changed it")
+def test_an_output_that_was_edited_by_hand_is_made_anew(sample: Path, orch: Orch) -> None:
+    report = sample / "output" / "report.html"
+    made = report.read_bytes()
+    report.write_text("somebody changed it")
+    assert reasons(orch) == {"render": ["output/report.html was edited after render made it"]}
+    report.write_bytes(made)  # content decides
+    assert reasons(orch) == {}
+    report.write_text("somebody changed it")
+    assert orch("accept", "render").code == 0
+    assert reasons(orch) == {}
+    report.write_text("somebody changed it again")
+    assert reasons(orch) == {"render": ["output/report.html was edited after render made it"]}
+    assert orch("run", "--changed", "-q").code == 0
     assert reasons(orch) == {}
 
 
@@ -342,7 +353,7 @@ def test_a_pipeline_that_updates_in_place_settles(project: Project, orch: Orch) 
         assert orch("run").code == 0
         assert reasons(orch) == {}
     assert orch("run", "a").code == 0
-    assert reasons(orch) == {"b": ["table records was rewritten by a (run 3)"]}
+    assert reasons(orch) == {"b": ["table records was overwritten by a (run 3)"]}
     changed = orch("run", "--changed")
     assert "running 1 tool: b\n" in changed.out
     assert reasons(orch) == {}

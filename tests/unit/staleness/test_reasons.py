@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.staleness.compare import (
-    Reason,
-)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
-    OUT_OF_ORDER,
     UNSURE,
     Success,
     ToolResult,
     sequence,
 )
 from discover_orch.staleness.reasons import reason_sentence
+from discover_orch.staleness.rule import Reason
 
 #: The tool itself succeeded in run 3.
 ME = ToolResult(module="src.me", success=Success(asof=sequence(3, 1), ended=sequence(3, 2)))
@@ -45,8 +42,13 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
         (difference("file:in.csv", ABSENT, "1"), "in.csv now exists"),
         (difference("file:in.csv", UNSURE, "1"), "in.csv changed while the tool ran"),
         (
-            difference("file:in.csv", OUT_OF_ORDER, "1", "src.first", LATER),
+            Reason("file:in.csv", "src.first", LATER, how="out of order"),
             "in.csv had already been changed by this tool or a later one when this tool used it",
+        ),
+        (Reason("file:out.csv", how="edited"), "out.csv was edited after me made it"),
+        (
+            Reason("table:3:raw", "src.first", LATER, how="overwritten"),
+            "table raw was overwritten by first (run 5)",
         ),
         (
             difference("file:in.csv", "1", "2", "src.first", LATER),
@@ -69,7 +71,7 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
             "table raw was rewritten by first (run 3, after this tool)",
         ),
         (
-            difference("table:1:raw", OUT_OF_ORDER, None),
+            Reason("table:1:raw", how="out of order"),
             "table raw had already been changed by this tool or a later one when this tool used it",
         ),
         (

@@ -1,24 +1,21 @@
 """Random pipelines and histories in a model world: what is called fresh is as a run from scratch would leave it.
 
-Tools read, write, update and remove files and tables, list the files, and exchange things that orch does not see. Each
-value is made of all that the tool used, so that a result which is out of date differs from one made from scratch.
+Tools read, write, update, add to and remove files and tables, list the files, and exchange things that orch does not see.
+Some tables have a version by content and some have none. Users edit code, inputs and outputs, delete tools and change
+their order, and run some of them, side by side too. Each value is made of all that the tool used, so that a result which
+is out of date differs from one made from scratch.
 """
 
 from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
-from discover_orch.staleness.compare import (
-    Upstream,
-    compare,
-    find_disturbed,
-    find_overwritten,
-)
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -27,31 +24,32 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
     Write,
-    Writer,
     add_failure,
     add_success,
     cut_off,
-    find_writers,
     is_same_code,
     join_paths,
+)
+from discover_orch.staleness.rule import (
+    GONE,
+    Judge,
+    Upstream,
+    Writers,
+    compare,
+    find_disturbed,
+    find_left_behind,
+    find_unlike,
+    with_saw,
 )
 
 FILES = tuple(f"file:f{number}" for number in range(4))
 TABLES = tuple(f"table:1:t{number}" for number in range(2))
 GIVEN = ("file:in0", "file:in1")
 KINDS = (
-    "read",
-    "read",
-    "read",
-    "write",
-    "write",
-    "update",
-    "merge",
-    "remove",
-    "list",
-    "unseen read",
-    "unseen write",
+    *("read", "read", "read", "write", "write", "add", "update"),
+    *("merge", "remove", "list", "unseen read", "unseen write"),
 )
+FOLDER = "folder:."
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,10 @@ class Op:
 
 @dataclass
 class Tool:
+    name: str
     ops: tuple[Op, ...]
     stage: int
-    after: frozenset[int]
+    after: frozenset[str]
     is_repeatable: bool
     code: int = 0
     ends: str = "passed"  # how an attempt ends
@@ -87,6 +86,9 @@ class Data:
             self.values[key] = value
             self.states[key] = str(self.count)
 
+    def copy(self) -> Data:
+        return Data(dict(self.values), dict(self.states), self.count)
+
 
 @dataclass
 class Flow:
@@ -94,12 +96,32 @@ class Flow:
 
     read: set[Key] = field(default_factory=set)
     written: set[Key] = field(default_factory=set)
+    added: set[Key] = field(default_factory=set)  # of those written: it did nothing else with them
     lists: bool = False
+
+    def __or__(self, earlier: Flow) -> Flow:
+        written = self.written | earlier.written
+        changed = (self.written - self.added) | (earlier.written - earlier.added)
+        return Flow(
+            self.read | earlier.read, written, written - changed, self.lists or earlier.lists
+        )
+
+
+@dataclass
+class Parts:
+    """What the rule and the world consist of; a test leaves out one after the other."""
+
+    judges_again: bool = True  # each step when its turn comes
+    has_edits: bool = True  # users edit outputs
+    has_versions: bool = True  # of tables
+    has_adders: bool = True
+    values: int = 0  # values are one of so many, so that other code often gives the same result; 0: all differ
+    without: str = ""  # the part of the rule that is left out
 
 
 class World:
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, seed: int, parts: Parts) -> None:
+        self.random, self.parts = random.Random(seed), parts
         self.data = Data()
         for key in GIVEN:
             self.data.put(key, "0")
@@ -108,21 +130,34 @@ class World:
         for place in range(self.random.randint(2, 6)):
             stage += self.random.random() < 0.4
             self.tools.append(self._make_tool(place, stage))
-        # Names that later tools make do not count in a listing.
+        self.versioned = {key for key in TABLES if self.random.random() < 0.5}
+        if not self.is_in_order():
+            for tool in self.tools:
+                tool.ops = tuple(op for op in tool.ops if op.kind != "list") or (
+                    Op("read", GIVEN[0]),
+                )
+        names = [tool.name for tool in self.tools]
+        self.results = {name: ToolResult(module=name) for name in names}
+        self.ends = dict.fromkeys(names, "never")
+        self.flows = {name: Flow() for name in names}
+        self.gone: list[ToolResult] = []
+        self.run = self.count = self.runs = 0
+        self.log: list[str] = []
+
+    def is_in_order(self) -> bool:
+        """Whether no tool lists what a later one makes: such names do not count."""
         for place, tool in enumerate(self.tools):
             later = set[Key]().union(*(_changed(one.ops) for one in self.tools[place + 1 :]))
-            if not later.isdisjoint(FILES):
-                tool.ops = tuple(op for op in tool.ops if op.kind != "list")
-        self.results = [ToolResult(module=str(place)) for place in range(len(self.tools))]
-        self.ends = ["never" for _ in self.tools]
-        self.flows = [Flow() for _ in self.tools]
-        self.run = 0
-        self.log: list[str] = []
+            if any(op.kind == "list" for op in tool.ops) and not later.isdisjoint(FILES):
+                return False
+        return True
 
     def _make_tool(self, place: int, stage: int) -> Tool:
         ops = []
         for _ in range(self.random.randint(1, 4)):
             kind = self.random.choice(KINDS)
+            if kind == "add" and not self.parts.has_adders:
+                kind = "write"
             if kind == "unseen write":
                 key = f"unseen:{place}"
             elif kind == "unseen read":
@@ -139,26 +174,28 @@ class World:
             else self.random.sample(range(place), place and self.random.randint(0, 1))
         )
         is_plain = not any(
-            op.kind in ("update", "merge", "remove", "list") or op.key in _read(ops) & _written(ops)
+            op.kind in ("update", "merge", "remove", "list", "add")
+            or op.key in _read(ops) & _written(ops)
             for op in ops
         )
         return Tool(
+            name=str(place),
             ops=tuple(ops),
             stage=stage,
-            after=frozenset(after),
+            after=frozenset(map(str, after)),
             is_repeatable=is_plain and self.random.random() < 0.3,
         )
 
     # What a tool does.
 
     def execute(
-        self, place: int, data: Data, stop: int = 99
+        self, tool: Tool, data: Data, stop: int = 99
     ) -> tuple[Flow, dict[Key, str], dict[Key, str]]:
-        """The flow, the versions that it used, and what it wrote (None for removed)."""
-        tool = self.tools[place]
+        """The flow, the versions that it used, and the marks of what it wrote."""
         flow, inputs = Flow(), dict[Key, str]()
-        made = f"{place}.{tool.code}"
+        made = f"{tool.name}.{tool.code}"
         before = dict(data.values)
+        changed: set[Key] = set()
         for number, op in enumerate(tool.ops[:stop]):
             value = data.values.get(op.key)
             match op.kind:
@@ -167,34 +204,44 @@ class World:
                     if op.key not in flow.written and op.kind == "read":
                         flow.read.add(op.key)
                 case "write":
-                    data.put(op.key, _short(f"{made}|{number}"))
+                    data.put(op.key, self._short(f"{made}|{number}"))
+                    changed.add(op.key)
+                case "add":  # nobody minds the order of what several add
+                    rows = [*(value or "").split("+"), self._short(f"{made}|{number}")]
+                    data.put(op.key, "+".join(sorted(filter(None, rows))))
                     flow.written.add(op.key)
                 case "update":
                     flow.read.add(op.key)
-                    data.put(op.key, _short(f"{made}|{number}+{value}"))
-                    flow.written.add(op.key)
+                    data.put(op.key, self._short(f"{made}|{number}+{value}"))
+                    changed.add(op.key)
                 case "merge":  # writes only what differs
                     flow.read.add(op.key)
-                    if value != (merged := _short(f"{made}|{number}")):
+                    if value != (merged := self._short(f"{made}|{number}")):
                         data.put(op.key, merged)
-                        flow.written.add(op.key)
+                        changed.add(op.key)
                 case "remove":
                     data.put(op.key, None)
-                    flow.written.add(op.key)
+                    changed.add(op.key)
                 case "list":
                     flow.lists = True
                     made += f"<{self.listing(data)}"
                 case "unseen write":
-                    data.put(op.key, _short(f"{made}|{number}"))
+                    data.put(op.key, self._short(f"{made}|{number}"))
                 case _:
                     raise AssertionError(op.kind)
-        for key in flow.read - flow.written:
+            flow.written |= changed
+        flow.added = flow.written - changed
+        for key in flow.read - changed:
             if key.startswith("file:"):
                 inputs[key] = before.get(key, ABSENT)
         if flow.lists:
-            inputs["folder:."] = self.listing(data)
+            inputs[FOLDER] = self.listing(data)
         marks = {key: self.mark(key, data) for key in flow.written}
         return flow, inputs, marks
+
+    def _short(self, text: str) -> str:
+        number = zlib.crc32(text.encode())
+        return str(number % self.parts.values) if self.parts.values else f"{number:x}"
 
     @staticmethod
     def listing(data: Data) -> str:
@@ -209,173 +256,243 @@ class World:
     # What orch does.
 
     @property
-    def whole(self) -> list[bool]:
-        return [not any(op.kind.startswith("unseen") for op in tool.ops) for tool in self.tools]
+    def places(self) -> dict[str, int]:
+        return {tool.name: place for place, tool in enumerate(self.tools)}
 
-    def upstream(self, place: int) -> Iterator[tuple[int, bool]]:
-        """The tools before it, and whether that is known by data flow alone."""
-        me = self.flows[place]
-        for other in range(place):
-            them = self.flows[other]
-            is_declared = other in self.tools[place].after
-            is_unknown = self.tools[other].stage < self.tools[place].stage and (
-                not (me.read or me.lists) or not them.written
-            )
-            is_flow = self.is_flow(other, place)
-            if is_declared or is_unknown or is_flow:
-                yield other, not (is_declared or is_unknown)
-
-    def is_flow(self, other: int, place: int) -> bool:
-        me, them = self.flows[place], self.flows[other]
-        lists = me.lists and any(key.startswith("file:") for key in them.written)
-        return lists or not them.written.isdisjoint(me.read | me.written)
-
-    def stale(self) -> dict[int, str]:
-        """The stale tools, with why."""
-        writers = find_writers(enumerate(self.results))
-        found: dict[int, str] = {}
-        for place, result in enumerate(self.results):
-            reasons = [] if self.ends[place] == "passed" else [self.ends[place]]
-            if result.success is not None:
-                upstream = [
-                    Upstream(self.results[other], is_observed)
-                    for other, is_observed in self.upstream(place)
-                ]
-                now = Inputs(
-                    code={"x": str(self.tools[place].code)},
-                    other={
-                        key: self.version(key)
-                        for key in result.success.inputs.other
-                        if not key.startswith("table:")
-                    },
-                )
-                reasons += map(
-                    str,
-                    compare(
-                        result,
-                        place,
-                        now,
-                        lambda key: self.mark(key, self.data),
-                        writers,
-                        upstream,
-                        lambda: 0,
-                        lambda: 0,
-                        ignores_foreign=False,
-                        is_declared=lambda _: False,
+    def find_writers(self, before: int | None = None) -> Writers:
+        """Those that had ended by then."""
+        rows = [(place, self.results[tool.name]) for place, tool in enumerate(self.tools)]
+        rows += [(GONE, one) for one in self.gone]
+        if before is not None:
+            rows = [
+                (
+                    place,
+                    replace(
+                        one, writes={key: w for key, w in one.writes.items() if w.seq < before}
                     ),
                 )
+                for place, one in rows
+            ]
+        return Writers(rows)
+
+    def upstream(self, place: int) -> Iterator[tuple[str, bool, bool]]:
+        """The tools before it, whether that is known by data flow alone, and whether it is declared."""
+        tool = self.tools[place]
+        me = self.flows[tool.name]
+        for other in self.tools[:place]:
+            them = self.flows[other.name]
+            is_declared = other.name in tool.after
+            is_unknown = other.stage < tool.stage and (
+                not (me.read or me.lists) or not them.written
+            )
+            if is_declared or is_unknown or self.is_flow(other.name, tool.name):
+                yield other.name, not (is_declared or is_unknown), is_declared
+
+    def is_flow(self, other: str, name: str) -> bool:
+        me, them = self.flows[name], self.flows[other]
+        lists = me.lists and any(key.startswith("file:") for key in them.written)
+        minded = me.written - (me.added & them.added)
+        return lists or not them.written.isdisjoint(me.read | minded)
+
+    def judge(self, place: int, writers: Writers) -> Judge:
+        result = self.results[self.tools[place].name]
+        return Judge(result, place, writers, lambda key: self.mark(key, self.data))
+
+    def stale(self) -> dict[str, str]:
+        """The stale tools, with why."""
+        writers = self.find_writers()
+        found: dict[str, str] = {}
+        behind = {}
+        if self.parts.without != "left behind":
+            behind = find_left_behind(self.gone, writers, {})
+        for place, tool in enumerate(self.tools):
+            result = self.results[tool.name]
+            reasons = [] if self.ends[tool.name] == "passed" else [self.ends[tool.name]]
+            if result.success is not None:
+                now = Inputs(
+                    code={"x": str(tool.code)},
+                    other={key: self.version(key) for key in result.success.inputs.other},
+                )
+                own = compare(
+                    self.judge(place, writers),
+                    result.success,
+                    now,
+                    [
+                        Upstream(self.results[name], observed, declared)
+                        for name, observed, declared in self.upstream(place)
+                    ],
+                    self.version,
+                    lambda: 0,
+                    lambda: 0,
+                    ignores_foreign=False,
+                )
+                reasons += [str(one) for one in own if one.how != self.parts.without or not one.how]
+            reasons += map(str, behind.get(tool.name, ()))
             if reasons:
-                found[place] = reasons[0]
+                found[tool.name] = reasons[0]
         return self.spread(found, writers)
 
-    def spread(self, found: dict[int, str], writers: dict[Key, Writer]) -> dict[int, str]:
+    def spread(self, found: dict[str, str], writers: Writers) -> dict[str, str]:
         pending = True
         while pending:
-            pending = False
-            for place in range(len(self.tools)):
-                above = [other for other, _ in self.upstream(place) if other in found]
-                if above and place not in found:
-                    found[place] = f"upstream {above[0]}"
-                    pending = True
-            for place in [*found]:
-                earlier = [self.results[o] for o in range(place) if self.is_flow(o, place)]
-                again = find_overwritten(
-                    self.results[place],
-                    place,
-                    earlier,
-                    writers,
-                    is_repeatable=self.tools[place].is_repeatable,
-                )
-                if self.ends[place] == "killed" and self.results[place].success is None:
-                    earlier = self.results[:place]
-                    again |= find_disturbed(earlier, writers, lambda key: self.mark(key, self.data))
-                for module, one in again.items():
-                    if int(module) not in found:
-                        found[int(module)] = f"{one.key} is no longer as it left it"
-                        pending = True
+            before = len(found)
+            for place, tool in enumerate(self.tools):
+                above = [name for name, *_ in self.upstream(place) if name in found]
+                if above and tool.name not in found:
+                    found[tool.name] = f"upstream {above[0]}"
+            for place, tool in enumerate(self.tools):
+                if tool.name not in found or self.parts.without == "backwards":
+                    continue
+                judge = self.judge(place, writers)
+                again = judge.find_rebuilt(is_repeatable=tool.is_repeatable)
+                if self.results[tool.name].success is None:
+                    again |= find_disturbed(place, writers)
+                    if self.ends[tool.name] == "killed":
+                        earlier = [self.results[one.name] for one in self.tools[:place]]
+                        again |= find_unlike(
+                            earlier, writers, lambda key: self.mark(key, self.data)
+                        )
+                for name, key in again.items():
+                    found.setdefault(name, f"{key} is no longer as it left it")
+            pending = len(found) > before
         return found
 
     def version(self, key: Key) -> str:
-        if key == "folder:.":
-            return self.listing(self.data)
-        return self.data.values.get(key, ABSENT)
+        return self.listing(self.data) if key == FOLDER else self.data.values.get(key, ABSENT)
 
-    def run_tools(self, places: Iterable[int]) -> None:
-        self.run += 1
-        count = 0
-        for place in places:
-            tool, result = self.tools[place], self.results[place]
-            writers = find_writers(enumerate(self.results))
-            began = self.run << 20 | (count := count + 1)
-            before = Data(dict(self.data.values), dict(self.data.states), self.data.count)
-            stop = 99 if tool.ends == "passed" else self.random.randint(0, 4)
-            flow, inputs, marks = self.execute(place, self.data, stop)
-            ended = self.run << 20 | (count := count + 1)
-            code = {"x": str(tool.code)}
-            tables = tuple(key for key in flow.read if key.startswith("table:"))
-            if tool.ends != "passed":  # tables are rolled back
-                for key in TABLES:
-                    self.data.put(key, before.values.get(key))
-                marks = {key: mark for key, mark in marks.items() if not key.startswith("table:")}
-            used = Inputs(code=code, other=inputs)
-            writes = {key: Write(ended, mark) for key, mark in marks.items()}
-            if tool.ends != "passed":
-                self.ends[place] = tool.ends
-                is_killed = tool.ends == "killed"
-                self.results[place] = (
-                    cut_off(result, ended) if is_killed else add_failure(result, used, writes)
-                )
-                break
-            success = Success(
-                asof=began,
-                ended=ended,
-                inputs=used,
-                tables=tables,
-                is_whole=self.whole[place],
-                marks={key: self.mark(key, self.data) for key in inputs},
+    def run_tools(self, names: Iterable[str]) -> None:
+        """Runs these in their order. A tool may begin before the one before it has ended, if orch knows what both use
+        and they share nothing."""
+        self.run, self.count = self.run + 1, 0
+        waiting = [tool for tool in self.tools if tool.name in {*names}]
+        while waiting:
+            tool = waiting.pop(0)
+            group = [tool]
+            if waiting and self.random.random() < 0.4 and self.are_apart(tool, waiting[0]):
+                group.append(waiting.pop(0))
+            began = [self._next_number() for _ in group]
+            if not all(self._run_tool(*one) for one in zip(group, began, strict=True)):
+                return
+
+    def are_apart(self, one: Tool, other: Tool) -> bool:
+        flows = [self.flows[tool.name] for tool in (one, other)]
+        known = all(
+            self.ends[tool.name] == "passed"
+            and self.sees_all(tool)
+            and (result := self.results[tool.name].success) is not None
+            and result.inputs.code == {"x": str(tool.code)}
+            for tool in (one, other)
+        )
+        files = any(key in FILES for flow in flows for key in flow.written)
+        return (
+            known
+            and one.name not in other.after
+            and not (files and any(flow.lists for flow in flows))
+            and flows[0].written.isdisjoint(flows[1].read | flows[1].written)
+            and flows[1].written.isdisjoint(flows[0].read)
+        )
+
+    def sees_all(self, tool: Tool) -> bool:
+        return not any(op.kind == "unseen read" for op in tool.ops)
+
+    def _next_number(self) -> int:
+        self.count += 1
+        return self.run << 20 | self.count
+
+    def _run_tool(self, tool: Tool, began: int) -> bool:
+        self.runs += 1
+        result, place = self.results[tool.name], self.places[tool.name]
+        writers = self.find_writers(began)
+        before = self.data.copy()
+        stop = 99 if tool.ends == "passed" else self.random.randint(0, 4)
+        flow, inputs, marks = self.execute(tool, self.data, stop)
+        ended = self._next_number()
+        self.ends[tool.name] = tool.ends
+        if tool.ends != "passed":
+            for key in TABLES:  # rolled back
+                self.data.put(key, before.values.get(key))
+            marks = {key: mark for key, mark in marks.items() if key.startswith("file:")}
+        used = Inputs(code={"x": str(tool.code)}, other=inputs)
+        writes = {
+            key: Write(ended, mark, only_adds=key in flow.added, version=self._version_left(key))
+            for key, mark in marks.items()
+        }
+        if tool.ends != "passed":
+            is_killed = tool.ends == "killed"
+            self.results[tool.name] = (
+                cut_off(result, ended) if is_killed else add_failure(result, used, writes)
             )
-            self.results[place] = add_success(
-                result,
-                success,
-                writes,
-                place,
-                writers,
-                self.results[:place],
-                is_there=lambda key: key in self.data.values,
-                is_repeatable=tool.is_repeatable,
-            )
-            self.ends[place] = "passed"
-            if result.success is not None and is_same_code(result.success.inputs, used):
-                known = self.flows[place]
-                flow = Flow(
-                    flow.read | known.read, flow.written | known.written, flow.lists or known.lists
-                )
-            self.flows[place] = flow
+            return False
+        success = Success(
+            asof=began,
+            ended=ended,
+            inputs=used,
+            tables=tuple(key for key in flow.read if key.startswith("table:")),
+            is_whole=self.sees_all(tool),
+            marks={key: self.mark(key, self.data) for key in inputs},
+        )
+        now = add_success(
+            result,
+            success,
+            writes,
+            is_there=lambda key: key in self.data.values,
+        )
+        self.results[tool.name] = with_saw(
+            now, place, writers, self.find_writers(), writes, is_repeatable=tool.is_repeatable
+        )
+        if result.success is not None and is_same_code(result.success.inputs, used):
+            flow = flow | self.flows[tool.name]
+        self.flows[tool.name] = flow
+        return True
+
+    def _version_left(self, key: Key) -> str | None:
+        if key in TABLES and not (key in self.versioned and self.parts.has_versions):
+            return None
+        return self.data.values.get(key, ABSENT)
 
     # What the user does.
 
     def step(self) -> None:
-        kind = self.random.choice(
-            ("edit", "edit", "input", "delete", "some", "failed", "killed", "full")
-        )
-        place = self.random.randrange(len(self.tools))
-        self.log.append(f"{kind} {place}")
+        kinds = ["edit", "edit", "input", "delete", "some", "failed", "killed", "full"]
+        kinds += ["hand"] * self.parts.has_edits + ["tool gone", "order"]
+        kind = self.random.choice(kinds)
+        tool = self.random.choice(self.tools)
+        self.log.append(f"{kind} {tool.name}")
+        names = [one.name for one in self.tools]
         match kind:
             case "edit":
-                self.tools[place].code += 1
+                tool.code += 1
             case "input":
                 self.data.put(self.random.choice(GIVEN), str(self.random.randint(0, 2)))
             case "delete":
                 self.data.put(self.random.choice(FILES), None)
+            case "hand":
+                key = self.random.choice(FILES)
+                last = self.find_writers().last(key)
+                if key in self.data.values and last is not None and not last.write.only_adds:
+                    self.data.put(key, "hand")
             case "some":
-                count = self.random.randint(1, len(self.tools))
-                self.run_tools(self.random.sample(range(len(self.tools)), count))
+                self.run_tools(self.random.sample(names, self.random.randint(1, len(names))))
             case "failed" | "killed":
-                self.tools[place].ends = kind
-                self.run_tools([place] if self.random.random() < 0.5 else sorted(self.stale()))
-                self.tools[place].ends = "passed"
+                tool.ends = kind
+                self.run_tools([tool.name] if self.random.random() < 0.5 else self.stale())
+                tool.ends = "passed"
             case "full":
-                self.run_tools(range(len(self.tools)))
+                self.run_tools(names)
+            case "tool gone":
+                # A tool that lists a folder and changes it is seen to list it as it is at its end.
+                if len(self.tools) > 1 and not any(map(_lists_own, self.tools)):
+                    self.tools.remove(tool)
+                    self.gone.append(self.results.pop(tool.name))
+            case "order":
+                place = self.random.randrange(len(self.tools))
+                pair = self.tools[place : place + 2]
+                if len(pair) == 2 and pair[0].name not in pair[1].after:
+                    self.tools[place : place + 2] = pair[::-1]
+                    pair[0].stage, pair[1].stage = pair[1].stage, pair[0].stage
+                    if not self.is_in_order():
+                        self.tools[place : place + 2] = pair
+                        pair[0].stage, pair[1].stage = pair[1].stage, pair[0].stage
             case _:
                 raise AssertionError(kind)
 
@@ -385,21 +502,27 @@ class World:
         scratch = self.scratch()
         for values in (self.data.values, scratch):
             data = Data(dict(values), dict.fromkeys(values, "0"))
-            for place in range(len(self.tools)):
-                self.execute(place, data)
+            for tool in self.tools:
+                self.execute(tool, data)
             if data.values != scratch:
                 return False
         return True
 
     def scratch(self) -> dict[Key, str]:
         data = Data({key: self.data.values[key] for key in GIVEN if key in self.data.values})
-        for place in range(len(self.tools)):
-            self.execute(place, data)
+        for tool in self.tools:
+            self.execute(tool, data)
         return data.values
 
     def report(self) -> str:
-        tools = "\n".join(f"{number}: {tool}" for number, tool in enumerate(self.tools))
-        return f"{tools}\n{self.log}\nnow {self.data.values}\nscratch {self.scratch()}\nresults {self.results}"
+        tools = "\n".join(map(str, self.tools))
+        results = "\n".join(map(str, self.results.values()))
+        return f"{tools}\n{self.log}\nnow {self.data.values}\nscratch {self.scratch()}\nresults {results}"
+
+
+def _lists_own(tool: Tool) -> bool:
+    is_lister = any(op.kind == "list" for op in tool.ops)
+    return is_lister and not _changed(tool.ops).isdisjoint(FILES)
 
 
 def _read(ops: Iterable[Op]) -> set[Key]:
@@ -411,40 +534,71 @@ def _written(ops: Iterable[Op]) -> set[Key]:
 
 
 def _changed(ops: Iterable[Op]) -> set[Key]:
-    return {op.key for op in ops if op.kind in ("write", "update", "merge", "remove")}
+    return {op.key for op in ops if op.kind in ("write", "add", "update", "merge", "remove")}
 
 
-def _short(text: str) -> str:
-    return f"{zlib.crc32(text.encode()):x}"
+def run_changed(world: World, stale: Collection[str]) -> None:
+    """As `orch run --changed`."""
+    if not world.parts.judges_again:
+        world.run_tools(stale)
+        return
+    last = -1
+    while todo := [world.places[name] for name in world.stale() if world.places[name] > last]:
+        last = min(todo)
+        world.run_tools([world.tools[last].name])
 
 
 def settle(world: World) -> int:
     """Runs what is stale until nothing is; how often."""
-    for number in range(1, 5):
+    for number in range(5):
         stale = world.stale()
         if not stale:
-            return number - 1
-        world.run_tools(sorted(stale))
+            return number
+        run_changed(world, stale)
     raise AssertionError(f"never settles: {world.stale()}\n{world.report()}")
 
 
-def check(seed: int) -> int:
-    world = World(seed)
+def check(seed: int, parts: Parts) -> tuple[int, int]:
+    """The most runs of `--changed` that were needed until all was fresh, and the tools that were run."""
+    world = World(seed, parts)
     most = 0
     for _ in range(world.random.randint(1, 8)):
         world.step()
         if not world.is_sound():
-            return most
+            return most, world.runs
         if world.random.random() < 0.6:
             most = max(most, settle(world))
             assert world.data.values == world.scratch(), world.report()
-    world.run_tools(range(len(world.tools)))
+    world.run_tools([tool.name for tool in world.tools])
     left = world.stale()
     assert not left, f"stale after a full run: {left}\n{world.report()}"
-    return most
+    return most, world.runs
 
 
-@pytest.mark.parametrize("start", range(0, 1000, 100))
-def test_after_running_what_is_stale_all_is_as_from_scratch(start: int) -> None:
+WORLDS = {
+    "distinct values": Parts(),
+    "other code often gives the same": Parts(values=3, has_adders=False),
+    "tables without versions": Parts(values=3, has_adders=False, has_versions=False),
+}
+
+
+@pytest.mark.parametrize("start", range(0, 400, 100))
+@pytest.mark.parametrize("name", WORLDS)
+def test_after_one_run_of_what_is_stale_all_is_as_from_scratch(name: str, start: int) -> None:
     for seed in range(start, start + 100):
-        check(seed)
+        most, _ = check(seed, WORLDS[name])
+        assert most <= 1, f"seed {seed} needs a second run"
+
+
+@pytest.mark.parametrize(
+    "part", ["overwritten", "left behind", "backwards", "edited", "out of order"]
+)
+def test_each_part_of_the_rule_is_needed(part: str) -> None:
+    def is_wrong(seed: int) -> bool:
+        try:
+            check(seed, Parts(without=part))
+        except AssertionError:
+            return True
+        return False
+
+    assert any(map(is_wrong, range(3000)))

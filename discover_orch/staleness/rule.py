@@ -1,0 +1,598 @@
+"""The one rule of staleness: who left what a tool saw, and would it see the same today?
+
+Every end of a tool has a number, so one integer names a writer. The *maker* of a thing for a tool is the last tool
+before it that wrote the thing. Content decides. Where the tool itself or a later one has written the thing since, its
+content says nothing, and the tool is compared with what the maker left. Pure: reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    DATABASE,
+    EXISTS,
+    UNSURE,
+    Evidence,
+    Inputs,
+    Key,
+    Saw,
+    Seq,
+    Success,
+    ToolResult,
+    Write,
+    paths_in,
+    used_files,
+)
+from discover_orch.staleness.table_keys import ANY, database_of, is_table_list
+
+#: The place of a tool that no longer exists.
+GONE = -1
+
+
+class Upstream(Struct, frozen=True):
+    """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
+    data flow that is unknown. `is_declared` if `AFTER` says so."""
+
+    result: ToolResult
+    is_observed: bool
+    is_declared: bool = False
+
+
+class Reason(Struct, frozen=True):
+    """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
+    else. `evidence` says how that is known. `then` and `now` are versions; None where the success, or the tool as it
+    is now, does not have the key. `how` tells reasons of one key apart:
+
+    - `overwritten`: what the tool wrote was overwritten by the earlier tool `by`.
+    - `out of order`: the tool used it as a later tool, or the tool itself, had left it, and not as `by` makes it.
+    - `edited`: no tool has changed what the tool left.
+    - `gone`: the tool `by` no longer exists.
+    """
+
+    key: Key
+    by: str = ""
+    seq: Seq = 0
+    then: str | None = None
+    now: str | None = None
+    evidence: Evidence = ""
+    how: str = ""
+
+
+class Writer(Struct, frozen=True):
+    """A write of a tool; `place` is its place in the order of all tools, or GONE. `ended` is when its last success
+    did."""
+
+    key: Key
+    place: int
+    module: str
+    write: Write
+    ended: Seq = 0
+
+    def stands_for(self, seq: Seq) -> bool:
+        """Whether what the write of this number left is what the tool makes: it is its own, or the tool found that at
+        its last success and left it."""
+        return seq == self.write.seq or self.write.seq < seq < self.ended
+
+
+#: Finds the present state of a file or table, as a mark; ABSENT where there is none.
+MarkOf = Callable[[Key], str]
+#: Finds the present version of a file by its content.
+VersionOf = Callable[[Key], str]
+#: Finds when something happened to the database last, as a number of an end.
+TimeOf = Callable[[], float]
+
+
+class Writers:
+    """Who wrote what."""
+
+    def __init__(
+        self,
+        results: Iterable[tuple[int, ToolResult]],
+        *,
+        foreign_write: TimeOf = lambda: 0,
+    ) -> None:
+        """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
+        database last: of tables that were written before, the content is not known."""
+        self._rows: dict[Key, list[Writer]] = {}
+        self._tables: dict[str, list[Key]] | None = None
+        self._folders: dict[str, list[Key]] | None = None
+        self._several: list[Key] | None = None
+        self._foreign_write = foreign_write
+        for place, result in results:
+            ended = result.success.ended if result.success else 0
+            for key, write in result.writes.items():
+                self._rows.setdefault(key, []).append(
+                    Writer(key, place, result.module, write, ended)
+                )
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._rows
+
+    def keys(self) -> Collection[Key]:
+        return self._rows.keys()
+
+    def of(self, key: Key) -> list[Writer]:
+        """All who wrote what the key names. Unclear use of a database is use of each of its tables."""
+        rows = self._rows
+        if not key.startswith("table:") or is_table_list(key):
+            return rows.get(key, [])
+        start = database_of(key)
+        if key != start + ANY:
+            unclear = rows.get(start + ANY)
+            return rows.get(key, []) + unclear if unclear else rows.get(key, [])
+        if self._tables is None:
+            self._tables = {}
+            for one in rows:
+                if one.startswith("table:") and not is_table_list(one):
+                    self._tables.setdefault(database_of(one), []).append(one)
+        return [row for one in self._tables.get(start, ()) for row in rows[one]]
+
+    def of_several(self) -> list[Key]:
+        """What more than one tool has written, without the lists of tables."""
+        if self._several is None:
+            self._several = [
+                key for key, rows in self._rows.items() if len(rows) > 1 and not is_table_list(key)
+            ]
+        return self._several
+
+    def in_folder(self, folder: str) -> list[Key]:
+        """The files directly in the folder that tools wrote or removed."""
+        if self._folders is None:
+            self._folders = {}
+            for key in self._rows:
+                if key.startswith("file:"):
+                    self._folders.setdefault(key[5:].rpartition("/")[0] or ".", []).append(key)
+        return self._folders.get(folder, [])
+
+    def last(self, key: Key, *, is_sure: bool = False, adds: Write | None = None) -> Writer | None:
+        """The last writer of all. Where only the kernel reported a write, another program may have done it, so with
+        `is_sure` it does not count. `adds` is as of `maker`."""
+        rows = self.of(key)
+        if is_sure:
+            rows = [row for row in rows if row.write.is_sure]
+        if adds is not None:
+            rows = [row for row in rows if not is_unconcerned(adds, row.write)]
+        return max(rows, key=_number_of, default=None)
+
+    def maker(
+        self,
+        key: Key,
+        place: int,
+        adds: Write | None = None,
+        *,
+        fills: bool = False,
+        is_sure: bool = False,
+    ) -> Writer | None:
+        """The last writer before `place`; `is_sure` is as of `last`. `adds` is the write of a tool that does nothing
+        else with the key: what only adds to it too is no concern of such a tool. With `fills`, a tool counts only if
+        running it again makes the thing anew."""
+        rows = [
+            row
+            for row in self.of(key)
+            if 0 <= row.place < place
+            and row.write.is_made
+            and not (fills and row.write.only_creates)
+            and (row.write.is_sure or not is_sure)
+            and (adds is None or not is_unconcerned(adds, row.write))
+        ]
+        return max(rows, key=_number_of, default=None)
+
+    def version(self, key: Key, writer: Writer) -> str | None:
+        """The version that the writer left; None where it is not known."""
+        write = writer.write
+        if write.mark == ABSENT:
+            return ABSENT
+        if write.version is None or write.version == DATABASE:
+            return None
+        is_table = key.startswith("table:")
+        return None if is_table and write.seq <= self._foreign_write() else write.version
+
+
+def _number_of(writer: Writer) -> Seq:
+    return writer.write.seq
+
+
+def is_unconcerned(one: Write, other: Write) -> bool:
+    """Whether neither writer minds the other: both only add, or one only creates what is not there."""
+    return (one.only_adds and other.only_adds) or one.only_creates or other.only_creates
+
+
+def with_saw(
+    result: ToolResult,
+    place: int,
+    writers: Writers,
+    now: Writers,
+    written: Collection[Key],
+    *,
+    is_repeatable: bool,
+) -> ToolResult:
+    """The result with what its success saw: who had left each thing that it used, and what. `writers` are as they were
+    when the tool began. A tool that may run on its own result saw that as if it were what its maker left. What it did
+    not write this time (`written`), and another tool has written by `now`, is no longer its own."""
+    success = result.success
+    if success is None:
+        return result
+    writes = {
+        key: write
+        for key, write in result.writes.items()
+        if key in written or ((last := now.last(key)) is not None and last.place == place)
+    }
+    result = replace(result, writes=writes)
+    saw = {key: Saw() for key in success.tables}
+    judge = Judge(result, place, writers, lambda _: ABSENT)
+    for key in judge.find_used():
+        if is_table_list(key) and key not in saw:
+            continue
+        adds = judge.find_adds(key)
+        rows = [
+            row
+            for row in writers.of(key)
+            if row.place == place or adds is None or not is_unconcerned(adds, row.write)
+        ]
+        last = max(rows, key=_number_of, default=None)
+        if last is not None and is_repeatable and last.place == place:
+            last = writers.maker(key, place, adds)
+        if last is not None:
+            saw[key] = Saw(last.write.seq, writers.version(key, last))
+    return replace(result, success=replace(success, saw=saw))
+
+
+def accept_saw(result: ToolResult, place: int, writers: Writers) -> ToolResult:
+    """The result of a tool that is marked as fresh, as if it had seen what is there now."""
+    success = result.success
+    if success is None:
+        return result
+    judge = Judge(result, place, writers, lambda _: ABSENT)
+    saw = {key: Saw() for key in success.tables}
+    for key in judge.find_used():
+        adds = judge.find_adds(key)
+        last = writers.last(key, adds=adds)
+        if last is not None and (last.place >= place or judge.own_write(key) is not None):
+            last = writers.maker(key, place, adds)
+        if last is not None:
+            saw[key] = Saw(last.write.seq, writers.version(key, last))
+    return replace(result, success=replace(success, saw=saw))
+
+
+class Judge:
+    """Applies the rule to one tool."""
+
+    def __init__(
+        self,
+        result: ToolResult,
+        place: int,
+        writers: Writers,
+        mark_of: MarkOf,
+        is_declared: Callable[[Key], bool] = lambda _: False,
+    ) -> None:
+        """`is_declared`: the tool declares this input. A write that only the kernel reported does not explain that
+        such a file is another one."""
+        self._result, self._place, self._writers = result, place, writers
+        self._mark_of, self._is_declared = mark_of, is_declared
+        success = result.success
+        self._success = success or Success(asof=0, ended=0)
+        self._read = self._success.inputs.other
+
+    def own_write(self, key: Key) -> Write | None:
+        """The write of this tool, if the code of its last success writes it."""
+        write = self._result.writes.get(key)
+        return write if write is not None and write.is_made else None
+
+    def find_mover(self, key: Key) -> Writer | None:
+        """The tool itself or a later one, if it surely wrote this last and it still is as it was left."""
+        last = self._writers.last(key, is_sure=True)
+        if last is None or (last.write.evidence and self._is_declared(key)):
+            return None
+        if not self._is_as_left(key, last.write):
+            return None
+        own = self.own_write(key)
+        is_own = own is not None and own.is_sure
+        return last if is_own or last.place >= self._place else None
+
+    def _is_as_left(self, key: Key, write: Write) -> bool:
+        """A table is: that it was dropped is said where it is missed."""
+        return key.startswith("table:") or write.mark in (UNSURE, self._mark_of(key))
+
+    def explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
+        """The reason for a difference in content, unless the tool itself or a later one moved the thing on."""
+        if key.startswith("stat:"):
+            file = self.explain(f"file:{key[5:]}", then, now)
+            return file and replace(file, key=key)
+        last = self._writers.last(key)
+        if last is None:
+            return Reason(key, then=then, now=now)
+        if then != UNSURE and self.find_mover(key) is not None:
+            return None
+        sure = self._writers.last(key, is_sure=True)
+        is_own_doing = sure is not None and sure.write.mark in (UNSURE, self._mark_of(key))
+        if sure is not None and sure.write.evidence and self._is_declared(key):
+            is_own_doing = False
+        if is_own_doing and sure is not None:
+            return Reason(key, by=sure.module, seq=sure.write.seq, then=then, now=now)
+        if last.write.evidence == "" or last.write.mark != self._mark_of(key):
+            return Reason(key, then=then, now=now)
+        by, write = last.module, last.write
+        return Reason(key, by=by, seq=write.seq, then=then, now=now, evidence=write.evidence)
+
+    def find_used(self, *, with_tried: bool = False) -> dict[Key, None]:
+        """The files and tables that it read, looked for, listed or wrote, as far as tools write them. `with_tried`: at
+        a failed attempt since its last success too."""
+        writers = self._writers
+        inputs = [self._success.inputs, *([self._result.tried] if with_tried else ())]
+        found = {key: None for one in inputs for key in used_files(one) if key in writers}
+        for one in inputs:
+            for key in one.other:
+                if key.startswith("folder:"):
+                    found.update(dict.fromkeys(writers.in_folder(key[7:])))
+        found.update(dict.fromkeys((*self._success.tables, *self._success.saw)))
+        found.update(dict.fromkeys(self._result.writes))
+        return found
+
+    def find_adds(self, key: Key) -> Write | None:
+        """The write of a key that the tool only writes."""
+        write = self._result.writes.get(key)
+        return None if write is None or key in self._read or key in self._success.tables else write
+
+    def find_changed(self) -> Iterator[Reason]:
+        """What it would see otherwise today, though the content as it is now does not show it, or is not known."""
+        for key in self.find_used():
+            if key in self._result.writes and is_table_list(key) and key not in self._success.saw:
+                continue
+            reason = self._judge_seen(key)
+            if reason is not None:
+                yield reason
+
+    def _judge_seen(self, key: Key) -> Reason | None:
+        writers, place, adds = self._writers, self._place, self.find_adds(key)
+        own = self.own_write(key)
+        last = writers.last(key, is_sure=True, adds=adds)
+        if last is None:
+            return None
+        if own is not None and not is_table_list(key):
+            earlier = writers.maker(key, place, adds, is_sure=True)
+            began = max(own.seq, self._success.asof)
+            if earlier and earlier.write.seq > began and not is_unconcerned(own, earlier.write):
+                return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
+        saw = self._success.saw.get(key, Saw())
+        if self.find_mover(key) is not None:
+            maker = writers.maker(key, place, adds)
+            if maker and maker.write.seq < self._success.asof and maker.write.only_creates:
+                maker = writers.maker(key, place, adds, fills=True)  # it would not make it anew
+            if maker is None or maker.stands_for(saw.seq) or self._is_version(key, maker, saw):
+                return None
+            how = "out of order" if maker.write.seq < self._success.asof else ""
+            return Reason(maker.key, maker.module, maker.write.seq, how=how)
+        if not key.startswith("table:"):
+            return None  # see `explain`
+        if last.write.seq == saw.seq:
+            return None
+        version = writers.version(key, last)
+        if version is not None and version == saw.version:
+            return None
+        return Reason(last.key, last.module, last.write.seq)
+
+    def _is_version(self, key: Key, maker: Writer, saw: Saw) -> bool:
+        """Whether the maker left what the tool saw."""
+        then = self._read.get(key, saw.version)
+        is_only_listed = key not in self._read and self.own_write(key) is None
+        if is_only_listed and (listed := self._find_listed(key)) is not None:
+            return (maker.write.mark == ABSENT) == (listed == ABSENT)
+        version = self._writers.version(key, maker)
+        return version is not None and version == then and then != UNSURE
+
+    def _find_listed(self, key: Key) -> str | None:
+        """Whether the file was in a folder that the tool listed, as a version; None where it listed none."""
+        path = key[5:]
+        listed = self._read.get(f"folder:{path.rpartition('/')[0] or '.'}")
+        listed = self._read.get(f"there:{path}") if listed is None else listed
+        if listed is None:
+            return None
+        return EXISTS if path in paths_in(listed) else ABSENT
+
+    def find_left(self, version_of: VersionOf, looked: TimeOf) -> Iterator[Reason]:
+        """What its success wrote and is missing, or was edited by hand. What a later tool removed or changed is
+        neither. A table is looked for only where another program has written since, at `looked`."""
+        asof = self._success.asof
+        for key, write in self._result.writes.items():
+            if not write.is_checked or write.mark in (ABSENT, UNSURE):
+                continue
+            is_table = key.startswith("table:")
+            if is_table and max(write.seq, asof) >= looked():
+                continue
+            now = self._mark_of(key)
+            if now == write.mark:
+                continue
+            last = self._writers.last(key)
+            if now == ABSENT:
+                if last is None or last.write.mark != ABSENT:
+                    yield Reason(key, then=EXISTS, now=ABSENT)
+            elif (
+                not is_table
+                and last is not None
+                and last.place == self._place
+                and write.is_sure
+                and not (write.only_adds and not write.evidence)
+                and write.version != DATABASE
+                and EXISTS not in (write.mark, now)
+                and (write.version is None or write.version != version_of(key))
+            ):
+                yield Reason(key, then=write.version, now=now, how="edited")
+
+    def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
+        """The tools that must run again before this one can, each with what this tool or a later one has changed
+        since. What this one changed does not count if it is repeatable."""
+        found: dict[str, Key] = {}
+        for key in self.find_used(with_tried=True):
+            last = self._writers.last(key)
+            if is_table_list(key) or last is None or last.place < self._place:
+                continue
+            maker = self._writers.maker(key, self._place, self.find_adds(key), fills=True)
+            if maker is None or maker.stands_for(last.write.seq):
+                continue
+            is_own = last.place == self._place and is_repeatable
+            saw = self._success.saw.get(key, Saw())
+            if not (is_own and maker.stands_for(saw.seq)):
+                found.setdefault(maker.module, maker.key)
+        return found
+
+
+def find_unseen(success: Success, upstream: Iterable[Upstream]) -> Iterator[Reason]:
+    """The tools upstream that succeeded since the tool began, where what passed between them was not seen. A tool
+    whose reads were all seen is judged by them alone."""
+    for other in upstream:
+        theirs = other.result.success
+        if theirs is None or theirs.ended <= success.asof:
+            continue
+        if success.is_whole and (not other.is_declared or _has_exchanged(other, success)):
+            continue
+        module = other.result.module
+        yield Reason(f"tool:{module}", by=module, seq=theirs.ended)
+
+
+def _has_exchanged(other: Upstream, success: Success) -> bool:
+    """Whether the tool was seen to use what the other one writes."""
+    if other.is_observed:
+        return True
+    writes = other.result.writes
+    return any(key in writes for key in (*success.saw, *used_files(success.inputs)))
+
+
+def find_disturbed(place: int, writers: Writers) -> dict[str, Key]:
+    """The tools that must run again before the tool at `place`, which has no success, so that it is not known what it
+    uses: what they made is no longer as they left it, since it or a later tool has changed it."""
+    found: dict[str, Key] = {}
+    for key in writers.of_several():
+        last, maker = writers.last(key), writers.maker(key, place, fills=True)
+        if maker is None or last is None or last.place < place:
+            continue
+        if not (maker.stands_for(last.write.seq) or is_unconcerned(maker.write, last.write)):
+            found.setdefault(maker.module, maker.key)
+    return found
+
+
+def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf) -> dict[str, Key]:
+    """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
+    that was cut off in its first attempt, so that it is unknown what it has written."""
+    found: dict[str, Key] = {}
+    for result in earlier:
+        for key in result.writes:
+            last = writers.last(key)
+            if key.startswith("file:") and last and last.write.mark != mark_of(key):
+                found[result.module] = key
+                break
+    return found
+
+
+def find_left_behind(
+    gone: Iterable[ToolResult], writers: Writers, accepted: Mapping[str, Seq]
+) -> dict[str, list[Reason]]:
+    """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
+    written last. `accepted` is when tools were accepted."""
+    found: dict[str, list[Reason]] = {}
+    for other in gone:
+        for key, write in other.writes.items():
+            if is_table_list(key):
+                continue
+            rows = [
+                row
+                for row in writers.of(key)
+                if row.place >= 0
+                and row.write.is_made
+                and not row.write.only_creates
+                and not is_unconcerned(row.write, write)
+            ]
+            first = min(rows, key=lambda row: row.place, default=None)
+            if first is None:
+                continue
+            if max(accepted.get(first.module, 0), first.write.seq) < write.seq:
+                reason = Reason(key, by=other.module, seq=write.seq, how="gone")
+                found.setdefault(first.module, []).append(reason)
+    return found
+
+
+# Differences in content.
+
+
+def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
+    if then == now and UNSURE not in then.values():
+        return
+    # What changed first: that it imports something else follows from that.
+    for path in sorted(
+        then.keys() | now.keys(), key=lambda one: (one not in then or one not in now, one)
+    ):
+        old, new = then.get(path), now.get(path)
+        if old != new or old == UNSURE:
+            yield Reason(f"code:{path}", then=old, now=new)
+
+
+def differences(
+    then: Mapping[Key, str], now: Mapping[Key, str]
+) -> Iterator[tuple[Key, str | None, str | None]]:
+    """Each key whose version is another one, with both. Of a folder or a glob each path that came or went."""
+    if then == now and UNSURE not in then.values():
+        return
+    listed: set[Key] = set()
+    # Folders and globs first: that a file came or went says more than that its content is another one.
+    for key in sorted(then.keys() | now.keys(), key=_is_file):
+        old, new = then.get(key), now.get(key)
+        if (old == new and old != UNSURE) or key in listed:
+            continue
+        if key.startswith("stat:") and new == ABSENT:
+            continue  # that it is missing is said of another key
+        is_list = key.startswith(("folder:", "glob:", "there:"))
+        if is_list and old is not None and old != UNSURE and new is not None:
+            before, after = frozenset(paths_in(old)), frozenset(paths_in(new))
+            if before == after:  # it was empty, and is gone now
+                yield key, old, new
+            for path in sorted(before ^ after):
+                is_new = path in after
+                listed.add(f"file:{path}")
+                yield f"file:{path}", *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
+        else:
+            yield key, old, new
+
+
+def _is_file(key: Key) -> tuple[bool, Key]:
+    return key.startswith("file:"), key
+
+
+def compare(
+    judge: Judge,
+    success: Success,
+    now: Inputs,
+    upstream: Iterable[Upstream],
+    version_of: VersionOf,
+    foreign_write: TimeOf,
+    looked: TimeOf,
+    *,
+    ignores_foreign: bool,
+) -> Iterator[Reason]:
+    """The reasons of its own for which a tool that has succeeded is stale. `now` has what its inputs are now.
+    `foreign_write` finds when another program wrote to a database; where that is ignored, only tables that are missing
+    count."""
+    then = success.inputs
+    if then.other.get("python") == now.other.get("python"):  # else trees cannot be compared
+        yield from compare_code(then.code, now.code)
+    left = {reason.key: reason for reason in judge.find_left(version_of, looked)}
+    found: set[Key] = set(left)
+    blamed: set[str] = set()
+    for key, old, new in differences(then.other, now.other):
+        reason = None if key in left else judge.explain(key, old, new)
+        if reason is not None:
+            found.add(key)
+            blamed.add(reason.by)
+            yield reason
+    yield from left.values()
+    if not ignores_foreign and success.tables and foreign_write() > success.asof:
+        yield Reason("database", seq=1)
+    for reason in judge.find_changed():
+        if reason.key not in found:
+            found.add(reason.key)
+            blamed.add(reason.by)
+            yield reason
+    yield from (one for one in find_unseen(success, upstream) if one.by not in blamed)
