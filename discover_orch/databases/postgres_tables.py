@@ -14,7 +14,6 @@ import sys
 import msgspec
 from msgspec.structs import replace
 
-from discover_orch.databases.driver_transaction import find_kind
 from discover_orch.databases.table_log import FoundTables, TableLog
 from discover_orch.model.table_name import WHOLE
 
@@ -353,9 +352,7 @@ def _find_quoted(message: str | None) -> str:
     return found[1] if found else ""
 
 
-def list_tables(conn: Any) -> tuple[str, ...] | None:
-    """The tables and views of a PostgreSQL database, as they are shown; None for any other connection."""
-    if find_kind(conn) != "psycopg":
-        return None
+def list_tables(conn: Any) -> tuple[str, ...]:
+    """The tables and views of the database, as they are shown."""
     with conn.transaction():
         return tuple(one.shown for one in ask_use(conn).tables if one.name is not None)

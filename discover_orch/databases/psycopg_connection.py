@@ -69,7 +69,7 @@ class DeferringConnection(psycopg.Connection[Any]):
     """
 
     orch_state: State
-    orch_log: PostgresLog | None = None
+    orch_log: PostgresLog
 
     def commit(self) -> None:
         state = self._orch_begin_end()
@@ -90,15 +90,12 @@ class DeferringConnection(psycopg.Connection[Any]):
 
     def _orch_undo(self) -> None:
         """Return to what the tool has committed."""
-        log = self.orch_log
-        if log is not None:
-            log.on_rollback()
+        self.orch_log.on_rollback()
         if self.orch_state.has_savepoint:
             self.orch_execute(f"ROLLBACK TO SAVEPOINT {self.orch_state.savepoint}")
         else:
             super().rollback()
-            if log is not None:
-                log.on_end()
+            self.orch_log.on_end()
 
     def _orch_begin_end(self) -> State:
         self.orch_refuse_closed()
@@ -115,14 +112,13 @@ class DeferringConnection(psycopg.Connection[Any]):
         self.orch_refuse_closed()
         is_outermost = not state.is_open and not state.blocks
         log = self.orch_log
-        if log is not None:
-            log.on_begin()
+        log.on_begin()
         if self.info.transaction_status == IDLE:  # else psycopg would begin one here, and commit it
             self.orch_execute(f"SAVEPOINT {state.savepoint}")
             state.has_savepoint = True
         state.blocks += 1
         own: BaseException | None = None
-        was_unasked = log is not None and log.enter_block()
+        was_unasked = log.enter_block()
         try:
             with super().transaction(savepoint_name, force_rollback) as block:
                 try:
@@ -131,7 +127,7 @@ class DeferringConnection(psycopg.Connection[Any]):
                     own = error
                     raise
                 finally:
-                    if log is not None and (own is not None or force_rollback):
+                    if own is not None or force_rollback:
                         log.on_rollback()
         except psycopg.Error as error:
             # A block of a connection that the tool has closed ends silently: its savepoint went with the rest. So does
@@ -140,8 +136,7 @@ class DeferringConnection(psycopg.Connection[Any]):
             if error is own or not (state.is_closed or is_undone):
                 raise
         finally:
-            if log is not None:
-                log.leave_block(was_unasked)
+            log.leave_block(was_unasked)
             state.blocks -= 1
             state.is_open &= not is_outermost
         if is_outermost and not state.is_closed:
@@ -173,8 +168,7 @@ class DeferringConnection(psycopg.Connection[Any]):
         if status == INTRANS:  # after an error it cannot be asked
             state.has_lost_writes = self.orch_ask(WRITTEN_PARTS) > state.has_savepoint
         state.has_lost_writes |= status == INERROR
-        if self.orch_log is not None:
-            self.orch_log.has_written |= state.has_lost_writes
+        self.orch_log.has_written |= state.has_lost_writes
         if state.has_savepoint or not state.blocks:
             self._orch_undo()
         state.is_closed = True
@@ -233,12 +227,11 @@ class DeferringConnection(psycopg.Connection[Any]):
         state.has_notified |= notes.notifies
         is_alone = state.autocommit and not state.blocks
         state.is_open |= not is_alone
-        if log is not None:
-            log.on_statement(notes, params)
+        log.on_statement(notes, params)
         try:
             yield
         except BaseException as error:
-            if log is not None and isinstance(error, psycopg.Error):
+            if isinstance(error, psycopg.Error):
                 log.on_error(error)
             if is_alone and not self.closed:
                 with suppress(psycopg.Error):  # it must not take the place of the tool's own error
@@ -256,7 +249,7 @@ class DeferringConnection(psycopg.Connection[Any]):
     def orch_call(self, call: Callable[[], Any], text: str, params: Any) -> Any:
         """Execute a statement of the tool. One that works in no transaction is executed outside of it, as long as
         nothing was written."""
-        state, log = self.orch_state, self.orch_log
+        state = self.orch_state
         try:
             with self.orch_statement(text, params):
                 return call()
@@ -268,8 +261,7 @@ class DeferringConnection(psycopg.Connection[Any]):
                 or self.orch_ask(HAS_WRITTEN)
             ):
                 raise
-        if log is not None:
-            log.on_unseen()
+        self.orch_log.on_unseen()
         conn: Any = self
         kind, conn.__class__ = type(self), self.orch_plain_class
         try:

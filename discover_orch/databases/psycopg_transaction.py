@@ -13,6 +13,7 @@ from discover_orch.databases.driver_transaction import (
     WritesLost,
     is_autocommit,
 )
+from discover_orch.databases.postgres_tables import PostgresLog
 from discover_orch.databases.psycopg_connection import (
     IDLE,
     INERROR,
@@ -58,6 +59,8 @@ class PsycopgTransaction(DriverTransaction):
         self._temporary = self._find_temporary()
         self.defers_commits = True
         conn.orch_state = State()
+        if not hasattr(conn, "orch_log"):
+            PostgresLog(conn)
         conn.orch_state.is_open = conn.info.transaction_status != IDLE
         conn.__class__ = find_deferring_class(self._class)
 

@@ -61,6 +61,7 @@ class SqliteTableLog(TableLog):
         super().__init__()
         self._conn = conn
         self._in_memory: frozenset[str] = frozenset()  # databases that later steps find as they are
+        self.file = find_file(conn)
         with suppress(sqlite3.Error):
             self._list_databases()
         self._notes = StatementNotes()
@@ -151,18 +152,6 @@ class SqliteTableLog(TableLog):
         if self._latest is None or version != self._latest[0]:
             self._latest = version, find_names(self._conn, "sqlite_master")
         return self._latest[1]
-
-
-def observe_sqlite(
-    conn: Any,
-    is_interrupted: Callable[[], bool] | None,
-    note_attach: Callable[[str | None], None] = lambda name: None,
-) -> SqliteTableLog | None:
-    """The log of an adopted connection; None for any other. `note_attach` as in `SqliteTableLog`."""
-    if not isinstance(conn, Connection):
-        return None
-    conn.is_interrupted = is_interrupted
-    return SqliteTableLog(conn, note_attach)
 
 
 def find_tables(

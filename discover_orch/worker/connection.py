@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from discover_orch.databases.connection_settings import ConnectionSettings
-from discover_orch.databases.sqlite_tables import find_file, observe_sqlite
+from discover_orch.databases.drivers import choose_log, find_file
 from discover_orch.databases.transactions import (
     ENDED_NOTE,
     Transaction,
@@ -91,21 +91,15 @@ class ToolConnection:
 
     def _observe(self, conn: Any, observer: Observer) -> None:
         observer.own.forget(conn)
-        self.tables = observe_sqlite(conn, self._is_interrupted, observer.note_attach)
-        self.file = find_file(conn)
-        self._is_sqlite = self.tables is not None
-        if not self._is_sqlite and conn is not None:
-            # SQLite needs no parser of statements.
-            from discover_orch.databases.drivers import observe_statements
-
-            statements = observe_statements(conn, observer.note_files, observer.note_attach)
-            self.tables = statements
-            if statements is not None:
-                self.file = statements.file
-                statements.after_error = self._by_mode[self._mode].after_error
+        self.tables = choose_log(
+            conn, observer.note_files, observer.note_attach, self._is_interrupted
+        )
+        self.file = find_file(conn) if self.tables is None else self.tables.file
+        self._is_sqlite = self.tables is not None and self.tables.dialect == "sqlite"
         if self.file:
             observer.note_database(self.file)
         if self.tables is not None:
+            self.tables.after_error = self._by_mode[self._mode].after_error
             observer.note_attached(self.tables.attached)
             self.tables.tables_of_caller = observer.uses.tables_of_caller
 

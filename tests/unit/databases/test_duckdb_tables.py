@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from discover_orch.databases.drivers import observe_statements
+from discover_orch.databases.drivers import choose_log
 from discover_orch.databases.duckdb_tables import MOST_STATEMENTS, DuckdbLog
 from discover_orch.model.observation import TableUse
 
@@ -23,7 +23,7 @@ class Duck:
         self.read: set[str] = set()
         self.written: set[str] = set()
         self.listed: set[str] = set()
-        heard = observe_statements(conn, self._note)
+        heard = choose_log(conn, self._note)
         assert heard is not None
         self.statements = heard
 

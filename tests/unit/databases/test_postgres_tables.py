@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from discover_orch.databases.drivers import observe_statements
+from discover_orch.databases.drivers import choose_log
 from discover_orch.databases.transactions import choose_transaction
 from discover_orch.model.observation import TableUse
 
@@ -100,7 +100,7 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
 def test_how_tables_are_used_in_postgresql(
     pg: psycopg.Connection, does: list[Any], expected: TableUse
 ) -> None:
-    statements = observe_statements(pg, lambda *_: None)
+    statements = choose_log(pg, lambda *_: None)
     transaction = choose_transaction(pg, "tool")
     assert statements is not None
     statements.begin_step()
