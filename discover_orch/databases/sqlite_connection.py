@@ -264,7 +264,7 @@ class Cursor(sqlite3.Cursor):
                     begun = conn.before_statement(statement, is_script=self._is_script)
             execute(self, sql, *args)
         except Exception as error:
-            if conn.may_go_on(error, statement.word, sql, args):
+            if conn.postpones(error, statement.word):
                 return self
             conn.after_error(error, sql, begun)
             raise

@@ -35,13 +35,11 @@ from discover_orch.databases.sqlite_text import (
     SAVEPOINT,
     SETS,
     Statement,
-    read_attach,
 )
-from discover_orch.model.database_url import read_sqlite_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from discover_orch.databases.sqlite_statements import StatementNotes
@@ -356,21 +354,13 @@ class TransactionalConnection(OrdinaryConnection):
         ):
             error.args = (f"{error}: {OUTSIDE}",)
 
-    def may_go_on(self, error: Exception, word: str, sql: str, args: Sequence[Any]) -> bool:
-        """Whether a statement with this keyword failed only because orch has not committed yet: a DETACH, which
-        `detach_new` does later, or an ATTACH of the same file after it."""
-        if word == "DETACH" and self.managed and self._is_begun and not self._is_open:
-            is_locked = "is locked" in str(error)
-            self._has_postponed |= is_locked
-            return is_locked
-        if word != "ATTACH" or not self._has_postponed or "already in use" not in str(error):
-            return False
-        file, name = read_attach(sql, args)
-        path = os.path.realpath(read_sqlite_name(file)) if file else ""
-        return any(
-            one.lower() == name and path and os.path.realpath(other) == path
-            for one, other in list_databases(self)
-        )
+    def postpones(self, error: Exception, word: str) -> bool:
+        """Whether a statement with this keyword is a DETACH that failed only because orch has not committed yet:
+        `detach_new` does it later."""
+        is_late = self.managed and self._is_begun and not self._is_open
+        is_postponed = word == "DETACH" and is_late and "is locked" in str(error)
+        self._has_postponed |= is_postponed
+        return is_postponed
 
     def detach_new(self, known: Collection[str]) -> None:
         """Detach what the tool has attached: databases whose names are not in `known`."""
