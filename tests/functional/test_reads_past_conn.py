@@ -190,6 +190,25 @@ def test_what_a_tool_commits_on_its_own_connection_stays_if_it_fails(
     assert reasons(orch)["show"] == ["table fact was rewritten by writes (run 2)"]
 
 
+def test_what_a_tool_leaves_uncommitted_on_its_own_connection_is_undone(
+    project: Project, orch: Orch
+) -> None:
+    """Else the database would stay locked for the next tool."""
+    keeps = OWN.format(kept=f"KEPT = {OPEN}", takes="", own="KEPT", does='own.execute("INSERT INTO one VALUES (5)")', name="keeps")  # fmt: skip
+    root = project(
+        {
+            "src/one.py": LOAD.format(table="one"),
+            "src/keeps.py": keeps,
+            "src/last.py": LOAD.format(table="two").replace('"a"', '"c"'),
+            "orch.toml": 'stages = ["a", "b", "c"]\n',
+        }
+    )
+    answer = orch("run")
+    assert answer.code == 0, answer.text
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        assert conn.execute("SELECT count(*) FROM one").fetchone() == (1,)
+
+
 WITH_LOG = """
     import sqlite3
     STAGE = "a"
