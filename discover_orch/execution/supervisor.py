@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
+#: Milliseconds for which only messages are polled after one has come: the next one comes soon, with the output. Each step
+#: writes two marks, which would wake this process twice more.
+OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
@@ -76,9 +79,13 @@ class Supervisor:
         self._status: int | None = None
         self._descendants: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
-        self._poll = select.poll()
+        self._poll = select.poll()  # everything
+        self._message_poll = select.poll()  # only its messages
+        self._expects_messages = False
         for fd in self.filenos():
             self._poll.register(fd, select.POLLIN)
+            if fd not in (pipes.out, pipes.err):
+                self._message_poll.register(fd, select.POLLIN)
         self._reader = WorkerReader(pipes.messages, pipes.out, pipes.err, mark, self._stop_polling)
 
     @classmethod
@@ -202,11 +209,12 @@ class Supervisor:
         """The descriptors that can be read; None if it is only `wake`."""
         until = min(math.inf if deadline is None else deadline, self.next_deadline(now))
         wait = None if until == math.inf else max(0.0, until - now) * 1000 + 0.5
-        if wake is not None:
-            self._poll.register(wake, select.POLLIN)
-        ready = {fd for fd, _ in self._poll.poll(wait)}
-        if wake is not None:
-            self._poll.unregister(wake)
+        ready = set()
+        if self._expects_messages and (wait is None or wait > OUTPUT_DELAY) and not self._unsent:
+            ready = _poll(self._message_poll, OUTPUT_DELAY, wake)
+        if not ready:
+            ready = _poll(self._poll, wait, wake)
+        self._expects_messages = self._pipes.messages in ready
         return None if ready == {wake} else ready
 
     def next_deadline(self, now: float) -> float:
@@ -249,8 +257,9 @@ class Supervisor:
         return said
 
     def _stop_polling(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(fd)
+        for poll in (self._poll, self._message_poll):
+            with contextlib.suppress(KeyError):
+                poll.unregister(fd)
 
     def _write(self, data: bytes) -> None:
         """Writes what the pipe takes; the rest when it can be written again."""
@@ -295,3 +304,13 @@ class Supervisor:
         if self._terminal is not None:
             self._terminal.take_back()
             self._terminal = None
+
+
+def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:
+    """The descriptors that can be read or have ended; `wait` is in milliseconds."""
+    if wake is not None:
+        poll.register(wake, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(wait)}
+    if wake is not None:
+        poll.unregister(wake)
+    return ready
