@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
-#: Milliseconds for which only messages are polled after one has come: the next one comes soon, with the output. Each step
-#: writes two marks, which would wake this process twice more.
+#: Milliseconds for which only messages are polled after one has come: the next one comes soon, with the output. Each
+#: step writes two marks, which would wake this process twice more.
 OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
