@@ -130,7 +130,7 @@ class PathQuestions:
         setattr(os, name, wrapper)
         glob = sys.modules.get("glob")
         for one in vars(glob).values() if glob else ():
-            if isinstance(one, type) and vars(one).get(name) == staticmethod(known):
+            if isinstance(one, type) and getattr(vars(one).get(name), "__func__", None) is known:
                 setattr(one, name, staticmethod(wrapper))
 
     def _add(self, frame: FrameType | None, key: int) -> _Asker:
@@ -167,7 +167,10 @@ class PathQuestions:
         is_standard = file.startswith(STANDARD_LIBRARY) and not any(
             one in file for one in INSTALLED
         )
-        return None if is_standard or file[:1] == "<" else bool(self._project.find_path(file))
+        try:
+            return None if is_standard or file[:1] == "<" else bool(self._project.find_path(file))
+        except OSError:  # the working directory is gone
+            return True
 
 
 def make_absolute(answers: dict[str | bytes, Answer]) -> dict[str, Answer]:
