@@ -241,9 +241,14 @@ class AttemptReader:
             is_checked = is_alone or evidence == "sure"
             may_add = path not in seen.native_before
             found[f"file:{path}"] = Write(ended, mark, is_checked, may_add, evidence=evidence)
+        flows = self._current.registry.flows
         for path in seen.written:
             mark = left.get(path) or read_mark(os.path.join(self._root, path))
-            found[f"file:{path}"] = Write(ended, mark, path not in appended, path in appended)
+            is_checked = path not in appended and (
+                path not in seen.aside_written
+                or any(path in flow.reads for one, flow in flows.items() if one != tool.module)
+            )
+            found[f"file:{path}"] = Write(ended, mark, is_checked, path in appended)
         for path in seen.removed:
             found[f"file:{path}"] = Write(ended, ABSENT)
         if has_passed or seen.has_committed:

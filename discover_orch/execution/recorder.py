@@ -30,6 +30,7 @@ from discover_orch.execution.run_memory import DatabaseRecord, ResultRecord, fin
 from discover_orch.execution.start_of_run import start_line
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
+from discover_orch.model.observation import Observation
 from discover_orch.model.run_events import (
     DatabaseWritten,
     ToolDeclined,
@@ -323,6 +324,8 @@ class Recorder:
         if self._is_parallel and event.seen is not None:
             seen = self._overlaps.without_others(module, event.seen, own, self._find_uses)
             event = replace(event, seen=seen)
+        if event.seen is not None and (event.seen.aside_read or event.seen.aside_written):
+            event = replace(event, seen=self._with_exchanged(module, event.seen))
         self._attempts.add_event(event)
         found: list[Problem] = []
         written = {*event.seen.written} if event.seen is not None else set[str]()
@@ -380,6 +383,20 @@ class Recorder:
             results.write(replace(now, last=last))
         self._unhashed[module] = None
         return found
+
+    def _with_exchanged(self, module: str, seen: Observation) -> Observation:
+        """The same with the files that count once one tool has written them and another one has read them."""
+        read = []
+        for row in seen.aside_read:
+            key = f"file:{row[0]}"
+            for maker in self._results.find_makers(key) - {module}:
+                read.append(row)
+                result = self._results.find(maker)
+                if key in result.writes and not result.writes[key].is_checked:
+                    write = replace(result.writes[key], is_checked=True)
+                    known = replace(result, writes={**result.writes, key: write})
+                    (self._results.hold if maker in self._done else self._results.write)(known)
+        return replace(seen, read=(*seen.read, *read), written=(*seen.written, *seen.aside_written))
 
     def _drop_from_others(self, module: str, written: Collection[str]) -> None:
         """What the tool surely wrote is not the work of those that ended while it ran."""

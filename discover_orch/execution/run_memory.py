@@ -89,6 +89,10 @@ class ResultRecord:
         writes = {key: one for key, one in before.writes.items() if key not in keys}
         self.write(replace(before, success=success, writes=writes))
 
+    def find_makers(self, key: Key) -> set[str]:
+        """The tools that may have written this."""
+        return self._written.find([key])
+
     def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
         """Saves what a killed run could not save."""
         self._restored = dict(flows)

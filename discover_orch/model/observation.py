@@ -81,6 +81,8 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
       it asked.
     - `asked`: paths that were there when it asked, and that it neither read nor listed; a folder has a slash at its
       end. `measured`: (file, its size and time) where it asked for these.
+    - `aside_read`, `aside_written`: files in a folder for temporary files or a hidden folder of the home, which count
+      once one tool has written them and another one has read them.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
     - `left`: the states of what it wrote, natively too, at the end of the step. The next tool may change it at once.
     - `appended`: those of `written` that it only opened to append to them.
@@ -111,6 +113,8 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     listed: tuple[tuple[str, str], ...] = ()
     came: tuple[FileState, ...] = ()
     missed: tuple[str, ...] = ()
+    aside_read: tuple[FileState, ...] = ()
+    aside_written: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     measured: tuple[tuple[str, str], ...] = ()
     written: tuple[str, ...] = ()

@@ -13,6 +13,10 @@ from discover_orch.model.observation import SIDE_FILES, is_noise
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Literal
+
+    #: When files count; "exchanged": once one tool has written them and another one has read them.
+    Counting = Literal["always", "exchanged", "never"]
 
 
 #: Below these nothing counts.
@@ -32,7 +36,7 @@ class ObservedPaths:
         self.database = ""  # its real path
         self.database_files: frozenset[str] = frozenset()  # absolute, with the side files
         self.own: frozenset[str] = frozenset()  # the project's database and its side files
-        self._folders: dict[str, bool] = {"": False}  # folder as it is shown -> is noise
+        self._folders: dict[str, Counting] = {"": "always"}  # folder as it is shown -> its files
 
     def set_database(self, path: str) -> None:
         """`path` is the file of the project's database."""
@@ -80,23 +84,34 @@ class ObservedPaths:
     def is_noise_folder(self, folder: str) -> bool:
         """Whether the folder or one above it is noise, a virtual environment, one of the system, hidden in the home,
         or for temporary files."""
+        return self._counting(folder) != "always"
+
+    def is_aside(self, shown: str) -> bool:
+        """Whether the file counts once one tool has written it and another one has read it."""
+        folder, _, name = shown.rpartition("/")
+        return self._counting(folder) == "exchanged" and not is_noise(name)
+
+    def _counting(self, folder: str) -> Counting:
+        """When the files in a folder count."""
         known = self._folders.get(folder)
         if known is None:
             above, _, name = folder.rpartition("/")
             path = os.path.join(self.root, folder)
-            known = self._folders[folder] = (
+            real = os.path.realpath(path)
+            of_python = map(os.path.realpath, (sys.prefix, sys.base_prefix))
+            known = self._counting(above)
+            if (
                 is_noise(name)
-                or self.is_noise_folder(above)
                 or path in SYSTEM_FOLDERS
-                or (name[:1] == "." and above == os.path.expanduser("~"))
+                or real in of_python
                 or os.path.exists(os.path.join(path, "pyvenv.cfg"))
-                or os.path.realpath(path)
-                in (
-                    os.path.realpath(sys.prefix),
-                    os.path.realpath(sys.base_prefix),
-                    _find_temporary(),
-                )
-            )
+            ):
+                known = "never"
+            elif known == "always" and real == _find_temporary():
+                known = "exchanged" if os.path.isabs(folder) else "never"
+            elif known == "always" and name[:1] == "." and above == os.path.expanduser("~"):
+                known = "exchanged"
+            self._folders[folder] = known
         return known
 
 

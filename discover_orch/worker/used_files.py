@@ -15,7 +15,7 @@ from discover_orch.worker.path_questions import real_lstat, real_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from discover_orch.model.observation import FileState
@@ -31,7 +31,9 @@ class UsedFiles:
     def inspect(self, inodes: set[int]) -> dict[str, Any]:
         """`inodes`, of files written, is filled."""
         written, removed, folders_made = self._find_changed(inodes)
-        read, missed = self._find_read(written, removed, inodes)
+        read, missed, left_out = self._find_read(written, removed, inodes)
+        aside_written = self._find_aside(self._audit.changed.copy())
+        aside_read = self._find_aside(left_out)
         compare_databases(
             self._audit.connected.copy(), self._paths, read=read, missed=missed, written=written
         )
@@ -41,6 +43,10 @@ class UsedFiles:
         return {
             "read": tuple(read.values()),
             "listed": tuple(listed.items()),
+            "aside_read": tuple(
+                row for path, row in aside_read.items() if path not in aside_written
+            ),
+            "aside_written": tuple(aside_written),
             "asked": asked,
             "measured": measured,
             "missed": tuple(one for one in missed if one not in removed and one not in written),
@@ -64,6 +70,8 @@ class UsedFiles:
         for path, was_there in audit.changed.copy().items():
             shown = self._paths.show(path)
             if self._paths.is_noise(shown):
+                if was_there and self._paths.is_aside(shown) and not os.path.lexists(path):
+                    removed[shown] = None
                 continue
             folder, _, name = path.rpartition(os.sep)
             if folder not in real_folders:
@@ -100,12 +108,14 @@ class UsedFiles:
 
     def _find_read(
         self, written: dict[str, bool], removed: dict[str, None], inodes: set[int]
-    ) -> tuple[dict[str, FileState], dict[str, None]]:
+    ) -> tuple[dict[str, FileState], dict[str, None], list[str]]:
+        """(read, missed, in folders that do not count)."""
+        left_out: list[str] = []
         read: dict[str, FileState] = {}
         missed: dict[str, None] = {}
         starts: dict[str, str | None] = {}  # of folders: many files are in few of them
         real_folder = cache(os.path.realpath)
-        left_out = self._paths.own.union(written)
+        own = self._paths.own.union(written)
         database_files, database_inode = self._paths.database_files, self._paths.find_inode()
         link_targets = self._audit.link_targets
         for path in self._audit.opened.copy():  # may be many: without calls that can be avoided
@@ -118,10 +128,13 @@ class UsedFiles:
             if folder not in starts:
                 starts[folder] = self._paths.start_of(folder)
             start = starts[folder]
-            if start is None or name in NOISE or name.endswith(NOISY_ENDS):
+            if start is None:
+                left_out.append(path)
+                continue
+            if name in NOISE or name.endswith(NOISY_ENDS):
                 continue
             shown = start + name
-            if shown in left_out:
+            if shown in own:
                 continue
             try:
                 found = real_lstat(path)
@@ -165,9 +178,20 @@ class UsedFiles:
                         else f"{real_folder(folder)}{os.sep}{name}"
                     )
                     shown_real = self._paths.show(real)
-                    if shown_real not in left_out and not self._paths.is_noise(shown_real):
+                    if shown_real not in own and not self._paths.is_noise(shown_real):
                         read[shown_real] = (shown_real, *read[shown][1:])
-        return read, missed
+        return read, missed, left_out
+
+    def _find_aside(self, paths: Iterable[str]) -> dict[str, FileState]:
+        """Those of these files that are there and count once one tool has written and another one has read them."""
+        found: dict[str, FileState] = {}
+        for path in paths:
+            if self._paths.is_aside(shown := self._paths.show(path)):
+                with contextlib.suppress(OSError, ValueError):
+                    state = real_stat(path)
+                    if stat.S_ISREG(state.st_mode):
+                        found[shown] = (shown, *file_stat(state))
+        return found
 
     def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
         listed = {}
