@@ -94,7 +94,7 @@ class Recorder:
         self._ledger = ledger
         self._plan, self._registry, self._project = plan, registry, project
         self.environ = environ
-        self._steps = {step.tool.module: step for step in plan.steps}
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
         self._names = {tool.module: tool.name for tool in tools}
         self._memory = Memory(project.root, registry)
@@ -119,7 +119,9 @@ class Recorder:
         # A watch brings its code up to date while the run is in progress.
         self._is_live = isinstance(code, ImportGraph)
         self._code = {
-            **self._current.read_code(one.tool.module for one in (*plan.steps, *plan.all_steps))
+            **self._current.read_code(
+                one.tool.module for one in (*self._steps.values(), *plan.all_steps)
+            )
         }
         self._attempts = AttemptReader(self._current, self._code, is_live=self._is_live)
         #: What was remembered before, and the end, of the tools of a run that is one transaction.
@@ -190,6 +192,12 @@ class Recorder:
                 pass
         return (*found, *self._find_loss())
 
+    def is_needed(self, module: str) -> bool:
+        """Whether a step has to run, now that its turn has come."""
+        if not self._is_parallel:
+            self.hash_outputs()
+        return self._plan.turns is None or self._plan.turns.is_needed(module)
+
     def has_known_flow(self, tool: Tool) -> bool:
         """Whether a success of its present code was observed completely."""
         success = self._results.find(tool.module).success
@@ -226,8 +234,11 @@ class Recorder:
         if self._has_begun and not self._is_over:
             self._save()
             ended = {one.module for one in self._report.finished}
+            planned = {step.tool.module for step in self._plan.steps}
             for module in self._steps.keys() - ended - self._began.keys():
-                idle = ToolFinished(module=module, status="not_run")
+                idle = ToolFinished(
+                    module=module, status="not_run" if module in planned else "fresh"
+                )
                 self._report.add(idle)
                 self._write(self._document(idle), module)
             end = {
@@ -378,9 +389,12 @@ class Recorder:
         # Before the line in the journal: a tool that passed there is also remembered as passed.
         if event.status == "done":
             self._done[module] = before, ended
-            results.hold(replace(now, last=replace(last, status="passed")))
+            now = replace(now, last=replace(last, status="passed"))
+            results.hold(now)
         else:
-            results.write(replace(now, last=last))
+            now = replace(now, last=last)
+            results.write(now)
+        self._tell_turns(now)
         self._unhashed[module] = None
         return found
 
@@ -451,6 +465,11 @@ class Recorder:
             now = self._attempts.hash_outputs(before)
             if now is not before:
                 self._results.write(now)
+                self._tell_turns(now)
+
+    def _tell_turns(self, result: ToolResult) -> None:
+        if self._plan.turns is not None:
+            self._plan.turns.note(result)
 
     def _save(self) -> list[Problem]:
         """Saves what belongs to the run as a whole."""

@@ -65,8 +65,11 @@ class Run:
         self._has_known_flow = has_known_flow
         self._registry = registry
         self.plan = plan
-        self._modules = tuple(step.tool.module for step in plan.steps)
-        self._queue = queue or one_by_one(self._modules)
+        # Side by side only what the plan has runs; one after another, a fresh tool may have to run in its turn.
+        steps = plan.possible_steps if queue is None else plan.steps
+        self.modules = tuple(step.tool.module for step in steps)
+        self._planned = frozenset(step.tool.module for step in plan.steps)
+        self._queue = queue or one_by_one(self.modules)
         self._submitted: list[str] = []
         self._failures = 0
         self._has_errors = False  # outside any tool
@@ -172,9 +175,10 @@ class Run:
     @property
     def is_all_done(self) -> bool:
         """Whether a run that is one transaction can be committed."""
-        ends = [self.finished.get(module) for module in self._modules]
+        ends = [self.finished.get(module) for module in self.modules]
         is_stopped = self.is_interrupted or self._is_cancelled or self._has_errors
-        return not is_stopped and all(one is not None and one.status == "done" for one in ends)
+        ended_well = ("done", "fresh")
+        return not is_stopped and all(one is not None and one.status in ended_well for one in ends)
 
     @property
     def first_done(self) -> str | None:
@@ -185,7 +189,9 @@ class Run:
         if not isinstance(event, ToolFinished) or event.status not in FAILED:
             return []
         ended_or_running = {*self.finished, *self._submitted}
-        later = [one for one in self._modules if one not in ended_or_running]
+        later = [
+            one for one in self.modules if one in self._planned and one not in ended_or_running
+        ]
         unsure = [one for one in later if self._may_depend_unseen(one)]
         below = self._registry.downstream((event.module, *unsure)).union(unsure)
         guessed = self._find_guessed(event.module, later)
@@ -226,8 +232,13 @@ class Run:
     def unstarted(self) -> list[ToolFinished]:
         """An end for each tool that did not start and is not blocked. One that was to be tried again has failed."""
         return [
-            self._attempts.get(module, ToolFinished(module=module, status="not_run"))
-            for module in self._modules
+            self._attempts.get(
+                module,
+                ToolFinished(
+                    module=module, status="not_run" if module in self._planned else "fresh"
+                ),
+            )
+            for module in self.modules
             if module not in self.finished
         ]
 
@@ -235,8 +246,10 @@ class Run:
     def status(self) -> RunStatus:
         if self.is_interrupted:
             return "interrupted"
-        passed = [one for one in self.finished.values() if one.status in ("passed", "done")]
-        if self._is_cancelled and not self._failures and len(passed) < len(self._modules):
+        passed = [
+            one for one in self.finished.values() if one.status in ("passed", "done", "fresh")
+        ]
+        if self._is_cancelled and not self._failures and len(passed) < len(self.modules):
             return "cancelled"
         return "failed" if self._failures or self._has_errors else "passed"
 

@@ -80,19 +80,27 @@ def run_steps(
     settle: Settle = lambda event, _: (event, ()),
     notes: Sequence[Problem] = (),
     submits_early: bool = False,
+    is_needed: Callable[[str], bool] | None = None,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
     are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
     problems; the number is that of the attempt. `notes` come first. `submits_early`: the next step is submitted before
-    the end of a tool is yielded, and so runs while that is recorded."""
+    the end of a tool is yielded, and so runs while that is recorded. `is_needed` is asked of each step when its turn
+    comes: a tool that is fresh by then does not run."""
     plan = run.plan
-    steps = {step.tool.module: step for step in plan.steps}
-    fresh = [tool.module for tool in plan.fresh]
+    steps = {step.tool.module: step for step in plan.possible_steps}
+    fresh = [tool.module for tool in plan.fresh if tool.module not in run.modules]
     workers = run.workers
-    stopwatch = _Stopwatch(clock, [*steps], workers, expected)
+    planned = [step.tool.module for step in plan.steps]
+    stopwatch = _Stopwatch(clock, planned, workers, expected)
 
     def submit_ready() -> Iterator[Event]:
         while executor.has_room and (module := run.ready(clock())) is not None:
+            if is_needed is not None and run.attempt_of(module) == 1 and not is_needed(module):
+                end = ToolFinished(module=module, status="fresh")
+                run.apply(end)
+                yield end
+                continue
             yield ToolOrdered(module=module)
             attempt = run.attempt_of(module)
             step = steps[module]
@@ -142,7 +150,8 @@ def run_steps(
         if stopwatch.is_tick_due(is_silent=not happened):
             yield stopwatch.tick(run)
 
-    yield RunStarted(run=run_id, targets=plan.targets, tools=(*steps, *fresh), workers=workers)
+    tools = (*planned, *(tool.module for tool in plan.fresh))
+    yield RunStarted(run=run_id, targets=plan.targets, tools=tools, workers=workers)
     yield from (RunNote(problem=problem) for problem in notes)
     yield from (ToolFinished(module=module, status="fresh") for module in fresh)
     while not (run.is_over and executor.is_idle):

@@ -148,7 +148,11 @@ def run_plan(
                 settle=_settle_with(prepare),
                 notes=notes,
                 # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
-                submits_early=is_alone and watched is None and not settings.is_raw,
+                submits_early=is_alone
+                and watched is None
+                and plan.turns is None
+                and not settings.is_raw,
+                is_needed=None if plan.turns is None else recorder.is_needed,
             )
             yield from _carry_out(
                 events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest

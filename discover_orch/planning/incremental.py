@@ -49,6 +49,7 @@ from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.rule import GONE, Writers, accept_saw
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.table_keys import ANY, table_name
+from discover_orch.staleness.turns import PlannedTurns
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -78,7 +79,8 @@ class RemainingWork:
             step = planned.get(tool.module)
             return step_versions(step, self._project.root) if step else self.params_of(tool)
 
-        freshness = Status(self._current, params, self.defaults_of).freshness()
+        self._status = Status(self._current, params, self.defaults_of)
+        freshness = self._status.freshness()
         self._current.code.files.write()
         return freshness
 
@@ -97,10 +99,15 @@ class RemainingWork:
         freshness = self.freshness(plan.steps)
         stale = {module for module in chosen if not freshness[module].is_fresh}
         steps = keep_steps(plan.steps, {one: freshness[one].sentences[0] for one in stale})
+        steps = tuple(
+            replace(step, may_run=self._may_end_fresh(freshness[step.tool.module], stale))
+            for step in steps
+        )
         absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
         if absent:
             raise UsageError(*absent)
         fresh = tuple(step.tool for step in plan.steps if step.tool.module not in stale)
+        unbound = {module for module, found in plan.missing.items() if found}
         said = [one for one in plan.warnings if steps or one.code != STAGES_BY_NAME]
         return replace(
             plan,
@@ -108,7 +115,14 @@ class RemainingWork:
             fresh=fresh,
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
+            turns=PlannedTurns(self._status, freshness),
+            selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
         )
+
+    def _may_end_fresh(self, freshness: Freshness, stale: Collection[str]) -> bool:
+        """Whether a stale tool may be fresh when others of the plan, which are `stale`, have run before it."""
+        above = self._registry.upstream([freshness.module]) - {freshness.module}
+        return not freshness.is_lasting and not above.isdisjoint(stale)
 
     def find_tables_left(self) -> frozenset[str]:
         """The tables that successes left in a database on a server, where nothing tells that one was dropped."""
@@ -163,7 +177,11 @@ class RemainingWork:
         freshness = self.freshness(resumption.steps)
         committed = self._find_committed(record, resumption.passed)
         settled = resumption.find_settled(committed, self._hash_code(committed))
-        return resumption.plan(freshness, settled)
+        plan = resumption.plan(freshness, settled)
+        # What did not pass runs, fresh or not, unless that run was of what was stale.
+        modules = {step.tool.module for step in plan.steps}
+        forced = modules - resumption.passed
+        return replace(plan, turns=PlannedTurns(self._status, freshness, forced))
 
     def _find_committed(self, record: RunRecord, passed: Collection[str]) -> list[str]:
         """Those of the tools that this run or one that it resumes committed in the present database, where only the

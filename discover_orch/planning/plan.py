@@ -32,6 +32,10 @@ from discover_orch.planning.param_values import (
 from discover_orch.planning.param_versions import argument_versions
 from discover_orch.planning.selection import Selection
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.staleness.turns import Turns
+
 #: The reason of every step where no target was typed.
 ALL_SELECTED = "all tools were selected"
 
@@ -39,7 +43,8 @@ ALL_SELECTED = "all tools were selected"
 class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
     all steps of the `group` before it have ended: tools of one stage, selected by one word. `attempt` counts from 1.
-    `writes_alone`: no other step writes to the database while it runs.
+    `writes_alone`: no other step writes to the database while it runs. `may_run`: a step before it may make the tool
+    fresh.
     """
 
     tool: Tool
@@ -51,6 +56,7 @@ class Step(Struct, frozen=True, kw_only=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     writes_alone: bool = False
+    may_run: bool = False
 
 
 #: The values of the parameters of a step, and what `-p` gives beside them.
@@ -63,6 +69,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `missing` has, by module, the required values that are not given, if they are not refused at once. In a plan that
     resumes another run, `resumes` is the id of that run and `all_steps` has all its steps, those that passed included.
+    With `turns`, each step is judged again when its turn comes, and a fresh tool may have to run then: `selected` has
+    the steps of all selected tools.
     """
 
     steps: tuple[Step, ...] = ()
@@ -73,6 +81,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     resumes: str = ""
     all_steps: tuple[Step, ...] = ()
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    turns: Turns | None = None
+    selected: tuple[Step, ...] = ()
+
+    @property
+    def possible_steps(self) -> tuple[Step, ...]:
+        """The steps, and with `turns` also those of the tools that are fresh until now."""
+        if self.turns is None:
+            return self.steps
+        known = {step.tool.module: step for step in self.steps}
+        return tuple(known.get(step.tool.module, step) for step in self.selected or self.steps)
 
     @property
     def names(self) -> dict[str, str]:
@@ -89,7 +107,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     def secrets(self) -> tuple[str, ...]:
         """The values of secret parameters and the passwords of URLs, defaults included."""
         found: list[str] = []
-        for step in self.steps:
+        for step in self.possible_steps:
             given = [(one.param.name, text) for one in step.arguments for text in one.texts]
             for name, text in (*given, *step.extra.items()):
                 found += [text] if is_secret_name(name) else find_url_passwords(text)

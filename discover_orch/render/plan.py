@@ -60,6 +60,8 @@ def plan_text(
         name = column(step.tool.name, width, style, "bold")
         stage = column(step.stage, stage_width, style)
         parts = [] if step.reason == ALL_SELECTED else [step.reason]
+        if step.may_run:
+            parts[:1] = [f"may run: {parts[0]}"] if parts else ["may run"]
         if step.after:
             parts.append("after " + ", ".join(registry.display(other) for other in step.after))
         line = f"  {number:>{digits}}  {name}  {stage}"
@@ -132,6 +134,7 @@ def plan_document(
                     name: {"value": value, "origin": origin}
                     for name, _, origin, value in _values(step)
                 },
+                **({"may_run": True} if step.may_run else {}),
                 **_freshness_keys(freshness.get(step.tool.module)),
                 **more,
             }

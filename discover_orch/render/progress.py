@@ -16,7 +16,8 @@ class RunProgress:
 
     def __init__(self, plan: Plan, style: Style) -> None:
         self.has_board = False
-        self._names = {step.tool.module: one_line(step.tool.name) for step in plan.steps}
+        self._names = {step.tool.module: one_line(step.tool.name) for step in plan.possible_steps}
+        self._planned = frozenset(step.tool.module for step in plan.steps)
         self._rank = {module: rank for rank, module in enumerate(self._names)}
         self._style = style
         self._ticked: Ticked | None = None
@@ -51,7 +52,7 @@ class RunProgress:
         text = f"{self._names[one.module]} {duration(one.seconds)}{_expected_text(one)}"
         if event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
-        waiting = len(self._names) - len(self._ended(report)) - 1
+        waiting = len(self._planned) - len(self._ended(report)) - 1
         if waiting > 0:
             text += f", {waiting:,} left to run"
         text += time_left_text(event.left)
@@ -72,7 +73,7 @@ class RunProgress:
         return self.text(replace(event, running=running), report) if running and has_line else ""
 
     def _ended(self, report: Report) -> set[str]:
-        return {one.module for one in report.finished if one.module in self._names}
+        return {one.module for one in report.finished if one.module in self._planned}
 
     def _board(self, event: Ticked, report: Report) -> str:
         """A line for each running tool, in the order of the plan: its name, its time, and its progress bar or what it
@@ -89,7 +90,7 @@ class RunProgress:
             lines.append((begin + said).rstrip())
         ended, failed = len(self._ended(report)), len(report.failures)
         blocked = report.counts.get("blocked", 0)
-        text = f"{ended - blocked:,} of {len(self._names):,} done"
+        text = f"{ended - blocked:,} of {len(self._planned):,} done"
         if failed:
             text += f", {failed:,} failed"
         if blocked:

@@ -130,7 +130,8 @@ class RunRenderer:
         shown late is read from the logs of the project at `root`. `progress` makes the status line."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = plan.intro
-        self._steps = {step.tool.module: step for step in plan.steps}
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._planned = frozenset(step.tool.module for step in plan.steps)
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, shown, heading
         self._resume, self._reason = resume, reason
@@ -182,7 +183,7 @@ class RunRenderer:
     def _header(self, event: RunStarted, heading: Sequence[str]) -> str:
         style = self._style
         lines = [*heading, one_line(self._intro)] if self._intro else heading
-        names = [step.tool.name for step in self._steps.values()]
+        names = [one.tool.name for key, one in self._steps.items() if key in self._planned]
         workers = f" with {event.workers} workers" if event.workers > 1 else ""
         named = names_text(names, MOST_NAMED)
         running = f"running {count(len(names), 'tool')}{workers}: {named}"
@@ -192,8 +193,9 @@ class RunRenderer:
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
         # Tools that run side by side are shown when they end, so they are counted in that order.
-        place = self._ended + 1 if self._is_parallel else self._number[module]
-        number = style.paint(f"[{place}/{len(self._steps)}]", "dim")
+        own = self._number.setdefault(module, len(self._number) + 1)
+        place = self._ended + 1 if self._is_parallel else own
+        number = style.paint(f"[{place}/{len(self._number)}]", "dim")
         name, stage = style.paint(step.tool.name, "bold"), style.paint(step.stage, "cyan")
         line = f"{number} {stage} {style.mark('›', '>')} {name}"
         if self._shown.verbose:
@@ -254,10 +256,20 @@ class RunRenderer:
             yield self._begin(event.module)  # it failed before it started
         yield from self._block(event.module)
         self.progress.end_tool(event.module)
+        if event.status == "fresh" and event.module in self._planned:
+            yield self._fresh(event.module)
+            self._ended += 1
         if event.status not in ("blocked", "not_run", "fresh"):
             yield from self._end(event)
             self._ended += 1
         self._kept.pop(event.module, None)
+
+    def _fresh(self, module: str) -> str:
+        """The tool was stale when the run was planned."""
+        if self._shown.quiet:
+            return ""
+        mark = self._style.paint(self._style.mark("=", "="), "dim")
+        return f"{self._begin(module)}    {mark} fresh: nothing that it uses has changed\n"
 
     def _end(self, event: ToolFinished) -> Iterator[str]:
         style, name = self._style, one_line(self._steps[event.module].tool.name)

@@ -218,6 +218,13 @@ class LiveStatus(Status):
             is_structural=were is not None,
         )
 
+    def note_content(self, result: ToolResult) -> None:
+        """What the files have in them that the tool has left, which has been noted."""
+        known = self._remembered.get(result.module)
+        if known is not None and known.last == result.last:
+            self._remembered[result.module] = self._results[self._place[result.module]] = result
+            self._has_new_results, self._own = True, None
+
     def note(self, modules: Collection[str]) -> list[str]:
         """These tools may have ended. Returns the files that they wrote or removed and that are as they left them."""
         return [
@@ -331,6 +338,21 @@ class LiveStatus(Status):
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
+
+
+class LiveTurns:
+    """The turns of a run of a watch, which itself notes the ends of tools."""
+
+    def __init__(self, status: LiveStatus, forced: Collection[str]) -> None:
+        """`forced` tools run though they may be fresh."""
+        self._status, self._forced = status, forced
+
+    def note(self, result: ToolResult) -> None:
+        self._status.note_content(result)
+
+    def is_needed(self, module: str) -> bool:
+        now = self._status.freshness().get(module)
+        return module in self._forced or now is None or not now.is_fresh
 
 
 def _is_change(reason: Reason, paths: Collection[str]) -> bool:

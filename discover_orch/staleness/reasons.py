@@ -28,7 +28,8 @@ class Freshness(Struct, frozen=True, kw_only=True):
     is stale, where that is the only reason.
 
     `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starts_nothing`: its own reasons are
-    only such as start no run of a watch: "always", and writes by other programs.
+    only such as start no run of a watch: "always", and writes by other programs. `is_lasting`: what other tools do
+    does not end them.
     """
 
     module: str
@@ -36,6 +37,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
     upstream: tuple[str, ...] = ()
     last_ending: str = ""
     starts_nothing: bool = False
+    is_lasting: bool = False
 
     @property
     def state(self) -> str:

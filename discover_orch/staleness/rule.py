@@ -32,6 +32,8 @@ from discover_orch.staleness.table_keys import ANY, database_of, is_table_list
 
 #: The place of a tool that no longer exists.
 GONE = -1
+#: What the keys of things begin with that tools make.
+_PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "table:")
 
 
 class Upstream(Struct, frozen=True):
@@ -61,6 +63,11 @@ class Reason(Struct, frozen=True):
     now: str | None = None
     evidence: Evidence = ""
     how: str = ""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether nothing that another tool does ends it."""
+        return not self.key.startswith(_PASSING)
 
 
 class Writer(Struct, frozen=True):
@@ -104,11 +111,24 @@ class Writers:
         self._several: list[Key] | None = None
         self._foreign_write = foreign_write
         for place, result in results:
-            ended = result.success.ended if result.success else 0
-            for key, write in result.writes.items():
-                self._rows.setdefault(key, []).append(
-                    Writer(key, place, result.module, write, ended)
-                )
+            self._add(place, result)
+
+    def replace(self, place: int, before: ToolResult, now: ToolResult) -> None:
+        """A tool has ended."""
+        for key in before.writes:
+            rows = [row for row in self._rows.get(key, ()) if row.place != place]
+            if rows:
+                self._rows[key] = rows
+            else:
+                self._rows.pop(key, None)
+        self._add(place, now)
+        self._tables = self._folders = self._several = None
+
+    def _add(self, place: int, result: ToolResult) -> None:
+        ended = result.success.ended if result.success else 0
+        for key, write in result.writes.items():
+            row = Writer(key, place, result.module, write, ended)
+            self._rows.setdefault(key, []).append(row)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._rows

@@ -10,13 +10,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate
 
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
+from discover_orch.staleness.change import FILES
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.fingerprint import SETTLED, Key, Success, ToolResult
 from discover_orch.staleness.import_graph import CodeState
@@ -102,10 +103,53 @@ class Status:
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
-        code = self._present.read_code(self._registry.order)
-        return self._with_others(
-            {module: self._judge(module, code) for module in self._registry.order}
-        )
+        return self._with_others(self.own())
+
+    def own(self) -> Mapping[str, Freshness]:
+        """The same without what follows from other tools."""
+        return self._own_now
+
+    @cached_property
+    def _own_now(self) -> dict[str, Freshness]:
+        return {module: self._judge(module, self._code) for module in self._registry.order}
+
+    @cached_property
+    def _code(self) -> Mapping[str, CodeState]:
+        return self._present.read_code(self._registry.order)
+
+    # While a run changes what is remembered.
+
+    def settle(self) -> None:
+        """What another program has done to the database counts as it is now, not after tools of the run have used
+        it."""
+        _ = self._present.database.state, self._present.database.foreign_write
+
+    def note_result(self, result: ToolResult) -> Collection[Key]:
+        """A tool has ended. Returns what it has written or removed by now."""
+        place = self._place[result.module]
+        before, self._results[place] = self._results[place], result
+        self._writers.replace(place, before, result)
+        self._note_latest()
+        self._rebuilt = cache(self._find_rebuilt)
+        self._forget(result.writes)
+        known = before.writes
+        return [key for key, one in result.writes.items() if known.get(key) != one]
+
+    def judge(self, module: str) -> Freshness:
+        """The tool's own reasons as they are now."""
+        self._forget(self.find_used(module))
+        return self._judge(module, self._code)
+
+    def find_used(self, module: str) -> Collection[Key]:
+        """What the tool is known to use or write."""
+        result = self._results[self._place[module]]
+        inputs = result.success.inputs.other if result.success else {}
+        return {*self._judge_of(self._place[module]).find_used(with_tried=True), *inputs}
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        """These may be other files by now."""
+        paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
+        self._present.versions.forget(paths)
 
     def _judge(self, module: str, code: Mapping[str, CodeState]) -> Freshness:
         """The tool's own reasons; `code` has that of all tools."""
@@ -135,6 +179,7 @@ class Status:
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} has an error")
         sentences += _clock_reasons(tool, result.success, time.time())
+        is_lasting = bool(sentences) or any(one.is_lasting for one in reasons)
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(
             self._sentence(module, reason, has_new_code=has_new_code) for reason in reasons
@@ -144,6 +189,7 @@ class Status:
             reasons=tuple(sentences),
             last_ending=last_ending,
             starts_nothing=starts_nothing,
+            is_lasting=is_lasting,
         )
 
     def _judge_of(self, place: int) -> Judge:

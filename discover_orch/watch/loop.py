@@ -182,7 +182,7 @@ class WatchLoop:
         watched, schedule = self.watched, self._schedule
         is_first = not schedule.started
         reasons = schedule.start()
-        plan = watched.plan_of(reasons)
+        plan = watched.plan_of(reasons, schedule.forced)
         if not plan.steps:
             return
         order = tuple(step.tool.module for step in plan.steps)
@@ -262,7 +262,7 @@ class WatchLoop:
         if end.status == "interrupted":
             return
         watched.files.skips_data = watched.status.is_running = False
-        found = [*watched.note_run(), *watched.files.find_changed()]
+        found = [*watched.note_run(schedule.started), *watched.files.find_changed()]
         schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()

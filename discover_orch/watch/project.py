@@ -33,7 +33,7 @@ from discover_orch.planning.project_view import ProjectView, select_each, select
 from discover_orch.staleness.change import Change, Paths
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.live_status import LiveStatus
+from discover_orch.staleness.live_status import LiveStatus, LiveTurns
 from discover_orch.staleness.versions import meets_input
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
@@ -117,9 +117,11 @@ class WatchedProject:
             self._preload = Preload(root=project.root, pythonpath=pythonpath, modules=modules)
         return self._preload
 
-    def plan_of(self, reasons: Mapping[str, str]) -> Plan:
-        """The part of the plan with these tools, in its order."""
-        return Plan(steps=keep_steps(self.plan.steps, reasons), targets=self._request.words)
+    def plan_of(self, reasons: Mapping[str, str], forced: Collection[str]) -> Plan:
+        """The part of the plan with these tools, in its order. `forced` tools run though they may be fresh by then."""
+        steps = keep_steps(self.plan.steps, reasons)
+        turns = LiveTurns(self.status, forced)
+        return Plan(steps=steps, targets=self._request.words, turns=turns)
 
     def is_code(self, path: str) -> bool:
         """Whether it is source or configuration, not data."""
@@ -175,10 +177,10 @@ class WatchedProject:
         tools = self.registry.tools.values()
         return self.status.is_written(path) or any(meets_input(path, one.outputs) for one in tools)
 
-    def note_run(self, *, of_others: bool = False) -> list[str]:
-        """A run has ended, perhaps `of_others`. Returns paths that may have changed since its tools read them."""
-        if of_others:
-            self._note_written(self.status.note(self.registry.order))
+    def note_run(self, ran: Collection[str] = (), *, of_others: bool = False) -> list[str]:
+        """A run of these tools has ended, perhaps `of_others`. Returns paths that may have changed since its tools
+        read them."""
+        self._note_written(self.status.note(self.registry.order if of_others else ran))
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self.problems:
             self.view = replace(self.view, registry=registry)

@@ -318,6 +318,11 @@ class Schedule:
                 self.queue[module] = Queued(why=why)
 
     @property
+    def forced(self) -> frozenset[str]:
+        """The tools of the run that starts now that run though they may be fresh."""
+        return frozenset(module for module, queued in self.started.items() if queued.is_forced)
+
+    @property
     def causes(self) -> list[str]:
         """Why the run that starts now does: the changes themselves, where there are any, say most."""
         queued = self.started.values()
