@@ -95,7 +95,6 @@ class Supervisor:
         raw_output: bool = False,
         adopts_orphans: bool = True,
         interpreter: Interpreter | None = None,
-        is_lasting_thread: bool = False,
     ) -> Supervisor:
         """Starts a worker. It gets ready while the caller finds out what to do.
 
@@ -103,7 +102,6 @@ class Supervisor:
         `raw_output`: the worker writes to the stdout and stderr of this process; nothing is captured.
         `adopts_orphans`: processes that outlive a worker become children of this process and are killed. Only for a
         process without other children.
-        `is_lasting_thread`: the thread that calls this lives as long as the process, though it is not the main one.
         Raises OSError.
         """
         global _others
@@ -117,8 +115,7 @@ class Supervisor:
         _alive.add(pid)
         made = cls(pid, pipes, mark, adopts_orphans)
         # The kernel signals the end of the thread that started the worker, not of the process.
-        is_main = sys.platform == "linux" and get_native_id() == os.getpid()
-        watches_death = is_main or (is_lasting_thread and sys.platform == "linux")
+        watches_death = sys.platform == "linux" and get_native_id() == os.getpid()
         made._write(encode_line(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
         return made
 

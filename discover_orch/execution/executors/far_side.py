@@ -23,8 +23,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from threading import Lock, Thread
 from types import FrameType
 from typing import Generic, Literal, TypeVar
@@ -215,7 +213,7 @@ def carry_out(
     `owns_process`: this process has no other children, so it may adopt and end what a tool leaves behind."""
     try:
         prepare = prepare_here(start)
-        worker = _start_worker(owns_process)
+        worker = Supervisor.start(adopts_orphans=owns_process)
     except Refusal as error:
         send([Refused(message=error.message, hint=error.hint)])
         return
@@ -258,14 +256,18 @@ def prepare_here(start: Start) -> Prepare:
             message = f"{path} is not the same on {far.host} as here"
             raise Refusal(message, "bring the project there up to date")
     try:
-        variables = _read_variables(root)
+        found = find_root(root, root)
+        config = read_config_bytes(root, found[1])
+        variables = {**os.environ, **read_env_file(found, config, os.environ)}
     except OrchError as error:
         (problem, *_) = error.problems
         raise Refusal(f"{problem.message} on {far.host}", problem.hint) from None
     if variables != os.environ:
         prepare = replace(prepare, environment=variables)
     if start.resolves_database:
-        url = _find_database(root, variables)
+        url = ""
+        with contextlib.suppress(OrchError):  # a database that is not configured there
+            url = build_project(found, config, variables)[0].database
         if masked_url(url) != masked_url(prepare.database):
             raise Refusal(
                 f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here",
@@ -284,47 +286,12 @@ def prepare_here(start: Start) -> Prepare:
     return prepare
 
 
-def _start_worker(owns_process: bool) -> Supervisor:
-    """Started from a thread that lives as long as this process, since the kernel tells the worker when that thread
-    ends. Threads of executors may end before."""
-    if owns_process:
-        return Supervisor.start()
-    return _lasting_thread(os.getpid()).submit(_start_from_thread).result()
-
-
-def _start_from_thread() -> Supervisor:
-    return Supervisor.start(adopts_orphans=False, is_lasting_thread=True)
-
-
-@cache
-def _lasting_thread(_pid: int) -> ThreadPoolExecutor:
-    """Of the process with this id: a forked one has no threads of its parent."""
-    return ThreadPoolExecutor(1, "orch-workers")
-
-
 def _hash_file(path: str) -> str:
     try:
         with open(path, "rb") as file:
             return content_hash(file.read())
     except OSError:
         return ""
-
-
-def _read_variables(root: str) -> dict[str, str]:
-    """The environment of this machine, with what the project's `env_file` adds here. Raises OrchError."""
-    found = find_root(root, root)
-    added = read_env_file(found, read_config_bytes(root, found[1]), os.environ)
-    return {**os.environ, **added}
-
-
-def _find_database(root: str, environ: Mapping[str, str]) -> str:
-    """The URL that the configuration and the environment of this machine give; "" where there is none."""
-    try:
-        found = find_root(root, root)
-        project, _ = build_project(found, read_config_bytes(root, found[1]), environ)
-    except OrchError:
-        return ""
-    return project.database
 
 
 # Behind a command.
