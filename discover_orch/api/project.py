@@ -288,7 +288,7 @@ class Project:
             folder = os.getcwd()
         except FileNotFoundError:
             folder = str(self.root)
-        view = project_reader.read_project(folder, str(self.root), os.environ)
+        view = project_reader.read_project(folder, str(self.root), os.environ, reads_code=True)
         database = self._database
         return (
             view if database is None else project_reader.with_database(view, database, "database")

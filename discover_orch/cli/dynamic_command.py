@@ -48,7 +48,12 @@ class ToolsCommand(click.Command):
         context.folder = self._find_folder(ctx, args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_reader.read_project(context.start, context.folder, os.environ)
+            view = project_reader.read_project(
+                context.start,
+                context.folder,
+                os.environ,
+                reads_code=not (wants_help or ctx.resilient_parsing),
+            )
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)

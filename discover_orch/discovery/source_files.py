@@ -20,7 +20,7 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
-from discover_orch.model.digest import content_hash, short_hash
+from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import BrokenModule, Exports, ImportFact, ModuleFacts
 from discover_orch.source.source_file import (
@@ -72,8 +72,10 @@ class SourceFiles:
     """Paths are relative to the root. `signatures` are those that the last scan met; `problems` are those of the files
     that cannot be parsed now."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, reads_code: bool = False) -> None:
+        """`reads_code`: the code of tools will be asked for, so that each of them is parsed once."""
         self._root, self._space = project.root, PythonPath(project)
+        self._reads_code = reads_code
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
         self._kind = f"files 2 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
@@ -258,16 +260,10 @@ class SourceFiles:
         if isinstance(data, Problem):
             broken = BrokenModule(path=path, module=module, problem=data)
             return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
-        if known is not None and is_enough and known.hash == content_hash(data):
-            return replace(known, signature=signature)
-        had_code = known is not None and known.has_code
-        file, imports = read_source_file(
-            data, path, module, signature, with_code=with_code or had_code
-        )
+        with_code = with_code or (self._reads_code and b"STAGE" in data)
+        file, imports = read_source_file(data, path, module, signature, known, with_code=with_code)
         if file.has_code and file.problem is None:
             self._imports[path, module] = file.hash, imports
-        if known is not None and known.hash == file.hash:
-            file = replace(file, exports=known.exports)
         return _with_last_stage(file, known)
 
     def _read_exports(self, path: str, module: str) -> Exports:

@@ -46,16 +46,18 @@ def read_project(
     environ: MutableMapping[str, str],
     *,
     is_wide: bool = False,
+    reads_code: bool = False,
 ) -> ProjectView:
     """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
-    why modules are not tools. `environ` gets the variables of `env_file`. Raises ProjectError."""
+    why modules are not tools; `reads_code` is as of `SourceFiles`. `environ` gets the variables of `env_file`. Raises
+    ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
     data = read_config_bytes(root, config)
     load_env_file(found, data, environ)
     project, warnings = build_project(found, data, environ)
     key = config_key(found, data, environ) + flows_stamp(root)
-    sources = SourceFiles(project)
+    sources = SourceFiles(project, reads_code=reads_code)
     result, snapshot = scan(project, sources, key=key, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)

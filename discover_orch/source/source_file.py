@@ -84,55 +84,66 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 def read_source_file(
-    data: bytes, path: str, module: str, signature: str, *, with_code: bool
+    data: bytes,
+    path: str,
+    module: str,
+    signature: str,
+    known: SourceFile | None,
+    *,
+    with_code: bool,
 ) -> tuple[SourceFile, tuple[ImportFact, ...]]:
-    """The file with these bytes, and its imports `with_code`. Never raises."""
+    """The file with these bytes, and its imports where its code was read: `with_code`, or where that of the `known`
+    file was. Never raises."""
+    digest = content_hash(data)
+    has_facts = known is not None and known.hash == digest
+    if known is not None and known.hash == digest:
+        file = replace(known, signature=signature)
+    else:
+        file = SourceFile(signature, digest, is_blank=not data.strip())
     is_conf, is_tool = path == CONF_FILE, _WORD in data
-    file = SourceFile(signature, content_hash(data), is_blank=not data.strip())
-    if is_tool and len(data) > SIZE_LIMIT and not is_conf:
-        broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
-        file, is_tool = replace(file, facts=broken), False
-    if not (is_tool or is_conf or with_code):
-        return file, ()
-    from discover_orch.source.code import hash_code, read_search_folders
-    from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
-
     tree: ast.Module | None = None
     imports: tuple[ImportFact, ...] = ()
-    with ignore_warnings():
-        try:
-            if with_code:
-                tree = parse(data)
-                meaning, attributes = hash_code(tree, data)
-                imports = read_import_facts(tree, data, path, module, attributes)
-                file = _with_code(file, data, meaning, imports)
-                if b"sys.path" in data:
-                    file = replace(file, folders=read_search_folders(tree, path))
-        except PARSE_ERRORS as error:
-            problem = build_problem(error, data, path)
-            if not is_tool:
-                problem = replace(problem, hint="fix the syntax error")
-            file = replace(file, problem=problem)
-    if not (is_tool or is_conf):
+    if not file.has_code and (with_code or (known is not None and known.has_code)):
+        tree, file, imports = _read_code(file, data, path, module, is_tool=is_tool)
+    if has_facts or not (is_tool or is_conf):
         return file, imports
     from discover_orch.source.read_module import read_conf, read_module
 
     if is_conf:
         return replace(file, facts=read_conf(data, path)), imports
+    if len(data) > SIZE_LIMIT:
+        broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
+        return replace(file, facts=broken), imports
     return replace(file, facts=read_module(data, module=module, path=path, tree=tree)), imports
 
 
-def _with_code(
-    file: SourceFile, data: bytes, meaning: str, imports: tuple[ImportFact, ...]
-) -> SourceFile:
-    return replace(
+def _read_code(
+    file: SourceFile, data: bytes, path: str, module: str, *, is_tool: bool
+) -> tuple[ast.Module | None, SourceFile, tuple[ImportFact, ...]]:
+    from discover_orch.source.code import hash_code, read_search_folders
+    from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
+
+    with ignore_warnings():
+        try:
+            tree = parse(data)
+            meaning, attributes = hash_code(tree, data)
+            imports = read_import_facts(tree, data, path, module, attributes)
+            folders = read_search_folders(tree, path) if b"sys.path" in data else ()
+        except PARSE_ERRORS as error:
+            problem = build_problem(error, data, path)
+            if not is_tool:
+                problem = replace(problem, hint="fix the syntax error")
+            return None, replace(file, problem=problem), ()
+    file = replace(
         file,
         meaning=meaning,
         names=names_of(imports),
+        folders=folders,
         has_unread=any(word in data for word in _MOVES_PLACES)
         or not all(one.module for one in imports),
         depends_on_name=_DEPENDS_ON_ITS_NAME.search(data) is not None,
     )
+    return tree, file, imports
 
 
 def read_import_facts(

@@ -54,7 +54,7 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
 
     def read_project(self, environ: MutableMapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
-        view = project_reader.read_project(self.start, self.folder, environ)
+        view = project_reader.read_project(self.start, self.folder, environ, reads_code=True)
         if view.config_errors:
             raise ProjectError(*view.config_errors)
         return view if self.database is None else project_reader.with_database(view, self.database)
