@@ -32,6 +32,7 @@ from discover_orch.worker.observed_paths import parent_folders
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from types import CodeType
     from typing import Any
 
     from discover_orch.model.observation import FileState
@@ -145,13 +146,26 @@ class NativeFiles:
             self._events.follow_folder(folder)
 
     def follow_path(self, path: str) -> None:
-        """Outside of the root: follow this absolute path, and the folder that it is in."""
+        """Outside of the root: follow this file, or the files in this folder, by its absolute path."""
         if path in self._named or self.paths.relative(path) or self.paths.is_root(path):
             return
-        for one in (path, os.path.dirname(path)):
-            if one not in self._named and self.paths.start_of(one) is not None:
-                self._named.add(one)
-                self.follow_folder(one)
+        if self.paths.start_of(path) is not None:
+            self._named.add(path)
+            self.follow_folder(path)
+            self.follow_folder(os.path.dirname(path))  # where it comes, or is replaced
+
+    def follow_code(self, code: CodeType) -> None:
+        """Follow the paths outside of the root that this code spells."""
+        waiting = [code]
+        while waiting:
+            for one in waiting.pop().co_consts:
+                if isinstance(one, type(code)):
+                    waiting.append(one)
+                elif isinstance(one, str) and one.startswith(("../", "/")) and len(one) > 1:
+                    path = os.path.normpath(os.path.join(self.paths.root, one))
+                    with contextlib.suppress(ValueError):  # not a path
+                        if os.path.exists(os.path.dirname(path)):
+                            self.follow_path(path)
 
     def find_use_of_database(self, began: int, *, ignores_this_process: bool) -> tuple[bool, bool]:
         """Whether the kernel saw the project's database being opened, and being written since `began`, by a child
@@ -310,7 +324,7 @@ class NativeFiles:
             if not happened & (READ | CHANGED) or self._is_left_out(shown):
                 continue
             if os.path.isabs(shown) and self._named.isdisjoint((path, os.path.dirname(path))):
-                continue  # beside a database
+                continue  # beside it
             try:
                 found = os.stat(path)
             except (OSError, ValueError):
@@ -343,9 +357,9 @@ class NativeFiles:
 
     def _is_skipped(self, path: str) -> bool:
         shown = self.paths.relative(path)
-        return os.path.basename(path) in SKIPPED_FOLDERS or (
-            shown != "" and self.paths.is_noise_folder(shown)
-        )
+        if not shown:
+            return path not in self._named
+        return os.path.basename(path) in SKIPPED_FOLDERS or self.paths.is_noise_folder(shown)
 
     def _follow(self) -> None:
         if self._events is None and not self._is_unavailable:

@@ -47,6 +47,7 @@ class Observer:
         self._files = UsedFiles(self.audit, self.paths)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)
+        project.note_code = self.native.follow_code
         self.own = self.audit.own
         self.own.tables_of_caller = self.uses.tables_of_caller
         self._began = (0, 0)

@@ -48,6 +48,8 @@ class ProjectCode:
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
+        #: Called with the code of a module that is about to run for the first time.
+        self.note_code: Callable[[CodeType], None] = lambda code: None
 
     def includes(self, path: str) -> bool:
         """Whether this absolute path belongs to the project, and not to an installed package."""
@@ -96,6 +98,7 @@ class ProjectCode:
         """A module of the project is about to run for the first time. What it imports may be loaded already."""
         self.modules[module] = self.show(path)
         self._new_modules.add(module)
+        self.note_code(code)
         self.include(code.co_names)
 
     def include(self, modules: Iterable[str]) -> None:
