@@ -155,6 +155,35 @@ MEMOS = {
         """,
         "tax.rates()",
     ),
+    "a_list_around_a_function": (
+        """
+        def make():
+            kept = []
+            def rates():
+                if not kept:
+                    kept.append(open("data/rates.csv").read())
+                return kept[0]
+            return rates
+        rates = make()
+        """,
+        "tax.rates()",
+    ),
+    "a_dictionary_in_a_cached_object": (
+        """
+        import functools
+        class Tax:
+            def __init__(self):
+                self._kept = {}
+            def rates(self, name):
+                if name not in self._kept:
+                    self._kept[name] = open(f"data/{name}.csv").read()
+                return self._kept[name]
+        @functools.cache
+        def build():
+            return Tax()
+        """,
+        "tax.build().rates('rates')",
+    ),
     "a_template_of_a_library": (
         """
         from pages_library import Environment

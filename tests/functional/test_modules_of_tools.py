@@ -340,25 +340,37 @@ except RuntimeError:
     assert [*reasons(orch)] == ["a", "b"]
 
 
-def test_a_module_that_run_loads_by_its_name(project: Project, orch: Orch) -> None:
-    by_name = "import importlib; importlib.import_module('src.plugins.' + 'red'); print(os.environ['COLOUR'])"
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["first", "after_another_tool"])
+def test_a_module_that_run_loads_by_its_name(
+    project: Project, orch: Orch, *, is_loaded: bool
+) -> None:
+    by_name = (
+        "import importlib; names = ['{}']; importlib.import_module(f'src.plugins.{{names[0]}}');"
+        " print(os.environ['COLOUR'])"
+    )
+    first = "from src.lib import settings" if is_loaded else ""
     root = project(
         {
+            "orch.toml": "stages = ['first', 's']\n",
             "rates.csv": "1",
-            "src/lib/settings.py": "import os\nos.environ['COLOUR'] = open('rates.csv').read()\n",
+            "src/lib/settings.py": "import os\nos.environ['COLOUR'] = open('rates.csv').read()\nclass Colour: ...\n",
             "src/plugins/red.py": "from src.lib import settings\n",
-            "src/a.py": tool("import os", by_name),
-            "src/b.py": tool("import os", by_name),
-            "src/c.py": tool("import os", "print(os.environ.get('COLOUR'))"),
+            "src/plugins/blue.py": "from src.lib.settings import Colour\n",
+            "src/first.py": f"{first}\nSTAGE = 'first'\ndef run(): ...\n",
+            "src/a.py": tool("import os", by_name.format("red")),
+            "src/b.py": tool("import os", by_name.format("blue")),
+            "src/c.py": tool("import os", by_name.format("red")),
+            "src/d.py": tool("import os", "print(os.environ.get('COLOUR'))"),
         }
     )
     run_all(orch)
-    assert said(orch, *"abc") == {"a": "1", "b": "1", "c": "None"}
+    assert said(orch, *"abcd") == {"a": "1", "b": "1", "c": "1", "d": "None"}
     assert reasons(orch) == {}
     (root / "rates.csv").write_text("2")
-    assert [*reasons(orch)] == ["a", "b"]
-    assert ran(orch("run", "--changed", "--json")) == ["a", "b"]
-    assert said(orch, *"ab") == dict.fromkeys("ab", "2")
+    stale = [name for name, found in reasons(orch).items() if "rates.csv changed" in found]
+    assert sorted(stale) == [*"abc", *["first"] * is_loaded]
+    assert orch("run", "--changed").code == 0
+    assert said(orch, *"abc") == dict.fromkeys("abc", "2")
 
 
 def test_a_module_that_starts_a_thread_and_changes_the_locale(project: Project, orch: Orch) -> None:
