@@ -340,11 +340,9 @@ class AuditHook:
 
     def _on_chdir(self, _: object) -> None:
         self._cwd = ""
-        # Orch itself changes to the root when a tool has ended and its notes have been used.
-        if not _getframe(2).f_code.co_filename.startswith(OWN_FOLDER):
-            self.resolve_paths()
-            self._uses.resolve_paths()
-            self.questions.resolve_paths()
+        self.resolve_paths()
+        self._uses.resolve_paths()
+        self.questions.resolve_paths()
 
     def _on_sqlite_connect(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)

@@ -72,7 +72,9 @@ class ProcessState:
         self._follow_logging()
 
     def note_base(self) -> None:
-        """What is there now is what every tool starts with."""
+        """What is there now, and the root, is what every tool starts with."""
+        with contextlib.suppress(OSError):  # the root is gone: the first tool will fail
+            os.chdir(self._root)
         self._base = self._last = self._read()
 
     def __enter__(self) -> None:
@@ -122,8 +124,6 @@ class ProcessState:
         now = self._read()
         if now != self._base:
             _write(now, self._base)
-        with contextlib.suppress(OSError):  # the root is gone: the next tool will fail
-            os.chdir(self._root)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
 
@@ -223,6 +223,7 @@ class ProcessState:
             "variables": dict(vars(self._environ)["_data"]),
             "loggers": loggers,
             "settings": {
+                "folder": _read_folder(),
                 "path": sys.path[:],
                 "recursion": sys.getrecursionlimit(),
                 "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
@@ -246,6 +247,18 @@ class ProcessState:
         for number, handler in self._handlers:
             if handler is not None and getsignal(number) != handler:
                 signal.signal(number, handler)
+
+
+def _read_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
+
+
+def _set_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
 
 
 def _compare(before: State, after: State) -> Changes:
@@ -335,6 +348,7 @@ def _set_locale(locale: str) -> None:
 
 
 _SETTERS: Mapping[str, Callable[[Any], object]] = {
+    "folder": _set_folder,
     "path": lambda path: sys.path.__setitem__(slice(None), path),
     "recursion": sys.setrecursionlimit,
     "hooks": _set_hooks,

@@ -373,6 +373,28 @@ def test_a_module_that_run_loads_by_its_name(
     assert said(orch, *"abc") == dict.fromkeys("abc", "2")
 
 
+def test_a_module_that_changes_the_working_directory(project: Project, orch: Orch) -> None:
+    by_name = "names = ['moved']; importlib.import_module(f'src.lib.{names[0]}');"
+    show = "print(open('rates.csv').read())"
+    root = project(
+        {
+            "rates.csv": "root",
+            "data/rates.csv": "data",
+            "src/lib/moved.py": "import os\nos.chdir('data')\n",
+            "src/a.py": tool("from src.lib import moved", show),
+            "src/b.py": tool("from src.lib import moved", show),
+            "src/c.py": tool("", show),
+            "src/d.py": tool("import importlib", f"open('rates.csv').read(); {by_name} {show}"),
+        }
+    )
+    run_all(orch)
+    assert said(orch, *"abcd") == {"a": "data", "b": "data", "c": "root", "d": "data"}
+    (root / "data/rates.csv").write_text("data 2")
+    assert [*reasons(orch)] == ["a", "b", "d"]
+    (root / "rates.csv").write_text("root 2")
+    assert {*reasons(orch)["d"]} == {"rates.csv changed", "data/rates.csv changed"}
+
+
 def test_a_module_that_starts_a_thread_and_changes_the_locale(project: Project, orch: Orch) -> None:
     show = "print(time.strftime('%Z'), locale.setlocale(locale.LC_NUMERIC), len(threading.enumerate()))"
     top = "import locale, threading, time"
