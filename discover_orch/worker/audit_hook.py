@@ -181,6 +181,7 @@ class AuditHook:
             "os.posix_spawn": lambda _, words, environment: on_child(words, None, environment),
             "pty.spawn": on_child,
             "os.system": lambda command: on_child(("sh", "-c", command)),
+            "pickle.find_class": lambda module, _: self._project.note_names(module, _getframe(2)),
             "os.putenv": lambda name, value: self.note_variable(
                 os.fsdecode(name), os.fsdecode(value)
             ),
