@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import threading
 from contextlib import closing, suppress
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from discover_orch.databases.sqlite_base import OrdinaryConnection, find_names, quote_path
 from discover_orch.databases.sqlite_connection import Connection, adopt
@@ -71,14 +72,13 @@ class OwnConnections(TableLog):
         global _own
         super().__init__()
         self._note_attach = note_attach
-        self.is_interrupted: Callable[[], bool] | None = (
-            None  # whether an interrupt was raised in the tool
-        )
+        #: Whether an interrupt was raised in the tool.
+        self.is_interrupted: Callable[[], bool] | None = None
+        self._threads: WeakKeyDictionary[Connection, threading.Thread] = WeakKeyDictionary()
         self._path = ""  # the real path of the project's database
         self._heard: list[tuple[ref[Connection], StatementNotes]] = []
-        self._before: frozenset[str] | None = (
-            None  # the names of tables, before the first use in a step
-        )
+        #: The names of tables before the first use in a step; None where they are not known.
+        self._before: frozenset[str] | None = None
         self._is_used = False  # in this step
         listen_to_errors()
         _own = self
@@ -102,13 +102,14 @@ class OwnConnections(TableLog):
     def begin(self) -> None:
         """A connection is about to be opened."""
         if not self._heard:
-            self._before = self._ask(_find_main_names)
+            self._before = self._find_names()
 
     def add(self, conn: sqlite3.Connection) -> None:
         adopted = adopt(conn)
         if adopted is None:
             self._found.is_unclear = True
         else:
+            self._threads[adopted] = threading.current_thread()
             self._hear(adopted)
 
     def forget(self, conn: Any) -> None:
@@ -121,9 +122,11 @@ class OwnConnections(TableLog):
         try:
             conn.set_listener(notes.authorize)  # statements in its cache are prepared again
             conn.statements, conn.is_interrupted = notes, self.is_interrupted
-            self._heard.append((ref(conn), notes))
-        except sqlite3.Error:  # it is of another thread, or closed
-            self._found.is_unclear |= not conn.is_closed
+        except sqlite3.Error:  # it is closed, or of another thread
+            if conn.is_closed or not self._threads[conn].is_alive():
+                return
+            self._found.is_unclear = True
+        self._heard.append((ref(conn), notes))
 
     def begin_step(self) -> None:
         self.has_committed = self.has_written = self._is_used = False
@@ -131,7 +134,7 @@ class OwnConnections(TableLog):
         kept = [conn for one, _ in self._heard if (conn := one()) is not None]
         self._heard.clear()
         if kept:
-            self._before = self._ask(_find_main_names)
+            self._before = self._find_names()
             for conn in kept:
                 self._hear(conn)
 
@@ -157,7 +160,7 @@ class OwnConnections(TableLog):
         used = [notes for _, notes in self._heard if not notes.is_silent]
         if used:
             self._ask(lambda conn: self._resolve(used, conn))
-            self._before = self._ask(_find_main_names)
+            self._before = self._find_names()
             for notes in used:
                 notes.clear()
             self._is_used = True
@@ -169,6 +172,9 @@ class OwnConnections(TableLog):
             found = find_tables(notes, self._before, conn, lambda: _find_main_names(conn))
             self.has_written |= bool(found.written)
             self._found.add(found)
+
+    def _find_names(self) -> frozenset[str] | None:
+        return self._ask(_find_main_names) if os.path.exists(self._path) else frozenset()
 
     def _ask(self, question: Callable[[sqlite3.Connection | None], Any]) -> Any:
         """The answer of the file, on a connection of its own: those of the tool may be closed, or in a transaction."""
