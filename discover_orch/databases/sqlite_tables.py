@@ -67,7 +67,6 @@ class SqliteTableLog(TableLog):
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
         self._before: frozenset[str] | None = None  # the tables of `main` when the step began
-        self._latest: tuple[object, frozenset[str]] | None = None  # their version, and these tables
         self._may_have_set = True
         listen_to_errors()
 
@@ -96,22 +95,12 @@ class SqliteTableLog(TableLog):
         self._may_have_set = not (is_heard and notes.is_silent)
         notes.tables_of_caller = None
         try:
-            can_query = self._pause()
-            if self._before is None:
-                self._latest = None  # it may be of a transaction that was rolled back
-            asked = self._conn if can_query else None
+            asked = self._conn if self._pause() else None
             found = find_tables(notes, self._before, asked, self._read_names)
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
-            written = _display_names(notes.written)
-            found = FoundTables(
-                read=_display_names(notes.read),
-                written=written,
-                changed=written.copy(),
-                lists_tables=notes.lists_tables,
-                is_unclear=notes.has_bypassed,
-            )
+            found = find_tables(notes, self._before, None, lambda: None)
         found.is_unclear |= not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
@@ -146,12 +135,7 @@ class SqliteTableLog(TableLog):
         return not self._conn.has_callbacks()
 
     def _read_names(self) -> frozenset[str]:
-        """The names of the tables as they are now."""
-        # Differs once another connection has changed the database, or this one its tables.
-        version = [ask(self._conn, f"PRAGMA {one}") for one in ("schema_version", "data_version")]
-        if self._latest is None or version != self._latest[0]:
-            self._latest = version, find_names(self._conn, "sqlite_master")
-        return self._latest[1]
+        return find_names(self._conn, "sqlite_master")
 
 
 def find_tables(
