@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 
+from discover_orch.databases.driver_transaction import ask_duckdb, ask_postgres
 from discover_orch.databases.sqlite_base import ask_rows
 from discover_orch.databases.transactions import find_driver_connection, find_kind
 
@@ -67,7 +68,7 @@ class ConnectionSettings:
             kind = find_kind(driver)
             self._attributes = _read_attributes(driver) if kind else {}
             if kind in ("sqlite3", "duckdb"):
-                self._session = _ask_sqlite(driver) if kind == "sqlite3" else _ask_duckdb(driver)
+                self._session = _ask_sqlite(driver) if kind == "sqlite3" else _read_duckdb(driver)
             elif kind and driver.info.vendor == "PostgreSQL":
                 self._reset = _build_reset(driver)
 
@@ -80,7 +81,7 @@ class ConnectionSettings:
             if self._attributes:
                 _restore_attributes(driver, self._attributes)
             if self._reset:
-                _execute_postgres(driver, self._reset)
+                ask_postgres(driver, self._reset)
             elif self._session and may_be_set:
                 is_sqlite = isinstance(driver, sqlite3.Connection)
                 restore = _restore_sqlite if is_sqlite else _restore_duckdb
@@ -109,26 +110,22 @@ def _restore_sqlite(driver: sqlite3.Connection, known: dict[str, Any]) -> None:
             ask_rows(driver, f"PRAGMA {name} = {known[name]}")
 
 
-def _ask_duckdb(driver: Any) -> dict[str, Any]:
-    from discover_orch.databases.duckdb_transaction import execute
-
-    return dict(execute(driver, ASK_DUCKDB).fetchall())
+def _read_duckdb(driver: Any) -> dict[str, Any]:
+    return dict(ask_duckdb(driver, ASK_DUCKDB))
 
 
 def _restore_duckdb(driver: Any, known: dict[str, Any]) -> None:
-    from discover_orch.databases.duckdb_transaction import execute
-
-    for name, value in _ask_duckdb(driver).items():
+    for name, value in _read_duckdb(driver).items():
         if name in known and known[name] != value:
             before = str(known[name] or "").replace("'", "''")
             with suppress(Exception):  # one that follows from another
-                execute(driver, f"SET {name} = '{before}'")
+                ask_duckdb(driver, f"SET {name} = '{before}'")
 
 
 def _build_reset(driver: Any) -> bytes:
     from psycopg.pq import Escaping
 
-    result = _execute_postgres(driver, ASK_POSTGRES)
+    result = ask_postgres(driver, ASK_POSTGRES)
     quote = Escaping(driver.pgconn).escape_literal
     settings = [
         b"set_config(%b, %b, false)"
@@ -136,9 +133,3 @@ def _build_reset(driver: Any) -> bytes:
         for row in range(result.ntuples)
     ]
     return b"RESET ALL; SELECT " + b", ".join(settings)
-
-
-def _execute_postgres(driver: Any, command: bytes) -> Any:
-    """Past psycopg: this is no statement of the tool."""
-    with driver.lock:
-        return driver.pgconn.exec_(command)

@@ -163,6 +163,20 @@ class DriverTransaction(Transaction):
         return is_autocommit(self.conn) or is_autocommit(self._inner)
 
 
+def ask_duckdb(conn: Any, sql: str, values: object = None) -> list[tuple[Any, ...]]:
+    """A statement of orch's own, past what observes those of the tool; its rows."""
+    execute = sys.modules["duckdb"].DuckDBPyConnection.execute
+    rows: list[tuple[Any, ...]]
+    rows = getattr(execute, "__wrapped__", execute)(conn, sql, values).fetchall()
+    return rows
+
+
+def ask_postgres(conn: Any, command: bytes) -> Any:
+    """A statement of orch's own, past psycopg, which would begin a transaction; the result of libpq."""
+    with conn.lock:
+        return conn.pgconn.exec_(command)
+
+
 def find_kind(conn: Any) -> str:
     """The driver of its own connection: "sqlite3", "psycopg" or "duckdb", and "" for any other."""
     if isinstance(conn, sqlite3.Connection):

@@ -6,12 +6,13 @@ they were written, into tables. Imports nothing of DuckDB: a process that has on
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_sql import Effect, Name, read_statements
 from discover_orch.databases.table_log import FoundTables
 
@@ -26,6 +27,7 @@ TABLES = (
     "UNION ALL "
     "SELECT database_name, schema_name, view_name, temporary, sql FROM duckdb_views() WHERE NOT internal"
 )
+FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
 DATABASES = "SELECT database_name, path FROM duckdb_databases() WHERE NOT internal"
 ROUTINES = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
 HAS_TRIGGERS = "SELECT 1 FROM duckdb_functions() WHERE function_name = 'duckdb_triggers'"
@@ -100,14 +102,14 @@ class Catalog(Struct, frozen=True, kw_only=True):
 
 def read_catalog(conn: Any) -> Catalog:
     """What is in the database now, as this connection sees it; raises whatever DuckDB raises."""
-    [(database, schema, path)] = ask(
+    [(database, schema, path)] = ask_duckdb(
         conn, "SELECT current_database(), current_schema(), current_setting('search_path')"
     )
     if "," in path:
         raise LookupError("the search path has several schemas")
     rows = [
         (_fold(names), *more)
-        for *names, is_temporary, sql in ask(conn, TABLES)
+        for *names, is_temporary, sql in ask_duckdb(conn, TABLES)
         for more in [(is_temporary, sql)]
     ]
     here = (database.lower(), schema.lower())
@@ -117,9 +119,11 @@ def read_catalog(conn: Any) -> Catalog:
         search_path=tuple(dict.fromkeys((("temp", "main"), here, (here[0], "main")))),
         current=here,
         default=(here[0], "main"),
-        active=frozenset(map(_fold, ask(conn, TRIGGERS) if ask(conn, HAS_TRIGGERS) else [])),
-        routines=frozenset(name.lower() for (name,) in ask(conn, ROUTINES)),
-        attached={name.lower(): path or "" for name, path in ask(conn, DATABASES)},
+        active=frozenset(
+            map(_fold, ask_duckdb(conn, TRIGGERS) if ask_duckdb(conn, HAS_TRIGGERS) else [])
+        ),
+        routines=frozenset(name.lower() for (name,) in ask_duckdb(conn, ROUTINES)),
+        attached={name.lower(): path or "" for name, path in ask_duckdb(conn, DATABASES)},
     )
     return _add_views(catalog, {table: sql for table, _, sql in rows if sql is not None})
 
@@ -141,11 +145,10 @@ def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
     return replace(catalog, read_with=read_with, files=files, opaque=frozenset(opaque))
 
 
-def ask(conn: Any, sql: str) -> list[tuple[Any, ...]]:
-    """Past the log: this is no statement of the tool."""
-    execute = sys.modules["duckdb"].DuckDBPyConnection.execute
-    rows: list[tuple[Any, ...]] = getattr(execute, "__wrapped__", execute)(conn, sql).fetchall()
-    return rows
+def find_file(conn: Any) -> str:
+    """The absolute path of the database file; "" where there is none. Raises what DuckDB raises."""
+    [(path,)] = ask_duckdb(conn, FILE)
+    return os.path.abspath(path) if path else ""
 
 
 def _fold(names: Iterable[str]) -> Table:

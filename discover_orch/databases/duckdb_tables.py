@@ -19,7 +19,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from discover_orch.databases.duckdb_catalog import (
-    ask,
+    find_file,
     has_ambiguous_names,
     read_catalog,
     resolve_effects,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 MOST_STATEMENTS = 1_000
 MOST_CHARACTERS = 500_000
 
-FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
 
 FILE_READERS = (
     "read_csv", "read_json", "read_parquet", "from_csv_auto", "from_parquet",
@@ -83,9 +82,7 @@ class DuckdbLog(TableLog):
         super().__init__()
         self.conn, self._note_files, self._note_attach = conn, note_files, note_attach
         with suppress(Exception):
-            self.file = (
-                os.path.abspath(ask(conn, FILE)[0][0] or "") if ask(conn, FILE)[0][0] else ""
-            )
+            self.file = find_file(conn)
         #: Texts, and effects of methods, in the order of their first use; whether each has succeeded.
         self._done: dict[str | Effect, bool] = {}
         self._order: list[str | Effect] = []  # with statements that set something each time

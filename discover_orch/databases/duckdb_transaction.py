@@ -15,11 +15,12 @@ from discover_orch.databases.driver_transaction import (
     LEFT_OPEN_NOTE,
     DriverTransaction,
     WritesLost,
+    ask_duckdb,
 )
+from discover_orch.databases.duckdb_catalog import find_file
 from discover_orch.databases.sqlite_base import quote
 
 DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
-FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
 TEMPORARY = (
     "SELECT 'TABLE', schema_name, table_name FROM duckdb_tables() WHERE temporary AND NOT internal "
     "UNION ALL "
@@ -32,8 +33,8 @@ FAILED = (
     "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
 )
 # As they are before `duckdb_tables` has them report what a tool does.
-execute, _begin, _commit, _rollback = (
-    getattr(duckdb.DuckDBPyConnection, name) for name in ("execute", "begin", "commit", "rollback")
+_begin, _commit, _rollback = (
+    getattr(duckdb.DuckDBPyConnection, name) for name in ("begin", "commit", "rollback")
 )
 ENDED_RUN = "ended the transaction of the whole run"
 
@@ -122,21 +123,21 @@ class DuckdbTransaction(DriverTransaction):
         temporary, databases = self._before
         for kind, schema, name in self._find(TEMPORARY) - temporary:
             with suppress(duckdb.Error):  # it went with another one
-                execute(
+                ask_duckdb(
                     self.conn, f"DROP {kind} IF EXISTS temp.{quote(schema)}.{quote(name)} CASCADE"
                 )
         for (name,) in self._find(DATABASES) - databases:
             with suppress(duckdb.Error):  # it is the current one, or in use
-                execute(self.conn, f"DETACH {quote(name)}")
+                ask_duckdb(self.conn, f"DETACH {quote(name)}")
         if not self._is_begun and len(databases) > 1:
             for (name,) in databases:
                 with suppress(duckdb.Error):  # the file is then as the tool has left it
-                    execute(self.conn, f"CHECKPOINT {quote(name)}")
+                    ask_duckdb(self.conn, f"CHECKPOINT {quote(name)}")
         if not self._is_begun:
             self._before = None
 
     def _find(self, query: str) -> set[tuple[str, ...]]:
-        return {*execute(self.conn, query).fetchall()}
+        return {*ask_duckdb(self.conn, query)}
 
     def _find_loss(self) -> str:
         """Why what the tool wrote cannot be committed, or ""."""
@@ -145,7 +146,7 @@ class DuckdbTransaction(DriverTransaction):
     def _is_aborted(self) -> bool:
         """Whether an error has ended the transaction: COMMIT would be a ROLLBACK without saying so."""
         try:
-            execute(self.conn, "SELECT 1")
+            ask_duckdb(self.conn, "SELECT 1")
         except duckdb.Error as error:
             return "aborted" in str(error)
         return False
@@ -172,6 +173,6 @@ class DuckdbTransaction(DriverTransaction):
 def has_file(conn: Any) -> bool:
     """Whether the database is in a file, as long as the connection is open."""
     try:
-        return bool(execute(conn, FILE).fetchone() != (None,))
+        return bool(find_file(conn))
     except duckdb.Error as error:
         return "closed" not in str(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from discover_orch.databases.driver_transaction import find_kind, is_autocommit
+from discover_orch.databases.driver_transaction import ask_duckdb, find_kind, is_autocommit
 from discover_orch.databases.sqlite_base import quote
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.ledger import COMMITTED, VOID, AlreadyCommitted
@@ -100,10 +100,7 @@ class SqliteLedger(Ledger):
 
 class DuckdbLedger(Ledger):
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        from discover_orch.databases.duckdb_transaction import execute
-
-        rows: list[tuple[Any, ...]] = execute(self._conn, sql, values).fetchall()
-        return rows
+        return ask_duckdb(self._conn, sql, values)
 
 
 class PsycopgLedger(Ledger):

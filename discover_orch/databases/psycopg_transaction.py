@@ -11,6 +11,7 @@ from discover_orch.databases.driver_transaction import (
     LOST_NOTE,
     DriverTransaction,
     WritesLost,
+    ask_postgres,
     is_autocommit,
 )
 from discover_orch.databases.postgres_tables import PostgresLog
@@ -111,7 +112,7 @@ class PsycopgTransaction(DriverTransaction):
 
     def is_lost(self) -> bool:
         with suppress(psycopg.Error):
-            self._execute(b"SELECT 1")
+            ask_postgres(self._inner, b"SELECT 1")
         return bool(self._inner.closed)
 
     def _find_loss(self) -> str:
@@ -130,7 +131,7 @@ class PsycopgTransaction(DriverTransaction):
         try:
             if keep and self.add_record is not None:
                 if conn.info.transaction_status == IDLE:
-                    self._execute(b"BEGIN")
+                    ask_postgres(self._inner, b"BEGIN")
                 self.add_record()
             if self.conn is not conn and not self.conn.closed:
                 self.conn.commit() if keep else self.conn.rollback()
@@ -149,18 +150,13 @@ class PsycopgTransaction(DriverTransaction):
 
     def _drop_temporary_tables(self) -> None:
         for table in self._find_temporary() - (self._temporary or set()):
-            self._execute(b"DROP " + table + b" CASCADE")
+            ask_postgres(self._inner, b"DROP " + table + b" CASCADE")
 
     def _find_temporary(self) -> set[bytes]:
         if self._inner.info.transaction_status not in (IDLE, INTRANS):
             return set()
-        result = self._execute(TEMPORARY_TABLES)
+        result = ask_postgres(self._inner, TEMPORARY_TABLES)
         return {result.get_value(row, 0) for row in range(result.ntuples)}
-
-    def _execute(self, command: bytes) -> Any:
-        """Without psycopg, which would begin a transaction."""
-        with self._inner.lock:
-            return self._inner.pgconn.exec_(command)
 
 
 def _has_savepoints(conn: Any) -> bool:
