@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +23,6 @@ _NAMES = frozenset(
     {"module", "run", "targets", "tools", "blocked_by", "loaded", "loaded_as", "path"}
     | {"status", "stream", "kind", "type", "code", "severity"}
 )
-_Part = TypeVar("_Part", bound=Struct)
 
 
 class Masking:
@@ -118,34 +117,28 @@ def _mask_between_controls(text: str, secrets: Sequence[str]) -> str:
 
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """The observation without all that has a secret in its name. What is left out is a gap."""
-    kept = _without_secrets(seen, secrets)
-    return seen if kept == seen else replace(kept, gaps=(*kept.gaps, HIDDEN_NAME))
-
-
-def _without_secrets(value: _Part, secrets: Sequence[str]) -> _Part:
-    changed: dict[str, object] = {}
-    for name in value.__struct_fields__:
-        found = getattr(value, name)
+    changed: dict[str, Any] = {}
+    for name in seen.__struct_fields__:
+        found = getattr(seen, name)
         if isinstance(found, tuple):
-            kept = [
-                _without_secrets(one, secrets) if isinstance(one, Struct) else one
-                for one in found
-                if not _has_secret(one, secrets)
-            ]
-            changed[name] = tuple(kept)
+            kept = (one for one in found if not _has_secret(one, secrets))
+            left = (_without(one, secrets) if isinstance(one, Observation) else one for one in kept)
+            changed[name] = tuple(left)
         elif _has_secret(found, secrets):
             changed[name] = ""
-    return replace(value, **changed)
+    kept_part = replace(seen, **changed)
+    return seen if kept_part == seen else replace(kept_part, gaps=(*kept_part.gaps, HIDDEN_NAME))
 
 
 def _has_secret(one: object, secrets: Sequence[str]) -> bool:
-    """Whether a name has a secret in it; of a struct, whether its own name has."""
-    if isinstance(one, tuple):
-        return any(_has_secret(part, secrets) for part in one)
-    if isinstance(one, Struct):
-        return any(
-            _has_secret(getattr(one, name), secrets)
-            for name in ("path", "name")
-            if hasattr(one, name)
-        )
-    return isinstance(one, str) and any(secret in one for secret in secrets)
+    """Whether a text in it has a secret. Of an observation only its own path counts."""
+    match one:
+        case str():
+            return any(secret in one for secret in secrets)
+        case tuple():
+            return any(_has_secret(part, secrets) for part in one)
+        case Observation():
+            return _has_secret(getattr(one, "path", ""), secrets)
+        case Struct():
+            return any(_has_secret(getattr(one, name), secrets) for name in one.__struct_fields__)
+    return False
