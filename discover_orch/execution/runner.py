@@ -19,7 +19,6 @@ from discover_orch.execution.events import (
     RunStarted,
     Suspended,
     Ticked,
-    ToolRetried,
 )
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
@@ -27,7 +26,6 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.run_events import (
     DebuggerOpened,
     RunNote,
-    ToolDeclined,
     ToolFinished,
     ToolOrdered,
     ToolProgress,
@@ -113,9 +111,7 @@ def run_steps(
     def next_events() -> Iterator[Event]:
         happened = False
         wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
-        found = executor.events(wait, requests.wake)
-        # With several workers, steps are submitted between two events of these.
-        for event in [*found] if stopwatch.has_board else found:
+        for event in executor.events(wait, requests.wake):
             happened = True
             if isinstance(event, ToolFinished):
                 event, problems = settle(event, run.attempt_of(event.module))
@@ -127,26 +123,26 @@ def run_steps(
                 yield from submit_ready()
             yield timed
             yield from blocked
+            if workers > 1:  # a free worker does not wait for the ends of other tools
+                yield from submit_ready()
         for request in requests.drain():
             happened = True
-            if request == "interrupt":
-                run.interrupt()
-                executor.control("interrupt")
-            elif request == "kill":
-                run.interrupt()
-                executor.control("kill")
-            elif request == "cancel":
-                run.cancel()
-                executor.control("interrupt")
-            elif request == "hold":
-                run.cancel()
-            elif request == "wake":
-                yield Resumed()
-            else:
-                yield Suspended()
-                executor.control("suspend")
-                stopwatch.pause(requests.pause)
-                executor.control("resume")
+            match request:
+                case "interrupt" | "kill":
+                    run.interrupt()
+                    executor.control(request)
+                case "cancel":
+                    run.cancel()
+                    executor.control("interrupt")
+                case "hold":
+                    run.cancel()
+                case "wake":
+                    yield Resumed()
+                case _:
+                    yield Suspended()
+                    executor.control("suspend")
+                    stopwatch.pause(requests.pause)
+                    executor.control("resume")
         if stopwatch.is_tick_due(is_silent=not happened):
             yield stopwatch.tick(run)
 
@@ -156,10 +152,7 @@ def run_steps(
     yield from (ToolFinished(module=module, status="fresh") for module in fresh)
     while not (run.is_over and executor.is_idle):
         yield from submit_ready()
-        for event in next_events():
-            yield event
-            if workers > 1 and isinstance(event, ToolFinished | ToolRetried | ToolDeclined):
-                yield from submit_ready()  # a free worker does not wait for the ends of other tools
+        yield from next_events()
     for end in run.unstarted():
         run.apply(end)
         yield end
