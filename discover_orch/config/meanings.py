@@ -19,6 +19,7 @@ MEANINGS: Mapping[str, str] = {
     "env_file": "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set already wins",
     "ledger": "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of "
     "the project there",
+    "table_version_rows": "tables with up to so many rows are compared by what they contain; 0: none",
     "external_writes": "what it means that another program wrote to the SQLite or DuckDB file: "
     '`"stale"` makes the tools that read it stale, `"ignore"` does not',
     "jobs": "the number of worker processes",

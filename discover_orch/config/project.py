@@ -43,8 +43,8 @@ class Project(Struct, frozen=True, kw_only=True):
     `DATABASE_URL` or `default` then.
 
     `external_writes` says whether the tools that read the SQLite or DuckDB file are stale when another program wrote
-    to it: "stale", or "ignore". `jobs` is the number of workers. `ledger` is the project's name in the ledger of the
-    database, "" where none is kept.
+    to it: "stale", or "ignore". Tables with up to `table_version_rows` rows are compared by content. `jobs` is the
+    number of workers. `ledger` is the project's name in the ledger of the database, "" where none is kept.
 
     `executor` is "local", "dask=ADDRESS" or "command"; `command` is for "command".
 
@@ -65,6 +65,7 @@ class Project(Struct, frozen=True, kw_only=True):
     env_file: str = ""
     ledger: str = ""
     external_writes: str = "stale"
+    table_version_rows: int = 20_000
     jobs: int = 1
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"

@@ -196,6 +196,7 @@ KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object] | N
     "transaction": ("text", lambda _, given: word(given, ("tool", "none", "run"))),
     "env_file": ("text", None),
     "ledger": ("text", _ledger),
+    "table_version_rows": ("count", None),
     "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
     "jobs": ("count", lambda _, given: typed(given, "count", least=1)),
     "tokens": ("table", lambda reader, given: reader.read_entries(given, _plain("count"))),

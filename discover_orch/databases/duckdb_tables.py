@@ -15,9 +15,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from msgspec.structs import replace
 
+from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_catalog import (
     find_file,
     has_ambiguous_names,
@@ -167,6 +169,31 @@ class DuckdbLog(TableLog):
             main = self._default and self._default[0]
             others = [path for name, path in self._before.attached.items() if path and name != main]
             self.attached = tuple(map(os.path.realpath, others))
+
+    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
+        from discover_orch.databases.table_versions import hash_duckdb_table
+
+        found: dict[str, str] = {}
+        try:
+            catalog = self._read_catalog()
+            wanted = {*names}
+            rows = ask_duckdb(
+                self.conn, "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables()"
+            )
+            for base, schema, table, sql in rows if catalog is not None else ():
+                shown = catalog.display_name((base, schema, table)) if catalog else ""
+                if shown in wanted:
+                    quoted = ".".join(
+                        '"' + one.replace('"', '""') + '"' for one in (base, schema, table)
+                    )
+                    version = hash_duckdb_table(
+                        partial(ask_duckdb, self.conn), quoted, sql, most_rows
+                    )
+                    if version is not None:
+                        found[shown] = version
+        except Exception:  # the transaction has failed
+            return {}
+        return found
 
     def may_have_set(self) -> bool:
         texts = (one for one in self._done if isinstance(one, str))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -138,13 +139,19 @@ def show_name(schema: str, name: str) -> str:
 
 def ask_use(conn: Any) -> Use:
     """What the open transaction has used, or a new one in which nothing is used. Raises what psycopg raises."""
+    [[text]] = ask_rows(conn, USE)
+    return msgspec.json.decode(text, type=Use)  # of an SQL_ASCII database it is bytes
+
+
+def ask_rows(conn: Any, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a question of orch's own; none of another statement. Raises what psycopg raises."""
     psycopg = sys.modules["psycopg"]
     cursor = psycopg.Cursor(conn, row_factory=psycopg.rows.tuple_row)
     cursor.adapters.register_loader("text", psycopg.types.string.TextLoader)
     # As it is before `psycopg_connection` has it report what a tool does.
     execute = getattr(psycopg.Cursor.execute, "__wrapped__", psycopg.Cursor.execute)
-    [text] = execute(cursor, USE.encode(), prepare=False).fetchone()
-    return msgspec.json.decode(text, type=Use)  # of an SQL_ASCII database it is bytes
+    execute(cursor, sql.encode(), prepare=False)
+    return [] if cursor.description is None else [*cursor.fetchall()]
 
 
 class PostgresLog(TableLog):
@@ -265,6 +272,26 @@ class PostgresLog(TableLog):
         except Exception:  # the connection is broken
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
+
+    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
+        from discover_orch.databases.table_versions import hash_postgres_table
+
+        found: dict[str, str] = {}
+        if self._conn.info.transaction_status != INTRANS:
+            return found
+        wanted = {*names}
+        tables = [one for one in self._last.values() if one.name and one.shown in wanted]
+        ask_rows(self._conn, "SAVEPOINT orch_versions")
+        try:
+            for one in tables:
+                if one.kind == "r":
+                    version = hash_postgres_table(partial(ask_rows, self._conn), one.oid, most_rows)
+                    if version is not None:
+                        found[one.shown] = version
+        except Exception:  # the tool may read no rows, for example
+            ask_rows(self._conn, "ROLLBACK TO SAVEPOINT orch_versions")
+        ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")
+        return found
 
     def _ask(self) -> None:
         """Note what was read since the last time. Where the transaction has failed, that is lost."""

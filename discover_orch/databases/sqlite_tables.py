@@ -19,6 +19,7 @@ from discover_orch.databases.sqlite_base import (
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import FoundTables, TableLog
+from discover_orch.databases.table_versions import hash_sqlite_tables
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.table_name import WHOLE
 
@@ -104,6 +105,12 @@ class SqliteTableLog(TableLog):
         found.is_unclear |= not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
+
+    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
+        try:
+            return hash_sqlite_tables(self._conn, names, most_rows) if self._pause() else {}
+        except Exception:  # the connection is closed
+            return {}
 
     @property
     def names(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from discover_orch.model.table_name import is_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class FoundTables(Struct, kw_only=True):
@@ -97,6 +97,10 @@ class TableLog:
     def names(self) -> frozenset[str]:
         """The tables that there were when the step began, in lower case; empty where that is not known."""
         return frozenset()
+
+    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
+        """The versions of those of these tables that have at most so many rows. Asked after `resolve`."""
+        return {}
 
     def read_version(self) -> int | None:
         """A number that is another one once another connection has changed the database; None where that is not known.

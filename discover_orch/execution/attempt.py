@@ -255,6 +255,7 @@ class AttemptReader:
             names = [*seen.tables_written, *([ANY] if seen.is_unclear else ())]
             if seen.tables_created or seen.tables_dropped:
                 names.append("")  # the list of tables
+            contents = dict(seen.table_versions)
             for name in names:
                 mark = ABSENT if name in seen.tables_dropped else EXISTS
                 found[table_key(database, name)] = Write(
@@ -262,6 +263,7 @@ class AttemptReader:
                     mark,
                     only_adds=name in seen.tables_inserted,
                     only_creates=name in seen.tables_kept,
+                    version=contents.get(name),
                 )
         if has_passed and tool.outputs:
             versions = Versions(self._root)

@@ -46,6 +46,7 @@ def build_prepare(
         post_mortem=settings.post_mortem,
         all_frames=settings.all_frames,
         observes=True,
+        table_version_rows=project.table_version_rows,
         # The worker may be older than these variables.
         environment=dict(os.environ) if project.env_file else None,
     )

@@ -6,11 +6,11 @@ the tool is stale again. Nothing here can stop a run: what cannot be saved is lo
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Mapping
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
@@ -112,7 +112,7 @@ class Recorder:
         self._report = Report()
         self._is_parallel = False
         self._overlaps = Overlaps()
-        self._started = time.monotonic()
+        self._started, self._started_ns = time.monotonic(), time.time_ns()
         self._has_begun = self._is_over = self._has_warned = False
         self._journal: Journal = begin_run(project.root, self._close_killed_run())
         self.run = self._journal.run
@@ -157,10 +157,11 @@ class Recorder:
                     kind="watch" if self._is_live else "run",
                     ledger=self._ledger,
                 )
-                self._journal.write({**to_builtins(line), **document})
+                self._journal.write({**document, **line})
             case ToolOrdered(module=module):
                 self._update_code()
                 self._attempts.note_start(module, self._results.find(module))
+                found += self._keep_edited(module)
                 self._journal.write({"event": "tool_ordered", "module": module})
                 if self._is_parallel:  # of what several workers report, the order is not known
                     self._began[module] = self._next_number()
@@ -374,6 +375,7 @@ class Recorder:
                     read_files=lambda keys: self._attempts.read_files(keys, event, before),
                 )
                 assert now.success is not None
+                results.foreign_write = self._database.foreign_write
                 writers, then = results.find_writers(module, now.success, now.writes)
                 self._versions[module] = find_used_versions(success, writers)
                 place = results.place(module)
@@ -412,6 +414,26 @@ class Recorder:
                     known = replace(result, writes={**result.writes, key: write})
                     (self._results.hold if maker in self._done else self._results.write)(known)
         return replace(seen, read=(*seen.read, *read), written=(*seen.written, *seen.aside_written))
+
+    def _keep_edited(self, module: str) -> list[Problem]:
+        """What was edited by hand and the tool will write anew is copied first."""
+        result = self._results.find(module)
+        if result.success is None or not any(key.startswith("file:") for key in result.writes):
+            return []
+        from discover_orch.execution.edited_outputs import keep_edited  # few tools have been run
+
+        _, writers = self._results.find_writers(module, result.success, result.writes)
+        # With `turns` no tool runs while the end of another one is recorded.
+        until = math.inf if self._plan.turns and not self._is_parallel else self._started_ns
+        return keep_edited(
+            self._project.root,
+            self.run,
+            module,
+            result.writes,
+            writers,
+            self._registry.display,
+            until,
+        )
 
     def _drop_from_others(self, module: str, written: Collection[str]) -> None:
         """What the tool surely wrote is not the work of those that ended while it ran."""

@@ -185,6 +185,13 @@ class DatabaseRecord:
         self.run = 0
         self.number = current.number if current.number > 0 else current.next_number
 
+    @property
+    def foreign_write(self) -> Seq:
+        """When another program wrote to the database last."""
+        before = self._current.known
+        found = max(before.foreign_write if before else 0, self._foreign_write)
+        return max(found, sequence(self.run, 0)) if self._was_written else found
+
     def note_start(self) -> None:
         """Saves that another program has written before this run, so that a killed run does not lose it."""
         if self._was_written:
@@ -220,14 +227,11 @@ class DatabaseRecord:
     def _save(self, path: str) -> None:
         stat = read_database(self._root, path) if path else None
         before = self._current.known
-        foreign_write = max(before.foreign_write if before else 0, self._foreign_write)
-        if self._was_written:
-            foreign_write = max(foreign_write, sequence(self.run, 0))
         known = KnownDatabase(
             path=path,
             number=self.number,
             stat=stat,
-            foreign_write=foreign_write,
+            foreign_write=self.foreign_write,
             looked=before.looked if before else 0,
             missing=before.missing if before else (),
         )

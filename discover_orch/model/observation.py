@@ -89,6 +89,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     - `removed`: files and folders that were there before the step and that it removed.
     - `folders_made`: folders that it made, and that are there at the end.
     - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
+    - `table_versions`: of tables that it wrote, what they contain, where they are small.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
       statements are written in, by the name that sqlglot has for it.
@@ -122,6 +123,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
+    table_versions: tuple[tuple[str, str], ...] = ()
     has_committed: bool = False
     database: str = ""
     dialect: str = "sqlite"

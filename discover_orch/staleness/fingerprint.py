@@ -42,7 +42,8 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 #: - `there:data/x.csv`: the path if it is there, in this form too. `stat:data/x.csv`: its size and time.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
 #: - `package:numpy`: its version; ABSENT where it is not installed. `python`. `database`.
-#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. No version.
+#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. What a tool saw
+#:   of them stands in `saw`.
 Key = str
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
@@ -310,11 +311,11 @@ def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write])
 
 
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
-    """What is remembered of a tool that was killed or cancelled: what is in its files is unknown."""
+    """What is remembered of a tool that was killed or cancelled: what is in its files and tables is unknown."""
     writes = {
         key: replace(write, seq=ended, mark=UNSURE, version=None)
         if key.startswith("file:")
-        else write
+        else replace(write, version=None)
         for key, write in before.writes.items()
     }
     return replace(before, writes=writes)

@@ -431,16 +431,7 @@ class Judge:
             if now == ABSENT:
                 if last is None or last.write.mark != ABSENT:
                     yield Reason(key, then=EXISTS, now=ABSENT)
-            elif (
-                not is_table
-                and last is not None
-                and last.place == self._place
-                and write.is_sure
-                and not (write.only_adds and not write.evidence)
-                and write.version != DATABASE
-                and EXISTS not in (write.mark, now)
-                and (write.version is None or write.version != version_of(key))
-            ):
+            elif last and last.place == self._place and is_edited(key, write, now, version_of):
                 yield Reason(key, then=write.version, now=now, how="edited")
 
     def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
@@ -459,6 +450,21 @@ class Judge:
             if not (is_own and maker.stands_for(saw.seq)):
                 found.setdefault(maker.module, maker.key)
         return found
+
+
+def is_edited(key: Key, write: Write, now: str, version_of: VersionOf) -> bool:
+    """Whether the file of the last write has other content, and no tool did it. A log may be added to, and the file of
+    a database is not edited by hand. `now` is its present mark."""
+    return (
+        key.startswith("file:")
+        and ABSENT not in (write.mark, now)
+        and EXISTS not in (write.mark, now)
+        and write.mark not in (UNSURE, now)
+        and write.is_sure
+        and not (write.only_adds and not write.evidence)
+        and write.version != DATABASE
+        and (write.version is None or write.version != version_of(key))
+    )
 
 
 def find_unseen(success: Success, upstream: Iterable[Upstream]) -> Iterator[Reason]:

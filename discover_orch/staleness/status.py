@@ -135,10 +135,10 @@ class Status:
         known = before.writes
         return [key for key, one in result.writes.items() if known.get(key) != one]
 
-    def judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
-        """The tool's own reasons as they are now. One that has just run is not stale for the time alone."""
+    def judge(self, module: str) -> Freshness:
+        """The tool's own reasons as they are now."""
         self._forget(self.find_used(module))
-        return self._judge(module, self._code, has_just_run=has_just_run)
+        return self._judge(module, self._code)
 
     def find_used(self, module: str) -> Collection[Key]:
         """What the tool is known to use or write."""
@@ -151,9 +151,7 @@ class Status:
         paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
         self._present.versions.forget(paths)
 
-    def _judge(
-        self, module: str, code: Mapping[str, CodeState], *, has_just_run: bool = False
-    ) -> Freshness:
+    def _judge(self, module: str, code: Mapping[str, CodeState]) -> Freshness:
         """The tool's own reasons; `code` has that of all tools."""
         tool, place = self._registry.tools[module], self._place[module]
         result = self._results[place]
@@ -176,12 +174,12 @@ class Status:
             )
         reasons += self._left_behind.get(module, ())
         starts_nothing = not sentences and all(
-            reason.seq and reason.key == "database" for reason in reasons
+            (reason.seq and reason.key == "database") or reason.how == "edited"
+            for reason in reasons
         )
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} has an error")
-        if not has_just_run:
-            sentences += _clock_reasons(tool, result.success, time.time())
+        sentences += _clock_reasons(tool, result.success, time.time())
         is_lasting = bool(sentences) or any(one.is_lasting for one in reasons)
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(

@@ -50,8 +50,11 @@ class ToolConnection:
         observer: Observer | None,
         is_interrupted: Callable[[], bool] | None,
         warn: Callable[[Problem], None],
+        version_rows: int = 0,
     ) -> None:
-        self._mode = mode
+        """Tables with at most `version_rows` rows have a version."""
+        self._mode, self._version_rows = mode, version_rows
+        self.versions: dict[str, str] = {}  # of the tables that the latest step has written
         self._warn = warn
         self._warnings: set[str] = set()  # that were given
         self._by_mode: dict[str, Transaction] = {}
@@ -237,6 +240,11 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
+            self.versions = {}
+            if keep and self._version_rows and tables.has_written:
+                use = tables.peek()
+                left = [one for one in use.tables_written if one not in use.tables_dropped]
+                self.versions = tables.hash_tables(left, self._version_rows)
             if self._observer is not None:
                 self._observer.note_files((), tables.find_copies())
             is_open = not self.transaction.is_closed()

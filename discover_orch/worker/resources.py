@@ -91,7 +91,9 @@ class Resources:
         self._load_conf = load_conf
         self._call, self._loading = call, loading
         self._observer = observer
-        self._connection = ToolConnection(prepare.transaction, observer, is_interrupted, warn)
+        self._connection = ToolConnection(
+            prepare.transaction, observer, is_interrupted, warn, prepare.table_version_rows
+        )
         self._foreign_writes = None
         if observer is not None and not prepare.is_one_of_several:
             self._foreign_writes = ForeignWrites(observer)
@@ -204,6 +206,9 @@ class Resources:
             seen["is_unclear"] = True
         if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
             seen["has_committed"] = True
+        versions, connection.versions = connection.versions, {}
+        if versions:
+            seen["table_versions"] = tuple(versions.items())
         if observer is not None and connection.file:
             seen["database"] = observer.paths.relative(connection.file) or connection.file
         if connection.tables is not None and connection.tables.dialect != "sqlite":

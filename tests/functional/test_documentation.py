@@ -133,7 +133,7 @@ def test_the_readme_shows_what_the_sample_project_prints(project: Project, orch:
     wide = {"COLUMNS": "100"}
     assert without_times_and_folders(orch("run", env=wide).out) == shown_in_readme("run")
     enrich = root / "src" / "pipeline" / "enrich.py"
-    enrich.write_text(enrich.read_text(encoding="utf-8").replace("< '07'", "< '08'"))
+    enrich.write_text(enrich.read_text(encoding="utf-8").replace("< '07'", "< '12'"))
     for words in (("status",), ("run", "--changed", "--quiet")):
         answer = orch(*words, env=wide)
         assert without_times_and_folders(answer.out) == shown_in_readme(*words)
