@@ -100,14 +100,14 @@ class KeepingCode:
         from dis import get_instructions  # many tools open no file
 
         code = frame.f_code
-        steps = [*get_instructions(code)]
-        stores_into = [*_find_containers_stored_into(steps)]
+        given = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
         try:
+            steps = [*get_instructions(code)]
+            stores_into = [*_find_containers_stored_into(steps)]
             found = (*dict.fromkeys(self._decide(frame, file, steps, stores_into)),)
+            is_given = any(not given.isdisjoint(_names_of(one)) for one in stores_into)
         except Exception:  # another thread changes a module, or an odd class
-            found = ((file, _ALWAYS),)
-        given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        is_given = any(one.opname == "LOAD_FAST" and one.argval in given for one in stores_into)
+            found, is_given = ((file, _ALWAYS),), True
         known = self._known[id(code)] = code, found, is_given
         return known
 
@@ -231,18 +231,25 @@ def _find_containers_stored_into(steps: list[Instruction]) -> Iterator[Instructi
     from dis import stack_effect
 
     for place, one in enumerate(steps):
-        start = place
+        start, depth = place, 0
         if one.opname == "STORE_SUBSCR":
-            depth = 0
             while depth < 1 and start > 0:  # before that stands the container
                 start -= 1
                 depth += stack_effect(steps[start].opcode, steps[start].arg, jump=False)
         elif one.argval not in STORING_METHODS:
             continue
-        before = steps[start - 1]
+        has_both = depth > 1  # since Python 3.13 one instruction loads the container and the key
+        before = steps[start if has_both else start - 1]
         # `os.environ` is put back.
         if before.argval != "environ" or steps[start - 2].argval != "os":
             yield before
+
+
+def _names_of(one: Instruction) -> tuple[object, ...]:
+    """The local variables that an instruction loads."""
+    if not one.opname.startswith("LOAD_FAST"):
+        return ()
+    return one.argval if isinstance(one.argval, tuple) else (one.argval,)
 
 
 def _is_attribute(one: Instruction) -> bool:
