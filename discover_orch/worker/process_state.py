@@ -66,8 +66,8 @@ class ProcessState:
         self._recorded: list[tuple[tuple[str, ...], Changes]] = []
         self._owners: tuple[str, ...] = ()  # those that are being loaded now
         self._included: set[str] = set()  # the owners whose changes hold for this tool
-        #: The variables of which code has asked whether they are set, with the value that `setdefault` gives.
-        self.asked: list[tuple[str, str | None]] = []
+        #: The variables of which code has asked so while it was loaded.
+        self._asked: list[tuple[str, str | None]] = []
         self._has_asked_for_logging = False
         self._follow_logging()
 
@@ -83,7 +83,7 @@ class ProcessState:
     def begin(self, owners: Iterable[str]) -> None:
         """A tool begins whose code includes these owners."""
         self._included = {*owners}
-        self.asked.clear()
+        self._asked.clear()
         self._loggers = self._changed_loggers.copy()
         self._last = self._base
         if self._recorded:
@@ -127,6 +127,11 @@ class ProcessState:
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
 
+    def note_question(self, name: str, default: str | None) -> None:
+        """Code asks whether a variable is set, and sets it to `default` otherwise, if that is known."""
+        if self._owners:
+            self._asked.append((name, default))
+
     @property
     def is_loading_package(self) -> bool:
         return self._owners[-1:] == (PACKAGES,)
@@ -137,7 +142,7 @@ class ProcessState:
         tool ends: the next one that needs it tries again."""
         self._settle()
         before, self._owners = self._owners, (*self._owners, owner)
-        count, asked = len(self._recorded), len(self.asked)
+        count, asked = len(self._recorded), len(self._asked)
         asked_for_logging, self._has_asked_for_logging = self._has_asked_for_logging, False
         has_passed = False
         self._included.add(owner)
@@ -149,7 +154,7 @@ class ProcessState:
             if not has_passed:
                 new = self._recorded[count:]
                 self._recorded[count:] = [one for one in new if one[0][-1] != owner]
-            elif owner != PACKAGES and (found := self._find_adopted(self.asked[asked:])):
+            elif owner != PACKAGES and (found := self._find_adopted(self._asked[asked:])):
                 self._recorded.append((self._owners, found))
             self._has_asked_for_logging |= asked_for_logging
             self._owners = before

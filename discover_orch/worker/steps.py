@@ -126,9 +126,7 @@ class Worker:
             self._observer = Observer(project, database, native)
             self._observer.native.before_events = self._wait_until_recorded
             self._observer.audit.note_variable = self._tell_secrets
-            self._observer.environment.note_question = lambda *asked: self._baseline.asked.append(
-                asked
-            )
+            self._observer.environment.note_question = self._baseline.note_question
             project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
