@@ -65,6 +65,8 @@ class PathQuestions:
         self._project, self._uses, self._import_code = project, uses, import_code
         self._follow_path = follow_path
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
+        #: Name of a module -> whether its questions count; None where it asks for the code that called it.
+        self._modules: dict[str, bool | None] = {}
         self._found: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
         for name, real in (("stat", real_stat), ("lstat", real_lstat)):
             self._wrap(name, real)
@@ -96,7 +98,9 @@ class PathQuestions:
                 asker.uses.used.update(dict.fromkeys(("path", path) for path in answers))
 
     def _wrap(self, name: str, real: Callable[..., os.stat_result]) -> None:
-        askers, add, add_answer = self._askers, self._add, self._add_answer
+        askers, modules, add, add_answer = (
+            self._askers, self._modules, self._add, self._add_answer,
+        )  # fmt: skip
 
         def ask(path: Any, **options: Any) -> os.stat_result:
             found = start = None
@@ -109,13 +113,16 @@ class PathQuestions:
                 raise
             finally:
                 if start is not None:  # else it is not a path
-                    key, frame = 0, start
+                    counts, key, frame = None, 0, start
                     # `frame.f_code` and `id()` are audit events, each of which runs the hook.
                     while frame is not None and (names := frame.f_globals) is not CALLS:
-                        key = hash((key, names.get("__name__"), frame.f_lineno))
+                        name = names.get("__name__", "")
+                        if counts is None and (counts := modules.get(name, True)) is False:
+                            break
+                        key = hash((key, name, frame.f_lineno))
                         frame = frame.f_back  # type: ignore[assignment]
-                    answers = (askers.get(key) or add(start, key)).answers
-                    if answers is not None:
+                    known = None if counts is False else askers.get(key) or add(start, key)
+                    if known is not None and (answers := known.answers) is not None:
                         if path.__class__ is not str and hasattr(path, "__fspath__"):
                             path = path.__fspath__()
                         if path not in answers and options.get("dir_fd") is None:
@@ -139,6 +146,9 @@ class PathQuestions:
         start = frame
         while frame is not None and frame.f_globals is not CALLS:
             counts = self._counts(frame.f_code.co_filename)
+            module = frame.f_globals.get("__name__", "")
+            if getattr(sys.modules.get(module), "__dict__", None) is frame.f_globals:
+                self._modules[module] = counts
             if counts is not None:
                 start = frame
                 break
