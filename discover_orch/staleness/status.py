@@ -135,10 +135,10 @@ class Status:
         known = before.writes
         return [key for key, one in result.writes.items() if known.get(key) != one]
 
-    def judge(self, module: str) -> Freshness:
-        """The tool's own reasons as they are now."""
+    def judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
+        """The tool's own reasons as they are now. One that has just run is not stale for the time alone."""
         self._forget(self.find_used(module))
-        return self._judge(module, self._code)
+        return self._judge(module, self._code, has_just_run=has_just_run)
 
     def find_used(self, module: str) -> Collection[Key]:
         """What the tool is known to use or write."""
@@ -151,7 +151,9 @@ class Status:
         paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
         self._present.versions.forget(paths)
 
-    def _judge(self, module: str, code: Mapping[str, CodeState]) -> Freshness:
+    def _judge(
+        self, module: str, code: Mapping[str, CodeState], *, has_just_run: bool = False
+    ) -> Freshness:
         """The tool's own reasons; `code` has that of all tools."""
         tool, place = self._registry.tools[module], self._place[module]
         result = self._results[place]
@@ -179,7 +181,8 @@ class Status:
         )
         if broken := self._registry.below_broken.get(module):
             sentences.append(f"upstream {self._registry.display(broken)} has an error")
-        sentences += _clock_reasons(tool, result.success, time.time())
+        if not has_just_run:
+            sentences += _clock_reasons(tool, result.success, time.time())
         is_lasting = bool(sentences) or any(one.is_lasting for one in reasons)
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
         sentences += dict.fromkeys(

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from discover_orch.staleness.fingerprint import Key, ToolResult
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.status import Status
+from discover_orch.staleness.status import WELL, Status
 
 
 class Turns(Protocol):
@@ -37,6 +37,7 @@ class PlannedTurns:
         self._own = dict(status.own())
         self._is_stale = {module: not one.is_fresh for module, one in freshness.items()}
         self._written: set[Key] = set()
+        self._passed: set[str] = set()  # in this run
         status.settle()
 
     def note(self, result: ToolResult) -> None:
@@ -44,7 +45,9 @@ class PlannedTurns:
         if module not in self._own:
             return
         self._written.update(self._status.note_result(result))
-        self._own[module] = self._status.judge(module)
+        if result.last.status in WELL:
+            self._passed.add(module)
+        self._own[module] = self._judge(module)
 
     def is_needed(self, module: str) -> bool:
         own = self._own[module]
@@ -54,7 +57,7 @@ class PlannedTurns:
             return self._is_stale[module]
         if not self._is_stale[module] and self._written.isdisjoint(self._status.find_used(module)):
             return False
-        self._own[module] = own = self._status.judge(module)
+        self._own[module] = own = self._judge(module)
         if own.reasons:
             return True
         if module not in self._spread():
@@ -62,8 +65,11 @@ class PlannedTurns:
         # It may only be needed by a tool that is fresh by now.
         for other, one in self._own.items():
             if one.reasons and not one.is_lasting:
-                self._own[other] = self._status.judge(other)
+                self._own[other] = self._judge(other)
         return module in self._spread()
+
+    def _judge(self, module: str) -> Freshness:
+        return self._status.judge(module, has_just_run=module in self._passed)
 
     def _spread(self) -> Collection[str]:
         stale = [module for module, one in self._own.items() if one.reasons]

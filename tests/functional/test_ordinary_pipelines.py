@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -250,3 +254,56 @@ def test_a_file_that_grows_during_the_run_is_a_change(
     assert orch("run", "--changed").code == 0
     assert reasons(orch) == {}
     assert int((root / "size.txt").read_text()) == (root / "in.log").stat().st_size
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An address, and the file that is served there."""
+    file = tmp_path / "site" / "page.txt"
+    file.parent.mkdir()
+    file.write_text("1 2 3")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(file.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/page.txt", file
+        server.shutdown()
+
+
+@pytest.mark.parametrize("declares", ['"always": True, "outputs": ["raw.txt"]', '"always": True'])
+def test_a_download_that_brings_the_same_file_reruns_nothing(
+    project: Project, orch: Orch, page: tuple[str, Path], declares: str
+) -> None:
+    address, file = page
+    root = project(
+        {
+            "orch.toml": 'stages = ["a", "b", "c"]\n',
+            "src/fetch.py": f"""
+                import urllib.request
+                STAGE = "a"
+                ORCH = {{{declares}}}
+                def run():
+                    with urllib.request.urlopen("{address}") as page, open("raw.txt", "wb") as file:
+                        file.write(page.read())
+                """,
+            "src/parse.py": """
+                STAGE = "b"
+                def run(conn):
+                    conn.execute("CREATE TABLE IF NOT EXISTS raw (x)")
+                    conn.execute("DELETE FROM raw")
+                    conn.executemany("INSERT INTO raw VALUES (?)", [[x] for x in open("raw.txt").read().split()])
+                """,
+            "src/report.py": """
+                STAGE = "c"
+                def run(conn):
+                    with open("report.txt", "w") as file:
+                        file.write(str(conn.execute("SELECT count(*) FROM raw").fetchone()[0]))
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    for _ in range(2):
+        assert ran(orch("run", "--changed", "--json")) == ["fetch"]
+    file.write_text("1 2 3 4")
+    assert ran(orch("run", "--changed", "--json")) == ["fetch", "parse", "report"]
+    assert (root / "report.txt").read_text() == "4"
+    assert reasons(orch)["fetch"] == ['"always" is set']
