@@ -44,13 +44,11 @@ class RunStarted(Struct, frozen=True, kw_only=True):
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
-    """An attempt failed, as `end` says, and the next one starts in `delay` seconds. With `writes_alone` it was not
-    known that the tool writes; the next attempt starts when no other tool writes to the database. `is_alone`: the
-    attempt may have met with another tool, so nothing runs beside the next one."""
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds. `is_alone`: the attempt met with
+    another tool, or may have, so nothing runs beside the next one."""
 
     end: ToolFinished
     delay: float
-    writes_alone: bool = False
     is_alone: bool = False
 
 

@@ -58,7 +58,7 @@ class Run:
         self.workers = workers
         self._has_retries = has_retries and not is_one_transaction
         self._random = random
-        self._locked: set[str] = set()  # these failed because of a lock, and try again alone
+        self._locked: set[str] = set()  # these failed because of a lock
         self._beside: set[str] = set()  # another tool ran, or was about to, while these did
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
         self._max_failures = 1 if is_one_transaction else max_failures
@@ -117,8 +117,8 @@ class Run:
         if self._is_cancelled:
             return replace(event, status="cancelled") if event.status == "interrupted" else event
         tool = self._registry.tools[event.module]
-        if event.is_locked and self._can_write_alone(event.module):
-            return ToolRetried(end=event, delay=0.0, writes_alone=True)
+        if self._has_met_lock(event) and event.module not in self._locked:
+            return ToolRetried(end=event, delay=0.0, is_alone=True)
         own_attempts = event.attempt - (event.module in self._locked)
         if self._has_retries and own_attempts <= tool.retries and _may_end_otherwise(event):
             longest = max(self.LONGEST_DELAY, tool.retry_delay)
@@ -130,13 +130,12 @@ class Run:
             )
         return event
 
+    def _has_met_lock(self, end: ToolFinished) -> bool:
+        """Whether another tool held the lock of the database, since it was not known that this one writes."""
+        return end.is_locked and self.workers > 1 and not self.writes_alone(end.module)
+
     def writes_alone(self, module: str) -> bool:
         return self._queue.holds(module, WRITES)
-
-    def _can_write_alone(self, module: str) -> bool:
-        """Whether the tool ran beside others that write, because it was not known to write itself."""
-        is_beside_others = self.workers > 1 and module not in self._locked
-        return is_beside_others and not self.writes_alone(module)
 
     @property
     def is_over(self) -> bool:
@@ -155,9 +154,8 @@ class Run:
             self._submitted.remove(module)
             self._queue.put_back(module, now + event.delay, is_alone=event.is_alone)
             self._beside.discard(module)
-            if event.writes_alone:
+            if self._has_met_lock(event.end):
                 self._locked.add(module)
-                self._queue.add_need(module, WRITES)
         elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
             if event.module in self._submitted:

@@ -109,13 +109,6 @@ class StepQueue:
         """Whether the step holds the token while it runs, of those that orch hands out."""
         return token in self._needs.get(module, {})
 
-    def add_need(self, module: str, token: str) -> None:
-        """The step, which was put back, needs one of this token from now on."""
-        place = self._places[module]
-        self._remove_ready(place)
-        self._needs = {**self._needs, module: {**self._needs.get(module, {}), token: 1}}
-        insort(self._ready.setdefault(self._needs_of(place), []), place)
-
     def end(self, module: str) -> None:
         place = self._places[module]
         if self._has_ended[place]:

@@ -193,7 +193,7 @@ def run(conn):
     (root / "second").touch()
     answer = orch("run", "--jobs", "2")
     assert answer.code == 0, answer.text
-    assert "the database was locked; it runs again when no other tool writes to it" in answer.out
+    assert "the database was locked; it runs again when no other tool runs" in answer.out
     with closing(sqlite3.connect(root / "data.db")) as conn:
         found = conn.execute("select count(*) from sqlite_master where name in ('a', 'b')")
         assert found.fetchall() == [(2,)]
