@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -41,8 +42,6 @@ LOGS = "logs"
 REPORT = "report.html"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 1 << 16
-#: Bytes of a line of a log that are read at once.
-_LONGEST_LINE = 1 << 20
 #: Digits of the number of a run. A folder with a longer one is not a run.
 _LONGEST_ID = 9
 
@@ -241,36 +240,20 @@ def logged_size(text: str) -> int:
 
 def read_log_part(root: str, run: str, module: str, start: int, end: int) -> Iterator[bytes] | None:
     """These bytes of a log, some lines at a time; None where the log does not have them."""
-    path = _log_path(_run_folder(root, run), module)
-    try:
-        fd = open_nonblocking(path, os.O_RDONLY)
-    except OSError:
+    path = find_log(root, run, module)
+    if path is None or os.path.getsize(path) < end:
         return None
-    if os.fstat(fd).st_size < end:
-        os.close(fd)
-        return None
-    return _read_part(fd, start, end)
+    return read_log(path, start, end)
 
 
-def _read_part(fd: int, start: int, end: int) -> Iterator[bytes]:
-    with open(fd, "rb", buffering=0) as file:
+def read_log(path: str, start: int = 0, end: int = sys.maxsize) -> Iterator[bytes]:
+    """These bytes of a log, some lines at a time: UTF-8, or whatever the tool wrote."""
+    with open(path, "rb", opener=open_nonblocking) as file:
         file.seek(start)
-        left, rest = end - start, b""
-        while left > 0 and (piece := file.read(min(left, _PIECE))):
-            left -= len(piece)
-            lines, newline, rest = (rest + piece).rpartition(b"\n")
-            if newline or len(rest) > _LONGEST_LINE:
-                yield lines + newline if newline else rest
-                rest = rest if newline else b""
-        if rest:
-            yield rest
-
-
-def read_log(path: str) -> Iterator[bytes]:
-    """The log, some lines at a time: UTF-8, or whatever bytes the tool wrote."""
-    with open(path, "rb") as file:
-        while lines := file.readlines(_PIECE):
-            yield b"".join(lines)
+        while start < end and (lines := file.readlines(_PIECE)):
+            found = b"".join(lines)[: end - start]
+            start += len(found)
+            yield found
 
 
 def _run_folder(root: str, run: str) -> str:
