@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from discover_orch.config.project import Project
@@ -157,7 +158,7 @@ class Recorder:
                     kind="watch" if self._is_live else "run",
                     ledger=self._ledger,
                 )
-                self._journal.write({**document, **line})
+                self._journal.write({**to_builtins(line), **document})
             case ToolOrdered(module=module):
                 self._update_code()
                 self._attempts.note_start(module, self._results.find(module))

@@ -20,7 +20,7 @@ from discover_orch.staleness.import_graph import CodeState
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import timestamp
 from discover_orch.state.process import read_boot, read_start
-from discover_orch.state.run_record import RecordedParam, RecordedStep
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 
 
 def start_line(
@@ -33,7 +33,7 @@ def start_line(
     *,
     kind: str,
     ledger: str,
-) -> dict[str, object]:
+) -> RunBegan:
     """`code` is that of the tools, as `CurrentState.read_code` gives it; `kind` is "run" or "watch"; `ledger` is the
     run's key in the ledger, "" if it has none."""
     name = current.database.name
@@ -42,35 +42,38 @@ def start_line(
     codes = [current.code_of(step.tool, code) for step in steps]
     run_now = {step.tool.module for step in plan.steps}
     chosen = {*event.tools}
-    order = [module for module in registry.order if module in chosen]
-    return {
-        "started": timestamp(),
-        "pid": os.getpid(),
-        "process": read_start(os.getpid()),
-        "boot": read_boot(),
-        "kind": kind,
-        "orch": __version__,
-        "python": sys.version.partition(" ")[0],
-        "system": f"{sys.platform} {os.uname().machine}",
-        "commit": read_commit(project.root),
-        "workers": event.workers,
-        "fresh_stages": [registry.stages[registry.rank[tool.module]].name for tool in plan.fresh],
-        "modules": list(event.tools),
-        "plan": [
+    order = tuple(module for module in registry.order if module in chosen)
+    return RunBegan(
+        run=event.run,
+        targets=event.targets,
+        tools=tuple(registry.display(module) for module in event.tools),
+        modules=event.tools,
+        fresh_stages=tuple(registry.stages[registry.rank[tool.module]].name for tool in plan.fresh),
+        started=timestamp(),
+        pid=os.getpid(),
+        process=read_start(os.getpid()),
+        boot=read_boot(),
+        kind=kind,
+        orch=__version__,
+        python=sys.version.partition(" ")[0],
+        system=f"{sys.platform} {os.uname().machine}",
+        commit=read_commit(project.root),
+        workers=event.workers,
+        plan=tuple(
             _record_step(step, one, bool(ledger) and _has_row(step.tool, registry))
             for step, one in zip(steps, codes, strict=True)
-        ],
-        "sources": {path: meaning for one in codes for path, meaning in one.items()},
-        "order": [] if order == [*event.tools] else order,
-        "database": name if has_own else masked_url(project.database),
-        "database_origin": "orchconf.py" if has_own else project.database_origin,
-        "resumes": plan.resumes or None,
-        **({"ledger": ledger} if ledger else {}),
-        **({"transaction": "run"} if project.transaction == "run" else {}),
-        "passed_before": [
+        ),
+        sources={path: meaning for one in codes for path, meaning in one.items()},
+        order=() if order == event.tools else order,
+        database=name if has_own else masked_url(project.database),
+        database_origin="orchconf.py" if has_own else project.database_origin,
+        resumes=plan.resumes or None,
+        ledger=ledger,
+        transaction=project.transaction,
+        passed_before=tuple(
             step.tool.module for step in plan.all_steps if step.tool.module not in run_now
-        ],
-    }
+        ),
+    )
 
 
 def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> RecordedStep:

@@ -20,22 +20,18 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.state.run_record import Attempt, RecordedStep, RunRecord, RunStart, ToolRecord
+from discover_orch.state.run_record import (
+    Attempt,
+    RecordedStep,
+    RunBegan,
+    RunRecord,
+    RunStart,
+    ToolRecord,
+)
 from discover_orch.state.store import decode_json, encode_json
 
 #: `process.is_alive`: whether the process with this id, start and boot runs.
 IsAlive = Callable[[int, int | None, str | None], bool]
-
-
-class _RunStarted(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
-    tools: tuple[str, ...]
-    modules: tuple[str, ...]
-    fresh_stages: tuple[str, ...] = ()
-    pid: int = 0
-    process: int | None = None
-    boot: str | None = None
-    transaction: str = "tool"
-    time: datetime | None = None
 
 
 class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
@@ -52,7 +48,7 @@ class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="ru
 
 
 _AnyEvent = (
-    _RunStarted
+    RunBegan
     | ToolOrdered
     | ToolStarted
     | ToolFinished
@@ -76,13 +72,13 @@ class _Tool:
 
 def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     """None where the lines are not those of a run."""
-    start: _RunStarted | None = None
+    start: RunBegan | None = None
     end: _RunFinished | None = None
     zero = 0.0
     tools: dict[str, _Tool] = {}
     for event in _read_events(lines):
         match event:
-            case _RunStarted() if start is None:
+            case RunBegan() if start is None:
                 start, zero = event, _seconds(event.time)
                 tools = {module: _Tool() for module in start.modules}
             case ToolOrdered(module=module) if tool := tools.get(module):
@@ -151,7 +147,7 @@ def encode_end(tool: ToolRecord) -> bytes:
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
     """The run without its tools, from the first line and the last one; None where these do not say how it ended."""
     start, end = _read_event(first), _read_event(last)
-    if not (isinstance(start, _RunStarted) and isinstance(end, _RunFinished)):
+    if not (isinstance(start, RunBegan) and isinstance(end, _RunFinished)):
         return None
     if end.status == "killed":  # then some tool has no end
         return None
@@ -227,7 +223,7 @@ def _read_event(line: bytes) -> _AnyEvent | None:
         event: _AnyEvent = decode_json(line, _AnyEvent)  # type: ignore[arg-type]
     except (ValueError, RecursionError):
         return None
-    if isinstance(event, _RunStarted) and len(event.tools) != len(event.modules):
+    if isinstance(event, RunBegan) and len(event.tools) != len(event.modules):
         return None
     return event
 

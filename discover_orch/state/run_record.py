@@ -6,6 +6,7 @@ The lines of the journal have the same fields: `read_run` reads them into these 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from msgspec import Struct, field
 
@@ -101,6 +102,20 @@ class RunStart(Struct, frozen=True, kw_only=True):
     workers: int = 1
     sources: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+
+
+class RunBegan(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
+    """The first line of the journal. `tools` are the names of the `modules`, of which the last, as many as there are
+    `fresh_stages`, do not run. `pid`, `process` and `boot` say which process writes the run."""
+
+    tools: tuple[str, ...]
+    modules: tuple[str, ...]
+    fresh_stages: tuple[str, ...] = ()
+    pid: int = 0
+    process: int | None = None
+    boot: str | None = None
+    transaction: str = "tool"
+    time: datetime | None = None
 
 
 class RunRecord(RunStart, frozen=True, kw_only=True):
