@@ -1,4 +1,4 @@
-"""The transaction that a tool runs in.
+"""The transaction that a tool runs in, and the log of the tables that it uses.
 
 The transaction belongs to orch on connections of `sqlite3`, which are adopted, of psycopg and of DuckDB. On any other
 connection from `get_connection()` orch does what the driver allows: `commit()` and `rollback()`, and nothing in
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
+from importlib.util import find_spec
 
 from discover_orch.databases.driver_transaction import (
     AUTOCOMMIT_NOTE,
@@ -24,12 +25,17 @@ from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.driver_transaction import find_kind as find_kind
 from discover_orch.databases.sqlite_base import LEGACY, ask_rows
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, adopt
+from discover_orch.databases.sqlite_tables import SqliteTableLog
+from discover_orch.databases.sqlite_tables import find_file as find_file
 from discover_orch.model.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
+
+    from discover_orch.databases.duckdb_tables import Files
+    from discover_orch.databases.table_log import TableLog
 
 
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
@@ -229,6 +235,37 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
 
         return PsycopgTransaction(conn, inner)
     return DriverTransaction(conn, inner)
+
+
+def choose_log(
+    conn: Any,
+    note_files: Files,
+    note_attach: Callable[[str | None], None] = lambda name: None,
+    is_interrupted: Callable[[], bool] | None = None,
+) -> TableLog | None:
+    """The log of a connection; None where its driver is not known, or sqlglot is not installed for DuckDB."""
+    if isinstance(conn, Connection):
+        conn.is_interrupted = is_interrupted
+        return SqliteTableLog(conn, note_attach)
+    kind = find_kind(conn)
+    if kind == "psycopg":
+        from discover_orch.databases.psycopg_connection import observe
+
+        return observe(conn)
+    if kind != "duckdb" or find_spec("sqlglot") is None:
+        return None
+    from discover_orch.databases.duckdb_tables import DuckdbLog
+
+    return DuckdbLog(conn, note_files, note_attach)
+
+
+def list_tables(conn: Any) -> tuple[str, ...] | None:
+    """The tables and views of a PostgreSQL database, as they are shown; None for any other connection."""
+    if find_kind(conn) != "psycopg":
+        return None
+    from discover_orch.databases.postgres_tables import list_tables
+
+    return list_tables(conn)
 
 
 def locks_out_others(conn: Any) -> bool:

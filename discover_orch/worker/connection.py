@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from discover_orch.databases.connection_settings import ConnectionSettings
-from discover_orch.databases.drivers import choose_log, find_file
 from discover_orch.databases.transactions import (
     ENDED_NOTE,
     Transaction,
     WritesLost,
+    choose_log,
     choose_transaction,
     find_driver_connection,
+    find_file,
 )
 from discover_orch.model.errors import Problem
 

@@ -142,7 +142,7 @@ class Resources:
 
     def list_tables(self) -> tuple[str, ...] | None:
         """The tables and views of a PostgreSQL database, as they are shown; None for any other database."""
-        from discover_orch.databases.drivers import list_tables
+        from discover_orch.databases.transactions import list_tables
 
         return list_tables(find_driver_connection(self.open([CONN])[CONN]))
 
