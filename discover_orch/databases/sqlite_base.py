@@ -33,9 +33,6 @@ _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 class OrdinaryConnection(sqlite3.Connection):
     """An ordinary connection that can become a `Connection`. A plain one of C cannot."""
 
-    _trace: Any = None
-    _progress: Any = None
-
     _listener: Authorizer | None = None  # notes what is read and written, allows everything
     orch_authorizer: Authorizer | None = None  # the user's
 
@@ -51,18 +48,6 @@ class OrdinaryConnection(sqlite3.Connection):
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self.orch_authorizer = authorizer_callback
         self.set_listener(self._listener)
-
-    def has_callbacks(self) -> bool:
-        """Whether user code would hear of statements of orch."""
-        return self._trace is not None or self._progress is not None
-
-    def set_trace_callback(self, trace_callback: Any) -> None:
-        self._trace = trace_callback
-        super().set_trace_callback(trace_callback)
-
-    def set_progress_handler(self, progress_handler: Any, n: int) -> None:
-        self._progress = progress_handler
-        super().set_progress_handler(progress_handler, n)
 
     def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
         statements = getattr(target, "statements", None)

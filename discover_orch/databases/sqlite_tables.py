@@ -78,11 +78,9 @@ class SqliteTableLog(TableLog):
         self._notes.tables_of_caller = None  # until the tool runs
         clear_not_found()
         try:
-            is_unobserved = self._pause()
-            if is_unobserved:
-                self._list_databases()
-            can_query = is_unobserved and not conn.in_transaction
-            self._before = self._read_names() if can_query else None
+            self._pause()
+            self._list_databases()
+            self._before = None if conn.in_transaction else self._read_names()
             conn.statements = self._notes
             conn.set_listener(self._notes.authorize)
         except Exception:  # the connection is closed or locked, or its class is the user's own
@@ -96,8 +94,8 @@ class SqliteTableLog(TableLog):
         self._may_have_set = not (is_heard and notes.is_silent)
         notes.tables_of_caller = None
         try:
-            asked = self._conn if self._pause() else None
-            found = find_tables(notes, self._before, asked, self._read_names)
+            self._pause()
+            found = find_tables(notes, self._before, self._conn, self._read_names)
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
@@ -108,7 +106,8 @@ class SqliteTableLog(TableLog):
 
     def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
         try:
-            return hash_sqlite_tables(self._conn, names, most_rows) if self._pause() else {}
+            self._pause()
+            return hash_sqlite_tables(self._conn, names, most_rows)
         except Exception:  # the connection is closed
             return {}
 
@@ -118,8 +117,7 @@ class SqliteTableLog(TableLog):
 
     def read_version(self) -> int | None:
         try:
-            if not self._pause():
-                return None
+            self._pause()
             [version] = ask(self._conn, "PRAGMA data_version")
         except Exception:  # the connection is closed or locked
             return None
@@ -136,10 +134,9 @@ class SqliteTableLog(TableLog):
     def find_copies(self) -> list[str]:
         return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
 
-    def _pause(self) -> bool:
-        """Stop listening; whether orch can query unobserved: the tool has set no trace and no progress handler."""
+    def _pause(self) -> None:
+        """Stop listening: orch asks."""
         self._conn.set_listener(None, is_exclusive=True)
-        return not self._conn.has_callbacks()
 
     def _read_names(self) -> frozenset[str]:
         return find_names(self._conn, "sqlite_master")
