@@ -307,3 +307,38 @@ def test_a_download_that_brings_the_same_file_reruns_nothing(
     assert ran(orch("run", "--changed", "--json")) == ["fetch", "parse", "report"]
     assert (root / "report.txt").read_text() == "4"
     assert reasons(orch)["fetch"] == ['"always" is set']
+
+
+def test_a_download_that_brings_the_same_rows_reruns_nothing(
+    project: Project, orch: Orch, page: tuple[str, Path]
+) -> None:
+    address, file = page
+    root = project(
+        {
+            "orch.toml": 'stages = ["a", "b"]\n',
+            "src/fetch.py": f"""
+                import urllib.request
+                STAGE = "a"
+                ORCH = {{"always": True}}
+                def run(conn):
+                    with urllib.request.urlopen("{address}") as page:
+                        rows = page.read().decode().split()
+                    conn.execute("CREATE TABLE IF NOT EXISTS raw (x)")
+                    conn.execute("DELETE FROM raw")
+                    conn.executemany("INSERT INTO raw VALUES (?)", [[x] for x in rows])
+                """,
+            "src/report.py": """
+                STAGE = "b"
+                def run(conn):
+                    with open("report.txt", "w") as file:
+                        file.write(str(conn.execute("SELECT count(*) FROM raw").fetchone()[0]))
+                """,
+        }
+    )
+    assert orch("run").code == 0
+    for _ in range(2):
+        assert ran(orch("run", "--changed", "--json")) == ["fetch"]
+    file.write_text("1 2 3 4")
+    assert ran(orch("run", "--changed", "--json")) == ["fetch", "report"]
+    assert (root / "report.txt").read_text() == "4"
+    assert reasons(orch)["fetch"] == ['"always" is set']
