@@ -141,7 +141,7 @@ def read_imports(
     with_calls: bool = True,
     attributes: Iterable[ast.Attribute] | None = None,
 ) -> tuple[ImportFact, ...]:
-    """All imports of a module, in source order; `with_calls` False where no word of DYNAMIC is in the text;
+    """All imports of a module; `with_calls` False where no word of DYNAMIC is in the text;
     `attributes` are all that the tree has, where they are known."""
     package = module if is_package else module.rpartition(".")[0]
     found: list[ImportFact] = []
@@ -153,20 +153,14 @@ def read_imports(
             for item in node.names:
                 top = item.name.partition(".")[0]
                 bound[item.asname or top] = item.name if item.asname else top
-                found.append(
-                    ImportFact(kind="import", module=item.name, line=node.lineno, is_lazy=is_lazy)
-                )
+                found.append(ImportFact(item.name, (), is_lazy))
         elif isinstance(node, ast.ImportFrom):
             aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
             base = absolute(node.module, node.level, package)
             if base:  # else it points above the top, and fails when it runs
                 names = tuple(item.name for item in node.names)
                 bound |= {item.asname or item.name: f"{base}.{item.name}" for item in node.names}
-                found.append(
-                    ImportFact(
-                        kind="from", module=base, names=names, line=node.lineno, is_lazy=is_lazy
-                    )
-                )
+                found.append(ImportFact(base, names, is_lazy))
     if with_calls:
         found.extend(_dynamic_imports(nodes, module, package, aliases))
     if is_package:
@@ -174,7 +168,6 @@ def read_imports(
     if attributes is None:
         attributes = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
     found.extend(_members(attributes, bound))
-    found.sort(key=lambda fact: fact.line)
     return tuple(found)
 
 
@@ -275,7 +268,7 @@ def _live_branches(node: ast.If) -> list[ast.AST]:
 
 def _members(attributes: Iterable[ast.Attribute], bound: Mapping[str, str]) -> list[ImportFact]:
     """`lib.dates` in the code, for each imported name `lib` that is not of the standard library."""
-    found: dict[tuple[str, str], ImportFact] = {}
+    found: dict[ImportFact, None] = {}
     for node in attributes:
         parts = [node.attr]
         owner = node.value
@@ -284,15 +277,10 @@ def _members(attributes: Iterable[ast.Attribute], bound: Mapping[str, str]) -> l
             owner = owner.value
         known = bound.get(owner.id) if isinstance(owner, ast.Name) else None
         if known is not None and known.partition(".")[0] not in sys.stdlib_module_names:
-            *inner, last = reversed(parts)
-            package = ".".join((known, *inner))
-            found.setdefault(
-                (package, last),
-                ImportFact(
-                    kind="from", module=package, names=(last,), line=node.lineno, is_lazy=True
-                ),
-            )
-    return [*found.values()]
+            last, *inner = parts
+            package = ".".join((known, *reversed(inner)))
+            found[ImportFact(package, (last,), is_lazy=True)] = None
+    return [*found]
 
 
 def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
@@ -306,7 +294,7 @@ def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
                 if isinstance(item, ast.Constant) and isinstance(item.value, str)
             )
             if names:
-                yield ImportFact(kind="from", module=module, names=names, line=node.lineno)
+                yield ImportFact(module, names)
 
 
 def _dynamic_imports(
@@ -321,8 +309,7 @@ def _dynamic_imports(
             target, names = _called_module(node, module, package)
         elif not _is_dynamic(node, aliases) or node in called or _is_set(node):
             continue
-        line = getattr(node, "lineno", 1)
-        yield ImportFact(kind="dynamic", module=target, names=names, line=line, is_lazy=is_lazy)
+        yield ImportFact(target, names, is_lazy)
 
 
 def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:

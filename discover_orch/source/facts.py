@@ -8,7 +8,6 @@ them: when a field or its meaning changes, raise the number in `SourceFiles`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from msgspec import Struct, field
 
@@ -127,21 +126,16 @@ class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports")
     types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)
 
 
-ImportKind = Literal["import", "from", "dynamic"]
-
-
-class ImportFact(Struct, frozen=True, kw_only=True):
+class ImportFact(Struct, frozen=True):
     """One import; a relative one is made absolute.
 
-    `import a.b`: kind `import`, module `a.b`. `from p import q, r`: kind `from`, module `p`, names (`q`, `r`); a star
-    is the name `*`. `importlib.import_module("x")` or `__import__("x")`: kind `dynamic`, module `x`, or "" where the
-    argument is not a literal. `is_lazy`: it is in a function or a lambda, so importing the module does not run it.
+    `import a.b` and `importlib.import_module("a.b")`: module `a.b`; it is "" where the argument is not a literal.
+    `from p import q, r`: module `p`, names (`q`, `r`); a star is the name `*`. `is_lazy`: it is in a function or a
+    lambda, so importing the module does not run it.
     """
 
-    kind: ImportKind
     module: str
     names: tuple[str, ...] = ()
-    line: int = 1
     is_lazy: bool = False
 
 

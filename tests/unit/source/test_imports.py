@@ -20,10 +20,10 @@ def names(text: str) -> set[str]:
 
 def test_kinds_of_imports() -> None:
     assert imports("import x.y, z as w\nfrom p import q as r, s\nfrom t import *\n") == [
-        ImportFact(kind="import", module="x.y", line=1),
-        ImportFact(kind="import", module="z", line=1),
-        ImportFact(kind="from", module="p", names=("q", "s"), line=2),
-        ImportFact(kind="from", module="t", names=("*",), line=3),
+        ImportFact("x.y"),
+        ImportFact("z"),
+        ImportFact("p", ("q", "s")),
+        ImportFact("t", ("*",)),
     ]
 
 
@@ -111,8 +111,9 @@ def test_imports_for_type_checkers_do_not_count(text: str, expected: set[str]) -
     ],
 )
 def test_dynamic_imports(text: str, module: str) -> None:
-    found = [fact for fact in imports(text) if fact.kind == "dynamic"]
-    assert [fact.module for fact in found] == [module]
+    # Beside what is imported by a statement, and the attributes of that.
+    others = [fact.module for fact in imports(text) if not fact.module.startswith("importlib")]
+    assert others == [module]
 
 
 def test_what_stands_in_a_function_is_lazy() -> None:
@@ -147,7 +148,6 @@ for x in map(lambda: lambda: import_module(x), y): import now_11
         *(f"late_{n}" for n in range(1, 7)),
         "",
     }
-    assert [fact.line for fact in found] == sorted(fact.line for fact in found)
 
 
 def test_dynamic_import_with_names() -> None:

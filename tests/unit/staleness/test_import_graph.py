@@ -114,7 +114,7 @@ def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
     assert source.problem is None
     assert source.hash == content_hash(b"import b  # why\n")
     assert source.names == ("b",)
-    facts = (ImportFact(kind="import", module="b", line=1),)
+    facts = (ImportFact("b"),)
     assert found.files.imports("src/a.py", "src.a") == facts
     assert source.meaning == other.meaning
     assert source.hash != other.hash
