@@ -23,11 +23,11 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import Masking
-from discover_orch.execution.preparation import RunSettings, build_prepare
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
+from discover_orch.execution.start_of_run import RunSettings, build_prepare
 from discover_orch.execution.step_queue import build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import scanned_folders
-from discover_orch.execution.preparation import absolute_pythonpath
+from discover_orch.execution.start_of_run import absolute_pythonpath
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
