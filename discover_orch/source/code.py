@@ -187,37 +187,49 @@ def read_search_folders(tree: ast.Module, path: str) -> tuple[str, ...]:
             case ast.Call(
                 func=ast.Attribute(value=place, attr="insert" | "append"), args=[*_, one]
             ):
-                folder = _path_of(one, path, names) if ast.unparse(place) == "sys.path" else None
+                folder = read_path(one, path, names) if ast.unparse(place) == "sys.path" else None
                 if folder and not (folder := posixpath.normpath(folder)).startswith(("/", "..")):
                     found["" if folder == "." else folder] = None
     return tuple(found)
 
 
-def _path_of(node: ast.expr, path: str, names: Mapping[str, ast.expr]) -> str | None:
-    """The path that an expression gives, relative to the root; `path` is that of the file."""
+def read_path(
+    node: ast.expr, path: str = "", names: Mapping[str, ast.expr] | None = None
+) -> str | None:
+    """The path that an expression gives: made of texts, of `__file__` where `path` is that of the file, and of `names`
+    with their values."""
+    try:
+        return _read_path(node, path, names or {})
+    except RecursionError:
+        return None
+
+
+def _read_path(node: ast.expr, path: str, names: Mapping[str, ast.expr]) -> str | None:
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.Name(id="__file__"):
-            return path
+            return path or None
         case ast.Name(id=name) if name in names:
-            return _path_of(names[name], path, {})
+            return _read_path(names[name], path, {})
         case ast.Attribute(value=inner, attr="parent"):
-            return _parent_of(_path_of(inner, path, names), 1)
+            return _parent_of(_read_path(inner, path, names), 1)
         case ast.Subscript(
             value=ast.Attribute(value=inner, attr="parents"), slice=ast.Constant(value=int(number))
         ):
-            return _parent_of(_path_of(inner, path, names), number + 1)
+            return _parent_of(_read_path(inner, path, names), min(number, 99) + 1)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            parts = [_path_of(one, path, names) for one in (left, right)]
+            parts = [_read_path(one, path, names) for one in (left, right)]
             return posixpath.join(*filter(None, parts)) if all(parts) else None
+        case ast.Call(func=ast.Name(id="Path") | ast.Attribute(attr="Path"), args=[]):
+            return "."
         case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute"), args=[]):
-            return _path_of(inner, path, names)
+            return _read_path(inner, path, names)
         case ast.Call(func=ast.Name(id=function) | ast.Attribute(attr=function), args=[one, *more]):
-            found = _path_of(one, path, names)
+            found = _read_path(one, path, names)
             if function == "dirname":
                 return _parent_of(found, 1)
-            parts = [found, *(_path_of(part, path, names) for part in more)]
+            parts = [found, *(_read_path(part, path, names) for part in more)]
             if function in ("Path", "str", "fspath", "abspath", "realpath", "normpath", "join"):
                 return posixpath.join(*filter(None, parts)) if all(parts) else None
     return None

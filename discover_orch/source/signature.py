@@ -11,6 +11,7 @@ import ast
 from msgspec.structs import replace
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.source.code import read_path
 from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
 from discover_orch.source.literals import (
     NotLiteral,
@@ -176,49 +177,24 @@ def _made_default(
 
 def _typed_text(node: ast.expr, base: object, names: ModuleScope) -> str | None:
     """The text of one value of this type; None where the source does not tell the value."""
-    match base:
-        case Scalar(kind="path"):
-            return _path_text(node, names)
-        case Scalar(kind="date"):
-            return _date_text(_values(node, "datetime.date", names))
+    match base, node:
+        case Scalar(kind="path"), _ if (path := read_path(node)) is not None:
+            from pathlib import PurePosixPath  # only where a default is a path
+
+            return str(PurePosixPath(path))
+        case (
+            Scalar(kind="date"),
+            ast.Call(
+                args=[
+                    ast.Constant(value=int(year)),
+                    ast.Constant(value=int(month)),
+                    ast.Constant(value=int(day)),
+                ],
+                keywords=[],
+            ),
+        ) if names.qualified(node.func) == "datetime.date":
+            return f"{year:04}-{month:02}-{day:02}"
     return None
-
-
-def _values(node: ast.expr, function: str, names: ModuleScope) -> list[object] | None:
-    """The positional arguments of a call of this function, if all are literals."""
-    if not isinstance(node, ast.Call) or node.keywords:
-        return None
-    if names.qualified(node.func) != function:
-        return None
-    try:
-        return [literal(value) for value in node.args]
-    except NotLiteral:
-        return None
-
-
-def _path_text(node: ast.expr, names: ModuleScope) -> str | None:
-    parts: list[str] = []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        part = text_of(node.right)
-        if part is None:
-            return None
-        parts.append(part)
-        node = node.left
-    first = _values(node, "pathlib.Path", names)
-    if first is None:
-        return None
-    every = [part for part in (*first, *reversed(parts)) if isinstance(part, str)]
-    if len(every) != len(first) + len(parts):
-        return None
-    from pathlib import PurePosixPath  # only where a default is a path
-
-    return str(PurePosixPath(*every))
-
-
-def _date_text(values: list[object] | None) -> str | None:
-    numbers = [one for one in values or () if isinstance(one, int) and not isinstance(one, bool)]
-    is_date = len(numbers) == len(values or ()) == 3
-    return "{:04}-{:02}-{:02}".format(*numbers) if is_date else None
 
 
 def _type_of_default(value: object, *, is_literal: bool) -> ParamType:
