@@ -15,7 +15,6 @@ import weakref
 from discover_orch.databases.sqlite_own import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.observation import RESOURCE
 from discover_orch.model.search_path import OWN_FOLDER
 from discover_orch.worker.native_files import STARTED_CHILD
 from discover_orch.worker.observed_paths import (
@@ -25,7 +24,7 @@ from discover_orch.worker.observed_paths import (
     parent_folders,
     resolve_paths,
 )
-from discover_orch.worker.opened_databases import database_signature
+from discover_orch.worker.opened_databases import KeptDatabase, database_signature
 from discover_orch.worker.path_questions import PathQuestions
 
 TYPE_CHECKING = False
@@ -72,28 +71,6 @@ CONNECTED = "opened a network connection"
 ATTACHED = "attached a database whose name is a value of the statement"
 CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are followed too
 _getframe = sys._getframe
-
-
-class KeptDatabase:
-    """A SQLite file that a tool has opened, by its real path, and the `owners` of what keeps the connection."""
-
-    def __init__(self, path: str, owners: tuple[str, ...]) -> None:
-        self.path, self.owners = path, owners
-        self.connection: Callable[[], Any] | None = None  # a weak reference
-
-    def is_open(self) -> bool:
-        return self.connection is None or self.connection() is not None
-
-    def roll_back(self) -> None:
-        """Undo what was not committed. Orch ends the transactions of connections that it has adopted, and a resource
-        may commit when it is closed."""
-        connection = self.connection and self.connection()
-        is_others = hasattr(connection, "managed") or any(
-            one.startswith(RESOURCE) for one in self.owners
-        )
-        with contextlib.suppress(Exception):  # it is closed, or of another thread
-            if connection is not None and not is_others:
-                connection.rollback()
 
 
 class AuditHook:

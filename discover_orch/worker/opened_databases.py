@@ -1,19 +1,45 @@
-"""SQLite databases that a tool opens by itself: SQLite opens their files, not Python, so their states are compared."""
+"""SQLite databases that a tool opens by itself: SQLite opens their files, not Python, so their states are compared.
+
+Connections that stay open are remembered with what keeps them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from discover_orch.model.observation import FileStat, file_stat
+from discover_orch.model.observation import RESOURCE, FileStat, file_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from discover_orch.model.observation import FileState
     from discover_orch.worker.observed_paths import ObservedPaths
 
     Signature = tuple[FileStat | None, ...]
+
+
+class KeptDatabase:
+    """A SQLite file that a tool has opened, by its real path, and the `owners` of what keeps the connection."""
+
+    def __init__(self, path: str, owners: tuple[str, ...]) -> None:
+        self.path, self.owners = path, owners
+        self.connection: Callable[[], Any] | None = None  # a weak reference
+
+    def is_open(self) -> bool:
+        return self.connection is None or self.connection() is not None
+
+    def roll_back(self) -> None:
+        """Undo what was not committed. Orch ends the transactions of connections that it has adopted, and a resource
+        may commit when it is closed."""
+        connection = self.connection and self.connection()
+        is_others = hasattr(connection, "managed") or any(
+            one.startswith(RESOURCE) for one in self.owners
+        )
+        with contextlib.suppress(Exception):  # it is closed, or of another thread
+            if connection is not None and not is_others:
+                connection.rollback()
 
 
 def database_signature(path: str) -> Signature:

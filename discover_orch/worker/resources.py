@@ -20,8 +20,7 @@ from discover_orch.databases.transactions import (
     locks_out_others,
 )
 from discover_orch.model.observation import RESOURCE
-from discover_orch.worker.connection import ResourceProblem, ToolConnection
-from discover_orch.worker.foreign_writes import ForeignWrites
+from discover_orch.worker.connection import ForeignWrites, ResourceProblem, ToolConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
