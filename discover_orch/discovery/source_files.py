@@ -262,7 +262,7 @@ class SourceFiles:
             return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
         with_code = with_code or (self._reads_code and b"STAGE" in data)
         file, imports = read_source_file(data, path, module, signature, known, with_code=with_code)
-        if file.has_code and file.problem is None:
+        if imports is not None and file.problem is None:
             self._imports[path, module] = file.hash, imports
         return _with_last_stage(file, known)
 

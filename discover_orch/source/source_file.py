@@ -91,8 +91,8 @@ def read_source_file(
     known: SourceFile | None,
     *,
     with_code: bool,
-) -> tuple[SourceFile, tuple[ImportFact, ...]]:
-    """The file with these bytes, and its imports where its code was read: `with_code`, or where that of the `known`
+) -> tuple[SourceFile, tuple[ImportFact, ...] | None]:
+    """The file with these bytes, and its imports where its code is read now: `with_code`, or where that of the `known`
     file was. Never raises."""
     digest = content_hash(data)
     has_facts = known is not None and known.hash == digest
@@ -102,7 +102,7 @@ def read_source_file(
         file = SourceFile(signature, digest, is_blank=not data.strip())
     is_conf, is_tool = path == CONF_FILE, _WORD in data
     tree: ast.Module | None = None
-    imports: tuple[ImportFact, ...] = ()
+    imports: tuple[ImportFact, ...] | None = None
     if not file.has_code and (with_code or (known is not None and known.has_code)):
         tree, file, imports = _read_code(file, data, path, module, is_tool=is_tool)
     if has_facts or not (is_tool or is_conf):

@@ -369,3 +369,15 @@ def test_memory_says_what_a_look_without_memory_says(
                 assert look(project, *asked) == said_anew(project, asked)
             else:
                 edit(root, what, *rest)  # type: ignore[arg-type]
+
+
+def test_a_file_that_was_only_touched_imports_what_it_did(tmp_path: Path) -> None:
+    write_files(tmp_path, FILES)
+    settle(tmp_path)
+    project = project_at(tmp_path)
+    expected = ImportGraph(project).third_party(["src.a"])
+    look(project, "src.a")
+    os.utime(tmp_path / "src/a.py", ns=(0, YEARS_AGO))
+    graph = ImportGraph(project)
+    graph.read_code(["src.a"])
+    assert graph.third_party(["src.a"]) == expected != ()
