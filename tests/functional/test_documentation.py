@@ -105,6 +105,21 @@ def test_the_tests_that_the_page_on_promises_names_exist() -> None:
             assert has_slow or not is_slow, f"{name} has no slow test"
 
 
+def test_the_reasons_that_the_page_on_deciding_shows_are_those_of_its_scene() -> None:
+    """Its scene shows what `orch status` prints today. Numbers and spans of time differ."""
+
+    def plain(text: str) -> str:
+        return " ".join(re.sub(r"\b\d+(\.\d+)?[smhd]?\b", "N", text).split())
+
+    page = (ROOT / "docs" / "deciding.md").read_text(encoding="utf-8")
+    shown = plain((ROOT / "tests" / "scenes" / "deciding.scene").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| \*\*.+? \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) == 8
+    for row in rows:
+        for sentence in re.findall(r"`([^`]+)`", row):
+            assert plain(sentence) in shown
+
+
 def test_the_pages_that_name_the_version_name_this_one() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert __version__ in re.findall(r"^## (.+)$", changes, re.MULTILINE)[0]
