@@ -124,16 +124,19 @@ class Status:
         it."""
         _ = self._present.database.state, self._present.database.foreign_write
 
-    def note_result(self, result: ToolResult) -> Collection[Key]:
-        """A tool has ended. Returns what it has written or removed by now."""
-        place = self._place[result.module]
-        before, self._results[place] = self._results[place], result
-        self._writers.replace(place, before, result)
+    def note_results(self, results: Iterable[ToolResult]) -> Collection[Key]:
+        """These tools have ended. Returns what they have written or removed by now."""
+        written: list[Key] = []
+        for result in results:
+            place = self._place[result.module]
+            before, self._results[place] = self._results[place], result
+            self._writers.replace(place, before, result)
+            self._forget(result.writes)
+            known = before.writes
+            written += [key for key, one in result.writes.items() if known.get(key) != one]
         self._note_latest()
         self._rebuilt = cache(self._find_rebuilt)
-        self._forget(result.writes)
-        known = before.writes
-        return [key for key, one in result.writes.items() if known.get(key) != one]
+        return written
 
     def judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
         """The tool's own reasons as they are now. One that has just run is not stale for the time alone."""

@@ -38,21 +38,17 @@ class PlannedTurns:
         self._is_stale = {module: not one.is_fresh for module, one in freshness.items()}
         self._written: set[Key] = set()
         self._passed: set[str] = set()  # in this run
+        self._ended: dict[str, ToolResult] = {}  # and not looked at yet
         status.settle()
 
     def note(self, result: ToolResult) -> None:
-        module = result.module
-        if module not in self._own:
-            return
-        self._written.update(self._status.note_result(result))
-        if result.last.status in WELL:
-            self._passed.add(module)
-        self._own[module] = self._judge(module)
+        self._ended[result.module] = result
 
     def is_needed(self, module: str) -> bool:
         own = self._own[module]
         if module in self._forced or own.is_lasting:
             return True
+        self._look_at_ended()
         if not self._written:
             return self._is_stale[module]
         if not self._is_stale[module] and self._written.isdisjoint(self._status.find_used(module)):
@@ -67,6 +63,14 @@ class PlannedTurns:
             if one.reasons and not one.is_lasting:
                 self._own[other] = self._judge(other)
         return module in self._spread()
+
+    def _look_at_ended(self) -> None:
+        ended, self._ended = self._ended, {}
+        self._written.update(self._status.note_results(ended.values()))
+        for module, result in ended.items():
+            if result.last.status in WELL:
+                self._passed.add(module)
+            self._own[module] = self._judge(module)
 
     def _judge(self, module: str) -> Freshness:
         return self._status.judge(module, has_just_run=module in self._passed)
