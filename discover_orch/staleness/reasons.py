@@ -29,7 +29,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
 
     `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starts_nothing`: its own reasons are
     only such as start no run of a watch: "always", and writes by other programs. `is_lasting`: what other tools do
-    does not end them.
+    does not end them. `is_for_others`: it is stale only because other tools are.
     """
 
     module: str
@@ -38,6 +38,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
     last_ending: str = ""
     starts_nothing: bool = False
     is_lasting: bool = False
+    is_for_others: bool = False
 
     @property
     def state(self) -> str:

@@ -227,7 +227,7 @@ class Status:
         return {
             module: one
             if one.reasons
-            else replace(one, reasons=(rebuilt[module],))
+            else replace(one, reasons=(rebuilt[module],), is_for_others=True)
             if module in rebuilt
             else replace(one, upstream=(below[module],))
             if module in below

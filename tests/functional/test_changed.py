@@ -51,7 +51,7 @@ def edit(root: Path, tool: str) -> None:
 
 
 def test_what_is_stale_runs_and_what_is_downstream_by_table(pipeline: Path, orch: Orch) -> None:
-    edit(pipeline, "count")
+    change(pipeline / "src" / "count.py", "count(*)", "count(*) + 1")
     dry = orch("run", "--changed", "-n")
     assert "would run 2 tools, in this order:\n" in dry.out
     assert "src/count.py changed" in dry.out
@@ -87,7 +87,7 @@ def test_a_tool_that_fails_is_stale_afterwards_and_so_is_what_did_not_run(
 
 
 def test_downstream_is_within_the_targets(pipeline: Path, orch: Orch) -> None:
-    edit(pipeline, "fetch")
+    change(pipeline / "src" / "fetch.py", "values (1)", "values (1), (2)")
     answer = orch("run", "--changed", "--json", "ingest", "page")
     assert answer.code == 0, answer.text
     assert ran(answer)[0] == "fetch"
@@ -96,7 +96,7 @@ def test_downstream_is_within_the_targets(pipeline: Path, orch: Orch) -> None:
 
 
 def test_a_stale_tool_upstream_of_the_targets_is_a_warning(pipeline: Path, orch: Orch) -> None:
-    edit(pipeline, "fetch")
+    change(pipeline / "src" / "fetch.py", "values (1)", "values (1), (2)")
     shown = orch("run", "--changed", "-n", "--json", "render").json
     assert [tool["name"] for tool in shown["tools"]] == ["page"]
     assert "fetch is upstream" in shown["warnings"][0]["message"]
