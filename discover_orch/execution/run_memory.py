@@ -163,8 +163,10 @@ class ResultRecord:
             if flow.tables_created or flow.tables_dropped:
                 tables = (*tables, "")  # the list of tables
             found.add(module, (table_key(0, name) for name in tables))
-        for module, result in self._found.items():
-            found.add(module, result.writes)
+        # Of a tool that never succeeded no data flow is known.
+        unknown = [one for one in self._registry.tools if one not in self._registry.observed]
+        for module in (*unknown, *self._found):
+            found.add(module, self.find(module).writes)
         return found
 
 

@@ -282,7 +282,7 @@ class RemainingWork:
             writes = self._as_present(tool, result)
             results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
         rows = [*enumerate(results.values()), *((GONE, one) for one in present.gone)]
-        writers = Writers(rows)
+        writers = Writers(rows, foreign_write=lambda: present.database.foreign_write)
         modules = {step.tool.module: step.tool for step in plan.steps}
         for place, result in rows:
             if result.module in modules:

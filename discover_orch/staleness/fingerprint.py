@@ -322,7 +322,7 @@ def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
 
 
 def move_tables(before: ToolResult, database: int) -> ToolResult:
-    """The same result, with its tables in the database of this number."""
+    """The same result, with its tables in the database of this number. What they contain there is not known."""
 
     def moved(key: Key) -> Key:
         return table_key(database, table_name(key)) if key.startswith("table:") else key
@@ -330,7 +330,10 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
     success = before.success
     return replace(
         before,
-        writes={moved(key): write for key, write in before.writes.items()},
+        writes={
+            moved(key): replace(write, version=None) if moved(key) != key else write
+            for key, write in before.writes.items()
+        },
         success=success
         and replace(
             success,

@@ -17,7 +17,7 @@ from tests.functional.test_never_stale_fresh import (
     write_from_outside,
 )
 from tests.support.marks import slow_but
-from tests.support.remembered import ran, reasons, rows
+from tests.support.remembered import change, ran, reasons, rows
 
 # ---- paths and globs ----
 
@@ -121,7 +121,7 @@ def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
         }
     )
     run_all(orch)
-    edit(root, "b")
+    change(root / "src/b.py", "VALUES (1)", "VALUES (2)")
     assert run_changed(orch) == ["b", "report"]
     edit(root, "c")
     assert run_changed(orch) == ["c"]
@@ -158,7 +158,7 @@ def test_one_edit_after_create_all_of_sqlalchemy_in_each_loader_makes_not_all_st
         }
     )
     run_all(orch)
-    edit(root, "b")
+    change(root / "src/b.py", "VALUES (1)", "VALUES (2)")
     assert run_changed(orch) == ["b", "report"]
     edit(root, "c")
     assert run_changed(orch) == ["c"]
