@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
-    *("graph", "report", "check", "init", "new", "adopt"),
+    *("graph", "report", "check", "clean", "init", "new", "adopt"),
     *("completion", "export", "help"),
 )
 #: Words that mean a command and are not listed.

@@ -23,9 +23,11 @@ from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.left_over import left_over_text
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import LATEST, Row, status_document, status_text, tool_text
 from discover_orch.render.style import count, one_line
+from discover_orch.staleness.left_over import LeftOver
 from discover_orch.state.journal import read_records
 
 #: `orch accept` names the tools if they are at most so many.
@@ -64,6 +66,9 @@ def command(
     settle_killed_run(context, view, settles=False)
     left = RemainingWork(view, values)
     freshness = left.freshness()
+    left_over: dict[str, list[LeftOver]] = {}
+    for one in left.find_left_over():
+        left_over.setdefault(one.module, []).append(one)
     rows = [
         Row(
             tool=view.registry.tools[module],
@@ -71,6 +76,7 @@ def command(
             freshness=freshness[module],
             result=left.results.get(module),
             flow=view.registry.flows[module],
+            left_over=tuple(left_over.get(module, ())),
         )
         for module in view.registry.order
         if module in chosen
@@ -80,16 +86,24 @@ def command(
     is_all_fresh = all(row.freshness.is_fresh for row in rows)
     console = context.console
     if as_json:
-        console.out(json.dumps(status_document(rows)) + "\n")
+        console.out(json.dumps(status_document(rows, view.registry.display)) + "\n")
     elif len(rows) == 1 and arguments.targets:
         tool = rows[0].tool
         params, defaults = left.params_of(tool), left.defaults_of(tool)
         console.out(
             tool_text(rows[0], params, defaults, _last_runs(view, rows[0]), console.out_style)
         )
+        console.out(left_over_text(rows[0].left_over, view.registry.display, console.out_style))
     elif rows:
         has_errors = bool(view.errors)
         console.out(status_text(rows, console.out_style, verbose=verbose, has_errors=has_errors))
+        console.out(
+            left_over_text(
+                [one for row in rows for one in row.left_over],
+                view.registry.display,
+                console.out_style,
+            )
+        )
     code = console.report(problems, view.no_tools)
     if code == ExitCode.OK and has_exit_code and not is_all_fresh:
         return ExitCode.FAILED

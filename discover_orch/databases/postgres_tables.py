@@ -349,6 +349,7 @@ class PostgresLog(TableLog):
         absent = {show_name(one, name) for name in self._absent for one in self._schemas}
         missed = {one for name in self._missed for one in self._show(name)}
         found.missed = (missed | absent) - there - were_there
+        found.found = missed & there
         found.kept = absent & found.missed
         found.kept |= {one for name in self._kept for one in self._show(name) if one in were_there}
         found.kept |= {names[oid] for oid, one in used.items() if one.is_kept}

@@ -198,12 +198,14 @@ def find_tables(
             for base, name in looked_up
             if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
         }
+    found = {display_name(name) for base, name in looked_up if _is_table(base, name)} - missed
     missed -= {name for name, _ in made}
     return FoundTables(
         read=_display_names(read),
         written=_display_names(written),
         changed=_display_names(changed),
         missed=missed,
+        found=found,
         created=created,
         dropped=dropped,
         kept=_display_names(kept) | (missed & filled),  # these it would have dropped

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+_SETS = (
+    *("read", "written", "changed", "missed", "found"),
+    *("created", "dropped", "kept", "empty"),
+)
+
+
 class FoundTables(Struct, kw_only=True):
     """What steps did to tables, by the names that are shown. The rest as in `TableUse`.
 
@@ -24,6 +30,7 @@ class FoundTables(Struct, kw_only=True):
     written: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     missed: set[str] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
@@ -36,7 +43,7 @@ class FoundTables(Struct, kw_only=True):
     def add(self, step: FoundTables) -> None:
         """What the next step did, but for its files."""
         self.empty -= step.written
-        for name in ("read", "written", "changed", "missed", "created", "dropped", "kept", "empty"):
+        for name in _SETS:
             getattr(self, name).update(getattr(step, name))
         self.lists_tables |= step.lists_tables
         self.is_unclear |= step.is_unclear
@@ -47,6 +54,7 @@ class FoundTables(Struct, kw_only=True):
             tables_read=_sorted(self.read),
             tables_written=_sorted(written),
             tables_missed=_sorted(self.missed - written),
+            tables_found=_sorted(self.found - written),
             tables_inserted=_sorted(written - self.changed),
             tables_created=_sorted(written & self.created - self.dropped),
             tables_dropped=_sorted(written & self.dropped - self.created),

@@ -232,6 +232,7 @@ class AttemptReader:
         appended = frozenset(seen.appended)
         read = {path for path, *_ in seen.read}
         left = {path: " ".join(map(str, state)) for path, *state in seen.left}
+        new = _find_new(seen, before)
         for path in seen.native_written:
             mark = left.get(path, ABSENT)
             evidence = _find_evidence(
@@ -248,7 +249,9 @@ class AttemptReader:
                 path not in seen.aside_written
                 or any(path in flow.reads for one, flow in flows.items() if one != tool.module)
             )
-            found[f"file:{path}"] = Write(ended, mark, is_checked, path in appended)
+            found[f"file:{path}"] = Write(
+                ended, mark, is_checked, path in appended, is_new=path in new
+            )
         for path in seen.removed:
             found[f"file:{path}"] = Write(ended, ABSENT)
         if has_passed or seen.has_committed:
@@ -269,7 +272,7 @@ class AttemptReader:
             versions = Versions(self._root)
             for key in versions.declared(tool.outputs):
                 mark = left.get(key[5:]) or versions.mark(key)
-                found[key] = Write(ended, mark)
+                found[key] = Write(ended, mark, is_new=key[5:] in new)
         return found
 
     def hash_outputs(self, result: ToolResult) -> ToolResult:
@@ -437,6 +440,15 @@ class AttemptReader:
         return {f"package:{name}": installed.get(name, ABSENT) for name in sorted(found)}
 
 
+def _find_new(seen: Observation, before: ToolResult) -> set[str]:
+    """The files that would not be there without this tool: it has made them now or in an earlier attempt. If it also
+    removed files of others, it may have moved, packed or renamed them, and then none of those made now counts."""
+    made = {key[5:] for key, one in before.writes.items() if one.is_new and one.mark != ABSENT}
+    made_folders = {key[5:] for key, one in before.writes.items() if one.mark == EXISTS}
+    has_moved = any(path not in made and path not in made_folders for path in seen.removed)
+    return made if has_moved else made.union(seen.created)
+
+
 def _find_evidence(
     path: str, tool: Tool, seen: Observation, before: ToolResult, *, is_read: bool, is_alone: bool
 ) -> Evidence:
@@ -474,7 +486,7 @@ def _made_before(seen: Observation, database: int, before: ToolResult) -> dict[K
     kept = {*seen.tables_kept}.difference(seen.tables_written, seen.tables_missed)
     keys = (table_key(database, name) for name in kept)
     return {
-        key: write
+        key: replace(write, is_checked=True, is_left_over=False) if write.is_left_over else write
         for key in keys
         if (write := before.writes.get(key)) is not None and write.mark != ABSENT
     }

@@ -29,6 +29,7 @@ def build_flow(
         "tables_read": _tables(seen, shared),
         "tables_written": tuple(dict.fromkeys((*seen.tables_written, *made))),
         "tables_missed": tuple(name for name in find_tables_missed(seen, shared) if name),
+        "tables_found": tuple(dict.fromkeys(name for one in both for name in one.tables_found)),
         "tables_kept": tuple(name for name in seen.tables_kept if name not in filled),
         "lists_tables": any(one.lists_tables for one in both),
         "is_unclear": any(one.is_unclear for one in both),

@@ -21,7 +21,7 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     without_paths,
 )
-from discover_orch.staleness.versions import Versions, hash_file, read_mark
+from discover_orch.staleness.versions import Versions, hash_file, is_database, read_mark
 
 #: Bytes; reading a larger output after each tool takes too long, so its size and times stand for its content.
 LARGEST_LEFT = 1 << 24
@@ -62,7 +62,7 @@ class ReadFiles:
         found = stat_file(full) if mark not in (ABSENT, EXISTS) else None
         if found is None or found.st_size > LARGEST_LEFT or build_signature(found) != mark:
             return None
-        if found.st_size >= 16 and _is_database(full):
+        if found.st_size >= 16 and is_database(full):
             return DATABASE
         version, known = hash_file(full, found)
         if known:
@@ -233,17 +233,6 @@ class ReadFiles:
         return not self._written.isdisjoint(
             (path, real, os.path.relpath(real, os.path.realpath(self._root)))
         )
-
-
-def _is_database(full: str) -> bool:
-    """Whether the file is one of SQLite or DuckDB, by its first bytes
-    (https://www.sqlite.org/fileformat.html, https://duckdb.org/docs/stable/internals/storage)."""
-    try:
-        with open(full, "rb") as file:
-            start = file.read(16)
-    except OSError:
-        return False
-    return start == b"SQLite format 3\0" or start[8:12] == b"DUCK"
 
 
 def _known_version(key: Key, mark: str, last: Success | None) -> str:

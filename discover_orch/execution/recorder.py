@@ -372,7 +372,7 @@ class Recorder:
                     before,
                     success,
                     attempt.writes,
-                    is_there=lambda key: os.path.exists(f"{self._project.root}/{key[5:]}"),
+                    is_there=lambda key: os.path.exists(os.path.join(self._project.root, key[5:])),
                     read_files=lambda keys: self._attempts.read_files(keys, event, before),
                 )
                 assert now.success is not None
@@ -385,6 +385,7 @@ class Recorder:
                 )
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
+                found += results.find_left_over(tool, before, now, self._database.number)
                 if event.status == "passed":
                     results.passed.add(module)
                 self._overlaps.add_flow(module, success.flow)

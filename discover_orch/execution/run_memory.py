@@ -6,7 +6,8 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -15,7 +16,8 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import Problem
-from discover_orch.planning.dataflow_checks import find_unsure_orders
+from discover_orch.model.tool import Tool
+from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
@@ -29,6 +31,7 @@ from discover_orch.staleness.fingerprint import (
     sequence,
     used_files,
 )
+from discover_orch.staleness.left_over import find_left_over
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.rule import GONE, Writers
 from discover_orch.staleness.table_keys import (
@@ -99,6 +102,38 @@ class ResultRecord:
         if flows:
             self._flows_before = read_flows(self._root)
             self._memory.write_flows({**self._flows_before, **flows})
+
+    def find_left_over(
+        self, tool: Tool, before: ToolResult, now: ToolResult, database: int
+    ) -> Iterator[Problem]:
+        """A warning that names what is left over from the tool since this success."""
+        new = {
+            key
+            for key, one in now.writes.items()
+            if one.is_left_over and not before.writes[key].is_left_over
+        }
+        if not new:
+            return
+        results = {one: self.find(one) for one in self._registry.order} | {tool.module: now}
+        known = (*results.values(), *self._gone)
+        found = find_left_over(
+            self._registry,
+            known,
+            database,
+            lambda key: (
+                key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:]))
+            ),
+        )
+        things = [one for one in found if one.key in new]
+        if things:
+            readers = dict.fromkeys(reader for one in things for reader in one.readers)
+            names = listed([*map(self._registry.display, readers)]) if readers else ""
+            yield build_warning(
+                "left-over",
+                f"left over from {tool.name}{names and f', read by {names}'}: "
+                f"{listed([one.name for one in things])}",
+                "it no longer makes that; orch clean shows what can be deleted",
+            )
 
     def save_flows(self) -> list[Problem]:
         """Saves the data flow of the tools that have `passed`. A warning for each stage whose order changes, and for

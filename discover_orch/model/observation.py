@@ -48,6 +48,7 @@ class TableUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `tables_read`, `tables_written`.
     - `tables_missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end
       either, less those that were made or dropped meanwhile.
+    - `tables_found`: a statement looked for them by name, and they are there; less those that it wrote.
     - `tables_inserted`: those of `tables_written` into which new rows were inserted, and nothing else.
     - `tables_created`, `tables_dropped`: those of `tables_written` that did not exist before and do at the end, and
       the other way round. A table that was renamed is both, under its two names.
@@ -61,6 +62,7 @@ class TableUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tables_read: tuple[str, ...] = ()
     tables_written: tuple[str, ...] = ()
     tables_missed: tuple[str, ...] = ()
+    tables_found: tuple[str, ...] = ()
     tables_inserted: tuple[str, ...] = ()
     tables_created: tuple[str, ...] = ()
     tables_dropped: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     - `aside_read`, `aside_written`: files in a folder for temporary files or a hidden folder of the home, which count
       once one tool has written them and another one has read them.
     - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
+    - `created`: those of `written` that were not there before the step.
     - `left`: the states of what it wrote, natively too, at the end of the step. The next tool may change it at once.
     - `appended`: those of `written` that it only opened to append to them.
     - `removed`: files and folders that were there before the step and that it removed.
@@ -119,6 +122,7 @@ class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     asked: tuple[str, ...] = ()
     measured: tuple[tuple[str, str], ...] = ()
     written: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()
     left: tuple[FileState, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ from discover_orch.staleness.fingerprint import (
     run_of,
 )
 from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.left_over import LeftOver, find_left_over
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.rule import GONE, Writers, accept_saw
@@ -70,6 +71,16 @@ class RemainingWork:
     def results(self) -> Mapping[str, ToolResult]:
         """What is remembered of each tool."""
         return self._current.results
+
+    def find_left_over(self) -> list[LeftOver]:
+        """What is left over from tools."""
+        present = self._current
+        return find_left_over(
+            self._registry,
+            (*self.results.values(), *present.gone),
+            present.database.number,
+            lambda key: present.mark(key) != ABSENT,
+        )
 
     def freshness(self, steps: Iterable[Step] = ()) -> dict[str, Freshness]:
         """Of all tools, by module; those of these steps with the values that the steps have."""

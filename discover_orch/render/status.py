@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from msgspec import Struct
@@ -26,6 +26,7 @@ from discover_orch.render.style import (
     wrap,
 )
 from discover_orch.staleness.fingerprint import ToolResult, run_of
+from discover_orch.staleness.left_over import LeftOver
 from discover_orch.staleness.reasons import Freshness, param_text
 
 #: Runs that are shown for a single tool.
@@ -35,13 +36,15 @@ MOST = 8
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """What is shown of one tool. `flow` is what it declares and has been seen to read and write."""
+    """What is shown of one tool. `flow` is what it declares and has been seen to read and write; `left_over` is what
+    is left over from it."""
 
     tool: Tool
     stage: str
     freshness: Freshness
     result: ToolResult | None
     flow: Dataflow
+    left_over: tuple[LeftOver, ...] = ()
 
 
 def status_text(
@@ -122,11 +125,11 @@ def tool_text(
     return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 
-def status_document(rows: Iterable[Row]) -> dict[str, object]:
-    return {"version": 1, "tools": [_document(row) for row in rows]}
+def status_document(rows: Iterable[Row], name_of: Callable[[str], str]) -> dict[str, object]:
+    return {"version": 1, "tools": [_document(row, name_of) for row in rows]}
 
 
-def _document(row: Row) -> dict[str, object]:
+def _document(row: Row, name_of: Callable[[str], str]) -> dict[str, object]:
     freshness, result, flow = row.freshness, row.result, row.flow
     success = result.success if result else None
     return {
@@ -142,6 +145,9 @@ def _document(row: Row) -> dict[str, object]:
         "writes": used_documents(flow.files_written, flow.tables_written),
         "tables_read": list(flow.tables_read),
         "tables_written": list(flow.tables_written),
+        "left_over": [
+            {**one.document, "read_by": [*map(name_of, one.readers)]} for one in row.left_over
+        ],
         "is_unclear": flow.is_unclear,
         "last_run": (result.last.run or None) if result else None,
         "last_status": result.last.status if result else None,

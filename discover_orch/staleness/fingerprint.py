@@ -19,6 +19,7 @@ from discover_orch.model.dataflow import Dataflow, add_earlier
 from discover_orch.staleness.table_keys import (
     ANY,
     database_of,
+    is_all_tables,
     is_table_list,
     table_key,
     table_name,
@@ -65,7 +66,8 @@ class Write(Struct, frozen=True, array_like=True):
     only the kernel reported the write, as far as is known.
     `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
     `version` is the content that it left; None where that is not known, as of large files and tables. `is_made`: the
-    code of its last success writes it, as far as is known.
+    code of its last success writes it, as far as is known. `is_new`: there was no such file before a tool wrote it.
+    `is_left_over`: its last success neither wrote it nor looked at it, and all that this success read was seen.
     """
 
     seq: Seq
@@ -76,6 +78,8 @@ class Write(Struct, frozen=True, array_like=True):
     evidence: Evidence = ""
     version: str | None = None
     is_made: bool = True
+    is_new: bool = False
+    is_left_over: bool = False
 
     @property
     def is_sure(self) -> bool:
@@ -244,12 +248,16 @@ def add_success(
         is_failed = write.seq > (past.ended if past else 0)
         is_used = key in used
         has_code = is_retried if is_failed else has_same_code
-        is_there_still = is_there(key) if key.startswith("file:") else has_same_code
+        is_file = key.startswith("file:")
+        is_there_still = is_there(key) if is_file else has_same_code
+        is_left_over = not is_used and _can_be_left_over(key, write, success)
+        is_left_over &= is_there_still or not is_file  # whether a table is there is not known
         return replace(
             write,
             mark=success.marks.get(key, UNSURE) if write.mark == UNSURE else write.mark,
-            is_checked=write.is_checked and is_there_still,
+            is_checked=write.is_checked and is_there_still and not is_left_over,
             is_made=write.is_made and (has_code or is_used),
+            is_left_over=is_left_over,
         )
 
     kept = {key: keep(key, write) for key, write in before.writes.items() if key not in writes}
@@ -265,6 +273,17 @@ def add_success(
         )
         writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
     return replace(before, success=success, writes={**kept, **writes}, tried=Inputs())
+
+
+def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
+    """Whether this is there for nobody, if the tool has neither written it nor looked at it now."""
+    if not now.is_whole or not write.is_sure or write.only_adds or write.mark == ABSENT:
+        return False
+    if is_table_list(key) or is_all_tables(key):
+        return False
+    if not key.startswith("table:"):
+        return True
+    return database_of(key) not in now.tables and table_name(key) not in now.flow.tables_found
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:

@@ -23,6 +23,7 @@ from discover_orch.model.observation import (
 )
 from discover_orch.model.parameter import hide_url_passwords
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, join_paths
+from discover_orch.state.store import open_nonblocking
 
 #: The hash of a file, and the mark that stands for it; "" where the file may change again with the same one.
 Hashed = tuple[str, str]
@@ -154,6 +155,17 @@ class Versions:
 def read_mark(full: str) -> str:
     """The signature of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
     return signature_of(full) or (EXISTS if os.path.lexists(full) else ABSENT)
+
+
+def is_database(full: str) -> bool:
+    """Whether the file is one of SQLite or DuckDB, by its first bytes
+    (https://www.sqlite.org/fileformat.html, https://duckdb.org/docs/stable/internals/storage)."""
+    try:
+        with open(full, "rb", opener=open_nonblocking) as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start == b"SQLite format 3\0" or start[8:12] == b"DUCK"
 
 
 def find_data(root: str, pattern: str) -> Iterator[str]:

@@ -30,7 +30,8 @@ class UsedFiles:
 
     def inspect(self, inodes: set[int]) -> dict[str, Any]:
         """`inodes`, of files written, is filled."""
-        written, removed, folders_made = self._find_changed(inodes)
+        created: dict[str, None] = {}
+        written, removed, folders_made = self._find_changed(inodes, created)
         read, missed, left_out = self._find_read(written, removed, inodes)
         aside_written = self._find_aside(self._audit.changed.copy())
         aside_read = self._find_aside(left_out)
@@ -51,16 +52,17 @@ class UsedFiles:
             "measured": measured,
             "missed": tuple(one for one in missed if one not in removed and one not in written),
             "written": tuple(written),
+            "created": tuple(created),
             "appended": tuple(path for path, is_appended in written.items() if is_appended),
             "removed": tuple(removed),
             "folders_made": tuple(folders_made),
         }
 
     def _find_changed(
-        self, inodes: set[int]
+        self, inodes: set[int], created: dict[str, None]
     ) -> tuple[dict[str, bool], dict[str, None], dict[str, None]]:
         """(written, with whether it was only appended to; removed; folders made); paths through links also by their
-        real names. Adds the inodes that were written.
+        real names. Adds the inodes that were written, and to `created` what was not there before.
         """
         audit = self._audit
         written: dict[str, bool] = {}
@@ -97,6 +99,8 @@ class UsedFiles:
             inodes.add(found.st_ino)
             is_appended = path in audit.appended and path not in audit.opened
             written[shown] = is_appended
+            if not was_there:
+                created.update(both)
             if (
                 real != path
                 and os.path.exists(path)

@@ -38,6 +38,7 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "run",
         "watch",
         "accept",
+        "clean",
         "init",
         "new",
         "adopt",
@@ -48,7 +49,16 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
     }
     assert complete(orch, "orch help co") == ["convention", "configuration", "completion"]
     targets = ["ingest", "render", "full", "nightly", "fetch"]
-    for command in ("run", "list", "graph", "status", "accept", "run --exclude", "list fetch"):
+    for command in (
+        "run",
+        "list",
+        "graph",
+        "status",
+        "accept",
+        "clean",
+        "run --exclude",
+        "list fetch",
+    ):
         assert complete(orch, f"orch {command} ") == targets, command
     assert complete(orch, "orch run re") == ["render"]
     assert complete(orch, "orch run +fe") == ["+fetch"]

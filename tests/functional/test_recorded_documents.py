@@ -81,6 +81,12 @@ MIXED = {
     "src/near.py": "STAGE = 'work'\n",
     "src/plain.py": "def run(): ...\n",
 }
+LEAVING = {
+    "src/leave.py": "STAGE = 'work'\ndef run(conn):\n"
+    "    open('left.txt', 'w').close()\n    conn.execute('CREATE TABLE left_table (x)')\n",
+    "src/stay.py": "STAGE = 'work'\nAFTER = 'leave'\ndef run(conn):\n"
+    "    open('left.txt').close()\n    conn.execute('SELECT * FROM left_table')\n",
+}
 BROKEN = {
     "src/broken.py": "STAGE = 'render'\ndef run(:\n",
     "src/odd.py": "STAGE = 'x'\nORCH = {'inputt': 'a'}\nAFTER = 'broke'\ndef run(): ...\n",
@@ -146,6 +152,12 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["run-retried"] = orch("run", "c", "--json").events
     as_one = {"ORCH_TRANSACTION": "run"}
     documents["run-as-one"] = orch("run", "a", "--json", env=as_one).events
+    write_files(root, LEAVING)
+    assert orch("run", "leave", "stay", "-q").code == 0
+    write_files(root, {"src/leave.py": "STAGE = 'work'\ndef run(): pass\n"})
+    assert orch("run", "leave", "-q").code == 0
+    documents["status-left-over"] = orch("status", "leave", "--json").json
+    documents["clean"] = orch("clean", "--json").json
     return documents
 
 

@@ -71,6 +71,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("mixed", "status-mended"),
         ("sample", "status-stale"),
         ("sample", "status-one"),
+        ("mixed", "status-left-over"),
     ],
     "history": [("mixed", "history"), ("sample", "history")],
     "history RUN RUN": [("mixed", "history-two")],
@@ -80,6 +81,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "report": [("mixed", "report")],
     "check": [("mixed", "check")],
     "accept": [("mixed", "accept")],
+    "clean": [("mixed", "clean")],
     "summary": [("mixed", "on-failure")],
 }
 EVENTS = [

@@ -1,0 +1,102 @@
+"""`orch clean`: lists files that tools made and no longer make, and deletes them if it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import click
+
+from discover_orch.cli.options import (
+    Context,
+    acquire_lock,
+    common_options,
+    exclude_option,
+    json_option,
+    targets_argument,
+    wait_option,
+)
+from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.planning import project_reader, project_view
+from discover_orch.planning.cleaning import Cleaning, Found
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.left_over import clean_document, clean_text
+from discover_orch.render.problems import first_few
+from discover_orch.render.style import count
+
+
+@click.command("clean", short_help="List left-over files of tools, or delete them.")
+@targets_argument
+@exclude_option
+@click.option("--all", "is_all", is_flag=True, help="All files that the tools made.")
+@click.option("--yes", is_flag=True, help="Delete the files, after the list.")
+@wait_option
+@json_option
+@common_options
+@click.pass_obj
+def command(
+    context: Context,
+    targets: tuple[str, ...],
+    exclude: tuple[str, ...],
+    is_all: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """List the files that the tools made once, and that their last success did not make.
+
+    Nothing is deleted without --yes. A file is deleted only if it did not exist before a tool
+    created it, is as the tool left it, is under the root, and is not tracked by git. Links, folders,
+    databases and tables stay. The list says why something stays.
+    """
+    view = project_reader.read_project(context.start, context.folder, os.environ)
+    chosen = project_view.select_readable(view, targets, exclude)
+    is_whole = not targets and not exclude
+    lock = acquire_lock(context, view, waits=wait, option="--wait") if yes else None
+    try:
+        cleaning = Cleaning(view)
+        found = cleaning.find(None if is_whole else chosen, is_all=is_all)
+        if not as_json:
+            shown = clean_text(found, cleaning.name_of, context.console.out_style)
+            context.console.out(shown or f"{_nothing(is_all=is_all)}\n")
+        done = cleaning.delete(found) if yes else []
+    finally:
+        if lock is not None:
+            lock.release()
+    return _show_end(context, view, cleaning, found, done, yes=yes, as_json=as_json)
+
+
+def _nothing(*, is_all: bool) -> str:
+    return "no file is there that the tools made" if is_all else "nothing is left over"
+
+
+def _show_end(
+    context: Context,
+    view: ProjectView,
+    cleaning: Cleaning,
+    found: Sequence[Found],
+    done: Sequence[Found],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    console = context.console
+    reasons = {one.thing.key: one.reason for one in done}
+    deleted = {key for key, reason in reasons.items() if not reason}
+    if as_json:
+        document = clean_document(found, cleaning.name_of, reasons)
+        console.out(json.dumps(document) + "\n")
+    elif yes and found:
+        console.out(f"deleted {count(len(deleted), 'file')}\n")
+    elif number := sum(not one.reason for one in found):
+        what = "1 file can" if number == 1 else f"{count(number, 'file')} can"
+        console.out(f"{what} be deleted: add --yes\n")
+    code = console.report((*view.errors, *view.warnings), view.no_tools)
+    stayed = [
+        Problem(code="clean", message=f"{one.thing.name} stays: {one.reason}", hint="")
+        for one in done
+        if one.reason
+    ]
+    console.problems(first_few(stayed))
+    return ExitCode.FAILED if stayed and code == ExitCode.OK else code

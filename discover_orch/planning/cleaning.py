@@ -1,0 +1,164 @@
+"""What `orch clean` may delete: files that tools made, above all those that are left over.
+
+A file is deleted only where nothing but work of tools is lost. Looking writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.current import CurrentState
+from discover_orch.staleness.fingerprint import ABSENT, DATABASE, UNSURE, Key, Write
+from discover_orch.staleness.left_over import LeftOver, find_left_over, with_readers
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.versions import hash_file, is_database, read_mark
+from discover_orch.state.git_files import find_repository, read_tracked
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A file or table that a tool made. `reason` says why it stays; "" where it can be deleted."""
+
+    thing: LeftOver
+    is_left_over: bool
+    reason: str = ""
+
+
+class Cleaning:
+    """What the tools of a project have made, read once."""
+
+    def __init__(self, view: ProjectView) -> None:
+        self._root, self._registry = view.project.root, view.registry
+        self._memory = Memory(self._root, self._registry)
+        present = self._memory.results(self._registry.order)
+        current = CurrentState(view.project, self._registry, self._memory, present, view.sources)
+        self._current = current
+        self._results = {one.module: one for one in (*present.values(), *current.gone)}
+        self._last: dict[Key, tuple[str, Write]] = {}  # the tool that wrote a file last, and how
+        self._new: set[Key] = set()  # files that were not there before a tool wrote them
+        for module, result in self._results.items():
+            for key, write in result.writes.items():
+                if not key.startswith("file:") or not write.is_sure:
+                    continue
+                if key not in self._last or write.seq > self._last[key][1].seq:
+                    self._last[key] = module, write
+                if write.is_new:
+                    self._new.add(key)
+        self._real_root = os.path.realpath(self._root)
+        self._real_folder = cache(os.path.realpath)
+        self._find_repository = cache(find_repository)
+        self._read_tracked = cache(read_tracked)
+
+    def find(self, chosen: Collection[str] | None, *, is_all: bool) -> list[Found]:
+        """What is left over from the chosen tools, or with `is_all` all files that they made and that are there. None
+        stands for all tools, those that no longer exist too."""
+        registry, results = self._registry, self._results.values()
+        left = find_left_over(registry, results, self._current.database.number, self._is_there)
+        things = [*left]
+        if is_all:
+            known = {one.key for one in left}
+            made = [
+                (key, module)
+                for key, (module, write) in self._last.items()
+                if write.mark != ABSENT and key not in known and self._is_there(key)
+            ]
+            things += with_readers(registry, results, made)
+        left_keys = {one.key for one in left}
+        return [
+            Found(thing=one, is_left_over=one.key in left_keys, reason=self._find_reason(one.key))
+            for one in sorted(things, key=lambda one: (one.module, one.key))
+            if chosen is None or one.module in chosen
+        ]
+
+    def name_of(self, module: str) -> str:
+        """How the tool is shown; one that no longer exists by its module."""
+        return self._registry.display(module) if module in self._registry.tools else module
+
+    def delete(self, found: Iterable[Found]) -> list[Found]:
+        """Deletes the files that can be deleted, each after another look at it. Returns these, with the `reason` where
+        one has stayed after all. What was left over and is deleted is forgotten: no tool is stale because of it."""
+        done = [replace(one, reason=self._delete(one.thing.key)) for one in found if not one.reason]
+        forgotten: dict[str, set[Key]] = {}
+        for one in done:
+            if one.is_left_over and not one.reason:
+                forgotten.setdefault(one.thing.module, set()).add(one.thing.key)
+        self._memory.settle_moves()
+        for module, keys in forgotten.items():
+            result = self._results[module]
+            writes = {key: write for key, write in result.writes.items() if key not in keys}
+            self._memory.write(replace(result, writes=writes))
+        return done
+
+    def _delete(self, key: Key) -> str:
+        reason = self._find_reason(key)
+        if reason:
+            return reason
+        try:
+            os.unlink(os.path.join(self._root, key[5:]))
+        except OSError as error:
+            return f"it cannot be deleted: {error.strerror}"
+        return ""
+
+    def _is_there(self, key: Key) -> bool:
+        return self._current.mark(key) != ABSENT
+
+    def _find_reason(self, key: Key) -> str:
+        """Why it must not be deleted; "" where it may be."""
+        if key.startswith("table:"):
+            return "orch deletes no tables"
+        path = key[5:]
+        full = os.path.join(self._root, path)
+        module, write = self._last[key]
+        name = self.name_of(module)
+        if os.path.isabs(path):
+            return "it is outside of the project"
+        try:
+            state = os.lstat(full)
+        except OSError as error:
+            return f"it cannot be looked at: {error.strerror}"
+        if stat.S_ISLNK(state.st_mode):
+            return "it is a link"
+        if stat.S_ISDIR(state.st_mode):
+            return "it is a folder"
+        if not stat.S_ISREG(state.st_mode):
+            return "it is not a regular file"
+        folder, _, file = full.rpartition("/")
+        real = self._real_folder(folder)
+        if real != os.path.normpath(os.path.join(self._real_root, os.path.dirname(path))):
+            return "a link leads to its folder"
+        if write.version == DATABASE or is_database(full):
+            return "it is a database"
+        if (reason := self._find_in_git(real, file)) != "":
+            return reason
+        if key not in self._new:
+            return f"orch did not see {name} create it: it may have been there before"
+        return self._find_edit(full, write, name)
+
+    def _find_edit(self, full: str, write: Write, name: str) -> str:
+        if write.mark == UNSURE:
+            return f"{name} was broken off, and what it left in it is not known"
+        mark = read_mark(full)
+        if mark != write.mark:
+            version = write.version and hash_file(full, os.lstat(full))[0]
+            if version is None or version != write.version:
+                return f"it was changed after {name} made it"
+        return ""
+
+    def _find_in_git(self, folder: str, file: str) -> str:
+        repository = self._find_repository(folder)
+        if repository is None:
+            return ""
+        tracked = self._read_tracked(repository)
+        if tracked is None:
+            return "what git tracks here cannot be read"
+        path = os.path.relpath(os.path.join(folder, file), repository)
+        parts = path.split("/")
+        above = ("/".join(parts[:number]) + "/" for number in range(1, len(parts)))
+        is_tracked = path in tracked or any(one in tracked for one in above)
+        return "git tracks it" if is_tracked else ""
