@@ -143,13 +143,19 @@ def test_an_edit_taken_back_at_once_runs_nothing(project: Project) -> None:
             assert watch.settle() == [], watch.story()
 
 
-def test_a_docstring_or_a_constant_is_a_change(project: Project) -> None:
+def test_a_docstring_is_a_change_only_where_it_is_read_and_a_constant_is_one(
+    project: Project,
+) -> None:
     """Else the tests above would prove little."""
     root = project(FILES)
     with watching(root) as watch:
         save(root / "src/a.py", '"""Said."""\n' + tool_text(0))
-        assert watch.next_run().tools == ("a",)
+        assert watch.settle() == [], watch.story()
         save(root / "src/a.py", '"""Said."""\n' + tool_text("1 - 1"))
+        assert watch.next_run().tools == ("a",)
+        save(root / "src/a.py", '"""Said."""\n' + tool_text("1 - 1") + "DOC = __doc__\n")
+        assert watch.next_run().tools == ("a",)
+        save(root / "src/a.py", '"""Says."""\n' + tool_text("1 - 1") + "DOC = __doc__\n")
         assert watch.next_run().tools == ("a",)
         assert watch.settle() == [], watch.story()
 
