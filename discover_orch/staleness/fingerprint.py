@@ -82,6 +82,11 @@ class Write(Struct, frozen=True, array_like=True):
     is_left_over: bool = False
 
     @property
+    def is_unread(self) -> bool:
+        """Whether it is a file for temporary use that no other tool has read until now, so that it may be gone."""
+        return not (self.is_checked or self.only_adds or self.evidence or self.mark == ABSENT)
+
+    @property
     def is_sure(self) -> bool:
         """Whether it explains that the file is another one than before. Else another program may have written it."""
         return self.evidence in ("", "sure")

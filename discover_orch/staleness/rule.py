@@ -352,7 +352,8 @@ class Judge:
                 if key.startswith("folder:"):
                     found.update(dict.fromkeys(writers.in_folder(key[7:])))
         found.update(dict.fromkeys((*self._success.tables, *self._success.saw)))
-        found.update(dict.fromkeys(self._result.writes))
+        writes = self._result.writes.items()
+        found.update(dict.fromkeys(key for key, write in writes if not write.is_unread))
         return found
 
     def find_adds(self, key: Key) -> Write | None:

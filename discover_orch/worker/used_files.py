@@ -53,7 +53,10 @@ class UsedFiles:
             "missed": tuple(one for one in missed if one not in removed and one not in written),
             "written": tuple(written),
             "created": tuple(created),
-            "appended": tuple(path for path, is_appended in written.items() if is_appended),
+            "appended": (
+                *(path for path, is_appended in written.items() if is_appended),
+                *self._find_aside(self._audit.appended.keys() - self._audit.opened.keys()),
+            ),
             "removed": tuple(removed),
             "folders_made": tuple(folders_made),
         }
