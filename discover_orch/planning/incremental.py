@@ -132,7 +132,7 @@ class RemainingWork:
 
     def _may_end_fresh(self, freshness: Freshness, stale: Collection[str]) -> bool:
         """Whether a stale tool may be fresh when others of the plan, which are `stale`, have run before it."""
-        if freshness.is_for_others or not freshness.reasons:
+        if freshness.is_for_others:
             return True
         above = self._registry.upstream([freshness.module]) - {freshness.module}
         return not freshness.is_lasting and not above.isdisjoint(stale)

@@ -332,8 +332,6 @@ class Judge:
         is_own_doing = sure is not None and sure.write.mark in (UNSURE, self._mark_of(key))
         if sure is not None and sure.write.evidence and self._is_declared(key):
             is_own_doing = False
-        if is_own_doing and sure is not None and sure.write.seq < self._success.asof:
-            return Reason(key, then=then, now=now)  # what was accepted since, for example
         if is_own_doing and sure is not None:
             return Reason(key, by=sure.module, seq=sure.write.seq, then=then, now=now)
         if last.write.evidence == "" or last.write.mark != self._mark_of(key):

@@ -458,7 +458,7 @@ def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch)
     for name, said in (
         ("a.py", "a.py: there is no TOOL_MAP"),
         ("b.py", "b.py:1: not valid Python"),
-        ("c.py", "c.py:1: not valid utf-8"),
+        ("c.py", "c.py:1: cannot be decoded"),
         ("d.py", "does not exist"),
     ):
         answer = orch("adopt", name)
