@@ -329,15 +329,12 @@ class Judge:
         if then != UNSURE and self.find_mover(key) is not None:
             return None
         sure = self._writers.last(key, is_sure=True)
-        is_own_doing = sure is not None and sure.write.mark in (UNSURE, self._mark_of(key))
-        if sure is not None and sure.write.evidence and self._is_declared(key):
-            is_own_doing = False
-        if is_own_doing and sure is not None:
-            return Reason(key, by=sure.module, seq=sure.write.seq, then=then, now=now)
-        if last.write.evidence == "" or last.write.mark != self._mark_of(key):
-            return Reason(key, then=then, now=now)
-        by, write = last.module, last.write
-        return Reason(key, by=by, seq=write.seq, then=then, now=now, evidence=write.evidence)
+        is_guess = sure is not None and sure.write.evidence and self._is_declared(key)
+        if sure is not None and not is_guess and self._is_as_left(key, sure.write):
+            return Reason(key, sure.module, sure.write.seq, then, now)
+        if last.write.evidence and last.write.mark == self._mark_of(key):
+            return Reason(key, last.module, last.write.seq, then, now, last.write.evidence)
+        return Reason(key, then=then, now=now)
 
     def find_used(self, *, with_tried: bool = False) -> dict[Key, None]:
         """The files and tables that it read, looked for, listed or wrote, as far as tools write them. `with_tried`: at
