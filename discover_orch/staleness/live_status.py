@@ -27,7 +27,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.rule import Reason, compare_code, differences
+from discover_orch.staleness.rule import Reason, compare_code, differences, is_edited
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
 
@@ -128,6 +128,16 @@ class LiveStatus(Status):
     def is_written(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last."""
         return f"file:{path}" in self._writers
+
+    def find_edited(self, paths: Collection[str]) -> dict[str, str]:
+        """Those of these files that were edited after a tool made them, each with that tool."""
+        found, versions = {}, self._present.versions
+        for path in paths:
+            key = f"file:{path}"
+            last = self._writers.last(key)
+            if last and is_edited(key, last.write, versions.mark(key), versions.version):
+                found[path] = last.module
+        return found
 
     # What has changed.
 
@@ -290,7 +300,9 @@ class LiveStatus(Status):
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
             file = f"file:{key[5:]}" if key.startswith("stat:") else key
-            if file[:5] == "file:" and not self._is_by_pipeline(file):
+            if file[:5] != "file:" or self._is_by_pipeline(file):
+                continue
+            if not self.find_edited([file[5:]]):  # a hand edit of an output starts nothing
                 yield Reason(key, then=old, now=new)
         for key, write in self._result(module).writes.items():
             must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)

@@ -255,7 +255,8 @@ def with_saw(
             if row.place == place or adds is None or not is_unconcerned(adds, row.write)
         ]
         last = max(rows, key=_number_of, default=None)
-        if last is not None and is_repeatable and last.place == place:
+        is_own = last is not None and last.place == place
+        if is_table_list(key) or (is_own and is_repeatable):
             last = writers.maker(key, place, adds)
         if last is not None:
             saw[key] = Saw(last.write.seq, writers.version(key, last))
@@ -272,7 +273,8 @@ def accept_saw(result: ToolResult, place: int, writers: Writers) -> ToolResult:
     for key in judge.find_used():
         adds = judge.find_adds(key)
         last = writers.last(key, adds=adds)
-        if last is not None and (last.place >= place or judge.own_write(key) is not None):
+        is_moved = last is not None and (last.place >= place or judge.own_write(key) is not None)
+        if is_moved or is_table_list(key):
             last = writers.maker(key, place, adds)
         if last is not None:
             saw[key] = Saw(last.write.seq, writers.version(key, last))
@@ -377,7 +379,8 @@ class Judge:
             if earlier and earlier.write.seq > began and not is_unconcerned(own, earlier.write):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
         saw = self._success.saw.get(key, Saw())
-        if self.find_mover(key) is not None:
+        # In the list of tables those that the tool itself or a later one makes do not count.
+        if is_table_list(key) or self.find_mover(key) is not None:
             maker = writers.maker(key, place, adds)
             if maker and maker.write.seq < self._success.asof and maker.write.only_creates:
                 maker = writers.maker(key, place, adds, fills=True)  # it would not make it anew

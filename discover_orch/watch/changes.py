@@ -63,7 +63,11 @@ class ChangeHandler:
             # What waited for them runs, also where they are as they were before.
             change = replace(change, paths=tuple(dict.fromkeys((*change.paths, *fixed))), saved=())
         if not change.paths and not change.touched:
-            self._outbox.add_saved(change.saved, time.monotonic())
+            edited = self._watched.status.find_edited(change.saved)
+            for path, module in edited.items():
+                self._outbox.add_note(_edited_problem(path, self._watched.registry.display(module)))
+            saved = [path for path in change.saved if path not in edited]
+            self._outbox.add_saved(saved, time.monotonic())
             return self._hold_if_broken()
         self._count_loops(change)
         affected = schedule.affected(change)
@@ -158,6 +162,15 @@ class ChangeHandler:
                 and len(change.paths) >= SWITCH_FILES,
             )
         )
+
+
+def _edited_problem(path: str, maker: str) -> Problem:
+    return Problem(
+        code="edited",
+        message=f"{path} was edited after {maker} made it; nothing runs because of that",
+        hint=f"{maker} makes it anew when a change reaches it; orch accept {maker} keeps the edit",
+        severity="warning",
+    )
 
 
 def _loop_problem(path: str, runs: int, *, is_muted: bool) -> Problem:
