@@ -31,7 +31,8 @@ def test_spaceflights(tmp_path: Path, orch: Orch) -> None:
     shuttles.write_text(shuttles.read_text() + '61,1,2,3,t,"$1,900.0"\n')
     again = orch("run", "--changed", "--json")
     ran = [one["name"] for one in again.events if one["event"] == "tool_started"]
-    assert ran == ["shuttles", "model_input", "split", "train", "evaluate"]
+    # Nobody has reviewed that shuttle, so the input of the model is the same.
+    assert ran == ["shuttles", "model_input"]
 
 
 def test_duckdb_with_parquet(tmp_path: Path, orch: Orch) -> None:

@@ -72,7 +72,8 @@ class Histories(RuleBasedStateMachine):
         write_files(
             self.root,
             {
-                "orch.toml": f"stages = {list(STAGES)!r}\n",
+                # The model knows who ran, and not what tables contain.
+                "orch.toml": f"stages = {list(STAGES)!r}\ntable_version_rows = 0\n",
                 "input.csv": "0\n",
                 "side.txt": "0\n",
                 "src/lib/__init__.py": "",

@@ -62,7 +62,7 @@ def test_tables_of_a_parsed_database_follow_the_rules_of_those_of_sqlite(
         assert {*all_of_sales} <= {*run_changed(orch)}
         assert (root / "total.txt").read_text() == f"[({total}.0,)]"
     assert orch("run", "raise_all").code == 0
-    assert run_changed(orch) == all_of_sales
+    assert run_changed(orch) == all_of_sales[:-1]  # the sales are as the report has seen them
     assert (root / "total.txt").read_text() == "[(66.0,)]"
 
     # A new table makes stale who lists the tables, and who looked for it in vain.

@@ -22,7 +22,7 @@ from tests.support.remembered import memory_files, ran, reasons, rows
 pytestmark = pytest.mark.slow
 
 PIPELINE = {
-    "orch.toml": 'stages = ["ingest", "render"]\n',
+    "orch.toml": 'stages = ["ingest", "render"]\ntable_version_rows = 0\n',
     "input.txt": "1\n2\n",
     "src/load.py": """
         STAGE = "ingest"
@@ -465,7 +465,7 @@ def test_partial_output_of_a_tool_that_failed_makes_nothing_fresh(
 
 
 def test_the_runs_beyond_the_limit_are_removed_and_ids_go_on(project: Project, orch: Orch) -> None:
-    root = project({**PIPELINE, "orch.toml": 'stages = ["ingest", "render"]\nkeep_runs = 2\n'})
+    root = project({**PIPELINE, "orch.toml": f"{PIPELINE['orch.toml']}keep_runs = 2\n"})
     for _ in range(4):
         assert orch("run", "-q").code == 0
     assert [run["run"] for run in orch("history", "--json").json["runs"]] == ["4", "3"]
