@@ -50,6 +50,7 @@ POLARS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [("s", "s", "s", "s"), ("a", "b", "c", "d")])
 def test_parquet_from_a_download_to_a_model(
     project: Project, orch: Orch, stages: tuple[str, ...]
@@ -82,6 +83,7 @@ def test_parquet_from_a_download_to_a_model(
     assert reasons(orch) == {}
 
 
+@pytest.mark.slow
 def test_joblib_with_two_jobs(project: Project, orch: Orch) -> None:
     root = project(
         {

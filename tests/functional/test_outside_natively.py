@@ -23,6 +23,7 @@ NAMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", NAMED)
 def test_a_file_beside_the_project_that_polars_reads_is_an_input(
     project: Project, orch: Orch, how: str
