@@ -48,6 +48,7 @@ def shrunk(project: Project, orch: Orch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_are_named_in_a_few_lines_and_deleted(shrunk: Path, orch: Orch) -> None:
     answer = orch("status")
     assert "left over from split, read by total: out/*.txt (9,999 files)" in answer.out

@@ -145,6 +145,7 @@ MIGRATIONS = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 @pytest.mark.parametrize(
     "others", [{}, {"src/migrate.py": MIGRATIONS}], ids=["alone", "migrations"]
@@ -185,6 +186,7 @@ def test_models_of_sqlalchemy_that_seven_tools_share(
     assert reasons(orch) == {}
 
 
+@pytest.mark.slow
 def test_four_pandas_tools_side_by_side(project: Project, orch: Orch) -> None:
     """Each reads its own file with pandas and writes its own. Of what only the kernel saw it is not known whose it was
     until each has run alone once."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.marks import slow_but
 from tests.support.remembered import change, ran, reasons
 
 LOAD = """
@@ -48,7 +49,7 @@ def filled(mark: str, count: int | str) -> str:
     return FILL.format(mark, mark, ROWS.format(count))
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres", "duckdb"])
+@pytest.mark.parametrize("database", slow_but({"sqlite"}, ["sqlite", "postgres", "duckdb"]))
 def test_the_same_rows_are_the_same_table(
     database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
 ) -> None:
