@@ -95,6 +95,7 @@ def tables(root: Path) -> list[str]:
         return sorted(name for (name,) in conn.execute("SELECT name FROM sqlite_master"))
 
 
+@pytest.mark.slow
 def test_a_run_elsewhere_is_as_a_run_here(project: Project, orch: Orch) -> None:
     root = project(MIXED)
     words = ("run", "--json", *ELSEWHERE)

@@ -236,6 +236,7 @@ def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
     assert "by a library" not in orch("status", "one").out
 
 
+@pytest.mark.slow
 @needs_kernel_events
 def test_what_either_of_two_workers_may_have_written_belongs_to_the_one_that_wrote_it_when_alone(
     project: Project, orch: Orch

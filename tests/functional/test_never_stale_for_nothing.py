@@ -129,6 +129,7 @@ def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
     assert {"a", "b"} <= reasons(orch).keys()
 
 
+@pytest.mark.slow
 def test_one_edit_after_create_all_of_sqlalchemy_in_each_loader_makes_not_all_stale(
     project: Project, orch: Orch
 ) -> None:

@@ -192,6 +192,7 @@ def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> 
     assert "During handling" not in text
 
 
+@pytest.mark.slow
 def test_what_is_no_table_and_what_has_params_is_said_in_a_sentence(
     pytester: pytest.Pytester,
 ) -> None:

@@ -25,6 +25,7 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_what_is_remembered_of_a_tool_with_many_files_does_not_grow_with_each_run(
     project: Project, orch: Orch
 ) -> None:

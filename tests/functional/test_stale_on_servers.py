@@ -138,6 +138,7 @@ def test_what_another_program_writes_to_a_duckdb_file_makes_its_readers_stale(
     assert reasons(orch) == {"a": ["the database duckdb:///w.duckdb was replaced"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["url", "get_connection"])
 def test_a_table_or_view_that_was_dropped_is_missed_when_a_run_starts(
     how: str, project: Project, orch: Orch, new_postgres: Callable[[], str]

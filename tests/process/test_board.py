@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 
+import pytest
+
 from tests.conftest import Orch, Project
 from tests.support.running import on_terminal
 
@@ -53,6 +55,7 @@ def test_the_board_shows_each_running_tool_and_leaves_nothing_behind(project: Pr
     assert used <= {"\x1b[K", "\x1b[J", "\x1b[1A", "\x1b[2A"}
 
 
+@pytest.mark.slow
 def test_the_time_left_is_predicted_by_past_runs_and_an_interrupt_clears_the_board(
     project: Project, orch: Orch
 ) -> None:

@@ -285,6 +285,7 @@ def run():
 """
 
 
+@pytest.mark.slow
 def test_the_next_run_starts_when_the_last_one_has_ended(project: Project) -> None:
     """Of a tool that traps every signal, too: the two never write at the same time."""
     root = project({"src/a.py": DEAF.format(version=0, seconds=600)})

@@ -339,6 +339,7 @@ def size(watch: Watching) -> tuple[int, int, int, int]:
 # Packages that come and go (G12)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_upgraded_runs_its_importers_again_with_it(
     project: Project, tmp_path: Path
 ) -> None:

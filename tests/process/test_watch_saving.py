@@ -62,6 +62,7 @@ def test_all_that_is_saved_at_once_is_one_run(project: Project) -> None:
         assert watch.settle() == [], watch.story()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2, pytest.param(5, marks=pytest.mark.full)])
 def test_auto_save_on_each_keystroke_is_few_runs_and_the_last_content_wins(
     project: Project, seconds: int
