@@ -133,7 +133,7 @@ def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so(
         assert found.doc == "? odd"
     else:
         assert isinstance(found, BrokenModule)
-        assert str(found.problem.location) == "src/pkg/tool.py:3"
+        assert str(found.problem.location) == "src/pkg/tool.py:4"
         assert "surrogate" in found.problem.message
 
 
