@@ -1,4 +1,4 @@
-"""`orch clean`: lists files that tools made and no longer make, and deletes them if it is told to."""
+"""`orch clean`: lists files that tools made and no longer make, and deletes them with `--yes`."""
 
 from __future__ import annotations
 

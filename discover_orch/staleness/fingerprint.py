@@ -32,8 +32,8 @@ ABSENT = ""
 UNSURE = "?"
 #: The mark of what is there but has no state that could be compared, as a table.
 EXISTS = "+"
-#: The version of what a tool left in the file of a database. Nobody edits that by hand, and it changes when it is
-#: closed.
+#: The version of what a tool left in the file of a database. Such a file is not edited by hand, and it changes when
+#: the database is closed.
 DATABASE = "database"
 _AND = "\0"
 _RUN_SHIFT = 20  # a run has fewer than half a million tools
@@ -281,7 +281,7 @@ def add_success(
 
 
 def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
-    """Whether this is there for nobody, if the tool has neither written it nor looked at it now."""
+    """Whether this is left over, if the tool has neither written it nor looked at it now."""
     if not now.is_whole or not write.is_sure or write.only_adds or write.mark == ABSENT:
         return False
     if is_table_list(key) or is_all_tables(key):

@@ -88,7 +88,7 @@ def _is_hash(text: str) -> bool:
 
 def read_tracked(repository: str) -> frozenset[str] | None:
     """The paths that git tracks, relative to the folder of the repository, by its index (gitformat-index(5)); None
-    where that cannot be told. A folder of a sparse index has a slash at its end."""
+    where that is not known. A folder of a sparse index has a slash at its end."""
     git = find_git_folder(repository)
     common = os.path.join(git, _read(os.path.join(git, "commondir")) or ".")
     hash_size = 32 if "sha256" in _read(os.path.join(common, "config")).lower() else 20

@@ -60,8 +60,8 @@ class PathQuestions:
         import_code: Collection[str],
         follow_path: Callable[[str], None],
     ) -> None:
-        """`import_code` are the file names of code that looks for modules; `follow_path` is told what leads out of the
-        current folder."""
+        """`import_code` are the file names of code that looks for modules; `follow_path` gets the paths that lead out
+        of the current folder."""
         self._project, self._uses, self._import_code = project, uses, import_code
         self._follow_path = follow_path
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
