@@ -36,7 +36,6 @@ from discover_orch.databases.sqlite_text import (
 )
 from discover_orch.databases.sqlite_transaction import (
     CLOSED,
-    NOTHING,
     OUTSIDE,
     TransactionalConnection,
 )
@@ -44,12 +43,13 @@ from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal
 
 
 BUSY_TIMEOUT = 5.0  # seconds
 SCRIPT = "SCRIPT"  # the word of a text with several statements
-_executemany = sqlite3.Cursor.executemany
+_executemany, _executescript = sqlite3.Cursor.executemany, sqlite3.Cursor.executescript
 
 
 class Connection(TransactionalConnection):
@@ -112,7 +112,7 @@ class Connection(TransactionalConnection):
                 self.statements.has_unseen_texts = True
             if self.managed and not self._is_open:
                 self._open(BEGIN)  # its statements do not come through `Cursor`: begin early
-                self._has_written = True
+                self.is_under_way = True
         return cursor
 
     def execute(self, sql: str, *args: Any) -> Any:
@@ -183,13 +183,13 @@ class Connection(TransactionalConnection):
             self._note_use(kwargs.get("name", "main"), str(args[0]), is_written=not readonly)
         if not self.managed or readonly:
             return super().blobopen(*args, readonly=readonly, **kwargs)
-        begun = self.before_statement(Statement("", CHANGES))
+        self.before_statement("", Statement("", CHANGES))
         try:
             blob = super().blobopen(*args, readonly=readonly, **kwargs)
         except Exception as error:
-            self.after_error(error, "", begun)
+            self.after_error(error, True)
             raise
-        self.after_statement(begun)
+        self.after_statement()
         return blob
 
     def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
@@ -197,8 +197,7 @@ class Connection(TransactionalConnection):
         self._note_use(kwargs.get("name", "main"), WHOLE)
         if self.managed:
             self._sync(None)
-            self._drop_unused()
-            if self._is_begun and self._has_written:
+            if self.has_committed or self.is_under_way:
                 raise sqlite3.OperationalError(f"backup() does not work now: {OUTSIDE}")
         super().backup(target, **kwargs)
 
@@ -211,25 +210,14 @@ class Connection(TransactionalConnection):
         new_cursor(self)  # raises in a wrong thread
         self._sync(None)
         if self._is_open:
-            self.has_lost_writes = self._roll_back_changes()
+            self.has_lost_writes = self.is_under_way
+            self._rollback()
         for one in gc.get_referrers(self):
             if isinstance(one, sqlite3.Cursor | sqlite3.Blob):
                 one.close()
         self.is_closed = True
         kind: Any = type(self)
         self.__class__ = mix(ClosedConnection, kind)
-
-    def _roll_back_changes(self) -> bool:
-        """Whether there were any."""
-        changes = self.total_changes - self._changes_when_opened
-        before = self._schema_version()
-        self._rollback()
-        return changes > 0 or before != self._schema_version()
-
-    def _schema_version(self) -> object:
-        cursor = new_cursor(self)
-        cursor.row_factory = None
-        return execute(cursor, "PRAGMA schema_version").fetchone()
 
 
 class ClosedConnection(Connection):
@@ -253,7 +241,7 @@ class Cursor(sqlite3.Cursor):
         conn: Connection = self.connection  # type: ignore[assignment]
         statement = read_statement(sql)
         kind = statement.kind
-        begun = NOTHING
+        is_begun = False
         try:
             if conn.managed and kind is not READS:
                 if kind in CONTROLS:
@@ -261,48 +249,39 @@ class Cursor(sqlite3.Cursor):
                     return self
                 # Most statements follow others in the same transaction.
                 if not (kind is CHANGES and conn.is_under_way and is_really_open(conn)):
-                    begun = conn.before_statement(statement, is_script=self._is_script)
+                    conn.before_statement(sql, statement, self, is_script=self._is_script)
+                    is_begun = kind is CHANGES
             execute(self, sql, *args)
         except Exception as error:
             if conn.postpones(error, statement.word):
                 return self
-            conn.after_error(error, sql, begun)
+            conn.after_error(error, is_begun)
             raise
         finally:
-            notes = conn.statements  # as `note_text` does, without two calls
+            notes = conn.statements  # as in `_call`, without another call
             if notes is not None and (
                 notes.is_waiting or statement.word in DDL or sql in notes.lookups
             ):
-                notes.read_text(sql, statement.word, args)
-        if begun:
-            conn.after_statement(begun)
+                notes.read_text(conn, sql, statement.word, args)
+        if is_begun:
+            conn.after_statement()
         return self
 
     def executemany(self, sql: str, *args: Any) -> Cursor:
         conn: Connection = self.connection  # type: ignore[assignment]
         statement = read_statement(sql)
-        begun = NOTHING
-        is_kept = conn.managed and statement.begins  # Python refuses all others
-        try:
-            if is_kept:
-                begun = conn.before_many(statement)
-            try:
-                _executemany(self, sql, *args)
-            finally:
-                if is_kept:
-                    conn.after_many()
-        except Exception as error:
-            conn.after_error(error, sql, begun)
-            raise
-        finally:
-            conn.note_text(sql, statement.word, args)
+        if not conn.managed or not statement.begins:  # Python refuses all others
+            return self._call(_executemany, sql, statement.word, *args)
+        conn.before_statement(sql, statement, self)
+        with conn.many_statements():
+            self._call(_executemany, sql, statement.word, *args, is_begun=True)
         return self
 
     def executescript(self, script: str) -> Cursor:
         """Like Python's: commits the open transaction, then runs statements without beginning any."""
         conn: Connection = self.connection  # type: ignore[assignment]
         if not conn.managed or not isinstance(script, str):
-            return self._execute_real_script(script)
+            return self._call(_executescript, script, SCRIPT)
         if conn._autocommit == LEGACY:
             Connection.commit(conn)
         cursor = new_cursor(conn, Cursor)
@@ -312,15 +291,22 @@ class Cursor(sqlite3.Cursor):
                 pass
         return self
 
-    def _execute_real_script(self, script: str) -> Cursor:
+    def _call(
+        self, call: Callable[..., Any], text: str, word: str, *args: Any, is_begun: bool = False
+    ) -> Cursor:
+        """Call a method of Python's own, which executes several statements."""
         conn: Connection = self.connection  # type: ignore[assignment]
         try:
-            super().executescript(script)
+            call(self, text, *args)
         except Exception as error:
-            conn.raise_if_interrupted(error)
+            conn.after_error(error, is_begun)
             raise
         finally:
-            conn.note_text(script, SCRIPT, ())
+            notes = conn.statements
+            if notes is not None and notes.needs_text(text, word):
+                notes.read_text(conn, text, word, args)
+        if is_begun:
+            conn.after_statement()
         return self
 
 

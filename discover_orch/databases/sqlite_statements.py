@@ -13,7 +13,9 @@ import re
 import sqlite3
 import sys
 
-from discover_orch.databases.sqlite_text import GAP, list_values, read_attach, read_name
+from discover_orch.databases.sqlite_base import list_databases
+from discover_orch.databases.sqlite_text import GAP, read_name
+from discover_orch.model.database_url import IN_MEMORY
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -56,9 +58,9 @@ SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_key_list"})
 #: SQLite calls these itself, in ALTER TABLE.
 _ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
-VACUUM = "vacuum_db"  # the database that VACUUM copies into
+VACUUM = "vacuum_"  # how the name of the database begins that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
-DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT", "ATTACH", "DETACH", "VACUUM"})
+DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
 
 _OWN_FOLDER = os.path.dirname(__file__) + os.sep
 _NAME = r'("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\'[^\']+\'|[\w$]+)'
@@ -85,7 +87,6 @@ _INDEX_IF_NOT_EXISTS = (
     rf"\bon\b{GAP}{_NAME}"
 )
 _VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{GAP}{_words('virtual table if not exists')}{_PLACE}"
-_VACUUM_INTO = rf"\bvacuum\b{GAP}(?:{_NAME}{GAP})?\binto\b{GAP}(?:'((?:[^']|'')*)')?"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: Asks the list of tables for one name.
 _LOOKUP = (
@@ -106,7 +107,6 @@ class StatementNotes:
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.
-    - `copies`: names of files into which a database was copied.
     - `on_attach` is called with the name of a file that is attached; None where it is not known.
     """
 
@@ -117,7 +117,6 @@ class StatementNotes:
 
     def clear(self) -> None:
         self.is_silent = True
-        self.copies: list[str] = []
         self.read: set[Name] = set()
         self._read_here: set[str] | None = None  # by the code that prepares the statement
         self.written: set[Name] = set()
@@ -141,6 +140,7 @@ class StatementNotes:
         self._is_filling = False  # a query fills the table that is created
         self._indexing: str | None = None
         self._reads_list = False  # the statement reads the list of tables
+        self._attached: str | None = ""  # by the latest ATTACH, or VACUUM; None for a value
         self._attaches_value = False  # the statement attaches a file whose name is a value
         self._is_internal = False  # the statement is one that SQLite makes for itself
         self._is_vacuum = False
@@ -196,8 +196,10 @@ class StatementNotes:
                 self.changed.add((base, one))
             return
         self._is_internal = True
-        if base == VACUUM:
+        if base is not None and base.startswith(VACUUM):
             self._is_vacuum, self._reads_list = True, False
+            if self._attached:  # VACUUM INTO copies all tables into this file
+                self.read.add(("main", WHOLE))
         creating = self._creating
         if creating is not None and action == UPDATE and two == "type" and base == creating[0]:
             # Reported only if the table does not exist yet: IF NOT EXISTS reports nothing more. DROP writes
@@ -238,6 +240,7 @@ class StatementNotes:
                 self.looked_up.add((base, two))
         elif action == ATTACH:
             self._settle_list()
+            self._attached = one
             if one is not None:
                 self.on_attach(one)
             else:
@@ -254,14 +257,6 @@ class StatementNotes:
             self.written.add(used)
             self.changed.add(used)
             self.filled.add(table)
-
-    def _note_copy(self, found: re.Match[str], args: Sequence[Any]) -> None:
-        self.note_use(read_name(found[1]) if found[1] else "main", WHOLE)
-        name = found[2]
-        if name is None:
-            name = next(iter(list_values(args)), None)
-        if isinstance(name, str):
-            self.copies.append(name)
 
     def find_bases(self) -> set[str]:
         """The names of the databases whose tables were used, in small letters."""
@@ -290,13 +285,15 @@ class StatementNotes:
         elif not is_created:
             self.filled.add(table[1])
 
-    def read_text(self, sql: str, word: str, args: Sequence[Any]) -> None:
-        """A statement, or a script, has been run; `word` is the result of `find_keyword`, or "SCRIPT"."""
+    def read_text(self, conn: sqlite3.Connection, sql: str, word: str, args: Sequence[Any]) -> None:
+        """A statement, or a script, has been run; `word` is the first of a statement, or "SCRIPT"."""
         if self.has_unseen_texts:
             return
         if self._attaches_value:
             self._attaches_value = False
-            self.on_attach(read_attach(sql, args)[0] or None)
+            for name, path in list_databases(conn)[-1:]:
+                if name not in ("main", "temp"):
+                    self.on_attach(path or IN_MEMORY)
         if self._inserting:
             if _compiled(_CONFLICT).search(sql):
                 self.changed |= self._inserting
@@ -314,8 +311,6 @@ class StatementNotes:
             self._note_lookup(self.lookups[sql], args)
         if word in DDL:
             self._read_ddl(sql)
-            if found := _compiled(_VACUUM_INTO).search(sql):
-                self._note_copy(found, args)
         self._is_internal = self.is_waiting = False
 
     def needs_text(self, sql: str, word: str) -> bool:

@@ -20,7 +20,6 @@ from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
 from discover_orch.databases.table_log import FoundTables, TableLog
 from discover_orch.databases.table_versions import hash_sqlite_tables
-from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -130,9 +129,6 @@ class SqliteTableLog(TableLog):
         others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]
         self.attached = tuple(os.path.realpath(path) for _, path in others if path)
         self._in_memory = frozenset(name.lower() for name, path in others if not path)
-
-    def find_copies(self) -> list[str]:
-        return [*map(os.path.abspath, filter(None, map(read_sqlite_name, self._notes.copies)))]
 
     def _pause(self) -> None:
         """Stop listening: orch asks."""

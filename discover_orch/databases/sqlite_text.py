@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator
 
 _FLAGS = re.DOTALL | re.IGNORECASE
 # All but the first pattern are compiled when they are first used: a run without statements does not wait for that.
@@ -32,10 +31,6 @@ _SAVEPOINT = (
     rf"(?:(SAVEPOINT)\b|(RELEASE)\b{GAP}(?:SAVEPOINT\b)?"
     rf"|(ROLLBACK)\b{GAP}(?:TRANSACTION\b{GAP})?TO\b{GAP}(?:SAVEPOINT\b)?){GAP}({_NAME})"
 )
-_ATTACH = (
-    rf"(?:;|{_BLANK})*+ATTACH\b{GAP}(?:DATABASE\b{GAP})?(?:'((?:[^']|'')*)'|[?:@$]\w*){GAP}AS\b{GAP}"
-    rf"({_NAME}){GAP};?{GAP}"
-)
 _PART = r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;"""
 
 READS = "reads"  # nothing that a rollback could undo
@@ -44,7 +39,7 @@ SETS = "sets"  # something that cannot be set inside a transaction
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
 SAVEPOINT, RELEASE, ROLLBACK_TO = "SAVEPOINT", "RELEASE", "ROLLBACK TO"
 CONTROLS = frozenset({BEGIN, COMMIT, ROLLBACK, SAVEPOINT, RELEASE, ROLLBACK_TO})
-_READING = frozenset({"", "SELECT", "VALUES", "EXPLAIN", "PRAGMA", "ATTACH", "DETACH"})
+_READING = frozenset({"", "SELECT", "VALUES", "EXPLAIN", "PRAGMA", "ATTACH", "DETACH", "VACUUM"})
 
 
 class Statement(NamedTuple):
@@ -69,8 +64,6 @@ def read_statement(sql: str) -> Statement:
         return _read_pragma(sql) if word == "PRAGMA" else Statement(word, READS)
     if word == "WITH" and not re.search(_CHANGING_WORD, sql, _FLAGS):
         return Statement(word, READS)
-    if word == "VACUUM":
-        return Statement(word, SETS, name=word)
     if word in ("BEGIN", "COMMIT", "END"):
         return Statement(word, COMMIT if word == "END" else word)
     if word in ("SAVEPOINT", "RELEASE", "ROLLBACK"):
@@ -80,25 +73,6 @@ def read_statement(sql: str) -> Statement:
         kind = ROLLBACK_TO if named[3] else word
         return Statement(word, kind, name=read_name(named[4]))
     return Statement(word, CHANGES, begins=re.match(_BEGINS, sql, _FLAGS) is not None)
-
-
-def read_attach(sql: str, args: Sequence[Any]) -> tuple[str, str]:
-    """What ATTACH is given: the name of the file, and the name of the database in small letters; "" for one that the
-    text does not tell."""
-    found = re.fullmatch(_ATTACH, sql, _FLAGS)
-    if found is None:
-        return "", ""
-    file: object = found[1] and found[1].replace("''", "'")
-    if file is None:
-        given = list_values(args)
-        file = given[0] if len(given) == 1 else ""
-    return str(file), read_name(found[2])
-
-
-def list_values(args: Sequence[Any]) -> list[Any]:
-    """The values of a statement, of what `execute` is given after its text."""
-    values: Any = args[0] if args else ()
-    return [*(values.values() if isinstance(values, dict) else values)]
 
 
 def split_script(script: str) -> Iterator[str]:

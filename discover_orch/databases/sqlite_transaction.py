@@ -1,9 +1,8 @@
 """The transaction of a SQLite connection that belongs to orch, and those that the tool has inside it.
 
-The tool's first transaction is the real one. Once the tool has committed something, each further transaction of its
-own is a savepoint inside the real one, which lasts until orch ends it. Whether a transaction of the tool's is open,
+Each transaction of the tool's is a savepoint inside the real one, which lasts until orch ends it. Whether one is open,
 and in which mode the connection is, is therefore noted here, not in SQLite. The real transaction begins just before
-the first statement that can change something.
+the first statement that can change something, and ends at once where nothing in it is to be kept.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import _thread
 import os
 import re
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from discover_orch.databases.sqlite_base import (
     LEGACY,
     OrdinaryConnection,
+    ask_rows,
     authorize,
     autocommit_of,
     execute,
@@ -39,8 +39,7 @@ from discover_orch.databases.sqlite_text import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Any
+    from collections.abc import Callable, Collection, Iterator
 
     from discover_orch.databases.sqlite_statements import StatementNotes
 
@@ -53,8 +52,6 @@ _REFUSALS = ("within a transaction", "inside a transaction", "is locked", "unabl
 UNSEEN = "a statement that orch did not see"
 CLOSED = "Cannot operate on a closed database."
 _DEFERRED = re.compile(r"\s*begin(\s+deferred)?(\s+transaction)?\s*;?\s*", re.I)
-#: What a statement has begun, to undo it if the statement fails.
-NOTHING, STATEMENT, TRANSACTION = 0, 1, 2
 
 
 class TransactionalConnection(OrdinaryConnection):
@@ -64,21 +61,18 @@ class TransactionalConnection(OrdinaryConnection):
     is_closed = False  # by the tool; the real connection stays open until orch has committed
     has_lost_writes = False  # the tool closed it with uncommitted changes
     lost = ""  # why SQLite rolled back what the tool had written
-    has_committed = False  # the tool's latest transaction, or one before it
+    has_committed = False  # the tool, in the real transaction
+    is_under_way = False  # a transaction of the tool's that has written
     _level: str | None = ""
     _autocommit: bool | int = LEGACY
-    is_under_way = False  # a transaction of the tool's that has written
     _is_open = False  # a transaction of the tool's
+    _has_savepoint = False  # orch's, around it; none where C code has begun it
     _is_begun = False  # the real transaction
     _begins_immediately = False
-    _has_written = False  # in the real transaction
-    _is_first = False  # nothing was written before the tool's transaction
-    _has_savepoint = False  # orch's own, around what the tool does in its transaction
     _names: tuple[str, ...] = ()  # of the tool's savepoints
     _is_begun_by_savepoint = False
     _has_postponed = False  # a DETACH, to the end of the tool
     _many = 0  # calls of executemany() that have not ended
-    _changes_when_opened = 0
     _changes_before = 0  # a statement outside of the tool's transactions
     _real_autocommit: bool | int = LEGACY
     is_interrupted: Callable[[], bool] | None = None  # whether an interrupt was raised in the tool
@@ -92,7 +86,7 @@ class TransactionalConnection(OrdinaryConnection):
             self.managed = False
             return
         self._forget_transaction()
-        self._has_written = self.has_committed = self._has_postponed = False
+        self._has_postponed = False
         self.lost = ""
         self._lock = _thread.RLock()
         # SQLite allows quotes in names, and no tool can guess this one.
@@ -141,7 +135,7 @@ class TransactionalConnection(OrdinaryConnection):
 
     def has_uncommitted_writes(self) -> bool:
         """Whether `end_step` would commit anything."""
-        return self.managed and self._has_written
+        return self.managed and (self.has_committed or self.is_under_way)
 
     def note_lost(self) -> str:
         """Why SQLite rolled back what the tool had written, or ""."""
@@ -156,37 +150,14 @@ class TransactionalConnection(OrdinaryConnection):
         return names
 
     def _drop_temporary_tables(self) -> None:
-        cursor = new_cursor(self)
-        cursor.row_factory = None
         with suppress(sqlite3.Error):  # a query on one of them is unfinished
-            found = execute(cursor, "SELECT type, name FROM sqlite_temp_master").fetchall()
-            for kind, name in found:
+            for kind, name in ask_rows(self, "SELECT type, name FROM sqlite_temp_master"):
                 if kind in ("table", "view"):
-                    execute(cursor, f"DROP {kind} IF EXISTS temp.{quote(name)}")
+                    ask_rows(self, f"DROP {kind} IF EXISTS temp.{quote(name)}")
 
     def close_at_last(self) -> None:
         """Close the real connection, after the tool has closed it."""
         sqlite3.Connection.close(self)
-
-    # What a listener hears.
-
-    def note_text(self, sql: str, word: str, args: tuple[Any, ...]) -> None:
-        """A statement, which has this keyword, has been run."""
-        statements = self.statements
-        if statements is not None and statements.needs_text(sql, word):
-            statements.read_text(sql, word, args)
-
-    def raise_if_interrupted(self, error: Exception) -> None:
-        """SQLite swallows an interrupt inside `listener` and refuses the statement: raise it here."""
-        is_interrupted = self.is_interrupted
-        is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
-        if (
-            self._listener is not None
-            and is_refused
-            and is_interrupted is not None
-            and is_interrupted()
-        ):
-            raise KeyboardInterrupt from None
 
     # The real transaction.
 
@@ -212,9 +183,9 @@ class TransactionalConnection(OrdinaryConnection):
             self._run(begin, cursor)
             self._is_begun = True
 
-    def _drop_unused(self) -> None:
-        """End the real transaction if nothing happened in it, so that what needs none works."""
-        if self._is_begun and not self._is_open and not self._has_written and not self._many:
+    def _end_unused(self) -> None:
+        """End the real transaction if nothing in it is to be kept, so that what works in none works."""
+        if self._is_begun and not (self._is_open or self.has_committed or self._many):
             self._run(COMMIT)
             self._is_begun = False
 
@@ -222,18 +193,14 @@ class TransactionalConnection(OrdinaryConnection):
         """Notice what went past orch: SQLite has ended the transaction by itself, or C code has begun one."""
         is_real = is_really_open(self)
         if self._is_begun and not is_real:
-            if self._has_written:
+            if self.has_committed or self.is_under_way:
                 self.lost = self.lost or (str(error) if error is not None else UNSEEN)
             self._forget_transaction()
-            self._has_written = False
-            if self._many:
-                self._begin()
-                self._has_written = True
         elif is_real and not self._is_begun:
-            self._is_begun = self._is_open = self._is_first = self._has_written = True
+            self._is_begun = self._is_open = self.is_under_way = True
 
     def _forget_transaction(self) -> None:
-        self._is_begun = False
+        self._is_begun = self.has_committed = False
         self._end_own()
 
     def _end_own(self) -> None:
@@ -245,107 +212,88 @@ class TransactionalConnection(OrdinaryConnection):
 
     def _open(self, begin: str, cursor: sqlite3.Cursor | None = None) -> None:
         """Begin a transaction of the tool's; `begin` is the statement that begins it without orch."""
-        self._drop_unused()
-        self._is_first = not self._is_begun
-        if self._is_first:
-            self._begin(begin, cursor)
-        else:
-            self._open_savepoint(cursor)
-        self._is_open = True
-        self._changes_when_opened = self.total_changes
-
-    def _open_savepoint(self, cursor: sqlite3.Cursor | None = None) -> None:
-        if not self._has_savepoint:
-            self._run(f"SAVEPOINT {self._savepoint}", cursor)
-            self._has_savepoint = True
+        self._begin(begin, cursor)
+        self._run(f"SAVEPOINT {self._savepoint}", cursor)
+        self._is_open = self._has_savepoint = True
 
     def _commit(self, cursor: sqlite3.Cursor | None = None) -> None:
         """Commit the tool's transaction, on the cursor that the tool has used for it."""
         if self._has_savepoint:
             self._run(f"RELEASE {self._savepoint}", cursor)
-        elif self._has_written or self._many:
-            self._run("PRAGMA orch_commit", cursor)  # does nothing, but checks thread and cursor
-        else:
-            self._run(COMMIT, cursor)
-            self._is_begun = False
-        self.has_committed |= self._has_written
+        self.has_committed |= self.is_under_way
         self._end_own()
+        self._end_unused()
 
     def _rollback(self, cursor: sqlite3.Cursor | None = None) -> None:
-        if self._is_first:
-            self._run(ROLLBACK, cursor)
-            self._is_begun = self._has_written = False
-            if self._many:  # the next rows of executemany() must not be written for good
-                self._begin()
-                self._has_written = True
-        else:
+        if self.has_committed or self._many:  # the next rows of executemany() belong to orch, too
             self._run(f"ROLLBACK TO {self._savepoint}", cursor)
             self._run(f"RELEASE {self._savepoint}")
+        else:
+            self._run(ROLLBACK, cursor)
+            self._is_begun = False
         self._end_own()
 
-    def before_statement(self, statement: Statement, *, is_script: bool = False) -> int:
-        """Begin what the statement needs; what was begun, for `after_error`."""
-        if statement.kind == SETS:
-            self._check_setting(statement)
-            return NOTHING
-        if self._is_open and is_really_open(self):
-            self._has_written = self.is_under_way = True
-            return NOTHING
+    def before_statement(
+        self,
+        sql: str,
+        statement: Statement,
+        cursor: sqlite3.Cursor | None = None,
+        *,
+        is_script: bool = False,
+    ) -> None:
+        """Begin what the statement needs."""
         with self._lock:
             self._sync(None)
-            if self._is_open:
-                self._has_written = True
-                return NOTHING
-            if (
+            self._changes_before = self.total_changes
+            if statement.kind == SETS:
+                self._check_setting(statement)
+            elif self._is_open:
+                pass
+            elif (
                 statement.begins
                 and not is_script
                 and self._autocommit == LEGACY
                 and self._level is not None
             ):
-                self._open(f"BEGIN {self._level}")
-                self._has_written = True
-                return TRANSACTION
-            self._begin()
-            self._changes_before = self.total_changes
-            return STATEMENT
+                # Python begins no transaction for a statement that cannot be prepared.
+                sqlite3.Connection.__call__(self, sql)
+                self._open(f"BEGIN {self._level}", cursor)
+            else:
+                self._begin()
 
-    def before_many(self, statement: Statement) -> int:
-        """Like `before_statement`, for a call that may commit between two of its statements."""
-        begun = self.before_statement(statement)
-        self._has_written = True
+    def after_statement(self, error: Exception | None = None) -> None:
+        """A statement that may have written has ended. What it alone has begun ends with it."""
+        self._sync(error)
+        if self._is_open:
+            self.is_under_way = True
+        elif error is None or self.total_changes != self._changes_before:  # INSERT OR FAIL
+            self.has_committed |= self._is_begun
+        else:
+            with suppress(sqlite3.Error):
+                self._end_unused()
+
+    @contextmanager
+    def many_statements(self) -> Iterator[None]:
+        """Around a call that may commit between two of its statements: the later ones belong to orch, too."""
         self._many += 1
-        return begun
+        try:
+            yield
+        finally:
+            self._many -= 1
 
-    def after_many(self) -> None:
-        self._many -= 1
-        self.has_committed |= not self._is_open
-
-    def after_statement(self, begun: int) -> None:
-        if begun == STATEMENT:
-            self._has_written = self.has_committed = True
-
-    def after_error(self, error: Exception, sql: str, begun: int) -> None:
-        """A statement has failed: what it alone has begun is ended."""
-        self.raise_if_interrupted(error)
+    def after_error(self, error: Exception, is_begun: bool) -> None:
+        """A statement has failed; `is_begun`: `before_statement` came before it. If only orch's transaction is the
+        reason, the error says so."""
+        self._raise_if_interrupted(error)
         if not self.managed or self.is_closed:
             return
-        was_closed = self._is_begun and not self._is_open
-        if begun == TRANSACTION and self._is_first and not is_really_open(self):
-            self._has_written = False  # nothing but this statement is rolled back
-        self._sync(error)
-        if begun == TRANSACTION and self._is_open:
-            if not self._can_prepare(sql, error):
-                self._has_written = not self._is_first
-                with suppress(sqlite3.Error):
-                    self._commit()
-        elif begun == STATEMENT and self._is_begun:
-            if self.total_changes != self._changes_before:  # INSERT OR FAIL keeps what came before
-                self.after_statement(begun)
-            with suppress(sqlite3.Error):
-                self._drop_unused()
+        is_late = self.has_committed and not self._is_open
+        if is_begun:
+            self.after_statement(error)
+        else:
+            self._sync(error)
         if (
-            was_closed
-            and self._has_written
+            is_late
             and isinstance(error, sqlite3.OperationalError)
             and (
                 any(one in str(error) for one in _REFUSALS)
@@ -353,6 +301,18 @@ class TransactionalConnection(OrdinaryConnection):
             )
         ):
             error.args = (f"{error}: {OUTSIDE}",)
+
+    def _raise_if_interrupted(self, error: Exception) -> None:
+        """SQLite swallows an interrupt inside `listener` and refuses the statement: raise it here."""
+        is_interrupted = self.is_interrupted
+        is_refused = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH
+        if (
+            self._listener is not None
+            and is_refused
+            and is_interrupted is not None
+            and is_interrupted()
+        ):
+            raise KeyboardInterrupt from None
 
     def postpones(self, error: Exception, word: str) -> bool:
         """Whether a statement with this keyword is a DETACH that failed only because orch has not committed yet:
@@ -372,35 +332,17 @@ class TransactionalConnection(OrdinaryConnection):
                     except sqlite3.Error:  # the transaction continues
                         self._has_postponed = True
 
-    def _can_prepare(self, sql: str, error: Exception) -> bool:
-        """Whether the statement failed when it ran. Python begins no transaction for one that cannot be prepared."""
-        if isinstance(error, sqlite3.ProgrammingError) and "cursor" in str(error):
-            return False
-        try:
-            sqlite3.Connection.__call__(self, sql)
-        except Exception:
-            return False
-        return True
-
     def _check_setting(self, statement: Statement) -> None:
         """Refuse what SQLite ignores inside a transaction, before it does so."""
-        self._sync(None)
-        with suppress(sqlite3.Error):
-            self._drop_unused()
-        name, value = statement.name, statement.value
-        if not self._is_begun or (name == "VACUUM" and self._is_open):
+        if not self._is_begun:
             return
-        if name != "VACUUM":
-            cursor = new_cursor(self)
-            cursor.row_factory = None
-            (now,) = execute(cursor, f"PRAGMA {name}").fetchone()
-            if name == "foreign_keys":
-                is_on = value in ("on", "true", "yes") or (value.isdigit() and int(value) != 0)
-                value, now = str(is_on), str(now == 1)
-            if str(now).lower() == value.lower():
-                return
-        shown = name if name == "VACUUM" else f"PRAGMA {name}"
-        raise sqlite3.OperationalError(f"{shown} does not work now: {OUTSIDE}")
+        name, value = statement.name, statement.value
+        now = ask_rows(self, f"PRAGMA {name}")[0][0]
+        if name == "foreign_keys":
+            is_on = value in ("on", "true", "yes") or (value.isdigit() and int(value) != 0)
+            value, now = str(is_on), str(now == 1)
+        if str(now).lower() != value.lower():
+            raise sqlite3.OperationalError(f"PRAGMA {name} does not work now: {OUTSIDE}")
 
     def control(self, cursor: sqlite3.Cursor, sql: str, statement: Statement) -> None:
         """A statement that begins or ends a transaction, or a savepoint, of the tool's."""
@@ -411,7 +353,6 @@ class TransactionalConnection(OrdinaryConnection):
             if kind == BEGIN:
                 if self._is_open:
                     self._run(sql, cursor)  # raises
-                    return
                 self._open(sql, cursor)
             elif kind in (COMMIT, ROLLBACK):
                 self._need_open(kind)
@@ -430,15 +371,14 @@ class TransactionalConnection(OrdinaryConnection):
             raise error
 
     def _add_savepoint(self, cursor: sqlite3.Cursor, sql: str, name: str) -> None:
-        was_open = self._is_open
-        if not was_open:
+        is_first = not self._is_open
+        if is_first:
             self._open(BEGIN)
             self._is_begun_by_savepoint = True
         try:
-            self._open_savepoint()  # below the tool's, which end with it
             self._run(sql, cursor)
         except BaseException:
-            if not was_open:
+            if is_first:
                 self._commit()
             raise
         self._names = (*self._names, name)

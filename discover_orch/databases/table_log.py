@@ -119,10 +119,6 @@ class TableLog:
         """Whether a statement of the step may have changed a setting of the connection."""
         return True
 
-    def find_copies(self) -> list[str]:
-        """The absolute paths of files into which a statement of the step has copied a database."""
-        return []
-
     def peek(self, *others: TableLog) -> TableUse:
         """What was resolved since the last `drain`, here and by these other logs of the same database."""
         found = FoundTables()

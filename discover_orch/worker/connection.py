@@ -252,8 +252,6 @@ class ToolConnection:
                 use = tables.peek()
                 left = [one for one in use.tables_written if one not in use.tables_dropped]
                 self.versions = tables.hash_tables(left, self._version_rows)
-            if self._observer is not None:
-                self._observer.note_files((), tables.find_copies())
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
                 self._observer.has_closed_connection = True
