@@ -17,27 +17,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-import msgspec
-
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.execution.executors import Word
-from discover_orch.execution.executors.far_side import (
-    Control,
-    Ended,
-    FarEvent,
-    Installation,
-    Lost,
-    Refused,
-    Said,
-    Start,
-    decode_far,
-    find_difference,
-    is_last,
-)
+from discover_orch.execution.executors.far_side import Closed, FromFar, decode_from_far
 from discover_orch.model.errors import UsageError
-from discover_orch.model.run_events import ToolDeclined, ToolStarted
-from discover_orch.worker.protocol import encode_line
 from discover_orch.worker.spawn import open_pid
 
 READ_SIZE = 1 << 16
@@ -54,44 +38,37 @@ class CommandSide:
         self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
         self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.far_side"]
         self._root = root
-        self._attempts: list[_Attempt] = []
+        self._open: list[_Process] = []
 
-    def start(self, start: Start) -> _Attempt:
-        made = _Attempt(start, self._words, self.name, self._root)
-        self._attempts = [*(one for one in self._attempts if not one.is_over), made]
+    def open(self, title: str) -> _Process:
+        made = _Process(self._words, self.name, self._root)
+        self._open = [*(one for one in self._open if not one.is_over), made]
         return made
 
     def close(self) -> None:
-        for one in self._attempts:
-            one.forget()
+        for one in self._open:
+            one.close()
 
 
-class _Attempt:
-    """One process, from its start to its end."""
+class _Process:
+    """The command, from its start to its end."""
 
-    def __init__(self, start: Start, words: Sequence[str], name: str, root: str) -> None:
+    def __init__(self, words: Sequence[str], name: str, root: str) -> None:
         self.is_over = False
-        self._start, self._name = start, name
+        self._words, self._name = words, name
         self._mark = f"\x1eorch:{os.urandom(12).hex()}:".encode()
-        self._noise = self._unread = b""
-        self._has_greeted = self._has_started = self._has_said_all = self._is_stopped = False
-        self._unsent = b""
+        self._noise = self._unread = self._unsent = b""
+        self._has_greeted = self._is_garbled = False
         self._ended_at: float | None = None  # the end of its messages
         self._signals = [(TIME_TO_END, signal.SIGTERM), (TIME_TO_DIE, signal.SIGKILL)]
-        self._error = ""
-        self._pidfd = -1
-        try:
-            self._process = subprocess.Popen(
-                [*words, self._mark.decode()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=root,
-                start_new_session=True,  # Ctrl-C is for orch, which passes it on
-                bufsize=0,
-            )
-        except OSError as error:
-            self._error = f"{name} cannot be started: {error.strerror or error}"
-            return
+        self._process = subprocess.Popen(
+            [*words, self._mark.decode()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=root,
+            start_new_session=True,  # Ctrl-C is for orch, which passes it on
+            bufsize=0,
+        )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -99,41 +76,35 @@ class _Attempt:
             os.set_blocking(fd, False)
         self._pidfd = open_pid(self._process.pid)
 
-    def control(self, word: Word) -> None:
-        if self._error or self.is_over:
+    def send(self, line: bytes) -> None:
+        """Writes what the pipe takes; the rest later."""
+        self._unsent += line
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._in, self._unsent) :]
+        except BlockingIOError:
             return
-        if self._has_greeted:
-            self._write(encode_line(Control(attempt=self._start.attempt, word=word)))
-        elif word in ("interrupt", "kill"):  # it may still be waiting in a queue
-            self._is_stopped = True
-            self._signal(signal.SIGTERM if word == "interrupt" else signal.SIGKILL)
+        except OSError:  # it has ended: its exit says how
+            self._unsent = b""
+
+    def stop(self, word: Word) -> None:
+        self._signal(signal.SIGTERM if word == "interrupt" else signal.SIGKILL)
 
     def filenos(self) -> tuple[int, ...]:
-        if self._error or self.is_over:
-            return ()
         messages = () if self._ended_at is not None else (self._out,)
         return (*messages, *((self._pidfd,) if self._pidfd >= 0 else ()))
 
     def next_deadline(self, now: float) -> float:
         due = math.inf
-        if self.is_over:
-            return due
-        if self._error:
-            return now
         if self._ended_at is not None and self._signals:
             due = self._ended_at + self._signals[0][0]
         if self._unsent or self._pidfd < 0:
             due = min(due, now + POLL_INTERVAL)
         return due
 
-    def drain(self) -> list[FarEvent]:
-        if self._error:
-            self.is_over = True
-            hint = 'check the prefix of the executor "command"'
-            return [Refused(message=self._error, hint=hint)]
-        found: list[FarEvent] = []
-        if self._unsent:
-            self._write(b"")
+    def drain(self) -> list[FromFar | Closed]:
+        found: list[FromFar | Closed] = []
+        self.send(b"")
         code = self._process.poll()  # before the last of its words is read
         while self._ended_at is None:
             try:
@@ -145,60 +116,42 @@ class _Attempt:
                 break
             *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
-                self._read_line(line, found)
-        self._has_started |= any(isinstance(one, ToolStarted) for one in found)
-        self._has_said_all |= any(map(is_last, found))
-        if code is None and self._ended_at is not None:
+                found += self._read_line(line)
+        if code is None:
             self._hurry()
-        if code is not None:
-            found += self._last_events(code)
-            self.forget()
+        else:
+            found.append(self._tell_end(code))
+            self.close()
         return found
 
-    def _read_line(self, line: bytes, found: list[FarEvent]) -> None:
+    def _read_line(self, line: bytes) -> list[FromFar]:
         noise, mark, text = line.partition(self._mark)
         if noise and not self._has_greeted:
             self._noise = noise
         if not mark or not text.startswith(b"{"):  # the command may print its own arguments
-            return
-        try:
-            if not self._has_greeted:
-                far = msgspec.json.decode(text, type=Installation)
-                if difference := find_difference(self._start.near, far):
-                    hint = "install the same versions on both"
-                    found.append(Refused(message=difference, hint=hint))
-                    self._is_stopped = True
-                    self._signal(signal.SIGTERM)
-                elif not self._is_stopped:
-                    self._write(encode_line(self._start))
-                self._has_greeted = True
-            else:
-                found.extend(decode_far(text, Said).events)
-        except (ValueError, msgspec.DecodeError):
-            garbled = f"{self._name} garbled the output of the tool's worker"
-            found.append(Lost(sentence=garbled) if self._has_greeted else Refused(message=garbled))
-            self._signal(signal.SIGKILL)
-
-    def _last_events(self, code: int) -> list[FarEvent]:
-        """If the process has not said all, what its end means."""
-        if self._has_said_all:
             return []
+        try:
+            message = decode_from_far(text)
+        except ValueError:
+            self._is_garbled = True
+            self._signal(signal.SIGKILL)
+            return []
+        self._has_greeted = True
+        return [message]
+
+    def _tell_end(self, code: int) -> Closed:
+        if self._is_garbled:
+            return Closed(sentence=f"{self._name} garbled the output of the tool's worker")
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        if self._has_greeted and not self._is_stopped:
-            when = "while the tool ran"
-            if not self._has_started:
-                when = "before it said whether the tool had started"
-            return [Lost(sentence=f"{self._name} {ended} {when}")]
-        if self._is_stopped:
-            return [ToolDeclined(module=self._start.order.module), Ended()]
         noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
-        said = f", and printed: {noise}" if noise else ""
-        words = [str(one) for one in self._process.args]  # type: ignore[union-attr]
-        hint = f"try it with: {shlex.join(words[:-1])}"
-        return [Refused(message=f"{self._name} {ended} before the tool started{said}", hint=hint)]
+        return Closed(
+            sentence=f"{self._name} {ended}",
+            printed=f", and printed: {noise}" if noise else "",
+            hint=f"try it with: {shlex.join(self._words)}",
+        )
 
     def _hurry(self) -> None:
-        waited = time.monotonic() - (self._ended_at or 0.0)
+        waited = 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
         while self._signals and waited >= self._signals[0][0]:
             self._signal(self._signals.pop(0)[1])
 
@@ -207,21 +160,9 @@ class _Attempt:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
-    def _write(self, data: bytes) -> None:
-        """Writes what the pipe takes; the rest later."""
-        self._unsent += data
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[os.write(self._in, self._unsent) :]
-        except BlockingIOError:
-            return
-        except OSError:  # it has ended: its exit says how
-            self._unsent = b""
-
-    def forget(self) -> None:
+    def close(self) -> None:
         """Kills what is left of it, and closes its pipes."""
-        if self.is_over or self._error:
-            self.is_over = True
+        if self.is_over:
             return
         self.is_over = True
         self._signal(signal.SIGKILL)

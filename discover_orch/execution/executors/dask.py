@@ -1,9 +1,8 @@
 """Runs each step as one task of a Dask cluster, and refuses a cluster where that would not work.
 
-orch decides the order: a step is submitted when it may start, never more of them than the cluster has threads. Each
-attempt has a key of its own and a token, an item in a queue of the scheduler that its task must take. So orch can also
-take the token back: then the attempt has not started and never will. Calls that wait are made in threads of this
-module; they tell the main thread through a pipe.
+orch decides the order: a step is submitted when it may start, never more of them than the cluster has threads. What
+a task says comes as events of a topic, and what orch says goes through `Client.run`. Calls that wait are made in a
+thread of this module; they tell the main thread through a pipe.
 """
 
 from __future__ import annotations
@@ -17,34 +16,26 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from queue import SimpleQueue
-from threading import Event as ThreadEvent
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-import msgspec
-from distributed import Client, Future, Queue
+from distributed import Client, Future
 from distributed.comm.addressing import parse_address
 from distributed.comm.registry import get_backend
 
 from discover_orch.execution.executors import Word, dask_worker
 from discover_orch.execution.executors.far_side import (
+    GONE,
+    Closed,
     Ended,
-    FarEvent,
-    Installation,
-    Lost,
+    FromFar,
+    Greeting,
     Mailbox,
     Refused,
-    Said,
-    Start,
-    decode_far,
-    find_difference,
-    installation,
-    is_last,
+    decode_from_far,
 )
 from discover_orch.model.errors import UsageError
-from discover_orch.model.run_events import ToolDeclined
-from discover_orch.worker.protocol import encode_line
 
 #: Seconds to reach a scheduler, and for a first worker.
 TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10
@@ -57,41 +48,48 @@ TIME_TO_CLOSE, TIME_TO_LEAVE = 5.0, 1.0
 DISCONNECTED = "the connection to the Dask scheduler was lost"
 
 
-class _Attempt:
-    def __init__(self, side: DaskSide, start: Start) -> None:
-        self.start, self._side = start, side
-        self.token: Queue | None = None
+class _Task:
+    """One attempt. `task` and `worker` are those of the first that greeted: a later one is a repetition by Dask, which
+    means that the first is lost."""
+
+    def __init__(self, side: DaskSide, attempt: str) -> None:
+        self._side, self._attempt = side, attempt
+        self.messages: list[FromFar | Closed] = []
+        self.task = self.worker = ""
         self.future: Future[None] | None = None
-        self.worker = ""  # the address of the one that has started it
-        self.events: list[FarEvent] = []
-        self.is_over = False
-        self.has_stopped = False  # orch has taken its token back
-        self.words: list[Word] = []  # asked of it before it was known to have started
         self.done_at: float | None = None
         self.missed = 0
+        self.is_closed = False
 
-    def control(self, word: Word) -> None:
-        if not self.is_over:
-            self._side.pass_on(self, word)
+    def send(self, line: bytes) -> None:
+        self._side.deliver(self.worker, self.task, line)
 
-    def drain(self) -> list[FarEvent]:
+    def stop(self, word: Word) -> None:
+        self.lose("it was stopped")
+
+    def drain(self) -> list[FromFar | Closed]:
         self._side.read()
-        found, self.events = self.events, []
-        if any(map(is_last, found)):
-            self.forget()
+        found, self.messages = self.messages, []
         return found
 
     def filenos(self) -> tuple[int, ...]:
         return (self._side.wake,)
 
     def next_deadline(self, now: float) -> float:
-        if self.events:
+        if self.messages:
             return now
         return math.inf if self.done_at is None else self.done_at + TIME_TO_HEAR
 
-    def forget(self) -> None:
-        self.is_over = True
-        self._side.release(self)
+    def lose(self, sentence: str = "") -> None:
+        if not self.is_closed:
+            self.messages.append(Closed(sentence=sentence))
+            self.close()
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._side.forget(self._attempt)
+        if self.future is not None:
+            self.future.release()  # one that is held runs again if its worker is lost
 
 
 class DaskSide:
@@ -101,40 +99,44 @@ class DaskSide:
         self.name = "the Dask cluster"
         self.threads = threads
         self._client = client
-        self._topic = f"orch-{os.urandom(12).hex()}"
-        self._attempts: dict[str, _Attempt] = {}
-        self._run = ""
+        self._run = f"orch-{os.urandom(12).hex()}"
+        self._tasks: dict[str, _Task] = {}
         self._news = Mailbox[Callable[[], None]]()  # what to do in the main thread
-        self._calls = _Calls()
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # in the thread
         self._is_lost = False  # the connection to the scheduler
-        self._is_closing = ThreadEvent()
+        self._is_closing = False
         self._empty_since: float | None = None
-        client.subscribe_topic(self._topic, self._note_said)
+        client.subscribe_topic(self._run, self._note_said)
+        Thread(target=self._make_calls, daemon=True, name="orch-dask").start()
 
     # Called by the main thread.
 
-    def start(self, start: Start) -> _Attempt:
-        if not self._run:
-            self._run = start.run
-            Thread(target=self._ping, daemon=True, name="orch-ping").start()
-        one = self._attempts[start.attempt] = _Attempt(self, start)
-        if self._is_lost:
-            self._note_stop(one, DISCONNECTED)
-        else:
-            self._calls.submit(self._launch, one)
-        return one
+    def open(self, title: str) -> _Task:
+        attempt = os.urandom(12).hex()
+        made = self._tasks[attempt] = _Task(self, attempt)
+        try:
+            if self._is_lost or self._client.status != "running":
+                raise ConnectionError
+            made.future = self._client.submit(
+                dask_worker.run_attempt,
+                self._run,
+                attempt,
+                key=f"orch-{title}-{attempt}",
+                pure=False,
+                retries=0,
+            )
+        except Exception:
+            made.lose(DISCONNECTED)
+            return made
+        made.future.add_done_callback(lambda future: self._note_end(attempt, future))
+        return made
 
-    def pass_on(self, one: _Attempt, word: Word) -> None:
-        if one.worker:
-            self._calls.submit(self._deliver, one, word)
-        else:
-            one.words.append(word)
-            if word in ("interrupt", "kill"):
-                self._calls.submit(self._take_back, one)
+    def deliver(self, worker: str, task: str, line: bytes) -> None:
+        call = partial(self._client.run, dask_worker.deliver, task, line)
+        self._calls.put(partial(call, workers=[worker], on_error="ignore"))
 
-    def release(self, one: _Attempt) -> None:
-        if self._attempts.pop(one.start.attempt, None) is not None:
-            self._calls.submit(self._release, one)
+    def forget(self, attempt: str) -> None:
+        self._tasks.pop(attempt, None)
 
     @property
     def wake(self) -> int:
@@ -142,7 +144,7 @@ class DaskSide:
         return self._news.wake
 
     def close(self) -> None:
-        self._is_closing.set()
+        self._is_closing = True
         closing = Thread(target=self._close, daemon=True)
         closing.start()
         closing.join(TIME_TO_LEAVE if self._is_lost else TIME_TO_CLOSE)
@@ -151,170 +153,93 @@ class DaskSide:
         for call in self._news.drain():
             call()
         now = time.monotonic()
-        for one in self._attempts.values():
+        for one in [*self._tasks.values()]:
             if one.done_at is not None and now - one.done_at > TIME_TO_HEAR:
-                self._lose(one, "its task ended without a result")
+                one.lose("its Dask task ended")
 
-    def _lose(self, one: _Attempt, sentence: str) -> None:
-        if not one.is_over:
-            one.is_over = True
-            one.events.append(Lost(sentence=sentence))
-
-    def _hear(self, said: Said) -> None:
-        one = self._attempts.get(said.attempt)
-        if one is None or one.is_over:
+    def _hear(self, attempt: str, task: str, worker: str, message: FromFar) -> None:
+        one = self._tasks.get(attempt)
+        if isinstance(message, Greeting) and one is not None and not one.task:
+            one.task, one.worker = task, worker
+        if one is None or one.task != task:
+            self.deliver(worker, task, GONE)  # it waits for an answer
+            if one is not None:
+                one.lose(f"its Dask worker {one.worker} was lost")
             return
-        if not one.worker and not any(isinstance(event, Lost) for event in said.events):
-            one.worker = said.by
-            for word in one.words:
-                self._calls.submit(self._deliver, one, word)
-        one.events.extend(said.events)
-        one.is_over = any(isinstance(event, Ended | Lost | Refused) for event in said.events)
+        one.messages.append(message)
+        if isinstance(message, Ended | Refused):
+            one.lose()
 
-    def _note_end(self, one: _Attempt, status: str, error: str) -> None:
-        """Its task has ended. What it said comes before, or soon."""
-        if one.is_over or one.has_stopped:
+    def _end(self, attempt: str, status: str, error: str) -> None:
+        """The task has ended. What it said comes before, or soon."""
+        one = self._tasks.get(attempt)
+        if one is None:
             return
         if status == "finished":
             one.done_at = time.monotonic()
         elif status in ("cancelled", "lost"):
-            self._note_disconnected()
-        elif one.worker:
-            self._lose(one, f"its Dask worker was lost: {error}")
+            self._disconnect()
         else:
-            one.words.append("interrupt")
-            self._calls.submit(self._take_back, one, error)
+            one.lose(f"its Dask task ended with {error}")
 
-    def _note_disconnected(self) -> None:
+    def _disconnect(self) -> None:
         self._is_lost = True
-        for one in self._attempts.values():
-            self._lose(one, DISCONNECTED)
-
-    def _note_stop(self, one: _Attempt, error: str) -> None:
-        """Its token was taken back."""
-        if one.is_over:
-            return
-        one.is_over = one.has_stopped = True
-        if error:
-            one.events.append(Refused(message=f"{self.name} did not start it: {error}"))
-        else:
-            one.events += [ToolDeclined(module=one.start.order.module), Ended()]
+        for one in [*self._tasks.values()]:
+            one.lose(DISCONNECTED)
 
     def _note_ping(self, alive: dict[str, list[str]], sent: float) -> None:
-        """Which workers answered, and what they carry out. Attempts that began or ended since are left alone."""
+        """Which workers answered, and what they carry out."""
         self._empty_since = None if alive else (self._empty_since or sent)
         is_empty = self._empty_since is not None and sent - self._empty_since > TIME_TO_REFILL
-        for attempt, one in self._attempts.items():
-            if one.is_over:
-                continue
-            if one.worker:
-                is_there = attempt in alive.get(one.worker, ())
-                one.missed = 0 if is_there else one.missed + 1
+        for one in [*self._tasks.values()]:
+            if one.task:
+                one.missed = 0 if one.task in alive.get(one.worker, ()) else one.missed + 1
                 if one.missed > MOST_MISSED:
-                    self._lose(one, f"its Dask worker {one.worker} was lost")
+                    one.lose(f"its Dask worker {one.worker} was lost")
             elif is_empty:
-                self._calls.submit(self._take_back, one, "the cluster no longer has workers")
+                one.lose("the Dask cluster lost its workers")
 
     # Called by other threads.
 
     def _note_said(self, event: tuple[float, Any]) -> None:
         with contextlib.suppress(ValueError):
-            said = decode_far(str(event[1]).encode(), Said)
-            self._news.put(lambda: self._hear(said))
+            attempt, task, worker, line = event[1]
+            message = decode_from_far(line.encode())
+            self._news.put(lambda: self._hear(attempt, task, worker, message))
 
-    def _launch(self, one: _Attempt) -> None:
-        try:
-            if self._client.status != "running":
-                self._news.put(lambda: self._note_stop(one, DISCONNECTED))
-                return
-            token = f"orch-{os.urandom(12).hex()}"
-            one.token = Queue(token, client=self._client)
-            one.token.put(1)
-            one.future = self._client.submit(
-                dask_worker.run_attempt,
-                encode_line(one.start),
-                token,
-                self._topic,
-                key=f"orch-{one.start.order.name}-{one.start.attempt}",
-                pure=False,
-                retries=0,
-            )
-            one.future.add_done_callback(lambda done: self._end(one, done))
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            if one.future is None:
-                self._news.put(lambda: self._note_stop(one, said))
-            else:
-                self._news.put(lambda: self._lose(one, said))
-
-    def _end(self, one: _Attempt, future: Future[None]) -> None:
-        status = future.status
-        error = ""
+    def _note_end(self, attempt: str, future: Future[None]) -> None:
+        status, error = str(future.status), ""
         if status == "error":
             raised = future.exception()
             error = f"{type(raised).__name__}: {raised}"
-        self._news.put(lambda: self._note_end(one, str(status), error))
+        self._news.put(lambda: self._end(attempt, status, error))
 
-    def _deliver(self, one: _Attempt, word: Word) -> None:
-        with contextlib.suppress(Exception):  # it is lost then, as the ping finds out
-            self._client.run(
-                dask_worker.deliver,
-                one.start.attempt,
-                word,
-                workers=[one.worker],
-                on_error="ignore",
-            )
-
-    def _take_back(self, one: _Attempt, error: str = "") -> None:
-        if one.token is None or one.has_stopped:
-            return
-        try:
-            one.token.get(timeout="100 ms")
-        except Exception:  # it has started
-            return
-        self._news.put(lambda: self._note_stop(one, error))
-        if one.future is not None:
-            with contextlib.suppress(Exception):
-                one.future.cancel()
-
-    def _release(self, one: _Attempt) -> None:
-        """At once: a future that is held runs again if its worker is lost."""
-        with contextlib.suppress(Exception):
-            if one.future is not None:
-                one.future.release()
-            if one.token is not None:
-                one.token.close()
+    def _make_calls(self) -> None:
+        """Calls, one after another, and pings, in a thread that ends with the process."""
+        next_ping = 0.0
+        while not self._is_closing:
+            with contextlib.suppress(Exception):  # what is lost is found out by the ping
+                try:
+                    call = self._calls.get(timeout=max(0.0, next_ping - time.monotonic()))
+                except Empty:
+                    next_ping = time.monotonic() + PING
+                    self._ping()
+                else:
+                    call()
 
     def _ping(self) -> None:
-        while not self._is_closing.wait(PING):
-            sent = time.monotonic()
-            try:
-                alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
-            except Exception:
-                if self._client.status != "running" and not self._is_closing.is_set():
-                    self._news.put(self._note_disconnected)
-                continue
-            self._news.put(partial(self._note_ping, alive, sent))
+        sent = time.monotonic()
+        try:
+            alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
+        except Exception:
+            if self._client.status != "running" and not self._is_closing:
+                self._news.put(self._disconnect)
+            return
+        self._news.put(partial(self._note_ping, alive, sent))
 
     def _close(self) -> None:
         with contextlib.suppress(Exception):
             self._client.close(timeout=2)
-
-
-class _Calls:
-    """Makes calls that wait, one after another, in a thread that ends with the process."""
-
-    def __init__(self) -> None:
-        self._waiting: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        Thread(target=self._make, daemon=True, name="orch-dask").start()
-
-    def submit(self, call: Callable[..., object], *arguments: object) -> None:
-        self._waiting.put(partial(call, *arguments))
-
-    def _make(self) -> None:
-        while True:
-            with contextlib.suppress(Exception):  # what is lost is found out by the ping
-                self._waiting.get()()
 
 
 def open_dask(address: str, *, is_guest: bool) -> DaskSide:
@@ -371,9 +296,10 @@ def _count_threads(client: Client, address: str) -> int:
                 f"the Dask worker {worker} cannot load discover_orch: {answer}",
                 "install the same discover-orch[dask] where the workers run",
             )
-        data, theirs = answer
-        far = msgspec.json.decode(data, type=Installation)
-        difference = find_difference(installation(), far)
+        line, theirs = answer
+        far = decode_from_far(line)
+        assert isinstance(far, Greeting)
+        difference = far.find_difference()
         if not difference and theirs != ours:
             difference = f"distributed is {theirs} on {far.host} and {ours} here"
         if difference:

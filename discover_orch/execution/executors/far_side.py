@@ -1,15 +1,14 @@
 """Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
 
-orch sends a `Start` and `Control`s, and gets `Said`s, whatever carries them: one JSON line each. Nothing is pickled
+The far side says what it is (`Greeting`). orch answers with a `Start`, once for each attempt, then sends `Control`s,
+and gets all that happens, as the executor of this machine gives it. Each message is one JSON line. Nothing is pickled
 and nothing is evaluated. No message has a password of a database.
 
-`carry_out` gets a `Start` and says all that happens, as the executor of this machine does. It does not know how its
-words travel.
+`serve` is this talk. It does not know how its lines travel.
 
-`python -m discover_orch.execution.executors.far_side MARK` is what a command prefix runs, on whatever machine. It
-carries out one attempt and talks with orch on its own pipes. It first says `MARK` and its installation, then reads a
-`Start`. Each of its lines begins with the mark, so that noise of the prefix is recognised. Its exit code is 0 if the
-tool passed, 1 if it failed, 128 + N after signal N, and 2 if it could not start.
+`python -m discover_orch.execution.executors.far_side MARK` is what a command prefix runs, on whatever machine: it
+talks on its own pipes. Each of its lines begins with the mark, so that noise of the prefix is recognised. Its exit
+code is 0 if the tool passed, 1 if it failed, 128 + N after signal N, and 2 if it could not start.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ import contextlib
 import math
 import os
 import platform
+import select
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Lock, Thread
 from types import FrameType
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -41,7 +40,7 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
 from discover_orch.model.json_text import decode
-from discover_orch.model.run_events import Event, ToolFinished, WorkerSaid
+from discover_orch.model.run_events import ToolFinished, WorkerSaid
 from discover_orch.state.process import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
@@ -51,30 +50,16 @@ from discover_orch.worker.protocol import (
     has_loose_metrics,
 )
 
-Far = TypeVar("Far", "Start", "Control", "Said")
-
-
-class Installation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What must be equal on both sides: versions as text. `host` is as the machine calls itself, for messages."""
-
-    version: str
-    python: str
-    host: str = ""
-    pid: int = 0
-
 
 class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Carry out one attempt of a step.
 
-    `run` and `attempt` are unique, also among runs of other projects. `near` is orch's own installation. `sources`
-    are the files of the tool's code: path relative to the root → hash of the bytes. With `resolves_database`, the
-    URL in `prepare` has no password: the far side uses its own, from its configuration or `DATABASE_URL`. `folder` is
-    the `folder_identity` of the root.
+    `host` is orch's own machine, as it calls itself. `sources` are the files of the tool's code: path relative to the
+    root → hash of the bytes. With `resolves_database`, the URL in `prepare` has no password: the far side uses its
+    own, from its configuration or `DATABASE_URL`. `folder` is the `folder_identity` of the root.
     """
 
-    run: str
-    attempt: str
-    near: Installation
+    host: str
     prepare: Prepare
     order: RunStep
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -86,51 +71,59 @@ class Start(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 class Control(Struct, frozen=True, kw_only=True, tag=True):
     """What is to happen to the worker of this attempt."""
 
-    attempt: str
     word: Word
 
 
-class Refused(Event, frozen=True, kw_only=True, tag=True):
-    """The tool did not start and will not, for the reason that the sentence says."""
+class Greeting(Struct, frozen=True, kw_only=True, tag=True):
+    """The far side is ready for a `Start`. The versions must be those of orch's own side; `host` is for messages."""
+
+    version: str
+    python: str
+    host: str
+
+    def find_difference(self) -> str:
+        """A sentence on the versions that are others than those of this process, or ""."""
+        near = build_greeting()
+        if self.version != near.version:
+            return f"discover-orch is {self.version} on {self.host} and {near.version} here"
+        if self.python != near.python:
+            return f"Python is {self.python} on {self.host} and {near.python} here"
+        return ""
+
+
+class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The tool did not start and will not, for the reason that the sentence says. Nothing follows."""
 
     message: str
     hint: str = ""
 
 
-class Lost(Event, frozen=True, kw_only=True, tag=True):
-    """Nothing more will be heard of the attempt, which may have started; `sentence` follows the name of the tool."""
+class Said(Struct, frozen=True, kw_only=True, tag=True):
+    """What has happened, in order."""
 
-    sentence: str
+    events: tuple[WorkerSaid, ...]
 
 
-class Ended(Event, frozen=True, kw_only=True, tag=True):
+class Ended(Struct, frozen=True, kw_only=True, tag=True):
     """All of this attempt has been said."""
 
 
-FarEvent = Refused | Lost | Ended | WorkerSaid
+FromFar = Greeting | Refused | Said | Ended
 
 
-class Said(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Events of an attempt, in order. `by` is the process."""
+class Closed(Struct, frozen=True, kw_only=True):
+    """Nothing more will be heard of an attempt. `sentence` says why, where not all has been said, and `printed` what
+    stands in the place of a greeting."""
 
-    attempt: str
-    events: tuple[FarEvent, ...]
-    by: str = ""
-
-
-def is_last(event: FarEvent) -> bool:
-    """Whether nothing of an attempt comes after it."""
-    return isinstance(event, Ended | Lost | Refused)
+    sentence: str = ""
+    printed: str = ""
+    hint: str = ""
 
 
-def installation() -> Installation:
+def build_greeting() -> Greeting:
     """That of this process."""
-    return Installation(
-        version=__version__,
-        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
-        host=platform.node(),
-        pid=os.getpid(),
-    )
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Greeting(version=__version__, python=python, host=platform.node())
 
 
 def folder_identity(path: str) -> str:
@@ -140,32 +133,18 @@ def folder_identity(path: str) -> str:
     return f"{read_boot() or platform.node()}:{found.st_dev}:{found.st_ino}"
 
 
-def find_difference(near: Installation, far: Installation) -> str:
-    """A sentence on the versions that differ, or ""."""
-    if near.version != far.version:
-        return f"discover-orch is {far.version} on {far.host} and {near.version} here"
-    if near.python != far.python:
-        return f"Python is {far.python} on {far.host} and {near.python} here"
-    return ""
+def encode_from_far(message: FromFar) -> bytes:
+    is_loose = isinstance(message, Said) and any(map(has_loose_metrics, message.events))
+    return encode_line(message, is_loose=is_loose)
 
 
-def encode_said(said: Said) -> bytes:
-    return encode_line(said, is_loose=any(map(has_loose_metrics, said.events)))
-
-
-def decode_far(line: bytes, kind: type[Far]) -> Far:
-    """What `encode_line` or `encode_said` wrote; ValueError for any other line."""
-    found: Far = decode(line, build_decoder(kind))
+def decode_from_far(line: bytes) -> FromFar:
+    """A message of the far side; ValueError for any other line."""
+    found: FromFar = decode(line, build_decoder(FromFar))
     return found
 
 
 # Carrying out.
-
-GONE: Literal["gone"] = "gone"  # orch is not there any more: nothing needs to be said
-Heard = Word | Literal["gone"]
-
-Send = Callable[[Sequence[FarEvent]], None]
-
 
 Item = TypeVar("Item")
 
@@ -202,23 +181,46 @@ class Mailbox(Generic[Item]):
             os.close(self._writer)
 
 
-def carry_out(
-    start: Start,
-    controls: Mailbox[Heard],
-    send: Send,
+#: What stands in place of a line when orch is not there any more: the tool is ended, and nothing needs to be said.
+GONE = b""
+
+
+def serve(
+    inbox: Mailbox[bytes],
+    send: Callable[[FromFar], None],
     *,
     owns_process: bool = False,
+    interval: float = math.inf,
+    is_gone: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Returns when the step has ended and everything about it is said. `controls` are words of `Control`, or `GONE`.
-    `owns_process`: this process has no other children, so it may adopt and end what a tool leaves behind."""
+    """Greets and carries out the step of the `Start` that is the answer. Returns when it has ended and everything
+    about it is said, or if there is no answer. `inbox` gets the lines of orch, or `GONE`, which `is_gone`, asked every
+    `interval` seconds, says too. `owns_process`: this process has no other children, so it may adopt and end what a
+    tool leaves behind."""
+    decoder = build_decoder(Start | Control)
+    heard: deque[Start | Control | None] = deque()
+
+    def read() -> None:
+        for line in (*inbox.drain(), *((GONE,) if is_gone() else ())):
+            # What cannot be read cannot be obeyed.
+            with contextlib.suppress(ValueError):
+                heard.append(None if line == GONE else decode(line, decoder))
+
+    send(build_greeting())
+    while not heard:
+        select.select([inbox.wake], [], [], None if interval == math.inf else interval)
+        read()
+    start = heard.popleft()
+    if not isinstance(start, Start):
+        return
     try:
         prepare = prepare_here(start)
         worker = Supervisor.start(adopts_orphans=owns_process)
     except Refusal as error:
-        send([Refused(message=error.message, hint=error.hint)])
+        send(Refused(message=error.message, hint=error.hint))
         return
     except OSError as error:
-        send([Refused(message=f"its worker process cannot be started: {error}")])
+        send(Refused(message=f"its worker process cannot be started: {error}"))
         return
     executor = LocalExecutor(prepare, worker, has_terminal=False)
     executor.submit_order(start.order)
@@ -227,11 +229,14 @@ def carry_out(
         if executor.is_idle and not is_finishing:
             is_finishing = True
             executor.finish()
-        said = [*executor.events(math.inf, controls.wake)]
-        for word in controls.drain():
-            executor.control("kill" if word == GONE else word)
-        if said:
-            send(said)
+        events = tuple(executor.events(interval, inbox.wake))
+        read()
+        while heard:
+            control = heard.popleft()
+            executor.control(control.word if isinstance(control, Control) else "kill")
+        if events:
+            send(Said(events=events))
+    send(Ended())
 
 
 class Refusal(Exception):
@@ -244,16 +249,14 @@ class Refusal(Exception):
 
 def prepare_here(start: Start) -> Prepare:
     """How to prepare the worker. Raises Refusal."""
-    far, near, prepare = installation(), start.near, start.prepare
-    if difference := find_difference(near, far):
-        raise Refusal(difference, "install the same versions on both")
+    host, prepare = platform.node(), start.prepare
     root = prepare.root
     if not os.path.isdir(root):
         hint = "make it available there under the same path, for example on a shared file system"
-        raise Refusal(f"the project's folder {root} does not exist on {far.host}", hint)
+        raise Refusal(f"the project's folder {root} does not exist on {host}", hint)
     for path, known in start.sources.items():
         if _hash_file(os.path.join(root, path)) != known:
-            message = f"{path} is not the same on {far.host} as here"
+            message = f"{path} is not the same on {host} as here"
             raise Refusal(message, "bring the project there up to date")
     try:
         found = find_root(root, root)
@@ -261,7 +264,7 @@ def prepare_here(start: Start) -> Prepare:
         variables = {**os.environ, **read_env_file(found, config, os.environ)}
     except OrchError as error:
         (problem, *_) = error.problems
-        raise Refusal(f"{problem.message} on {far.host}", problem.hint) from None
+        raise Refusal(f"{problem.message} on {host}", problem.hint) from None
     if variables != os.environ:
         prepare = replace(prepare, environment=variables)
     if start.resolves_database:
@@ -270,7 +273,7 @@ def prepare_here(start: Start) -> Prepare:
             url = build_project(found, config, variables)[0].database
         if masked_url(url) != masked_url(prepare.database):
             raise Refusal(
-                f"the database is {masked_url(url)} on {far.host}, and {prepare.database} here",
+                f"the database is {masked_url(url)} on {host}, and {prepare.database} here",
                 "passwords are never sent: set DATABASE_URL there, or use get_connection()",
             )
         prepare = replace(prepare, database=url)
@@ -278,7 +281,7 @@ def prepare_here(start: Start) -> Prepare:
         prepare = replace(prepare, is_remote=True)
     is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
     if prepare.is_remote and start.takes_connection and is_file:
-        where = f"has another folder at {root}" if far.host == near.host else f"is on {far.host}"
+        where = f"has another folder at {root}" if host == start.host else f"is on {host}"
         raise Refusal(
             f"the database {prepare.database} is a local file, and the worker {where}",
             "use a database server such as PostgreSQL, or --executor local",
@@ -306,9 +309,9 @@ class OneTool:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark.encode()
-        self._controls = Mailbox[Heard]()
-        self._attempt = ""
+        self._inbox = Mailbox[bytes]()
         self._code = 2
+        self._has_answer = False  # orch has sent a line
         self._signal = 0
         self._signal_at = 0.0
         # What else is written to stdout, as by libraries, must not come between the lines.
@@ -318,55 +321,42 @@ class OneTool:
     def run(self) -> int:
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
-        self._write(msgspec.json.encode(installation()) + b"\n")
-        lines = sys.stdin.buffer
-        first = lines.readline()
-        if not first:
-            message = "its standard input is closed, so it gets no orders"
-            self._say(
-                [Refused(message=message, hint="docker run needs -i, and ssh must not get -n")]
-            )
-            return self._code
-        try:
-            start = decode_far(first, Start)
-        except ValueError as error:
-            self._say([Refused(message=f"the order is not readable there: {error}")])
-            return self._code
-        self._attempt = start.attempt
         Thread(target=self._listen, daemon=True).start()
-        if self._signal:
-            self._controls.put("interrupt")
-        carry_out(start, self._controls, self._say, owns_process=True)
-        self._say([Ended()])
+        serve(self._inbox, self._send, owns_process=True)
+        if self._signal and self._code == 2:
+            self._send(Refused(message=f"it was ended by signal {self._signal} before it started"))
+        elif not self._has_answer:
+            message = "its standard input is closed, so it gets no orders"
+            self._send(
+                Refused(message=message, hint="docker run needs -i, and ssh must not get -n")
+            )
         return 128 + self._signal if self._signal else self._code
 
     def _listen(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are for the main thread
         for line in sys.stdin.buffer:
-            with contextlib.suppress(ValueError):
-                self._controls.put(decode_far(line, Control).word)
-        self._controls.put(GONE)
+            self._has_answer = True
+            self._inbox.put(line)
+        self._inbox.put(GONE)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         is_same = number == self._signal and now - self._signal_at < SAME_SIGNAL
         if not is_same:
-            self._controls.put("kill" if self._signal else "interrupt")
+            word: Word = "kill" if self._signal else "interrupt"
+            self._inbox.put(encode_line(Control(word=word)))
             self._signal, self._signal_at = number, now
 
-    def _say(self, events: Sequence[FarEvent]) -> None:
-        for event in events:
+    def _send(self, message: FromFar) -> None:
+        for event in message.events if isinstance(message, Said) else ():
             if isinstance(event, ToolFinished):
                 self._code = 0 if event.status == "passed" else 1
-        self._write(encode_said(Said(attempt=self._attempt, events=tuple(events))))
-
-    def _write(self, line: bytes) -> None:
-        rest = b"\n" + self._mark + line  # noise before may lack its newline
+        rest = b"\n" + self._mark + encode_from_far(message)  # noise before may lack its newline
         try:
             while rest:
                 rest = rest[os.write(self._out, rest) :]
         except OSError:
-            self._controls.put(GONE)
+            self._inbox.put(GONE)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """The steps of a run that are carried out elsewhere, each as one attempt on a `FarSide`: a command or a Dask cluster.
 
-There an executor of that machine carries the step out, and its events are passed on here. An attempt of which nothing
-more will be heard is lost, and its tool `unknown`. What cannot be used is refused before the run begins. Nothing here
-is imported for a run on this machine alone.
+There an executor of that machine carries the step out, and its events are passed on here. An attempt greets, and is
+started by the answer, which orch gives once: so it starts at most once, and one without an answer has not started. An
+attempt of which nothing more will be heard after that is lost, and its tool `unknown`. What cannot be used is refused
+before the run begins. Nothing here is imported for a run on this machine alone.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -23,13 +25,15 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
+    Closed,
+    Control,
     Ended,
-    FarEvent,
-    Lost,
+    FromFar,
+    Greeting,
     Refused,
+    Said,
     Start,
     folder_identity,
-    installation,
 )
 from discover_orch.execution.executors.local import as_timeout, build_order
 from discover_orch.model.database_url import masked_url
@@ -44,7 +48,7 @@ from discover_orch.model.run_events import (
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
 from discover_orch.staleness.current import takes_connection
-from discover_orch.worker.protocol import Prepare
+from discover_orch.worker.protocol import Prepare, encode_line
 
 #: Seconds after an interrupt until the worker is killed, and until no answer counts as lost. The far side itself needs
 #: up to 3 s to end a tool.
@@ -53,13 +57,16 @@ TIME_TO_KILL, TIME_TO_ANSWER = 8.0, 20.0
 TIME_TO_DIE = 1.0
 
 
-class Attempt(Protocol):
-    """A step on the far side, from its start to its end there."""
+class Channel(Protocol):
+    """The way to one attempt on the far side, and back."""
 
-    def control(self, word: Word) -> None: ...
+    def send(self, line: bytes) -> None: ...
 
-    def drain(self) -> list[FarEvent]:
-        """The new events. The last of all is `Ended`, `Lost` or `Refused`."""
+    def stop(self, word: Word) -> None:
+        """`interrupt` or `kill`: ends an attempt that has got no answer to its greeting, so that it never starts."""
+
+    def drain(self) -> list[FromFar | Closed]:
+        """The new messages. The last of all is `Closed`."""
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `drain` may have something."""
@@ -67,31 +74,36 @@ class Attempt(Protocol):
     def next_deadline(self, now: float) -> float:
         """When `drain` must be called even if nothing is readable."""
 
-    def forget(self) -> None:
-        """Ends what is left of the attempt; its events are not wanted any more."""
+    def close(self) -> None:
+        """Ends what is left of the attempt; its messages are not wanted any more."""
 
 
 class FarSide(Protocol):
-    """Carries attempts. Only the main thread calls it, and nothing but `close` waits."""
+    """Makes attempts. Only the main thread calls it, and nothing but `close` waits."""
 
     name: str  # for messages: "srun", "the Dask cluster"
 
-    def start(self, start: Start) -> Attempt: ...
+    def open(self, title: str) -> Channel:
+        """Has an attempt begin, which greets when it is there. `title` is for who looks at the far side. Raises
+        OSError."""
 
     def close(self) -> None:
         """Ends everything on the far side."""
 
 
 class FarExecutor:
-    """Carries out one step after another on a far side. `build_start` is what an attempt is started with."""
+    """Carries out one step after another on a far side: the next when all that the one before left is closed, since a
+    database such as DuckDB lets only one process open its file. `build_start` is what an attempt is started with."""
 
     def __init__(
         self, far: FarSide, registry: Registry, build_start: Callable[[Step], Start]
     ) -> None:
         self._far, self._registry, self._build_start = far, registry, build_start
         self._module = ""  # the tool that has neither ended nor been declined
-        self._attempt: Attempt | None = None  # that has not ended
-        self._held: Start | None = None  # until what the step before left is closed
+        self._channel: Channel | None = None  # of the attempt
+        self._start: Start | None = None  # that has not been sent
+        self._is_declined = False  # it will not be sent
+        self._has_started = self._has_said_all = False
         self._timeout: float | None = None
         self._stop_at = math.inf  # when it should stop: at its timeout, or at an interrupt
         self._has_killed = False
@@ -102,47 +114,44 @@ class FarExecutor:
 
     @property
     def is_idle(self) -> bool:
-        return not self._module
+        return not self._module and self._channel is None
 
     @property
     def has_room(self) -> bool:
-        return not self._module
+        return self.is_idle
 
     @property
     def is_over(self) -> bool:
-        return self._is_finishing and self._attempt is None and not self._events
+        return self._is_finishing and self._channel is None and not self._events
 
     def submit(self, step: Step) -> None:
         self._module, self._timeout = step.tool.module, step.tool.timeout
-        self._held = self._build_start(step)
-        self._start_held()
-
-    def _start_held(self) -> None:
-        """One at a time: a database such as DuckDB lets only one process open its file."""
-        if self._held is not None and self._attempt is None:
-            self._stop_at, self._has_killed = math.inf, False
-            self._attempt, self._held = self._far.start(self._held), None
+        self._start, self._is_declined = self._build_start(step), False
+        self._has_started = self._has_said_all = False
+        self._stop_at, self._has_killed = math.inf, False
+        try:
+            self._channel = self._far.open(step.tool.name)
+        except OSError as error:
+            self._refuse(f"{self._far.name} cannot be started: {error.strerror or error}")
 
     def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
         """What has happened; does not wait."""
         self._be_patient()
-        if self._attempt is not None:
-            for event in self._attempt.drain():
-                self._hear(event)
-        self._start_held()
+        for message in self._channel.drain() if self._channel is not None else ():
+            self._hear(message)
         while self._events:
             yield self._events.pop(0)
 
     def filenos(self) -> tuple[int, ...]:
-        return () if self._attempt is None else self._attempt.filenos()
+        return () if self._channel is None else self._channel.filenos()
 
     def next_deadline(self, now: float) -> float:
         if self._events:
             return now
-        if self._attempt is None:
+        if self._channel is None:
             return math.inf
         wait = self._limit if self._has_killed else min(TIME_TO_KILL, self._limit)
-        return min(self._attempt.next_deadline(now), self._stop_at + wait)
+        return min(self._channel.next_deadline(now), self._stop_at + wait)
 
     def control(self, word: Word) -> None:
         now = time.monotonic()
@@ -153,51 +162,82 @@ class FarExecutor:
                 self._stop_at += now - self._suspended_at
             case "interrupt" | "kill":
                 self._is_interrupted = True
-                if self._held is not None:
-                    self._events.append(ToolDeclined(module=self._module))
-                    self._held, self._module = None, ""
                 self._stop_at = min(self._stop_at, now)
         if word == "kill":
             self._has_killed, self._limit, self._stop_at = True, TIME_TO_DIE, now
-        if self._attempt is not None:
-            self._attempt.control(word)
+        self._pass_on(word)
 
     def finish(self, *, commits: bool = False) -> None:
         self._is_finishing = True
 
+    def _pass_on(self, word: Word) -> None:
+        if self._channel is None:
+            return
+        if self._start is None:
+            self._channel.send(encode_line(Control(word=word)))
+        elif word in ("interrupt", "kill"):  # it may still be waiting in a queue
+            self._is_declined = True
+            self._channel.stop(word)
+
     def _be_patient(self) -> None:
         """After an interrupt, and after a timeout, which the far side sees to, not for ever."""
-        waited, attempt = time.monotonic() - self._stop_at, self._attempt
-        if attempt is None or waited < min(TIME_TO_KILL, self._limit):
+        waited, channel = time.monotonic() - self._stop_at, self._channel
+        if channel is None or waited < min(TIME_TO_KILL, self._limit):
             return
         if waited >= self._limit:
-            self._hear(Lost(sentence=f"{self._far.name} did not answer"))
-            attempt.forget()
+            self._hear(Closed(sentence=f"{self._far.name} did not answer"))
+            channel.close()
         elif not self._has_killed:
             self._has_killed = True
-            attempt.control("kill")
+            self._pass_on("kill")
 
-    def _hear(self, event: FarEvent) -> None:
-        has_ended = not self._module or self._held is not None  # the tool of this attempt
-        match event:
+    def _hear(self, message: FromFar | Closed) -> None:
+        match message:
+            case Greeting():
+                self._answer(message)
+            case Said(events=events):
+                for event in events:
+                    self._hear_event(event)
+            case Refused():
+                self._has_said_all = True
+                self._refuse(message.message, message.hint)
             case Ended():
-                self._attempt = None
-                if not has_ended:
-                    self._lose(f"{self._far.name} ended without saying how the tool ended")
-            case Lost(sentence=sentence):
-                self._attempt = None
-                if not has_ended:
-                    self._lose(sentence)
-                elif not self._has_killed:
-                    message = f"the resources of a worker may not have been closed: {sentence}"
-                    problem = Problem(code="conn", message=message, severity="warning")
-                    self._events.append(RunNote(problem=problem))
-            case Refused(message=message, hint=hint):
-                self._attempt = None
-                if not has_ended:
-                    failure = Failure(kind="crash", type="refused", message=message, hint=hint)
-                    self._end(ToolFinished(module=self._module, status="failed", error=failure))
+                self._has_said_all = True
+            case Closed():
+                self._channel = None
+                self._note_closed(message)
+
+    def _answer(self, greeting: Greeting) -> None:
+        """Once for each attempt: so it starts at most once."""
+        if self._start is None or self._channel is None or self._is_declined:
+            return
+        if difference := greeting.find_difference():
+            self._refuse(difference, "install the same versions on both")
+            self._pass_on("interrupt")
+        else:
+            self._channel.send(encode_line(self._start))
+            self._start = None
+
+    def _note_closed(self, closed: Closed) -> None:
+        sentence = closed.sentence or f"{self._far.name} did not say how the tool ended"
+        if self._module and self._is_declined:
+            self._end(ToolDeclined(module=self._module))
+        elif self._module and self._start is not None:
+            self._refuse(f"{sentence} before the tool started{closed.printed}", closed.hint)
+        elif self._module:
+            when = "while the tool ran"
+            if not self._has_started:
+                when = "before it said whether the tool had started"
+            self._lose(f"{sentence} {when}")
+        elif not (self._has_said_all or self._has_killed or self._is_declined):
+            message = f"the resources of a worker may not have been closed: {sentence}"
+            problem = Problem(code="conn", message=message, severity="warning")
+            self._events.append(RunNote(problem=problem))
+
+    def _hear_event(self, event: WorkerSaid) -> None:
+        match event:
             case ToolStarted():
+                self._has_started = True
                 if self._timeout is not None:
                     self._stop_at = min(self._stop_at, time.monotonic() + self._timeout)
                 self._events.append(event)
@@ -215,6 +255,10 @@ class FarExecutor:
         if self._stop_at > time.monotonic():
             self._stop_at = math.inf  # its resources may take their time
         self._events.append(event)
+
+    def _refuse(self, message: str, hint: str = "") -> None:
+        failure = Failure(kind="crash", type="refused", message=message, hint=hint)
+        self._end(ToolFinished(module=self._module, status="failed", error=failure))
 
     def _lose(self, sentence: str) -> None:
         failure = Failure(kind="crash", type="lost", message=sentence)
@@ -236,14 +280,11 @@ def build_far_executor(
     shown = masked_url(prepare.database)
     resolves_database = shown != prepare.database
     prepare = replace(prepare, database=shown, is_remote=side.is_remote)
-    run = os.urandom(12).hex()
 
     def build_start(step: Step) -> Start:
         sources = sources_of(step.tool)
         return Start(
-            run=run,
-            attempt=os.urandom(12).hex(),
-            near=installation(),
+            host=platform.node(),
             prepare=prepare,
             order=build_order(step, sources),
             sources=sources,

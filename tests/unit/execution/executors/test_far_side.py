@@ -12,10 +12,10 @@ from discover_orch.execution.executors.far_side import (
     Refusal,
     Said,
     Start,
-    decode_far,
-    encode_said,
+    build_greeting,
+    decode_from_far,
+    encode_from_far,
     folder_identity,
-    installation,
     prepare_here,
 )
 from discover_orch.model.digest import content_hash
@@ -25,9 +25,7 @@ from discover_orch.worker.protocol import Prepare, RunStep
 
 def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
     return Start(
-        run="r",
-        attempt="a",
-        near=installation(),
+        host=build_greeting().host,
         prepare=Prepare(root=str(root), pythonpath=(), database=database),
         order=RunStep(module="m", name="m", path="m.py"),
         **more,
@@ -49,17 +47,16 @@ def test_equal_sources_and_versions_are_accepted(tmp_path: Path) -> None:
 
 def test_a_source_that_differs_or_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_bytes(b"x = 2\n")
-    host = installation().host
+    host = build_greeting().host
     for path in ("m.py", "gone.py"):
         order = start(tmp_path, sources={path: content_hash(b"x = 1\n")})
         assert refusal(order) == f"{path} is not the same on {host} as here"
 
 
 @pytest.mark.parametrize("field", ["version", "python"])
-def test_other_versions_are_refused(tmp_path: Path, field: str) -> None:
-    order = start(tmp_path)
-    order = replace(order, near=replace(order.near, **{field: "0.0"}))
-    assert refusal(order).endswith(" and 0.0 here")
+def test_other_versions_differ(field: str) -> None:
+    far = replace(build_greeting(), host="far", **{field: "0.0"})
+    assert " is 0.0 on far and " in far.find_difference()
 
 
 def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -73,7 +70,7 @@ def test_a_local_database_is_refused_on_another_host_only_for_tools_that_use_it(
     assert refusal(order) == ""
     order = replace(order, folder="another kernel:1:1")
     assert "and the worker has another folder at" in refusal(order)
-    elsewhere = replace(order, near=replace(order.near, host="elsewhere"))
+    elsewhere = replace(order, host="elsewhere")
     assert "is a local file, and the worker is on" in refusal(elsewhere)
     assert refusal(replace(order, takes_connection=False)) == ""
     assert prepare_here(replace(order, takes_connection=False)).is_remote
@@ -93,5 +90,5 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
 
 def test_metrics_that_json_does_not_have_survive_the_way() -> None:
     end = ToolFinished(module="m", status="passed", duration=0.1, metrics={"x": float("inf")})
-    said = Said(attempt="a", events=(end,))
-    assert decode_far(encode_said(said), Said) == said
+    said = Said(events=(end,))
+    assert decode_from_far(encode_from_far(said)) == said
