@@ -50,9 +50,6 @@ if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
 SWEEP_TIME = 1.0
-#: Milliseconds for which only messages are polled after one has come: the next one comes soon, with the output. Each
-#: step writes two marks, which would wake this process twice more.
-OUTPUT_DELAY = 5
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
 
@@ -66,27 +63,23 @@ _others: set[int] | None = None  # children that this process had before its fir
 class Supervisor:
     """One worker. Made by `start`; done when `events` has given `WorkerDied` or `WorkerEnded`."""
 
-    def __init__(self, pid: int, pipes: Pipes, mark: str, adopts: bool) -> None:
+    def __init__(self, pid: int, pipes: Pipes, *, is_raw: bool, adopts: bool) -> None:
         self.pid = pid
         self.is_over = False
         self._pipes = pipes
         self._adopts = adopts
         self._has_adopted = False
-        self._is_raw = not mark
+        self._is_raw = is_raw
         self._root = ""
         self._unsent = b""
         self._exit = WorkerExit()
         self._status: int | None = None
         self._descendants: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
-        self._poll = select.poll()  # everything
-        self._message_poll = select.poll()  # only its messages
-        self._expects_messages = False
+        self._poll = select.poll()
         for fd in self.filenos():
             self._poll.register(fd, select.POLLIN)
-            if fd not in (pipes.out, pipes.err):
-                self._message_poll.register(fd, select.POLLIN)
-        self._reader = WorkerReader(pipes.messages, pipes.out, pipes.err, mark, self._stop_polling)
+        self._reader = WorkerReader(pipes.messages, pipes.out, pipes.err, self._stop_polling)
 
     @classmethod
     def start(
@@ -109,14 +102,13 @@ class Supervisor:
             _others = find_children(os.getpid())
             if interpreter is not None:
                 _others.discard(interpreter[0])
-        mark = "" if raw_output else f"\0orch {os.urandom(16).hex()}\n"
         with _start_lock:
             pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
         _alive.add(pid)
-        made = cls(pid, pipes, mark, adopts_orphans)
+        made = cls(pid, pipes, is_raw=raw_output, adopts=adopts_orphans)
         # The kernel signals the end of the thread that started the worker, not of the process.
         watches_death = sys.platform == "linux" and get_native_id() == os.getpid()
-        made._write(encode_line(Greet(mark=mark, parent=os.getpid(), watches_death=watches_death)))
+        made._write(encode_line(Greet(parent=os.getpid(), watches_death=watches_death)))
         return made
 
     def filenos(self) -> tuple[int, ...]:
@@ -206,12 +198,11 @@ class Supervisor:
         """The descriptors that can be read; None if it is only `wake`."""
         until = min(math.inf if deadline is None else deadline, self.next_deadline(now))
         wait = None if until == math.inf else max(0.0, until - now) * 1000 + 0.5
-        ready = set()
-        if self._expects_messages and (wait is None or wait > OUTPUT_DELAY) and not self._unsent:
-            ready = _poll(self._message_poll, OUTPUT_DELAY, wake)
-        if not ready:
-            ready = _poll(self._poll, wait, wake)
-        self._expects_messages = self._pipes.messages in ready
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
+        ready = {fd for fd, _ in self._poll.poll(wait)}
+        if wake is not None:
+            self._poll.unregister(wake)
         return None if ready == {wake} else ready
 
     def next_deadline(self, now: float) -> float:
@@ -254,9 +245,8 @@ class Supervisor:
         return said
 
     def _stop_polling(self, fd: int) -> None:
-        for poll in (self._poll, self._message_poll):
-            with contextlib.suppress(KeyError):
-                poll.unregister(fd)
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(fd)
 
     def _write(self, data: bytes) -> None:
         """Writes what the pipe takes; the rest when it can be written again."""
@@ -301,13 +291,3 @@ class Supervisor:
         if self._terminal is not None:
             self._terminal.take_back()
             self._terminal = None
-
-
-def _poll(poll: select.poll, wait: float | None, wake: int | None) -> set[int]:
-    """The descriptors that can be read or have ended; `wait` is in milliseconds."""
-    if wake is not None:
-        poll.register(wake, select.POLLIN)
-    ready = {fd for fd, _ in poll.poll(wait)}
-    if wake is not None:
-        poll.unregister(wake)
-    return ready

@@ -8,6 +8,7 @@ It imports little, since every run needs it at its start.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 
@@ -18,7 +19,6 @@ from discover_orch.model.run_events import (
     ToolProgress,
     ToolStarted,
 )
-from discover_orch.worker.capture import LONGEST_LINE, Splitter
 from discover_orch.worker.protocol import Message, decode_message
 
 TYPE_CHECKING = False
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds
+LONGEST_LINE = 1 << 20  # characters; a longer line is passed on in pieces
 #: What hides and shows the cursor, and what clears a line or moves the cursor within lines.
 _CURSOR, _MOVES = r"\x1b\[\?25[hl]", r"\x1b\[\d*[A-HJK]"
 
 
 class WorkerReader:
-    """Reads one worker. Descriptors are -1 if there is none; the outputs carry `mark`, which is empty if they are not
-    captured. `stop_polling` is called with a descriptor that has reached its end."""
+    """Reads one worker. Descriptors are -1 if there is none. `stop_polling` is called with a descriptor that has
+    reached its end."""
 
     def __init__(
-        self, messages: int, out: int, err: int, mark: str, stop_polling: Callable[[int], None]
+        self, messages: int, out: int, err: int, stop_polling: Callable[[int], None]
     ) -> None:
         self.crash = ""  # what the fault handler wrote among the messages
         self._messages, self._stop_polling = messages, stop_polling
-        self._is_raw = not mark
         self._unread: list[bytes] = []  # the pieces of a message that has not ended
         self._held: list[Message] = []  # messages that were read
-        self._streams = [OutputStream("stdout", out, mark), OutputStream("stderr", err, mark)]
+        self._streams = [OutputStream("stdout", out), OutputStream("stderr", err)]
         self._module, self._is_running = "", False  # the tool that started last
         self._progress = ""  # what was emitted last of it
 
     def read(self, ready: set[int], *, is_dead: bool = False) -> list[Message]:
         """Everything whose order is known by now; `ready` are the descriptors that can be read."""
         # A progress bar that ends stands above what was then printed to the other stream.
-        self._streams.sort(key=lambda stream: not stream.lines.is_open)
+        self._streams.sort(key=lambda stream: not stream.is_redrawn)
         # Output first: the worker writes that a step starts before its output, so that message is read too.
         is_new = False
         for stream in self._streams:
@@ -78,15 +78,12 @@ class WorkerReader:
         self.crash += b"".join(self._unread).decode("utf-8", "replace")
         found: list[Message] = []
         self._emit_in_order(found)
-        for stream in self._streams:
-            while stream.end_step(self._module, found):
-                pass
         return found
 
     def _emit_progress(self, found: list[Message]) -> None:
         """What the running step is redrawing, if that has changed."""
-        is_ending = any(stream.has_ended_step for stream in self._streams)
-        states = [stream.lines.state for stream in self._streams if stream.lines.state]
+        is_ending = any(isinstance(one, ToolFinished) for one in self._held)
+        states = [stream.state for stream in self._streams if stream.state]
         state = states[0] if states and self._is_running and not is_ending else ""
         if self._is_running and state != self._progress:
             found.append(ToolProgress(module=self._module, text=state))
@@ -102,16 +99,17 @@ class WorkerReader:
             stream.emit(self._module, found)
 
     def _emit_message(self, message: Message, found: list[Message]) -> None:
-        """Adds it to `found`, after the output that belongs before it. The worker has marked the end of a step's
-        output before it says that the step has ended, and starts no other before that was read."""
+        """Adds it to `found`, after the output that belongs before it. What a step has written is in the pipes before
+        the worker says that it has ended, and no other starts before that was read."""
         match message:
             case ToolStarted(module=module):
                 self._module, self._is_running = module, True
-            case ToolFinished() if not self._is_raw:
+            case ToolFinished():
                 self._is_running, self._progress = False, ""
                 for stream in self._streams:
-                    while not stream.end_step(self._module, found) and self._read_stream(stream):
-                        pass
+                    self._read_all(stream)
+                    stream.end_step()
+                    stream.emit(self._module, found)
             case DebuggerOpened():  # show earlier output before the debugger opens
                 for stream in self._streams:
                     self._read_all(stream)
@@ -157,106 +155,76 @@ class WorkerReader:
 
 
 class OutputStream:
-    """One of the worker's outputs: what was read of it and not yet emitted."""
+    """One of the worker's outputs: what was read of it and not yet emitted, and the last line, which has not ended. A
+    carriage return starts that one again: only its last state is output."""
 
-    def __init__(self, name: Stream, fd: int, mark: str) -> None:
+    def __init__(self, name: Stream, fd: int) -> None:
         self.name = name
         self.fd = fd
-        self.lines = RedrawnLine()
-        self.pending: list[str | None] = []  # None is the end of a step
-        self._splitter = Splitter(mark)
         self.is_over = fd < 0
-
-    def feed(self, data: bytes) -> None:
-        for one in self._splitter.feed(data, has_open_line=self.lines.is_open):
-            if one is not None:
-                self._add(self.lines.feed(one))
-            else:
-                self._add(self.lines.flush())
-                self.pending.append(None)
-
-    @property
-    def has_ended_step(self) -> bool:
-        return None in self.pending
-
-    def emit(self, module: str, found: list[Message]) -> None:
-        """Adds the text of this tool to `found`, up to the end of its step."""
-        while self.pending and (text := self.pending[0]) is not None:
-            found.append(ToolOutput(module=module, stream=self.name, text=text))
-            del self.pending[0]
-
-    def end_step(self, module: str, found: list[Message]) -> bool:
-        """The same, with the end of the step; whether that was read."""
-        self.emit(module, found)
-        if self.pending:
-            del self.pending[0]
-            return True
-        return False
-
-    def end(self) -> None:
-        """Nothing more will be read."""
-        self.is_over = True
-        self._add(self.lines.feed(self._splitter.flush()))
-        self._add(self.lines.flush())
-
-    def _add(self, text: str) -> None:
-        if text:
-            self.pending.append(text)
-
-
-class RedrawnLine:
-    """The last line of a stream, which a carriage return starts again: only its last state is output."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._is_redrawn = False
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._ended: list[str] = []  # lines
+        self._line = ""
+        self.is_redrawn = False
         self._is_at_start = False  # what comes next replaces the line
-
-    @property
-    def is_open(self) -> bool:
-        """Whether text is needed before its line has ended."""
-        return self._is_redrawn or bool(self._text)
 
     @property
     def state(self) -> str:
         """The line as it is now, if it is redrawn."""
-        return re.sub(_MOVES, "", self._text).strip() if self._is_redrawn else ""
+        return re.sub(_MOVES, "", self._line).strip() if self.is_redrawn else ""
 
-    def feed(self, text: str) -> str:
-        """The lines that have ended."""
+    def feed(self, data: bytes) -> None:
+        text = self._decode(data)
         if "\x1b[?25" in text:
             text = re.sub(_CURSOR, "", text)
-        if "\r" not in text and not self.is_open:
-            return text
-        *ended, rest = text.replace("\r\n", "\n").split("\n")
-        found = []
-        for part in ended:
-            self._draw(part)
-            found.append(self._end("\n"))
-        self._draw(rest)
-        if len(self._text) > LONGEST_LINE:
-            found.append(self._end(""))
-        return "".join(found)
+        if "\r" in text or self.is_redrawn:
+            *ended, rest = text.replace("\r\n", "\n").split("\n")
+            for part in ended:
+                self._draw(part)
+                self._end_line("\n")
+            self._draw(rest)
+        else:
+            text = self._line + text
+            cut = text.rfind("\n") + 1
+            self._add(text[:cut])
+            self._line = text[cut:]
+        if len(self._line) > LONGEST_LINE:
+            self._end_line()
 
-    def flush(self) -> str:
-        """The line that has not ended: the tool has."""
-        return self._end("")
+    def emit(self, module: str, found: list[Message]) -> None:
+        """Adds the lines that have ended to `found`, as output of this tool."""
+        found.extend(ToolOutput(module=module, stream=self.name, text=one) for one in self._ended)
+        self._ended.clear()
+
+    def _end_line(self, newline: str = "") -> None:
+        text, is_redrawn = self._line, self.is_redrawn
+        self._line, self.is_redrawn, self._is_at_start = "", False, False
+        if is_redrawn:
+            text = re.sub(_MOVES, "", text).rstrip()
+            newline = "\n" if text else ""
+        self._add(text + newline)
+
+    def end_step(self) -> None:
+        """Nothing more comes to the last line."""
+        self._line += self._decode(b"", True)
+        self._end_line()
+
+    def end(self) -> None:
+        """Nothing more will be read."""
+        self.is_over = True
+        self.end_step()
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._ended.append(text)
 
     def _draw(self, part: str) -> None:
         for number, piece in enumerate(part.split("\r")):
             if number:
-                self._is_redrawn = self._is_at_start = True
+                self.is_redrawn = self._is_at_start = True
             if piece:
-                self._text = piece if self._is_at_start else self._text + piece
+                self._line = piece if self._is_at_start else self._line + piece
                 self._is_at_start = False
-
-    def _end(self, newline: str) -> str:
-        text, is_redrawn = self._text, self._is_redrawn
-        self._text, self._is_redrawn, self._is_at_start = "", False, False
-        if not is_redrawn:
-            return text + newline
-        shown = re.sub(_MOVES, "", text).rstrip()
-        return shown and shown + "\n"
 
 
 def _read(fd: int) -> bytes | None:

@@ -1,13 +1,11 @@
 """Captures output at the level of file descriptors, that of child processes included.
 
 In the worker, descriptors 1 and 2 are pipes to the parent. `Capture` restores them and `sys.stdout` after each
-tool, and writes a line with a secret mark into both, so that the parent knows which tool wrote what even when
-the next one starts at once. `Splitter` is the parent's side: it turns bytes into texts and ends of steps.
+tool. The parent's side is `execution/worker_reader.py`.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import fcntl
 import io
@@ -18,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_LINE = 1 << 20  # characters; a longer line is passed on in pieces
 OWN_FD = 10  # orch's own descriptors begin here: tools use low numbers
 
 
@@ -28,10 +25,9 @@ def duplicate_fd(fd: int) -> int:
 
 
 class Capture:
-    """The worker's standard streams. `mark` is empty where output is not captured."""
+    """The worker's standard streams."""
 
-    def __init__(self, mark: str) -> None:
-        self._mark = mark.encode()
+    def __init__(self) -> None:
         self.fds = tuple(duplicate_fd(fd) for fd in (0, 1, 2))
         self._streams: list[io.TextIOWrapper | None] = [None, None, None]
         self._flush_c = _find_c_flush()
@@ -51,13 +47,6 @@ class Capture:
                 self._streams[fd] = stream = _open_stream(fd, name)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-
-    def end_step(self) -> None:
-        """Mark the end of a step's output; after `restore`."""
-        if self._mark:
-            with contextlib.suppress(BrokenPipeError):  # the parent is gone
-                os.write(self.fds[1], self._mark)
-                os.write(self.fds[2], self._mark)
 
     def redirect_to(self, fd: int) -> None:
         """Make this descriptor, a terminal, the tool's input and output until `restore`."""
@@ -117,40 +106,3 @@ def _find_c_flush() -> Callable[[], None]:
             fflush(file)
 
     return flush
-
-
-class Splitter:
-    """Splits what comes through one pipe into texts and marks; keeps an unfinished line."""
-
-    def __init__(self, mark: str) -> None:
-        self._mark = mark
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
-        self._rest = ""
-
-    def feed(self, data: bytes, *, has_open_line: bool = False) -> list[str | None]:
-        """Texts of whole lines, in order; None marks the end of a step's output.
-
-        The text before it may end without a newline. With `has_open_line`, or if it has a carriage return, the
-        last line comes before it has ended.
-        """
-        found: list[str | None] = []
-        *ended, text = (self._rest + self._decode(data)).split(self._mark)
-        for part in ended:
-            found += [part, None] if part else [None]
-        cut = text.rfind("\n") + 1
-        if len(text) - cut > LONGEST_LINE or has_open_line or text.find("\r", cut) >= 0:
-            cut = max(cut, self._find_end(text))
-        if cut:
-            found.append(text[:cut])
-        self._rest = text[cut:]
-        return found
-
-    def flush(self) -> str:
-        """The rest of an unfinished line, when the pipe has ended."""
-        rest, self._rest = self._rest + self._decode(b"", True), ""
-        return rest
-
-    def _find_end(self, text: str) -> int:
-        """The last place that is not inside what may be the beginning of a mark."""
-        begun = text.rfind(self._mark[0], max(0, len(text) - len(self._mark)))
-        return begun if begun >= 0 and self._mark.startswith(text[begun:]) else len(text)

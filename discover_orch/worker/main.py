@@ -64,7 +64,7 @@ def main() -> None:
     if greeting.watches_death:
         end_with_parent(greeting.parent)
     faulthandler.enable(channel.messages_fd, all_threads=False)
-    capture = Capture(greeting.mark)
+    capture = Capture()
     channel.guard(capture.fds)
     order, project, native = channel.receive(), None, None
     if isinstance(order, Preload):

@@ -33,12 +33,10 @@ class WireArgument(Struct, frozen=True, kw_only=True):
 class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The first order, before anything is known of the project.
 
-    `mark` begins the line that ends a step's output in both pipes; empty where output is not captured.
     `watches_death`: the parent started the worker from its main thread, so the kernel can signal the
     parent's death. (The kernel signals the end of the thread, not of the process.)
     """
 
-    mark: str
     parent: int
     watches_death: bool
 

@@ -216,7 +216,6 @@ class Worker:
             self._channel.exit_if_closed()
             self._debugger.end_step()
             self._capture.restore()
-        self._capture.end_step()
         self._report_foreign_write(())  # as it was asked when the step had ended
         self._channel.send(
             ToolFinished(
