@@ -1,8 +1,7 @@
 """Reads the project's tree into a `Scan`.
 
-Only files whose signature has changed are read; what a file refers to in other modules is read from their text.
-Nothing is imported and nothing is written. `resolve` and `read_module` load the parser, so they are imported only
-where there is something to read: a warm start reads nothing.
+Only files whose signature has changed are read. Nothing is imported and nothing is written. `read_module` loads the
+parser, so it is imported only where there is something to read: a warm start reads nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from discover_orch.source.facts import (
     PassedOver,
     Scan,
     Tag,
-    find_references,
 )
 
 
@@ -52,12 +50,13 @@ def scan(
             case None:
                 plain.append(path)
             case ModuleFacts() as facts if _is_importable(facts.module):
-                modules.append(_resolve(facts, sources))
+                modules.append(facts)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
             case BrokenModule() as one if _is_importable(one.module):
+                # It belongs to the stages stated before its error, else to those of its last good text.
                 last = file.last_stage if file else None
-                broken.append(_with_stages(one, last, sources))
+                broken.append(replace(one, stages=one.stages or (last.words if last else ())))
     conf = _read_conf(sources)
     if isinstance(conf, BrokenModule):
         broken.append(conf)
@@ -99,24 +98,6 @@ def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     import pathspec  # only where there are patterns: it costs as much as a small scan
 
     return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
-
-
-def _resolve(facts: ModuleFacts, sources: SourceFiles) -> ModuleFacts:
-    """The facts without references to other modules; most have none."""
-    if not find_references(facts):
-        return facts
-    from discover_orch.source.resolve import resolve_module
-
-    return resolve_module(facts, sources.exports)
-
-
-def _with_stages(broken: BrokenModule, last: Tag | None, sources: SourceFiles) -> BrokenModule:
-    """A broken file belongs to the stages stated before its error, else to those of its last good scan."""
-    if broken.stages or last is None:
-        return broken
-    known = _resolve(ModuleFacts(module=broken.module, path=broken.path, stage=last), sources)
-    words = known.stage.words if known.stage else ()
-    return replace(broken, stages=tuple(one for one in words if isinstance(one, str)))
 
 
 def _read_conf(sources: SourceFiles) -> ConfFacts | BrokenModule | None:

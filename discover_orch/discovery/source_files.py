@@ -20,9 +20,9 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
-from discover_orch.model.digest import short_hash
+from discover_orch.model.digest import content_hash, short_hash
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.facts import BrokenModule, Exports, ImportFact, ModuleFacts
+from discover_orch.source.facts import BrokenModule, ImportFact, ModuleFacts
 from discover_orch.source.source_file import (
     SourceFile,
     names_of,
@@ -34,6 +34,8 @@ from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, wri
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
+
+    from discover_orch.source.scope import ModuleScope
 
 T = TypeVar("T")
 
@@ -77,7 +79,7 @@ class SourceFiles:
         self._root, self._space = project.root, PythonPath(project)
         self._reads_code = reads_code
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
-        self._kind = f"files 2 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 3 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
@@ -85,6 +87,11 @@ class SourceFiles:
         self._looked_at: dict[str, SourceFile | None] = {}
         self.signatures: dict[str, str] = {}
         self.problems: dict[str, Problem] = {}
+        #: What names in other modules mean, by module, with the hash of the bytes.
+        self._scopes: dict[str, tuple[str, ModuleScope | None]] = {}
+        #: Hashes of the files that were looked at for the one that is being read, and of files that are not read yet.
+        self._looked_up: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
         #: By path and name of the module, with the hash of the bytes.
         self._imports: dict[tuple[str, str], tuple[str, tuple[ImportFact, ...]]] = {}
 
@@ -103,7 +110,12 @@ class SourceFiles:
             if path in self._files:
                 if known is not None and not is_enough:
                     unknown.append(path)
-            elif known is not None and is_enough and known.signature == self._signature(path):
+            elif (
+                known is not None
+                and is_enough
+                and known.signature == self._signature(path)
+                and self._is_valid(known)
+            ):
                 self._files[path] = known
             else:
                 unknown.append(path)
@@ -133,6 +145,7 @@ class SourceFiles:
 
     def refresh(self, path: str) -> SourceFile | None:
         """The file as it is now; from now on `read` gives this."""
+        self._hashes.pop(path, None)
         old, new = self._files.get(path), self.look_at(path)
         if old is not None and new is not None and new.problem is not None:
             new = replace(
@@ -166,17 +179,52 @@ class SourceFiles:
             self.signatures[path] = signature_of(os.path.join(self._root, path))
         return self.signatures[path]
 
-    def exports(self, module: str) -> Exports | None:
-        """What others can refer to in the module; None where the project has no module of that name, and nothing in
-        one that cannot be parsed."""
-        for path in self._space.candidates(module):
-            file = self.read(path, with_code=False) if self.sign(path) != ABSENT else None
-            if file is None:
-                continue
-            if file.exports is None or file.exports.module != module:
-                file = self._files[path] = replace(file, exports=self._read_exports(path, module))
-            return file.exports
-        return None
+    def is_looked_up(self, path: str) -> bool:
+        """Whether the facts of another file rest on this one."""
+        return any(path in file.rests_on for file in self._files.values() if file is not None)
+
+    def _is_valid(self, file: SourceFile) -> bool:
+        """Whether what its facts rest on in other files is the same."""
+        return all(self._hash(path) == found for path, found in file.rests_on.items())
+
+    def _hash(self, path: str) -> str:
+        """That of the bytes; "" where there is no such file, or it cannot be read. Reads no facts: those of two files
+        may rest on each other."""
+        if self.sign(path) == ABSENT:
+            return ""
+        if path not in self._files:
+            known = self._kept.get(path)
+            if known is not None and known.signature == self._signature(path):
+                if known.rests_on:
+                    return known.hash
+            elif path in self._hashes:
+                return self._hashes[path]
+            else:
+                data = read_source(self._root, path)
+                if isinstance(data, bytes) and b"STAGE" in data:
+                    self._hashes[path] = content_hash(data)
+                    return self._hashes[path]
+        file = self.read(path, with_code=False)
+        return file.hash if file else ""
+
+    def _look_up(self, module: str) -> ModuleScope | None:
+        """What names in a module of the project mean; None where there is none, or it cannot be parsed."""
+        path = next((one for one in self._space.candidates(module) if self._note_hash(one)), None)
+        if path is None:
+            return None
+        found = self._looked_up[path]
+        if module not in self._scopes or self._scopes[module][0] != found:
+            self._scopes[module] = found, self._read_again(path, partial(self._scope, module, path))
+        return self._scopes[module][1]
+
+    def _note_hash(self, path: str) -> str:
+        found = self._looked_up[path] = self._hash(path)
+        return found
+
+    def _scope(self, module: str, path: str, tree: ast.Module, _: bytes) -> ModuleScope:
+        from discover_orch.source.scope import ModuleScope
+
+        return ModuleScope(tree, module, path.endswith("__init__.py"), self._look_up)
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
@@ -248,7 +296,9 @@ class SourceFiles:
         if signature == ABSENT or not path.endswith(".py"):
             return None
         is_enough = known is not None and (known.has_code or not with_code)
-        if known is not None and is_enough and known.signature == signature:
+        if known is not None and not self._is_valid(known):
+            known = replace(known, hash="")  # all of it is read again
+        elif known is not None and is_enough and known.signature == signature:
             return known
         started = time.time_ns()
         data = read_source(self._root, path)
@@ -261,17 +311,16 @@ class SourceFiles:
             broken = BrokenModule(path=path, module=module, problem=data)
             return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
         with_code = with_code or (self._reads_code and b"STAGE" in data)
-        file, imports = read_source_file(data, path, module, signature, known, with_code=with_code)
+        outer, self._looked_up = self._looked_up, {}
+        file, imports = read_source_file(
+            data, path, module, signature, known, with_code=with_code, lookup=self._look_up
+        )
+        looked_up, self._looked_up = self._looked_up, outer
+        if looked_up:
+            file = replace(file, rests_on=looked_up)
         if imports is not None and file.problem is None:
             self._imports[path, module] = file.hash, imports
         return _with_last_stage(file, known)
-
-    def _read_exports(self, path: str, module: str) -> Exports:
-        from discover_orch.source.resolve import read_exports
-
-        is_package = path.endswith("__init__.py")
-        found = self._read_again(path, lambda tree, _: read_exports(tree, module, is_package))
-        return found or Exports(module=module)
 
     def _read_again(self, path: str, read: Callable[[ast.Module, bytes], T]) -> T | None:
         """What this reads in the tree of the file and its bytes; None where it cannot be parsed."""

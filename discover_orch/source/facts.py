@@ -1,8 +1,7 @@
 """What the text of one module says: its tags, its `run()`, its imports; and the `Scan` of a whole project.
 
-`read_module` makes these values from text, `scanner` collects them, `registry` turns them into tools. A `NameRef`
-stands for something in another module, until `resolve_module` replaces it. The index stores facts as msgspec encodes
-them: when a field or its meaning changes, raise the number in `SourceFiles`.
+`read_module` makes these values from text, `scanner` collects them, `registry` turns them into tools. The index stores
+facts as msgspec encodes them: when a field or its meaning changes, raise the number in `SourceFiles`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,14 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.parameter import ParamType, is_secret_value
 
 
-class NameRef(Struct, frozen=True, kw_only=True, array_like=True):
-    """A name of another module, absolute and dotted: `src.stages.Stage.INGEST`."""
-
-    name: str
-
-
 class Tag(Struct, frozen=True, kw_only=True, array_like=True):
     """`STAGE` or `AFTER`: its words, or why it cannot be read (`problem`, one sentence).
 
-    `is_off` is `STAGE = None`. A lone `NameRef` may resolve to one word or to several.
+    `is_off` is `STAGE = None`.
     """
 
     line: int
-    words: tuple[str | NameRef, ...] = ()
+    words: tuple[str, ...] = ()
     is_off: bool = False
     problem: str = ""
 
@@ -42,16 +35,8 @@ class OrchTag(Struct, frozen=True, kw_only=True, array_like=True):
     problem: str = ""
 
 
-class EnumRef(Struct, frozen=True, kw_only=True, array_like=True, tag="ref"):
-    """An annotation that names a class of another module: an Enum, or unknown once it is resolved."""
-
-    ref: NameRef
-    many: bool = False
-    optional: bool = False
-
-
 class UnknownType(Struct, frozen=True, kw_only=True, array_like=True, tag="unknown"):
-    """An annotation that is not a supported type: as written, or the absolute name of a class of another module."""
+    """An annotation that is not a supported type, as written."""
 
     text: str
 
@@ -60,23 +45,21 @@ class ArgumentFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """One argument of `run()` or of a resource.
 
     `type` comes from the annotation, else from a literal default, else it is `str`. `default_source` is None where
-    there is no default. `default`, `default_source` and `default_texts` are those of `Param`; `default_refs` stands
-    for members of an Enum of another module.
+    there is no default. `default`, `default_source` and `default_texts` are those of `Param`.
     """
 
     name: str
     line: int
-    type: ParamType | EnumRef | UnknownType
+    type: ParamType | UnknownType
     is_positional_only: bool = False
     default: object = None
     default_source: str | None = None
     help: str = ""
     default_texts: tuple[str, ...] = ()
-    default_refs: tuple[NameRef, ...] = ()
 
 
 class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
-    """A top-level function. `ref` is set where it is imported from, or an alias in, another module.
+    """A top-level function, or one of another module that it is imported from.
 
     `is_readable` is False where its signature cannot be read, for example `run = partial(...)`. `yield_line` is 0
     where a call runs the function and does not only make a generator.
@@ -84,7 +67,6 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
     line: int
     is_async: bool = False
-    ref: NameRef | None = None
     arguments: tuple[ArgumentFacts, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
@@ -105,25 +87,6 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
     miss: str = ""
     miss_line: int = 1
     near: str = ""
-
-
-class Exports(Struct, frozen=True, kw_only=True, array_like=True, tag="exports"):
-    """What other modules can refer to: top-level constants, Enum classes, aliases and functions.
-
-    `constants` holds strings, tuples of strings and None; constants of a class are named `Class.NAME`. `enums` holds
-    the members as (name, value), the value None where it is neither a string nor an int. `types` holds aliases of
-    types, such as `Since = date | None`. `is_package`: of an `__init__.py`.
-    """
-
-    module: str
-    is_package: bool = False
-    constants: Mapping[str, str | tuple[str | NameRef, ...] | None] = field(default_factory=dict)
-    enums: Mapping[str, tuple[tuple[str, str | int | bool | None], ...]] = field(
-        default_factory=dict
-    )
-    aliases: Mapping[str, NameRef] = field(default_factory=dict)
-    functions: Mapping[str, RunFacts] = field(default_factory=dict)
-    types: Mapping[str, ParamType | EnumRef] = field(default_factory=dict)
 
 
 class ImportFact(Struct, frozen=True):
@@ -181,7 +144,7 @@ class PassedOver(Struct, frozen=True, kw_only=True):
 class Scan(Struct, frozen=True, kw_only=True):
     """What one scan of the project's tree found; nothing is judged yet.
 
-    `modules` contain no `NameRef` any more and are sorted by path, as are the others. `problems` are those of the
+    `modules` are sorted by path, as are the others. `problems` are those of the
     scan itself: a folder that cannot be read, a file whose name is not a module name.
     """
 
@@ -192,33 +155,10 @@ class Scan(Struct, frozen=True, kw_only=True):
     passed_over: tuple[PassedOver, ...] = ()
 
 
-def find_references(facts: ModuleFacts) -> list[str]:
-    """The names that the facts refer to."""
-    words = [word for tag in (facts.stage, facts.after) if tag is not None for word in tag.words]
-    refs = [word for word in words if isinstance(word, NameRef)]
-    if facts.run is not None:
-        types = [argument.type for argument in facts.run.arguments]
-        refs += [one.ref for one in types if isinstance(one, EnumRef)]
-        refs += [facts.run.ref] if facts.run.ref is not None else []
-    return [ref.name for ref in refs]
-
-
-def has_secret(facts: ModuleFacts | BrokenModule | Exports | ConfFacts | None) -> bool:
-    """Whether the facts hold the default of a secret parameter, or a constant named like a secret."""
-    match facts:
-        case ModuleFacts(run=RunFacts() as run):
-            return _has_secret_default(run)
-        case Exports(constants=constants, functions=functions):
-            return any(
-                is_secret_value(name.rpartition(".")[2], value if isinstance(value, str) else "")
-                for name, value in constants.items()
-            ) or any(map(_has_secret_default, functions.values()))
-    return False
-
-
-def _has_secret_default(run: RunFacts) -> bool:
-    return any(
+def has_secret(facts: ModuleFacts | BrokenModule | ConfFacts | None) -> bool:
+    """Whether the facts hold the default of a secret parameter."""
+    return isinstance(facts, ModuleFacts) and any(
         argument.default_source not in (None, "None")
         and is_secret_value(argument.name, argument.default_source or "")
-        for argument in run.arguments
+        for argument in (facts.run.arguments if facts.run else ())
     )

@@ -8,7 +8,6 @@ it raise.
 from __future__ import annotations
 
 import ast
-import contextlib
 
 from msgspec.structs import replace
 
@@ -18,12 +17,10 @@ from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
     ModuleFacts,
-    NameRef,
     OrchTag,
     ResourceFacts,
     RunFacts,
     Tag,
-    find_references,
 )
 from discover_orch.source.literals import NotLiteral, docstring_of, first_line, literal, text_of
 from discover_orch.source.parse import (
@@ -33,26 +30,31 @@ from discover_orch.source.parse import (
     parse,
     parse_strictly,
 )
-from discover_orch.source.resolve import read_exports, resolve_module
-from discover_orch.source.scope import Binding, ModuleScope, Unreadable
+from discover_orch.source.scope import Binding, Definition, Lookup, ModuleScope, Unreadable
 from discover_orch.source.signature import read_function
 
-RESOURCE = frozenset({"discover_orch.resource"})
+RESOURCE = "discover_orch.resource"
 NO_STAGE = "has run() but no STAGE"
 #: What is written instead of STAGE by mistake, in capitals.
 NEAR_STAGE = ("STAGE", "STAGES", "STGE", "SATGE", "STAEG", "_STAGE", "STAGE_")
 
 
 def read_module(
-    data: bytes, *, module: str, path: str, tree: ast.Module | None = None
+    data: bytes,
+    *,
+    module: str,
+    path: str,
+    tree: ast.Module | None = None,
+    lookup: Lookup = lambda _: None,
 ) -> ModuleFacts | BrokenModule:
-    """The facts of a file that contains the word STAGE; `tree` where it was parsed already."""
+    """The facts of a file that contains the word STAGE; `tree` where it was parsed already. `lookup` gives what the
+    names of other modules mean."""
     with ignore_warnings():
         try:
-            return _read_tree(parse_strictly(data, tree), module, path)
+            return _read_tree(parse_strictly(data, tree), module, path, lookup)
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
-            stages = _stages_before(problem, data, module)
+            stages = _stages_before(problem, data, module, lookup)
             return BrokenModule(path=path, module=module, problem=problem, stages=stages)
 
 
@@ -60,7 +62,7 @@ def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None
     """The facts of a file without the word STAGE, if it looks like a tool because it has a `run`."""
     with ignore_warnings():
         try:
-            facts = _read_tree(parse(data), module, path)
+            facts = _read_tree(parse(data), module, path, lambda _: None)
         except PARSE_ERRORS:
             return None
     return facts if facts.miss else None
@@ -96,9 +98,9 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
             return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
 
 
-def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
+def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> ModuleFacts:
     """The facts of a file that is parsed. Raises one of PARSE_ERRORS."""
-    scope = ModuleScope(tree, module, path.endswith("__init__.py"))
+    scope = ModuleScope(tree, module, path.endswith("__init__.py"), lookup)
     doc = first_line(docstring_of(tree.body))
     run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:
@@ -112,14 +114,14 @@ def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
             miss_line = run.line
         elif miss:
             miss = ""  # neither STAGE nor a function run: not a tool
-    elif isinstance(binding.node, NameRef) and not binding.where:
+    elif isinstance(binding.node, str) and not binding.where:
         miss = "STAGE is imported, not assigned in this module"
         miss_line = binding.line
     else:
         stage = _read_tag("STAGE", binding, scope)
     after = scope.last("AFTER")
     orch = scope.last("ORCH")
-    facts = ModuleFacts(
+    return ModuleFacts(
         module=module,
         path=path,
         doc=doc,
@@ -131,15 +133,6 @@ def _read_tree(tree: ast.Module, module: str, path: str) -> ModuleFacts:
         miss_line=miss_line,
         near=near,
     )
-    return _without_own_references(facts, tree)
-
-
-def _without_own_references(facts: ModuleFacts, tree: ast.Module) -> ModuleFacts:
-    """The facts without references to what is in the module itself."""
-    if not any(name.startswith(f"{facts.module}.") for name in find_references(facts)):
-        return facts
-    own = read_exports(tree, facts.module, facts.path.endswith("__init__.py"))
-    return resolve_module(facts, lambda _: None, own)
 
 
 def _find_near_stage(scope: ModuleScope) -> str:
@@ -155,7 +148,7 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
     line = binding.line
     if binding.where:
         return Tag(line=line, problem=f"{name} is set {binding.where}")
-    if isinstance(binding.node, NameRef):
+    if isinstance(binding.node, str):
         return Tag(line=line, problem=f"{name} is imported")
     if not isinstance(binding.node, ast.expr):
         return Tag(line=line, problem=f"{name} is a function or a class")
@@ -167,15 +160,11 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
         return Tag(line=line, problem=f"{name} is nested too deeply")
     if value is None:
         return Tag(line=line, is_off=True)
-    if isinstance(value, NameRef):
-        return Tag(line=line, words=(value,))
     if isinstance(value, str):
         value = (value,)
-    if not isinstance(value, tuple):
-        return Tag(line=line, problem=f"{name} is a number")
     if not value and name == "STAGE":
         return Tag(line=line, problem="STAGE is empty")
-    if any(isinstance(word, str) and not word.strip() for word in value):
+    if not all(word.strip() for word in value):
         return Tag(line=line, problem=f"{name} contains an empty string")
     return Tag(line=line, words=value)
 
@@ -204,7 +193,7 @@ def _read_orch(binding: Binding) -> OrchTag:
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-_NO_FUNCTIONS = (ast.ClassDef, ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)
+_NO_FUNCTIONS = (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)
 
 
 def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, str, int]:
@@ -215,24 +204,31 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
     line = binding.line
     if binding.where:
         return None, None, f"run is set {binding.where}; define it at the top level", line
-    for _ in range(30):  # run = other, where other is a function of this module
-        if binding is None or binding.where:
-            break
-        node = binding.node
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            function = None if isinstance(node, ast.Lambda) else node
-            return replace(read_function(node, scope), line=line), function, "", 1
-        if isinstance(node, _NO_FUNCTIONS):
-            kind = "class" if isinstance(node, ast.ClassDef) else "value"
-            return None, None, f"run is a {kind}, not a function", line
-        value: object = node
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            with contextlib.suppress(Unreadable, RecursionError):
-                value = scope.value(node, binding.index)
-        if isinstance(value, NameRef):
-            return RunFacts(line=line, ref=value), None, "", 1
-        binding = scope.last(node.id, binding.index) if isinstance(node, ast.Name) else None
+    try:
+        found = scope.find(ast.Name(id="run"))
+    except (Unreadable, RecursionError):
+        found = None
+    match found:
+        case Definition(node=ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as node):
+            run = read_function(node, found.scope)
+            if found.scope is not scope:
+                return _seen_from(line, run), None, "", 1
+            return replace(run, line=line), None if isinstance(node, ast.Lambda) else node, "", 1
+        case Definition(node=ast.ClassDef(), scope=one) if one is scope:
+            return None, None, "run is a class, not a function", line
+        case Definition(node=node, scope=one) if one is scope and isinstance(node, _NO_FUNCTIONS):
+            return None, None, "run is a value, not a function", line
     return RunFacts(line=line, is_readable=False), None, "", 1
+
+
+def _seen_from(line: int, run: RunFacts) -> RunFacts:
+    """A function of another module, with the line that names it here: its own lines are of another file."""
+    return replace(
+        run,
+        line=line,
+        arguments=tuple(replace(argument, line=line) for argument in run.arguments),
+        yield_line=line if run.yield_line else 0,
+    )
 
 
 def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
@@ -244,7 +240,7 @@ def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
         return None
     for decorator in node.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if _qualified_name(target, scope) in RESOURCE:
+        if scope.outside(target) == RESOURCE:
             run = read_function(node, scope)
             return ResourceFacts(
                 name=name,
@@ -257,29 +253,15 @@ def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
     return None
 
 
-def _qualified_name(node: ast.expr, scope: ModuleScope) -> str | None:
-    """The absolute name of a decorator, through `import resource as r` and `r = resource`."""
-    for _ in range(10):
-        binding = scope.last(node.id) if isinstance(node, ast.Name) else None
-        if binding is None or not isinstance(binding.node, ast.expr):
-            return scope.qualified(node)
-        node = binding.node
-    return None
-
-
-def _stages_before(problem: Problem, data: bytes, module: str) -> tuple[str, ...]:
+def _stages_before(problem: Problem, data: bytes, module: str, lookup: Lookup) -> tuple[str, ...]:
     """The stages that the text before the line of a problem states."""
     line = (problem.location and problem.location.line) or 1
     lines = data.splitlines(keepends=True)[: line - 1]
     for _ in range(2):
         try:
-            tree = parse(b"".join(lines))
-            scope = ModuleScope(tree, module)
+            scope = ModuleScope(parse(b"".join(lines)), module, lookup=lookup)
             binding = scope.last("STAGE")
-            stage = _read_tag("STAGE", binding, scope) if binding else None
-            facts = ModuleFacts(module=module, path="", stage=stage)
-            found = _without_own_references(facts, tree).stage
-            return tuple(word for word in (found.words if found else ()) if isinstance(word, str))
+            return _read_tag("STAGE", binding, scope).words if binding else ()
         except PARSE_ERRORS:
             while lines and lines.pop()[:1].isspace():  # the statement that is broken off there
                 pass

@@ -1,16 +1,18 @@
-"""The names that a module binds at its top level, and what an expression there means.
+"""The names that a module binds at its top level, and what an expression means through all modules of a project.
 
-`ModuleScope.value(expression)` gives a constant or a `NameRef`; `resolve` says what that refers to.
+`ModuleScope.value` gives the constant that an expression is; `find` what a name stands for: something of the project,
+wherever that is defined, or the absolute name of something else. Nothing is imported: the caller passes a `lookup`
+that gives the scope of another module.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from discover_orch.source.facts import NameRef
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
 
 ENUMS = {
@@ -19,15 +21,24 @@ ENUMS = {
     "enum.StrEnum": True,  # True: auto() gives the name in lower case
     "enum.ReprEnum": False,
 }
-MAX_FOLLOWED = 30  # names followed within one module
+MAX_FOLLOWED = 10  # names and base classes followed, one to the other
 BUILTIN_TYPES = frozenset({"str", "int", "float", "bool", "list"})
+#: Modules whose names mean the same in each project, so that none of its files is looked at.
+_OUTSIDE = frozenset(
+    {
+        *("builtins", "typing", "typing_extensions", "enum", "discover_orch"),
+        *("datetime", "pathlib", "decimal", "uuid"),
+    }
+)
 
-EnumMembers = tuple[tuple[str, str | int | None], ...]
-Value = str | int | tuple[str | NameRef, ...] | NameRef | None
+Value = str | tuple[str, ...] | None
+#: The scope of a module of the project by its name; None where there is none, or it cannot be parsed.
+Lookup = Callable[[str], "ModuleScope | None"]
 
 
 class Binding(Struct, frozen=True):
-    """One binding of a name: what it is bound to, and the index of the statement in the module.
+    """One binding of a name: what it is bound to (of an import the absolute name), and the index of the statement in
+    the module.
 
     `where` is "" for a plain binding at the top level, else it says how the name is bound: "inside `if`".
     `node` is None where the value cannot be read; `is_deleted` is set by `del`.
@@ -35,7 +46,7 @@ class Binding(Struct, frozen=True):
 
     index: int
     line: int
-    node: ast.AST | NameRef | None
+    node: ast.AST | str | None
     where: str = ""
     is_deleted: bool = False
 
@@ -54,7 +65,7 @@ class Bindings:
             self._bind(node, index)
 
     def _add(
-        self, name: str, index: int, line: int, node: ast.AST | NameRef | None, where: str = ""
+        self, name: str, index: int, line: int, node: ast.AST | str | None, where: str = ""
     ) -> None:
         self.names.setdefault(name, []).append(Binding(index, line, node, where))
 
@@ -124,14 +135,14 @@ class Bindings:
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                ref = NameRef(name=item.name if item.asname else top)
-                self._add(item.asname or top, index, node.lineno, ref, where)
+                bound = item.name if item.asname else top
+                self._add(item.asname or top, index, node.lineno, bound, where)
             return
         base = absolute(node.module, node.level, self._package)
         for item in node.names:
             if item.name != "*":
-                ref = NameRef(name=f"{base}.{item.name}")
-                self._add(item.asname or item.name, index, node.lineno, ref, where)
+                bound = f"{base}.{item.name}"
+                self._add(item.asname or item.name, index, node.lineno, bound, where)
 
 
 def absolute(module: str | None, level: int, package: str) -> str:
@@ -145,18 +156,51 @@ def absolute(module: str | None, level: int, package: str) -> str:
     return f"{base}.{module}" if module else base
 
 
+def _nowhere(_: str) -> ModuleScope | None:
+    """The lookup of a module that is read alone."""
+    return None
+
+
 class Unreadable(Exception):
     """The value of an expression cannot be read from the source; the text is a clause that says why."""
 
 
-class ModuleScope:
-    """All top-level bindings of a module."""
+class _NoConstant(Unreadable):
+    """A name leads nowhere, behind the first binding."""
 
-    def __init__(self, tree: ast.Module, module: str, is_package: bool = False) -> None:
+
+class Outside(Struct, frozen=True):
+    """Something that the project does not define, by its absolute name: `datetime.date`."""
+
+    name: str
+
+
+class Definition(Struct, frozen=True):
+    """An expression, a class or a function of the project, and the scope and the statement in which it stands."""
+
+    scope: ModuleScope
+    node: ast.AST
+    index: int
+
+
+class Member(Struct, frozen=True):
+    """A member of an Enum; `value` is None where it is neither a string nor an int."""
+
+    enum: Definition
+    name: str
+    value: str | int | None
+
+
+class ModuleScope:
+    """All top-level bindings of a module, and what they mean. `lookup` gives the other modules of the project."""
+
+    def __init__(
+        self, tree: ast.Module, module: str, is_package: bool = False, lookup: Lookup = _nowhere
+    ) -> None:
         self.module = module
         self.package = module if is_package else module.rpartition(".")[0]
         self.bindings = Bindings(tree, self.package).names
-        self._enums: dict[int, EnumMembers | None] = {}
+        self._lookup = lookup
 
     def last(self, name: str, before: int | None = None) -> Binding | None:
         """The last binding of the name, or the last before a statement; None if there is none."""
@@ -168,8 +212,7 @@ class ModuleScope:
     # -- what expressions mean
 
     def value(self, node: ast.expr, before: int) -> Value:
-        """The constant that the expression is, or a `NameRef` to what it names, in this module too. Raises
-        Unreadable."""
+        """The constant that the expression is, or that it names. Raises Unreadable."""
         text = text_of(node)
         if text is not None:
             if not is_showable(text):
@@ -179,48 +222,132 @@ class ModuleScope:
             return None
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self._item(item, before) for item in node.elts)
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            return self._reference(node, before)
-        raise Unreadable("it is a number" if isinstance(node, ast.Constant) else "it is computed")
+        if not isinstance(node, (ast.Name, ast.Attribute)):
+            raise Unreadable(
+                "it is a number" if isinstance(node, ast.Constant) else "it is computed"
+            )
+        with contextlib.suppress(_NoConstant):
+            match self.find(node, before):
+                case Member(value=str(text)):
+                    return text
+                case Definition(scope=scope, node=ast.expr() as inner, index=index):
+                    with contextlib.suppress(Unreadable):
+                        return scope.value(inner, index)
+        raise Unreadable(f"`{self._absolute(node, before)}` is not a constant of the project")
 
-    def _item(self, node: ast.expr, before: int) -> str | NameRef:
+    def _item(self, node: ast.expr, before: int) -> str:
         is_number = isinstance(node, ast.Constant) and not isinstance(node.value, str)
         if not is_number and not isinstance(node, (ast.Tuple, ast.List)):
             value = self.value(node, before)
-            if isinstance(value, (str, NameRef)):
+            if isinstance(value, str):
                 return value
         raise Unreadable("it contains something other than strings")
 
-    def _reference(self, node: ast.expr, before: int) -> NameRef:
-        root, name = node, self.qualified(node)
-        while isinstance(root, ast.Attribute):
-            root = root.value
-        if not isinstance(root, ast.Name):
+    def find(
+        self, node: ast.expr, before: int | None = None, steps: int = MAX_FOLLOWED
+    ) -> Outside | Definition | Member:
+        """What a name or an attribute stands for, through other names and modules. Raises Unreadable.
+
+        `before` is the statement that the expression is in. Without it, as in an annotation, the last binding counts,
+        and imports under `if TYPE_CHECKING` do.
+        """
+        parts = _parts(node)
+        if not parts:
             raise Unreadable("it is computed")
-        binding = self.last(root.id, before)
-        if binding is None or name is None:
-            raise Unreadable(f"`{root.id}` is not defined above")
-        if binding.where:
-            raise Unreadable(f"`{root.id}` is set {binding.where}")
-        if binding is not self.last(root.id):
-            raise Unreadable(f"`{root.id}` is set again below")
-        return NameRef(name=name)
+        name, *rest = parts
+        binding = self.last(name, before)
+        if binding is None:
+            if before is None and name in BUILTIN_TYPES and name not in self.bindings:
+                return Outside(f"builtins.{name}")
+            raise Unreadable(f"`{name}` is not defined above")
+        if binding.where and (before is not None or not isinstance(binding.node, str)):
+            raise Unreadable(f"`{name}` is set {binding.where}")
+        return self._follow(binding, rest, steps)
 
-    # -- classes
+    def outside(self, node: ast.expr, steps: int = MAX_FOLLOWED) -> str:
+        """The absolute name of what the project does not define: `datetime.date` for `dt.date`; "" for all else."""
+        with contextlib.suppress(Unreadable):
+            found = self.find(node, None, steps)
+            return found.name if isinstance(found, Outside) else ""
+        return ""
 
-    def enum_members(self, node: ast.ClassDef) -> EnumMembers | None:
-        """The members of an Enum class in source order; None where it is not an Enum."""
-        key = id(node)
-        if key not in self._enums:
-            self._enums[key] = None  # a class that is its own base
-            self._enums[key] = self._read_enum(node)
-        return self._enums[key]
+    def _absolute(self, node: ast.expr, before: int) -> str:
+        name, *rest = _parts(node)
+        binding = self.last(name, before)
+        is_import = binding is not None and isinstance(binding.node, str)
+        root = binding.node if binding is not None and is_import else f"{self.module}.{name}"
+        return ".".join([str(root), *rest])
 
-    def _read_enum(self, node: ast.ClassDef) -> EnumMembers | None:
-        lower = self._enum_kind(node, MAX_FOLLOWED)
+    def _follow(
+        self, binding: Binding, rest: Sequence[str], steps: int
+    ) -> Outside | Definition | Member:
+        """What `rest`, an attribute of an attribute, is of what is bound there."""
+        match binding.node:
+            case str(imported):
+                return self._find_absolute(".".join([imported, *rest]), steps)
+            case ast.ClassDef() as node if rest:
+                return self._find_in_class(node, binding, rest, steps)
+            case ast.Name() | ast.Attribute() as node if parts := _parts(node):
+                return self._enter(parts[0], [*parts[1:], *rest], binding.index, steps)
+            case ast.AST() as node if not rest:
+                return Definition(self, node, binding.index)
+        raise _NoConstant
+
+    def _enter(
+        self, name: str, rest: Sequence[str], before: int | None, steps: int
+    ) -> Outside | Definition | Member:
+        binding = self.last(name, before)
+        if binding is None or binding.where or steps == 0:
+            raise _NoConstant
+        return self._follow(binding, rest, steps - 1)
+
+    def _find_absolute(self, name: str, steps: int) -> Outside | Definition | Member:
+        """The longest leading part that is a module of the project counts, or a shorter one: `__init__.py` may bind
+        the name of a submodule."""
+        parts = name.split(".")
+        is_known = False
+        for size in range(len(parts) - 1, 0, -1) if parts[0] not in _OUTSIDE else ():
+            module = ".".join(parts[:size])
+            scope = self if module == self.module else self._lookup(module)
+            if scope is not None:
+                is_known = True
+                with contextlib.suppress(_NoConstant):
+                    return scope._enter(parts[size], parts[size + 1 :], None, steps)
+        if is_known:
+            raise _NoConstant
+        return Outside(name)
+
+    def _find_in_class(
+        self, node: ast.ClassDef, binding: Binding, rest: Sequence[str], steps: int
+    ) -> Outside | Definition | Member:
+        """A member of an Enum, its `value` or `name`, or a constant of another class."""
+        first, more = rest[0], rest[1:]
+        enum = Definition(self, node, binding.index)
+        members = self.enum_members(node, steps - 1)
+        if members is None:
+            expression = dict(_class_assignments(node)).get(first)
+            if expression is None:
+                raise _NoConstant
+            return self._follow(Binding(binding.index, binding.line, expression), more, steps)
+        if first in members:
+            value = members[first]
+            if not more:
+                return Member(enum, first, value)
+            constant = {"value": value, "name": first}.get(more[0]) if len(more) == 1 else None
+            if constant is not None:
+                return Definition(self, ast.Constant(value=constant), binding.index)
+        raise _NoConstant
+
+    # -- Enums
+
+    def enum_members(
+        self, node: ast.ClassDef, steps: int = MAX_FOLLOWED
+    ) -> dict[str, str | int | None] | None:
+        """The members of an Enum class in source order, with their values; None where it is not an Enum."""
+        lower = self._enum_kind(node, steps) if steps > 0 else None
         if lower is None:
             return None
-        is_str = any(self.qualified(base) == "builtins.str" for base in node.bases) or lower
+        is_str = lower or any(self.outside(one, steps - 1) == "builtins.str" for one in node.bases)
         makes_values = {"__new__", "__init__", "_generate_next_value_"} & {
             item.name for item in node.body if isinstance(item, ast.FunctionDef)
         }
@@ -237,19 +364,19 @@ class ModuleScope:
             else:
                 value = self._member_constant(expression)
                 members[name] = str(value) if is_str and value is not None else value
-        return tuple(members.items())
+        return members
 
     def _enum_kind(self, node: ast.ClassDef, steps: int) -> bool | None:
         """Whether auto() gives the name in lower case; None where the class is not an Enum."""
-        for base in node.bases:
-            name = self.qualified(base)
-            if name in ENUMS:
-                return ENUMS[name]
-            binding = self.last(base.id) if isinstance(base, ast.Name) else None
-            if binding is not None and isinstance(binding.node, ast.ClassDef) and steps > 0:
-                kind = self._enum_kind(binding.node, steps - 1)
-                if kind is not None:
-                    return kind
+        for base in node.bases if steps > 0 else ():
+            with contextlib.suppress(Unreadable):
+                match self.find(base, None, steps - 1):
+                    case Outside(name=name) if name in ENUMS:
+                        return ENUMS[name]
+                    case Definition(scope=scope, node=ast.ClassDef() as inner):
+                        kind = scope._enum_kind(inner, steps - 1)
+                        if kind is not None:
+                            return kind
         return None
 
     def _member_constant(self, node: ast.expr) -> str | int | None:
@@ -263,36 +390,14 @@ class ModuleScope:
             return None
         return value if isinstance(value, (str, int)) else None
 
-    def class_constants(self, node: ast.ClassDef, before: int) -> Iterator[tuple[str, Value]]:
-        """The constants of a class; of several with one name the last one."""
-        for name, expression in dict(_class_assignments(node)).items():
-            try:
-                yield name, self.value(expression, before)
-            except Unreadable:
-                continue
 
-    # -- names in annotations; imports under `if TYPE_CHECKING` count here
-
-    def qualified(self, node: ast.expr) -> str | None:
-        """`dt.date` as "datetime.date", `str` as "builtins.str", `Color` of this module as "src.tool.Color"; None for
-        what is not bound."""
-        parts: list[str] = []
-        while isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if not isinstance(node, ast.Name):
-            return None
-        binding = self.last(node.id)
-        if binding is None:
-            if node.id in BUILTIN_TYPES and node.id not in self.bindings:
-                root = f"builtins.{node.id}"
-            else:
-                return None
-        elif isinstance(binding.node, NameRef):
-            root = binding.node.name
-        else:
-            root = f"{self.module}.{node.id}"
-        return ".".join([root, *reversed(parts)])
+def _parts(node: ast.expr) -> list[str]:
+    """`["a", "b"]` for the expression `a.b`; empty for what is no name or attribute of a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else []
 
 
 def _class_assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:

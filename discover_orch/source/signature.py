@@ -1,18 +1,19 @@
 """Reads the signature of a function from its syntax tree: the parameters of `run()`.
 
-An annotation is read as an expression and never evaluated. A class of another module becomes an `EnumRef`, which
-`resolve` replaces; an annotation that is not supported becomes an `UnknownType`. Nothing here raises.
+An annotation is read as an expression and never evaluated; an Enum and an alias of a type are found in the project,
+wherever they are. An annotation that is not supported becomes an `UnknownType`. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 
 from msgspec.structs import replace
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
 from discover_orch.source.code import read_path
-from discover_orch.source.facts import ArgumentFacts, EnumRef, NameRef, RunFacts, UnknownType
+from discover_orch.source.facts import ArgumentFacts, RunFacts, UnknownType
 from discover_orch.source.literals import (
     NotLiteral,
     docstring_of,
@@ -21,7 +22,7 @@ from discover_orch.source.literals import (
     param_help,
     text_of,
 )
-from discover_orch.source.scope import ModuleScope
+from discover_orch.source.scope import Definition, Member, ModuleScope, Outside, Unreadable
 
 SCALARS: dict[str, ScalarKind] = {
     "builtins.str": "str",
@@ -42,7 +43,7 @@ LISTS = frozenset({"builtins.list", "typing.List", "typing_extensions.List"})
 MAX_DEPTH = 20  # aliases and strings followed within an annotation
 MAX_SHOWN = 80  # characters kept of an unknown annotation
 
-TypeFacts = ParamType | EnumRef | UnknownType
+TypeFacts = ParamType | UnknownType
 
 
 def read_function(
@@ -128,10 +129,9 @@ def _read_argument(
         if is_literal and value is None and not isinstance(kind, UnknownType):
             kind = replace(kind, optional=True)
     texts: tuple[str, ...] = ()
-    refs: tuple[NameRef, ...] = ()
-    if default is not None and not is_literal and arg.annotation is not None:
-        texts, refs = _made_default(default, kind, names)
-        value = shown_default(kind, texts)
+    if default is not None and not is_literal and isinstance(kind, ParamType) and arg.annotation:
+        texts = _made_default(default, kind, names)
+        value = _shown_default(kind, texts)
     return ArgumentFacts(
         name=arg.arg,
         line=arg.lineno,
@@ -141,35 +141,24 @@ def _read_argument(
         default_source=source,
         help=help_text,
         default_texts=texts,
-        default_refs=refs,
     )
 
 
-def shown_default(kind: TypeFacts, texts: tuple[str, ...]) -> object:
+def _shown_default(kind: ParamType, texts: tuple[str, ...]) -> object:
     """The default that JSON shows for these texts: those of paths and Enum members."""
-    if not texts or not isinstance(kind, ParamType):
-        return None
-    if kind.base != Scalar(kind="path") and not isinstance(kind.base, EnumChoice):
+    if not texts or (kind.base != Scalar(kind="path") and not isinstance(kind.base, EnumChoice)):
         return None
     return list(texts) if kind.many else texts[0]
 
 
-def _made_default(
-    default: ast.expr, kind: TypeFacts, names: ModuleScope
-) -> tuple[tuple[str, ...], tuple[NameRef, ...]]:
-    """(texts, references to Enum members), of which one is empty; both are where a part cannot be read."""
-    if isinstance(kind, UnknownType):
-        return (), ()
+def _made_default(default: ast.expr, kind: ParamType, names: ModuleScope) -> tuple[str, ...]:
+    """The texts that one would type; none where a part cannot be read."""
     items = [default]
     if kind.many:
         items = default.elts if isinstance(default, (ast.List, ast.Tuple)) else []
-    if isinstance(kind, EnumRef):
-        members = [names.qualified(item) for item in items if isinstance(item, ast.Attribute)]
-        refs = tuple(NameRef(name=name) for name in members if name)
-        return (), refs if len(refs) == len(items) else ()
     found = [_typed_text(item, kind.base, names) for item in items]
     texts = tuple(text for text in found if text is not None)
-    return texts if len(texts) == len(items) else (), ()
+    return texts if len(texts) == len(items) else ()
 
 
 # Defaults made from literals, `Path("data") / "x.csv"`, `Color.RED`, `date(2024, 1, 31)`, as one would type them.
@@ -192,8 +181,13 @@ def _typed_text(node: ast.expr, base: object, names: ModuleScope) -> str | None:
                 ],
                 keywords=[],
             ),
-        ) if names.qualified(node.func) == "datetime.date":
+        ) if names.outside(node.func) == "datetime.date":
             return f"{year:04}-{month:02}-{day:02}"
+        case EnumChoice(module=module, name=name), ast.Attribute():
+            with contextlib.suppress(Unreadable):
+                match names.find(node):
+                    case Member(enum=enum, name=member) if _name_enum(enum) == (module, name):
+                        return base.text_of(member)
     return None
 
 
@@ -217,11 +211,11 @@ def _type_of_scalar(value: object) -> ParamType | None:
     return None
 
 
-def _read_type(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | EnumRef | None:
+def _read_type(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | None:
     if depth > MAX_DEPTH:
         return None
     if isinstance(node, (ast.Name, ast.Attribute)):
-        return _read_named(node, names)
+        return _read_named(node, names, depth)
     if isinstance(node, ast.Subscript):
         return _read_subscript(node, names, depth)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -235,7 +229,7 @@ def _read_type(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | En
     return None if text is None else _read_quoted(text, names, depth)
 
 
-def _read_quoted(text: str, names: ModuleScope, depth: int) -> ParamType | EnumRef | None:
+def _read_quoted(text: str, names: ModuleScope, depth: int) -> ParamType | None:
     try:
         tree = compile(text.strip(), "<annotation>", "eval", ast.PyCF_ONLY_AST, dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, OverflowError, RecursionError):
@@ -244,23 +238,31 @@ def _read_quoted(text: str, names: ModuleScope, depth: int) -> ParamType | EnumR
     return _read_type(tree.body, names, depth + 1)
 
 
-def _read_named(node: ast.Name | ast.Attribute, names: ModuleScope) -> ParamType | EnumRef | None:
-    name = names.qualified(node)
-    if name is None:
+def _read_named(node: ast.expr, names: ModuleScope, depth: int) -> ParamType | None:
+    try:
+        found = names.find(node)
+    except Unreadable:
         return None
-    if name in PLAIN_TYPES:
-        return PLAIN_TYPES[name]
-    if name in LISTS:
-        return MANY_STR
-    if name.startswith(("builtins.", "typing.", "typing_extensions.")):
-        return None
-    return EnumRef(ref=NameRef(name=name))
+    match found:
+        case Outside(name=name):
+            return MANY_STR if name in LISTS else PLAIN_TYPES.get(name)
+        case Definition(scope=scope, node=ast.ClassDef() as kind):
+            members = scope.enum_members(kind) or {}
+            texts = [(name, name if one is None else str(one)) for name, one in members.items()]
+            module, name = _name_enum(found)
+            base = EnumChoice(module=module, name=name, members=tuple(texts))
+            return ParamType(base=base) if texts else None
+        case Definition(scope=scope, node=ast.expr() as inner):
+            return _read_type(inner, scope, depth + 1)
+    return None
 
 
-def _read_subscript(
-    node: ast.Subscript, names: ModuleScope, depth: int
-) -> ParamType | EnumRef | None:
-    name = names.qualified(node.value) or ""
+def _name_enum(found: Definition) -> tuple[str, str]:
+    return found.scope.module, found.node.name if isinstance(found.node, ast.ClassDef) else ""
+
+
+def _read_subscript(node: ast.Subscript, names: ModuleScope, depth: int) -> ParamType | None:
+    name = names.outside(node.value)
     items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     if name in LISTS:
         item = _read_type(node.slice, names, depth + 1)
@@ -282,9 +284,7 @@ def _read_subscript(
     return None
 
 
-def _read_union(
-    members: list[ast.expr], names: ModuleScope, depth: int
-) -> ParamType | EnumRef | None:
+def _read_union(members: list[ast.expr], names: ModuleScope, depth: int) -> ParamType | None:
     """`T | None` in any order; a union of two types is not supported."""
     others = [member for member in members if not _is_none(member)]
     if len(others) != 1:

@@ -7,7 +7,7 @@ The parser is loaded only where a file is parsed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +18,6 @@ from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import (
     BrokenModule,
     ConfFacts,
-    Exports,
     ImportFact,
     ModuleFacts,
     Tag,
@@ -28,6 +27,8 @@ from discover_orch.source.facts import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
+
+    from discover_orch.source.scope import Lookup
 
 SIZE_LIMIT = 2_000_000
 _WORD = b"STAGE"
@@ -45,7 +46,8 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
 
     `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read. `facts` are those of a
     file with the word STAGE, or what `orchconf.py` offers; `last_stage` is the tag of the last text that had
-    one. `exports` is what other modules can refer to, None as long as none did.
+    one. `rests_on` are the files of other modules that the facts were looked up in, with the hashes of their bytes, ""
+    for those that were not there.
 
     What the code means is read once it was asked for (`has_code`): `meaning` is the hash of the syntax tree, without
     what only says how a tool is run. `names` are those that its imports look up, packages before what is in them.
@@ -60,7 +62,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     is_blank: bool = False
     facts: ModuleFacts | BrokenModule | ConfFacts | None = None
     last_stage: Tag | None = None
-    exports: Exports | None = None
+    rests_on: Mapping[str, str] = {}
     meaning: str = ""
     names: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
 
     @property
     def has_secret(self) -> bool:
-        return has_secret(self.facts) or has_secret(self.exports)
+        return has_secret(self.facts)
 
     @property
     def version(self) -> str:
@@ -91,9 +93,10 @@ def read_source_file(
     known: SourceFile | None,
     *,
     with_code: bool,
+    lookup: Lookup,
 ) -> tuple[SourceFile, tuple[ImportFact, ...] | None]:
     """The file with these bytes, and its imports where its code is read now: `with_code`, or where that of the `known`
-    file was. Never raises."""
+    file was. `lookup` is for what its tags and types name in other modules. Never raises."""
     digest = content_hash(data)
     has_facts = known is not None and known.hash == digest
     if known is not None and known.hash == digest:
@@ -114,7 +117,8 @@ def read_source_file(
     if len(data) > SIZE_LIMIT:
         broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
         return replace(file, facts=broken), imports
-    return replace(file, facts=read_module(data, module=module, path=path, tree=tree)), imports
+    facts = read_module(data, module=module, path=path, tree=tree, lookup=lookup)
+    return replace(file, facts=facts), imports
 
 
 def _read_code(

@@ -232,7 +232,7 @@ class WatchedProject:
             folders = scanned_folders(self.view.project)
             return any(not one or path.startswith(one + "/") for one in folders)
         now = sources.look_at(path)
-        return known.exports is not None or now is None or now.facts != known.facts
+        return sources.is_looked_up(path) or now is None or now.facts != known.facts
 
     def prepare(self) -> None:
         """Prepare what the next change will need, while nothing is to be done."""

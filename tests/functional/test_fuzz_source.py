@@ -29,13 +29,13 @@ from hypothesis import strategies as st
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.code import read_imports
-from discover_orch.source.facts import BrokenModule, Exports, ModuleFacts, RunFacts, UnknownType
+from discover_orch.source.facts import BrokenModule, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
-from discover_orch.source.resolve import read_exports, resolve_module
+from discover_orch.source.scope import Definition, ModuleScope
 from discover_orch.source.signature import SCALARS
 
-AnyFacts = ModuleFacts | BrokenModule | Exports
+AnyFacts = ModuleFacts | BrokenModule
 
 
 def stored(facts: AnyFacts) -> AnyFacts:
@@ -197,19 +197,14 @@ def check_module(text: str) -> str:
             exec(code, module.__dict__)  # texts of this file alone
         except (NameError, TypeError):
             return "fails"  # `del STAGE` or `STAGE += "x"` before it is bound
-    facts = resolve_module(found, lambda name: exports_of(data) if name == "made.up" else None)
     real = module.__dict__
-    outcome = check_stage(facts, real, text)
-    assert facts.run is not None, text
-    check_signature(facts.run, real["run"], real, text)
+    outcome = check_stage(found, real, text)
+    assert found.run is not None, text
+    check_signature(found.run, real["run"], real, text)
     for handle in real.values():
         if isinstance(handle, io.IOBase):
             handle.close()
     return outcome
-
-
-def exports_of(data: bytes) -> Exports:
-    return read_exports(ast.parse(data), "made.up")
 
 
 def check_stage(facts: ModuleFacts, real: dict[str, Any], text: str) -> str:
@@ -575,16 +570,16 @@ def check_files(files: list[Path]) -> Iterator[str]:
             outcome = check_bytes(data)
             tree = compiled(data)
             if tree is not None:
-                check_exports(tree)
+                check_names(tree)
         except BaseException:
             print(path)
             raise
         yield outcome
 
 
-def check_exports(tree: ast.Module) -> None:
+def check_names(tree: ast.Module) -> None:
     """Every function and every constant of text, as a full parse says."""
-    exports = read_exports(tree, "a.b")
+    scope = ModuleScope(tree, "a.b")
     last: dict[str, ast.stmt | None] = {}
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -601,17 +596,16 @@ def check_exports(tree: ast.Module) -> None:
                 last[one.name] = None
     for name, binding in last.items():
         if isinstance(binding, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            run = exports.functions[name]
-            wanted = [*binding.args.posonlyargs, *binding.args.args, *binding.args.kwonlyargs]
-            assert [one.name for one in run.arguments] == [one.arg for one in wanted]
+            found = scope.find(ast.Name(id=name))
+            assert isinstance(found, Definition)
+            assert found.node is binding
         elif isinstance(binding, ast.Assign):
             try:
                 value = ast.literal_eval(binding.value)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(value, str) and value.isascii():
-                assert exports.constants[name] == value
-    assert stored(exports) == exports
+                assert scope.value(ast.Name(id=name), len(tree.body)) == value
 
 
 @pytest.mark.slow

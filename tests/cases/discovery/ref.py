@@ -1,4 +1,4 @@
-# expect: stage @src.stages.Stage.INGEST | run
+# expect: stage problem | run
 from ..stages import Stage
 
 STAGE = Stage.INGEST

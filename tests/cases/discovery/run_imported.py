@@ -1,4 +1,4 @@
-# expect: stage ingest | run @src.jobs.fetch.main
+# expect: stage ingest | run unreadable
 from src.jobs.fetch import main as run
 
 STAGE = "ingest"

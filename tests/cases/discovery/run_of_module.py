@@ -1,4 +1,4 @@
-# expect: stage ingest | run @src.jobs.main
+# expect: stage ingest | run unreadable
 import src.jobs as jobs
 
 STAGE = "ingest"

@@ -92,20 +92,35 @@ def test_a_file_that_may_change_again_unseen_is_read_again(detector: Eye) -> Non
     detector.look(is_early=True)
     before = detector.snapshot.tree
     again = detector.look()
-    assert detector.read == ["src/a.py", "src/b.py", "x.py"]
+    assert {*detector.read} == {"src/a.py", "src/b.py", "x.py"}
     assert detector.snapshot.tree != before
     assert detector.look() == again
     assert detector.read == []
 
 
-def test_a_changed_constant_elsewhere_is_read_again_alone(detector: Eye) -> None:
-    detector.write({"src/a.py": "import x\nSTAGE = x.X\ndef run(): 0", "x.py": "X = 'old'"})
-    assert stages(detector.look()) == {"src.a": ("old",)}
+def test_a_changed_constant_elsewhere_is_read_again_with_the_tools_that_name_it(
+    detector: Eye,
+) -> None:
+    text = "import x\nSTAGE = x.X\ndef run(): 0"
+    detector.write({"src/a.py": text, "src/b.py": TOOL, "x.py": "X = 'old'"})
+    assert stages(detector.look()) == {"src.a": ("old",), "src.b": ("ingest",)}
     detector.write({"x.py": "X = 'newer'"})
-    assert stages(detector.look()) == {"src.a": ("newer",)}
-    assert detector.read == ["x.py", "x.py"]
+    assert stages(detector.look()) == {"src.a": ("newer",), "src.b": ("ingest",)}
+    assert {*detector.read} == {"src/a.py", "x.py"}
     (detector.root / "x.py").unlink()
-    assert stages(detector.look()) == {"src.a": ()}
+    assert stages(detector.look())["src.a"] == ()
+
+
+def test_two_modules_that_name_each_other_are_read_again_where_either_changes(
+    detector: Eye,
+) -> None:
+    one = "from src.b import STAGE as S\nX = 'x'\nSTAGE = S\ndef run(): 0"
+    detector.write({"src/a.py": one, "src/b.py": "from src.a import X\nSTAGE = X\ndef run(): 0"})
+    assert stages(detector.look()) == {"src.a": ("x",), "src.b": ("x",)}
+    detector.look()
+    assert detector.read == []
+    detector.write({"src/a.py": one.replace("'x'", "'why'")})
+    assert stages(detector.look()) == {"src.a": ("why",), "src.b": ("why",)}
 
 
 @given(st.lists(st.sampled_from([".", "src", "src/p", "lib"]), min_size=1, max_size=4), st.data())

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.facts import NameRef
 from discover_orch.source.scope import Binding, Bindings, absolute
 
 
@@ -21,8 +20,8 @@ def read(text: str, package: str = "src.pkg") -> Bindings:
 def told(binding: Binding) -> str:
     """`3: 'x'` for what is bound plainly on line 3, else the way; `?` is bound to nothing readable."""
     node = binding.node
-    if isinstance(node, NameRef):
-        what = node.name
+    if isinstance(node, str):
+        what = node
     elif isinstance(node, ast.expr):
         what = ast.unparse(node)
     else:

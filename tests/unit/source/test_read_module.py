@@ -14,9 +14,7 @@ from discover_orch.source.facts import (
     ArgumentFacts,
     BrokenModule,
     ConfFacts,
-    EnumRef,
     ModuleFacts,
-    NameRef,
     RunFacts,
     Tag,
     UnknownType,
@@ -63,12 +61,10 @@ def tag_text(tag: Tag) -> str:
         return "problem"
     if tag.is_off:
         return "off"
-    return ",".join(f"@{word.name}" if isinstance(word, NameRef) else word for word in tag.words)
+    return ",".join(tag.words)
 
 
 def run_text(run: RunFacts) -> str:
-    if run.ref is not None:
-        return f"run @{run.ref.name}"
     words = ["run"]
     words += ["async"] if run.is_async else []
     words += [argument_text(argument) for argument in run.arguments]
@@ -83,8 +79,6 @@ def argument_text(argument: ArgumentFacts) -> str:
     match kind:
         case UnknownType(text=text):
             shown = f"?{text}"
-        case EnumRef(ref=ref):
-            shown = f"@{ref.name}"
         case _:
             shown = str(kind).removeprefix("list[").removesuffix("]")
             shown += "*" * kind.many + "?" * kind.optional
@@ -116,7 +110,8 @@ def test_a_relative_import_counts_from_the_package_of_an_init() -> None:
     text = b"from .stages import FIRST\nSTAGE = FIRST\n"
     facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py")
     assert isinstance(facts, ModuleFacts)
-    assert facts.stage == Tag(line=2, words=(NameRef(name="src.pkg.stages.FIRST"),))
+    assert facts.stage is not None
+    assert "`src.pkg.stages.FIRST`" in facts.stage.problem
 
 
 def test_the_first_line_of_the_module_goes_before_that_of_run() -> None:
