@@ -22,7 +22,6 @@ from discover_orch.discovery.listing_cache import (
     ListingSummary,
     build_summary,
     open_listing,
-    read_document,
 )
 from discover_orch.model.errors import NO_TOOLS, NO_TOOLS_AT_ALL, EmptyError, Problem
 from discover_orch.render.listing import listing_text
@@ -92,13 +91,12 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     if found is None:
         return None
     kept, root = found
-    summary = kept.summary
+    summary = build_summary(kept.read())
     if not (summary["stages"] or summary["disabled"]):
         return None  # why there are no tools is not kept
-    if not as_json:
-        return listing_text(summary, context.console.out_style), summary
-    document = read_document(kept, root)
-    return None if document is None else (document + "\n", summary)
+    if as_json:
+        return kept.json(root) + "\n", summary
+    return listing_text(summary, context.console.out_style), summary
 
 
 def _report(context: Context, summary: ListingSummary, no_tools: Problem = NO_TOOLS) -> int:

@@ -28,7 +28,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.config.executor import WORDS
-from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX
+from discover_orch.config.project import PARAM_PREFIX
 from discover_orch.execution.events import skipped_run_documents
 from discover_orch.execution.request import (
     ProjectBusy,
@@ -39,6 +39,7 @@ from discover_orch.execution.request import (
     with_executor,
     with_new_sources,
 )
+from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError
 from discover_orch.model.parameter import MASK, is_secret_value

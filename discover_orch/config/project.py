@@ -26,13 +26,12 @@ from discover_orch.config.validation import (
     shown,
     typed,
 )
+from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
-VARIABLE_PREFIX = "ORCH_"
 PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
-DATABASE_VARIABLE = "DATABASE_URL"
 
 
 class Project(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,6 @@
 """The warm answer to `orch list`, where nothing that it depends on has changed.
 
-It must stay light: neither the scanner nor the parser is loaded. The listing is kept twice: as a summary with what
-`orch list` shows, and as the document of `orch list --json`, which has ten times as many values.
+It must stay light: neither the scanner nor the parser is loaded. What is kept is the document of `orch list --json`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -21,13 +20,11 @@ from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.state.store import FOLDER, flows_stamp, read_sealed, write_sealed
 
-T = TypeVar("T")
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
 #: document. A row: name, first line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
-_KIND = f"index 9 {__version__}"
-_DOCUMENT_KIND = f"listing 9 {__version__}"
+_KIND = f"index 10 {__version__}"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -46,22 +43,19 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         return tree.stamp == self.tree
 
 
-class KeptSnapshot(Struct, frozen=True, kw_only=True):
-    """The file `index`, as far as it says whether the listing is valid."""
+class KeptListing(Struct, frozen=True, kw_only=True):
+    """The file `index`: the document without `version` and `root`, which is read only where the snapshot is valid."""
 
     snapshot: Snapshot
-
-
-class KeptListing(KeptSnapshot, frozen=True, kw_only=True):
-    """All of it."""
-
-    summary: dict[str, Any]
-
-
-class KeptDocument(KeptSnapshot, frozen=True, kw_only=True):
-    """The file `listing`: the document of the index with this snapshot."""
-
     document: msgspec.Raw
+
+    def json(self, root: str) -> str:
+        """The document of `orch list --json`, of the project that is at `root` now."""
+        return f'{{"version": 1, "root": {json.dumps(root)}, {bytes(self.document).decode()[1:]}'
+
+    def read(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(bytes(self.document))
+        return document
 
 
 def open_listing(
@@ -73,35 +67,21 @@ def open_listing(
     root, config, _ = found
     data = read_config_bytes(root, config)
     load_env_file(found, data, environ)
-    kept = read_index(root, KeptListing)
+    kept = read_index(root)
     if kept is None or kept.snapshot.key != config_key(found, data, environ) + flows_stamp(root):
         return None
     return (kept, root) if kept.snapshot.is_valid(root) else None
 
 
-def read_index(root: str, kind: type[T]) -> T | None:
-    return read_sealed(os.path.join(root, FOLDER, "index"), _KIND, kind)
-
-
-def read_document(kept: KeptListing, root: str) -> str | None:
-    """The document as JSON, with the current root; None where it is not that of this listing."""
-    found = read_sealed(os.path.join(root, FOLDER, "listing"), _DOCUMENT_KIND, KeptDocument)
-    if found is None or found.snapshot != kept.snapshot:
-        return None
-    return f'{{"version": 1, "root": {json.dumps(root)}, {bytes(found.document).decode()[1:]}'
+def read_index(root: str) -> KeptListing | None:
+    return read_sealed(os.path.join(root, FOLDER, "index"), _KIND, KeptListing)
 
 
 def write_listing(root: str, snapshot: Snapshot, document: dict[str, object]) -> None:
-    summary = dict(build_summary(document))
     kept = {key: one for key, one in document.items() if key not in ("version", "root")}
     text = msgspec.Raw(json.dumps(kept).encode())
     write_sealed(
-        os.path.join(root, FOLDER, "listing"),
-        _DOCUMENT_KIND,
-        KeptDocument(snapshot=snapshot, document=text),
-    )
-    write_sealed(
-        os.path.join(root, FOLDER, "index"), _KIND, KeptListing(snapshot=snapshot, summary=summary)
+        os.path.join(root, FOLDER, "index"), _KIND, KeptListing(snapshot=snapshot, document=text)
     )
 
 

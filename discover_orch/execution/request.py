@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.file import find_line
-from discover_orch.config.project import INSIDE_VARIABLE, VARIABLE_PREFIX, Project
+from discover_orch.config.project import INSIDE_VARIABLE, Project
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.planning import project_reader, project_view

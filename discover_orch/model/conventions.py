@@ -7,6 +7,9 @@ CONF_FILE = "orchconf.py"
 CONF_MODULE = "orchconf"
 #: The group of all stages in order. No stage and no other group may have this name.
 ALL_STAGES = "full"
+#: How the variables begin that set what the configuration does not, and the URL of the database elsewhere.
+VARIABLE_PREFIX = "ORCH_"
+DATABASE_VARIABLE = "DATABASE_URL"
 #: What makes a path or a target a pattern.
 GLOB_CHARACTERS = frozenset("*?[")
 #: Folders that are not scanned for tools, beside those that are hidden or a virtual environment.

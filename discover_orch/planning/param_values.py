@@ -14,9 +14,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.file import name_table
-from discover_orch.config.project import PARAM_PREFIX, VARIABLE_PREFIX, ParamDefault, Project
+from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.parameter import (
     MASK,

@@ -18,7 +18,7 @@ from discover_orch.config.file import (
     read_config_bytes,
 )
 from discover_orch.config.project import Project
-from discover_orch.discovery.listing_cache import KeptSnapshot, read_index, write_listing
+from discover_orch.discovery.listing_cache import read_index, write_listing
 from discover_orch.discovery.registry import build_registry
 from discover_orch.discovery.scanner import scan
 from discover_orch.discovery.source_files import SourceFiles
@@ -90,7 +90,7 @@ def read_project(
     # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
     if snapshot.folders and (config is not None or registry.tools):
         sources.write()
-        kept = read_index(root, KeptSnapshot)
+        kept = read_index(root)
         if not is_wide and (kept is None or kept.snapshot != snapshot):
             write_listing(root, snapshot, listing_document(view))
     return view

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.conftest import Orch, Project
@@ -75,20 +73,6 @@ def test_a_damaged_index_costs_nothing_but_time(damage: str, project: Project, o
         )
     assert orch("list") == before
     assert orch("run", "-n").code == 0
-
-
-def test_a_document_of_another_index_is_not_shown(project: Project, orch: Orch) -> None:
-    """As after a kill between the two files."""
-    root = project({"src/a.py": TOOL})
-    assert names(orch) == ["a"]
-    old = (root / ".orch/listing").read_bytes()
-    project({"src/b.py": TOOL})
-    saved = (root / "src/b.py").stat().st_ctime_ns
-    while time.time_ns() < saved + 30_000_000:  # then its signature counts
-        pass
-    assert names(orch) == ["a", "b"]
-    (root / ".orch/listing").write_bytes(old)
-    assert names(orch) == ["a", "b"]
 
 
 def test_a_read_only_project_works_without_it(project: Project, orch: Orch) -> None:
