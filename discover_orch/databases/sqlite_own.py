@@ -169,7 +169,9 @@ class OwnConnections(TableLog):
     def _resolve(self, used: list[StatementNotes], conn: sqlite3.Connection | None) -> None:
         for notes in used:
             notes.finish()
-            found = find_tables(notes, self._before, conn, lambda: _find_main_names(conn))
+            found = find_tables(
+                notes, self._before, conn, lambda: _find_main_names(conn) or frozenset()
+            )
             self.has_written |= bool(found.written)
             self._found.add(found)
 

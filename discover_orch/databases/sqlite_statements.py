@@ -101,9 +101,8 @@ class StatementNotes:
 
     - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
       has not been read, or by triggers, so that they may replace rows.
-    - `made`: (table, whether it was created or dropped), in this order. `empty`: tables that a statement created
-      without rows; `filled`: names of tables that were written to, dropped, or to be dropped if
-      they had been there.
+    - `made`: tables that were created or dropped. `empty`: tables that a statement created without rows; `filled`:
+      names of tables that were written to, dropped, or to be dropped if they had been there.
     - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.
@@ -123,7 +122,7 @@ class StatementNotes:
         self.changed: set[Name] = set()
         self.unread: set[Name] = set()
         self._inserting: set[Name] = set()  # by the statement
-        self.made: list[tuple[Name, bool]] = []
+        self.made: set[Name] = set()
         self.empty: set[Name] = set()
         self.filled: set[str] = set()
         self.kept: set[Name] = set()
@@ -279,7 +278,7 @@ class StatementNotes:
     def _note_made(self, table: Name, *, is_created: bool) -> None:
         self.written.add(table)
         self.changed.add(table)
-        self.made.append((table, is_created))
+        self.made.add(table)
         if is_created and not self._is_filling:
             self.empty.add(table)
         elif not is_created:

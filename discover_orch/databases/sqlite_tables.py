@@ -98,7 +98,7 @@ class SqliteTableLog(TableLog):
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
-            found = find_tables(notes, self._before, None, lambda: None)
+            found = find_tables(notes, None, None, frozenset)
         found.is_unclear |= not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
@@ -142,24 +142,28 @@ def find_tables(
     notes: StatementNotes,
     before: frozenset[str] | None,
     conn: sqlite3.Connection | None,
-    read_names: Callable[[], frozenset[str] | None],
+    read_names: Callable[[], frozenset[str]],
 ) -> FoundTables:
     """What the statements of one connection did to the tables of its main database.
 
-    `before` are the names of these when the step began, None where they are not known. `conn` answers questions, and
-    `read_names` gives the names as they are now; None where nothing can be asked.
+    `before` are the names of these when the step began, and `read_names` gives those of now. `conn` answers questions.
+    Where the database is locked or the connection closed there are none, and the step is unclear.
     """
     read, written = notes.read.copy(), notes.written.copy()
+    if before is None or conn is None:
+        used = _display_names(written)
+        is_unclear = not notes.is_silent
+        return FoundTables(
+            read=_display_names(read), written=used, changed=used, is_unclear=is_unclear
+        )
     looked_up = {*notes.looked_up, *_split_names(_not_found)}
     bare = {name for base, name in read if base is None}
     has_altered = bool(notes.made) or notes.may_have_renamed
-    now = before
-    if has_altered or looked_up or (bare and before is None):
-        now = read_names() if conn is not None else None
+    now = read_names() if has_altered or looked_up else before
     temporary: frozenset[str] = frozenset()
-    if conn is not None and (bare or looked_up):
+    if bare or looked_up:
         temporary = find_names(conn, "sqlite_temp_master")
-    if before is not None and now is not None and has_altered:
+    if has_altered:
         # SQLite does not report the new name of a table. A table that came and went does not count.
         if notes.may_have_renamed:
             written |= {(MAIN, name) for name in now - before}
@@ -172,39 +176,30 @@ def find_tables(
     for name in bare:
         read.discard((None, name))
         notes.lists_tables |= name.lower() in SCHEMA_TABLES
-        if name.lower() not in temporary and (now is None or name.lower() in now):
+        if name.lower() not in temporary and name.lower() in now:
             read.add((MAIN, name))
     changed = notes.changed | (written - notes.written)
-    inserted = written - changed
-    changed |= _find_replaceable(conn, notes, inserted) if conn is not None else inserted
-    made = [(display_name(table[1]), is_made) for table, is_made in notes.made if _is_table(*table)]
-    created, dropped = _compare_names(_display_names(written), made, before, now)
-    kept = {
-        one for one in notes.kept if before is None or one[0] != MAIN or one[1].lower() in before
-    }
+    changed |= _find_replaceable(conn, notes, written - changed)
+    kept = {one for one in notes.kept if one[0] != MAIN or one[1].lower() in before}
     filled = {name.lower() for name in notes.filled}
     knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
     empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
-    missed: set[str] = set()
-    if now is None:
-        notes.lists_tables |= bool(looked_up)  # cannot ask
-    else:
-        missed = {
-            display_name(name)
-            for base, name in looked_up
-            if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
-        }
-    found = {display_name(name) for base, name in looked_up if _is_table(base, name)} - missed
-    missed -= {name for name, _ in made}
+    missed = {
+        display_name(name)
+        for base, name in looked_up
+        if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
+    }
+    shown = _display_names(written)
     return FoundTables(
         read=_display_names(read),
-        written=_display_names(written),
+        written=shown,
         changed=_display_names(changed),
-        missed=missed,
-        found=found,
-        created=created,
-        dropped=dropped,
-        kept=_display_names(kept) | (missed & filled),  # these it would have dropped
+        missed=missed - _display_names(notes.made),
+        found=_display_names(looked_up) - missed,
+        created=shown & now - before,
+        dropped=shown & before - now,
+        # It would have dropped those that it missed and filled.
+        kept=_display_names(kept) | (missed & filled),
         empty=_display_names(empty & written),
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
@@ -237,30 +232,6 @@ def find_file(conn: Any) -> str:
     except Exception:
         pass
     return ""
-
-
-def _compare_names(
-    written: set[str],
-    made: list[tuple[str, bool]],
-    before: frozenset[str] | None,
-    now: frozenset[str] | None,
-) -> tuple[set[str], set[str]]:
-    """Which of these tables were created, and which were dropped: by the names of tables before and after the step,
-    or by what the statements did where these are not known."""
-    first: dict[str, bool] = {}
-    last: dict[str, bool] = {}
-    for name, is_created in made:
-        first.setdefault(name, is_created)
-        last[name] = is_created
-    created, dropped = set(), set()
-    for name in written & {*first, *(now or ()), *(before or ())}:
-        is_new = name not in before if before is not None else first.get(name)
-        is_there = name in now if now is not None else last.get(name)
-        if is_new and is_there:
-            created.add(name)
-        elif is_new is False and is_there is False:
-            dropped.add(name)
-    return created, dropped
 
 
 def listen_to_errors() -> None:

@@ -395,6 +395,7 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
         def drain() -> TableUse:
             tables.resolve()
             use = tables.drain()
+            conn.commit()
             tables.begin_step()
             return use
 
