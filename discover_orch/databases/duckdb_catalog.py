@@ -163,16 +163,16 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     """
     done = [one for one in effects if not one.has_failed]
     created = {name for one in done for name in (*one.temporary_created, *one.created)}
-    read = {
-        table for one in effects for name in one.read for table in _find(name, created, now, before)
-    }
-    read = now.read_whole(read)
+
+    def find(names: Iterable[Name]) -> set[Table]:
+        return {table for name in names if (table := now.find(name) or before.find(name))}
+
+    read = now.read_whole(find(name for one in effects for name in one.read))
     written: set[Table] = set()
     changed: set[Table] = set()
     filled: set[Table] = set()
     for one in effects:
-        found = {table for name in one.written for table in _find(name, created, now, before)}
-        inserted = {table for name in one.inserted for table in _find(name, created, now, before)}
+        found, inserted = find(one.written), find(one.inserted)
         if one.changes_names:  # IF EXISTS may have found nothing
             found &= now.tables | before.tables
         new = {now.name_new_table(name) for name in one.created} & now.tables
@@ -208,22 +208,15 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
         files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
         lists_tables=any(one.lists_tables for one in effects),
         is_unclear=bool(read & now.opaque or written & now.active)
-        or any(now.routines.intersection(one.called) for one in effects),
+        or any(now.routines.intersection(one.called) for one in effects)
+        or _has_hidden(now.tables | before.tables),
     )
 
 
-def _find(
-    name: Name, created: Collection[Name], now: Catalog, before: Catalog
-) -> Collection[Table]:
-    """The tables that this name may mean, now or when the step began."""
-    found, earlier = now.find(name), before.find(name)
-    tables = {found or earlier}
-    if found in now.temporary:  # it may have hidden another one in the middle of the step
-        tables |= {found, earlier}
-        if name in created:
-            hidden = replace(now, tables=now.tables - now.temporary)
-            tables.add(hidden.find(name))
-    return [one for one in tables if one is not None]
+def _has_hidden(tables: Collection[Table]) -> bool:
+    """Whether a temporary table may have hidden another one in the middle of the step."""
+    hiding = {name for database, _, name in tables if database == "temp"}
+    return any(name in hiding for database, _, name in tables if database != "temp")
 
 
 def _find_kept(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
@@ -261,10 +254,3 @@ def _is_no_table(name: Name) -> bool:
     if len(name) > 1:
         return name[-2].startswith("pg_") or name[-2] == "information_schema"
     return name[0].startswith(_SYSTEM) or "." in name[0] or "/" in name[0]
-
-
-def has_ambiguous_names(effects: Sequence[Effect]) -> bool:
-    """Whether tables were named before the search path changed."""
-    changes = [n for n, one in enumerate(effects) if one.changes_search_path]
-    named = effects[: changes[-1]] if changes else ()
-    return any(one.read or one.written or one.created for one in named)

@@ -2,6 +2,7 @@
 
 An `Effect` holds names as they were written; `duckdb_catalog` finds the tables. sqlglot, which parses the statements,
 is imported only when there is one. What is not understood is "unclear": the tool may then depend on anything.
+A WITH that has the name of a table counts as that table.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Effect(Struct, frozen=True, kw_only=True):
       have no rows. `temporary_created` are new temporary tables.
     - `files_read` and `files_written` are paths or globs in the statement itself.
     - `called` are functions that may be the user's own.
-    - `changes_names`: other tables may exist afterwards. `changes_search_path`: a name may mean another table.
+    - `changes_names`: other tables may exist afterwards.
     """
 
     read: tuple[Name, ...] = ()
@@ -53,7 +54,6 @@ class Effect(Struct, frozen=True, kw_only=True):
     files_written: tuple[str, ...] = ()
     called: tuple[str, ...] = ()
     changes_names: bool = False
-    changes_search_path: bool = False
     commits: bool = False
     is_unclear: bool = False
 
@@ -80,10 +80,10 @@ _NO_EFFECT = frozenset(
     | {"analyze", "vacuum", "comment", "load", "install", "rollback", "abort"}
 )  # fmt: skip
 _SETS = frozenset(["set", "reset", "pragma"])
-#: Settings that change where names are looked up.
-_SEARCH_SETTINGS = re.compile(r"\b(search_path|schema)\b", re.I)
-#: A SET that reads tables, or changes where files are found.
-_UNCLEAR_SET = re.compile(r"set\s.*\(|.*\b(file_search_path|home_directory)\b", re.I | re.S)
+#: A SET that reads tables, or changes where tables or files are found.
+_UNCLEAR_SET = re.compile(
+    r"set\s.*\(|.*\b(search_path|schema|file_search_path|home_directory)\b", re.I | re.S
+)
 _SHOWS_TABLES = re.compile(r"(show|describe)(\s+(all\s+)?tables)?\s*$|pragma\s+show_tables", re.I)
 _EXECUTES = re.compile(r"\s*explain\s*(\(|.*\banaly[sz]e\b)", re.I | re.S)
 _CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
@@ -91,7 +91,6 @@ _COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
 _TYPE = re.compile(r"create\s+type\b", re.I)
 #: A statement that sets nothing.
 DATA = re.compile(r"\s*(select|insert|update|delete|with|merge|replace|values|from)\b", re.I)
-_WITH_KEYS = ("with_", "with")  # depends on the version of sqlglot
 #: Functions that read the files that they are given.
 _FILE_READERS = re.compile(
     r"(read_(csv|csv_auto|parquet|json|json_auto|json_objects|json_objects_auto|ndjson|ndjson_auto|"
@@ -148,10 +147,8 @@ def _read_statement(text: str) -> Effect:
         return Effect(lists_tables=True)
     if word in ("commit", "end"):
         return Effect(commits=True)
-    if word in _SETS and _UNCLEAR_SET.match(text):
+    if word == "use" or (word in _SETS and _UNCLEAR_SET.match(text)):
         return UNCLEAR
-    if word == "use" or (word in _SETS and _SEARCH_SETTINGS.search(text)):
-        return Effect(changes_names=True, changes_search_path=True)
     if word in ("attach", "detach") or _TYPE.match(text):
         return Effect(changes_names=True)
     if word in _SETS:
@@ -329,7 +326,7 @@ class _Reader:
         name = self._name(table)
         if not name:
             self._read_function(table.this)
-        elif len(name) > 1 or not _is_common_table(table, name[0]):
+        else:
             read[name] = None
             self._lists_tables |= _is_list_of_tables(name)
             if len(name) == 1 and {".", "/"} & {*table.name}:
@@ -372,30 +369,6 @@ def _find_table(node: Any) -> Any:
     while node is not None and type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
         node = node.this
     return node
-
-
-def _is_union(query: Any) -> bool:
-    return any(kind.__name__ == "SetOperation" for kind in type(query).__mro__)
-
-
-def _is_common_table(table: Any, name: str) -> bool:
-    """Whether the name means a common table expression (of a WITH) that is visible at this place."""
-    read_with, below, node = table, table, table.parent
-    while node is not None:
-        common = next((node.args[key] for key in _WITH_KEYS if node.args.get(key)), None)
-        if common is not None:
-            # In the list itself, an expression sees those before it. With RECURSIVE, a union also sees itself.
-            is_recursive = bool(common.args.get("recursive"))
-            for one in common.expressions:
-                is_last = below is common and one is read_with
-                if is_last and not (is_recursive and _is_union(one.this)):
-                    break
-                if one.args["alias"].this.name.lower() == name:
-                    return True
-                if is_last:
-                    break
-        read_with, below, node = below, node, node.parent
-    return False
 
 
 def _is_list_of_tables(name: Name) -> bool:

@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_catalog import (
     find_file,
-    has_ambiguous_names,
     read_catalog,
     resolve_effects,
 )
@@ -91,7 +90,7 @@ class DuckdbLog(TableLog):
         self._characters = 0  # of these texts
         self._default: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
-        self._has_unknown = self._has_changed_search_path = self._may_have_committed = False
+        self._has_unknown = self._may_have_committed = False
         DuckdbLog.latest = self
         wrap_methods()
 
@@ -227,22 +226,19 @@ class DuckdbLog(TableLog):
     def _resolve(self, effects: list[Effect]) -> None:
         self.has_committed |= any(one.commits for one in effects)
         self.has_written = any(one.written or one.created for one in effects if not one.has_failed)
-        self._has_changed_search_path |= any(one.changes_search_path for one in effects)
         before = self._before
         now = self._read_catalog() if any(one.changes_names for one in effects) else before
         if now is None and before is not None:  # the transaction has failed and will be rolled back
             made = (name for one in effects if not one.has_failed for name in one.created)
             now = replace(before, tables=before.tables | {*map(before.name_new_table, made)})
-        self._note_unclear(self._has_unknown or before is None or has_ambiguous_names(effects))
+        self._note_unclear(self._has_unknown or before is None)
         now = now or self._read_catalog()
         if now is None:
             self._note_unclear(True)
             return
         before = before or now
-        if self.uses_other_connection:  # it has a search path and temporary tables of its own
-            self._note_unclear(
-                bool(self._has_changed_search_path or now.temporary or before.temporary)
-            )
+        if self.uses_other_connection:  # it has temporary tables of its own
+            self._note_unclear(bool(now.temporary or before.temporary))
         used = resolve_effects(effects, now, before)
         self._note_unclear(used.is_unclear)
         self._found.add(used)

@@ -105,24 +105,15 @@ def test_each_statement_has_its_tables(sql: str, read: str, written: str) -> Non
         "SET file_search_path = 'in'",
         "SELECT * FROM read_csv('a' || '.csv')",
         "FRIMBLE t",
-    ],
-)  # fmt: skip
-def test_statements_whose_effect_the_text_does_not_show_are_unclear(sql: str) -> None:
-    assert any(one.is_unclear for one in read_statements(sql))
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
         "SET search_path = s",
         "RESET search_path",
         "USE s",
         "SET schema = 's'",
         "PRAGMA search_path = 's'",
     ],
-)
-def test_statements_that_change_the_search_path(sql: str) -> None:
-    assert effect_of(sql) == Effect(changes_names=True, changes_search_path=True)
+)  # fmt: skip
+def test_statements_whose_effect_the_text_does_not_show_are_unclear(sql: str) -> None:
+    assert any(one.is_unclear for one in read_statements(sql))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +313,8 @@ def test_duckdb_reads_the_same_tables() -> None:
                 found = conn.get_table_names(sql)
             except duckdb.Error:
                 assume(False)
-            assert tables_of(sql)[0] == {*found}
+            # A WITH counts as the table of that name.
+            assert {*found} <= tables_of(sql)[0] <= {*found, "c", *TABLES}
 
         holds()
 
