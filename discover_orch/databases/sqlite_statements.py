@@ -27,23 +27,12 @@ if TYPE_CHECKING:
 
 READ = sqlite3.SQLITE_READ
 SELECT = sqlite3.SQLITE_SELECT
-FUNCTION = sqlite3.SQLITE_FUNCTION
 PRAGMA = sqlite3.SQLITE_PRAGMA
 INSERT = sqlite3.SQLITE_INSERT
 UPDATE = sqlite3.SQLITE_UPDATE
 ALTER_TABLE = sqlite3.SQLITE_ALTER_TABLE
 ATTACH = sqlite3.SQLITE_ATTACH
 TRANSACTION = sqlite3.SQLITE_TRANSACTION
-#: These create something else than a table: the creation of a table has ended.
-ENDS_CREATION = frozenset(
-    {
-        sqlite3.SQLITE_CREATE_TEMP_TABLE,
-        sqlite3.SQLITE_CREATE_TEMP_VIEW,
-        sqlite3.SQLITE_CREATE_TEMP_INDEX,
-        sqlite3.SQLITE_CREATE_TRIGGER,
-        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
-    }
-)
 ALLOWED = sqlite3.SQLITE_OK
 CREATES = frozenset(
     {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_VTABLE}
@@ -52,12 +41,8 @@ CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
 DROP_INDEX = sqlite3.SQLITE_DROP_INDEX
 CHANGES = frozenset({INSERT, UPDATE, sqlite3.SQLITE_DELETE})
 DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
-#: The list of tables. SQLite reports the name as it was written only where it does not report the database.
-SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 #: These ask about the one table that they are given.
 TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_key_list"})
-#: SQLite calls these itself, in ALTER TABLE.
-_ALTERING = ("sqlite_rename_", "sqlite_drop_", "sqlite_add_")
 VACUUM = "vacuum_"  # how the name of the database begins that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
 DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
@@ -88,6 +73,9 @@ _INDEX_IF_NOT_EXISTS = (
 )
 _VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{GAP}{_words('virtual table if not exists')}{_PLACE}"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
+#: The list of tables. Statements that SQLite makes for itself read it too, but do not stand in the text.
+LIST = r"\bsqlite_(?:master|schema)\b"
+SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 #: Asks the list of tables for one name.
 _LOOKUP = (
     r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+(?:main\.)?sqlite_(?:master|schema)\s+"
@@ -101,9 +89,9 @@ class StatementNotes:
 
     - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
       has not been read, or by triggers, so that they may replace rows.
-    - `made`: tables that were created or dropped. `empty`: tables that a statement created without rows; `filled`:
-      names of tables that were written to, dropped, or to be dropped if they had been there.
-    - `kept`: tables whose creation was skipped, as they are there, and tables that got or lost an index.
+    - `created`: tables that a statement creates, if they are not there yet. `dropped`. `filled`: names of tables that
+      were written to, created with rows, dropped, or to be dropped if they had been there.
+    - `kept`: tables that got or lost an index, and virtual tables that are created if they are not there yet.
     - `looked_up`: tables that were asked for by name; they may be there.
     - `is_silent`: nothing was prepared on the connection.
     - `on_attach` is called with the name of a file that is attached; None where it is not known.
@@ -122,8 +110,8 @@ class StatementNotes:
         self.changed: set[Name] = set()
         self.unread: set[Name] = set()
         self._inserting: set[Name] = set()  # by the statement
-        self.made: set[Name] = set()
-        self.empty: set[Name] = set()
+        self.created: set[Name] = set()
+        self.dropped: set[Name] = set()
         self.filled: set[str] = set()
         self.kept: set[Name] = set()
         self.looked_up: set[Name] = set()
@@ -135,21 +123,19 @@ class StatementNotes:
         self.is_waiting = False  # for the text of the statement that was prepared last
         self.has_bypassed = False  # a statement that writes was not passed to `read_text`
         self.has_unseen_texts = False  # the tool has cursors of a class of its own
-        self._creating: Name | None = None  # by the statement, if there is none of that name yet
-        self._is_filling = False  # a query fills the table that is created
+        self._creating = ""  # the table that the statement creates; a query fills it
         self._indexing: str | None = None
         self._reads_list = False  # the statement reads the list of tables
         self._attached: str | None = ""  # by the latest ATTACH, or VACUUM; None for a value
         self._attaches_value = False  # the statement attaches a file whose name is a value
-        self._is_internal = False  # the statement is one that SQLite makes for itself
-        self._is_vacuum = False
 
     def authorize(self, action: int, one: Any, two: Any, base: Any, inner: Any) -> int:
         """Called several times for each prepared statement. Allows everything; must not raise."""
         self.is_silent = False
         if action == READ:
-            if one in SCHEMA_TABLES:
-                self._note_list()
+            if one.lower() in SCHEMA_TABLES:
+                self._reads_list = self.is_waiting = True
+                self.lists_tables |= inner is not None  # it is behind a view or a trigger
             elif self._indexing != one:
                 self.read.add((base, one))
                 if self._read_here is not None:
@@ -157,35 +143,19 @@ class StatementNotes:
             return ALLOWED
         self._indexing = None
         if action == SELECT:
-            self._settle_list()
-            self._is_filling = self._creating is not None
-            self._is_internal, self._is_vacuum = self._is_vacuum, False
+            self.filled.add(self._creating)
             if self.tables_of_caller is not None:
                 self._read_here = self.tables_of_caller()
-        elif action == FUNCTION:
-            if two.startswith(_ALTERING):
-                self._is_internal, self._reads_list = True, False
         elif action in CHANGES:
-            self._note_change(action, one, two, base, inner)
+            self._note_change(action, one, base, inner)
         else:
             self._note_other(action, one, two, base)
         return ALLOWED
 
-    def _note_list(self) -> None:
-        if not self._is_internal:
-            self._reads_list = self.is_waiting = True
-
-    def _settle_list(self) -> None:
-        """Another SELECT begins: the one before it, or around it, was no lookup of one name."""
-        self.lists_tables |= self._reads_list
-        self._reads_list = False
-
-    def _note_change(
-        self, action: int, one: str, two: str | None, base: str | None, inner: str | None
-    ) -> None:
+    def _note_change(self, action: int, one: str, base: str | None, inner: str | None) -> None:
         if one[:7] != "sqlite_":
-            self._is_internal = False
             self._check_caller()
+            self._creating = ""
             self.written.add((base, one))
             self.filled.add(one)
             if action == INSERT:
@@ -193,42 +163,29 @@ class StatementNotes:
                 self.is_waiting = True
             else:
                 self.changed.add((base, one))
-            return
-        self._is_internal = True
-        if base is not None and base.startswith(VACUUM):
-            self._is_vacuum, self._reads_list = True, False
-            if self._attached:  # VACUUM INTO copies all tables into this file
-                self.read.add(("main", WHOLE))
-        creating = self._creating
-        if creating is not None and action == UPDATE and two == "type" and base == creating[0]:
-            # Reported only if the table does not exist yet: IF NOT EXISTS reports nothing more. DROP writes
-            # to the schema table too, but updates another column.
-            self._note_made(creating, is_created=True)
-            self._creating = None
+        elif base is not None and base.startswith(VACUUM) and self._attached:
+            self.read.add(("main", WHOLE))  # VACUUM INTO copies all tables into this file
 
     def _note_other(self, action: int, one: Any, two: Any, base: str | None) -> None:
         if action in CREATES:
             self._check_caller()
-            self._end_creation()
-            self._creating = base, one
-            self._is_filling = action != sqlite3.SQLITE_CREATE_TABLE
-            self._is_internal = False
-        elif action in ENDS_CREATION:
-            self._end_creation()
+            self._creating = one
+            self.created.add((base, one))
+            if action != sqlite3.SQLITE_CREATE_TABLE:
+                self.filled.add(one)
         elif action in DROPS:
             self._check_caller()
-            self._note_made((base, one), is_created=False)
+            self.dropped.add((base, one))
+            self.filled.add(one)
         elif action == ALTER_TABLE:
             self._check_caller()
-            self._settle_list()
-            self._is_internal = self.may_have_renamed = True
+            self.may_have_renamed = True
             self.written.add((one, two))
             self.changed.add((one, two))
             self.filled.add(two)
         elif action == CREATE_INDEX:
             self._indexing = two  # reads of the indexed columns do not count
             if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
-                self._end_creation()
                 self.kept.add((base, two))
         elif action == DROP_INDEX:
             self.kept.add((base, two))
@@ -238,7 +195,6 @@ class StatementNotes:
             elif two and (one in TABLE_PRAGMAS or one == "table_list"):
                 self.looked_up.add((base, two))
         elif action == ATTACH:
-            self._settle_list()
             self._attached = one
             if one is not None:
                 self.on_attach(one)
@@ -269,21 +225,6 @@ class StatementNotes:
             caller = sys._getframe(3).f_code.co_filename
             self.has_bypassed |= not caller.startswith(_OWN_FOLDER)
 
-    def _end_creation(self) -> None:
-        """The statement before this one created no table: it was there."""
-        if self._creating is not None:
-            self.kept.add(self._creating)
-            self._creating = None
-
-    def _note_made(self, table: Name, *, is_created: bool) -> None:
-        self.written.add(table)
-        self.changed.add(table)
-        self.made.add(table)
-        if is_created and not self._is_filling:
-            self.empty.add(table)
-        elif not is_created:
-            self.filled.add(table[1])
-
     def read_text(self, conn: sqlite3.Connection, sql: str, word: str, args: Sequence[Any]) -> None:
         """A statement, or a script, has been run; `word` is the first of a statement, or "SCRIPT"."""
         if self.has_unseen_texts:
@@ -304,13 +245,13 @@ class StatementNotes:
             found = _compiled(_LOOKUP).fullmatch(sql)
             if found:
                 self.lookups[sql] = found[1]
-            else:
+            elif _compiled(LIST).search(sql):
                 self.lists_tables = True
         if sql in self.lookups:
             self._note_lookup(self.lookups[sql], args)
         if word in DDL:
             self._read_ddl(sql)
-        self._is_internal = self.is_waiting = False
+        self._creating, self.is_waiting = "", False
 
     def needs_text(self, sql: str, word: str) -> bool:
         return self.is_waiting or word in DDL or sql in self.lookups
@@ -339,8 +280,7 @@ class StatementNotes:
 
     def finish(self) -> None:
         """The step has ended."""
-        self._end_creation()
-        self._settle_list()
+        self.lists_tables |= self._reads_list
         self.unread |= self._inserting
 
 

@@ -17,7 +17,7 @@ from discover_orch.databases.sqlite_base import (
     list_databases,
 )
 from discover_orch.databases.sqlite_connection import Connection
-from discover_orch.databases.sqlite_statements import SCHEMA_TABLES, StatementNotes
+from discover_orch.databases.sqlite_statements import StatementNotes
 from discover_orch.databases.table_log import FoundTables, TableLog
 from discover_orch.databases.table_versions import hash_sqlite_tables
 from discover_orch.model.table_name import WHOLE
@@ -149,7 +149,7 @@ def find_tables(
     `before` are the names of these when the step began, and `read_names` gives those of now. `conn` answers questions.
     Where the database is locked or the connection closed there are none, and the step is unclear.
     """
-    read, written = notes.read.copy(), notes.written.copy()
+    read, written = notes.read.copy(), notes.written | notes.created | notes.dropped
     if before is None or conn is None:
         used = _display_names(written)
         is_unclear = not notes.is_silent
@@ -158,11 +158,16 @@ def find_tables(
         )
     looked_up = {*notes.looked_up, *_split_names(_not_found)}
     bare = {name for base, name in read if base is None}
-    has_altered = bool(notes.made) or notes.may_have_renamed
+    has_altered = bool(notes.created or notes.dropped) or notes.may_have_renamed
     now = read_names() if has_altered or looked_up else before
     temporary: frozenset[str] = frozenset()
     if bare or looked_up:
         temporary = find_names(conn, "sqlite_temp_master")
+    # CREATE has found a table that was there, or failed.
+    skipped = {
+        one for one in notes.created - notes.dropped if one[0] == MAIN and one[1].lower() in before
+    }
+    written -= skipped - notes.written
     if has_altered:
         # SQLite does not report the new name of a table. A table that came and went does not count.
         if notes.may_have_renamed:
@@ -175,32 +180,30 @@ def find_tables(
     # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
     for name in bare:
         read.discard((None, name))
-        notes.lists_tables |= name.lower() in SCHEMA_TABLES
         if name.lower() not in temporary and name.lower() in now:
             read.add((MAIN, name))
-    changed = notes.changed | (written - notes.written)
+    changed = notes.changed | (written - notes.written) | (notes.created - skipped) | notes.dropped
     changed |= _find_replaceable(conn, notes, written - changed)
-    kept = {one for one in notes.kept if one[0] != MAIN or one[1].lower() in before}
+    kept = {one for one in notes.kept if one[1].lower() in before}
     filled = {name.lower() for name in notes.filled}
-    knows_texts = not (notes.has_unseen_texts or notes.has_bypassed)
-    empty = {one for one in notes.empty if knows_texts and one[1].lower() not in filled}
+    made = _display_names(notes.created)
+    shown = _display_names(written)
     missed = {
         display_name(name)
         for base, name in looked_up
         if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
     }
-    shown = _display_names(written)
     return FoundTables(
         read=_display_names(read),
         written=shown,
         changed=_display_names(changed),
-        missed=missed - _display_names(notes.made),
+        missed=missed - made,
         found=_display_names(looked_up) - missed,
         created=shown & now - before,
         dropped=shown & before - now,
         # It would have dropped those that it missed and filled.
-        kept=_display_names(kept) | (missed & filled),
-        empty=_display_names(empty & written),
+        kept=_display_names(kept | skipped) | (missed & filled),
+        empty=set() if notes.has_unseen_texts else shown & made - before - filled,
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
