@@ -133,6 +133,7 @@ class Recorder:
         self._unhashed: dict[
             str, None
         ] = {}  # the tools that have ended, and what they left was not read
+        self._sources: dict[str, dict[str, str]] = {}  # of the step that was prepared
         self._flow_seen: dict[str, Dataflow] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of what the tools that have passed used
         #: Whether the run ends because nothing reads what orch writes any more.
@@ -223,9 +224,15 @@ class Recorder:
         success = self._results.find(module).success
         return success.duration if success is not None and success.ended else None
 
+    def prepare(self, step: Step) -> None:
+        """Read what is needed to order this step, which is the next one, while a tool runs."""
+        self._results.find(step.tool.module)
+        self._sources = {step.tool.module: self.sources_of(step.tool)}
+
     def sources_of(self, tool: Tool) -> dict[str, str]:
         """The hashes of the files of its code, as the plan knows them."""
-        return self._current.hashes_of(tool, self._code)
+        known = self._sources.pop(tool.module, None)
+        return self._current.hashes_of(tool, self._code) if known is None else known
 
     def _update_code(self) -> None:
         if self._is_live:

@@ -32,6 +32,7 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
+from discover_orch.planning.plan import Step
 
 #: Seconds without an event after which `Ticked` says how long the running tools have taken.
 TICK = 0.5
@@ -77,19 +78,20 @@ def run_steps(
     expected: Callable[[str], float | None] = lambda _: None,
     settle: Settle = lambda event, _: (event, ()),
     notes: Sequence[Problem] = (),
-    submits_early: bool = False,
+    prepare: Callable[[Step], None] | None = None,
     is_needed: Callable[[str], bool] | None = None,
 ) -> Iterator[Event]:
     """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
     are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
-    problems; the number is that of the attempt. `notes` come first. `submits_early`: the next step is submitted before
-    the end of a tool is yielded, and so runs while that is recorded. `is_needed` is asked of each step when its turn
-    comes: a tool that is fresh by then does not run."""
+    problems; the number is that of the attempt. `notes` come first. With `prepare`, the next step is prepared while a
+    tool runs, and is submitted before the end of that tool is yielded, so that it runs while that is recorded.
+    `is_needed` is asked of each step when its turn comes: a tool that is fresh by then does not run."""
     plan = run.plan
     steps = {step.tool.module: step for step in plan.possible_steps}
     fresh = [tool.module for tool in plan.fresh if tool.module not in run.modules]
     workers = run.workers
     planned = [step.tool.module for step in plan.steps]
+    following = dict(zip(planned, plan.steps[1:], strict=False))
     stopwatch = _Stopwatch(clock, planned, workers, expected)
 
     def submit_ready() -> Iterator[Event]:
@@ -119,10 +121,12 @@ def run_steps(
             timed = run.classify(stopwatch.time(event))
             run.apply(timed, stopwatch.now)
             blocked = run.drain_blocked(timed)  # before anything is submitted
-            if submits_early:
+            if prepare is not None:
                 yield from submit_ready()
             yield timed
             yield from blocked
+            if prepare is not None and isinstance(event, ToolStarted) and event.module in following:
+                prepare(following[event.module])
             if workers > 1:  # a free worker does not wait for the ends of other tools
                 yield from submit_ready()
         for request in requests.drain():

@@ -138,6 +138,8 @@ def run_plan(
             is_narrow = jobs == project.jobs and len(plan.steps) < len(registry.order)
             if jobs > 1 and queue is None and len(plan.steps) > 1 and not is_narrow:
                 notes = [nothing_to_overlap(plan, registry, project)]
+            # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
+            is_early = is_alone and watched is None and plan.turns is None and not settings.is_raw
             events = run_steps(
                 run,
                 executor,
@@ -147,11 +149,7 @@ def run_plan(
                 expected=recorder.expected_duration if settings.predicts else lambda _: None,
                 settle=_settle_with(prepare),
                 notes=notes,
-                # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
-                submits_early=is_alone
-                and watched is None
-                and plan.turns is None
-                and not settings.is_raw,
+                prepare=recorder.prepare if is_early else None,
                 is_needed=None if plan.turns is None else recorder.is_needed,
             )
             yield from _carry_out(

@@ -216,22 +216,22 @@ class Worker:
             self._channel.exit_if_closed()
             self._debugger.end_step()
             self._capture.restore()
-        self._report_foreign_write(())  # as it was asked when the step had ended
-        self._channel.send(
-            ToolFinished(
-                module=order.module,
-                status=status,
-                duration=time.perf_counter() - started,
-                error=error,
-                metrics=metrics,
-                notes=tuple(notes),
-                loaded={path: content for _, path, content in loaded},
-                loaded_as={path: name for name, path, _ in loaded},
-                seen=seen,
-                commit_seconds=commit_seconds,
-                is_locked=self._is_locked,
-            )
-        )
+            self._report_foreign_write(())  # as it was asked when the step had ended
+            self._channel.send(
+                ToolFinished(
+                    module=order.module,
+                    status=status,
+                    duration=time.perf_counter() - started,
+                    error=error,
+                    metrics=metrics,
+                    notes=tuple(notes),
+                    loaded={path: content for _, path, content in loaded},
+                    loaded_as={path: name for name, path, _ in loaded},
+                    seen=seen,
+                    commit_seconds=commit_seconds,
+                    is_locked=self._is_locked,
+                )
+            )  # the parent works while the process becomes as it was
         self._is_recording = True
         write_bytecode()
 

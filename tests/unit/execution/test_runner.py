@@ -164,7 +164,7 @@ class Played:
         self,
         *targets: str,
         wishes: Mapping[int, Sequence[str]] | None = None,
-        submits_early: bool = False,
+        is_early: bool = False,
         **plays: object,
     ) -> None:
         registry = make_registry(make_facts("a"), make_facts("b", after="a"), make_facts("c"))
@@ -182,7 +182,7 @@ class Played:
                 Interruptions(self.executor, clock, wishes),
                 run_id="41",
                 clock=clock,
-                submits_early=submits_early,
+                prepare=(lambda step: None) if is_early else None,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]
@@ -240,7 +240,7 @@ def test_tools_run_in_the_order_of_the_plan() -> None:
 def test_a_step_may_be_submitted_before_the_end_of_the_one_before_it_is_seen(
     is_early: bool,
 ) -> None:
-    run = Played("a", "c", submits_early=is_early)
+    run = Played("a", "c", is_early=is_early)
     assert run.log == ["submit a", "begin a", "submit c", "begin c", "finish"]
     told = [_short(one) for one in run.all_events]
     between = ["a passed", "ToolOrdered"]
@@ -254,7 +254,7 @@ def test_what_a_tool_prints_passes_through() -> None:
 
 @pytest.mark.parametrize("is_early", [False, True])
 def test_a_step_that_a_failure_blocks_is_not_submitted(is_early: bool) -> None:
-    run = Played(ends={"a": "failed"}, submits_early=is_early)
+    run = Played(ends={"a": "failed"}, is_early=is_early)
     assert run.told == [
         *("start", "a begins", "a failed", "b blocked", "c begins", "c passed", "run failed"),
     ]
