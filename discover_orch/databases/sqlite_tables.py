@@ -14,6 +14,7 @@ from contextlib import suppress
 from discover_orch.databases.sqlite_base import (
     ask,
     find_names,
+    known_databases,
     list_databases,
 )
 from discover_orch.databases.sqlite_connection import Connection
@@ -91,6 +92,8 @@ class SqliteTableLog(TableLog):
         notes.finish()
         is_heard = self._conn.statements is notes
         self._may_have_set = not (is_heard and notes.is_silent)
+        if self._may_have_set:
+            self._conn.databases = None
         notes.tables_of_caller = None
         try:
             self._pause()
@@ -126,7 +129,7 @@ class SqliteTableLog(TableLog):
         return self._may_have_set
 
     def _list_databases(self) -> None:
-        others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]
+        others = [one for one in known_databases(self._conn) if one[0] not in (MAIN, TEMP)]
         self.attached = tuple(os.path.realpath(path) for _, path in others if path)
         self._in_memory = frozenset(name.lower() for name, path in others if not path)
 

@@ -21,6 +21,7 @@ from discover_orch.databases.sqlite_base import (
     autocommit_of,
     execute,
     is_really_open,
+    known_databases,
     level_of,
     list_databases,
     new_cursor,
@@ -144,12 +145,16 @@ class TransactionalConnection(OrdinaryConnection):
 
     def database_names(self) -> frozenset[str]:
         """The names of the databases before a step. Raises what SQLite raises."""
-        names = frozenset(name for name, _ in list_databases(self))
-        if self.statements is not None:
-            self.statements.is_silent = True  # the tool has not begun
+        if self.statements is None:  # nobody notes whether the step runs a statement
+            self.databases = None
+            return frozenset(name for name, _ in list_databases(self))
+        names = frozenset(name for name, _ in known_databases(self))
+        self.statements.is_silent = True  # the tool has not begun
         return names
 
     def _drop_temporary_tables(self) -> None:
+        if self.databases is not None:  # the tool has run no statement
+            return
         with suppress(sqlite3.Error):  # a query on one of them is unfinished
             for kind, name in ask_rows(self, "SELECT type, name FROM sqlite_temp_master"):
                 if kind in ("table", "view"):

@@ -154,9 +154,9 @@ class NativeFiles:
             self.follow_folder(path)
             self.follow_folder(os.path.dirname(path))  # where it comes, or is replaced
 
-    def follow_code(self, code: CodeType) -> None:
+    def follow_code(self, code: CodeType, source: bytes) -> None:
         """Follow the paths outside of the root that this code spells."""
-        waiting = [code]
+        waiting = [code] if any(one in source for one in (b"../", b"'/", b'"/')) else []
         while waiting:
             for one in waiting.pop().co_consts:
                 if isinstance(one, type(code)):

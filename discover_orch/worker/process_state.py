@@ -62,6 +62,7 @@ class ProcessState:
         #: Named loggers that code has got in this step or has ever changed. There may be many others.
         self._loggers: set[Any] = set()
         self._changed_loggers: set[Any] = set()
+        self._last: State = {}
         self._base = self._last = self._read()
         self._recorded: list[tuple[tuple[str, ...], Changes]] = []
         self._owners: tuple[str, ...] = ()  # those that are being loaded now
@@ -161,11 +162,10 @@ class ProcessState:
 
     def _settle(self) -> None:
         """What has changed since the last call was changed by the present owner."""
-        now = self._read()
-        changes = _compare(self._last, now)
-        self._last = now
-        if not changes or not self._owners:  # `run()` has changed it
+        before, self._last = self._last, self._read()
+        if self._last is before or not self._owners:  # else `run()` has changed it
             return
+        changes = _compare(before, self._last)
         self._changed_loggers.update(name[0] for part, name in changes if part == "loggers")
         if self.is_loading_package:
             self._base = _copy(self._base)
@@ -211,34 +211,35 @@ class ProcessState:
         manager.getLogger = get_logger  # type: ignore[method-assign]
 
     def _read(self) -> State:
-        """What code can change for the rest of the process."""
+        """What code can change for the rest of the process; the last state itself if nothing has changed since."""
         root = logging.root
         loggers: dict[Any, Any] = {}
         is_configured = "logging.config" in sys.modules  # which disables all loggers that it finds
         found = root.manager.loggerDict.values() if is_configured else self._loggers
         for logger in (root, *[*found]):
-            held = vars(logger)
-            if "handlers" in held:  # else it stands for one that is not there yet
-                for name, ordinary in (ORDINARY_ROOT if logger is root else ORDINARY).items():
-                    if held[name] != ordinary:
-                        value = held[name]
+            held, ordinary = vars(logger), ORDINARY_ROOT if logger is root else ORDINARY
+            # One without handlers stands for a logger that is not there yet.
+            if "handlers" in held and not ordinary.items() <= held.items():
+                for name, usual in ordinary.items():
+                    if (value := held[name]) != usual:
                         loggers[logger, name] = value[:] if type(value) is list else value
-        return {
-            # Not the mapping itself, which would decode every variable.
-            "variables": dict(vars(self._environ)["_data"]),
-            "loggers": loggers,
-            "settings": {
-                "folder": _read_folder(),
-                "path": sys.path[:],
-                "recursion": sys.getrecursionlimit(),
-                "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
-                "filters": warnings.filters[:],
-                "showing": (warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")),
-                "captures": vars(logging).get("_warnings_showwarning"),
-                "disable": root.manager.disable,
-                "locale": _locale.setlocale(_locale.LC_ALL, None),
-            },
+        # Not the mapping itself, which would decode every variable.
+        variables = vars(self._environ)["_data"]
+        settings = {
+            "folder": _read_folder(),
+            "path": sys.path,
+            "recursion": sys.getrecursionlimit(),
+            "hooks": (sys.excepthook, sys.unraisablehook, sys.displayhook),
+            "filters": warnings.filters,
+            "showing": (warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")),
+            "captures": vars(logging).get("_warnings_showwarning"),
+            "disable": root.manager.disable,
+            "locale": _locale.setlocale(_locale.LC_ALL, None),
         }
+        if {"variables": variables, "loggers": loggers, "settings": settings} == self._last:
+            return self._last
+        settings |= {"path": sys.path[:], "filters": warnings.filters[:]}
+        return {"variables": variables.copy(), "loggers": loggers, "settings": settings}
 
     def restore_modules(self) -> None:
         """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""

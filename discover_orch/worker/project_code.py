@@ -48,8 +48,8 @@ class ProjectCode:
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
-        #: Called with the code of a module that is about to run for the first time.
-        self.note_code: Callable[[CodeType], None] = lambda code: None
+        #: Called with the code of a module that is about to run for the first time, and its source.
+        self.note_code: Callable[[CodeType, bytes], None] = lambda code, source: None
 
     def includes(self, path: str) -> bool:
         """Whether this absolute path belongs to the project, and not to an installed package."""
@@ -94,11 +94,11 @@ class ProjectCode:
         self._included = {*code}
         self._new_modules.clear()
 
-    def note_import(self, module: str, path: str, code: CodeType) -> None:
+    def note_import(self, module: str, path: str, code: CodeType, source: bytes) -> None:
         """A module of the project is about to run for the first time. What it imports may be loaded already."""
         self.modules[module] = self.show(path)
         self._new_modules.add(module)
-        self.note_code(code)
+        self.note_code(code, source)
         self.include(code.co_names)
 
     def include(self, modules: Iterable[str]) -> None:
