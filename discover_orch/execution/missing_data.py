@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, Written
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool import Tool, after_hint
@@ -34,7 +35,10 @@ def find_missing_hint(
 ) -> str:
     """The hint, or "". `modules` are those of the run, in its order."""
     order = [*modules]
-    later = [registry.tools[one] for one in order[order.index(module) + 1 :]]
+    dependents = graph.reachable([module], graph.reverse(registry.before))
+    later = [
+        registry.tools[one] for one in order[order.index(module) + 1 :] if one not in dependents
+    ]
     tool = registry.tools[module]
 
     def tell(what: str, writes: Callable[[Dataflow], bool], names: Callable[[str], bool]) -> str:
@@ -56,11 +60,24 @@ def find_missing_hint(
         )
     if failure.type != "FileNotFoundError" and not _FILE.search(failure.message):
         return ""
+    own = registry.flows[module]
     hints = (
-        tell(path, partial(_writes, path), partial(_names_file, path))
+        (
+            ""
+            if _writes(path, own)
+            else tell(path, partial(_writes, path), partial(_names_file, path))
+        )
+        or _tell_missing_folder(path, root)
         for path in _find_paths(failure.message, root)
     )
     return next(filter(None, hints), "")
+
+
+def _tell_missing_folder(path: str, root: str) -> str:
+    folder = os.path.dirname(path)
+    if not folder or os.path.isdir(os.path.join(root, folder)):
+        return ""
+    return f"the folder {folder} does not exist"
 
 
 def _tell(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:

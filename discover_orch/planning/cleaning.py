@@ -23,10 +23,12 @@ from discover_orch.state.git_files import find_repository, read_tracked
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """A file or table that a tool made. `reason` says why it stays; "" where it can be deleted."""
+    """A file or table that a tool made. `reason` says why it stays; "" where it can be deleted. `is_gone`: its tool no
+    longer exists."""
 
     thing: LeftOver
     is_left_over: bool
+    is_gone: bool = False
     reason: str = ""
 
 
@@ -35,6 +37,7 @@ class Cleaning:
 
     def __init__(self, view: ProjectView) -> None:
         self._root, self._registry = view.project.root, view.registry
+        self._has_errors = bool(view.errors)
         self._memory = Memory(self._root, self._registry)
         present = self._memory.results(self._registry.order)
         current = CurrentState(view.project, self._registry, self._memory, present, view.sources)
@@ -57,21 +60,28 @@ class Cleaning:
 
     def find(self, chosen: Collection[str] | None, *, is_all: bool) -> list[Found]:
         """What is left over from the chosen tools, or with `is_all` all files that they made and that are there. None
-        stands for all tools, those that no longer exist too."""
+        stands for all tools, and for those that no longer exist: what these made is listed without `is_all` too,
+        unless a tool has an error, since it is not known then which tools exist."""
         registry, results = self._registry, self._results.values()
         left = find_left_over(registry, results, self._current.database.number, self._is_there)
         things = [*left]
-        if is_all:
-            known = {one.key for one in left}
-            made = [
-                (key, module)
-                for key, (module, write) in self._last.items()
-                if write.mark != ABSENT and key not in known and self._is_there(key)
-            ]
-            things += with_readers(registry, results, made)
         left_keys = {one.key for one in left}
+        made = [
+            (key, module)
+            for key, (module, write) in self._last.items()
+            if (is_all or (module not in registry.tools and not self._has_errors))
+            and write.mark != ABSENT
+            and key not in left_keys
+            and self._is_there(key)
+        ]
+        things += with_readers(registry, results, made)
         return [
-            Found(thing=one, is_left_over=one.key in left_keys, reason=self._find_reason(one.key))
+            Found(
+                thing=one,
+                is_left_over=one.key in left_keys,
+                is_gone=one.module not in registry.tools,
+                reason=self._find_reason(one.key),
+            )
             for one in sorted(things, key=lambda one: (one.module, one.key))
             if chosen is None or one.module in chosen
         ]

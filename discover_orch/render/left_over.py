@@ -33,13 +33,16 @@ def clean_text(found: Sequence[Found], name_of: NameOf, style: Style) -> str:
     """By tool and readers, one line for each file, or for many of one kind."""
     out = []
 
-    def of_tool(one: Found) -> tuple[bool, str, tuple[str, ...]]:
-        return not one.is_left_over, one.thing.module, one.thing.readers
+    def of_tool(one: Found) -> tuple[bool, bool, str, tuple[str, ...]]:
+        return not one.is_left_over, one.is_gone, one.thing.module, one.thing.readers
 
-    for (is_made, module, readers), group in groupby(sorted(found, key=of_tool), key=of_tool):
+    for (is_made, is_gone, module, readers), group in groupby(
+        sorted(found, key=of_tool), key=of_tool
+    ):
         how = "made by" if is_made else "left over from"
         name = style.paint(name_of(module), "bold")
-        out.append(wrap(f"{how} {name}{_readers_text(readers, name_of)}", style, "  "))
+        gone = ", which is no longer a tool" if is_gone else ""
+        out.append(wrap(f"{how} {name}{gone}{_readers_text(readers, name_of)}", style, "  "))
         rows = sorted(group, key=lambda one: one.reason)
         for reason, alike in groupby(rows, key=lambda one: one.reason):
             why = f"  stays: {one_line(reason)}" if reason else ""

@@ -37,7 +37,7 @@ _ACTIONS = {
     "after": "runs after the current run",
     "hold": "runs when the current tool has ended",
 }
-KEYS_HINT = "Enter runs again, h shows help, q quits"
+KEYS_HINT = "Enter runs again, h + Enter shows all keys"
 KEYS = (
     ("Enter", "run the last tools again"),
     ("a", "run all tools"),
