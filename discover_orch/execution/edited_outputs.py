@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key
-from discover_orch.staleness.rule import Writers, is_edited
+from discover_orch.staleness.rule import is_edited
 from discover_orch.staleness.versions import Versions
+from discover_orch.staleness.writers import Writers
 from discover_orch.state.store import FOLDER
 
 #: Below `.orch`; the copies of one run are in a folder of its own.

@@ -45,9 +45,9 @@ from discover_orch.model.run_events import (
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import had_arguments
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.change import FILES
 from discover_orch.staleness.current import CurrentState, takes_connection
 from discover_orch.staleness.fingerprint import (
+    FILES,
     SETTLED,
     Cause,
     Inputs,
@@ -63,7 +63,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
-from discover_orch.staleness.rule import with_saw
+from discover_orch.staleness.rule import with_saw, without_lost_writes
 from discover_orch.state.journal import (
     Journal,
     begin_run,
@@ -387,9 +387,8 @@ class Recorder:
                 writers, then = results.find_writers(module, now.success, now.writes)
                 self._versions[module] = find_used_versions(success, writers)
                 place = results.place(module)
-                now = with_saw(
-                    now, place, writers, then, attempt.writes, is_repeatable=tool.is_repeatable
-                )
+                now = without_lost_writes(now, place, then, attempt.writes)
+                now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
                 self._flow_seen[module] = success.flow
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
                 found += results.find_left_over(tool, before, now, self._database.number)

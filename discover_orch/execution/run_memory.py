@@ -33,13 +33,13 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.left_over import find_left_over
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.rule import GONE, Writers
 from discover_orch.staleness.table_keys import (
     ANY,
     is_table_list,
     table_key,
     table_name,
 )
+from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.flows import read_flows
 
 MOST_NAMES = 12

@@ -47,10 +47,10 @@ from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.left_over import LeftOver, find_left_over
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.rule import GONE, Writers, accept_saw
-from discover_orch.staleness.status import Status
+from discover_orch.staleness.rule import with_saw
+from discover_orch.staleness.status import Status, Turns
 from discover_orch.staleness.table_keys import ANY, table_name
-from discover_orch.staleness.turns import PlannedTurns
+from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
 from discover_orch.state.run_record import RunRecord
 
@@ -126,7 +126,7 @@ class RemainingWork:
             fresh=fresh,
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
-            turns=PlannedTurns(self._status, freshness),
+            turns=Turns(self._status),
             selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
         )
 
@@ -194,7 +194,7 @@ class RemainingWork:
         # What did not pass runs, fresh or not, unless that run was of what was stale.
         modules = {step.tool.module for step in plan.steps}
         forced = modules - resumption.passed
-        return replace(plan, turns=PlannedTurns(self._status, freshness, forced))
+        return replace(plan, turns=Turns(self._status, forced))
 
     def _find_committed(self, record: RunRecord, passed: Collection[str]) -> list[str]:
         """Those of the tools that this run or one that it resumes committed in the present database, where only the
@@ -297,7 +297,7 @@ class RemainingWork:
         modules = {step.tool.module: step.tool for step in plan.steps}
         for place, result in rows:
             if result.module in modules:
-                memory.write(accept_saw(result, place, writers))
+                memory.write(with_saw(result, place, writers, is_accepted=True))
         return not memory.is_lost
 
     def find_missing_outputs(self, plan: Plan) -> dict[str, tuple[str, ...]]:

@@ -34,7 +34,7 @@ from discover_orch.planning.selection import Selection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.staleness.turns import Turns
+    from discover_orch.staleness.status import Turns
 
 #: The reason of every step where no target was typed.
 ALL_SELECTED = "all tools were selected"

@@ -40,6 +40,7 @@ _CONN = "conn"
 Params = Mapping[str, str]
 _NOTHING: Mapping[str, ToolResult] = {}
 _NO_WRITES: Mapping[Key, Write] = {}
+_NO_MARKS: Mapping[Key, str] = {}
 
 
 class CurrentState:
@@ -132,22 +133,29 @@ class CurrentState:
         if success is not None and "database" in success.inputs.other:
             other["database"] = self.database.version
         if success is not None:
-            for key, then in success.inputs.other.items():
-                kind, _, name = key.partition(":")
-                if kind in ("file", "folder", "glob", "there", "stat", "env"):
-                    other[key] = self.versions.version(key, then, success.marks.get(key, ABSENT))
-                elif kind == "environ":
-                    known = paths_in(then)
-                    new = self.spelled.find(self.environ.keys() - {*known}, success.inputs.code)
-                    other[key] = join_paths((*known, *new)) if new else then
-                elif kind == "package":
-                    other[key] = self.installed((name,)).get(name, ABSENT)
+            other |= self.find_versions(success.inputs, success.marks)
         if tool.inputs:
             own = result.writes if result else _NO_WRITES
             for key in self.declared_inputs(tool, own):
                 other.setdefault(key, self.versions.version(key))
         more = success.modules if success else ()
         return Inputs(code=self.code_of(tool, code, more), other=other)
+
+    def find_versions(self, then: Inputs, marks: Mapping[Key, str] = _NO_MARKS) -> dict[Key, str]:
+        """The present versions of the files, variables and packages among these inputs. `marks` are the states of
+        files that stand for their versions of then."""
+        found = {}
+        for key, version in then.other.items():
+            kind, _, name = key.partition(":")
+            if kind in ("file", "folder", "glob", "there", "stat", "env"):
+                found[key] = self.versions.version(key, version, marks.get(key, ABSENT))
+            elif kind == "environ":
+                known = paths_in(version)
+                new = self.spelled.find(self.environ.keys() - {*known}, then.code)
+                found[key] = join_paths((*known, *new)) if new else version
+            elif kind == "package":
+                found[key] = self.installed((name,)).get(name, ABSENT)
+        return found
 
     def surroundings(self, tool: Tool, params: Params) -> dict[Key, str]:
         """The versions of its parameters, of Python, and of the database."""

@@ -46,6 +46,9 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 #: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. What a tool saw
 #:   of them stands in `saw`.
 Key = str
+#: What the keys of files begin with.
+FILES = ("file:", "folder:", "glob:", "there:", "stat:")
+
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
 

@@ -1,35 +1,64 @@
 """The status of the tools of a project, kept up to date while files change and tools run.
 
-A `Status` answers once; this one receives the paths that have changed. It computes anew what all tools depend on,
-compares that with what each tool last acted on, and keeps it. So it says which tools a change from outside the
-pipeline concerns: those for which something differs, and that are stale now.
+A `Status` answers once; this one computes, keeps and compares. It receives the paths that have changed, judges the
+tools again that use them, and compares what these depend on with what they last acted on. So it says which tools a
+change from outside the pipeline concerns: those for which something differs, and that are stale now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from msgspec import Struct, field
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.change import FILES, Change, Paths
 from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
+    FILES,
     UNSURE,
     Inputs,
     Key,
     ToolResult,
 )
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.rule import Reason, compare_code, differences, is_edited
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
+
+
+class Paths(Struct, frozen=True, kw_only=True):
+    """What a status depends on. Modules, there or not (a folder ends in `/`); files, there or not; folders whose names
+    count; globs."""
+
+    code: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    globs: tuple[str, ...] = ()
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a change means.
+
+    `touched` are the stale tools that a change from outside the pipeline concerns, each with a sentence; `causes` are
+    the keys of what changed for each of them. `paths` changed in meaning, came or went; `saved` did not. `gone` are
+    the names of tools that no longer exist. `is_structural`: there may be other tools, in another order or with
+    other arguments.
+    """
+
+    touched: Mapping[str, str] = field(default_factory=dict)
+    causes: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    is_structural: bool = False
 
 
 class LiveStatus(Status):
@@ -46,45 +75,29 @@ class LiveStatus(Status):
     ) -> None:
         self._params_of, self._defaults_of, self._environ = params_of, defaults_of, environ
         self._remembered: dict[str, ToolResult] = {}
-        self._changed: dict[str, None] = {}  # modules that mean something else, not compared yet
-        #: How each tool was before the project was read again, until that is compared.
-        self._were: Mapping[str, tuple[Freshness, bool]] | None = None
-        self.is_running = False  # set by who runs the tools
+        #: Set by who runs the tools: then the kernel would show it to them that their database was opened.
+        self.is_running = False
         self.set_up(project, registry, code)
-        #: Of each tool: what it last acted on.
+        self.own()
+        #: Of each tool: the inputs of its last attempt, or those that were compared since.
         self._acted_on = {module: self._find_inputs(module) for module in registry.order}
+        self._before: Mapping[str, Freshness] = {}
+        self._changed: dict[str, None] = {}
+        self._unended: set[str] = set()
+        self._concerned: set[str] = set()
 
     def set_up(self, project: Project, registry: Registry, code: ImportGraph) -> None:
         """These are the tools and their order, and this is the configuration."""
-        self.code, self._memory = code, Memory(project.root, registry)
+        self.code, memory = code, Memory(project.root, registry)
         unknown = [module for module in registry.order if module not in self._remembered]
-        self._remembered |= self._memory.results(unknown)
+        self._remembered |= memory.results(unknown)
+        if not self.is_running:
+            self._remembered = with_unended(project.root, self._remembered)
         present = CurrentState(
-            project, registry, self._memory, self._remembered, code=code, environ=self._environ
+            project, registry, memory, self._remembered, code=code, environ=self._environ
         )
-        super().__init__(present, self._params_of, self._defaults_of)
-        self._has_new_results = False
-        self._own: dict[str, Freshness] | None = None
-        self._answer: dict[str, Freshness] | None = None
-        self._find_own()
-
-    def freshness(self) -> dict[str, Freshness]:
-        own = self._find_own()
-        if self._answer is None:
-            self._answer = self._with_others(own)
-        return self._answer
-
-    def _find_own(self) -> dict[str, Freshness]:
-        """The tools without what follows from others. All is computed anew when anything may have changed."""
-        if self._own is None:
-            if self._has_new_results:
-                self._note_results()
-                self._has_new_results = False
-            order = self._registry.order
-            self._codes = self._present.read_code(order, is_tolerant=True)
-            self._own = {module: self._judge(module, self._codes) for module in order}
-            self._answer = None
-        return self._own
+        self._memory = memory
+        super().__init__(present, self._params_of, self._defaults_of, is_live=True)
 
     @property
     def broken(self) -> Mapping[str, Problem]:
@@ -100,30 +113,15 @@ class LiveStatus(Status):
 
     def paths(self) -> Paths:
         """What the answer depends on."""
-        self._find_own()
+        self.own()
         keys = {key for module in self._registry.order for key in self._uses(module)}
-        code = self.code.missing.union(*(one.meanings for one in self._codes.values()))
+        code = self.code.missing.union(*(one.meanings for one in self._code.values()))
         data, listed, globs, asked, measured = (
             frozenset(key[len(kind) :] for key in keys if key.startswith(kind)) for kind in FILES
         )
         return Paths(
             code=code, data=data | asked | measured, listed=listed, globs=tuple(sorted(globs))
         )
-
-    def find_differing(self, paths: Collection[str]) -> list[str]:
-        """Those of these files, and of these folders with a `/`, that differ from what a tool last acted on."""
-        self._present.versions.forget(paths)
-        kinds = {True: ("folder",), False: ("file", "there", "stat")}
-        wanted = {
-            f"{kind}:{path.rstrip('/')}" for path in paths for kind in kinds[path.endswith("/")]
-        }
-        found: dict[str, None] = {}
-        for module in self._registry.order:
-            now = self._find_inputs(module).other
-            then = self._acted_on[module].other if module in self._acted_on else now
-            both = wanted & then.keys() & now.keys()
-            found |= dict.fromkeys(key for key in both if now[key] != then[key])
-        return [key.partition(":")[2] for key in found]
 
     def is_written(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last."""
@@ -141,78 +139,78 @@ class LiveStatus(Status):
 
     # What has changed.
 
-    def look_at(self, paths: Collection[str]) -> Collection[str]:
-        """These may have changed. Returns the modules that mean something else."""
+    def look_at(self, paths: Collection[str], *, is_new: bool = False) -> Collection[str]:
+        """These may have changed, or the status depends on them only now (`is_new`). Returns the modules that mean
+        something else. `compare` says what it means."""
+        self._before = self._before or {**self.own()}
         code = [path for path in paths if _is_code(path)]
-        before = {path: self._meaning(path) for path in code}
+        meant = {path: self._meaning(path) for path in code}
+        then = {module: self._code_of(module) for module in self._registry.order} if code else {}
         self.code.refresh(code)
         self._present.versions.forget(paths)
-        # While a tool runs, the kernel would show it that its database was opened.
-        if not self.is_running:
-            self._read_databases()
-        self._own = None
-        changed = [path for path in code if self._meaning(path) != before[path]]
-        self._changed |= dict.fromkeys(changed)
+        has_other_database = not self.is_running and self._read_database()
+        if code:
+            self._read_code()
+        used = _keys_of(paths)
+        self._judge_again(
+            {
+                module
+                for module, tool in self._registry.tools.items()
+                if has_other_database
+                or tool.max_age is not None
+                or (code and self._code_of(module) != then[module])
+                or self._is_used(module, used)
+                or any(meets_input(path, tool.inputs) for path in paths)
+            }
+        )
+        changed = [path for path in code if self._meaning(path) != meant[path]]
+        self._changed |= dict.fromkeys(() if is_new else changed)
         return changed
 
-    def renew(self, project: Project, registry: Registry, code: ImportGraph) -> None:
-        """There are other tools, or another order or configuration."""
-        own = self._find_own()
-        self._were = {
-            module: (one, bool(own[module].reasons)) for module, one in self.freshness().items()
-        }
-        self.set_up(project, registry, code)
+    def _judge_again(self, modules: Collection[str]) -> None:
+        self._concerned.update(modules)
+        self._answer = None
+        if self._own is not None:
+            self._own.update((module, self._judge(module)) for module in modules)
 
-    def compare(self, paths: Collection[str] = ()) -> Change:
+    def compare(self, paths: Collection[str] = (), *, is_structural: bool = False) -> Change:
         """What has changed since the last time, of which these paths were looked at.
 
         A tool is touched if it is stale and something differs from what it last acted on, and was not changed by a
-        tool. After `renew` these are touched too: stale tools that are new or back, those that are stale now and were
-        fresh, those that are stale for themselves and were not, and those for which the configuration differs."""
-        own = self._find_own()
-        changed, self._changed = self._changed, {}
-        were, self._were = self._were, None
+        tool. If there may be other tools or another configuration, those are touched too that are new or back, or that
+        are stale for a reason that they did not have."""
+        own, before = self.own(), self._before
+        found = {**self._changed}
         outside = {key for path in paths if not self._is_by_pipeline(key := f"file:{path}")}
-        users = self._find_all_users() if changed else set()
-        touched, causes, differ = dict[str, str](), dict[str, tuple[Key, ...]](), list[str]()
-        plain = {path.rstrip("/") for path in paths}
-        used = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
-        used |= {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
-        for module, one in self.freshness().items():
-            if were is None and module not in users and not self._is_concerned(module, paths, used):
+        touched, causes = dict[str, str](), dict[str, tuple[Key, ...]]()
+        for module in self._registry.order:
+            if not is_structural and module not in self._concerned:
                 continue
-            now = self._find_inputs(module)
-            has_come = were is not None and module not in were  # is new, or was gone for a while
+            now, path = self._find_inputs(module), self._registry.tools[module].path
+            is_back = is_structural and module not in before
+            then = now if is_back else self._acted_on.get(module, now)
             is_new = module not in self._acted_on
-            then = now if has_come else self._acted_on[module]
             self._acted_on[module] = now
-            is_stale = bool(own[module].reasons)
-            reasons = [*self._outside_reasons(module, then, now, outside)] if is_stale else []
-            if is_stale and module in users:
-                reasons += [Reason(f"code:{path}", then="", now=EXISTS) for path in sorted(changed)]
-            if reasons:
-                touched[module] = self._sentence(module, reasons[0])
-                causes[module] = tuple(reason.key for reason in reasons)
-                differ += [
-                    reason.key.partition(":")[2] for reason in reasons if _is_change(reason, paths)
-                ]
-            if were is None:
-                continue
-            keys = tuple(_other_settings(then, now))
-            is_newly_stale = (
-                has_come
-                or were[module][0].is_fresh
-                # A tool may have been stale only because the tool that is gone had to run.
-                or (is_stale and not were[module][1])
-            )
-            # What it needs may be made just now, by a run that does not know of it.
-            if (one.reasons and (keys or is_newly_stale)) or (has_come and not one.is_fresh):
-                path = self._registry.tools[module].path
-                sentences = one.reasons or one.sentences
-                why = f"{path} is new" if is_new else sentences[-1 if keys else 0]
-                touched.setdefault(module, why)
-                causes[module] = (*causes.get(module, ()), *(keys or (f"code:{path}",)))
-        found = dict.fromkeys((*changed, *differ))
+            reasons = list[Reason]()
+            if own[module].reasons or module in self._unended:
+                reasons += self._outside_reasons(module, then, now, outside)
+            why = [self._sentence(module, one) for one in reasons]
+            keys = [one.key for one in reasons]
+            found |= {
+                one.key.partition(":")[2]: None
+                for one in reasons
+                if one.key.startswith(("code:", *FILES)) and _is_change(one, paths)
+            }
+            if is_back:
+                why += self.freshness()[module].sentences
+                why = [f"{path} is new"] if why and is_new else why
+            elif is_structural:
+                known = before[module].starting
+                why += [one for one in own[module].starting if one not in known]
+            if why:
+                touched[module] = why[0]
+                causes[module] = (*keys, *([] if keys else [f"code:{path}"]))
+        self._before, self._changed, self._concerned = {}, {}, set()
         quiet = found.keys() | self.broken.keys()
         return Change(
             touched=touched,
@@ -223,35 +221,52 @@ class LiveStatus(Status):
                 for path in paths
                 if path not in quiet
                 and (_is_code(path) or f"file:{path}" in outside)
-                and self._is_used(path)
+                and self._counts(path)
             ),
-            is_structural=were is not None,
+            is_structural=is_structural,
         )
 
-    def note_content(self, result: ToolResult) -> None:
-        """What the files have in them that the tool has left, which has been noted."""
-        known = self._remembered.get(result.module)
-        if known is not None and known.last == result.last:
-            self._remembered[result.module] = self._results[self._place[result.module]] = result
-            self._has_new_results, self._own = True, None
+    def note_start(self, modules: Iterable[str]) -> None:
+        """These tools are about to run: they act on what is there, and are not fresh before they have ended."""
+        self._unended = {*modules}
+        self._acted_on.update((module, self._find_inputs(module)) for module in self._unended)
 
-    def note(self, modules: Collection[str]) -> list[str]:
+    def note_results(self, results: Iterable[ToolResult]) -> Collection[Key]:
+        new = [
+            one
+            for one in results
+            if one.module in self._place and one != self._remembered.get(one.module)
+        ]
+        if not new:
+            return ()
+        if not self.is_running:
+            self._read_database()
+        for result in new:
+            self._note_attempt(result, self._remembered.get(result.module))
+            self._unended.discard(result.module)
+            self._concerned.add(result.module)  # something may have changed while it ran
+            self._remembered[result.module] = result
+            success = result.success
+            self._forget([*(success.inputs.other if success else ()), *result.tried.other])
+        return super().note_results(new)
+
+    def note_ended(self, modules: Collection[str]) -> list[str]:
         """These tools may have ended. Returns the files that they wrote or removed and that are as they left them."""
+        self.note_results(self._memory.results(modules).values())
+        self._unended.clear()
         return [
-            path
-            for module, result in self._memory.results(modules).items()
-            if module in self._place and result != self._remembered.get(module)
-            for path in self._note(result)
+            key[5:]
+            for module in modules
+            if module in self._place
+            for key, write in self._results[module].writes.items()
+            if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
         ]
 
-    def _note(self, result: ToolResult) -> list[str]:
+    def _note_attempt(self, result: ToolResult, before: ToolResult | None) -> None:
+        """The tool acted on what it used, once for each attempt."""
         module, success = result.module, result.success
-        before = self._remembered.get(module)
-        self._remembered[module] = result
-        self._results[self._place[module]] = result
-        self._has_new_results = True
-        self._read_databases()
-        _ = self._present.database.state  # now, before the next tool begins
+        if before is not None and before.last == result.last:
+            return
         if success is not None and result.last.status == "passed":
             self._acted_on[module] = success.inputs
         elif result.last.status == "failed" and (before is None or before.tried != result.tried):
@@ -261,37 +276,13 @@ class LiveStatus(Status):
             self._acted_on[module] = Inputs(
                 code={**known.code, **tried.code}, other={**known.other, **tried.other}
             )
-        used = [*result.writes, *(success.inputs.other if success else ()), *result.tried.other]
-        self._present.versions.forget(
-            key.partition(":")[2] for key in used if key.startswith(FILES)
-        )
-        self._own = None
-        return [
-            key[5:]
-            for key, write in result.writes.items()
-            if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
-        ]
 
-    def _meaning(self, path: str) -> str | None:
-        """What a module means, or meant when it last could be read; None where that is not known."""
-        file = self.code.files.known(path)
-        return None if file is None else file.meaning or None
-
-    def _read_databases(self) -> None:
-        """Another program may have written to one, removed or replaced it."""
+    def _read_database(self) -> bool:
+        """Another program may have written to it, removed or replaced it: whether this is so."""
         now = self._present
+        before = now.database.state
         now.database = CurrentDatabase(now.project, self._registry, self._memory, now.environ)
-
-    def _is_concerned(self, module: str, paths: Collection[str], used: set[Key]) -> bool:
-        """Whether its code differs from what it last acted on, or it uses one of these paths, `used` as keys."""
-        tool, then = self._registry.tools[module], self._acted_on[module].code
-        success = self._result(module).success
-        code = self._present.code_of(tool, self._codes, success.modules if success else ())
-        return (
-            code != then
-            or not used.isdisjoint(self._uses(module))
-            or any(meets_input(path, tool.inputs) for path in paths)
-        )
+        return now.database.state != before
 
     def _outside_reasons(
         self, module: str, then: Inputs, now: Inputs, outside: set[Key]
@@ -300,11 +291,15 @@ class LiveStatus(Status):
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
             file = f"file:{key[5:]}" if key.startswith("stat:") else key
-            if file[:5] != "file:" or self._is_by_pipeline(file):
-                continue
-            if not self.find_edited([file[5:]]):  # a hand edit of an output starts nothing
+            if key == "database":  # which one it is may be due to a run
+                is_outside = (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
+            elif file.startswith("file:"):  # a hand edit of an output starts nothing
+                is_outside = not (self._is_by_pipeline(file) or self.find_edited([file[5:]]))
+            else:
+                is_outside = not file.startswith(FILES)
+            if is_outside:
                 yield Reason(key, then=old, now=new)
-        for key, write in self._result(module).writes.items():
+        for key, write in self._results[module].writes.items():
             must_exist = write.is_checked and write.mark not in (ABSENT, UNSURE)
             if key in outside and must_exist and self._present.mark(key) == ABSENT:
                 yield Reason(key, then=EXISTS, now=ABSENT)
@@ -314,57 +309,53 @@ class LiveStatus(Status):
         writer = self._writers.last(key, is_sure=True)
         return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
 
+    def _meaning(self, path: str) -> str | None:
+        """What a module means, or meant when it last could be read; None where that is not known."""
+        file = self.code.files.known(path)
+        return None if file is None else file.meaning or None
+
+    # What a tool uses.
+
+    def _code_of(self, module: str) -> Mapping[str, str]:
+        success = self._results[module].success
+        modules = success.modules if success else ()
+        return self._present.code_of(self._registry.tools[module], self._code, modules)
+
     def _find_inputs(self, module: str) -> Inputs:
         """The present versions of all that the tool depends on, or did at a failed attempt."""
-        tool, result = self._registry.tools[module], self._result(module)
-        now = self._present.inputs(tool, self._codes, self._params_of(tool), result)
-        other = {**now.other}
-        for key, then in result.tried.other.items():
-            if key not in other and key.startswith(FILES):
-                other[key] = self._present.versions.version(key, then)
-        return Inputs(code=now.code, other=other)
+        tool, result = self._registry.tools[module], self._results[module]
+        now = self._present.inputs(tool, self._code, self._params_of(tool), result)
+        tried = self._present.find_versions(result.tried)
+        return Inputs(code=now.code, other={**tried, **now.other})
 
-    def _uses(self, module: str) -> frozenset[Key]:
+    def _uses(self, module: str) -> Iterator[Key]:
         """The keys of the files that the tool depends on, and that must exist while it is fresh."""
-        result = self._result(module)
-        keys = [*self._present.declared_inputs(self._registry.tools[module], result.writes)]
-        keys += result.success.inputs.other if result.success else ()
-        keys += result.tried.other
-        keys += (key for key, write in result.writes.items() if write.is_checked)
-        return frozenset(key for key in keys if key.startswith(FILES))
+        result = self._results[module]
+        yield from self._present.declared_inputs(self._registry.tools[module], result.writes)
+        yield from result.success.inputs.other if result.success else ()
+        yield from result.tried.other
+        yield from (key for key, write in result.writes.items() if write.is_checked)
 
-    def _find_all_users(self) -> set[str]:
-        """The tools that may import any module, and were not seen yet which ones they do."""
-        unread = {name for name, one in self._codes.items() if one.has_unread}
-        return {
-            module
-            for module, tool in (self._registry.tools.items() if unread else ())
-            if self._result(module).success is None
-            and not unread.isdisjoint(self._present.modules_of(tool))
-        }
+    def _is_used(self, module: str, keys: set[Key]) -> bool:
+        """Whether the tool reads, looks for, lists or writes one of these."""
+        result = self._results[module]
+        inputs = result.success.inputs.other if result.success else {}
+        return not all(
+            of.keys().isdisjoint(keys) for of in (inputs, result.tried.other, result.writes)
+        )
 
-    def _result(self, module: str) -> ToolResult:
-        return self._results[self._place[module]]
-
-    def _is_used(self, path: str) -> bool:
+    def _counts(self, path: str) -> bool:
+        """Whether it is a known module, or a file that a tool uses."""
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
 
 
-class LiveTurns:
-    """The turns of a run of a watch, which itself notes the ends of tools."""
-
-    def __init__(self, status: LiveStatus, forced: Collection[str]) -> None:
-        """`forced` tools run though they may be fresh."""
-        self._status, self._forced = status, forced
-
-    def note(self, result: ToolResult) -> None:
-        self._status.note_content(result)
-
-    def is_needed(self, module: str) -> bool:
-        now = self._status.freshness().get(module)
-        return module in self._forced or now is None or not now.is_fresh
+def _keys_of(paths: Collection[str]) -> set[Key]:
+    """The keys that may have another version where these paths have changed."""
+    plain = {path.rstrip("/") for path in paths}
+    found = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
+    return found | {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
 
 
 def _is_change(reason: Reason, paths: Collection[str]) -> bool:
@@ -378,12 +369,3 @@ def _is_change(reason: Reason, paths: Collection[str]) -> bool:
 
 def _is_code(path: str) -> bool:
     return path.endswith((".py", "/"))
-
-
-def _other_settings(then: Inputs, now: Inputs) -> Iterator[Key]:
-    """The keys of what is configured or installed, and differs. Which database it is may be due to a run."""
-    for key, old, new in differences(then.other, now.other):
-        if not key.startswith(FILES) and (
-            key != "database" or (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
-        ):
-            yield key

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
 
 from msgspec import Struct
 
+from discover_orch.discovery.registry import Registry
 from discover_orch.model.table_name import shown_table
+from discover_orch.model.tool import Tool
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
+    SETTLED,
     UNSURE,
     Key,
+    Success,
     ToolResult,
     paths_in,
     run_of,
 )
+from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.table_keys import is_all_tables, is_table_list, table_name
+
+#: Ends of a last run after which the success counts.
+WELL = ("passed", "accepted")
+#: Seconds by which the clock of another machine, or this one after it was set, may be behind a recorded time.
+CLOCK_TOLERANCE = 60
 
 _NOTHING: Mapping[str, str] = {}
 _OUT_OF_ORDER = "had already been changed by this tool or a later one when this tool used it"
@@ -27,16 +38,16 @@ class Freshness(Struct, frozen=True, kw_only=True):
     """Whether a tool is fresh, and why not. `reasons` are its own; `upstream` has one sentence about another tool that
     is stale, where that is the only reason.
 
-    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starts_nothing`: its own reasons are
-    only such as start no run of a watch: "always", and writes by other programs. `is_lasting`: what other tools do
-    does not end them. `is_for_others`: it is stale only because other tools are.
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starting` are those of its own
+    reasons that a watch acts on: not "always", and not what other programs or hands have written. `is_lasting`: what
+    other tools do does not end them. `is_for_others`: it is stale only because other tools are.
     """
 
     module: str
     reasons: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
     last_ending: str = ""
-    starts_nothing: bool = False
+    starting: tuple[str, ...] = ()
     is_lasting: bool = False
     is_for_others: bool = False
 
@@ -214,3 +225,90 @@ def param_text(value: str | None, default: str | None) -> str:
     if value is None:
         return "not given"
     return "default" if value == default else value
+
+
+def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
+    """How the last run of the tool ended, and the reason that follows from that."""
+    last = result.last
+    if not last.status or (last.status in WELL and result.success is None):
+        return "never", ["never ran"]
+    match last.status:
+        case "passed" | "accepted":
+            return "", []
+        case "failed":
+            return "failed", [f"failed (run {last.run})"]
+        case "unknown":
+            done = "committed" if last.has_started else "started it"
+            killed = f"run {last.run} was killed"
+            if last.cause == "worker lost":
+                killed = f"its worker was lost in run {last.run}"
+            return "unknown", [f"outcome unknown: {killed} and may have {done}"]
+        case "running":
+            return "", [f"running now (run {last.run})"]
+        case _ if last.status == SETTLED:
+            sentence = f"run {last.run} committed it and was killed, so what it used is not known"
+            return "", [sentence]
+        case _ if last.status == UPGRADED:
+            return "", ["orch was upgraded and cannot compare with the last success"]
+        case _:
+            why = ': its output was closed, as by "| head"' if last.cause == "output closed" else ""
+            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
+
+
+def clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
+    """What follows from the time alone."""
+    found = ['"always" is set'] if tool.is_always_stale else []
+    expires = expires_at(tool, success)
+    if expires is not None and now >= expires:
+        found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
+    elif expires is not None and expires - (tool.max_age or 0) > now + CLOCK_TOLERANCE:
+        found.append("the last success is dated in the future, so its age is not known (max_age)")
+    return found
+
+
+def expires_at(tool: Tool, success: Success | None) -> float | None:
+    """When the last success becomes too old, in seconds since 1970; None for never."""
+    if tool.max_age is None or success is None or not success.at:
+        return None
+    return datetime.fromisoformat(success.at).timestamp() + tool.max_age
+
+
+def _span(seconds: float) -> str:
+    """As a user writes it in `ORCH`: `1d`, `6h`, `30m`, `45s`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def find_upstream_reasons(
+    registry: Registry, below: Collection[str], wanted: Iterable[str]
+) -> dict[str, str]:
+    """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
+    upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
+    `below` are all tools downstream of a stale one."""
+    line = [module for module in registry.order if module in below]
+    unsure = [module for module in line if not registry.flows[module].has_writes]
+
+    def reason(module: str) -> str:
+        flow = registry.flows[module]
+        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
+            if other in below:
+                written, name = registry.flows[other], registry.display(other)
+                # What it reads says more than what both write.
+                tables = (*flow.tables_read, *flow.tables_written)
+                table = _shared(tables, written.tables_written)
+                files = (*flow.files_read, *flow.native_reads, *flow.files_written)
+                theirs = (*written.files_written, *written.native_writes)
+                shared = f"table {table}" if table else _shared(files, theirs)
+                return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
+        name = registry.display((unsure if flow.has_reads and unsure else line)[0])
+        unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
+        return f"{name} is stale and may be upstream (the {unseen} are not known)"
+
+    return {module: reason(module) for module in wanted}
+
+
+def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
+    written = frozenset(writes)
+    return next((one for one in reads if one in written), "")

@@ -28,10 +28,9 @@ from discover_orch.staleness.fingerprint import (
     paths_in,
     used_files,
 )
-from discover_orch.staleness.table_keys import ANY, database_of, is_table_list
+from discover_orch.staleness.table_keys import is_table_list
+from discover_orch.staleness.writers import TimeOf, Writer, Writers, is_unconcerned
 
-#: The place of a tool that no longer exists.
-GONE = -1
 #: What the keys of things begin with that tools make.
 _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "table:")
 
@@ -69,212 +68,60 @@ class Reason(Struct, frozen=True):
         """Whether nothing that another tool does ends it."""
         return not self.key.startswith(_PASSING)
 
-
-class Writer(Struct, frozen=True):
-    """A write of a tool; `place` is its place in the order of all tools, or GONE. `ended` is when its last success
-    did."""
-
-    key: Key
-    place: int
-    module: str
-    write: Write
-    ended: Seq = 0
-
-    def stands_for(self, seq: Seq) -> bool:
-        """Whether what the write of this number left is what the tool makes: it is its own, or the tool found that at
-        its last success and left it."""
-        return seq == self.write.seq or self.write.seq < seq < self.ended
+    @property
+    def starts_run(self) -> bool:
+        """Whether a watch acts on it: not on writes by other programs and on hand edits of outputs."""
+        return self.how != "edited" and not (self.key == "database" and self.seq)
 
 
 #: Finds the present state of a file or table, as a mark; ABSENT where there is none.
 MarkOf = Callable[[Key], str]
 #: Finds the present version of a file by its content.
 VersionOf = Callable[[Key], str]
-#: Finds when something happened to the database last, as a number of an end.
-TimeOf = Callable[[], float]
 
 
-class Writers:
-    """Who wrote what."""
+def without_lost_writes(
+    result: ToolResult, place: int, writers: Writers, written: Collection[Key]
+) -> ToolResult:
+    """The result of a success that has written `written`. What it did not write this time, and another tool has
+    written by now, is no longer its own."""
 
-    def __init__(
-        self,
-        results: Iterable[tuple[int, ToolResult]],
-        *,
-        foreign_write: TimeOf = lambda: 0,
-    ) -> None:
-        """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
-        database last: of tables that were written before, the content is not known."""
-        self._rows: dict[Key, list[Writer]] = {}
-        self._tables: dict[str, list[Key]] | None = None
-        self._folders: dict[str, list[Key]] | None = None
-        self._several: list[Key] | None = None
-        self._foreign_write = foreign_write
-        for place, result in results:
-            self._add(place, result)
+    def is_own(key: Key) -> bool:
+        last = writers.last(key)
+        return key in written or (last is not None and last.place == place)
 
-    def replace(self, place: int, before: ToolResult, now: ToolResult) -> None:
-        """A tool has ended."""
-        for key in before.writes:
-            rows = [row for row in self._rows.get(key, ()) if row.place != place]
-            if rows:
-                self._rows[key] = rows
-            else:
-                self._rows.pop(key, None)
-        self._add(place, now)
-        self._tables = self._folders = self._several = None
-
-    def _add(self, place: int, result: ToolResult) -> None:
-        ended = result.success.ended if result.success else 0
-        for key, write in result.writes.items():
-            row = Writer(key, place, result.module, write, ended)
-            self._rows.setdefault(key, []).append(row)
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._rows
-
-    def keys(self) -> Collection[Key]:
-        return self._rows.keys()
-
-    def of(self, key: Key) -> list[Writer]:
-        """All who wrote what the key names. Unclear use of a database is use of each of its tables."""
-        rows = self._rows
-        if not key.startswith("table:") or is_table_list(key):
-            return rows.get(key, [])
-        start = database_of(key)
-        if key != start + ANY:
-            unclear = rows.get(start + ANY)
-            return rows.get(key, []) + unclear if unclear else rows.get(key, [])
-        if self._tables is None:
-            self._tables = {}
-            for one in rows:
-                if one.startswith("table:") and not is_table_list(one):
-                    self._tables.setdefault(database_of(one), []).append(one)
-        return [row for one in self._tables.get(start, ()) for row in rows[one]]
-
-    def of_several(self) -> list[Key]:
-        """What more than one tool has written, without the lists of tables."""
-        if self._several is None:
-            self._several = [
-                key for key, rows in self._rows.items() if len(rows) > 1 and not is_table_list(key)
-            ]
-        return self._several
-
-    def in_folder(self, folder: str) -> list[Key]:
-        """The files directly in the folder that tools wrote or removed."""
-        if self._folders is None:
-            self._folders = {}
-            for key in self._rows:
-                if key.startswith("file:"):
-                    self._folders.setdefault(key[5:].rpartition("/")[0] or ".", []).append(key)
-        return self._folders.get(folder, [])
-
-    def last(self, key: Key, *, is_sure: bool = False, adds: Write | None = None) -> Writer | None:
-        """The last writer of all. Where only the kernel reported a write, another program may have done it, so with
-        `is_sure` it does not count. `adds` is as of `maker`."""
-        rows = self.of(key)
-        if is_sure:
-            rows = [row for row in rows if row.write.is_sure]
-        if adds is not None:
-            rows = [row for row in rows if not is_unconcerned(adds, row.write)]
-        return max(rows, key=_number_of, default=None)
-
-    def maker(
-        self,
-        key: Key,
-        place: int,
-        adds: Write | None = None,
-        *,
-        fills: bool = False,
-        is_sure: bool = False,
-    ) -> Writer | None:
-        """The last writer before `place`; `is_sure` is as of `last`. `adds` is the write of a tool that does nothing
-        else with the key: what only adds to it too is no concern of such a tool. With `fills`, a tool counts only if
-        running it again makes the thing anew."""
-        rows = [
-            row
-            for row in self.of(key)
-            if 0 <= row.place < place
-            and row.write.is_made
-            and not (fills and row.write.only_creates)
-            and (row.write.is_sure or not is_sure)
-            and (adds is None or not is_unconcerned(adds, row.write))
-        ]
-        return max(rows, key=_number_of, default=None)
-
-    def version(self, key: Key, writer: Writer) -> str | None:
-        """The version that the writer left; None where it is not known."""
-        write = writer.write
-        if write.mark == ABSENT:
-            return ABSENT
-        if write.version is None or write.version == DATABASE:
-            return None
-        is_table = key.startswith("table:")
-        return None if is_table and write.seq <= self._foreign_write() else write.version
-
-
-def _number_of(writer: Writer) -> Seq:
-    return writer.write.seq
-
-
-def is_unconcerned(one: Write, other: Write) -> bool:
-    """Whether neither writer minds the other: both only add, or one only creates what is not there."""
-    return (one.only_adds and other.only_adds) or one.only_creates or other.only_creates
+    return replace(result, writes={key: one for key, one in result.writes.items() if is_own(key)})
 
 
 def with_saw(
     result: ToolResult,
     place: int,
     writers: Writers,
-    now: Writers,
-    written: Collection[Key],
     *,
-    is_repeatable: bool,
+    is_repeatable: bool = False,
+    is_accepted: bool = False,
 ) -> ToolResult:
     """The result with what its success saw: who had left each thing that it used, and what. `writers` are as they were
-    when the tool began. A tool that may run on its own result saw that as if it were what its maker left. What it did
-    not write this time (`written`), and another tool has written by `now`, is no longer its own."""
+    when the tool began. Of a tool that may run on its own result, and of one that is marked as fresh, what it or a
+    later tool has made of a thing does not count."""
     success = result.success
     if success is None:
         return result
-    writes = {
-        key: write
-        for key, write in result.writes.items()
-        if key in written or ((last := now.last(key)) is not None and last.place == place)
-    }
-    result = replace(result, writes=writes)
     saw = {key: Saw() for key in success.tables}
     judge = Judge(result, place, writers, lambda _: ABSENT)
     for key in judge.find_used():
         if is_table_list(key) and key not in saw:
             continue
         adds = judge.find_adds(key)
-        rows = [
-            row
-            for row in writers.of(key)
-            if row.place == place or adds is None or not is_unconcerned(adds, row.write)
-        ]
-        last = max(rows, key=_number_of, default=None)
+        last = writers.last(key, adds=adds, own=place)
         is_own = last is not None and last.place == place
-        if is_table_list(key) or (is_own and is_repeatable):
-            last = writers.maker(key, place, adds)
-        if last is not None:
-            saw[key] = Saw(last.write.seq, writers.version(key, last))
-    return replace(result, success=replace(success, saw=saw))
-
-
-def accept_saw(result: ToolResult, place: int, writers: Writers) -> ToolResult:
-    """The result of a tool that is marked as fresh, as if it had seen what is there now."""
-    success = result.success
-    if success is None:
-        return result
-    judge = Judge(result, place, writers, lambda _: ABSENT)
-    saw = {key: Saw() for key in success.tables}
-    for key in judge.find_used():
-        adds = judge.find_adds(key)
-        last = writers.last(key, adds=adds)
-        is_moved = last is not None and (last.place >= place or judge.own_write(key) is not None)
-        if is_moved or is_table_list(key):
+        is_moved = is_own or (last is not None and last.place > place)
+        is_moved |= judge.own_write(key) is not None
+        if (
+            is_table_list(key)
+            or (is_own and is_repeatable)
+            or (is_accepted and last is not None and is_moved)
+        ):
             last = writers.maker(key, place, adds)
         if last is not None:
             saw[key] = Saw(last.write.seq, writers.version(key, last))
@@ -437,13 +284,16 @@ class Judge:
 
     def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
         """The tools that must run again before this one can, each with what this tool or a later one has changed
-        since. What this one changed does not count if it is repeatable."""
+        since. What this one changed does not count if it is repeatable. Of a tool without a success it is not known
+        what it uses, so it may use all that several tools write."""
         found: dict[str, Key] = {}
-        for key in self.find_used(with_tried=True):
+        is_unknown, used = self._result.success is None, self.find_used(with_tried=True)
+        for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
             last = self._writers.last(key)
             if is_table_list(key) or last is None or last.place < self._place:
                 continue
-            maker = self._writers.maker(key, self._place, self.find_adds(key), fills=True)
+            adds = self.find_adds(key) or (last.write if is_unknown else None)
+            maker = self._writers.maker(key, self._place, adds, fills=True)
             if maker is None or maker.stands_for(last.write.seq):
                 continue
             is_own = last.place == self._place and is_repeatable
@@ -489,19 +339,6 @@ def _has_exchanged(other: Upstream, success: Success) -> bool:
     return any(key in writes for key in (*success.saw, *used_files(success.inputs)))
 
 
-def find_disturbed(place: int, writers: Writers) -> dict[str, Key]:
-    """The tools that must run again before the tool at `place`, which has no success, so that it is not known what it
-    uses: what they made is no longer as they left it, since it or a later tool has changed it."""
-    found: dict[str, Key] = {}
-    for key in writers.of_several():
-        last, maker = writers.last(key), writers.maker(key, place, fills=True)
-        if maker is None or last is None or last.place < place:
-            continue
-        if not (maker.stands_for(last.write.seq) or is_unconcerned(maker.write, last.write)):
-            found.setdefault(maker.module, maker.key)
-    return found
-
-
 def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf) -> dict[str, Key]:
     """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
     that was cut off in its first attempt, so that it is unknown what it has written."""
@@ -516,27 +353,19 @@ def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf
 
 
 def find_left_behind(
-    gone: Iterable[ToolResult], writers: Writers, accepted: Mapping[str, Seq]
+    gone: Iterable[ToolResult], writers: Writers, results: Mapping[str, ToolResult]
 ) -> dict[str, list[Reason]]:
     """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
-    written last. `accepted` is when tools were accepted."""
+    written last, unless it was accepted since. `results` are those of the tools that exist."""
     found: dict[str, list[Reason]] = {}
     for other in gone:
         for key, write in other.writes.items():
             if is_table_list(key):
                 continue
-            rows = [
-                row
-                for row in writers.of(key)
-                if row.place >= 0
-                and row.write.is_made
-                and not row.write.only_creates
-                and not is_unconcerned(row.write, write)
-            ]
-            first = min(rows, key=lambda row: row.place, default=None)
-            if first is None:
-                continue
-            if max(accepted.get(first.module, 0), first.write.seq) < write.seq:
+            first = writers.first(key, write)
+            success = results[first.module].success if first is not None else None
+            accepted = success.asof if success is not None and success.is_accepted else 0
+            if first is not None and max(accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
                 found.setdefault(first.module, []).append(reason)
     return found

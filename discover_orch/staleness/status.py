@@ -1,7 +1,9 @@
 """Which tools are fresh, which are stale, and why. Every command asks this, and nothing else decides it.
 
 A tool is stale for reasons of its own, or because of another tool that is stale: one upstream of it, or one downstream
-that needs what this tool wrote, as this tool left it. Reads, never writes.
+that needs what this tool wrote, as this tool left it. In a run each step is judged again when its turn comes: a
+download that brings the same file, or a helper that was edited without effect, reruns nothing downstream. Reads, never
+writes.
 """
 
 from __future__ import annotations
@@ -9,80 +11,84 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import datetime
-from functools import cache, cached_property
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, islice
 
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.change import FILES
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import SETTLED, Key, Success, ToolResult
+from discover_orch.staleness.fingerprint import FILES, SETTLED, Key, ToolResult
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.memory import UPGRADED, with_unended
-from discover_orch.staleness.reasons import Freshness, reason_sentence, rebuilt_sentence
+from discover_orch.staleness.memory import with_unended
+from discover_orch.staleness.reasons import (
+    WELL,
+    Freshness,
+    clock_reasons,
+    ending_reasons,
+    find_upstream_reasons,
+    reason_sentence,
+    rebuilt_sentence,
+)
 from discover_orch.staleness.rule import (
-    GONE,
     Judge,
     Reason,
     Upstream,
-    Writers,
     compare,
-    find_disturbed,
     find_left_behind,
     find_unlike,
 )
 from discover_orch.staleness.versions import meets_input
+from discover_orch.staleness.writers import GONE, Writers
 
-#: Ends of a last run after which the success counts.
-WELL = ("passed", "accepted")
 #: Ends of a last run after which it is unknown what the tool has written.
 CUT_OFF = ("unknown", "running", "cancelled", "interrupted", SETTLED)
-#: Seconds by which the clock of another machine, or this one after it was set, may be behind a recorded time.
-CLOCK_TOLERANCE = 60
 
 
 class Status:
-    """The freshness of all tools of a project at one time."""
+    """The freshness of all tools of a project, found once and kept."""
 
     def __init__(
         self,
         present: CurrentState,
         params_of: Callable[[Tool], Params],
         defaults_of: Callable[[Tool], Params],
+        *,
+        is_live: bool = False,
     ) -> None:
-        """`params_of` gives what a tool would be called with, `defaults_of` its defaults."""
+        """`params_of` gives what a tool would be called with, `defaults_of` its defaults. `is_live`: a watch keeps it.
+        Then it knows itself which tools a run has left without an end, and a file that cannot be parsed means what it
+        did when it last could be."""
         registry = present.registry
-        self._defaults_of = defaults_of
-        self._present, self._registry, self._params_of = present, registry, params_of
-        results = with_unended(present.project.root, present.results)
-        self._results = [
-            results.get(module) or ToolResult(module=module) for module in registry.order
-        ]
+        self._present, self._registry, self._is_live = present, registry, is_live
+        self._params_of, self._defaults_of = params_of, defaults_of
+        known = present.results
+        if not is_live:
+            known = with_unended(present.project.root, known)
+        #: Of all tools, in the order of `full`.
+        self._results = {
+            module: known.get(module) or ToolResult(module=module) for module in registry.order
+        }
         self._place = {module: place for place, module in enumerate(registry.order)}
-        self._note_results()
-
-    def _note_results(self) -> None:
-        gone = self._present.gone
-        rows = (*enumerate(self._results), *((GONE, one) for one in gone))
+        rows = [*enumerate(self._results.values()), *((GONE, one) for one in present.gone)]
         # Asks what another program wrote only where a table has a version.
         self._writers = Writers(rows, foreign_write=lambda: self._present.database.foreign_write)
-        self._note_latest()
-        accepted = {
-            one.module: one.success.asof
-            for one in (self._results if gone else ())
-            if one.success is not None and one.success.is_accepted
-        }
-        self._left_behind = find_left_behind(gone, self._writers, accepted)
+        self._code: Mapping[str, CodeState] = {}
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
+        """Other results are remembered than before."""
+        self._own: dict[str, Freshness] | None = None
+        self._answer: dict[str, Freshness] | None = None
         self._rebuilt = cache(self._find_rebuilt)
+        self._left_behind = find_left_behind(self._present.gone, self._writers, self._results)
+        self._note_latest()
 
     def _note_latest(self) -> None:
         """When each tool succeeded, and the latest of these before each place. For a tool whose reads are known (True)
         only those without a known write count."""
         registry = self._registry
-        ended = [one.success.ended if one.success else 0 for one in self._results]
+        ended = [one.success.ended if one.success else 0 for one in self._results.values()]
         unsure = [
             0 if registry.flows[module].has_writes else one
             for module, one in zip(registry.order, ended, strict=True)
@@ -103,121 +109,136 @@ class Status:
 
     def freshness(self) -> dict[str, Freshness]:
         """The freshness of all tools, in the order of `full`."""
-        return self._with_others(self.own())
+        own = self.own()
+        if self._answer is None:
+            self._answer = self._with_others(own)
+        return self._answer
 
-    def own(self) -> Mapping[str, Freshness]:
+    def own(self) -> dict[str, Freshness]:
         """The same without what follows from other tools."""
-        return self._own_now
+        if self._own is None:
+            self._read_code()
+            self._own = {module: self._judge(module) for module in self._registry.order}
+            self._answer = None
+        return self._own
 
-    @cached_property
-    def _own_now(self) -> dict[str, Freshness]:
-        return {module: self._judge(module, self._code) for module in self._registry.order}
+    def _read_code(self) -> None:
+        self._code = self._present.read_code(self._registry.order, is_tolerant=self._is_live)
 
-    @cached_property
-    def _code(self) -> Mapping[str, CodeState]:
-        return self._present.read_code(self._registry.order)
+    # While tools run.
 
-    # While a run changes what is remembered.
+    def note_results(self, results: Iterable[ToolResult]) -> Collection[Key]:
+        """These tools have ended. Returns what they have written or removed by now."""
+        written: list[Key] = []
+        for result in results:
+            before, self._results[result.module] = self._results[result.module], result
+            self._writers.replace(self._place[result.module], before, result)
+            self._forget(result.writes)
+            known = before.writes
+            written += [key for key, one in result.writes.items() if known.get(key) != one]
+        self._forget_answers()
+        return written
 
     def settle(self) -> None:
         """What another program has done to the database counts as it is now, not after tools of the run have used
         it."""
         _ = self._present.database.state, self._present.database.foreign_write
 
-    def note_results(self, results: Iterable[ToolResult]) -> Collection[Key]:
-        """These tools have ended. Returns what they have written or removed by now."""
-        written: list[Key] = []
-        for result in results:
-            place = self._place[result.module]
-            before, self._results[place] = self._results[place], result
-            self._writers.replace(place, before, result)
-            self._forget(result.writes)
-            known = before.writes
-            written += [key for key, one in result.writes.items() if known.get(key) != one]
-        self._note_latest()
-        self._rebuilt = cache(self._find_rebuilt)
-        return written
-
     def judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
         """The tool's own reasons as they are now. One that has just run is not stale for the time alone."""
         self._forget(self.find_used(module))
-        return self._judge(module, self._code, has_just_run=has_just_run)
+        return self._judge(module, has_just_run=has_just_run)
 
     def find_used(self, module: str) -> Collection[Key]:
         """What the tool is known to use or write."""
-        result = self._results[self._place[module]]
-        inputs = result.success.inputs.other if result.success else {}
-        return {*self._judge_of(self._place[module]).find_used(with_tried=True), *inputs}
+        success = self._results[module].success
+        inputs = success.inputs.other if success else {}
+        return {*self._judge_of(module).find_used(with_tried=True), *inputs}
 
     def _forget(self, keys: Iterable[Key]) -> None:
         """These may be other files by now."""
         paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
         self._present.versions.forget(paths)
 
-    def _judge(
-        self, module: str, code: Mapping[str, CodeState], *, has_just_run: bool = False
-    ) -> Freshness:
-        """The tool's own reasons; `code` has that of all tools."""
-        tool, place = self._registry.tools[module], self._place[module]
-        result = self._results[place]
-        last_ending, sentences = _ending_reasons(result)
-        if last_ending == "never" and module in self._registry.lost:
-            old = self._registry.lost[module]
-            sentences = [f"never ran here: {old} did, and its code is not the same"]
-        reasons: list[Reason] = []
-        if result.success is not None:
-            success = result.success
-            reasons += compare(
-                self._judge_of(place),
-                success,
-                self._present.inputs(tool, code, self._params_of(tool), result),
-                self._upstream(module, success.asof),
-                lambda key: self._present.versions.version(key),
-                lambda: self._present.database.foreign_write,
-                lambda: self._present.database.looked,
-                ignores_foreign=self._present.project.external_writes == "ignore",
-            )
-        reasons += self._left_behind.get(module, ())
-        starts_nothing = not sentences and all(
-            (reason.seq and reason.key == "database") or reason.how == "edited"
-            for reason in reasons
-        )
-        if broken := self._registry.below_broken.get(module):
-            sentences.append(f"upstream {self._registry.display(broken)} has an error")
-        if not has_just_run:
-            sentences += _clock_reasons(tool, result.success, time.time())
+    # One tool.
+
+    def _judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
+        """The tool's own reasons."""
+        registry, result = self._registry, self._results[module]
+        tool = registry.tools[module]
+        last_ending, starting = ending_reasons(result)
+        if last_ending == "never" and module in registry.lost:
+            old = registry.lost[module]
+            starting = [f"never ran here: {old} did, and its code is not the same"]
+        if broken := registry.below_broken.get(module):
+            starting.append(f"upstream {registry.display(broken)} has an error")
+        clock = [] if has_just_run else clock_reasons(tool, result.success, time.time())
+        reasons = [*self._find_reasons(module), *self._left_behind.get(module, ())]
+        if not (starting or clock or reasons):
+            return Freshness(module=module)
+        sentences = [*starting, *clock]
         is_lasting = bool(sentences) or any(one.is_lasting for one in reasons)
         has_new_code = any(reason.key.startswith("code:") for reason in reasons)
-        sentences += dict.fromkeys(
-            self._sentence(module, reason, has_new_code=has_new_code) for reason in reasons
-        )
+        for reason in reasons:
+            sentence = self._sentence(module, reason, has_new_code=has_new_code)
+            if sentence not in sentences:
+                sentences.append(sentence)
+                starting += [sentence] if reason.starts_run else []
         return Freshness(
             module=module,
             reasons=tuple(sentences),
+            starting=tuple(starting),
             last_ending=last_ending,
-            starts_nothing=starts_nothing,
             is_lasting=is_lasting,
         )
 
-    def _judge_of(self, place: int) -> Judge:
-        tool = self._registry.tools[self._registry.order[place]]
+    def _find_reasons(self, module: str) -> Iterator[Reason]:
+        result, present = self._results[module], self._present
+        success, tool = result.success, self._registry.tools[module]
+        if success is None:
+            return iter(())
+        return compare(
+            self._judge_of(module),
+            success,
+            present.inputs(tool, self._code, self._params_of(tool), result),
+            self._upstream(module, success.asof),
+            present.versions.version,
+            lambda: present.database.foreign_write,
+            lambda: present.database.looked,
+            ignores_foreign=present.project.external_writes == "ignore",
+        )
+
+    def _judge_of(self, module: str) -> Judge:
+        inputs = self._registry.tools[module].inputs
         return Judge(
-            self._results[place],
-            place,
+            self._results[module],
+            self._place[module],
             self._writers,
             self._present.mark,
-            lambda key: key[:5] == "file:" and meets_input(key[5:], tool.inputs),
+            lambda key: key[:5] == "file:" and meets_input(key[5:], inputs),
         )
 
     def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
         return reason_sentence(
             reason,
-            self._results[self._place[module]],
+            self._results[module],
             self._registry.display,
             self._defaults_of(self._registry.tools[module]),
             is_missing=self._present.code.is_missing,
             has_new_code=has_new_code,
         )
+
+    def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
+        """The tools upstream that may have done something since `asof`."""
+        registry = self._registry
+        before = registry.before.get(module, ())
+        flow = registry.flow.get(module, ())
+        unknown = self._find_unknown(module, asof)
+        for other in dict.fromkeys((*before, *flow, *unknown)):
+            is_observed = other not in before and other not in unknown
+            yield Upstream(self._results[other], is_observed, other in before)
+
+    # What follows from other tools.
 
     def _with_others(self, own: Mapping[str, Freshness]) -> dict[str, Freshness]:
         stale = [module for module, one in own.items() if one.reasons]
@@ -250,7 +271,7 @@ class Status:
             found = self._registry.downstream((*below, *rebuilt))
             known = below.keys() | rebuilt.keys()
             new = [one for one in self._registry.order if one in found and one not in known]
-            added = _find_upstream_reasons(self._registry, found, new)
+            added = find_upstream_reasons(self._registry, found, new)
             below |= added
             above: dict[str, str] = {}
             for module in self._registry.order:
@@ -264,114 +285,77 @@ class Status:
 
     def _find_all_rebuilt(self, module: str) -> dict[str, Key]:
         """The tools that must run before this one can run again, each with what is no longer as it left it."""
-        found, place = self._rebuilt(module), self._place[module]
-        result = self._results[place]
-        if result.success is not None:
-            return found
-        found = found | find_disturbed(place, self._writers)
-        if result.last.status in CUT_OFF:
-            found |= find_unlike(self._results[:place], self._writers, self._present.mark)
+        found, result = self._rebuilt(module), self._results[module]
+        if result.success is None and result.last.status in CUT_OFF:
+            earlier = islice(self._results.values(), self._place[module])
+            return found | find_unlike(earlier, self._writers, self._present.mark)
         return found
 
     def _find_rebuilt(self, module: str) -> dict[str, Key]:
         """The part that follows from the results alone, so it is found once."""
         is_repeatable = self._registry.tools[module].is_repeatable
-        return self._judge_of(self._place[module]).find_rebuilt(is_repeatable=is_repeatable)
-
-    def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
-        """The tools upstream that may have done something since `asof`."""
-        registry = self._registry
-        before = registry.before.get(module, ())
-        flow = registry.flow.get(module, ())
-        unknown = self._find_unknown(module, asof)
-        for other in dict.fromkeys((*before, *flow, *unknown)):
-            result = self._results[self._place[other]]
-            is_observed = other not in before and other not in unknown
-            yield Upstream(result, is_observed, other in before)
+        return self._judge_of(module).find_rebuilt(is_repeatable=is_repeatable)
 
 
-def _ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
-    """How the last run of the tool ended, and the reason that follows from that."""
-    last = result.last
-    if not last.status or (last.status in WELL and result.success is None):
-        return "never", ["never ran"]
-    match last.status:
-        case "passed" | "accepted":
-            return "", []
-        case "failed":
-            return "failed", [f"failed (run {last.run})"]
-        case "unknown":
-            done = "committed" if last.has_started else "started it"
-            killed = f"run {last.run} was killed"
-            if last.cause == "worker lost":
-                killed = f"its worker was lost in run {last.run}"
-            return "unknown", [f"outcome unknown: {killed} and may have {done}"]
-        case "running":
-            return "", [f"running now (run {last.run})"]
-        case _ if last.status == SETTLED:
-            sentence = f"run {last.run} committed it and was killed, so what it used is not known"
-            return "", [sentence]
-        case _ if last.status == UPGRADED:
-            return "", ["orch was upgraded and cannot compare with the last success"]
-        case _:
-            why = ': its output was closed, as by "| head"' if last.cause == "output closed" else ""
-            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
+class Turns:
+    """Judges each step of a run again when its turn comes. The run tells the ends of its tools."""
 
+    def __init__(self, status: Status, forced: Collection[str] = frozenset()) -> None:
+        """`status` is what the plan was made of; `forced` tools run though they may be fresh."""
+        self._status, self._forced = status, forced
+        self._passed: set[str] = set()  # in this run
+        self._ended: dict[str, ToolResult] = {}  # and not looked at yet
+        self.read_again()
+        status.settle()
 
-def _clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
-    """What follows from the time alone."""
-    found = ['"always" is set'] if tool.is_always_stale else []
-    expires = expires_at(tool, success)
-    if expires is not None and now >= expires:
-        found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
-    elif expires is not None and expires - (tool.max_age or 0) > now + CLOCK_TOLERANCE:
-        found.append("the last success is dated in the future, so its age is not known (max_age)")
-    return found
+    def read_again(self) -> None:
+        """Something else than this run has changed the status."""
+        status = self._status
+        self._own = {**status.own()}
+        self._is_stale = {module: not one.is_fresh for module, one in status.freshness().items()}
+        self._written: set[Key] = set()
 
+    def note(self, result: ToolResult) -> None:
+        """A tool has ended."""
+        self._ended[result.module] = result
 
-def expires_at(tool: Tool, success: Success | None) -> float | None:
-    """When the last success becomes too old, in seconds since 1970; None for never."""
-    if tool.max_age is None or success is None or not success.at:
-        return None
-    return datetime.fromisoformat(success.at).timestamp() + tool.max_age
+    def is_needed(self, module: str) -> bool:
+        """Whether the tool has to run, now that its turn has come."""
+        own = self._own.get(module)
+        if own is None or own.is_lasting or module in self._forced:
+            return True
+        self.look_at_ended()
+        if not self._written:
+            return self._is_stale[module]
+        if not self._is_stale[module] and self._written.isdisjoint(self._status.find_used(module)):
+            return False
+        self._own[module] = own = self._judge(module)
+        if own.reasons:
+            return True
+        if module not in self._spread():
+            return False
+        # It may only be needed by a tool that is fresh by now.
+        for other, one in self._own.items():
+            if one.reasons and not one.is_lasting:
+                self._own[other] = self._judge(other)
+        return module in self._spread()
 
+    def look_at_ended(self) -> None:
+        """Have the status note the tools that have ended."""
+        # Under a watch a tool may be gone meanwhile.
+        ended = {module: one for module, one in self._ended.items() if module in self._own}
+        self._ended = {}
+        if not ended:
+            return
+        self._written.update(self._status.note_results(ended.values()))
+        for module, result in ended.items():
+            if result.last.status in WELL:
+                self._passed.add(module)
+            self._own[module] = self._judge(module)
 
-def _span(seconds: float) -> str:
-    """As a user writes it in `ORCH`: `1d`, `6h`, `30m`, `45s`."""
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s"
+    def _judge(self, module: str) -> Freshness:
+        return self._status.judge(module, has_just_run=module in self._passed)
 
-
-def _find_upstream_reasons(
-    registry: Registry, below: Collection[str], wanted: Iterable[str]
-) -> dict[str, str]:
-    """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
-    upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
-    `below` are all tools downstream of a stale one."""
-    line = [module for module in registry.order if module in below]
-    unsure = [module for module in line if not registry.flows[module].has_writes]
-
-    def reason(module: str) -> str:
-        flow = registry.flows[module]
-        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
-            if other in below:
-                written, name = registry.flows[other], registry.display(other)
-                # What it reads says more than what both write.
-                tables = (*flow.tables_read, *flow.tables_written)
-                table = _shared(tables, written.tables_written)
-                files = (*flow.files_read, *flow.native_reads, *flow.files_written)
-                theirs = (*written.files_written, *written.native_writes)
-                shared = f"table {table}" if table else _shared(files, theirs)
-                return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
-        name = registry.display((unsure if flow.has_reads and unsure else line)[0])
-        unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
-        return f"{name} is stale and may be upstream (the {unseen} are not known)"
-
-    return {module: reason(module) for module in wanted}
-
-
-def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
-    written = frozenset(writes)
-    return next((one for one in reads if one in written), "")
+    def _spread(self) -> Collection[str]:
+        stale = [module for module, one in self._own.items() if one.reasons]
+        return self._status.spread(stale) if stale else ()

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.staleness.change import Change
+from discover_orch.staleness.live_status import Change
 from discover_orch.state.git_files import read_head
 from discover_orch.watch.events import Action, ChangesFound, Outbox
 from discover_orch.watch.project import OtherRuns, WatchedProject
@@ -47,7 +47,7 @@ class ChangeHandler:
         more change, during that run."""
         watched = self._watched
         if self._others.have_run():
-            found = [*dict.fromkeys((*found, *watched.note_run(of_others=True)))]
+            watched.note_run(watched.registry.order)
         before = watched.view
         change = watched.refresh(found)
         for warning in watched.new_warnings(before) if change.is_structural else ():

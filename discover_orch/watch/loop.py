@@ -136,11 +136,13 @@ class WatchLoop:
             clock=time.monotonic,
             shortest=options.debounce,
         )
-        self._bursts.add_changed([*watched.files.find_changed(), *watched.unjudged])
+        self._bursts.add_changed(watched.files.find_changed())
         for problem in watcher.drain_problems():
             yield WatchNote(problem=problem)
         if options.runs_at_start:
             self._schedule.enqueue(watched.targets, "all watched tools", requested=True)
+        else:
+            self._changes.act(watched.judge_new())
         self._changes.report_problems()
         yield from self._outbox.drain()
 
@@ -205,7 +207,7 @@ class WatchLoop:
             )
         schedule.begin(order)
         self._run_started_at = time.monotonic()
-        watched.files.skips_data = watched.status.is_running = True
+        watched.set_running(is_running=True)
         self._bursts.compare_soon()
         events = session.run_plan(
             plan,
@@ -236,20 +238,18 @@ class WatchLoop:
         finally:
             events.close()
             schedule.run = None
-            watched.files.skips_data = watched.status.is_running = False
+            watched.set_running(is_running=False)
         yield from self._outbox.drain()
 
     def _follow(self, event: Event) -> None:
-        """Record how far the run is, and how its tools ended."""
+        """Record how far the run is."""
         self._schedule.follow(event)
         match event:
             case RunNote(problem=Problem(code="preload-died")):
                 self._warm_worker.mark_fatal(self._spec())
             case RunStarted(run=run):
                 self._others.note_own(run)
-            case ToolFinished(module=module, status=status):
-                if status not in ("blocked", "not_run"):
-                    self.watched.note_end(module)
+            case ToolFinished():
                 self._prepare_worker()
             case _:
                 pass
@@ -261,13 +261,19 @@ class WatchLoop:
         schedule.end(end.status)
         if end.status == "interrupted":
             return
-        watched.files.skips_data = watched.status.is_running = False
-        found = [*watched.note_run(schedule.started), *watched.files.find_changed()]
+        watched.set_running(is_running=False)
+        watched.note_run(schedule.started)
+        found = watched.files.find_changed()
         schedule.loops.note_end(map(self._changes.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()
         self._watcher.watch(*self.watched.files.folders())
-        self._bursts.add_changed(found)
+        if found:
+            self._bursts.add_changed(found)
+            return
+        change = watched.judge_new()
+        if not schedule.queue.keys() >= change.touched.keys():
+            self._changes.act(change)
 
     # What arrives. A run in progress asks for it too, and is interrupted by it.
 

@@ -30,10 +30,10 @@ from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, build_plan, keep_steps
 from discover_orch.planning.project_view import ProjectView, select_each, select_targets
-from discover_orch.staleness.change import Change, Paths
 from discover_orch.staleness.current import Params
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.live_status import LiveStatus, LiveTurns
+from discover_orch.staleness.live_status import Change, LiveStatus, Paths
+from discover_orch.staleness.status import Turns
 from discover_orch.staleness.versions import meets_input
 from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
@@ -74,6 +74,7 @@ class WatchedProject:
         self._strays: tuple[Problem, ...] = ()  # about targets that do not exist now
         self._plan_again(is_first=True)
         self._preload: Preload | None = None
+        self._turns: Turns | None = None  # of the run in progress
         project = self.view.project
         sources = ImportGraph(project)
         self.files = WatchedFiles(project.root, sources)
@@ -81,8 +82,7 @@ class WatchedProject:
         self.status = LiveStatus(
             project, self.registry, self._params_of, sources, environ, self._defaults_of
         )
-        #: What changed while the status was made.
-        self.unjudged = self._configure()
+        self._configure()
 
     # What there is.
 
@@ -120,8 +120,13 @@ class WatchedProject:
     def plan_of(self, reasons: Mapping[str, str], forced: Collection[str]) -> Plan:
         """The part of the plan with these tools, in its order. `forced` tools run though they may be fresh by then."""
         steps = keep_steps(self.plan.steps, reasons)
-        turns = LiveTurns(self.status, forced)
-        return Plan(steps=steps, targets=self._request.words, turns=turns)
+        self.status.note_start(step.tool.module for step in steps)
+        self._turns = Turns(self.status, forced)
+        return Plan(steps=steps, targets=self._request.words, turns=self._turns)
+
+    def set_running(self, *, is_running: bool) -> None:
+        """What a run does to data counts when it has ended."""
+        self.files.skips_data = self.status.is_running = is_running
 
     def is_code(self, path: str) -> bool:
         """Whether it is source or configuration, not data."""
@@ -139,6 +144,8 @@ class WatchedProject:
         if not paths:
             return Change()
         self._preload = None
+        if self._turns is not None:
+            self._turns.look_at_ended()
         # A scanned folder may be back that was gone, and its files with it.
         folders = [path for path in paths if path[-1:] == "/"]
         returned = [path for one in folders for path in self.status.code.files.find_returned(one)]
@@ -152,44 +159,42 @@ class WatchedProject:
         )
         config = [path for path in paths if path in config_files(self.view.project)]
         gone = self._read_again() if is_structural else ()
-        new = self._configure()
-        if new:
-            self.status.look_at(new)
-        change = self.status.compare([*paths, *new])
+        self._configure()
+        change = self.status.compare(paths, is_structural=is_structural)
+        if self._turns is not None:
+            self._turns.read_again()
         return replace(
-            change,
-            paths=(*change.paths, *config) if is_structural else change.paths,
-            gone=gone,
-            is_structural=is_structural,
+            change, paths=(*change.paths, *config) if is_structural else change.paths, gone=gone
         )
 
-    def note_end(self, module: str) -> None:
-        """A tool has just ended. Data that is as the tool left it is no change of the user's."""
-        self._note_written(self.status.note([module]))
+    def judge_new(self) -> Change:
+        """What it means that files have changed which did not count before."""
+        return self.status.compare()
 
     def note_installation(self) -> Change:
         """Packages were installed or removed."""
-        self.status.renew(self.view.project, self.registry, self.status.code)
-        return self.status.compare()
+        self.status.look_at(())
+        self.status.set_up(self.view.project, self.registry, self.status.code)
+        return self.status.compare(is_structural=True)
 
     def is_output(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last, or declares it as an output."""
         tools = self.registry.tools.values()
         return self.status.is_written(path) or any(meets_input(path, one.outputs) for one in tools)
 
-    def note_run(self, ran: Collection[str] = (), *, of_others: bool = False) -> list[str]:
-        """A run of these tools has ended, perhaps `of_others`. Returns paths that may have changed since its tools
-        read them."""
-        self._note_written(self.status.note(self.registry.order if of_others else ran))
+    def note_run(self, ran: Collection[str]) -> None:
+        """A run of these tools has ended. Data that is as they left it is no change of the user's."""
+        if self._turns is not None:
+            self._turns.look_at_ended()
+            self._turns = None
+        left = self.status.note_ended(ran)
+        self.files.note([path for path in left if not self.is_code(path)])
         registry = with_observed(self.registry, read_flows(self.view.project.root))
         if registry.flows != self.registry.flows and not self.problems:
             self.view = replace(self.view, registry=registry)
             self._plan_again()
             self.status.set_up(self.view.project, registry, self.status.code)
-        return self._configure()
-
-    def _note_written(self, paths: Collection[str]) -> None:
-        self.files.note([path for path in paths if not self.is_code(path)])
+        self._configure()
 
     def _read_again(self) -> tuple[str, ...]:
         """The whole project. Returns the names of the tools that are gone."""
@@ -204,7 +209,7 @@ class WatchedProject:
             project, sources = self.view.project, self.status.code
             if project.pythonpath != old.project.pythonpath:
                 sources = self.files.sources = ImportGraph(project)
-            self.status.renew(project, self.registry, sources)
+            self.status.set_up(project, self.registry, sources)
         broken = {one.module for one in self.registry.broken}
         names = {tool.name for tool in self.registry.tools.values()}  # one may have moved
         gone = [
@@ -270,10 +275,11 @@ class WatchedProject:
 
     # What is watched.
 
-    def _configure(self) -> list[str]:
-        """Watch what counts now. Returns what is new and has changed since it was judged."""
+    def _configure(self) -> None:
+        """Watch what counts now, and look at what did not count before: it may have changed since a tool used it."""
         new = self.files.configure(self.view.project, self.status.paths())
-        return self.status.find_differing(new) if new else []
+        if new:
+            self.status.look_at(new, is_new=True)
 
 
 class OtherRuns:

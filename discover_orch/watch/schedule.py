@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, Report, RunStatus
 from discover_orch.model.run_events import DebuggerOpened, ToolFinished, ToolStarted
-from discover_orch.staleness.change import Change
+from discover_orch.staleness.live_status import Change
 from discover_orch.watch.events import SCOPES, Action, Scope
 from discover_orch.watch.project import WatchedProject
 
@@ -160,9 +160,7 @@ class Schedule:
         status = self._watched.status
         freshness = status.freshness()
         roots = [
-            one
-            for one in stale - below
-            if freshness[one].reasons and not freshness[one].starts_nothing
+            one for one in stale - below if freshness[one].starting or freshness[one].is_for_others
         ]
         return stale & (status.spread(roots).keys() | below)
 

@@ -14,8 +14,8 @@ from discover_orch.planning import project_reader
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness import current_database
-from discover_orch.staleness.change import Change
 from discover_orch.staleness.database_file import DatabaseStat, read_database
+from discover_orch.staleness.live_status import Change
 from discover_orch.watch.project import WatchedProject, WatchRequest
 from tests.conftest import Orch, Project
 from tests.support.project_builder import write_files
@@ -41,7 +41,6 @@ class Live:
         self.watched = WatchedProject(
             WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root))), {}
         )
-        self.refresh(*self.watched.unjudged)
 
     def save(self, files: Mapping[str, str | None]) -> Change:
         """What it means that these files are saved; None removes one."""
@@ -57,9 +56,8 @@ class Live:
 
     def note(self, *names: str) -> Change:
         """These tools have just ended. What it means that files have changed meanwhile."""
-        for name in names:
-            self.watched.note_end(f"src.{name}")
-        return self.refresh(*self.watched.note_run())
+        self.watched.note_run([f"src.{name}" for name in names])
+        return self.refresh()
 
     @property
     def states(self) -> dict[str, tuple[str, ...]]:

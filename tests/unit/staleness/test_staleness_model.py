@@ -31,16 +31,15 @@ from discover_orch.staleness.fingerprint import (
     join_paths,
 )
 from discover_orch.staleness.rule import (
-    GONE,
     Judge,
     Upstream,
-    Writers,
     compare,
-    find_disturbed,
     find_left_behind,
     find_unlike,
     with_saw,
+    without_lost_writes,
 )
+from discover_orch.staleness.writers import GONE, Writers
 
 FILES = tuple(f"file:f{number}" for number in range(4))
 TABLES = tuple(f"table:1:t{number}" for number in range(2))
@@ -304,7 +303,7 @@ class World:
         found: dict[str, str] = {}
         behind = {}
         if self.parts.without != "left behind":
-            behind = find_left_behind(self.gone, writers, {})
+            behind = find_left_behind(self.gone, writers, self.results)
         for place, tool in enumerate(self.tools):
             result = self.results[tool.name]
             reasons = [] if self.ends[tool.name] == "passed" else [self.ends[tool.name]]
@@ -345,13 +344,9 @@ class World:
                     continue
                 judge = self.judge(place, writers)
                 again = judge.find_rebuilt(is_repeatable=tool.is_repeatable)
-                if self.results[tool.name].success is None:
-                    again |= find_disturbed(place, writers)
-                    if self.ends[tool.name] == "killed":
-                        earlier = [self.results[one.name] for one in self.tools[:place]]
-                        again |= find_unlike(
-                            earlier, writers, lambda key: self.mark(key, self.data)
-                        )
+                if self.results[tool.name].success is None and self.ends[tool.name] == "killed":
+                    earlier = [self.results[one.name] for one in self.tools[:place]]
+                    again |= find_unlike(earlier, writers, lambda key: self.mark(key, self.data))
                 for name, key in again.items():
                     found.setdefault(name, f"{key} is no longer as it left it")
             pending = len(found) > before
@@ -437,9 +432,8 @@ class World:
             writes,
             is_there=lambda key: key in self.data.values,
         )
-        self.results[tool.name] = with_saw(
-            now, place, writers, self.find_writers(), writes, is_repeatable=tool.is_repeatable
-        )
+        now = without_lost_writes(now, place, self.find_writers(), writes)
+        self.results[tool.name] = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
         if result.success is not None and is_same_code(result.success.inputs, used):
             flow = flow | self.flows[tool.name]
         self.flows[tool.name] = flow

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.discovery.tree import RACY_NS
-from discover_orch.staleness.change import Paths
 from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.live_status import Paths
 from discover_orch.watch.watched_files import WatchedFiles, fixed_part
 from tests.conftest import Project
 from tests.support.project_builder import write_files

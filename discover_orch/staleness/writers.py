@@ -1,0 +1,177 @@
+"""Who wrote what: an index of all writes that are remembered. Pure: reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+
+from msgspec import Struct
+
+from discover_orch.staleness.fingerprint import ABSENT, DATABASE, Key, Seq, ToolResult, Write
+from discover_orch.staleness.table_keys import ANY, database_of, is_table_list
+
+#: The place of a tool that no longer exists.
+GONE = -1
+#: Finds when something happened to the database last, as a number of an end.
+TimeOf = Callable[[], float]
+
+
+class Writer(Struct, frozen=True):
+    """A write of a tool; `place` is its place in the order of all tools, or GONE. `ended` is when its last success
+    did."""
+
+    key: Key
+    place: int
+    module: str
+    write: Write
+    ended: Seq = 0
+
+    def stands_for(self, seq: Seq) -> bool:
+        """Whether what the write of this number left is what the tool makes: it is its own, or the tool found that at
+        its last success and left it."""
+        return seq == self.write.seq or self.write.seq < seq < self.ended
+
+
+class Writers:
+    """Who wrote what."""
+
+    def __init__(
+        self,
+        results: Iterable[tuple[int, ToolResult]],
+        *,
+        foreign_write: TimeOf = lambda: 0,
+    ) -> None:
+        """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
+        database last: of tables that were written before, the content is not known."""
+        self._rows: dict[Key, list[Writer]] = {}
+        self._foreign_write = foreign_write
+        for place, result in results:
+            self._add(place, result)
+
+    def replace(self, place: int, before: ToolResult, now: ToolResult) -> None:
+        """A tool has ended."""
+        for key in before.writes:
+            rows = [row for row in self._rows.get(key, ()) if row.place != place]
+            if rows:
+                self._rows[key] = rows
+            else:
+                self._rows.pop(key, None)
+        self._add(place, now)
+        for index in ("_tables", "_folders", "of_several"):
+            self.__dict__.pop(index, None)
+
+    def _add(self, place: int, result: ToolResult) -> None:
+        ended = result.success.ended if result.success else 0
+        for key, write in result.writes.items():
+            row = Writer(key, place, result.module, write, ended)
+            self._rows.setdefault(key, []).append(row)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._rows
+
+    def of(self, key: Key) -> list[Writer]:
+        """All who wrote what the key names. Unclear use of a database is use of each of its tables."""
+        rows = self._rows
+        if not key.startswith("table:") or is_table_list(key):
+            return rows.get(key, [])
+        start = database_of(key)
+        if key != start + ANY:
+            unclear = rows.get(start + ANY)
+            return rows.get(key, []) + unclear if unclear else rows.get(key, [])
+        return [row for one in self._tables.get(start, ()) for row in rows[one]]
+
+    @cached_property
+    def _tables(self) -> Mapping[str, list[Key]]:
+        """The tables of each database, without the lists of tables."""
+        keys = (one for one in self._rows if one.startswith("table:") and not is_table_list(one))
+        return _grouped((database_of(one), one) for one in keys)
+
+    @cached_property
+    def of_several(self) -> list[Key]:
+        """What more than one tool has written, without the lists of tables."""
+        rows = self._rows.items()
+        return [key for key, of in rows if len(of) > 1 and not is_table_list(key)]
+
+    def in_folder(self, folder: str) -> list[Key]:
+        """The files directly in the folder that tools wrote or removed."""
+        return self._folders.get(folder, [])
+
+    @cached_property
+    def _folders(self) -> Mapping[str, list[Key]]:
+        keys = (one for one in self._rows if one.startswith("file:"))
+        return _grouped((one[5:].rpartition("/")[0] or ".", one) for one in keys)
+
+    def last(
+        self, key: Key, *, is_sure: bool = False, adds: Write | None = None, own: int = GONE
+    ) -> Writer | None:
+        """The last writer of all. Where only the kernel reported a write, another program may have done it, so with
+        `is_sure` it does not count. `adds` is as of `maker`; the tool at the place `own` always counts."""
+        rows = self.of(key)
+        if is_sure:
+            rows = [row for row in rows if row.write.is_sure]
+        if adds is not None:
+            rows = [
+                row for row in rows if row.place == own >= 0 or not is_unconcerned(adds, row.write)
+            ]
+        return max(rows, key=_number_of, default=None)
+
+    def first(self, key: Key, adds: Write) -> Writer | None:
+        """The tool that makes the thing first; `adds` is as of `maker`."""
+        rows = [
+            row
+            for row in self.of(key)
+            if row.place >= 0
+            and row.write.is_made
+            and not row.write.only_creates
+            and not is_unconcerned(row.write, adds)
+        ]
+        return min(rows, key=lambda row: row.place, default=None)
+
+    def maker(
+        self,
+        key: Key,
+        place: int,
+        adds: Write | None = None,
+        *,
+        fills: bool = False,
+        is_sure: bool = False,
+    ) -> Writer | None:
+        """The last writer before `place`; `is_sure` is as of `last`. `adds` is the write of a tool that does nothing
+        else with the key: what only adds to it too is no concern of such a tool. With `fills`, a tool counts only if
+        running it again makes the thing anew."""
+        rows = [
+            row
+            for row in self.of(key)
+            if 0 <= row.place < place
+            and row.write.is_made
+            and not (fills and row.write.only_creates)
+            and (row.write.is_sure or not is_sure)
+            and (adds is None or not is_unconcerned(adds, row.write))
+        ]
+        return max(rows, key=_number_of, default=None)
+
+    def version(self, key: Key, writer: Writer) -> str | None:
+        """The version that the writer left; None where it is not known."""
+        write = writer.write
+        if write.mark == ABSENT:
+            return ABSENT
+        if write.version is None or write.version == DATABASE:
+            return None
+        is_table = key.startswith("table:")
+        return None if is_table and write.seq <= self._foreign_write() else write.version
+
+
+def _grouped(pairs: Iterable[tuple[str, Key]]) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for group, key in pairs:
+        found.setdefault(group, []).append(key)
+    return found
+
+
+def _number_of(writer: Writer) -> Seq:
+    return writer.write.seq
+
+
+def is_unconcerned(one: Write, other: Write) -> bool:
+    """Whether neither writer minds the other: both only add, or one only creates what is not there."""
+    return (one.only_adds and other.only_adds) or one.only_creates or other.only_creates
