@@ -22,11 +22,10 @@ from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.digest import content_hash, short_hash
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.facts import BrokenModule, ImportFact, ModuleFacts
+from discover_orch.source.facts import BrokenModule, ModuleFacts
 from discover_orch.source.source_file import (
     SourceFile,
     names_of,
-    read_import_facts,
     read_source_file,
 )
 from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
@@ -79,7 +78,7 @@ class SourceFiles:
         self._root, self._space = project.root, PythonPath(project)
         self._reads_code = reads_code
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
-        self._kind = f"files 3 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 4 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
@@ -92,8 +91,6 @@ class SourceFiles:
         #: Hashes of the files that were looked at for the one that is being read, and of files that are not read yet.
         self._looked_up: dict[str, str] = {}
         self._hashes: dict[str, str] = {}
-        #: By path and name of the module, with the hash of the bytes.
-        self._imports: dict[tuple[str, str], tuple[str, tuple[ImportFact, ...]]] = {}
 
     def read(self, path: str, *, with_code: bool = True) -> SourceFile | None:
         """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular
@@ -151,10 +148,9 @@ class SourceFiles:
             new = replace(
                 new,
                 meaning=old.meaning,
-                names=old.names,
+                imports=old.imports,
                 folders=old.folders,
                 has_unread=old.has_unread,
-                depends_on_name=old.depends_on_name,
             )
         self._note(path, new)
         return new
@@ -227,28 +223,15 @@ class SourceFiles:
         return ModuleScope(tree, module, path.endswith("__init__.py"), self._look_up)
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
-        """The names that the file looks up when it is imported as `module`, by default under its own name. Relative
-        imports depend on that name, and a file can have two: `src.a` and `a`, where both the root and `src` are in
-        `pythonpath`."""
+        """The names that the file looks up when it is imported as `module`, by default under its own name. A file can
+        have two: `src.a` and `a`, where both the root and `src` are in `pythonpath`."""
         file = self.read(path)
-        if file is None:
-            return ()
-        is_own = module in ("", self.name(path)) or module[:1] == "/"
-        if not file.depends_on_name or is_own:
-            return file.names
-        return names_of(self.imports(path, module))
+        return names_of(file.imports, self.package(path, module)) if file else ()
 
-    def imports(self, path: str, module: str) -> tuple[ImportFact, ...]:
-        """The imports of the file as `module`. Parses it where that was not done yet."""
-        file, known = self.read(path), self._imports.get((path, module))
-        if file is None:
-            return ()
-        if known is None or (known[0] != file.hash and file.problem is None):
-            found = self._read_again(
-                path, lambda tree, data: read_import_facts(tree, data, path, module)
-            )
-            known = self._imports[path, module] = (file.hash, found or ())
-        return known[1]
+    def package(self, path: str, module: str = "") -> str:
+        """The package that relative imports in the file count from."""
+        name = module if module and module[:1] != "/" else self.name(path)
+        return name if path.endswith("__init__.py") else name.rpartition(".")[0]
 
     def write(self) -> bool:
         """Keeps what is new for the next command; False where it cannot be written."""
@@ -257,7 +240,7 @@ class SourceFiles:
             if file is not None and file is not self._kept.get(path) and not file.has_secret:
                 # What it meant when it could be parsed is for those who have seen that.
                 is_broken = file.problem is not None and file.meaning
-                new[path] = replace(file, meaning="", names=(), folders=()) if is_broken else file
+                new[path] = replace(file, meaning="", imports=(), folders=()) if is_broken else file
         if all(self._kept.get(path) == file for path, file in new.items()):
             return True
         known = {path: file for path, file in self._kept.items() if self._is_there(path)} | new
@@ -312,14 +295,12 @@ class SourceFiles:
             return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
         with_code = with_code or (self._reads_code and b"STAGE" in data)
         outer, self._looked_up = self._looked_up, {}
-        file, imports = read_source_file(
+        file = read_source_file(
             data, path, module, signature, known, with_code=with_code, lookup=self._look_up
         )
         looked_up, self._looked_up = self._looked_up, outer
         if looked_up:
             file = replace(file, rests_on=looked_up)
-        if imports is not None and file.problem is None:
-            self._imports[path, module] = file.hash, imports
         return _with_last_stage(file, known)
 
     def _read_again(self, path: str, read: Callable[[ast.Module, bytes], T]) -> T | None:

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
 from discover_orch.model.digest import content_hash
-from discover_orch.source.facts import ImportFact
+from discover_orch.source.facts import ImportFact, absolute
 from discover_orch.source.literals import docstring_of, text_of
-from discover_orch.source.scope import absolute
 
 #: marshal's format without references and interning. In it equal values have equal bytes, and values of two types
 #: (1, 1.0, True; "a", b"a") or signs (0.0, -0.0) never have.
@@ -135,15 +134,13 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 def read_imports(
     tree: ast.Module,
+    attributes: Iterable[ast.Attribute],
     *,
-    module: str,
     is_package: bool = False,
     with_calls: bool = True,
-    attributes: Iterable[ast.Attribute] | None = None,
 ) -> tuple[ImportFact, ...]:
-    """All imports of a module; `with_calls` False where no word of DYNAMIC is in the text;
-    `attributes` are all that the tree has, where they are known."""
-    package = module if is_package else module.rpartition(".")[0]
+    """All imports of a module; `attributes` are all that the tree has; `with_calls` False where no word of DYNAMIC is
+    in the text."""
     found: list[ImportFact] = []
     aliases = set(DYNAMIC)
     bound: dict[str, str] = {}
@@ -156,17 +153,14 @@ def read_imports(
                 found.append(ImportFact(item.name, (), is_lazy))
         elif isinstance(node, ast.ImportFrom):
             aliases.update(item.asname or item.name for item in node.names if item.name in DYNAMIC)
-            base = absolute(node.module, node.level, package)
-            if base:  # else it points above the top, and fails when it runs
-                names = tuple(item.name for item in node.names)
-                bound |= {item.asname or item.name: f"{base}.{item.name}" for item in node.names}
-                found.append(ImportFact(base, names, is_lazy))
+            base = "." * node.level + (node.module or "")
+            start = f"{base}." if node.module else base
+            bound |= {item.asname or item.name: start + item.name for item in node.names}
+            found.append(ImportFact(base, tuple(item.name for item in node.names), is_lazy))
     if with_calls:
-        found.extend(_dynamic_imports(nodes, module, package, aliases))
+        found.extend(_dynamic_imports(nodes, aliases, is_package=is_package))
     if is_package:
-        found.extend(_star_members(tree, module))
-    if attributes is None:
-        attributes = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
+        found.extend(_star_members(tree))
     found.extend(_members(attributes, bound))
     return tuple(found)
 
@@ -295,7 +289,7 @@ def _members(attributes: Iterable[ast.Attribute], bound: Mapping[str, str]) -> l
     return [*found]
 
 
-def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
+def _star_members(tree: ast.Module) -> Iterator[ImportFact]:
     """`from p import *` imports the modules that `__all__` of the package names."""
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -306,11 +300,11 @@ def _star_members(tree: ast.Module, module: str) -> Iterator[ImportFact]:
                 if isinstance(item, ast.Constant) and isinstance(item.value, str)
             )
             if names:
-                yield ImportFact(module, names)
+                yield ImportFact(".", names)
 
 
 def _dynamic_imports(
-    nodes: Iterable[tuple[ast.AST, bool]], module: str, package: str, aliases: set[str]
+    nodes: Iterable[tuple[ast.AST, bool]], aliases: set[str], *, is_package: bool
 ) -> Iterator[ImportFact]:
     """Calls of `import_module` and `__import__`; any other use of these names is an import that cannot be read."""
     called: set[ast.AST] = set()
@@ -318,7 +312,7 @@ def _dynamic_imports(
         target, names = _UNREAD
         if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
             called.add(node.func)
-            target, names = _called_module(node, module, package)
+            target, names = _called_module(node, is_package=is_package)
         elif not _is_dynamic(node, aliases) or node in called or _is_set(node):
             continue
         yield ImportFact(target, names, is_lazy)
@@ -334,7 +328,7 @@ def _is_set(node: ast.AST) -> bool:
     return not isinstance(getattr(node, "ctx", None), ast.Load)
 
 
-def _called_module(node: ast.Call, module: str, package: str) -> tuple[str, tuple[str, ...]]:
+def _called_module(node: ast.Call, *, is_package: bool) -> tuple[str, tuple[str, ...]]:
     """The module of a call with literal arguments, and the names of `fromlist`; "" where it cannot be read."""
     given = {keyword.arg: keyword.value for keyword in node.keywords}
     first = node.args[0] if node.args else given.get("name")
@@ -346,13 +340,10 @@ def _called_module(node: ast.Call, module: str, package: str) -> tuple[str, tupl
         return name, _literal_names(names)
     anchor = node.args[1] if len(node.args) > 1 else given.get("package")
     if isinstance(anchor, ast.Name):
-        base = {"__name__": module, "__package__": package}.get(anchor.id)
-    else:
-        base = text_of(anchor) if anchor else None
-    if not base:
-        return _UNREAD
-    level = len(name) - len(name.lstrip("."))
-    return absolute(name[level:] or None, level, base), ()
+        is_own = anchor.id == "__package__" or (anchor.id == "__name__" and is_package)
+        return (name, ()) if is_own else _UNREAD
+    base = text_of(anchor) if anchor else None
+    return (absolute(name, base), ()) if base else _UNREAD
 
 
 def _literal_names(node: ast.expr | None) -> tuple[str, ...]:

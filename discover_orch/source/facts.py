@@ -89,8 +89,8 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
     near: str = ""
 
 
-class ImportFact(Struct, frozen=True):
-    """One import; a relative one is made absolute.
+class ImportFact(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """One import, as it is written: what a relative one names, `.lib`, depends on the package that the file is in.
 
     `import a.b` and `importlib.import_module("a.b")`: module `a.b`; it is "" where the argument is not a literal.
     `from p import q, r`: module `p`, names (`q`, `r`); a star is the name `*`. `is_lazy`: it is in a function or a
@@ -100,6 +100,19 @@ class ImportFact(Struct, frozen=True):
     module: str
     names: tuple[str, ...] = ()
     is_lazy: bool = False
+
+
+def absolute(module: str, package: str) -> str:
+    """The absolute name of a module that an import in this package names; "" where it is above the top package."""
+    name = module.lstrip(".")
+    level = len(module) - len(name)
+    if not level:
+        return module
+    parts = package.split(".") if package else []
+    if level > len(parts):
+        return ""
+    base = ".".join(parts[: len(parts) - (level - 1)])
+    return f"{base}.{name}" if name else base
 
 
 class ResourceFacts(Struct, frozen=True, kw_only=True, array_like=True):

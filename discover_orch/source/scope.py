@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
+from discover_orch.source.facts import absolute
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
 
 ENUMS = {
@@ -138,27 +139,11 @@ class Bindings:
                 bound = item.name if item.asname else top
                 self._add(item.asname or top, index, node.lineno, bound, where)
             return
-        base = absolute(node.module, node.level, self._package)
+        base = absolute("." * node.level + (node.module or ""), self._package)
         for item in node.names:
             if item.name != "*":
                 bound = f"{base}.{item.name}"
                 self._add(item.asname or item.name, index, node.lineno, bound, where)
-
-
-def absolute(module: str | None, level: int, package: str) -> str:
-    """The absolute name of the module in `from ...module import`; "" where it is above the top package."""
-    if not level:
-        return module or ""
-    parts = package.split(".") if package else []
-    if level - 1 >= len(parts):
-        return ""
-    base = ".".join(parts[: len(parts) - (level - 1)])
-    return f"{base}.{module}" if module else base
-
-
-def _nowhere(_: str) -> ModuleScope | None:
-    """The lookup of a module that is read alone."""
-    return None
 
 
 class Unreadable(Exception):
@@ -195,7 +180,11 @@ class ModuleScope:
     """All top-level bindings of a module, and what they mean. `lookup` gives the other modules of the project."""
 
     def __init__(
-        self, tree: ast.Module, module: str, is_package: bool = False, lookup: Lookup = _nowhere
+        self,
+        tree: ast.Module,
+        module: str,
+        is_package: bool = False,
+        lookup: Lookup = lambda _: None,
     ) -> None:
         self.module = module
         self.package = module if is_package else module.rpartition(".")[0]

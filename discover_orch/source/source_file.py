@@ -6,7 +6,6 @@ The parser is loaded only where a file is parsed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from discover_orch.source.facts import (
     ImportFact,
     ModuleFacts,
     Tag,
+    absolute,
     has_secret,
 )
 
@@ -37,8 +37,6 @@ _MOVES_PLACES = (
     *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
     *(b"SourceFileLoader", b"runpy", b"pkgutil"),
 )
-#: Without word boundaries, which would take ten times as long. A match too many costs only time.
-_DEPENDS_ON_ITS_NAME = re.compile(rb"from\s*(?:\\\s*)?\.|import_module|__import__|__all__")
 
 
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -50,11 +48,9 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     for those that were not there.
 
     What the code means is read once it was asked for (`has_code`): `meaning` is the hash of the syntax tree, without
-    what only says how a tool is run. `names` are those that its imports look up, packages before what is in them.
-    `folders` are those in the root that it adds to `sys.path`.
-    `has_unread`: it may import any module. `depends_on_name`: under another module name than its own, it may import
-    something else. A file with a `problem` has the meaning and the names of the last text that could be parsed, ""
-    and none if no text could be.
+    what only says how a tool is run. `folders` are those in the root that it adds to `sys.path`. `has_unread`: it may
+    import any module. A file with a `problem` has the meaning and the imports of the last text that could be parsed,
+    "" and none if no text could be.
     """
 
     signature: str
@@ -64,10 +60,9 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     last_stage: Tag | None = None
     rests_on: Mapping[str, str] = {}
     meaning: str = ""
-    names: tuple[str, ...] = ()
+    imports: tuple[ImportFact, ...] = ()
     folders: tuple[str, ...] = ()
     has_unread: bool = False
-    depends_on_name: bool = False
     problem: Problem | None = None
 
     @property
@@ -94,9 +89,9 @@ def read_source_file(
     *,
     with_code: bool,
     lookup: Lookup,
-) -> tuple[SourceFile, tuple[ImportFact, ...] | None]:
-    """The file with these bytes, and its imports where its code is read now: `with_code`, or where that of the `known`
-    file was. `lookup` is for what its tags and types name in other modules. Never raises."""
+) -> SourceFile:
+    """The file with these bytes. Its code is read `with_code`, or where that of the `known` file was. `lookup` is for
+    what its tags and types name in other modules. Never raises."""
     digest = content_hash(data)
     has_facts = known is not None and known.hash == digest
     if known is not None and known.hash == digest:
@@ -105,68 +100,52 @@ def read_source_file(
         file = SourceFile(signature, digest, is_blank=not data.strip())
     is_conf, is_tool = path == CONF_FILE, _WORD in data
     tree: ast.Module | None = None
-    imports: tuple[ImportFact, ...] | None = None
     if not file.has_code and (with_code or (known is not None and known.has_code)):
-        tree, file, imports = _read_code(file, data, path, module, is_tool=is_tool)
+        tree, file = _read_code(file, data, path, is_tool=is_tool)
     if has_facts or not (is_tool or is_conf):
-        return file, imports
+        return file
     from discover_orch.source.read_module import read_conf, read_module
 
     if is_conf:
-        return replace(file, facts=read_conf(data, path)), imports
+        return replace(file, facts=read_conf(data, path))
     if len(data) > SIZE_LIMIT:
         broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
-        return replace(file, facts=broken), imports
+        return replace(file, facts=broken)
     facts = read_module(data, module=module, path=path, tree=tree, lookup=lookup)
-    return replace(file, facts=facts), imports
+    return replace(file, facts=facts)
 
 
 def _read_code(
-    file: SourceFile, data: bytes, path: str, module: str, *, is_tool: bool
-) -> tuple[ast.Module | None, SourceFile, tuple[ImportFact, ...]]:
-    from discover_orch.source.code import hash_code, read_search_folders
+    file: SourceFile, data: bytes, path: str, *, is_tool: bool
+) -> tuple[ast.Module | None, SourceFile]:
+    from discover_orch.source.code import DYNAMIC, hash_code, read_imports, read_search_folders
     from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
     with ignore_warnings():
         try:
             tree = parse(data)
             meaning, attributes = hash_code(tree, data)
-            imports = read_import_facts(tree, data, path, module, attributes)
+            imports = read_imports(
+                tree,
+                attributes,
+                is_package=path.endswith("__init__.py"),
+                with_calls=any(word.encode() in data for word in DYNAMIC),
+            )
             folders = read_search_folders(tree, path) if b"sys.path" in data else ()
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             if not is_tool:
                 problem = replace(problem, hint="fix the syntax error")
-            return None, replace(file, problem=problem), ()
+            return None, replace(file, problem=problem)
     file = replace(
         file,
         meaning=meaning,
-        names=names_of(imports),
+        imports=imports,
         folders=folders,
         has_unread=any(word in data for word in _MOVES_PLACES)
         or not all(one.module for one in imports),
-        depends_on_name=_DEPENDS_ON_ITS_NAME.search(data) is not None,
     )
-    return tree, file, imports
-
-
-def read_import_facts(
-    tree: ast.Module,
-    data: bytes,
-    path: str,
-    module: str,
-    attributes: Iterable[ast.Attribute] | None = None,
-) -> tuple[ImportFact, ...]:
-    """The imports of a file that is loaded as `module`; `attributes` are those of its tree, where they are known."""
-    from discover_orch.source.code import DYNAMIC, read_imports
-
-    return read_imports(
-        tree,
-        module=module,
-        is_package=path.endswith("__init__.py"),
-        with_calls=any(word.encode() in data for word in DYNAMIC),
-        attributes=attributes,
-    )
+    return tree, file
 
 
 def with_packages(name: str) -> Iterator[str]:
@@ -178,13 +157,13 @@ def with_packages(name: str) -> Iterator[str]:
     yield name
 
 
-def names_of(facts: Iterable[ImportFact]) -> tuple[str, ...]:
-    """All names that these imports look up, each once."""
+def names_of(facts: Iterable[ImportFact], package: str) -> tuple[str, ...]:
+    """All names that these imports look up in this package, each once, packages before what is in them."""
     found: dict[str, None] = {}
     for fact in facts:
-        if fact.module:
-            found.update(dict.fromkeys(with_packages(fact.module)))
-            found.update((f"{fact.module}.{name}", None) for name in fact.names if name != "*")
+        if module := absolute(fact.module, package):
+            found.update(dict.fromkeys(with_packages(module)))
+            found.update((f"{module}.{name}", None) for name in fact.names if name != "*")
     return tuple(found)
 
 

@@ -116,7 +116,8 @@ class ImportGraph:
         of another module counts beside it."""
         files = [file for path in paths if (file := self.files.read(path)) is not None]
         folders = {folder for file in files for folder in file.folders}
-        names = {name for file in files for name in file.names} - sys.stdlib_module_names
+        names = {name for path in paths for name in self.files.names(path)}
+        names -= sys.stdlib_module_names
         modules = [
             f"{folder and '/'}{folder}/{name.replace('.', '/')}{ending}"
             for folder in sorted(folders)
@@ -133,11 +134,8 @@ class ImportGraph:
         for path in paths:
             old, new = self.files.known(path), self.files.refresh(path)
             has_moved = (old is None) != (new is None) or path in self._locations.missing
-            # Under another module name than its own, the file may import something else though its names are the same.
             imports_other = new is not None and (
-                old is None
-                or (old.names, old.folders) != (new.names, new.folders)
-                or new.depends_on_name
+                old is None or (old.imports, old.folders) != (new.imports, new.folders)
             )
             if has_moved or imports_other or path.endswith("/"):
                 self._forget_locations()
@@ -153,10 +151,11 @@ class ImportGraph:
             if name in seen:
                 continue
             seen.add(name)
-            for fact in self.files.imports(self._path(name), name):
+            file = self.files.read(self._path(name))
+            for fact in file.imports if file else ():
                 top = fact.module.partition(".")[0]
                 if fact.is_lazy or not top or top in NEVER_PRELOADED:
-                    continue
+                    continue  # a relative one is of the project
                 location = self._locations[top]
                 if location.path is None and not location.places:
                     names = wanted.setdefault(fact.module, {})
@@ -190,22 +189,17 @@ class ImportGraph:
     def _imports_of(self, module: str) -> tuple[str, ...]:
         known = self._imports.get(module)
         if known is None:
-            path = self._path(module)
-            names, own_names = self.files.names(path, module), self.files.names(path)
-            known = self._imports[module] = self._locate_all(names)
-            file = self.files.read(path)
-            if file is not None and file.folders:
+            path, locations = self._path(module), self._locations
+            names = self.files.names(path, module)
+            known = tuple([name for name in names if locations[name].path is not None])
+            self._imports[module] = known
+            file = self.files.read(path) or _GONE
+            if file.folders:
                 self._adders.add(path)
-            located = known if names is own_names else self._locate_all(own_names)
-            own = {name.partition(".")[0] for name in located}
-            tops = {name for name in own_names if "." not in name}
+            tops = {fact.module.partition(".")[0] for fact in file.imports}
+            own = {"", *(name.partition(".")[0] for name in known)}  # "" of relative imports
             self._outside[path] = tops - own - sys.stdlib_module_names
         return known
-
-    def _locate_all(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of these names that are modules of the project."""
-        locations = self._locations
-        return tuple([name for name in names if locations[name].path is not None])
 
     def _path(self, module: str) -> str:
         """The file of a module that has one."""

@@ -34,6 +34,7 @@ from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.scope import Definition, ModuleScope
 from discover_orch.source.signature import SCALARS
+from discover_orch.source.source_file import names_of
 
 AnyFacts = ModuleFacts | BrokenModule
 
@@ -467,7 +468,8 @@ def check_bytes(data: bytes) -> str:
         return f"refused ({problem.code})"
     assert isinstance(found, ModuleFacts), found
     check_naively(tree, found)
-    read_imports(tree, module="a.b")
+    attributes = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
+    names_of(read_imports(tree, attributes), "a")
     return "read"
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.scope import Binding, Bindings, absolute
+from discover_orch.source.facts import absolute
+from discover_orch.source.scope import Binding, Bindings
 
 
 def read(text: str, package: str = "src.pkg") -> Bindings:
@@ -147,12 +148,12 @@ def test_relative_imports_count_as_python_counts_them(
         expected = importlib.util.resolve_name("." * level + (module or ""), package)
     except ImportError:
         expected = ""
-    assert absolute(module, level, package) == expected.rstrip(".")
+    assert absolute("." * level + (module or ""), package) == expected.rstrip(".")
 
 
 def test_relative_imports_outside_a_package_lead_nowhere() -> None:
-    assert absolute("a", 1, "") == ""
-    assert absolute("a", 0, "") == "a"
+    assert absolute(".a", "") == ""
+    assert absolute("a", "") == "a"
 
 
 # No comprehensions: `symtable` counts a walrus there as global, and of late their variables as assigned.

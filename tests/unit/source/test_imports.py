@@ -8,10 +8,13 @@ import pytest
 
 from discover_orch.source.code import read_imports
 from discover_orch.source.facts import ImportFact
+from discover_orch.source.source_file import names_of
 
 
-def imports(text: str, module: str = "a.b.c", is_package: bool = False) -> list[ImportFact]:
-    return list(read_imports(ast.parse(text), module=module, is_package=is_package))
+def imports(text: str, is_package: bool = False) -> list[ImportFact]:
+    tree = ast.parse(text)
+    attributes = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
+    return list(read_imports(tree, attributes, is_package=is_package))
 
 
 def names(text: str) -> set[str]:
@@ -27,15 +30,13 @@ def test_kinds_of_imports() -> None:
     ]
 
 
-def test_relative_imports_are_made_absolute() -> None:
-    assert names("from . import x\nfrom .y import z\nfrom ..w import v") == {
-        "a.b:x",
-        "a.b.y:z",
-        "a.w:v",
-    }
-    (fact,) = imports("from .y import z", is_package=True)
-    assert fact.module == "a.b.c.y"
-    assert imports("from ..... import x") == []
+def test_what_relative_imports_name_depends_on_the_package() -> None:
+    facts = imports("from . import x\nfrom .y import z\nfrom ..w import v")
+    assert names_of(facts, "a.b") == ("a", "a.b", "a.b.x", "a.b.y", "a.b.y.z", "a.w", "a.w.v")
+    assert names_of(facts, "c") == ("c", "c.x", "c.y", "c.y.z")
+    assert names_of(facts, "") == ()
+    assert names_of(imports("from . import x\nx.y"), "a") == ("a", "a.x", "a.x.y")
+    assert names_of(imports("__all__ = ['x']", is_package=True), "a") == ("a", "a.x")
 
 
 def test_imports_anywhere_count() -> None:
@@ -89,11 +90,11 @@ def test_imports_for_type_checkers_do_not_count(text: str, expected: set[str]) -
         ("importlib.import_module('x.y')", "x.y"),
         ("import_module('x' '.y')", "x.y"),
         ("from importlib import import_module as load\nload('x.y')", "x.y"),
-        ("importlib.import_module('.y', __package__)", "a.b.y"),
+        ("importlib.import_module('.y', __package__)", ".y"),
         ("importlib.import_module('.y', package='x')", "x.y"),
         ("importlib.import_module('..y', package='x.z')", "x.y"),
         ("importlib.import_module(name='x.y')", "x.y"),
-        ("importlib.import_module('.y', __name__)", "a.b.c.y"),
+        ("importlib.import_module('.y', __name__)", ""),  # of a package alone
         ("__import__('x.y')", "x.y"),
         ("importlib.import_module(name)", ""),
         ("importlib.import_module(f'x.{y}')", ""),

@@ -113,9 +113,8 @@ def test_a_source_says_what_the_file_holds(tmp_path: Path) -> None:
     assert other is not None
     assert source.problem is None
     assert source.hash == content_hash(b"import b  # why\n")
-    assert source.names == ("b",)
-    facts = (ImportFact("b"),)
-    assert found.files.imports("src/a.py", "src.a") == facts
+    assert source.imports == (ImportFact("b"),)
+    assert found.files.names("src/a.py") == ("b",)
     assert source.meaning == other.meaning
     assert source.hash != other.hash
     assert found.files.read("src/a.py") is source
@@ -146,7 +145,7 @@ def test_a_broken_file_keeps_its_last_edges_and_says_what_is_wrong(
     assert good is not None
     assert broken.problem is not None
     assert str(broken.problem.location).startswith("b.py:")
-    assert (broken.meaning, broken.names) == (good.meaning, good.names)
+    assert (broken.meaning, broken.imports) == (good.meaning, good.imports)
     assert broken.hash == content_hash(text.encode())
     assert [*found.files.problems] == ["b.py"]
     assert found.read_code(["a"], is_tolerant=True)["a"].meanings == before
