@@ -122,7 +122,7 @@ class Recorder:
         self._is_live = isinstance(code, ImportGraph)
         self._code = {
             **self._current.read_code(
-                one.tool.module for one in (*self._steps.values(), *plan.all_steps)
+                one.tool.module for one in (*self._steps.values(), *plan.selected)
             )
         }
         self._attempts = AttemptReader(self._current, self._code, is_live=self._is_live)

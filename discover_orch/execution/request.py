@@ -89,14 +89,16 @@ def find_remaining(
 ) -> tuple[ProjectView, Plan, RemainingWork]:
     """The part of the plan that has to run, or what another run left, and the project: a resumed run may have used
     another database. `asks_database`: a run follows, so tables on a server are looked for. Raises OrchError."""
-    from discover_orch.planning.incremental import (  # not needed by a plain run
-        RemainingWork,
-        find_recorded_database,
-        find_run_to_resume,
-    )
+    from discover_orch.planning.incremental import RemainingWork  # not needed by a plain run
 
     record = None
     if request.resume is not None:
+        from discover_orch.planning.resume import (
+            find_recorded_database,
+            find_run_to_resume,
+            plan_resumed,
+        )
+
         record = find_run_to_resume(view.project.root, request.resume or None)
         if not request.has_database:
             hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
@@ -111,7 +113,7 @@ def find_remaining(
         if (found := list_tables(view.project, view.registry)) is not None:
             work.note_tables(tables, found)
     if request.resume is not None:
-        plan = work.build_resumed_plan(record)
+        plan = plan_resumed(record, work)
     elif request.changed:
         plan = work.keep_stale(plan)
     return view, plan, work

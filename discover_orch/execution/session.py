@@ -259,6 +259,6 @@ def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event
         return event
     from discover_orch.execution.missing_data import find_missing_hint  # few tools fail
 
-    modules = [step.tool.module for step in plan.steps]
+    modules = [step.tool.module for step in plan.possible_steps]
     hint = find_missing_hint(error, event.module, modules, registry, root)
     return replace(event, error=replace(error, hint=hint)) if hint else event

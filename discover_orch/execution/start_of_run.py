@@ -89,7 +89,7 @@ def start_line(
     run's key in the ledger, "" if it has none."""
     name = current.database.name
     has_own = name == GET_CONNECTION
-    steps = plan.all_steps or plan.steps
+    steps = plan.selected or plan.steps
     codes = [current.code_of(step.tool, code) for step in steps]
     run_now = {step.tool.module for step in plan.steps}
     chosen = {*event.tools}
@@ -97,6 +97,8 @@ def start_line(
     return RunBegan(
         run=event.run,
         targets=event.targets,
+        exclude=plan.exclude,
+        is_changed=plan.is_changed,
         tools=tuple(registry.display(module) for module in event.tools),
         modules=event.tools,
         fresh_stages=tuple(registry.stages[registry.rank[tool.module]].name for tool in plan.fresh),
@@ -122,7 +124,9 @@ def start_line(
         ledger=ledger,
         transaction=project.transaction,
         passed_before=tuple(
-            step.tool.module for step in plan.all_steps if step.tool.module not in run_now
+            step.tool.module
+            for step in plan.selected
+            if plan.resumes and step.tool.module not in run_now
         ),
     )
 

@@ -10,10 +10,7 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
-from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
-from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.dataflow_checks import build_warning, listed
@@ -21,7 +18,6 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.param_versions import default_versions, param_versions
 from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.planning.resume import ENDED_WELL, Resumption, find_resumable, has_nothing_left
 from discover_orch.staleness.current import (
     CurrentState,
     Params,
@@ -32,7 +28,6 @@ from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
-    SETTLED,
     Inputs,
     Key,
     LastOutcome,
@@ -40,19 +35,18 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
     after_run,
+    latest_run,
     move_tables,
-    run_of,
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.left_over import LeftOver, find_left_over
-from discover_orch.staleness.memory import Memory, with_unended
+from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.rule import with_saw
 from discover_orch.staleness.status import Status, Turns
 from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.staleness.writers import GONE, Writers
-from discover_orch.state.journal import find_runs, read_record, read_summary, timestamp
-from discover_orch.state.run_record import RunRecord
+from discover_orch.state.journal import find_runs, timestamp
 
 NO_SUCCESS = "no success of its present code is recorded: run it once"
 
@@ -62,19 +56,20 @@ class RemainingWork:
 
     def __init__(self, view: ProjectView, values: GivenParams) -> None:
         project, registry = view.project, view.registry
-        self._project, self._registry, self._values = project, registry, values
+        self.view, self.values = view, values
+        self._project, self._registry = project, registry
         self._memory = Memory(project.root, registry)
         results = self._memory.results(registry.order)
-        self._current = CurrentState(project, registry, self._memory, results, view.sources)
+        self.current = CurrentState(project, registry, self._memory, results, view.sources)
 
     @property
     def results(self) -> Mapping[str, ToolResult]:
         """What is remembered of each tool."""
-        return self._current.results
+        return self.current.results
 
     def find_left_over(self) -> list[LeftOver]:
         """What is left over from tools."""
-        present = self._current
+        present = self.current
         return find_left_over(
             self._registry,
             (*self.results.values(), *present.gone),
@@ -90,14 +85,14 @@ class RemainingWork:
             step = planned.get(tool.module)
             return step_versions(step, self._project.root) if step else self.params_of(tool)
 
-        self._status = Status(self._current, params, self.defaults_of)
+        self._status = Status(self.current, params, self.defaults_of)
         freshness = self._status.freshness()
-        self._current.code.files.write()
+        self.current.code.files.write()
         return freshness
 
     def params_of(self, tool: Tool) -> Params:
         """What the command line would pass to a tool."""
-        return param_versions(tool, self._registry, self._project, self._values)
+        return param_versions(tool, self._registry, self._project, self.values)
 
     def defaults_of(self, tool: Tool) -> Params:
         """The default of each parameter, in the same form."""
@@ -126,7 +121,8 @@ class RemainingWork:
             fresh=fresh,
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
-            turns=Turns(self._status),
+            turns=self.build_turns(),
+            is_changed=True,
             selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
         )
 
@@ -139,7 +135,7 @@ class RemainingWork:
 
     def find_tables_left(self) -> frozenset[str]:
         """The tables that successes left in a database on a server, where nothing tells that one was dropped."""
-        main = self._current.database
+        main = self.current.database
         known = main.known
         is_server = main.name == GET_CONNECTION or main.name.startswith("postgres")
         if known is None or known.path or not is_server:
@@ -155,10 +151,10 @@ class RemainingWork:
     def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
         """Remembers which of the tables that successes left are not among those that were found now."""
         missing = tuple(sorted({*left}.difference(found)))
-        known, runs = self._current.database.known, find_runs(self._project.root)
+        known, runs = self.current.database.known, find_runs(self._project.root)
         if known is not None and runs and (missing or known.missing):
             now = after_run(int(runs[0]))
-            self._current.database.note_missing(self._memory, missing, now)
+            self.current.database.note_missing(self._memory, missing, now)
 
     def _stale_upstream(
         self, chosen: list[str], freshness: Mapping[str, Freshness]
@@ -179,51 +175,21 @@ class RemainingWork:
             if module in above and freshness[module].reasons
         ]
 
-    def build_resumed_plan(self, record: RunRecord | None) -> Plan:
-        """What the run did not finish; a plan without steps if there is nothing. Raises UsageError and
-        DiscoveryError."""
-        if record is None:
-            return Plan(intro=_nothing_to_resume(self._project.root))
-        resumption = Resumption(record, self._registry, self._project, self._values)
-        if not resumption.passed:
-            return resumption.plan({})
-        freshness = self.freshness(resumption.steps)
-        committed = self._find_committed(record, resumption.passed)
-        settled = resumption.find_settled(committed, self._hash_code(committed))
-        plan = resumption.plan(freshness, settled)
-        # What did not pass runs, fresh or not, unless that run was of what was stale.
-        modules = {step.tool.module for step in plan.steps}
-        forced = modules - resumption.passed
-        return replace(plan, turns=Turns(self._status, forced))
+    def build_turns(self, forced: Collection[str] = frozenset()) -> Turns:
+        """For the steps of which `freshness` was asked last; `forced` tools run, fresh or not."""
+        return Turns(self._status, forced)
 
-    def _find_committed(self, record: RunRecord, passed: Collection[str]) -> list[str]:
-        """Those of the tools that this run or one that it resumes committed in the present database, where only the
-        ledger says so, and that have not run since."""
-        project, database = self._project, self._current.database
-        has_own = database.name == GET_CONNECTION
-        if record.database != (GET_CONNECTION if has_own else masked_url(project.database)):
-            return []
-        if database.known is not None and database.number != database.known.number:
-            return []
-        results = with_unended(project.root, self.results)
-        chain = _find_chain(project.root, record)
-        found = []
-        for module in passed:
-            last = results[module].last if module in results else LastOutcome()
-            if last.status == SETTLED and last.run in chain:
-                found.append(module)
-        return found
-
-    def _hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
-        code = self._current.read_code(modules) if modules else {}
+    def hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
+        """The hashes of the code of these tools, as a run records them."""
+        code = self.current.read_code(modules) if modules else {}
         tools = self._registry.tools
-        return {one: hash_code(self._current.code_of(tools[one], code)) for one in modules}
+        return {one: hash_code(self.current.code_of(tools[one], code)) for one in modules}
 
     def find_gap(self, tool: Tool) -> str:
         """Why the data flow of the tool is not known completely; "" where it is."""
         result, code = self.results.get(tool.module), self._whole_code
         success = None if result is None else result.success
-        if success is None or not self._current.is_of_present_code(tool, success, code):
+        if success is None or not self.current.is_of_present_code(tool, success, code):
             return NO_SUCCESS
         if success.flow.is_unclear:
             return "it used the database in a way that orch cannot see"
@@ -233,7 +199,7 @@ class RemainingWork:
 
     @cached_property
     def _whole_code(self) -> Mapping[str, CodeState]:
-        return self._current.read_code(self._registry.order)
+        return self.current.read_code(self._registry.order)
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""
@@ -263,10 +229,10 @@ class RemainingWork:
 
     def accept(self, plan: Plan) -> bool:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
-        present, memory = self._current, self._memory
+        present, memory = self.current, self._memory
         memory.settle_moves()
         runs = find_runs(self._project.root)
-        latest = max([0, *map(int, runs), *(_run(one) for one in self.results.values())])
+        latest = max([0, *map(int, runs), *(latest_run(one) for one in self.results.values())])
         now = after_run(latest)
         present.database.note_present(memory, now)
         code = self._whole_code
@@ -306,8 +272,8 @@ class RemainingWork:
         for step in plan.steps:
             missing = [
                 key.partition(":")[2]
-                for key in self._current.versions.declared(step.tool.outputs)
-                if self._current.mark(key) == ABSENT
+                for key in self.current.versions.declared(step.tool.outputs)
+                if self.current.mark(key) == ABSENT
             ]
             if missing:
                 found[step.tool.module] = tuple(missing)
@@ -316,15 +282,15 @@ class RemainingWork:
     def _as_present(self, tool: Tool, result: ToolResult) -> dict[Key, Write]:
         """The writes of the tool: what is missing now need not be there, unless it is a declared output. An output
         that the tool was never seen to write counts as written before anything else."""
-        outputs = [*self._current.versions.declared(tool.outputs)]
+        outputs = [*self.current.versions.declared(tool.outputs)]
         writes = {
             key: replace(write, is_checked=False)
-            if key not in outputs and self._current.mark(key) == ABSENT
+            if key not in outputs and self.current.mark(key) == ABSENT
             else self._as_edited(key, write)
             for key, write in result.writes.items()
         }
         for key in outputs:
-            mark, known = self._current.mark(key), writes.get(key)
+            mark, known = self.current.mark(key), writes.get(key)
             if known is None or known.mark == ABSENT:
                 writes[key] = Write(0, EXISTS if mark == ABSENT else mark)
             else:
@@ -333,101 +299,22 @@ class RemainingWork:
 
     def _as_edited(self, key: Key, write: Write) -> Write:
         """The write of a file that was edited since, as it is now."""
-        mark = self._current.mark(key)
+        mark = self.current.mark(key)
         if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
             return write
-        return replace(write, mark=mark, version=self._current.versions.version(key))
+        return replace(write, mark=mark, version=self.current.versions.version(key))
 
     def _marks(self, inputs: Inputs) -> dict[Key, str]:
         """The states that stand for the versions of these files."""
         found = {}
         for key in inputs.other:
             if key.startswith("file:"):
-                _, mark = self._current.versions.file(key.partition(":")[2])
+                _, mark = self.current.versions.file(key.partition(":")[2])
                 if mark:
                     found[key] = mark
         return found
 
 
-def _nothing_to_resume(root: str) -> str:
-    """Says also where the latest run was killed, and nothing of it is left."""
-    runs = find_runs(root)
-    record = read_record(root, runs[0]) if runs else None
-    if record is None or record.status != "killed" or not has_nothing_left(record):
-        return (
-            "nothing to resume: nothing is left of any run that failed, was interrupted or killed"
-        )
-    source = ", according to the ledger" if any(one.is_settled for one in record.tools) else ""
-    return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"
-
-
-def _find_chain(root: str, record: RunRecord) -> set[str]:
-    """The run, the one that it resumes, and so on."""
-    chain = {record.run}
-    one: RunRecord | None = record
-    while one is not None and one.resumes and one.resumes not in chain:
-        chain.add(one.resumes)
-        one = read_record(root, one.resumes)
-    return chain
-
-
 def _count_text(stale: int, chosen: int) -> str:
     verb = "is" if stale == 1 else "are"
     return f"{stale:,} of {chosen:,} tools {verb} stale" if chosen > 1 else "the tool is stale"
-
-
-def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
-    """The run to resume: `run`, or the latest that did not finish, or None if there is none. Raises UsageError."""
-    runs = find_runs(root)
-    if run is None:
-        summaries = (record for one in runs if (record := read_summary(root, one)) is not None)
-        found = find_resumable(summaries, lambda one: _is_overtaken(root, one))
-        return None if found is None else read_record(root, found.run)
-    record = read_record(root, run) if run in runs else None
-    if record is None:
-        is_number = run.isdecimal()
-        what = f"run {run} does not exist" if is_number else f'"{run}" is not the number of a run'
-        raise UsageError.of(
-            "unknown-run",
-            what,
-            "orch history shows all runs; --resume continues all that one of them left",
-        )
-    if record.kind == "watch":
-        raise UsageError.of(
-            "watch-run",
-            f"run {run} belongs to orch watch and cannot be resumed",
-            "run the stale tools with: orch run --changed",
-        )
-    return record
-
-
-def find_recorded_database(record: RunRecord | None, present: str, hint: str) -> str | None:
-    """The URL that was given for that run on its command line or in its environment, if any, and is not `present`
-    anyway. Raises UsageError, with `hint`, where a password was part of it: it is not recorded."""
-    given = ("--database", DATABASE_VARIABLE, f"{VARIABLE_PREFIX}DATABASE")
-    if record is None or record.database_origin not in given or record.database == GET_CONNECTION:
-        return None
-    if MASK in record.database:
-        if masked_url(present) == record.database:
-            return None
-        message = (
-            f"run {record.run} used the database {record.database}; its password was not recorded"
-        )
-        raise UsageError.of("database", message, hint)
-    return record.database
-
-
-def _is_overtaken(root: str, run: str) -> bool:
-    """Whether all tools that the run left have run or been accepted since."""
-    record = read_record(root, run)
-    left = [one.module for one in record.tools if one.status not in ENDED_WELL] if record else []
-    results = Memory(root).results(left)
-    return bool(left) and all(
-        module in results and _run(results[module]) > int(run) for module in left
-    )
-
-
-def _run(result: ToolResult) -> int:
-    run = result.last.run
-    success = result.success
-    return max(int(run) if run.isdecimal() else 0, run_of(success.ended) if success else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -136,13 +136,22 @@ def find_configured(
 
 
 def find_arguments(
-    tool: Tool, registry: Registry, project: Project, values: GivenParams
+    tool: Tool,
+    registry: Registry,
+    project: Project,
+    values: GivenParams,
+    recorded: Mapping[str, ParamDefault] | None = None,
+    secrets: Collection[str] = (),
 ) -> list[BoundArgument]:
-    """The values that are given to a tool, valid or not."""
+    """The values that are given to a tool, valid or not. With those that were `recorded` in a run, only what is
+    required and `secrets`, which are not recorded, are looked for in the environment and the configuration."""
     found, names = [], registry.names
     for param in tool.params:
         setting = find_on_command_line(param, tool, values, project, names)
-        setting = setting or find_configured(param, tool, project, names)
+        if recorded is not None:
+            setting = setting or recorded.get(param.name)
+        if recorded is None or param.required or param.name in secrets:
+            setting = setting or find_configured(param, tool, project, names)
         if setting is not None:
             found.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
     return found
@@ -154,11 +163,7 @@ def bind_arguments(
     """The values of its parameters; what is missing or does not fit is added to `problems`."""
     found = find_arguments(tool, registry, project, values)
     given = {one.param.name for one in found}
-    problems += [
-        missing_value(tool, param, registry, project, is_python=values.is_python)
-        for param in tool.params
-        if param.required and param.name not in given
-    ]
+    problems += find_missing(tool, given, registry, project, is_python=values.is_python)
     return keep_valid(tool, found, problems)
 
 
@@ -176,8 +181,24 @@ def keep_valid(
     return tuple(valid)
 
 
-def missing_value(
-    tool: Tool, param: Param, registry: Registry, project: Project, *, is_python: bool = False
+def find_missing(
+    tool: Tool,
+    given: Collection[str],
+    registry: Registry,
+    project: Project,
+    *,
+    is_python: bool = False,
+) -> list[Problem]:
+    """The required parameters that are not given."""
+    return [
+        _missing_value(tool, param, registry, project, is_python=is_python)
+        for param in tool.params
+        if param.required and param.name not in given
+    ]
+
+
+def _missing_value(
+    tool: Tool, param: Param, registry: Registry, project: Project, *, is_python: bool
 ) -> Problem:
     """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
     name = param.name if is_python else param.flag

@@ -64,13 +64,13 @@ Arguments = tuple[tuple[BoundArgument, ...], Mapping[str, str]]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Ordered, decided work. `targets` are the words as typed; `fresh` are the selected tools that need not run, in
-    order. `intro` is a sentence on how the plan came about.
+    """Ordered, decided work. `targets` and `exclude` are those of the selection; `fresh` are the selected tools that
+    need not run, in order. `intro` is a sentence on how the plan came about.
 
-    `missing` has, by module, the required values that are not given, if they are not refused at once. In a plan that
-    resumes another run, `resumes` is the id of that run and `all_steps` has all its steps, those that passed included.
-    With `turns`, each step is judged again when its turn comes, and a fresh tool may have to run then: `selected` has
-    the steps of all selected tools.
+    `missing` has, by module, the required values that are not given, if they are not refused at once. A plan that
+    `is_changed` has only what is stale; one that `resumes` a run, of which this is the id, less what passed in it:
+    `selected` has the steps of all selected tools then. With `turns`, each step is judged again when its turn comes,
+    and a fresh tool of a plan that `is_changed` may have to run then.
     """
 
     steps: tuple[Step, ...] = ()
@@ -78,16 +78,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
     fresh: tuple[Tool, ...] = ()
     intro: str = ""
+    exclude: tuple[str, ...] = ()
+    is_changed: bool = False
     resumes: str = ""
-    all_steps: tuple[Step, ...] = ()
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     turns: Turns | None = None
     selected: tuple[Step, ...] = ()
 
     @property
     def possible_steps(self) -> tuple[Step, ...]:
-        """The steps, and with `turns` also those of the tools that are fresh until now."""
-        if self.turns is None:
+        """The steps, and where fresh tools may have to run, also those."""
+        if self.turns is None or self.resumes:
             return self.steps
         known = {step.tool.module: step for step in self.steps}
         return tuple(known.get(step.tool.module, step) for step in self.selected or self.steps)
@@ -160,6 +161,7 @@ def build_plan(
     return Plan(
         steps=steps,
         targets=selection.targets,
+        exclude=selection.exclude,
         warnings=warnings,
         missing=missing,
         intro=_tell_names_decide(steps, registry),

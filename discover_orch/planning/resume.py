@@ -1,49 +1,70 @@
 """Which run can be resumed, and the plan that resumes it.
 
-The plan has what did not pass in that run, with the parameters that it had there. What passed there and is stale now
-runs again. Pure.
+The words of that run are planned anew, with today's tools and order, and with the parameters that it had. What did not
+pass in it runs, and what passed and is stale by now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec.structs import replace
-
-from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
+from discover_orch.config.project import PARAM_PREFIX, ParamDefault
 from discover_orch.discovery.registry import Registry
-from discover_orch.model import graph
-from discover_orch.model.errors import DiscoveryError, OrchError, Problem, UsageError
+from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
+from discover_orch.model.database_url import masked_url
+from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
+from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning
+from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import (
-    BoundArgument,
-    GivenParams,
     extra_arguments,
-    find_configured,
-    find_on_command_line,
+    find_arguments,
+    find_missing,
     find_unused,
     is_extra,
     is_same_name,
     keep_valid,
-    missing_value,
 )
-from discover_orch.planning.plan import (
-    Arguments,
-    Plan,
-    Step,
-    build_steps,
-    keep_steps,
-    step_versions,
-)
+from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep_steps
 from discover_orch.planning.selection import Selection, select
+from discover_orch.staleness.current_database import GET_CONNECTION
+from discover_orch.staleness.fingerprint import SETTLED, LastOutcome, latest_run
+from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
+from discover_orch.state.journal import find_runs, read_record, read_summary
 from discover_orch.state.run_record import RecordedStep, RunRecord
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")
 #: Of committed tools that are named.
 MOST_NAMES = 10
+
+
+def find_run_to_resume(root: str, run: str | None) -> RunRecord | None:
+    """The run to resume: `run`, or the latest that did not finish, or None if there is none. Raises UsageError."""
+    runs = find_runs(root)
+    if run is None:
+        summaries = (record for one in runs if (record := read_summary(root, one)) is not None)
+        found = find_resumable(summaries, lambda one: _is_overtaken(root, one))
+        return None if found is None else read_record(root, found.run)
+    record = read_record(root, run) if run in runs else None
+    if record is None:
+        is_number = run.isdecimal()
+        what = f"run {run} does not exist" if is_number else f'"{run}" is not the number of a run'
+        raise UsageError.of(
+            "unknown-run",
+            what,
+            "orch history shows all runs; --resume continues all that one of them left",
+        )
+    if record.kind == "watch":
+        raise UsageError.of(
+            "watch-run",
+            f"run {run} belongs to orch watch and cannot be resumed",
+            "run the stale tools with: orch run --changed",
+        )
+    return record
 
 
 def find_resumable(
@@ -53,7 +74,7 @@ def find_resumable(
     the same tools; `records` are newest first. Runs of a watch cannot be resumed."""
     done: set[str] = set()
     for record in records:
-        is_complete = record.status == "passed" or has_nothing_left(record)
+        is_complete = record.status == "passed" or _has_nothing_left(record)
         if record.resumes and (is_complete or record.run in done):
             done.add(record.resumes)
         if is_complete or record.run in done:
@@ -64,157 +85,260 @@ def find_resumable(
     return None
 
 
-def has_nothing_left(record: RunRecord) -> bool:
+def _has_nothing_left(record: RunRecord) -> bool:
     """Whether it was killed when all its tools had passed: then there is nothing to resume."""
     return bool(record.tools) and all(one.status in ENDED_WELL for one in record.tools)
 
 
-class Resumption:
-    """How the run of `record` is resumed. Raises UsageError if a value does not fit, a secret has to be given again or
-    none of its tools exists now, and DiscoveryError if one of its tools cannot be read."""
-
-    def __init__(
-        self, record: RunRecord, registry: Registry, project: Project, values: GivenParams
-    ) -> None:
-        record = _with_present_modules(record, registry)
-        self.record, self._root = record, project.root
-        _refuse_broken(record, registry)
-        self._planned = {one.module: one for one in record.plan if one.module in registry.tools}
-        if record.plan and not self._planned:
-            message = f"run {record.run} cannot be resumed: none of its tools exists now"
-            raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
-        selection = _select_again(record, registry)
-        problems: list[Problem] = []
-
-        def bind(given: GivenParams, found: list[Problem]) -> Callable[[Tool], Arguments]:
-            return lambda tool: _bind_again(
-                self._planned[tool.module], tool, registry, project, given, found
-            )
-
-        self.steps = build_steps(selection, registry, bind(values, problems))
-        self._warnings = [
-            build_warning(
-                "gone",
-                f"{one.name} is left out: it was in run {record.run}, but is no longer a tool",
-                "orch list shows all tools",
-            )
-            for one in record.plan
-            if one.module not in registry.tools
-        ]
-        self._warnings += [
-            build_warning(
-                "gone",
-                f"{name} is left out: {step.tool.name} had it in run {record.run}, but no longer has this parameter",
-                "orch run TARGETS --help lists all parameters",
-            )
-            for step in self.steps
-            for one in [self._planned[step.tool.module]]
-            for name in (*one.params, *one.extra, *one.secrets)
-            if step.tool.param(name) is None and name not in step.extra
-        ]
-        problems += _find_unused(values, [step.tool for step in self.steps], registry)
-        if problems:
-            raise UsageError(*problems)
-        ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
-        as_then = build_steps(selection, registry, bind(GivenParams(), []))
-        self._changed_params = {
-            now.tool.module
-            for then, now in zip(as_then, self.steps, strict=True)
-            if step_versions(then, self._root) != step_versions(now, self._root)
-        }
-        self._ended_well = ended_well
-        self.passed = frozenset(
-            step.tool.module
-            for step in self.steps
-            if step.tool.module in ended_well or step.tool.module in record.passed_before
-        )
-
-    def find_settled(self, committed: Iterable[str], code: Mapping[str, str]) -> frozenset[str]:
-        """Those of the `committed` tools whose code and parameters are those of then, though what they used is not
-        known. `code` are the hashes of now."""
-        return frozenset(
-            one
-            for one in committed
-            if one in self.passed
-            and self._planned[one].code == code.get(one)
-            and one not in self._changed_params
-        )
-
-    def plan(
-        self, freshness: Mapping[str, Freshness], settled: Collection[str] = frozenset()
-    ) -> Plan:
-        """`freshness` is that of the tools that passed, with the values of `steps`. Those in `settled` do not run
-        again."""
-        stale = {one for one in self.passed if one not in settled and not freshness[one].is_fresh}
-        left = [
-            step
-            for step in self.steps
-            if step.tool.module not in self.passed or step.tool.module in stale
-        ]
-        reasons = {step.tool.module: self._reason(step, freshness) for step in left}
-        steps = keep_steps(self.steps, reasons)
-        return Plan(
-            steps=steps,
-            targets=self.record.targets,
-            warnings=tuple(self._warnings),
-            intro=self._intro(steps, freshness, settled),
-            resumes=self.record.run,
-            all_steps=self.steps,
-        )
-
-    def _reason(self, step: Step, freshness: Mapping[str, Freshness]) -> str:
-        module = step.tool.module
-        if module in self.passed:
-            word = "in" if module in self._ended_well else "before"
-            reason = freshness[module].sentences[0]
-            return f"passed {word} run {self.record.run} but is stale: {reason}"
-        ends = [one.status for one in self.record.tools if one.module == module]
-        word = ends[0].replace("_", " ") if ends else "not run"
-        word = "outcome unknown" if word == "unknown" else word
-        return f"{word} in run {self.record.run}"
-
-    def _intro(
-        self,
-        steps: tuple[Step, ...],
-        freshness: Mapping[str, Freshness],
-        settled: Collection[str],
-    ) -> str:
-        passed = f"{len(self.passed):,} {'tool' if len(self.passed) == 1 else 'tools'} passed"
-        names = [one.tool.name for one in self.steps if one.tool.module in settled]
-        said = f"; the ledger says that {_joined(names)} committed" if names else ""
-        if not steps:
-            return f"nothing left to run: {passed} in run {self.record.run}{said}"
-        text = f"resuming run {self.record.run} ({self.record.status}): {passed}"
-        again = [step.tool for step in steps if step.tool.module in self.passed]
-        if again:
-            reasons = "; ".join(
-                f"{tool.name} ({freshness[tool.module].sentences[0]})" for tool in again
-            )
-            text += f", stale again: {reasons}"
-        return text + said
-
-
-def _with_present_modules(record: RunRecord, registry: Registry) -> RunRecord:
-    """The record with the present module paths: a change of `pythonpath` gives each file another one. Results are kept
-    by module path, so what passed under the former one is stale."""
-    former = {one.module for one in record.plan}.difference(registry.tools)
-    dotted = {
-        module: tool.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for module, tool in registry.tools.items()
-    }
-    moved = {}
-    for old in former:
-        found = [new for new, path in dotted.items() if f".{path}".endswith(f".{old}")]
-        if len(found) == 1 and all(found[0] != one.module for one in record.plan):
-            moved[old] = found[0]
-    if not moved:
-        return record
-    return replace(
-        record,
-        plan=tuple(replace(one, module=moved.get(one.module, one.module)) for one in record.plan),
-        tools=tuple(replace(one, module=moved.get(one.module, one.module)) for one in record.tools),
-        passed_before=tuple(moved.get(one, one) for one in record.passed_before),
+def _is_overtaken(root: str, run: str) -> bool:
+    """Whether all tools that the run left have run or been accepted since."""
+    record = read_record(root, run)
+    left = [one.module for one in record.tools if one.status not in ENDED_WELL] if record else []
+    results = Memory(root).results(left)
+    return bool(left) and all(
+        module in results and latest_run(results[module]) > int(run) for module in left
     )
+
+
+def find_recorded_database(record: RunRecord | None, present: str, hint: str) -> str | None:
+    """The URL that was given for that run on its command line or in its environment, if any, and is not `present`
+    anyway. Raises UsageError, with `hint`, where a password was part of it: it is not recorded."""
+    given = ("--database", DATABASE_VARIABLE, f"{VARIABLE_PREFIX}DATABASE")
+    if record is None or record.database_origin not in given or record.database == GET_CONNECTION:
+        return None
+    if MASK in record.database:
+        if masked_url(present) == record.database:
+            return None
+        message = (
+            f"run {record.run} used the database {record.database}; its password was not recorded"
+        )
+        raise UsageError.of("database", message, hint)
+    return record.database
+
+
+def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
+    """What the run did not finish; a plan without steps if there is nothing. Raises UsageError if a value does not
+    fit, a secret has to be given again or none of its tools exists now, and DiscoveryError if one of its words may
+    mean a file that cannot be read."""
+    root, registry = work.view.project.root, work.view.registry
+    if record is None:
+        return Plan(intro=_nothing_to_resume(root))
+    present = _find_present(record, registry)
+    then = {present[one.module]: one for one in record.plan if one.module in present}
+    steps = _build_steps(record, then, work)
+    modules = {step.tool.module for step in steps}
+    ends = {present.get(one.module, one.module): one.status for one in record.tools}
+    before = {present.get(one, one) for one in record.passed_before}
+    passed = modules & (before | {one for one, status in ends.items() if status in ENDED_WELL})
+    freshness = work.freshness(steps) if passed or record.is_changed else {}
+    settled = _find_settled(record, then, [one for one in steps if one.tool.module in passed], work)
+    # What did not pass runs, fresh or not, unless that run was of what was stale.
+    judged = modules if record.is_changed else passed
+    reasons = {
+        one: _find_reason(
+            record,
+            ends.get(one, ""),
+            freshness[one] if one in passed else None,
+            is_new=one not in then,
+        )
+        for one in modules - settled
+        if one not in judged or not freshness[one].is_fresh
+    }
+    kept = keep_steps(steps, reasons)
+    again = [step.tool for step in kept if step.tool.module in passed]
+    return Plan(
+        steps=kept,
+        targets=record.targets,
+        exclude=record.exclude,
+        is_changed=record.is_changed,
+        warnings=tuple(_find_left_out(record, then, steps)),
+        intro=_build_intro(
+            record,
+            len(passed),
+            [step.tool.name for step in steps if step.tool.module in settled],
+            [f"{one.name} ({freshness[one.module].sentences[0]})" for one in again],
+            is_done=not kept,
+        ),
+        resumes=record.run,
+        selected=steps,
+        turns=work.build_turns(modules - judged) if freshness else None,
+    )
+
+
+def _find_present(record: RunRecord, registry: Registry) -> dict[str, str]:
+    """The modules of then that are tools, and what they are now: a change of `pythonpath` gives a file another
+    module."""
+    by_path = {tool.path: module for module, tool in registry.tools.items()}
+    found = {}
+    for one in record.plan:
+        module = one.module if one.module in registry.tools else by_path.get(one.path)
+        if module is not None:
+            found[one.module] = module
+    return found
+
+
+def _build_steps(
+    record: RunRecord, then: Mapping[str, RecordedStep], work: RemainingWork
+) -> tuple[Step, ...]:
+    """All steps of the words of that run, as they mean today."""
+    registry, values = work.view.registry, work.values
+    selection = _select_again(record, registry)
+    if record.plan and not then:
+        message = f"run {record.run} cannot be resumed: none of its tools exists now"
+        raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
+    problems: list[Problem] = []
+    steps = build_steps(
+        selection, registry, lambda tool: _bind_again(then.get(tool.module), tool, work, problems)
+    )
+    tools = [step.tool for step in steps]
+    taken = {param.name for tool in tools for param in tool.params}
+    problems += find_unused(values, tools, registry)
+    problems += [
+        Problem(
+            code="unknown-parameter",
+            message=f'no tool of that run has a parameter "{name}"',
+            hint=f"remove --{name.replace('_', '-')}",
+        )
+        for name in values.options
+        if not any(is_same_name(name, other) for other in taken)
+    ]
+    if problems:
+        raise UsageError(*problems)
+    return steps
+
+
+def _select_again(record: RunRecord, registry: Registry) -> Selection:
+    """What the words of that run mean today; those that mean nothing any more are left out."""
+
+    def find_known(words: Sequence[str]) -> list[str]:
+        known = []
+        for word in words:
+            with contextlib.suppress(UsageError):
+                with contextlib.suppress(DiscoveryError, EmptyError):
+                    select([word], registry)
+                known.append(word)
+        return known
+
+    words = find_known(record.targets) or record.targets
+    return select(words, registry, exclude=find_known(record.exclude))
+
+
+def _bind_again(
+    then: RecordedStep | None, tool: Tool, work: RemainingWork, problems: list[Problem]
+) -> Arguments:
+    """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
+    again, and so is a parameter that is new and required, and those of a tool that was not in that run."""
+    view, values = work.view, work.values
+    recorded, secrets = None, then.secrets if then else ()
+    if then is not None:
+        recorded = {
+            name: ParamDefault(texts=one.texts, origin=one.origin)
+            for name, one in then.params.items()
+        }
+    found = find_arguments(tool, view.registry, view.project, values, recorded, secrets)
+    given = {one.param.name for one in found}
+    again = [one.name for one in tool.params if one.name in secrets and one.name not in given]
+    problems += find_missing(tool, {*given, *again}, view.registry, view.project)
+    old = then.extra if then else {}
+    extra = {**old, **extra_arguments(tool, values, view.registry)}
+    extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
+    problems += [
+        Problem(
+            code="secret-again",
+            message=f"{tool.name} needs {name} again: secrets are not stored",
+            hint=f"add -p {name}=VALUE"
+            if is_extra(tool, name)
+            else f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE",
+        )
+        for name in (*again, *(one for one in secrets if is_extra(tool, one) and one not in extra))
+    ]
+    return keep_valid(tool, found, problems), extra
+
+
+def _find_left_out(
+    record: RunRecord, then: Mapping[str, RecordedStep], steps: Sequence[Step]
+) -> list[Problem]:
+    """A warning for each tool and each value of that run that is not in the plan."""
+    chosen = {step.tool.module: step for step in steps}
+    kept = {one.module for module, one in then.items() if module in chosen}
+    found = [
+        build_warning(
+            "gone",
+            f"{one.path or one.name} is left out: it was in run {record.run}, but "
+            f"{'its targets no longer mean it' if one in then.values() else 'is no longer a tool'}",
+            "orch list shows all tools",
+        )
+        for one in record.plan
+        if one.module not in kept
+    ]
+    found += [
+        build_warning(
+            "gone",
+            f"{name} is left out: {step.tool.name} had it in run {record.run}, but no longer has this parameter",
+            "orch run TARGETS --help lists all parameters",
+        )
+        for module, step in chosen.items()
+        if (one := then.get(module)) is not None
+        for name in (*one.params, *one.extra, *one.secrets)
+        if step.tool.param(name) is None and name not in step.extra
+    ]
+    return found
+
+
+def _find_settled(
+    record: RunRecord, then: Mapping[str, RecordedStep], passed: Sequence[Step], work: RemainingWork
+) -> frozenset[str]:
+    """Those of the tools that passed which the run, or one that it resumes, committed in the present database, where
+    only the ledger says so: what they used is not known. They have not run since, and their code and parameters are
+    those of then."""
+    root, database = work.view.project.root, work.current.database
+    has_own = database.name == GET_CONNECTION
+    if record.database != (GET_CONNECTION if has_own else masked_url(work.view.project.database)):
+        return frozenset()
+    if database.known is not None and database.number != database.known.number:
+        return frozenset()
+    chain: dict[str, None] = {}
+    one: RunRecord | None = record
+    while one is not None and one.run not in chain:
+        chain[one.run] = None
+        one = read_record(root, one.resumes) if one.resumes else None
+    results = with_unended(root, work.results)
+    committed = []
+    for step in passed:
+        module, old = step.tool.module, then.get(step.tool.module)
+        last = results[module].last if module in results else LastOutcome()
+        given = {one.param.name: one.effective for one in step.arguments if not one.is_secret}
+        if (
+            (last.status == SETTLED and last.run in chain)
+            and old is not None
+            and given == {name: one.texts for name, one in old.params.items()}
+            and step.extra == old.extra
+        ):
+            committed.append(module)
+    code = work.hash_code(committed)
+    return frozenset(one for one in committed if then[one].code == code[one])
+
+
+def _find_reason(record: RunRecord, end: str, freshness: Freshness | None, *, is_new: bool) -> str:
+    """Why a tool is left to run: `freshness` is that of one that passed."""
+    if freshness is not None:
+        word = "in" if end in ENDED_WELL else "before"
+        return f"passed {word} run {record.run} but is stale: {freshness.sentences[0]}"
+    if is_new:
+        return f"was not in run {record.run}"
+    word = "outcome unknown" if end == "unknown" else end.replace("_", " ") or "not run"
+    return f"{word} in run {record.run}"
+
+
+def _build_intro(
+    record: RunRecord, passed: int, settled: list[str], again: list[str], *, is_done: bool
+) -> str:
+    tools = f"{passed:,} {'tool' if passed == 1 else 'tools'} passed"
+    said = f"; the ledger says that {_joined(settled)} committed" if settled else ""
+    if is_done:
+        return f"nothing left to run: {tools} in run {record.run}{said}"
+    stale = f", stale again: {'; '.join(again)}" if again else ""
+    return f"resuming run {record.run} ({record.status}): {tools}{stale}{said}"
 
 
 def _joined(names: list[str]) -> str:
@@ -226,92 +350,13 @@ def _joined(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
-def _select_again(record: RunRecord, registry: Registry) -> Selection:
-    """The tools of that run, in the order that its words give today. Where these mean only some of them, the order is
-    that of then, except where an `AFTER` of now contradicts it, and one tool waits for the other."""
-    planned = [one.module for one in record.plan if one.module in registry.tools]
-    try:
-        today = select(record.targets, replace(registry, broken=()))
-    except OrchError:  # a word that means nothing any more
-        today = Selection(targets=record.targets)
-    known, chosen_by = {*planned}, today.chosen_by
-    if known <= chosen_by.keys():
-        return replace(today, tools=tuple(one for one in today.tools if one in known))
-    key = {module: f"{number:09}" for number, module in enumerate(planned)}
-    before = {
-        key[module]: [
-            key[other]
-            for other in registry.before.get(module, ())
-            if other in key and chosen_by.get(module) == chosen_by.get(other)
-        ]
-        for module in planned
-    }
-    tools = tuple(planned[int(one)] for one in graph.order(before, before))
-    return replace(today, tools=tools, chosen_by={one: one for one in tools}, directions={})
-
-
-def _refuse_broken(record: RunRecord, registry: Registry) -> None:
-    planned = {one.module for one in record.plan}
-    problems = [
-        problem
-        for one in registry.broken
-        if one.module in planned or one.concerns_all
-        for problem in one.problems
-    ]
-    if problems:
-        raise DiscoveryError(*problems)
-
-
-def _bind_again(
-    planned: RecordedStep,
-    tool: Tool,
-    registry: Registry,
-    project: Project,
-    values: GivenParams,
-    problems: list[Problem],
-) -> Arguments:
-    """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
-    again, and so is a parameter that is new and required."""
-    found = []
-    for param in tool.params:
-        name, names = param.name, registry.names
-        value = find_on_command_line(param, tool, values, project, names)
-        if value is None and name in planned.params:
-            old = planned.params[name]
-            value = ParamDefault(texts=old.texts, origin=old.origin)
-        if value is None and (param.required or name in planned.secrets):
-            value = find_configured(param, tool, project, names)
-        if value is not None:
-            found.append(BoundArgument(param=param, texts=value.texts, origin=value.origin))
-        elif name in planned.secrets:
-            hint = f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE"
-            problems.append(_secret_needed(tool, name, hint))
-        elif param.required:
-            problems.append(missing_value(tool, param, registry, project))
-    extra = {**planned.extra, **extra_arguments(tool, values, registry)}
-    extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
-    problems += [
-        _secret_needed(tool, name, f"add -p {name}=VALUE")
-        for name in planned.secrets
-        if is_extra(tool, name) and name not in extra
-    ]
-    return keep_valid(tool, found, problems), extra
-
-
-def _secret_needed(tool: Tool, name: str, hint: str) -> Problem:
-    message = f"{tool.name} needs {name} again: secrets are not stored"
-    return Problem(code="secret-again", message=message, hint=hint)
-
-
-def _find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
-    """What is given again must reach a tool of that run. `**kwargs` takes only values of `-p`."""
-    taken = {param.name for tool in tools for param in tool.params}
-    return find_unused(values, tools, registry) + [
-        Problem(
-            code="unknown-parameter",
-            message=f'no tool of that run has a parameter "{name}"',
-            hint=f"remove --{name.replace('_', '-')}",
+def _nothing_to_resume(root: str) -> str:
+    """Says also where the latest run was killed, and nothing of it is left."""
+    runs = find_runs(root)
+    record = read_record(root, runs[0]) if runs else None
+    if record is None or record.status != "killed" or not _has_nothing_left(record):
+        return (
+            "nothing to resume: nothing is left of any run that failed, was interrupted or killed"
         )
-        for name in values.options
-        if not any(is_same_name(name, other) for other in taken)
-    ]
+    source = ", according to the ledger" if any(one.is_settled for one in record.tools) else ""
+    return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"

@@ -33,14 +33,15 @@ from discover_orch.planning.unknown_targets import (
 class Selection(Struct, frozen=True, kw_only=True):
     """The selected tools by module, in order; `chosen_by` has the word that selected each.
 
-    `directions` has `upstream` or `downstream` for those that only a `+` added. `warnings` are about files that cannot
-    be read and that no word can mean.
+    `directions` has `upstream` or `downstream` for those that only a `+` added. `targets` and `exclude` are the words,
+    paths relative to the root. `warnings` are about files that cannot be read and that no word can mean.
     """
 
     tools: tuple[str, ...] = ()
     chosen_by: Mapping[str, str] = field(default_factory=dict)
     directions: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
@@ -87,7 +88,8 @@ def select(
         tools=tools,
         chosen_by={module: chosen[module] for module in tools},
         directions={module: directions[module] for module in tools if directions[module]},
-        targets=targets,
+        targets=tuple(map(wanted.from_root, targets)),
+        exclude=tuple(map(wanted.from_root, exclude)),
         warnings=tuple(replace(problem, severity="warning") for problem in _problems(others)),
     )
 
@@ -251,6 +253,13 @@ class _Resolver:
                 )
             )
         return ()
+
+    def from_root(self, word: str) -> str:
+        """The word, which may have been typed elsewhere, as it is typed at the root."""
+        core = word.removeprefix("+").removesuffix("+")
+        is_glob = GLOB_CHARACTERS & set(core) and "/" not in core
+        path = None if is_glob else self._find_path(core)
+        return word if path is None else word.replace(core, path)
 
     def _find_path(self, word: str) -> str | None:
         """The path relative to the root if the word is a path, else None."""

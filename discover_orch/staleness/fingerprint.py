@@ -415,6 +415,12 @@ def run_of(seq: Seq) -> int:
     return seq >> _RUN_SHIFT
 
 
+def latest_run(result: ToolResult) -> int:
+    """The latest run of which something is remembered of a tool."""
+    run, success = result.last.run, result.success
+    return max(int(run) if run.isdecimal() else 0, run_of(success.ended) if success else 0)
+
+
 def sequence(run: int, count: int) -> Seq:
     """The number of the `count`-th start or end of a tool in a run."""
     return run << _RUN_SHIFT | count

@@ -79,14 +79,16 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
 
 
 class RunStart(Struct, frozen=True, kw_only=True):
-    """What is known of a run when it starts. `started` is local time, ISO 8601 with its offset; `kind` is `run` or
-    `watch`; `passed_before` are the modules of the tools that had passed in the run that this one `resumes`; `ledger`
-    is the key of the run in the ledger, "" where it keeps none. `sources` has a hash for each project file of the
-    tools' code, `order` has all modules in the order of the pipeline, empty where that is the order of the run. Older
-    journals have less."""
+    """What is known of a run when it starts. `exclude` are the words of `--exclude`, and a run that `is_changed` was
+    of what was stale. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `passed_before`
+    are the modules of the tools that had passed in the run that this one `resumes`; `ledger` is the key of the run in
+    the ledger, "" where it keeps none. `sources` has a hash for each project file of the tools' code, `order` has all
+    modules in the order of the pipeline, empty where that is the order of the run. Older journals have less."""
 
     run: str
     targets: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    is_changed: bool = False
     started: str = ""
     kind: str = "run"
     plan: tuple[RecordedStep, ...] = ()

@@ -22,10 +22,11 @@ from hypothesis.stateful import (
 from discover_orch.execution import session
 from discover_orch.model.run_events import ToolFinished, ToolOutput
 from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.incremental import RemainingWork, find_run_to_resume
+from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.resume import find_run_to_resume, plan_resumed
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.spawn import start_interpreter
 from tests.support.memory_model import (
@@ -256,8 +257,8 @@ class Histories(RuleBasedStateMachine):
         )
 
     def _resumed(self) -> Plan:
-        return self._remaining(self._look(), None).build_resumed_plan(
-            find_run_to_resume(str(self.root), None)
+        return plan_resumed(
+            find_run_to_resume(str(self.root), None), self._remaining(self._look(), None)
         )
 
     def _run(self, plan: Plan) -> None:
