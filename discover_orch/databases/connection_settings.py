@@ -25,20 +25,9 @@ ATTRIBUTES = (
 )
 #: Of SQLite's settings those that say what statements of this connection do, and that can be asked without the file.
 PRAGMAS = (
-    *(
-        "foreign_keys",
-        "busy_timeout",
-        "recursive_triggers",
-        "ignore_check_constraints",
-        "query_only",
-    ),
-    *(
-        "locking_mode",
-        "read_uncommitted",
-        "legacy_alter_table",
-        "reverse_unordered_selects",
-        "trusted_schema",
-    ),
+    *("foreign_keys", "busy_timeout", "recursive_triggers", "ignore_check_constraints"),
+    *("query_only", "locking_mode", "read_uncommitted", "legacy_alter_table"),
+    *("reverse_unordered_selects", "trusted_schema"),
 )
 ASK_DUCKDB = "SELECT name, value FROM duckdb_settings()"
 #: Roles are no settings for RESET ALL, and the role of a session goes before that of its statements.
@@ -68,7 +57,7 @@ class ConnectionSettings:
             kind = find_kind(driver)
             self._attributes = _read_attributes(driver) if kind else {}
             if kind in ("sqlite3", "duckdb"):
-                self._session = _ask_sqlite(driver) if kind == "sqlite3" else _read_duckdb(driver)
+                self._session = _read_session(driver)
             elif kind and driver.info.vendor == "PostgreSQL":
                 self._reset = _build_reset(driver)
 
@@ -83,9 +72,7 @@ class ConnectionSettings:
             if self._reset:
                 ask_postgres(driver, self._reset)
             elif self._session and may_be_set:
-                is_sqlite = isinstance(driver, sqlite3.Connection)
-                restore = _restore_sqlite if is_sqlite else _restore_duckdb
-                restore(driver, self._session)
+                _restore_session(driver, self._session)
 
 
 def _read_attributes(driver: Any) -> dict[str, Any]:
@@ -100,26 +87,21 @@ def _restore_attributes(driver: Any, known: dict[str, Any]) -> None:
                 setattr(driver, name, value)
 
 
-def _ask_sqlite(driver: sqlite3.Connection) -> dict[str, Any]:
-    return {name: ask_rows(driver, f"PRAGMA {name}")[0][0] for name in PRAGMAS}
-
-
-def _restore_sqlite(driver: sqlite3.Connection, known: dict[str, Any]) -> None:
-    for name, value in _ask_sqlite(driver).items():
-        if name in known and known[name] != value:
-            ask_rows(driver, f"PRAGMA {name} = {known[name]}")
-
-
-def _read_duckdb(driver: Any) -> dict[str, Any]:
+def _read_session(driver: Any) -> dict[str, Any]:
+    if isinstance(driver, sqlite3.Connection):
+        return {name: ask_rows(driver, f"PRAGMA {name}")[0][0] for name in PRAGMAS}
     return dict(ask_duckdb(driver, ASK_DUCKDB))
 
 
-def _restore_duckdb(driver: Any, known: dict[str, Any]) -> None:
-    for name, value in _read_duckdb(driver).items():
+def _restore_session(driver: Any, known: dict[str, Any]) -> None:
+    for name, value in _read_session(driver).items():
         if name in known and known[name] != value:
             before = str(known[name] or "").replace("'", "''")
             with suppress(Exception):  # one that follows from another
-                ask_duckdb(driver, f"SET {name} = '{before}'")
+                if isinstance(driver, sqlite3.Connection):
+                    ask_rows(driver, f"PRAGMA {name} = {known[name]}")
+                else:
+                    ask_duckdb(driver, f"SET {name} = '{before}'")
 
 
 def _build_reset(driver: Any) -> bytes:

@@ -72,13 +72,6 @@ class Catalog(Struct, frozen=True, kw_only=True):
             return (*self.current, name[0])
         return self.find(name) or self._candidates(name)[0]
 
-    def display_name(self, table: Table) -> str:
-        """The name as it is shown and remembered: without the parts of the default schema."""
-        database, schema, name = table
-        if (database, schema) == self.default:
-            return name
-        return f"{schema}.{name}" if database == self.default[0] else f"{database}.{schema}.{name}"
-
     def _candidates(self, name: Name) -> list[Table]:
         *outer, last = name
         match outer:
@@ -108,7 +101,7 @@ def read_catalog(conn: Any) -> Catalog:
     if "," in path:
         raise LookupError("the search path has several schemas")
     rows = [
-        (_fold(names), *more)
+        (fold(names), *more)
         for *names, is_temporary, sql in ask_duckdb(conn, TABLES)
         for more in [(is_temporary, sql)]
     ]
@@ -120,7 +113,7 @@ def read_catalog(conn: Any) -> Catalog:
         current=here,
         default=(here[0], "main"),
         active=frozenset(
-            map(_fold, ask_duckdb(conn, TRIGGERS) if ask_duckdb(conn, HAS_TRIGGERS) else [])
+            map(fold, ask_duckdb(conn, TRIGGERS) if ask_duckdb(conn, HAS_TRIGGERS) else [])
         ),
         routines=frozenset(name.lower() for (name,) in ask_duckdb(conn, ROUTINES)),
         attached={name.lower(): path or "" for name, path in ask_duckdb(conn, DATABASES)},
@@ -145,13 +138,21 @@ def _add_views(catalog: Catalog, views: Mapping[Table, str]) -> Catalog:
     return replace(catalog, read_with=read_with, files=files, opaque=frozenset(opaque))
 
 
+def display_name(table: Table, default: tuple[str, str]) -> str:
+    """The name as it is shown and remembered: without the parts of the default schema."""
+    database, schema, name = table
+    if (database, schema) == default:
+        return name
+    return f"{schema}.{name}" if database == default[0] else f"{database}.{schema}.{name}"
+
+
 def find_file(conn: Any) -> str:
     """The absolute path of the database file; "" where there is none. Raises what DuckDB raises."""
     [(path,)] = ask_duckdb(conn, FILE)
     return os.path.abspath(path) if path else ""
 
 
-def _fold(names: Iterable[str]) -> Table:
+def fold(names: Iterable[str]) -> Table:
     database, schema, name = (part.lower() for part in names)
     return database, schema, name
 
@@ -161,8 +162,6 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
 
     Temporary tables and the database's own tables are left out.
     """
-    done = [one for one in effects if not one.has_failed]
-    created = {name for one in done for name in (*one.temporary_created, *one.created)}
 
     def find(names: Iterable[Name]) -> set[Table]:
         return {table for name in names if (table := now.find(name) or before.find(name))}
@@ -173,8 +172,6 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     filled: set[Table] = set()
     for one in effects:
         found, inserted = find(one.written), find(one.inserted)
-        if one.changes_names:  # IF EXISTS may have found nothing
-            found &= now.tables | before.tables
         new = {now.name_new_table(name) for name in one.created} & now.tables
         found |= {
             table
@@ -193,13 +190,13 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
     temporary = now.temporary | before.temporary
 
     def shown(tables: Iterable[Table]) -> set[str]:
-        return {now.display_name(table) for table in tables if table not in temporary}
+        return {display_name(table, now.default) for table in tables if table not in temporary}
 
     return FoundTables(
         read=shown(read),
         written=shown(written),
         changed=shown(changed),
-        missed=shown(_find_missed(effects, created, now, before)),
+        missed=shown(_find_missed(effects, now, before)),
         created=shown(made),
         dropped=shown((written & before.tables) - now.tables),
         kept=shown(_find_kept(effects, now, before) - written),
@@ -232,21 +229,18 @@ def _find_kept(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[
     return kept
 
 
-def _find_missed(
-    effects: Sequence[Effect], created: Collection[Name], now: Catalog, before: Catalog
-) -> set[Table]:
+def _find_missed(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
     """The tables that were named and are not there, neither now nor when the step began. Where a statement succeeded,
     its name is a variable of the tool, or a table that was gone later."""
-    missed = set()
-    made = {now.name_new_table(name) for name in created}
-    for effect in effects:
-        for name in (*effect.read, *effect.written, *effect.looked_up):
-            is_made = name in created or now.find_or_name(name) in made
-            if is_made or _is_no_table(name) or now.find(name) or before.find(name):
-                continue
-            if effect.has_failed or name in effect.looked_up:
-                missed.add(now.find_or_name(name))
-    return missed
+    done = [one for one in effects if not one.has_failed]
+    made = {name[-1] for one in done for name in (*one.temporary_created, *one.created)}
+    return {
+        now.find_or_name(name)
+        for one in effects
+        for name in (*one.read, *one.written, *one.looked_up)
+        if (one.has_failed or name in one.looked_up)
+        and not (name[-1] in made or _is_no_table(name) or now.find(name) or before.find(name))
+    }
 
 
 def _is_no_table(name: Name) -> bool:

@@ -15,18 +15,21 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 
 from msgspec.structs import replace
 
 from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_catalog import (
+    display_name,
     find_file,
+    fold,
     read_catalog,
     resolve_effects,
 )
 from discover_orch.databases.duckdb_sql import DATA, DIALECT, Effect, read_statements
+from discover_orch.databases.sqlite_base import quote
 from discover_orch.databases.table_log import TableLog
+from discover_orch.databases.table_versions import join_version
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 #: A step with more different statements, or longer ones, is unclear.
 MOST_STATEMENTS = 1_000
 MOST_CHARACTERS = 500_000
+DEFINITIONS = "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables()"
 
 
 FILE_READERS = (
@@ -61,7 +65,6 @@ _ATTACH = re.compile(
     re.I,
 )
 _FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
-_SETS = re.compile(r"\s*(?:use|set|reset|pragma)\b", re.I)
 
 
 class DuckdbLog(TableLog):
@@ -84,9 +87,8 @@ class DuckdbLog(TableLog):
         self.conn, self._note_files, self._note_attach = conn, note_files, note_attach
         with suppress(Exception):
             self.file = find_file(conn)
-        #: Texts, and effects of methods, in the order of their first use; whether each has succeeded.
+        #: Texts, and effects of methods; whether each has succeeded.
         self._done: dict[str | Effect, bool] = {}
-        self._order: list[str | Effect] = []  # with statements that set something each time
         self._characters = 0  # of these texts
         self._default: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
@@ -100,14 +102,10 @@ class DuckdbLog(TableLog):
         for found in _ATTACH.finditer(text):
             self._note_attach(_read_attached(found))
         self._note_caller()
-        if text not in self._done or _SETS.match(text):
-            if (
-                len(self._order) < MOST_STATEMENTS
-                and self._characters + len(text) < MOST_CHARACTERS
-            ):
-                self._characters += len(text)
-                self._order.append(text)
-                self._done.setdefault(text, False)
+        if text not in self._done:
+            self._characters += len(text)
+            if len(self._done) < MOST_STATEMENTS and self._characters < MOST_CHARACTERS:
+                self._done[text] = False
             else:
                 self._has_unknown = True
         return text
@@ -115,9 +113,7 @@ class DuckdbLog(TableLog):
     def on_effect(self, effect: Effect) -> Effect:
         """A method did what a statement would have done."""
         self._note_caller()
-        if effect not in self._done:
-            self._done[effect] = False
-            self._order.append(effect)
+        self._done.setdefault(effect, False)
         return effect
 
     def on_files(self, paths: Iterable[str], *, is_written: bool) -> None:
@@ -158,7 +154,6 @@ class DuckdbLog(TableLog):
 
     def begin_step(self) -> None:
         self._done.clear()
-        self._order.clear()
         self._characters = 0
         self._has_unknown = self.uses_other_connection = False
         self.has_committed = self.has_written = self._may_have_committed = False
@@ -170,28 +165,21 @@ class DuckdbLog(TableLog):
             self.attached = tuple(map(os.path.realpath, others))
 
     def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
-        from discover_orch.databases.table_versions import hash_duckdb_table
-
         found: dict[str, str] = {}
-        try:
-            catalog = self._read_catalog()
-            wanted = {*names}
-            rows = ask_duckdb(
-                self.conn, "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables()"
-            )
-            for base, schema, table, sql in rows if catalog is not None else ():
-                shown = catalog.display_name((base, schema, table)) if catalog else ""
-                if shown in wanted:
-                    quoted = ".".join(
-                        '"' + one.replace('"', '""') + '"' for one in (base, schema, table)
-                    )
-                    version = hash_duckdb_table(
-                        partial(ask_duckdb, self.conn), quoted, sql, most_rows
-                    )
-                    if version is not None:
-                        found[shown] = version
-        except Exception:  # the transaction has failed
-            return {}
+        wanted, default = {*names}, self._default
+        if default is None:
+            return found
+        with suppress(Exception):  # the transaction has failed
+            for *parts, sql in ask_duckdb(self.conn, DEFINITIONS):
+                shown = display_name(fold(parts), default)
+                if shown not in wanted:
+                    continue
+                table = ".".join(map(quote, parts))
+                rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1}) t"
+                query = f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {rows}"
+                [(count, total)] = ask_duckdb(self.conn, query)
+                if count <= most_rows:
+                    found[shown] = join_version(sql, count, total)
         return found
 
     def may_have_set(self) -> bool:
@@ -205,45 +193,42 @@ class DuckdbLog(TableLog):
     def resolve(self) -> None:
         if self._done or self._has_unknown:
             try:
-                effects = [*self._find_effects()]
-                # What a statement did that failed is undone with the transaction.
-                self._note_unclear(any(one.is_unclear for one in effects if not one.has_failed))
-                self._found.is_unclear |= any(one.is_unclear for one in effects)
-                self._resolve(effects)
+                self._may_have_committed = self._resolve()
             except Exception:  # must not fail the tool
-                self._note_unclear(True)
+                self._may_have_committed = True
+            self._found.is_unclear |= self._may_have_committed
 
-    def _note_unclear(self, is_unclear: bool) -> None:
-        self._found.is_unclear |= is_unclear
-        self._may_have_committed |= is_unclear
-
-    def _find_effects(self) -> Iterator[Effect]:
-        for one in self._order:
-            effects = (one,) if isinstance(one, Effect) else read_statements(one)
-            is_failed = not self._done[one] and len(effects) == 1
-            yield from (effect.as_failed() for effect in effects) if is_failed else effects
-
-    def _resolve(self, effects: list[Effect]) -> None:
+    def _resolve(self) -> bool:
+        """Whether something that was done is unclear. What a statement did that failed is undone."""
+        effects = [*self._find_effects()]
+        done = [one for one in effects if not one.has_failed]
         self.has_committed |= any(one.commits for one in effects)
-        self.has_written = any(one.written or one.created for one in effects if not one.has_failed)
+        self.has_written = any(one.written or one.created for one in done)
+        self._found.is_unclear |= any(one.is_unclear for one in effects)
         before = self._before
-        now = self._read_catalog() if any(one.changes_names for one in effects) else before
-        if now is None and before is not None:  # the transaction has failed and will be rolled back
-            made = (name for one in effects if not one.has_failed for name in one.created)
-            now = replace(before, tables=before.tables | {*map(before.name_new_table, made)})
-        self._note_unclear(self._has_unknown or before is None)
-        now = now or self._read_catalog()
+        now = before
+        if before is None or any(one.changes_names for one in effects):
+            now = self._read_catalog() or before  # the transaction may have failed
         if now is None:
-            self._note_unclear(True)
-            return
-        before = before or now
-        if self.uses_other_connection:  # it has temporary tables of its own
-            self._note_unclear(bool(now.temporary or before.temporary))
-        used = resolve_effects(effects, now, before)
-        self._note_unclear(used.is_unclear)
+            return True
+        used = resolve_effects(effects, now, before or now)
         self._found.add(used)
         self.on_files(used.files_read, is_written=False)
         self.on_files(used.files_written, is_written=True)
+        has_temporary = bool(now.temporary or (before or now).temporary)
+        return (
+            self._has_unknown
+            or before is None
+            or used.is_unclear
+            or any(one.is_unclear for one in done)
+            or (self.uses_other_connection and has_temporary)  # it has some of its own
+        )
+
+    def _find_effects(self) -> Iterator[Effect]:
+        for one, is_done in self._done.items():
+            effects = (one,) if isinstance(one, Effect) else read_statements(one)
+            is_failed = not is_done and len(effects) == 1
+            yield from (effect.as_failed() for effect in effects) if is_failed else effects
 
     def _read_catalog(self) -> Catalog | None:
         try:

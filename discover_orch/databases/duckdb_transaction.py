@@ -36,6 +36,7 @@ FAILED = (
 _begin, _commit, _rollback = (
     getattr(duckdb.DuckDBPyConnection, name) for name in ("begin", "commit", "rollback")
 )
+OPEN, ABORTED, ENDED = "open", "aborted", "ended"
 ENDED_RUN = "ended the transaction of the whole run"
 
 
@@ -65,9 +66,10 @@ class DuckdbTransaction(DriverTransaction):
         is_begun, self._is_begun, self._is_kept_open = self._is_begun, False, False
         if not is_begun or self.is_closed():
             return ["closed its connection; uncommitted writes are lost"] if is_begun else []
-        loss = self._find_loss() if keep else ""
+        state = self._read_state()
+        loss = FAILED if keep and state == ABORTED else ""
         notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
-        if not self._is_open():
+        if state == ENDED:
             notes.append(ENDED_NOTE)
             if keep and self.add_record is not None:
                 _begin(self.conn)
@@ -89,7 +91,7 @@ class DuckdbTransaction(DriverTransaction):
             if texts is not None and self._is_begun and not self._is_kept_open:
                 kinds = [one.type for text in texts for one in self.conn.extract_statements(text)]
                 is_read_only = READS.issuperset(str(one).rpartition(".")[2] for one in kinds)
-                if is_read_only and self._is_aborted():
+                if is_read_only and self._read_state() == ABORTED:
                     _rollback(self.conn)
                     _begin(self.conn)
 
@@ -97,15 +99,14 @@ class DuckdbTransaction(DriverTransaction):
         return self._is_begun
 
     def keep_open(self) -> None:
-        if loss := self._find_loss():
-            raise WritesLost(loss)
-        if not self._is_open():
-            raise WritesLost(ENDED_RUN)
+        state = self._read_state()
+        if state != OPEN:
+            raise WritesLost(FAILED if state == ABORTED else ENDED_RUN)
         self.restore_connection()
         self._is_kept_open = True
 
     def may_have_kept_writes(self) -> bool:
-        return self._is_begun and not self.is_closed() and not self._is_open()
+        return self._is_begun and not self.is_closed() and self._read_state() == ENDED
 
     def has_lost_writes_by_closing(self) -> bool:
         return self._is_begun and self.is_closed()
@@ -139,25 +140,14 @@ class DuckdbTransaction(DriverTransaction):
     def _find(self, query: str) -> set[tuple[str, ...]]:
         return {*ask_duckdb(self.conn, query)}
 
-    def _find_loss(self) -> str:
-        """Why what the tool wrote cannot be committed, or ""."""
-        return FAILED if self._is_aborted() else ""
-
-    def _is_aborted(self) -> bool:
-        """Whether an error has ended the transaction: COMMIT would be a ROLLBACK without saying so."""
-        try:
-            ask_duckdb(self.conn, "SELECT 1")
-        except duckdb.Error as error:
-            return "aborted" in str(error)
-        return False
-
-    def _is_open(self) -> bool:
-        """Whether the transaction that was begun is open. Without one, each statement has a number of its own."""
+    def _read_state(self) -> str:
+        """Of the transaction that was begun. Without one, each statement has a number of its own. After an error
+        COMMIT would be a ROLLBACK without saying so."""
         try:
             first, second = self._find("SELECT txid_current()"), self._find("SELECT txid_current()")
         except duckdb.Error as error:
-            return "aborted" in str(error)
-        return first == second
+            return ABORTED if "aborted" in str(error) else ENDED
+        return OPEN if first == second else ENDED
 
     def _try_to_end(self, end: Any) -> bool:
         """Whether there was a transaction, which `end` has ended."""

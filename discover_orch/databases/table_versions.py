@@ -85,16 +85,8 @@ def hash_postgres_table(ask: Ask, oid: int, most_rows: int) -> str | None:
     )
     if rows > most_rows or size > MOST_BYTES:
         return None
-    return _join(definition, rows, size, total)
+    return join_version(definition, rows, size, total)
 
 
-def hash_duckdb_table(ask: Ask, name: str, sql: str, most_rows: int) -> str | None:
-    """The version of a table; `name` is quoted, and `sql` is its definition."""
-    [[rows, total]] = ask(
-        f"SELECT count(*), sum(hash(t)::HUGEINT) FROM (SELECT * FROM {name} LIMIT {most_rows + 1}) t"
-    )
-    return None if rows > most_rows else _join(sql, rows, total)
-
-
-def _join(*parts: object) -> str:
+def join_version(*parts: object) -> str:
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
