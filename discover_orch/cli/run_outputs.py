@@ -150,7 +150,7 @@ def _unwritable(option: str, path: str, error: Exception) -> UsageError:
 
 def _age() -> float:
     """Seconds since this process started; 0.0 where the system does not say."""
-    from discover_orch.state.process import read_start
+    from discover_orch.state.lock import read_start
 
     ticks = read_start(os.getpid())
     if ticks is None or not hasattr(time, "CLOCK_BOOTTIME"):

@@ -40,7 +40,7 @@ from discover_orch.staleness.table_keys import (
     table_name,
 )
 from discover_orch.staleness.writers import GONE, Writers
-from discover_orch.state.flows import read_flows
+from discover_orch.state.store import read_flows
 
 MOST_NAMES = 12
 #: Of what a tool used, the journal keeps the versions of so many things by themselves, and one hash of all others.

@@ -22,7 +22,7 @@ from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import timestamp
-from discover_orch.state.process import read_boot, read_start
+from discover_orch.state.lock import read_boot, read_start
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 from discover_orch.worker.protocol import Prepare
 

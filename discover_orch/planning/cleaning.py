@@ -166,9 +166,6 @@ class Cleaning:
             return ""
         tracked = self._read_tracked(repository)
         if tracked is None:
-            return "what git tracks here cannot be read"
+            return "git does not say whether it tracks it"
         path = os.path.relpath(os.path.join(folder, file), repository)
-        parts = path.split("/")
-        above = ("/".join(parts[:number]) + "/" for number in range(1, len(parts)))
-        is_tracked = path in tracked or any(one in tracked for one in above)
-        return "git tracks it" if is_tracked else ""
+        return "git tracks it" if path in tracked else ""

@@ -33,8 +33,7 @@ from discover_orch.model.errors import (
 from discover_orch.planning.checks import find_group_circles, find_unused_params
 from discover_orch.planning.project_view import ProjectView, listing_document
 from discover_orch.planning.selection import TypedAt
-from discover_orch.state.flows import read_flows
-from discover_orch.state.store import FOLDER, flows_stamp
+from discover_orch.state.store import FOLDER, flows_stamp, read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
 _MOST_READ = 1_000_000

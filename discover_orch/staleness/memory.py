@@ -26,7 +26,6 @@ from discover_orch.staleness.fingerprint import (
     end_of_run,
     rename_result,
 )
-from discover_orch.state.flows import read_flows, write_flows
 from discover_orch.state.journal import read_open_run
 from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import (
@@ -34,7 +33,9 @@ from discover_orch.state.store import (
     append_sealed,
     file_name,
     has_other_scheme,
+    read_flows,
     read_sealed,
+    write_flows,
     write_sealed,
 )
 

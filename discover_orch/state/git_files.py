@@ -1,18 +1,16 @@
-"""What git's own files say, read without starting git (gitrepository-layout(5)): the commit that is checked out, the
-files that it tracks, and whether git is busy."""
+"""What git's own files say, read without starting git (gitrepository-layout(5)): the commit that is checked out, and
+whether git is busy. For the files that it tracks, git is asked."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 
 from discover_orch.state.store import open_nonblocking
 
 #: Seconds after it has written its index in which git counts as busy.
 AFTER_INDEX = 0.02
 _GIT_FILE = "gitdir: "
-_HAS_MORE_FLAGS = 0x40  # of an entry in the index
 
 
 def find_repository(root: str) -> str | None:
@@ -87,52 +85,12 @@ def _is_hash(text: str) -> bool:
 
 
 def read_tracked(repository: str) -> frozenset[str] | None:
-    """The paths that git tracks, relative to the folder of the repository, by its index (gitformat-index(5)); None
-    where that is not known. A folder of a sparse index has a slash at its end."""
-    git = find_git_folder(repository)
-    common = os.path.join(git, _read(os.path.join(git, "commondir")) or ".")
-    hash_size = 32 if "sha256" in _read(os.path.join(common, "config")).lower() else 20
+    """The paths that git tracks, relative to the folder of the repository; None where git cannot be asked."""
+    import subprocess  # only `orch clean` asks
+
+    words = ("git", "-C", repository, "ls-files", "-z")
     try:
-        with open(os.path.join(git, "index"), "rb", opener=open_nonblocking) as file:
-            data = file.read()
-    except FileNotFoundError:
-        return frozenset()
-    except OSError:
+        done = subprocess.run(words, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
         return None
-    try:
-        return frozenset(_read_index(data, hash_size))
-    except (ValueError, IndexError):
-        return None
-
-
-def _read_index(data: bytes, hash_size: int) -> Iterator[str]:
-    """Raises ValueError or IndexError where it is damaged, of another version, or only a part of a split index."""
-    version, number = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
-    if data[:4] != b"DIRC" or version not in (2, 3, 4):
-        raise ValueError(version)
-    place, path = 12, b""
-    for _ in range(number):
-        start, place = place, place + 40 + hash_size
-        place += 4 if data[place] & _HAS_MORE_FLAGS else 2
-        kept = 0
-        if version == 4:  # the path begins as the one before, less so many bytes
-            removed, place = _read_number(data, place)
-            kept = len(path) - removed
-        end = data.index(b"\0", place)
-        path = path[:kept] + data[place:end]
-        # In the other versions the entry is filled up to a multiple of eight bytes.
-        place = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
-        yield os.fsdecode(path)
-    while place < len(data) - hash_size:
-        if data[place : place + 4] == b"link":
-            raise ValueError("split")
-        place += 8 + int.from_bytes(data[place + 4 : place + 8], "big")
-
-
-def _read_number(data: bytes, place: int) -> tuple[int, int]:
-    """A number of variable length, and the place after it."""
-    found = data[place] & 127
-    while data[place] & 128:
-        place += 1
-        found = (found + 1) << 7 | data[place] & 127
-    return found, place + 1
+    return frozenset(os.fsdecode(done.stdout).split("\0"))

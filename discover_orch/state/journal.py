@@ -17,9 +17,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
-from discover_orch.state.process import is_alive
-from discover_orch.state.read_run import encode_end, has_clean_end, read_first_and_last, read_run
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.lock import is_alive
+from discover_orch.state.run_record import (
+    RunRecord,
+    ToolRecord,
+    encode_end,
+    has_clean_end,
+    read_first_and_last,
+    read_run,
+)
 from discover_orch.state.store import (
     FOLDER,
     encode_json,

@@ -14,11 +14,9 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.run_events import ToolEnd
-from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_log, find_runs, read_lines
-from discover_orch.state.read_run import read_ends
-from discover_orch.state.run_record import RunRecord
-from discover_orch.state.store import open_nonblocking
+from discover_orch.state.run_record import RunRecord, read_ends
+from discover_orch.state.store import open_nonblocking, read_flows
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
 SHOWN_RUNS, READ_RUNS = 10, 30

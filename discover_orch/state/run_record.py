@@ -1,18 +1,30 @@
-"""What a run was: where it ran, its plan, its tools, when they ran, what they used, and how they ended.
+"""A run: where it ran, its plan, its tools, when they ran, what they used, and how they ended; read from the lines of
+its journal.
 
-The lines of the journal have the same fields: `read_run` reads them into these values.
+The lines are those of `orch run --json`, with more fields. Any of them may be damaged or missing: a line that cannot
+be read is ignored, keys that are not known are ignored too, and lines without the start of a run are no run. Reads
+no files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import MASK
-from discover_orch.model.run_events import ToolEnd
+from discover_orch.model.run_events import (
+    Seconds,
+    ToolEnd,
+    ToolFinished,
+    ToolOrdered,
+    ToolStarted,
+    TransactionEnded,
+)
+from discover_orch.state.store import decode_json, encode_json
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):
@@ -144,3 +156,207 @@ class RunRecord(RunStart, frozen=True, kw_only=True):
             else:
                 params.update({f"{tool}.{name}": one for tool, one in by_tool.items()})
         return params
+
+
+# Reading.
+
+#: `process.is_alive`: whether the process with this id, start and boot runs.
+IsAlive = Callable[[int, int | None, str | None], bool]
+
+
+class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
+    """An attempt failed, and another one was to follow."""
+
+    status: str = "failed"
+
+
+class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_finished"):
+    status: str
+    exit_code: int
+    duration: Seconds
+    counts: dict[str, int]
+
+
+_AnyEvent = (
+    RunBegan
+    | ToolOrdered
+    | ToolStarted
+    | ToolFinished
+    | _ToolRetried
+    | TransactionEnded
+    | _RunFinished
+)
+_END = b'{"event":"tool_finished"'
+
+
+class _Tool:
+    """What the lines have said of a tool so far. `began` is the start of an attempt that has not ended."""
+
+    def __init__(self) -> None:
+        self.is_ordered = self.has_started = False
+        self.began: ToolStarted | None = None
+        self.end: ToolEnd | None = None
+        self.attempt = 1
+        self.attempts: list[Attempt] = []
+
+
+def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
+    """None where the lines are not those of a run."""
+    start: RunBegan | None = None
+    end: _RunFinished | None = None
+    zero = 0.0
+    tools: dict[str, _Tool] = {}
+    for event in _read_events(lines):
+        match event:
+            case RunBegan() if start is None:
+                start, zero = event, _seconds(event.time)
+                tools = {module: _Tool() for module in start.modules}
+            case ToolOrdered(module=module) if tool := tools.get(module):
+                tool.is_ordered, tool.end = True, None  # another attempt
+            case ToolStarted(module=module) if tool := tools.get(module):
+                tool.has_started, tool.end, tool.began = True, None, event
+            case ToolFinished() | _ToolRetried() if tool := tools.get(event.module):
+                tool.end = event
+                if isinstance(event, _ToolRetried):
+                    tool.attempt = event.attempt + 1
+                if tool.began is not None and not event.is_settled:
+                    tool.attempts.append(_read_attempt(tool.began, event, zero))
+                    tool.began = None
+            case TransactionEnded():
+                for tool in tools.values():
+                    if tool.end is not None and tool.end.status == "done":
+                        tool.end = replace(tool.end, status=event.status)
+            case _RunFinished():
+                end = event
+            case _:
+                pass
+    if start is None:
+        return None
+    for tool in tools.values():
+        if tool.began is not None:
+            begun = _seconds(tool.began.time) - zero
+            tool.attempts.append(Attempt(start=begun, end=begun, worker=tool.began.worker))
+    is_running = end is None and is_alive(start.pid, start.process, start.boot)
+    status = end.status if end else "running" if is_running else "killed"
+    steps = {step.module: step for step in start.plan}
+    fresh = dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False))
+    found = []
+    for module, name in zip(start.modules, start.tools, strict=True):
+        tool = tools[module]
+        end_of_tool = tool.end or _unfinished_tool(module, name, status, tool)
+        known = {one: getattr(end_of_tool, one) for one in ToolEnd.__struct_fields__}
+        if not tool.has_started:
+            known["duration"] = None
+        step = steps.get(module, RecordedStep(module="", name=""))
+        found.append(
+            ToolRecord(
+                **known,
+                stage=fresh.get(module, step.stage),
+                step=step,
+                attempts=tuple(tool.attempts),
+                has_started=tool.has_started,
+            )
+        )
+    if status == "killed" and start.transaction == "run":
+        found = _end_killed_transaction(found)
+    return _build_record(start, end, status, tuple(found))
+
+
+def read_ends(lines: Iterable[bytes]) -> list[ToolFinished]:
+    """The tools that ended in a run, and nothing else of it: fast, since a report reads several runs."""
+    ends = _read_events(line for line in lines if line.startswith(_END))
+    return [end for end in ends if isinstance(end, ToolFinished) and not end.is_settled]
+
+
+def encode_end(tool: ToolRecord) -> bytes:
+    """The line for the end of a tool that was found out after its run was killed."""
+    names = ("name", "module", "status", "error", "notes", "attempt")
+    return encode_json(ToolFinished(**{one: getattr(tool, one) for one in names}, is_settled=True))
+
+
+def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
+    """The run without its tools, from the first line and the last one; None where these do not say how it ended."""
+    start, end = _read_event(first), _read_event(last)
+    if not (isinstance(start, RunBegan) and isinstance(end, _RunFinished)):
+        return None
+    if end.status == "killed":  # then some tool has no end
+        return None
+    return _build_record(start, end, end.status, ())
+
+
+def has_clean_end(line: bytes) -> bool:
+    """Whether this last line is the end of a run that was not killed."""
+    end = _read_event(line)
+    return isinstance(end, _RunFinished) and end.status != "killed"
+
+
+def _build_record(
+    start: RunStart, end: _RunFinished | None, status: str, tools: tuple[ToolRecord, ...]
+) -> RunRecord:
+    counts: Mapping[str, int] = end.counts if end else {}
+    if status in ("killed", "running"):
+        words = [tool.status for tool in tools]
+        counts = {word: words.count(word) for word in dict.fromkeys(words)}
+    return RunRecord(
+        **{name: getattr(start, name) for name in RunStart.__struct_fields__},
+        status=status,
+        tools=tools,
+        duration=end.duration if end else None,
+        exit_code=end.exit_code if end else None,
+        counts=counts,
+    )
+
+
+def _unfinished_tool(module: str, name: str, run_status: str, tool: _Tool) -> ToolEnd:
+    status = "not_run"
+    if run_status == "running":
+        status = "running" if tool.has_started else "not_run"
+    elif tool.has_started or tool.is_ordered:
+        status = "unknown"
+    return ToolEnd(name=name, module=module, status=status, attempt=tool.attempt)
+
+
+def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
+    """Only a run all of whose tools are done can have been committed when it was killed."""
+    is_all_done = all(one.status in ("done", "fresh", "passed") for one in tools)
+    return [
+        replace(one, status="unknown" if is_all_done else "rolled_back")
+        if one.status == "done" or (one.status == "unknown" and not is_all_done)
+        else one
+        for one in tools
+    ]
+
+
+def _read_attempt(began: ToolStarted, ended: ToolFinished | _ToolRetried, zero: float) -> Attempt:
+    """Both events have the time at which orch read them, so the tool started and ended no later than that."""
+    duration = ended.duration or 0.0
+    latest = min(_seconds(began.time), _seconds(ended.time) - duration)
+    start = max(latest - zero, 0.0)
+    return Attempt(
+        start=start,
+        end=start + duration,
+        worker=began.worker,
+        status=ended.status,
+        error=ended.error,
+    )
+
+
+def _read_events(lines: Iterable[bytes]) -> Iterator[_AnyEvent]:
+    return (event for event in map(_read_event, lines) if event is not None)
+
+
+def _read_event(line: bytes) -> _AnyEvent | None:
+    """None for a line of another shape, and for one without its end, which was torn off."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        event: _AnyEvent = decode_json(line, _AnyEvent)  # type: ignore[arg-type]
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(event, RunBegan) and len(event.tools) != len(event.modules):
+        return None
+    return event
+
+
+def _seconds(time: datetime | None) -> float:
+    return time.timestamp() if time else 0.0

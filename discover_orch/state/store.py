@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,11 +20,15 @@ import msgspec
 
 from discover_orch.model.json_text import decode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.model.dataflow import Dataflow
+
 T = TypeVar("T")
 
 FOLDER = ".orch"
-#: The file with the data flow of all tools; `flows` reads and writes it.
-FLOWS = "flow"
+#: The file with the data flow of all tools, since a listing needs that of all at once.
+_FLOWS, _FLOWS_KIND = "flow", "flow 3"
 #: What the name of a file ends with until the file is whole. If two processes write one, a reader may see neither.
 UNFINISHED = ".tmp"
 LONGEST_NAME = 160
@@ -106,10 +111,23 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
     return replace_file(path, data)
 
 
+def read_flows(root: str) -> dict[str, Dataflow]:
+    """What each tool, by module, was seen to read and write at its last success."""
+    from discover_orch.model.dataflow import Dataflow  # a warm listing needs none
+
+    path = os.path.join(root, FOLDER, _FLOWS)
+    return read_sealed(path, _FLOWS_KIND, dict[str, Dataflow]) or {}
+
+
+def write_flows(root: str, flows: Mapping[str, Dataflow]) -> bool:
+    """Replaces all of them; False where that cannot be written."""
+    return write_sealed(os.path.join(root, FOLDER, _FLOWS), _FLOWS_KIND, flows)
+
+
 def flows_stamp(root: str) -> str:
-    """A text that differs where `flows.read_flows` does, and costs much less."""
+    """A text that differs where `read_flows` does, and costs much less."""
     try:
-        with open(os.path.join(root, FOLDER, FLOWS), "rb", 0, opener=open_nonblocking) as file:
+        with open(os.path.join(root, FOLDER, _FLOWS), "rb", 0, opener=open_nonblocking) as file:
             return file.read(8).hex()  # the checksum
     except OSError:
         return ""

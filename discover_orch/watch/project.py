@@ -35,9 +35,9 @@ from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.live_status import Change, LiveStatus, Paths
 from discover_orch.staleness.status import Turns
 from discover_orch.staleness.versions import meets_input
-from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
+from discover_orch.state.store import read_flows
 from discover_orch.watch.watched_files import WatchedFiles, config_files
 from discover_orch.worker.protocol import Preload
 

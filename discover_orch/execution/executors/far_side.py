@@ -41,7 +41,7 @@ from discover_orch.model.digest import content_hash
 from discover_orch.model.errors import OrchError
 from discover_orch.model.json_text import decode
 from discover_orch.model.run_events import ToolFinished, WorkerSaid
-from discover_orch.state.process import read_boot
+from discover_orch.state.lock import read_boot
 from discover_orch.worker.protocol import (
     Prepare,
     RunStep,

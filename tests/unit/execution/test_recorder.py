@@ -15,9 +15,9 @@ from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
-from discover_orch.state.flows import read_flows
 from discover_orch.state.journal import read_record, timestamp
-from discover_orch.state.process import is_alive
+from discover_orch.state.lock import is_alive
+from discover_orch.state.store import read_flows
 from tests.conftest import Project
 from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
 

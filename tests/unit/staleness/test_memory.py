@@ -19,7 +19,7 @@ from discover_orch.staleness.fingerprint import (
     sequence,
 )
 from discover_orch.staleness.memory import UPGRADED, KnownDatabase, Memory
-from discover_orch.state.flows import read_flows
+from discover_orch.state.store import read_flows
 
 
 def make(module: str = "src.a", run: str = "1", **more: Any) -> ToolResult:

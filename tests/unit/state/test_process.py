@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from discover_orch.state.process import is_alive, read_boot, read_start
+from discover_orch.state.lock import is_alive, read_boot, read_start
 
 IS_LINUX = sys.platform == "linux"
 

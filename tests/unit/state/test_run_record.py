@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state.read_run import read_ends, read_first_and_last, read_run
-from discover_orch.state.run_record import RecordedParam, RunRecord
+from discover_orch.state.run_record import (
+    RecordedParam,
+    RunRecord,
+    read_ends,
+    read_first_and_last,
+    read_run,
+)
 from tests.support.journals import finished, started, tool_finished, tool_started
 
 
