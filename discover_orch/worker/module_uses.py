@@ -153,7 +153,7 @@ class ModuleUses:
     def find_shared(self) -> dict[str, Uses]:
         """What the users of each owner share, by owner; all paths as files."""
         found: dict[str, Uses] = {}
-        for uses in [*self._by_owners.values()]:
+        for uses in [one for one in self._by_owners.values() if one.owners]:
             uses.resolve_paths()
             for owner in uses.owners:
                 of_owner = found.setdefault(owner, Uses((owner,)))
