@@ -94,7 +94,6 @@ class _Writer(RunWriter):
         text = watch_event_text(
             event,
             console.out_style,
-            verbose=shown.verbose,
             time=time.strftime("%H:%M:%S"),
             has_keys=self._keys.is_open,
         )

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     "fail",
     "none",
     quiet="Show only changes, failures and summaries.",
-    verbose="Also show reasons, parameter values, notes and preloaded modules.",
+    verbose="Also show reasons, parameter values and notes.",
 )
 @common_options
 def command(

@@ -53,7 +53,6 @@ class WatchedRun(Struct, frozen=True, kw_only=True):
     the import graph that it keeps from one run to the next."""
 
     worker: Supervisor | None
-    is_importing: bool
     environment: Mapping[str, str]
     code: ImportGraph
 
@@ -80,9 +79,9 @@ def run_plan(
     is_guest = requests is not None and watched is None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
     environ: Mapping[str, str] = os.environ
-    worker, is_importing = None, False
+    worker = None
     if watched is not None:
-        worker, is_importing, environ = watched.worker, watched.is_importing, watched.environment
+        worker, environ = watched.worker, watched.environment
         prepare = replace(prepare, environment=environ)
     elif interpreter is not None:
         worker = Supervisor.start(interpreter=interpreter)
@@ -93,7 +92,8 @@ def run_plan(
     assert signals is not None
     try:
         with handlers or contextlib.nullcontext():
-            alone = partial(LocalExecutor, worker=worker, is_importing=is_importing, start=start)
+            is_warm = watched is not None
+            alone = partial(LocalExecutor, worker=worker, is_warm=is_warm, start=start)
             executor: Executor | None = None
             if jobs == 1 and side is None and not project.ledger:
                 executor = alone(prepare)  # the worker gets ready while the recorder reads the code

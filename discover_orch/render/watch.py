@@ -9,7 +9,6 @@ from discover_orch.render.style import (
     Style,
     arrow,
     count,
-    duration,
     names_text,
     one_line,
     wrap,
@@ -20,7 +19,6 @@ from discover_orch.watch.events import (
     ChangesFound,
     KeyAnswered,
     NoMeaningfulChange,
-    RunStarting,
     WatchEvent,
     WatchNote,
     WatchWaiting,
@@ -28,8 +26,6 @@ from discover_orch.watch.events import (
 
 #: Paths and tools that are named on one line.
 MOST = 3
-#: Imports that take at least so many seconds are shown.
-SLOW = 0.001
 _BY_MODE = {"events": "", "polling": " by polling", "mixed": " partly by polling"}
 #: What becomes of a run in progress.
 _ACTIONS = {
@@ -66,7 +62,6 @@ def watch_event_text(
     event: WatchEvent,
     style: Style,
     *,
-    verbose: bool = False,
     time: str = "",
     has_keys: bool = True,
 ) -> str:
@@ -81,8 +76,6 @@ def watch_event_text(
             text = style.paint(f"saved {names_text(paths, MOST)}: nothing to run", "dim")
         case CannotRun(waiting=waiting):
             text = style.paint(_waiting_for_fix(waiting), "yellow")
-        case RunStarting(imported=imported) if verbose and imported:
-            text = style.paint(_preloaded(imported), "dim")
         case KeyAnswered(key="h"):
             text = help_text(style)
         case KeyAnswered(sentence=sentence):
@@ -111,15 +104,6 @@ def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
             return {"event": word, **fields}
         case _:
             return None
-
-
-def _preloaded(imported: tuple[tuple[str, float, str], ...]) -> str:
-    rows = [
-        f"{one_line(name)} {duration(seconds)}" + (f" ({one_line(wrong)})" if wrong else "")
-        for name, seconds, wrong in imported
-        if seconds >= SLOW or wrong
-    ]
-    return f"preloaded: {', '.join(rows) or 'no slow modules'}"
 
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:

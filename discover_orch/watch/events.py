@@ -80,13 +80,11 @@ class CannotRun(Struct, frozen=True, kw_only=True):
 
 
 class RunStarting(Struct, frozen=True, kw_only=True):
-    """A run is about to start: its plan, and why, in a few words. `imported` is what the warm worker imported:
-    (module, seconds, error)."""
+    """A run is about to start: its plan, and why, in a few words."""
 
     plan: Plan
     is_first: bool
     reason: str = ""
-    imported: tuple[tuple[str, float, str], ...] = ()
 
 
 class WatchNote(Struct, frozen=True, kw_only=True):

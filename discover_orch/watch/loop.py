@@ -16,14 +16,13 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from discover_orch.config.file import name_table
 from discover_orch.execution import session
 from discover_orch.execution.events import Event, Resumed, RunFinished, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.start_of_run import RunSettings
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
-from discover_orch.model.run_events import RunNote, ToolFinished
+from discover_orch.model.run_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.changes import ChangeHandler
@@ -188,23 +187,11 @@ class WatchLoop:
         if not plan.steps:
             return
         order = tuple(step.tool.module for step in plan.steps)
-        claimed = self._warm_worker.claim(self._spec())
         yield RunStarting(
             plan=plan,
             is_first=is_first,
             reason=_shortened(schedule.causes),
-            imported=claimed.modules,
         )
-        if claimed.sentence:
-            yield WatchNote(
-                problem=Problem(
-                    code="cold-start",
-                    message=claimed.sentence,
-                    hint="every run then starts without preloaded imports; set preload in "
-                    f"{name_table(watched.view.project, 'watch')} to the modules to preload, or to false",
-                    severity="warning",
-                )
-            )
         schedule.begin(order)
         self._run_started_at = time.monotonic()
         watched.set_running(is_running=True)
@@ -215,8 +202,7 @@ class WatchLoop:
             RunSettings(all_frames=self._options.all_frames),
             requests=self,
             watched=session.WatchedRun(
-                worker=claimed.worker,
-                is_importing=claimed.is_importing,
+                worker=self._warm_worker.claim(self._spec()),
                 environment=dict(self._environ),
                 code=watched.status.code,
             ),
@@ -225,9 +211,6 @@ class WatchLoop:
             for event in events:
                 self._follow(event)
                 match event:
-                    case RunNote(problem=Problem(code="cold-start" | "preload-died") as problem):
-                        if self._warm_worker.unless_said(problem.message):
-                            yield WatchNote(problem=problem)
                     case Resumed():
                         pass
                     case _:
@@ -245,8 +228,6 @@ class WatchLoop:
         """Record how far the run is."""
         self._schedule.follow(event)
         match event:
-            case RunNote(problem=Problem(code="preload-died")):
-                self._warm_worker.mark_fatal(self._spec())
             case RunStarted(run=run):
                 self._others.note_own(run)
             case ToolFinished():

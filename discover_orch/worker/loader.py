@@ -6,10 +6,10 @@ Each loaded module of the project is recorded with the hash of its source, so th
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 
@@ -22,7 +22,7 @@ from discover_orch.worker.project_imports import (
     ProjectLoader,
     make_path_hook,
 )
-from discover_orch.worker.protocol import Preload, Preloaded
+from discover_orch.worker.protocol import Preload
 
 Loaded = tuple[str, str, str]
 
@@ -35,41 +35,35 @@ class ImportProblem(Exception):
         self.hint = hint
 
 
-def preload(order: Preload, restore_output: Callable[[], None]) -> Preloaded:
-    """Import installed modules ahead, in a warm worker, with the root as working directory.
+def preload(order: Preload, restore_output: Callable[[], None]) -> bool:
+    """Import installed modules ahead, in a warm worker, with the root as working directory. Whether it can be used:
+    not if the project has a module of the same name as one of them, which a tool would have got.
 
-    What the imports print is dropped. One that fails is only reported: the tool that needs it will raise.
+    What the imports print is dropped. One that fails says nothing: the tool that needs it will raise.
     """
     try:
         os.chdir(order.root)
     except OSError:  # the root is gone: the first tool will fail with that
-        return Preloaded(modules=())
+        return True
     before = sys.modules.copy()
     project = ProjectCode(order.root, order.pythonpath)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     os.close(null)
-    rows = []
     try:
         for name, names in order.modules:
             if _is_in(project, name):
                 continue
-            started = time.perf_counter()
-            problem = _import_ahead(name, names)
-            rows.append((name, round(time.perf_counter() - started, 6), problem))
+            with contextlib.suppress(
+                BaseException
+            ):  # SystemExit too: some scripts look like modules
+                __import__(
+                    name, {}, {}, list(names)
+                )  # a name in a `from` import can be a module too
     finally:
         restore_output()
-    return Preloaded(modules=tuple(rows), shadowed=_find_shadowed(project, before))
-
-
-def _import_ahead(name: str, names: tuple[str, ...]) -> str:
-    """The error of the import, or "". A name in a `from` import can be a module too."""
-    try:
-        __import__(name, {}, {}, list(names))
-    except BaseException as error:  # SystemExit too: some scripts look like modules
-        return f"{type(error).__name__}: {error}"[:200]
-    return ""
+    return not _has_shadowed(project, before)
 
 
 def _is_in(project: ProjectCode, name: str) -> bool:
@@ -84,8 +78,8 @@ def _is_in(project: ProjectCode, name: str) -> bool:
     return any(one is not None and project.includes(one) for one in places)
 
 
-def _find_shadowed(project: ProjectCode, before: Mapping[str, ModuleType]) -> tuple[str, ...]:
-    """Imported modules that the project also has: with its folders on `sys.path`, those would have been used."""
+def _has_shadowed(project: ProjectCode, before: Mapping[str, ModuleType]) -> bool:
+    """Whether the project also has an imported module: with its folders on `sys.path`, its own is used."""
     own: set[str] = set()
     for entry in project.pythonpath:
         try:
@@ -94,8 +88,9 @@ def _find_shadowed(project: ProjectCode, before: Mapping[str, ModuleType]) -> tu
             continue
     new = sys.modules.keys() - before.keys()
     tops = {name.partition(".")[0] for name in new} - {name.partition(".")[0] for name in before}
-    editable = (name for name in new if project.includes(_find_place(sys.modules[name]) or ""))
-    return tuple(sorted({*(tops & own), *editable}))
+    return not tops.isdisjoint(own) or any(
+        project.includes(_find_place(sys.modules[name]) or "") for name in new
+    )
 
 
 class Loader:

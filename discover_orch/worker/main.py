@@ -68,7 +68,8 @@ def main() -> None:
     channel.guard(capture.fds)
     order, project, native = channel.receive(), None, None
     if isinstance(order, Preload):
-        channel.send(preload(order, capture.restore))
+        if not preload(order, capture.restore):
+            return
         # Each takes milliseconds, which its run then saves.
         project = ProjectCode(order.root, order.pythonpath)
         native = NativeFiles(ObservedPaths(order.root))

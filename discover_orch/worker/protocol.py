@@ -42,7 +42,8 @@ class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Preload(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """For a warm worker, before `Prepare`: import these modules, each with its names in `from` imports.
+    """For a warm worker, before `Prepare`: import these modules, each with its names in `from` imports. A worker
+    that cannot be used then ends.
 
     None of them is the project's. `pythonpath` is absolute and not on `sys.path` yet: it tells which of the
     imported modules a tool would have got from the project instead.
@@ -159,36 +160,8 @@ class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
     problem: str = ""
 
 
-#: How the reason begins why a run has no use of what was preloaded.
-NOT_PRELOADED = "this run starts without preloaded imports"
-
-
-class Preloaded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
-    """What a warm worker has imported: (module, seconds, error or "").
-
-    `shadowed` are modules of which the project has a file of the same name. A tool would have got that
-    file, so the worker cannot be used.
-    """
-
-    modules: tuple[tuple[str, float, str], ...]
-    shadowed: tuple[str, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The problem as a sentence, or "". A module that is not installed is no problem: it may be optional."""
-        if self.shadowed:
-            names = ", ".join(self.shadowed)
-            return f"{NOT_PRELOADED}: modules of the project have the names of installed modules: {names}"
-        failed = [
-            f"{name} ({wrong})"
-            for name, _, wrong in self.modules
-            if wrong and not wrong.startswith("ModuleNotFoundError")
-        ]
-        return f"preloading failed: {', '.join(failed)}" if failed else ""
-
-
 Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | Terminal | Finish
-Message = WorkerSaid | Preloaded | Committing | RecordAwaited | Closed | Answer
+Message = WorkerSaid | Committing | RecordAwaited | Closed | Answer
 
 _encoder = msgspec.json.Encoder()
 

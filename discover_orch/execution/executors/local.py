@@ -35,12 +35,10 @@ from discover_orch.model.run_events import (
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
-    NOT_PRELOADED,
     Answer,
     Closed,
     Committing,
     Finish,
-    Preloaded,
     Prepare,
     RecordAwaited,
     Recorded,
@@ -55,8 +53,8 @@ Stage = Literal["waiting", "sent", "started", "committing"]
 
 
 class LocalExecutor:
-    """`worker` may have been started before the project was known. One that `is_importing` ahead gets no order until
-    it has reported how that went; if the imports end it, another takes its place. `start` starts a worker.
+    """`worker` may have been started before the project was known. One that `is_warm` may still be importing ahead; if
+    it ends before it has said anything, another takes its place. `start` starts a worker.
     `sources_of` gives the files of a tool's code. `has_terminal`: tools may be debugged on the terminal of this
     process."""
 
@@ -65,7 +63,7 @@ class LocalExecutor:
         prepare: Prepare,
         worker: Supervisor | None = None,
         *,
-        is_importing: bool = False,
+        is_warm: bool = False,
         start: Callable[[], Supervisor] | None = None,
         sources_of: SourcesOf = lambda tool: (),
         has_terminal: bool = True,
@@ -74,7 +72,7 @@ class LocalExecutor:
         self.sources_of = sources_of
         self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
         self._worker = worker
-        self._is_importing = is_importing and worker is not None
+        self._is_silent = is_warm and worker is not None  # it has said nothing yet
         self._has_terminal = has_terminal
         self._order: RunStep | None = None  # of the step that was submitted and has not ended
         self._stage: Stage = "waiting"
@@ -85,7 +83,7 @@ class LocalExecutor:
         self._is_timed_out = False  # the tool was stopped at its deadline
         self._is_retiring = False
         self._suspended_at = 0.0
-        if worker is not None and not self._is_importing:
+        if worker is not None:
             worker.send(prepare)
 
     @property
@@ -152,7 +150,7 @@ class LocalExecutor:
             case _ if worker is None:
                 pass
             case "interrupt" if (
-                not self._is_importing
+                not self._is_silent
             ):  # else nothing has started that could end cleanly
                 worker.interrupt()
             case "interrupt" | "kill":
@@ -170,7 +168,7 @@ class LocalExecutor:
     def _may_send(self) -> bool:
         """Whether a step waits for a worker that can take it: what is not translated may be the worker's end."""
         is_waiting = self._order is not None and self._stage == "waiting"
-        is_held = self._is_interrupted or self._is_importing or self._is_retiring
+        is_held = self._is_interrupted or self._is_retiring
         return is_waiting and not is_held and not self._events
 
     def _send_order(self) -> None:
@@ -185,9 +183,12 @@ class LocalExecutor:
 
     def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[WorkerSaid]:
         order = self._order
+        if self._is_silent:
+            self._is_silent = False
+            if isinstance(event, WorkerDied) and not self._is_interrupted:
+                self._stage = "waiting"  # for another worker
+                return
         match event:
-            case Preloaded() if self._is_importing:
-                yield from self._end_preload(event.sentence, worker, is_usable=not event.shadowed)
             case ToolStarted() if order is not None:
                 self._stage = "started"
                 if order.timeout is not None:
@@ -209,12 +210,12 @@ class LocalExecutor:
                     yield event
                 worker.lend_terminal(has_terminal=self._has_terminal)
             case WorkerDied():
-                yield from self._on_worker_died(event, worker)
+                yield from self._on_worker_died(event)
             case WorkerEnded(sentence=sentence, threads=threads):
                 if sentence or threads:
                     yield ending_note(sentence, threads)
                 self._is_retiring = False
-            case Preloaded() | Closed() | Answer():
+            case Closed() | Answer():
                 pass
             case _:
                 yield event
@@ -235,14 +236,10 @@ class LocalExecutor:
                 worker.send(Finish())
         return replace(event, status=status, error=error)
 
-    def _on_worker_died(self, event: WorkerDied, worker: Supervisor) -> Iterator[WorkerSaid]:
+    def _on_worker_died(self, event: WorkerDied) -> Iterator[WorkerSaid]:
         sentence = event.sentence
         self._deadline = None
         self._is_retiring = False
-        if self._is_importing and not self._is_interrupted:
-            message = f"{NOT_PRELOADED}: the process that preloads them {sentence}"
-            yield from self._end_preload(message, worker, is_usable=False, code="preload-died")
-            return
         order, hint = self._order, "resources of orchconf.py may not have been closed"
         if order is not None and self._stage in ("started", "committing"):
             self._order = None
@@ -281,21 +278,6 @@ class LocalExecutor:
         if failure.traceback and not self._is_timed_out:  # else it ends with the message
             failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
         return ToolFinished(module=order.module, status=status, error=failure)
-
-    def _end_preload(
-        self, sentence: str, worker: Supervisor, *, is_usable: bool, code: str = "cold-start"
-    ) -> Iterator[WorkerSaid]:
-        """The warm worker has done its imports or died: the order goes to it or to a new worker."""
-        self._is_importing = False
-        if sentence:
-            problem = Problem(code=code, message=sentence, severity="warning")
-            yield RunNote(problem=problem)
-        if is_usable:
-            worker.send(self._prepare)
-        else:
-            worker.kill("is no longer needed")
-            while not worker.is_over:
-                worker.events(0.05)
 
 
 def build_order(step: Step, code: Iterable[str]) -> RunStep:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +13,12 @@ from msgspec.structs import replace
 from discover_orch.execution import warm_worker as warm_worker_module
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.execution.warm_worker import (
-    ClaimedWorker,
     PackageDetector,
     WarmWorker,
     WarmWorkerSpec,
     discard_worker,
     read_installation,
 )
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep
 from tests.conftest import Project
@@ -43,10 +40,6 @@ class NotedWorker(WarmWorker):
     @property
     def is_there(self) -> bool:
         return self._worker is not None
-
-    def until_it_has_spoken(self) -> None:
-        messages = self.worker.filenos()[0]
-        assert select.select([messages], [], [], DEADLINE)[0], "the warm worker says nothing"
 
     def until_it_is_dead(self) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -88,11 +81,15 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def finish(worker: Supervisor) -> None:
-    """End it as a run would."""
+def run_tool(worker: Supervisor, root: Path) -> ToolFinished:
+    """Run the tool `tool` as a run would, and end the worker."""
+    worker.send(Prepare(root=str(root), pythonpath=(str(root),), database="sqlite:///data.db"))
+    worker.send(RunStep(module="tool", name="tool", path="tool.py"))
     worker.send(Finish())
     events = worker.close(DEADLINE)
-    assert isinstance(events[-1], WorkerEnded | WorkerDied)
+    (end,) = [one for one in events if isinstance(one, ToolFinished)]
+    assert [one for one in events if isinstance(one, Closed)] == [Closed()]
+    return end
 
 
 def test_a_warm_worker_has_its_imports_done_and_is_used_once(
@@ -102,39 +99,17 @@ def test_a_warm_worker_has_its_imports_done_and_is_used_once(
         "import sys\nseen = 'decimal' in sys.modules\ndef run(): return {'seen': seen}\n"
     )
     warm_worker.prepare(spec("decimal"))
-    warm_worker.until_it_has_spoken()
-    taken = warm_worker.claim(spec("decimal"))
-    assert [(name, wrong) for name, _, wrong in taken.modules] == [("decimal", "")]
-    assert taken.sentence == ""
-    worker = taken.worker
+    worker = warm_worker.claim(spec("decimal"))
     assert worker is not None
-    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
-    worker.send(
-        Prepare(root=str(tmp_path), pythonpath=(str(tmp_path),), database="sqlite:///data.db")
-    )
-    worker.send(RunStep(module="tool", name="tool", path="tool.py"))
-    worker.send(Finish())
-    events = worker.close(DEADLINE)
-    (end,) = [one for one in events if isinstance(one, ToolFinished)]
+    assert warm_worker.claim(spec("decimal")) is None
+    end = run_tool(worker, tmp_path)
     assert (end.status, end.metrics) == ("passed", {"seen": True})
-    assert [one for one in events if isinstance(one, Closed)] == [Closed()]
 
 
-def test_without_a_warm_worker_there_is_a_cold_start_without_a_message(
+def test_without_a_warm_worker_there_is_a_cold_start(
     warm_worker: NotedWorker, spec: MakeSpec
 ) -> None:
-    assert warm_worker.claim(spec()) == ClaimedWorker()
-
-
-def test_a_warm_worker_that_has_not_done_yet_is_taken_all_the_same(
-    warm_worker: NotedWorker, spec: MakeSpec
-) -> None:
-    warm_worker.prepare(spec("decimal"))
-    taken = warm_worker.claim(spec("decimal"))
-    assert taken.worker is not None
-    assert (taken.is_importing, taken.sentence) == (True, "")
-    taken.worker.send(Prepare(root="/", pythonpath=(), database=""))
-    finish(taken.worker)
+    assert warm_worker.claim(spec()) is None
 
 
 def test_the_same_spec_again_keeps_the_warm_worker(
@@ -159,124 +134,60 @@ def test_another_spec_starts_a_new_one_and_ends_the_old(
 # What fits.
 
 
-def changed(warm_worker: NotedWorker, had: WarmWorkerSpec, wanted: WarmWorkerSpec) -> str | None:
-    """Why a warm worker for one spec does not do for another; None where it does."""
+def fits(warm_worker: NotedWorker, had: WarmWorkerSpec, wanted: WarmWorkerSpec) -> bool:
+    """Whether a warm worker for one spec does for another."""
     warm_worker.prepare(had)
     pid = warm_worker.pid
-    taken = warm_worker.claim(wanted)
-    if taken.worker is None:
+    worker = warm_worker.claim(wanted)
+    if worker is None:
         assert is_gone(pid)
-        return taken.sentence
-    discard_worker(taken.worker)
-    assert taken.sentence == ""
-    return None
-
-
-COLD = "this run starts without preloaded imports: "
-CHANGED = f"{COLD}the installed packages have changed"
+        return False
+    discard_worker(worker)
+    return True
 
 
 def test_one_that_has_imported_less_fits(warm_worker: NotedWorker, spec: MakeSpec) -> None:
-    assert changed(warm_worker, spec("decimal"), spec("decimal", "fractions")) is None
-    assert changed(warm_worker, spec(), spec("decimal")) is None
+    assert fits(warm_worker, spec("decimal"), spec("decimal", "fractions"))
+    assert fits(warm_worker, spec(), spec("decimal"))
 
 
 def test_one_that_has_imported_more_does_not(warm_worker: NotedWorker, spec: MakeSpec) -> None:
     """It could hide that an import is missing."""
-    assert changed(warm_worker, spec("decimal", "fractions"), spec("decimal")) == ""
+    assert not fits(warm_worker, spec("decimal", "fractions"), spec("decimal"))
 
 
 def test_other_installed_packages_do_not_fit(warm_worker: NotedWorker, spec: MakeSpec) -> None:
-    assert changed(warm_worker, spec("decimal"), spec("decimal", installed="later")) == CHANGED
+    assert not fits(warm_worker, spec("decimal"), spec("decimal", installed="later"))
 
 
 def test_another_pythonpath_or_root_does_not_fit(warm_worker: NotedWorker, spec: MakeSpec) -> None:
-    assert changed(warm_worker, spec(), spec(pythonpath=("/x",))) == ""
+    assert not fits(warm_worker, spec(), spec(pythonpath=("/x",)))
     elsewhere = replace(spec(), order=replace(spec().order, root="/"))
-    assert changed(NotedWorker(), spec(), elsewhere) == ""
-
-
-def test_a_reason_is_given_once(warm_worker: NotedWorker, spec: MakeSpec) -> None:
-    assert changed(warm_worker, spec(installed="1"), spec(installed="2")) == CHANGED
-    assert changed(warm_worker, spec(installed="2"), spec(installed="3")) == ""
-    assert not warm_worker.is_there
+    assert not fits(NotedWorker(), spec(), elsewhere)
 
 
 # What goes wrong.
 
 
-def test_imports_that_fail_are_told_and_the_warm_worker_serves(
-    warm_worker: NotedWorker, spec: MakeSpec, installed: Path
+def test_a_warm_worker_whose_imports_fail_serves(
+    warm_worker: NotedWorker, spec: MakeSpec, installed: Path, tmp_path: Path
 ) -> None:
     (installed / "bad.py").write_text("1 / 0\n")
+    (tmp_path / "tool.py").write_text("def run(): pass\n")
     warm_worker.prepare(spec("bad", "nowhere"))
-    warm_worker.until_it_has_spoken()
-    taken = warm_worker.claim(spec("bad", "nowhere"))
-    wrong = "ZeroDivisionError: division by zero"
-    assert taken.sentence == f"preloading failed: bad ({wrong})"
-    assert [(name, wrong) for name, _, wrong in taken.modules] == [
-        ("bad", wrong),
-        ("nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
-    ]
-    assert taken.worker is not None
-    discard_worker(taken.worker)
+    worker = warm_worker.claim(spec("bad", "nowhere"))
+    assert worker is not None
+    assert run_tool(worker, tmp_path).status == "passed"
 
 
-@pytest.mark.parametrize(
-    ("code", "end"),
-    [
-        ("os._exit(3)", "exited with code 3"),
-        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL (out of memory?)"),
-        ("os.kill(os.getpid(), 11)", "crashed with SIGSEGV"),
-    ],
-)
-def test_a_warm_worker_that_dies_of_its_imports_is_told_once_and_the_next_one_does_without_them(
-    warm_worker: NotedWorker, spec: MakeSpec, installed: Path, code: str, end: str
-) -> None:
-    (installed / "deadly.py").write_text(f"import os\n{code}\n")
-    warm_worker.prepare(spec("deadly"))
-    warm_worker.until_it_is_dead()
-    assert warm_worker.claim(spec("deadly")) == ClaimedWorker(
-        sentence=f"{COLD}the process that preloads them {end}"
-    )
-    warm_worker.prepare(spec("deadly"))
-    warm_worker.until_it_has_spoken()
-    taken = warm_worker.claim(spec("deadly"))
-    assert (taken.sentence, taken.modules) == ("", ())
-    assert taken.worker is not None
-    discard_worker(taken.worker)
-
-
-def test_a_warm_worker_that_was_killed_costs_its_imports(
-    warm_worker: NotedWorker, spec: MakeSpec
-) -> None:
-    warm_worker.prepare(spec("decimal"))
-    warm_worker.until_it_has_spoken()
-    os.kill(warm_worker.pid, 9)
-    warm_worker.until_it_is_dead()
-    assert warm_worker.claim(spec("decimal")).worker is None
-    warm_worker.prepare(spec("decimal"))
-    warm_worker.until_it_has_spoken()
-    taken = warm_worker.claim(spec("decimal"))
-    assert taken.worker is not None
-    discard_worker(taken.worker)
-
-
-def test_a_module_of_the_project_with_the_name_of_an_installed_one_makes_it_no_use(
+def test_a_module_of_the_project_with_the_name_of_an_installed_one_ends_it(
     warm_worker: NotedWorker, spec: MakeSpec, installed: Path, project: Project
 ) -> None:
     (installed / "one.py").write_text("import two\n")
     (installed / "two.py").write_text("")
     src = str(project({"src/two.py": ""}) / "src")
     warm_worker.prepare(spec("one", pythonpath=(src,)))
-    pid = warm_worker.pid
-    warm_worker.until_it_has_spoken()
-    taken = warm_worker.claim(spec("one", pythonpath=(src,)))
-    assert taken.worker is None
-    assert (
-        taken.sentence == f"{COLD}modules of the project have the names of installed modules: two"
-    )
-    assert is_gone(pid)
+    warm_worker.until_it_is_dead()
 
 
 def test_where_no_process_can_be_started_there_is_none(
@@ -288,7 +199,7 @@ def test_where_no_process_can_be_started_there_is_none(
     monkeypatch.setattr(Supervisor, "start", fail)
     warm_worker.prepare(spec("decimal"))
     assert not warm_worker.is_there
-    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
+    assert warm_worker.claim(spec("decimal")) is None
 
 
 # Its end.
@@ -304,7 +215,7 @@ def test_closing_leaves_no_process_and_no_descriptor(spec: MakeSpec) -> None:
     warm_worker.close()
     assert not os.path.exists(f"/proc/{pid}")
     assert sorted(os.listdir("/dev/fd")) == before
-    assert warm_worker.claim(spec("decimal")) == ClaimedWorker()
+    assert warm_worker.claim(spec("decimal")) is None
 
 
 def test_closing_ends_what_an_import_has_started(spec: MakeSpec, installed: Path) -> None:
@@ -316,8 +227,9 @@ def test_closing_ends_what_an_import_has_started(spec: MakeSpec, installed: Path
     warm_worker = NotedWorker()
     made = spec("starts")
     warm_worker.prepare(made)
-    warm_worker.until_it_has_spoken()
-    child = int((Path(made.order.root) / "child").read_text())
+    path = Path(made.order.root) / "child"
+    wait_until(lambda: path.exists() and bool(path.read_text()), "the start of the child")
+    child = int(path.read_text())
     warm_worker.close()
     wait_until(lambda: is_gone(child), "the end of the child")
 

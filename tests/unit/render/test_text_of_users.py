@@ -10,7 +10,6 @@ from discover_orch.execution.events import Event, Report, RunFinished
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
-from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import TypedAt
 from discover_orch.render.history import (
@@ -34,7 +33,6 @@ from discover_orch.watch.events import (
     ChangesFound,
     KeyAnswered,
     NoMeaningfulChange,
-    RunStarting,
     WatchEvent,
     WatchWaiting,
 )
@@ -163,10 +161,9 @@ def test_of_a_problem(style: Style) -> None:
         ChangesFound(paths=(EVIL,), tools=(EVIL,), stages=(EVIL,), gone=(EVIL,), left=(EVIL,)),
         NoMeaningfulChange(paths=(EVIL,)),
         KeyAnswered(key="x", sentence=EVIL),
-        RunStarting(plan=Plan(), is_first=True, imported=((EVIL, 1.0, EVIL),)),
         CannotRun(problems=(), waiting=(EVIL,)),
     ],
 )
 def test_of_a_watch(event: WatchEvent) -> None:
     for style in STYLES:
-        assert_harmless(watch_event_text(event, style, verbose=True))
+        assert_harmless(watch_event_text(event, style))
