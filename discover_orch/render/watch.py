@@ -26,7 +26,7 @@ from discover_orch.watch.events import (
 
 #: Paths and tools that are named on one line.
 MOST = 3
-_BY_MODE = {"events": "", "polling": " by polling", "mixed": " partly by polling"}
+_BY_MODE = {"events": "", "polling": " by polling"}
 #: What becomes of a run in progress.
 _ACTIONS = {
     "restart": "cancelling the current run",

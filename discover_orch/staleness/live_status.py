@@ -159,7 +159,7 @@ class LiveStatus(Status):
                 if has_other_database
                 or tool.max_age is not None
                 or (code and self._code_of(module) != then[module])
-                or self._is_used(module, used)
+                or self._is_used(module, paths, used)
                 or any(meets_input(path, tool.inputs) for path in paths)
             }
         )
@@ -326,7 +326,9 @@ class LiveStatus(Status):
         tool, result = self._registry.tools[module], self._results[module]
         now = self._present.inputs(tool, self._code, self._params_of(tool), result)
         tried = self._present.find_versions(result.tried)
-        return Inputs(code=now.code, other={**tried, **now.other})
+        files = {path: self.code.files.read(path) for path in result.tried.code}
+        loaded = {path: file.meaning if file else ABSENT for path, file in files.items()}
+        return Inputs(code={**loaded, **now.code}, other={**tried, **now.other})
 
     def _uses(self, module: str) -> Iterator[Key]:
         """The keys of the files that the tool depends on, and that must exist while it is fresh."""
@@ -336,9 +338,11 @@ class LiveStatus(Status):
         yield from result.tried.other
         yield from (key for key, write in result.writes.items() if write.is_checked)
 
-    def _is_used(self, module: str, keys: set[Key]) -> bool:
-        """Whether the tool reads, looks for, lists or writes one of these."""
+    def _is_used(self, module: str, paths: Collection[str], keys: set[Key]) -> bool:
+        """Whether the tool reads, looks for, lists or writes one of these, or loaded it at a failed attempt."""
         result = self._results[module]
+        if not result.tried.code.keys().isdisjoint(paths):
+            return True
         inputs = result.success.inputs.other if result.success else {}
         return not all(
             of.keys().isdisjoint(keys) for of in (inputs, result.tried.other, result.writes)

@@ -2,8 +2,9 @@
 
 Events are hints: the system loses some, and watchdog misses others. So the caller compares its snapshot every
 `interval` seconds and reports with `note_missed` what no event announced. Then the watcher subscribes again, and
-the second time in the same folder it gives up on events: the caller polls. Reads no watched file. All methods
-belong to one thread; `wake` is called from watchdog's thread and must not wait.
+the second time in the same folder, as on a network drive, it gives up on events: the caller polls. Symbolic links make
+this more than a list of folders: watchdog does not follow them, and one file may have several names. Reads no watched
+file. All methods belong to one thread; `wake` is called from watchdog's thread and must not wait.
 """
 
 from __future__ import annotations
@@ -12,26 +13,22 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from pathlib import PurePath
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from discover_orch.model.errors import Problem
-from discover_orch.watch.subscriptions import (
-    SubscriptionPlan,
-    build_plan,
-    filesystem_of,
-    sends_events,
-)
 
-#: `polling`: by snapshots alone. `mixed`: some folders send no events, so snapshots must be compared often.
-Mode = Literal["events", "polling", "mixed"]
+#: `polling`: by snapshots alone.
+Mode = Literal["events", "polling"]
 
 #: Seconds between two comparisons while events come, and when polling.
 INTERVAL, POLL = 2.0, 0.5
@@ -47,6 +44,11 @@ _LIMITS = {
     errno.ENOSPC: ("watches", "fs.inotify.max_user_watches", 524_288),
     errno.EMFILE: ("instances", "fs.inotify.max_user_instances", 1024),
 }
+#: Names that never count below a watched folder. A folder that is itself watched always counts.
+NOISE = re.compile(
+    r"(?:^|/)(?:\.git|\.orch|__pycache__|node_modules|\.venv)(?:/|$)"
+    r"|(?:^|/)\.#[^/]*$|(?:~|\.swp|\.pyc)$"
+)
 _POLLS = f"orch polls every {POLL:g} s"
 
 
@@ -62,6 +64,43 @@ class FileEvent(Struct, frozen=True, kw_only=True):
     is_late: bool = False
 
 
+class WatchedPath(Struct, frozen=True, kw_only=True):
+    """A requested folder: its name, its real path, and whether everything below it counts."""
+
+    name: str
+    real: str
+    is_deep: bool
+
+
+class SubscriptionPlan(Struct, frozen=True, kw_only=True):
+    """`folders`: real path → whether to subscribe to everything below it; no folder is inside a deep one.
+
+    `anchors`: the requested folders and all folders above them. When one of these comes or goes, the plan may
+    be another one.
+    """
+
+    wanted: tuple[WatchedPath, ...] = ()
+    folders: Mapping[str, bool]
+    anchors: frozenset[str] = frozenset()
+
+    def names_of(self, path: str) -> list[str]:
+        """The names of a real path below the requested folders: several where links lead there too."""
+        names: dict[str, None] = {}
+        for wanted in self.wanted:
+            if path == wanted.real:
+                names[wanted.name] = None
+                continue
+            top = wanted.real.rstrip("/") + "/"
+            rest = path[len(top) :]
+            if (
+                path.startswith(top)
+                and (wanted.is_deep or "/" not in rest)
+                and not NOISE.search(rest)
+            ):
+                names[f"{wanted.name}/{rest}" if wanted.name else rest] = None
+        return list(names)
+
+
 class Watcher:
     """Watches folders; calls `wake` when there is something to `drain`."""
 
@@ -70,7 +109,6 @@ class Watcher:
         self._requested: dict[str, bool] = {}  # name → whether everything below it counts
         self._plan = SubscriptionPlan(folders={})
         self._observer: Any = None
-        self._has_silent = False  # a requested folder is on a file system without events
         self._problems: list[Problem] = []
         self._reported: set[str] = set()
         # Written by watchdog's thread as well
@@ -136,9 +174,7 @@ class Watcher:
     @property
     def mode(self) -> Mode:
         """How changes are found at present."""
-        if self._observer is None:
-            return "polling"
-        return "mixed" if self._has_silent else "events"
+        return "polling" if self._observer is None else "events"
 
     @property
     def announces_end(self) -> bool:
@@ -159,7 +195,7 @@ class Watcher:
         """Subscribe with a new observer to everything that is requested and exists."""
         self._close_observer()
         self._plan = build_plan(self._root, self._requested)
-        if self._must_poll or self._is_silent():
+        if self._must_poll:
             return
         try:
             self._observer = _open_observer()
@@ -185,29 +221,12 @@ class Watcher:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._observer.schedule(self, path, recursive=is_deep, event_filter=_event_filter())
 
-    def _is_silent(self) -> bool:
-        """Whether none of the requested folders sends events."""
-        real = [one.real for one in self._plan.wanted if os.path.isdir(one.real)]
-        silent = {path: name for path in real if not sends_events(name := filesystem_of(path))}
-        for path, name in silent.items():
-            self._report(
-                "no-events",
-                f"{path} is on {name}, which does not announce all changes",
-                _POLLS,
-                key=name,
-            )
-        self._has_silent = bool(silent)
-        return bool(real) and len(silent) == len(real)
-
     def _poll(self, code: str, message: str, hint: str) -> None:
         """Give up on events."""
         self._must_poll = True
         self._close_observer()
-        self._report(code, message, hint)
-
-    def _report(self, code: str, message: str, hint: str, *, key: str = "") -> None:
-        if code + key not in self._reported:
-            self._reported.add(code + key)
+        if code not in self._reported:
+            self._reported.add(code)
             self._problems.append(
                 Problem(code=code, message=message, hint=hint, severity="warning")
             )
@@ -264,6 +283,50 @@ class Watcher:
     def _add_lost(self) -> None:
         self._events.append(FileEvent(path="", at=time.monotonic()))
         self._wake()
+
+
+def build_plan(root: str, requested: Mapping[str, bool]) -> SubscriptionPlan:
+    """`requested`: name relative to the root → whether everything below it counts.
+
+    The parent of each folder is subscribed to as well: its events say that the folder was deleted and made
+    again, that a link has another target, or that a missing folder has appeared. The parent of the root is
+    left out, because it belongs to others.
+    """
+    wanted: list[WatchedPath] = []
+    deep: set[str] = set()
+    flat: set[str] = set()
+    anchors: set[str] = set()
+    for name, is_deep in requested.items():
+        full = os.path.join(root, name) if name else root
+        real = os.path.realpath(full)
+        parent, last = os.path.split(full)
+        # Where the name itself stands: for a link that is another place than its target.
+        entry = real if last in ("", ".", "..") else os.path.join(os.path.realpath(parent), last)
+        wanted.append(WatchedPath(name=name, real=real, is_deep=is_deep))
+        exists = os.path.isdir(real)
+        if exists:
+            (deep if is_deep else flat).add(real)
+        for place in (real, entry):
+            anchors.update((place, *_parents(place)))
+            if name or not exists:
+                flat.add(_nearest_folder(os.path.dirname(place)))
+    folders = {path: True for path in deep if not is_below(path, deep)}
+    folders |= {path: False for path in flat if path not in folders and not is_below(path, deep)}
+    return SubscriptionPlan(wanted=tuple(wanted), folders=folders, anchors=frozenset(anchors))
+
+
+def is_below(path: str, folders: Collection[str]) -> bool:
+    """Whether one of the folders is above `path`."""
+    return any(parent in folders for parent in _parents(path))
+
+
+def _parents(path: str) -> list[str]:
+    return [*map(str, PurePath(path).parents)]
+
+
+def _nearest_folder(path: str) -> str:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(filter(os.path.isdir, (path, *_parents(path))), "/")
 
 
 def _raise(number: int) -> str:

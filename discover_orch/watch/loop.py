@@ -1,8 +1,7 @@
 """The loop of a watch: waits for changes, and runs what they affect, one run after another.
 
-It only drives. What a change means is decided by the status of the tools, what is done about it by `changes`, what a
-key does by `key_commands`, and what runs next by `schedule`. Yields the events of the watch and of its runs; prints
-nothing.
+It only drives. What a change means is decided by the status of the tools, what is done about it and about keys by
+`reactions`, and what runs next by `schedule`. Yields the events of the watch and of its runs; prints nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
-from discover_orch.watch.changes import ChangeHandler
 from discover_orch.watch.events import (
     SAVED_PAUSE,
     Outbox,
@@ -36,8 +34,8 @@ from discover_orch.watch.events import (
     WatchWaiting,
 )
 from discover_orch.watch.file_events import Watcher
-from discover_orch.watch.key_commands import KeyCommands
 from discover_orch.watch.project import OtherRuns, WatchedProject, WatchRequest
+from discover_orch.watch.reactions import Reactions
 from discover_orch.watch.schedule import Schedule
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
@@ -84,13 +82,7 @@ class WatchLoop:
         self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
         self._lock = ProjectLock(self._root)
         self._others = OtherRuns(self._root, self._lock)
-        self._changes = ChangeHandler(
-            self.watched,
-            self._schedule,
-            self._outbox,
-            self._others,
-        )
-        self._key_commands = KeyCommands(self.watched, self._schedule, self._outbox)
+        self._reactions = Reactions(self.watched, self._schedule, self._outbox, self._others)
         self._packages = PackageDetector()
         self._warm_worker = WarmWorker()
         self._run_started_at = 0.0
@@ -141,8 +133,8 @@ class WatchLoop:
         if options.runs_at_start:
             self._schedule.enqueue(watched.targets, "all watched tools", requested=True)
         else:
-            self._changes.act(watched.judge_new())
-        self._changes.report_problems()
+            self._reactions.act(watched.judge_new())
+        self._reactions.report_problems()
         yield from self._outbox.drain()
 
     def _wait(self) -> Iterator[WatchEvent | Event]:
@@ -156,7 +148,7 @@ class WatchLoop:
             self._handle_arrivals(SAVED_PAUSE if self._outbox.has_saved else math.inf)
             self._outbox.report_saved(time.monotonic())
             if self._packages.has_changed():
-                self._changes.act(self.watched.note_installation())
+                self._reactions.act(self.watched.note_installation())
             is_fixed = self._outbox.is_all_fixed and not self._schedule.must_run()
             if is_fixed:
                 self._outbox.flush_saved()
@@ -245,7 +237,7 @@ class WatchLoop:
         watched.set_running(is_running=False)
         watched.note_run(schedule.started)
         found = watched.files.find_changed()
-        schedule.loops.note_end(map(self._changes.key_of, found))
+        schedule.loops.note_end(map(self._reactions.key_of, found))
         if not schedule.queue and not found:
             schedule.loops.note_quiet()
         self._watcher.watch(*self.watched.files.folders())
@@ -254,7 +246,7 @@ class WatchLoop:
             return
         change = watched.judge_new()
         if not schedule.queue.keys() >= change.touched.keys():
-            self._changes.act(change)
+            self._reactions.act(change)
 
     # What arrives. A run in progress asks for it too, and is interrupted by it.
 
@@ -296,14 +288,14 @@ class WatchLoop:
             self._schedule.is_over |= request != "suspend"
             requests.append(request)
         for key in self._keys.drain():
-            requests += self._key_commands.press(key)
+            requests += self._reactions.press(key)
         found = self._bursts.drain()
         for problem in self._watcher.drain_problems():
             self._outbox.add_note(problem)
         if found is not None:
-            change = self._changes.judge(found)
+            change = self._reactions.judge(found)
             self._read_options()  # which the change is acted on with
-            requests += self._changes.act(change)
+            requests += self._reactions.act(change)
             self._watcher.watch(*self.watched.files.folders())
         return requests
 

@@ -17,11 +17,9 @@ from discover_orch.staleness.live_status import Change
 from discover_orch.watch.events import SCOPES, Action, Scope
 from discover_orch.watch.project import WatchedProject
 
-#: After so many runs in a row that a file started by being written during the run before, it is muted.
+#: After so many runs in a row that a file started by being written during the run before, it is muted. Not a module
+#: that no tool was seen to write: the user may save it at each keystroke.
 MOST_RUNS = 3
-#: The same for a module that no tool was seen to write: the user may save it at each keystroke. It is not muted,
-#: only reported, and no longer cancels runs.
-MOST_UNSEEN_RUNS = 10
 
 
 class Affected(Struct, frozen=True, kw_only=True):
@@ -380,29 +378,22 @@ class FeedbackLoops:
 
     def count(
         self, causes: Collection[str], saved: Collection[str], *, is_running: bool
-    ) -> list[tuple[str, int]]:
+    ) -> list[str]:
         """A change with these causes starts a run; `saved` are the keys of all that changed.
 
-        What changed while nothing ran is saved by the user, and counts again. Returns (key, runs) for each cause that
-        must be reported now."""
+        What changed while nothing ran is saved by the user, and counts again. Returns the causes that are muted from
+        now on."""
         if not is_running:
             for key in {*saved} - self._during_run:
                 self._runs.pop(key, None)
                 self.muted.discard(key)
         suspects = {*causes} if is_running else self._during_run.intersection(causes)
         self._during_run -= {*saved}
-        reported = []
+        found = []
         for key in sorted(suspects - self.muted):
-            runs = self._runs[key] = self._runs.get(key, 0) + 1
-            # A user does not save data many times a second.
             kind, _, path = key.partition(":")
-            is_generated = kind != "code" or self._is_output(path)
-            if is_generated and runs > MOST_RUNS:
-                self.muted.add(key)
-            if runs == (MOST_RUNS if is_generated else MOST_UNSEEN_RUNS) + 1:
-                reported.append((key, runs - 1))
-        return reported
-
-    def must_not_cancel(self, causes: Collection[str]) -> bool:
-        """Whether each of these has cancelled so many runs that the next one may finish."""
-        return bool(causes) and all(self._runs.get(key, 0) > MOST_UNSEEN_RUNS for key in causes)
+            if kind != "code" or self._is_output(path):
+                self._runs[key] = self._runs.get(key, 0) + 1
+                found += [key] if self._runs[key] > MOST_RUNS else []
+        self.muted.update(found)
+        return found

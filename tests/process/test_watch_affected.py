@@ -278,6 +278,24 @@ def test_a_failed_tool_does_not_run_for_what_does_not_concern_it(project: Projec
         assert watch.next_run().ended == {"a": "failed"}
 
 
+def test_the_fix_of_a_module_that_a_failed_tool_loaded_by_a_computed_name_runs_it_once(
+    project: Project,
+) -> None:
+    loads = "importlib.import_module('.'.join(['src', 'plug'])).go()"
+    fails, works = "def go(): raise ValueError\n", "def go(): print('works')\n"
+    tool = tool_text(top="import importlib", body=loads)
+    root = project({"orch.toml": "", "src/a.py": tool, "src/plug.py": fails})
+    with watching(root) as watch:
+        save(root / "src/plug.py", works)
+        assert watch.next_run().ended == {"a": "passed"}
+        save(root / "src/plug.py", fails)
+        assert watch.next_run().ended == {"a": "failed"}
+        assert watch.settle() == [], watch.story()
+        save(root / "src/plug.py", works)
+        assert watch.next_run().ended == {"a": "passed"}
+        assert watch.settle() == [], watch.story()
+
+
 def test_a_file_that_a_failed_attempt_did_not_read_is_no_change(project: Project) -> None:
     reads = tool_text(body='open("a.csv").close()')
     root = project({"orch.toml": "", "a.csv": "1", "src/a.py": reads})

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from discover_orch.watch import file_events as watcher_module
 from discover_orch.watch.file_events import (
     INTERVAL,
     LATE,
@@ -405,28 +404,6 @@ def test_a_missed_change_subscribes_again_and_the_second_one_polls(listener: Lis
     assert "fs.inotify.max_user_watches" in problem.hint
     assert listener.watcher.mode == "polling"
     listener.watcher.note_missed(["src/a.py"])
-    assert listener.watcher.drain_problems() == []
-
-
-@pytest.mark.parametrize(
-    ("silent", "mode"), [(("src",), "mixed"), (("src", "lib"), "polling"), ((), "events")]
-)
-def test_a_network_file_system_is_reported_once_and_polled(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch, silent: tuple[str, ...], mode: str
-) -> None:
-    (listener.root / "lib").mkdir()
-    monkeypatch.setattr(
-        watcher_module,
-        "filesystem_of",
-        lambda path: "nfs4" if os.path.basename(path) in silent else "ext4",
-    )
-    listener.watcher.watch(["src", "lib"], [])
-    problems = listener.watcher.drain_problems()
-    assert [problem.code for problem in problems] == (["no-events"] if silent else [])
-    assert all("nfs4" in problem.message for problem in problems)
-    assert listener.watcher.mode == mode
-    assert listener.watcher.interval(0.0) == (POLL if silent else INTERVAL)
-    listener.watcher.watch(["src"], ["lib"])
     assert listener.watcher.drain_problems() == []
 
 

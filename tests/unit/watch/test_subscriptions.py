@@ -1,9 +1,8 @@
-"""Which folders are subscribed to, what real paths are called, and which file systems send events."""
+"""Which folders are subscribed to, and what real paths are called."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,15 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.watch import subscriptions
-from discover_orch.watch.subscriptions import (
-    NOISE,
-    SubscriptionPlan,
-    build_plan,
-    filesystem_of,
-    is_below,
-    sends_events,
-)
+from discover_orch.watch.file_events import NOISE, SubscriptionPlan, build_plan, is_below
 
 DEEP, FLAT = True, False
 
@@ -117,67 +108,6 @@ QUIET = "a.py .github/x git/x a.git/x node_modules2 a~b #a .#a/b swp".split()
 
 def test_noise_is_what_editors_caches_and_version_control_write() -> None:
     assert [path for path in (*NOISY, *QUIET) if NOISE.search(path)] == NOISY
-
-
-# File systems.
-
-MOUNTS = r"""
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-23 22 0:21 / /home rw,relatime shared:7 - btrfs /dev/vdb rw
-24 22 0:22 / /home/me/with\040blank rw,relatime shared:8 master:1 - fuse.sshfs me@there: rw
-25 22 0:23 / /mnt/c rw,noatime - 9p drvfs rw
-26 22 0:24 / /mnt/c rw,noatime - nfs4 there:/ rw
-damaged
-"""
-
-
-@pytest.fixture
-def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(subscriptions, "_MOUNTS", str(tmp_path / "mountinfo"))
-
-
-@pytest.mark.usefixtures("mounts")
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/", "ext4"),
-        ("/homeless", "ext4"),
-        ("/home", "btrfs"),
-        ("/home/you/project", "btrfs"),
-        ("/home/me/with blank/project", "fuse.sshfs"),
-        ("/mnt/c/x", "nfs4"),
-    ],
-)
-def test_the_file_system_is_that_of_the_longest_and_topmost_mount(path: str, expected: str) -> None:
-    assert filesystem_of(path) == expected
-
-
-def test_without_a_list_of_mounts_the_file_system_is_unknown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(subscriptions, "_MOUNTS", "/nonexistent")
-    assert filesystem_of("/") == ""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_this_file_is_on_some_file_system() -> None:
-    assert filesystem_of(__file__) != ""
-    assert filesystem_of("/proc/self") == "proc"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["9p", "drvfs", "nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse", "fuse.sshfs", "vboxsf", "osxfs",
-     "virtiofs", "prl_fs", "vmhgfs", "afs"],
-)  # fmt: skip
-def test_network_and_shared_file_systems_send_no_events(name: str) -> None:
-    assert not sends_events(name)
-
-
-@pytest.mark.parametrize("name", ["ext4", "btrfs", "xfs", "tmpfs", "overlay", "zfs", "fuseblk", ""])
-def test_local_disks_and_unknown_ones_count_as_sending_events(name: str) -> None:
-    assert sends_events(name)
 
 
 # The law.

@@ -1,7 +1,8 @@
-"""What a watch does about changes: has them judged, schedules the tools that they make stale, and reports it.
+"""What a watch does about changes and keys: it schedules tools, and reports it. The loop runs them.
 
 A change is handled in one way, whether a run is in progress or not. Not every change is the user's: tools write files,
-and other commands run tools.
+and other commands run tools. A key acts at once, in a pause and during a run too, and is answered in a sentence. Reads
+no keys itself.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
 from discover_orch.state.git_files import read_head
-from discover_orch.watch.events import Action, ChangesFound, Outbox
+from discover_orch.watch.events import Action, ChangesFound, KeyAnswered, Outbox, Scope
 from discover_orch.watch.project import OtherRuns, WatchedProject
-from discover_orch.watch.schedule import Affected, Schedule
+from discover_orch.watch.schedule import MOST_RUNS, Affected, Schedule
 
 #: From this number of changed files on a batch may be called a branch switch.
 SWITCH_FILES = 2
@@ -25,7 +26,14 @@ SWITCH_FILES = 2
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
 
-class ChangeHandler:
+SCOPE_MEANINGS: Mapping[Scope, str] = {
+    "affected": "runs the stale tools of the affected stages",
+    "stage": "runs all tools of the affected stages",
+    "tool": "runs only the tools whose own code or inputs changed",
+}
+
+
+class Reactions:
     """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
 
     def __init__(
@@ -75,9 +83,6 @@ class ChangeHandler:
         if change.touched and not affected.hit and is_muted:
             return []
         action = schedule.decide(affected)
-        causes = {key for module in affected.hit for key in change.causes.get(module, ())}
-        if action == "restart" and schedule.loops.must_not_cancel(causes):
-            action = "after"
         requests = REQUESTS.get(action, [])
         if requests:
             schedule.restarts = True
@@ -99,9 +104,8 @@ class ChangeHandler:
         causes = {key for module in targets for key in change.causes[module]}
         saved = {*map(self.key_of, change.paths), *causes}
         loops, is_running = self._schedule.loops, self._schedule.is_running
-        for key, times in loops.count(causes, saved, is_running=is_running):
-            path = key.partition(":")[2]
-            self._outbox.add_note(_loop_problem(path, times, is_muted=loops.is_muted([key])))
+        for key in loops.count(causes, saved, is_running=is_running):
+            self._outbox.add_note(_loop_problem(key.partition(":")[2]))
 
     def _hold_if_broken(self) -> list[str]:
         if not self._schedule.must_hold():
@@ -163,6 +167,64 @@ class ChangeHandler:
             )
         )
 
+    # Keys.
+
+    def press(self, key: str) -> list[str]:
+        """Do it, and answer. Returns the requests to the run in progress."""
+        watched, schedule = self._watched, self._schedule
+        key = key.strip().lower()
+        match key:
+            case "" | "r":
+                return self._run(key, schedule.started or watched.targets, "the last tools")
+            case "a":
+                return self._run(key, watched.targets, "all tools")
+            case "f":
+                downstream = watched.registry.downstream(watched.failing)
+                tools = [module for module in watched.targets if module in downstream]
+                return self._run(key, tools, "the failed tools")
+            case "c" if schedule.is_running:
+                return self._answer(key, "cancelling", "cancel")
+            case "c":
+                return self._answer(key, "nothing is running")
+            case "s":
+                scope = schedule.next_scope()
+                return self._answer(key, f"scope: {scope} ({SCOPE_MEANINGS[scope]})")
+            case "p" if schedule.is_paused:
+                schedule.is_paused = False
+                return self._answer(key, "watching again")
+            case "p":
+                schedule.is_paused = True
+                return self._answer(key, "paused: changes wait (p resumes)")
+            case "q":
+                schedule.is_over = True
+                return self._answer(key, "quitting", "interrupt") if schedule.is_running else []
+            case "h" | "?":
+                return self._answer("h")
+            case _:
+                return self._answer(key, f'"{key}" is not a key (h shows the keys)')
+
+    def _run(self, key: str, tools: Collection[str], what: str) -> list[str]:
+        """Run these now; a run in progress is cancelled for them."""
+        watched, schedule = self._watched, self._schedule
+        wanted = [module for module in tools if module in watched.targets]
+        if watched.problems:
+            return self._answer(key, "nothing can run until the problems above are fixed")
+        if not wanted:
+            return self._answer(key, "nothing has failed" if key == "f" else "nothing to run")
+        schedule.enqueue(wanted, f"requested: {what}", requested=True)
+        names = ", ".join(schedule.waiting)
+        waits = f"; waiting for a fix: {names}" if names else ""
+        if schedule.held().issuperset(wanted):
+            return self._answer(key, f"nothing can run now{waits}")
+        schedule.request_run()
+        if not schedule.is_running:
+            return self._answer(key, f"running {what}{waits}")
+        return self._answer(key, f"cancelling, then running {what}{waits}", "cancel")
+
+    def _answer(self, key: str, sentence: str = "", *requests: str) -> list[str]:
+        self._outbox.add(KeyAnswered(key=key, sentence=sentence))
+        return list(requests)
+
 
 def _edited_problem(path: str, maker: str) -> Problem:
     return Problem(
@@ -173,12 +235,12 @@ def _edited_problem(path: str, maker: str) -> Problem:
     )
 
 
-def _loop_problem(path: str, runs: int, *, is_muted: bool) -> Problem:
-    effect = "changes to it are now ignored" if is_muted else "it no longer cancels runs"
-    until = "to end this, save it while nothing runs; " if is_muted else ""
+def _loop_problem(path: str) -> Problem:
     return Problem(
         code="loop",
-        message=f"{path} changed during {runs} runs in a row and started the next run each time: {effect}",
-        hint=f'{until}if a tool writes this file, declare it: ORCH = {{"outputs": "{path}"}}',
+        message=f"{path} changed during {MOST_RUNS} runs in a row and started the next run each time: "
+        "changes to it are now ignored",
+        hint="to end this, save it while nothing runs; if a tool writes this file, declare it: "
+        f'ORCH = {{"outputs": "{path}"}}',
         severity="warning",
     )
