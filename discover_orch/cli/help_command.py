@@ -45,7 +45,7 @@ def topic_text(topic: str) -> str:
 
         text += "".join(_entry(f'"{key}"', rule.meaning) for key, rule in RULES.items())
     elif topic == "configuration":
-        from discover_orch.config.meanings import configuration_rows
+        from discover_orch.config.project import configuration_rows
 
         rows = configuration_rows()
         text += "".join(_entry(f"{key} = {value}", meaning) for key, value, meaning in rows)

@@ -1,7 +1,7 @@
 """What the user configured: `orch.toml` or `pyproject.toml`, and the environment → a `Project`.
 
-`file` finds the root and reads the file, `project` has the settings, `rules` the rule of each, `meanings` what each
-means. `validation` checks single values, `executor` says where tools run, `env_file` reads variables before all that.
+`file` finds the root and reads the file, `project` has the settings and their defaults, `rules` what each means and
+may be. `validation` checks single values, `executor` says where tools run, `env_file` reads variables before all that.
 What is wrong is a `Problem` with `path:line`; all problems are reported at once. Other packages import `env_file`,
-`file`, `project`, `executor` and `meanings`.
+`file`, `project` and `executor`.
 """

@@ -14,7 +14,7 @@ from functools import cache, partial
 from discover_orch.config.validation import KeyPath, ReadLines, printable
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.digest import short_hash
-from discover_orch.model.errors import Location, Problem, ProjectError, nearest
+from discover_orch.model.errors import Location, Problem, ProjectError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,19 +245,11 @@ def _parse(config: str, data: bytes) -> dict[str, object]:
 
 
 def _check_folder(typed: str, folder: str) -> None:
-    if os.path.isdir(folder):
-        return
-    if os.path.exists(folder):
-        message, hint = (
-            f'"{printable(typed)}" is not a folder',
-            "-C takes the folder of the project",
-        )
-    else:
-        guess = _nearest_folder(os.path.dirname(folder), os.path.basename(folder))
-        message = f'folder "{printable(typed)}" does not exist'
+    if not os.path.isdir(folder):
+        what = "is not a folder" if os.path.exists(folder) else "does not exist"
+        message = f'"{printable(typed)}" {what}'
         hint = "-C takes the folder of the project; for a new one, create the folder first"
-        hint = f'did you mean "{guess}"?' if guess else hint
-    raise ProjectError.of("no-project", message, hint)
+        raise ProjectError.of("no-project", message, hint)
 
 
 # Packages.
@@ -285,10 +277,7 @@ def _find_packages(
                 message, hint = f"{shown} is not a folder", "name the folder that contains it"
             else:
                 message = f"{shown} is neither a folder nor a package under pythonpath"
-                guess = _nearest_package(project.root, roots, package)
-                hint = (
-                    f'did you mean "{guess}"?' if guess else "create it, or remove it from the list"
-                )
+                hint = "create it, or remove it from the list"
         elif not any(_is_inside(folder, root) for root in roots):
             code = "outside-pythonpath"
             message = f"{shown} is outside of pythonpath, so its modules cannot be imported"
@@ -311,26 +300,6 @@ def _find_package(root: str, roots: list[str], package: str) -> str | None:
         candidates += [os.path.join(path, *parts) for path in roots]
     found = next((path for path in candidates if os.path.isdir(path)), None)
     return os.path.normpath(found) if found else None
-
-
-def _nearest_package(root: str, roots: list[str], package: str) -> str | None:
-    head, tail = os.path.split(package.rstrip("/"))
-    if guess := _nearest_folder(os.path.join(root, head), tail):
-        return os.path.join(head, guess)
-    *parents, last = package.split(".")
-    for path in roots:
-        if guess := _nearest_folder(os.path.join(path, *parents), last):
-            return ".".join((*parents, guess))
-    return None
-
-
-def _nearest_folder(parent: str, name: str) -> str | None:
-    try:
-        with os.scandir(parent) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
-    except (OSError, ValueError):
-        return None
-    return nearest(name, names)
 
 
 def _is_inside(folder: str, root: str) -> bool:

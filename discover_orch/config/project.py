@@ -6,6 +6,7 @@ value of a parameter. Reads no file: `file` does.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from discover_orch.config.executor import Command
-from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, check_groups
+from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, WATCH, check_groups
 from discover_orch.config.rules import ParamDefault as ParamDefault
 from discover_orch.config.validation import (
     RawSetting,
@@ -24,7 +25,6 @@ from discover_orch.config.validation import (
     decode_variable,
     printable,
     shown,
-    typed,
 )
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
@@ -98,12 +98,10 @@ class Project(Struct, frozen=True, kw_only=True):
         reader = SettingReader(config, read_lines)
         given = _from_file(reader, table, config) | _from_environment(reader, environ)
         values: dict[str, Any] = {}
-        for key, (kind, rule) in KEYS.items():
-            if key in given:
-                check = partial(typed, kind=kind) if rule is None else partial(rule, reader)
-                value = reader.read(given[key], check)
-                if value is not None:
-                    values[key] = value
+        for key, setting in KEYS.items():
+            value = reader.read(given[key], partial(setting.read, reader)) if key in given else None
+            if value is not None:
+                values[key] = value
         if "groups" in values:
             check_groups(reader, given["groups"], values["groups"], values.get("stages", ()))
         origins = {key: given[key].origin for key in values}
@@ -158,7 +156,7 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
                 reader.add("unknown-variable", message, hint, severity="warning")
         elif value := environ[variable].strip():
             written = RawSetting(key=key, name=variable, value=value, origin=variable)
-            read = reader.read(written, partial(decode_variable, kind=KEYS[key][0]))
+            read = reader.read(written, partial(decode_variable, kind=KEYS[key].kind))
             if read is not None:
                 given[key] = read
     return given
@@ -185,3 +183,18 @@ def module_folders(project: Project) -> tuple[str, ...]:
         if one.rstrip(os.sep) != command
     )
     return tuple(dict.fromkeys((*map(os.path.normpath, project.pythonpath), *shown)))
+
+
+def default_of(key: str) -> str:
+    """The default of a setting, as it is written in TOML."""
+    value = getattr(Project(root="/"), key)
+    if key == "ledger":  # the name of the project, or "" for none
+        value = bool(value)
+    is_plain = isinstance(value, str | int | float | tuple)
+    return json.dumps(value if is_plain else {})  # all others are tables
+
+
+def configuration_rows() -> list[tuple[str, str, str]]:
+    """(key, default, meaning) of all settings; those of `orch watch` have keys like `watch.scope`."""
+    rows = [(key, default_of(key), one.meaning) for key, one in KEYS.items()]
+    return rows + [(f"watch.{key}", one.default, one.meaning) for key, one in WATCH.items()]

@@ -1,4 +1,5 @@
-"""The rule of each setting: what its value may be, and how its environment variable is read.
+"""Each setting: what it means, what its value may be, and how its environment variable is read. Its default is that of
+`Project`.
 
 A rule gives the value or raises `InvalidSetting`. Where several things can be wrong at once, it adds the problems
 itself and leaves out what is wrong. The values of parameters stay texts, since only the tools know their types.
@@ -32,6 +33,21 @@ _OTHER_NAME = (
     'choose another one: "full" means all stages, and a group cannot have the name of a stage'
 )
 NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
+
+
+class Setting(Struct, frozen=True):
+    """A key: the kind of its value, by which its environment variable is read, and what it means, for `orch help
+    configuration` and the reference. `rule` is None where any value of that kind will do; `default` is that of
+    a key of `orch watch`, as in TOML."""
+
+    kind: Kind
+    meaning: str
+    rule: Callable[[SettingReader, RawSetting], object] | None = None
+    default: str = ""
+
+    def read(self, reader: SettingReader, given: RawSetting) -> object:
+        """The value. Raises `InvalidSetting`."""
+        return typed(given, self.kind) if self.rule is None else self.rule(reader, given)
 
 
 class ParamDefault(Struct, frozen=True, kw_only=True):
@@ -103,20 +119,8 @@ def _ledger(_: SettingReader, given: RawSetting) -> str:
     return name
 
 
-def _plain(kind: Kind) -> Callable[[RawSetting], object]:
-    return partial(typed, kind=kind)
-
-
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
-    rules: Mapping[str, Callable[[RawSetting], object]] = {
-        "scope": partial(word, words=("affected", "stage", "tool")),
-        "debounce": _plain("seconds"),
-        "ignore": _plain("texts"),
-        "poll": _plain("flag"),
-        "on_busy": partial(word, words=("restart", "queue")),
-        "preload": lambda one: typed(one, "flag" if isinstance(one.value, bool) else "texts"),
-    }
-    return reader.read_known(given, rules)
+    return reader.read_known(given, {key: partial(one.read, reader) for key, one in WATCH.items()})
 
 
 def _params(
@@ -185,26 +189,105 @@ def _param_text(value: object) -> str | None:
     return str(isoformat()) if callable(isoformat) else None
 
 
-# Of each setting: how its environment variable is read, and its rule, if not any value of that kind will do.
-KEYS: Mapping[str, tuple[Kind, Callable[[SettingReader, RawSetting], object] | None]] = {
-    "packages": ("texts", _folders),
-    "pythonpath": ("texts", _folders),
-    "stages": ("texts", _stages),
-    "groups": ("table", lambda reader, given: reader.read_entries(given, _plain("texts"))),
-    "exclude": ("texts", None),
-    "database": ("text", _database),
-    "transaction": ("text", lambda _, given: word(given, ("tool", "none", "run"))),
-    "env_file": ("text", None),
-    "ledger": ("text", _ledger),
-    "table_version_rows": ("count", None),
-    "external_writes": ("text", lambda _, given: word(given, ("stale", "ignore"))),
-    "jobs": ("count", lambda _, given: typed(given, "count", least=1)),
-    "tokens": ("table", lambda reader, given: reader.read_entries(given, _plain("count"))),
-    "executor": ("text", lambda _, given: read_executor(given)),
-    "command": ("table", read_command),
-    "params": ("table", _params),
-    "report": ("flag", None),
-    "strict": ("flag", None),
-    "keep_runs": ("count", None),
-    "watch": ("table", _watch),
+KEYS: Mapping[str, Setting] = {
+    "packages": Setting(
+        "texts", "folders to scan, or dotted packages under `pythonpath`", _folders
+    ),
+    "pythonpath": Setting(
+        "texts",
+        'folders to put on `sys.path` when tools run; for a src layout, `["src"]`',
+        _folders,
+    ),
+    "stages": Setting("texts", "the order of the stages", _stages),
+    "groups": Setting(
+        "table",
+        'named lists of targets: `nightly = ["ingest", "render"]`. A group cannot contain itself',
+        lambda reader, given: reader.read_entries(given, partial(typed, kind="texts")),
+    ),
+    "exclude": Setting("texts", "gitignore patterns of files that are not scanned"),
+    "database": Setting(
+        "text", "the URL for `conn`, where `orchconf.py` has no `get_connection()`", _database
+    ),
+    "transaction": Setting(
+        "text",
+        '`"tool"`, `"none"`, or `"run"`: one transaction for the whole run',
+        lambda _, given: word(given, ("tool", "none", "run")),
+    ),
+    "env_file": Setting(
+        "text",
+        "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set "
+        "already wins",
+    ),
+    "ledger": Setting(
+        "text",
+        "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the "
+        "name of the project there",
+        _ledger,
+    ),
+    "table_version_rows": Setting(
+        "count", "tables with up to so many rows are compared by what they contain; 0: none"
+    ),
+    "external_writes": Setting(
+        "text",
+        'what it means that another program wrote to the SQLite or DuckDB file: `"stale"` makes '
+        'the tools that read it stale, `"ignore"` does not',
+        lambda _, given: word(given, ("stale", "ignore")),
+    ),
+    "jobs": Setting(
+        "count", "the number of worker processes", lambda _, given: typed(given, "count", least=1)
+    ),
+    "tokens": Setting(
+        "table",
+        "how many tokens of each kind there are: `{gpu = 1}`",
+        lambda reader, given: reader.read_entries(given, partial(typed, kind="count")),
+    ),
+    "executor": Setting(
+        "text",
+        'where tools run: `"local"`, `"dask=ADDRESS"` (a scheduler) or `"command"`',
+        lambda _, given: read_executor(given),
+    ),
+    "command": Setting(
+        "table",
+        'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the '
+        "interpreter there (default: the one that runs `orch`), and `local = true` if the prefix "
+        "runs tools on this machine",
+        read_command,
+    ),
+    "params": Setting(
+        "table", "values of parameters; `[tool.orch.params.parse]` for one tool", _params
+    ),
+    "report": Setting("flag", "write the report page after each `orch run`, and print its path"),
+    "strict": Setting("flag", "treat warnings as errors"),
+    "keep_runs": Setting("count", "how many runs the history keeps"),
+    "watch": Setting("table", "settings of `orch watch`, below", _watch),
+}
+#: Those of `[tool.orch.watch]`.
+WATCH: Mapping[str, Setting] = {
+    "scope": Setting(
+        "text",
+        'what a change runs: the stale tools of the affected stages, or with `"stage"` all tools '
+        'of these stages, or with `"tool"` only the tools whose own code or inputs changed',
+        lambda _, given: word(given, ("affected", "stage", "tool")),
+        default='"affected"',
+    ),
+    "debounce": Setting("seconds", "the least number of seconds to wait after a save", default="0"),
+    "ignore": Setting(
+        "texts", "gitignore patterns of files whose changes never count", default="[]"
+    ),
+    "poll": Setting(
+        "flag", "compare the files regularly instead of waiting for file events", default="false"
+    ),
+    "on_busy": Setting(
+        "text",
+        'a change during a run cancels what it affects; `"queue"` lets the run finish',
+        lambda _, given: word(given, ("restart", "queue")),
+        default='"restart"',
+    ),
+    "preload": Setting(
+        "texts",
+        "import ahead of the next run what tools import from outside the project; a list names the "
+        "modules",
+        lambda _, given: typed(given, "flag" if isinstance(given.value, bool) else "texts"),
+        default="true",
+    ),
 }

@@ -221,11 +221,6 @@ def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSett
 
 def _example(given: RawSetting, kind: Kind) -> str:
     _, _, example, variable = _KINDS[kind]
-    if given.path is None and given.name == given.origin:
+    if given.path is None:
         return f"write {given.name}={variable}"
-    written = given.value.strip() if isinstance(given.value, str) else ""
-    if kind == "count" and re.fullmatch(r"[1-9][0-9]{0,17}", written):
-        example = written
-    if given.path is None:  # an entry of a variable's JSON
-        return f'write "{printable(given.key)}": {example.replace(" =", ":")}'
     return f"write {printable(given.key)} = {example}"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from msgspec.structs import replace
 
 import discover_orch.api
 from discover_orch.cli.app import COMMANDS
-from discover_orch.config.meanings import MEANINGS, WATCH_MEANINGS
-from discover_orch.config.project import Project
+from discover_orch.config.rules import KEYS
 from tests.support.json_shapes import CALLED
 from tests.support.reference import DOCUMENTS, MARK, MORE, PAGES, ROOT, made_anew, made_part
 
@@ -38,21 +38,10 @@ def test_the_pages_have_every_part() -> None:
     assert sorted(parts) == sorted(wanted)
 
 
-@pytest.mark.parametrize(
-    ("table", "meanings"),
-    [({"zzz": 1}, MEANINGS), ({"watch": {"zzz": 1}}, WATCH_MEANINGS)],
-)
-def test_each_setting_has_a_meaning_and_each_meaning_a_setting(
-    table: dict[str, object], meanings: dict[str, object]
-) -> None:
-    _, [problem] = Project.from_table(table, root="/")
-    known = problem.hint.removeprefix("the settings are ").split(", ")
-    assert sorted(known) == sorted(meanings)
-
-
 def test_a_change_of_the_code_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / PAGES[0]
-    monkeypatch.setitem(MEANINGS, "jobs", "another meaning")
+    other = replace(KEYS["jobs"], meaning="another meaning")
+    monkeypatch.setitem(KEYS, "jobs", other)
     assert made_anew(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")
 
 

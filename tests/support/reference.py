@@ -24,8 +24,9 @@ import msgspec
 import discover_orch.api
 from discover_orch.cli.app import COMMANDS, app
 from discover_orch.cli.help_command import EXIT_CODES
-from discover_orch.config.meanings import MEANINGS as SETTINGS
-from discover_orch.config.meanings import WATCH_MEANINGS, default_of
+from discover_orch.config.project import default_of
+from discover_orch.config.rules import KEYS as SETTINGS
+from discover_orch.config.rules import WATCH
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
 from discover_orch.model.errors import Problem, problem_json
 from tests.support.json_shapes import Shape
@@ -139,14 +140,14 @@ def _orch_keys() -> str:
 
 def _settings() -> str:
     rows = [
-        (f"`{key}`", f"`{default_of(key)}`", _and_more(f"setting {key}", meaning))
-        for key, meaning in SETTINGS.items()
+        (f"`{key}`", f"`{default_of(key)}`", _and_more(f"setting {key}", one.meaning))
+        for key, one in SETTINGS.items()
     ]
     return _table(("key", "default", "meaning"), rows)
 
 
 def _watch_settings() -> str:
-    rows = [(f"`{key}`", f"`{default}`", told) for key, (default, told) in WATCH_MEANINGS.items()]
+    rows = [(f"`{key}`", f"`{one.default}`", one.meaning) for key, one in WATCH.items()]
     return _table(("key of `watch`", "default", "meaning"), rows)
 
 
