@@ -166,12 +166,12 @@ def show(label: str, ratios: Sequence[float]) -> None:
 
 def measure_plan(root: Path, rounds: int) -> None:
     """The plan of 10,000 tools with 30,000 random edges, and what each waits for, beside `graphlib`."""
-    from discover_orch.planning import project_reader, project_view
+    from discover_orch.planning import project_view
     from discover_orch.planning.parallel import find_waits
     from discover_orch.planning.param_values import GivenParams
 
     edges = write_dag(root, tools=10_000, edges=30_000)
-    view = project_reader.read_project(str(root), None, {})
+    view = project_view.read_project(str(root), None, {})
 
     def plan() -> None:
         steps = project_view.plan_targets(view, (), values=GivenParams()).steps

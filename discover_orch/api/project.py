@@ -33,7 +33,7 @@ from discover_orch.execution.request import (
 )
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
@@ -66,7 +66,7 @@ class Project:
         if os.path.isfile(folder):  # as of `__file__`
             folder = os.path.dirname(folder)
         _refuse_missing(folder)
-        view = project_reader.read_project(folder, None, os.environ)
+        view = project_view.read_project(folder, None, os.environ)
         return cls(view.project.root, database=database)
 
     def __repr__(self) -> str:
@@ -288,11 +288,9 @@ class Project:
             folder = os.getcwd()
         except FileNotFoundError:
             folder = str(self.root)
-        view = project_reader.read_project(folder, str(self.root), os.environ, reads_code=True)
+        view = project_view.read_project(folder, str(self.root), os.environ, reads_code=True)
         database = self._database
-        return (
-            view if database is None else project_reader.with_database(view, database, "database")
-        )
+        return view if database is None else project_view.with_database(view, database, "database")
 
 
 def _check_number(name: str, given: object) -> None:

@@ -147,13 +147,13 @@ def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
     """`orch run` with these words if the first is a target, else the nearest command or target."""
     import shlex
 
-    from discover_orch.planning import project_reader, project_view
+    from discover_orch.planning import project_view
     from discover_orch.planning.selection import completions
 
     context: Context = ctx.obj
     targets: list[str] = []
     try:
-        view = project_reader.read_project(context.start, context.folder, os.environ)
+        view = project_view.read_project(context.start, context.folder, os.environ)
         targets = [word for word, _ in completions(view.registry)]
         project_view.select_targets(view, args[:1])
         is_target = True

@@ -10,7 +10,7 @@ import click
 from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import Context, common_options, json_option
 from discover_orch.model.errors import ExitCode, problem_json
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import find_observed_orders
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
@@ -32,11 +32,11 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true.
     """
-    view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=True)
+    view = project_view.read_project(context.start, context.folder, os.environ, is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
     notes = [*find_observed_orders(view.registry)]
     if about_jobs:
-        from discover_orch.planning.parallel_advice import find_alone
+        from discover_orch.planning.parallel import find_alone
 
         notes += find_alone(view)
     console, tools = context.console, len(view.registry.tools)

@@ -18,7 +18,7 @@ from discover_orch.cli.options import (
     wait_option,
 )
 from discover_orch.model.errors import ExitCode, Problem
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.left_over import clean_document, clean_text
@@ -50,7 +50,7 @@ def command(
     created it, is as the tool left it, is under the root, and is not tracked by git. Links, folders,
     databases and tables stay. The list says why something stays.
     """
-    view = project_reader.read_project(context.start, context.folder, os.environ)
+    view = project_view.read_project(context.start, context.folder, os.environ)
     chosen = project_view.select_readable(view, targets, exclude)
     is_whole = not targets and not exclude
     lock = acquire_lock(context, view, waits=wait, option="--wait") if yes else None

@@ -22,14 +22,9 @@ from discover_orch.cli.tool_options import (
 )
 from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
 from discover_orch.model.tool import Tool
-from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.param_values import (
-    GivenParams,
-    KeyValue,
-    find_arguments,
-    find_mixed,
-    suggest_tools,
-)
+from discover_orch.planning import project_view
+from discover_orch.planning.checks import find_mixed, suggest_tools
+from discover_orch.planning.param_values import GivenParams, KeyValue, find_arguments
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
@@ -48,7 +43,7 @@ class ToolsCommand(click.Command):
         context.folder = self._find_folder(ctx, args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_reader.read_project(
+            view = project_view.read_project(
                 context.start,
                 context.folder,
                 os.environ,
@@ -169,7 +164,7 @@ def read_values(arguments: ToolArguments) -> GivenParams:
 def view_of(arguments: ToolArguments) -> ProjectView:
     """The project, with the database of `--database` if one was given."""
     view, url = arguments.view, arguments.database
-    return view if url is None else project_reader.with_database(view, url)
+    return view if url is None else project_view.with_database(view, url)
 
 
 def _refuse_unselected(arguments: ToolArguments) -> None:

@@ -9,7 +9,7 @@ import click
 from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
 from discover_orch.model.errors import ExitCode
-from discover_orch.planning.project_reader import read_project
+from discover_orch.planning.project_view import read_project
 from discover_orch.render.style import clean
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
 from discover_orch.scaffold.schedule import EVERY, build_files

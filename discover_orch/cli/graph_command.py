@@ -24,7 +24,7 @@ from discover_orch.cli.options import (
     targets_argument,
 )
 from discover_orch.model.errors import EmptyError
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
@@ -85,7 +85,7 @@ def command(
     check_file_option(file, opens=opens)
     kind = _format(kind, file, opens=opens, as_json=as_json)
     file = None if file == STANDARD_OUTPUT else file
-    view = project_reader.read_project(context.start, context.folder, os.environ)
+    view = project_view.read_project(context.start, context.folder, os.environ)
     console = context.console
     try:
         chosen = project_view.select_readable(view, targets, exclude)

@@ -110,7 +110,7 @@ def _settle_latest(context: Context, root: str) -> None:
     """If the latest run was killed and kept a ledger, asks it how its tools ended."""
     record = read_open_run(root)
     if record is not None and record.ledger and record.status == "killed":
-        from discover_orch.planning.project_reader import read_project
+        from discover_orch.planning.project_view import read_project
 
         with suppress(OrchError, OSError):  # the history is readable without the project
             settle_killed_run(context, read_project(root, root, os.environ), settles=False)

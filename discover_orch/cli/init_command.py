@@ -10,7 +10,7 @@ import click
 from discover_orch.cli.options import STAGE, TARGETS, Context, common_options
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Location, ProjectError
-from discover_orch.planning import project_reader
+from discover_orch.planning import project_view
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import FileChange, write_changes
 from discover_orch.scaffold.new_files import build_first_project, build_new_tool, find_code
@@ -38,7 +38,7 @@ def command(context: Context) -> int:
     code = find_code(root)
     scanned = code if code and "src" not in code else ["src"]
     environ = {**os.environ, "ORCH_PACKAGES": ",".join(scanned)} if code else os.environ
-    view = project_reader.read_project(root, root, environ)
+    view = project_view.read_project(root, root, environ)
     changes = build_first_project(root, view.registry, code, scanned)
     write_changes(root, changes)
     show_changes(context, changes)
@@ -77,7 +77,7 @@ def new_command(
 
     A stage that does not exist yet is added at the end of the configured stages.
     """
-    view = project_reader.read_project(context.start, context.folder, os.environ)
+    view = project_view.read_project(context.start, context.folder, os.environ)
     changes = build_new_tool(
         view.project, view.registry, name=name, stage=stage, after=after, package=package
     )
@@ -86,7 +86,7 @@ def new_command(
     for change in changes:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
-    now = project_reader.read_project(context.start, context.folder, os.environ)
+    now = project_view.read_project(context.start, context.folder, os.environ)
     context.console.problems([one for one in now.errors if one not in view.errors])
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"

@@ -63,9 +63,9 @@ def command(
             console.out(text)
             return _report(context, summary)
 
-    from discover_orch.planning import project_reader, project_view
+    from discover_orch.planning import project_view
 
-    view = project_reader.read_project(context.start, context.folder, os.environ, is_wide=verbose)
+    view = project_view.read_project(context.start, context.folder, os.environ, is_wide=verbose)
     try:
         document = project_view.listing_document(
             view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose

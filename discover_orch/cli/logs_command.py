@@ -97,9 +97,9 @@ def _meant(context: Context, root: str, word: str, run: str | None) -> tuple[str
 
 def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     """Here a tool's name wins over that of a stage."""
-    from discover_orch.planning import project_reader, project_view
+    from discover_orch.planning import project_view
 
-    view = project_reader.read_project(context.start, context.folder, os.environ)
+    view = project_view.read_project(context.start, context.folder, os.environ)
     try:
         found = project_view.select_readable(view, [f"tool:{word}"])
     except OrchError:

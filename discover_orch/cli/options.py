@@ -186,11 +186,11 @@ def _read_for_completion(ctx: click.Context) -> ProjectView | None:
     known: ProjectView | None = ctx.meta.get(VIEW)
     if known is not None:
         return known
-    from discover_orch.planning import project_reader
+    from discover_orch.planning import project_view
 
     context: Any = ctx.find_root().obj or Context()
     try:
-        return project_reader.read_project(context.start, context.folder, os.environ)
+        return project_view.read_project(context.start, context.folder, os.environ)
     except (OrchError, OSError):
         return None
 

@@ -63,7 +63,7 @@ def show_plan(
     console, verbose, registry = context.console, shown.verbose, view.registry
     waits: tuple[Waits, ...] = ()
     if jobs > 1:
-        from discover_orch.planning.parallel_advice import find_planned_waits
+        from discover_orch.planning.parallel import find_planned_waits
 
         waits = find_planned_waits(plan, view)
     if shown.as_json:

@@ -43,8 +43,7 @@ from discover_orch.model.run_events import (
     TransactionEnded,
 )
 from discover_orch.model.tool import Tool
-from discover_orch.planning.parallel import had_arguments
-from discover_orch.planning.plan import Plan, Step
+from discover_orch.planning.plan import Plan, Step, had_arguments
 from discover_orch.staleness.current import CurrentState, takes_connection
 from discover_orch.staleness.fingerprint import (
     FILES,

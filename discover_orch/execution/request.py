@@ -17,8 +17,8 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
 from discover_orch.model.errors import Location, Problem, UsageError
-from discover_orch.planning import project_reader, project_view
-from discover_orch.planning.parallel import check_sharing, check_tokens, opens_database
+from discover_orch.planning import project_view
+from discover_orch.planning.checks import check_sharing, check_tokens, opens_database
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -105,7 +105,7 @@ def find_remaining(
             if request.values.is_python:
                 hint = "give it again: Project(root, database=URL)"
             url = find_recorded_database(record, view.project.database, hint)
-            view = view if url is None else project_reader.with_database(view, url)
+            view = view if url is None else project_view.with_database(view, url)
     work = RemainingWork(view, request.values)
     if asks_database and (tables := work.find_tables_left()):
         from discover_orch.execution.ledger import list_tables

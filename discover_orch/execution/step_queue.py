@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.registry import NO_DATAFLOW, Registry, uses_get_connection
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.planning.parallel import NO_DATAFLOW, Waits, find_waits
+from discover_orch.planning.parallel import Waits, find_waits
 from discover_orch.planning.plan import Plan
 from discover_orch.staleness.current import takes_connection
 

@@ -4,19 +4,29 @@ setting is read from a file."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from discover_orch.config.file import find_line, name_table
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
+from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
-from discover_orch.planning.param_values import is_same_name
+from discover_orch.planning.param_values import (
+    GivenParams,
+    KeyValue,
+    has_param,
+    is_extra,
+    is_for,
+    is_same_name,
+)
+from discover_orch.staleness.current import takes_connection
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
@@ -194,3 +204,194 @@ def find_group_circles(groups: Mapping[str, Sequence[str]], project: Project) ->
         problem = Problem(code="group-circle", message=message, hint=hint)
         return [_at_setting(problem, project, "groups", circle[0])]
     return []
+
+
+def find_group_clashes(registry: Registry, project: Project) -> list[Problem]:
+    """An error for each group that has the name of a stage."""
+    tools = [*registry.tools.values(), *registry.disabled]
+    stages = {stage.name for stage in registry.stages}
+    owners = {name: tool for tool in reversed(tools) for name in tool.stages}
+    return [
+        Problem(
+            code="group-name",
+            message=f'group "{name}" has the same name as a stage',
+            hint=f"rename the group in {project.config or 'the environment'}",
+            location=Location(path=owners[name].path, line=owners[name].line)
+            if name in owners
+            else None,
+        )
+        for name in registry.groups
+        if name in stages
+    ]
+
+
+def find_unreadable(
+    registry: Registry, project: Project, sources: SourceFiles, known: Collection[str]
+) -> list[Problem]:
+    """A warning for each imported module that cannot be read, with the first tool that imports it; those at the paths
+    that are `known` have been reported."""
+    from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
+
+    code = ImportGraph(project, sources)
+    found: dict[str, Problem] = {}
+    for module in registry.order:
+        for path in sorted(code.reach(module).difference(found, known)):
+            read = code.files.read(path)
+            if read is not None and read.problem is not None:
+                message = f"{read.problem.message} (imported by {registry.display(module)})"
+                found[path] = replace(read.problem, message=message, severity="warning")
+    return [*found.values()]
+
+
+# Values that no tool takes.
+
+
+def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
+    """A problem for each `-p` that reaches none of the selected `tools`."""
+    found = (
+        _check_used(one, tools, registry, "" if values.is_python else "-p ") for one in values.pairs
+    )
+    return [problem for problem in found if problem is not None]
+
+
+def _check_used(
+    one: KeyValue, tools: list[Tool], registry: Registry, option: str
+) -> Problem | None:
+    if one.tool is not None:
+        problem = _check_tool_of(one, tools, registry, option)
+        if problem is not None:
+            return problem
+    takers = [tool for tool in tools if is_for(one, tool, registry)]
+    if any(is_extra(tool, one.name) or has_param(tool, one.name) for tool in takers):
+        return None
+    for tool in takers:
+        if any(is_same_name(one.name, other) for other in tool.never_passed):
+            return Problem(
+                code="withheld",
+                message=f"{option}{one.name}: the type of {one.name} in {tool.name} is not supported",
+                hint="run() always gets the default; annotate it with a supported type to set it",
+                location=Location(path=tool.path, line=tool.line),
+            )
+    message = f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}'
+    if one.tool is not None:
+        message = f'{option}{one.tool}.{one.name}: {one.tool} has no parameter "{one.name}"'
+    return Problem(
+        code="unknown-parameter",
+        message=message,
+        hint=_unknown_parameter_hint(one, takers, registry),
+    )
+
+
+def _check_tool_of(
+    one: KeyValue, tools: list[Tool], registry: Registry, option: str
+) -> Problem | None:
+    """Whether the `parse` of `-p parse.since=...` is one of the selected tools."""
+    word = one.tool or ""
+    found = registry.names.find(word)
+    code = "unknown-parameter"
+    if len(found) > 1:
+        code, what = "ambiguous", "matches several tools"
+        hint = "use one of " + ", ".join(registry.display(module) for module in found)
+    elif not found:
+        what = "is not a tool"
+        hint = did_you_mean(word, registry.names.words, "orch list shows all tools")
+    elif not any(tool.module in found for tool in tools):
+        what, hint = "is not a selected tool", "add it to the targets"
+    else:
+        return None
+    return Problem(code=code, message=f'{option}{word}.{one.name}: "{word}" {what}', hint=hint)
+
+
+def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Registry) -> str:
+    all_tools = (registry.tools[module] for module in registry.order)
+    others = [
+        tool.name for tool in all_tools if is_for(one, tool, registry) and has_param(tool, one.name)
+    ]
+    if others:
+        return suggest_tools(others)
+    names = [param.name for tool in takers for param in tool.params]
+    otherwise = "orch run TARGETS --help lists all parameters"
+    if one.tool is not None:
+        otherwise = f"{one.tool} has {', '.join(names) or 'no parameters'}"
+    return did_you_mean(one.name, {*names}, otherwise)
+
+
+def find_mixed(tools: Iterable[Tool]) -> dict[str, tuple[Tool, Tool]]:
+    """Names that are a flag in one tool and take a value in another: the first of each. They have no option: they are
+    set with `-p`."""
+    found: dict[str, list[Tool | None]] = {}
+    for tool in tools:
+        for param in tool.params:
+            both = found.setdefault(param.name, [None, None])
+            place = 0 if param.type.is_flag else 1
+            both[place] = both[place] or tool
+    return {name: (flag, value) for name, (flag, value) in found.items() if flag and value}
+
+
+def suggest_tools(names: Sequence[str]) -> str:
+    """A hint to select one of the tools that have a parameter."""
+    if len(names) == 1:
+        return f"{names[0]} has it: add {names[0]} to the targets"
+    return f"{', '.join(names)} have it: add one of them to the targets"
+
+
+# What a run needs.
+
+
+def check_tokens(tools: Sequence[Tool], project: Project) -> list[Problem]:
+    """The tools that hold more tokens than there are."""
+    problems = []
+    table = name_table(project, "tokens")
+    for tool in tools:
+        for name, needed in tool.tokens.items():
+            there = project.tokens.get(name)
+            if there is not None and there >= needed:
+                continue
+            message = f'{tool.name} needs the token "{name}", which is not defined'
+            hint = f"add {name} = {needed} to {table}"
+            if there is not None:
+                message = f'{tool.name} needs {needed} of the token "{name}", and there are {there}'
+                hint = f"set {name} = {needed} in {table}, or lower it in ORCH"
+            problems.append(
+                Problem(
+                    code="tokens",
+                    message=message,
+                    hint=hint,
+                    location=Location(path=tool.path, line=tool.line),
+                )
+            )
+    return problems
+
+
+def check_sharing(
+    tools: Sequence[Tool], registry: Registry, project: Project, jobs: int
+) -> list[Problem]:
+    """Why these tools cannot run with so many workers, or in one transaction if that is configured."""
+    if project.transaction == "run":
+        if jobs > 1:
+            message = 'several workers cannot share one transaction, and transaction = "run" is set'
+            hint = 'run with --jobs 1, or set transaction = "tool"'
+            return [Problem(code="transaction", message=message, hint=hint)]
+        return [
+            Problem(
+                code="transaction",
+                message=f'{tool.name} has the transaction "none", and transaction = "run" is set: what it '
+                "commits could not be rolled back with the run",
+                hint=f'leave it out with --exclude {tool.name}, or set transaction = "tool"',
+            )
+            for tool in tools
+            if tool.commits_by_itself
+        ]
+    if jobs == 1 or not opens_database(tools, registry, project):
+        return []
+    if is_in_memory(project.database):
+        message = "several workers cannot share a database in memory"
+        hint = "run with --jobs 1, or give the database a file: sqlite:///data.db"
+        return [Problem(code="database", message=message, hint=hint)]
+    return []
+
+
+def opens_database(tools: Iterable[Tool], registry: Registry, project: Project) -> bool:
+    """Whether one of them takes a connection that orch opens."""
+    takes_conn = any(takes_connection(tool, registry) for tool in tools)
+    return takes_conn and not uses_get_connection(registry, project)

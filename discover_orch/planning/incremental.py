@@ -14,8 +14,7 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.dataflow_checks import build_warning, listed
-from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.param_versions import default_versions, param_versions
+from discover_orch.planning.param_values import GivenParams, default_versions, param_versions
 from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.current import (

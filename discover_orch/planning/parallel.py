@@ -1,4 +1,4 @@
-"""What each step of a plan waits for when several workers run it. Pure.
+"""What each step of a plan waits for when several workers run it, and which tools run alone then.
 
 The result must be as if the steps ran one after another. So a step waits for every earlier step that it may depend on,
 and for every earlier step that may not see what it changes.
@@ -7,23 +7,20 @@ and for every earlier step that may not see what it changes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from discover_orch.config.file import name_table
-from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.registry import NO_DATAFLOW, Registry
 from discover_orch.model import dataflow
-from discover_orch.model.database_url import is_in_memory
-from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.errors import Location, Problem
-from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Step, step_versions
-from discover_orch.staleness.current import takes_connection
-from discover_orch.staleness.fingerprint import Success
-
-NO_DATAFLOW = Dataflow()
+from discover_orch.model.errors import Problem
+from discover_orch.model.tool import Tool, after_hint
+from discover_orch.planning.checks import check_sharing
+from discover_orch.planning.dataflow_checks import build_note, listed
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.plan import Plan, Step, had_arguments
+from discover_orch.planning.project_view import ProjectView
 
 
 class Waits(Struct, frozen=True):
@@ -72,12 +69,6 @@ def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], b
     return is_unsure or not (is_declared or has_known_use(tool))
 
 
-def had_arguments(success: Success, step: Step, root: str) -> bool:
-    """Whether the parameters of the step are those of this success."""
-    then = {key: text for key, text in success.inputs.other.items() if key.startswith("param:")}
-    return then == {f"param:{name}": text for name, text in step_versions(step, root).items()}
-
-
 def find_beside(waits: Sequence[Waits], most: int) -> list[tuple[int, ...]]:
     """For each step up to `most` of those that may run at the same time, tokens aside."""
     found: list[list[int]] = [[] for _ in waits]
@@ -123,60 +114,52 @@ def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[in
     return found
 
 
-def check_tokens(tools: Sequence[Tool], project: Project) -> list[Problem]:
-    """The tools that hold more tokens than there are."""
-    problems = []
-    table = name_table(project, "tokens")
-    for tool in tools:
-        for name, needed in tool.tokens.items():
-            there = project.tokens.get(name)
-            if there is not None and there >= needed:
-                continue
-            message = f'{tool.name} needs the token "{name}", which is not defined'
-            hint = f"add {name} = {needed} to {table}"
-            if there is not None:
-                message = f'{tool.name} needs {needed} of the token "{name}", and there are {there}'
-                hint = f"set {name} = {needed} in {table}, or lower it in ORCH"
-            problems.append(
-                Problem(
-                    code="tokens",
-                    message=message,
-                    hint=hint,
-                    location=Location(path=tool.path, line=tool.line),
-                )
-            )
-    return problems
+# Of a whole project.
 
 
-def check_sharing(
-    tools: Sequence[Tool], registry: Registry, project: Project, jobs: int
-) -> list[Problem]:
-    """Why these tools cannot run with so many workers, or in one transaction if that is configured."""
-    if project.transaction == "run":
-        if jobs > 1:
-            message = 'several workers cannot share one transaction, and transaction = "run" is set'
-            hint = 'run with --jobs 1, or set transaction = "tool"'
-            return [Problem(code="transaction", message=message, hint=hint)]
-        return [
-            Problem(
-                code="transaction",
-                message=f'{tool.name} has the transaction "none", and transaction = "run" is set: what it '
-                "commits could not be rolled back with the run",
-                hint=f'leave it out with --exclude {tool.name}, or set transaction = "tool"',
-            )
-            for tool in tools
-            if tool.commits_by_itself
-        ]
-    if jobs == 1 or not opens_database(tools, registry, project):
-        return []
-    if is_in_memory(project.database):
-        message = "several workers cannot share a database in memory"
-        hint = "run with --jobs 1, or give the database a file: sqlite:///data.db"
-        return [Problem(code="database", message=message, hint=hint)]
-    return []
+def find_alone(view: ProjectView) -> Iterator[Problem]:
+    """A note for each tool that runs alone though several workers run, with the `AFTER` that would change that and
+    keeps the order, or one that says why several workers cannot run."""
+    from discover_orch.planning.incremental import NO_SUCCESS, RemainingWork  # loads staleness
+
+    registry, known = view.registry, RemainingWork(view, GivenParams())
+    tools = [registry.tools[module] for module in registry.order]
+    refused = check_sharing(tools, registry, view.project, jobs=2)
+    yield from (replace(one, severity="note") for one in refused)
+    unknown: list[str] = []
+    for tool in tools if not refused else ():
+        if not runs_alone(tool, registry, lambda one: not known.find_gap(one)):
+            continue
+        gap = known.find_gap(tool)
+        if gap == NO_SUCCESS:
+            unknown.append(tool.name)
+        elif registry.flows[tool.module].native_beside:
+            message = f"{tool.name} runs alone once more, so that orch sees which files it writes"
+            yield build_note("runs-alone", message, "run it once", tool)
+        else:
+            rank = registry.rank
+            before = [
+                registry.display(other)
+                for other in registry.flow.get(tool.module, ())
+                if rank[other] == rank[tool.module]
+            ]
+            hint = f"if it uses nothing else that other tools use: {after_hint(tool, before)}"
+            yield build_note("runs-alone", f"{tool.name} runs alone: {gap}", hint, tool)
+    if unknown:
+        message = f"it is not known yet what {listed(unknown)} read and write"
+        yield build_note("runs-alone", message, "until they have run, each of them runs alone")
 
 
-def opens_database(tools: Iterable[Tool], registry: Registry, project: Project) -> bool:
-    """Whether one of them takes a connection that orch opens."""
-    takes_conn = any(takes_connection(tool, registry) for tool in tools)
-    return takes_conn and not uses_get_connection(registry, project)
+def find_planned_waits(plan: Plan, view: ProjectView) -> tuple[Waits, ...]:
+    """What each step of a plan waits for with several workers."""
+    from discover_orch.planning.incremental import RemainingWork  # as above
+
+    known = RemainingWork(view, GivenParams())
+    steps = {step.tool.module: step for step in plan.steps}
+
+    def has_known_use(tool: Tool) -> bool:
+        result, step = known.results.get(tool.module), steps[tool.module]
+        success = None if known.find_gap(tool) or result is None else result.success
+        return success is not None and had_arguments(success, step, view.project.root)
+
+    return find_waits(plan.steps, view.registry, has_known_use)

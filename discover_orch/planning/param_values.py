@@ -1,11 +1,14 @@
-"""Values of parameters: where they can come from, which one a tool gets, and whether it fits.
+"""Values of parameters: where they can come from, which one a tool gets, whether it fits, and what is compared of it.
 
 The command line wins over the environment, the environment over the configuration, and that over the default in
-`run()`. All values are texts here; the worker converts them. Pure.
+`run()`. All values are texts here; the worker converts them. Staleness compares texts that are equal exactly where
+`run()` gets equal values: `--unit FAHRENHEIT` and `--unit fahrenheit` are one member of an Enum, `./x` and `x` one
+path, and a default that was typed is the default. Pure.
 """
 
 from __future__ import annotations
 
+import json
 import os.path
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,19 +21,30 @@ from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
 from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import VARIABLE_PREFIX
-from discover_orch.model.errors import Location, Problem, did_you_mean
+from discover_orch.model.errors import Location, Problem
 from discover_orch.model.parameter import (
     MASK,
+    Choice,
     ConvertError,
+    EnumChoice,
+    EnumMember,
     Param,
     Scalar,
+    convert_one,
     hide_url_passwords,
+    is_secret_name,
     is_secret_value,
 )
 from discover_orch.model.tool import Tool
 
 #: What the origin of a value begins with that Python code gave.
 ARGUMENT = "the argument "
+#: The version of a default that cannot be read from the source.
+DEFAULT = "default"
+#: Versions with a meaning: a default, None, and what staleness writes for absent and unknown versions.
+_RESERVED = frozenset((DEFAULT, "None", "", "?", "-"))
+#: The types of literals that are values of these types as they are.
+_TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 #: The code of the problem that a required value is not given.
 MISSING = "missing-parameter"
 
@@ -263,7 +277,7 @@ def extra_arguments(tool: Tool, values: GivenParams, registry: Registry) -> dict
     return {
         one.name.replace("-", "_"): one.text
         for one in values.pairs
-        if _is_for(one, tool, registry) and is_extra(tool, one.name)
+        if is_for(one, tool, registry) and is_extra(tool, one.name)
     }
 
 
@@ -273,103 +287,130 @@ def is_extra(tool: Tool, name: str) -> bool:
     return tool.takes_extra and not any(is_same_name(name, other) for other in named)
 
 
-# Values that no tool takes.
-
-
-def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
-    """A problem for each `-p` that reaches none of the selected `tools`."""
-    found = (
-        _check_used(one, tools, registry, "" if values.is_python else "-p ") for one in values.pairs
-    )
-    return [problem for problem in found if problem is not None]
-
-
-def _check_used(
-    one: KeyValue, tools: list[Tool], registry: Registry, option: str
-) -> Problem | None:
-    if one.tool is not None:
-        problem = _check_tool_of(one, tools, registry, option)
-        if problem is not None:
-            return problem
-    takers = [tool for tool in tools if _is_for(one, tool, registry)]
-    if any(is_extra(tool, one.name) or _has_param(tool, one.name) for tool in takers):
-        return None
-    for tool in takers:
-        if any(is_same_name(one.name, other) for other in tool.never_passed):
-            return Problem(
-                code="withheld",
-                message=f"{option}{one.name}: the type of {one.name} in {tool.name} is not supported",
-                hint="run() always gets the default; annotate it with a supported type to set it",
-                location=Location(path=tool.path, line=tool.line),
-            )
-    message = f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}'
-    if one.tool is not None:
-        message = f'{option}{one.tool}.{one.name}: {one.tool} has no parameter "{one.name}"'
-    return Problem(
-        code="unknown-parameter",
-        message=message,
-        hint=_unknown_parameter_hint(one, takers, registry),
-    )
-
-
-def _check_tool_of(
-    one: KeyValue, tools: list[Tool], registry: Registry, option: str
-) -> Problem | None:
-    """Whether the `parse` of `-p parse.since=...` is one of the selected tools."""
-    word = one.tool or ""
-    found = registry.names.find(word)
-    code = "unknown-parameter"
-    if len(found) > 1:
-        code, what = "ambiguous", "matches several tools"
-        hint = "use one of " + ", ".join(registry.display(module) for module in found)
-    elif not found:
-        what = "is not a tool"
-        hint = did_you_mean(word, registry.names.words, "orch list shows all tools")
-    elif not any(tool.module in found for tool in tools):
-        what, hint = "is not a selected tool", "add it to the targets"
-    else:
-        return None
-    return Problem(code=code, message=f'{option}{word}.{one.name}: "{word}" {what}', hint=hint)
-
-
-def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Registry) -> str:
-    all_tools = (registry.tools[module] for module in registry.order)
-    others = [
-        tool.name
-        for tool in all_tools
-        if _is_for(one, tool, registry) and _has_param(tool, one.name)
-    ]
-    if others:
-        return suggest_tools(others)
-    names = [param.name for tool in takers for param in tool.params]
-    otherwise = "orch run TARGETS --help lists all parameters"
-    if one.tool is not None:
-        otherwise = f"{one.tool} has {', '.join(names) or 'no parameters'}"
-    return did_you_mean(one.name, {*names}, otherwise)
-
-
-def find_mixed(tools: Iterable[Tool]) -> dict[str, tuple[Tool, Tool]]:
-    """Names that are a flag in one tool and take a value in another: the first of each. They have no option: they are
-    set with `-p`."""
-    found: dict[str, list[Tool | None]] = {}
-    for tool in tools:
-        for param in tool.params:
-            both = found.setdefault(param.name, [None, None])
-            place = 0 if param.type.is_flag else 1
-            both[place] = both[place] or tool
-    return {name: (flag, value) for name, (flag, value) in found.items() if flag and value}
-
-
-def suggest_tools(names: Sequence[str]) -> str:
-    """A hint to select one of the tools that have a parameter."""
-    if len(names) == 1:
-        return f"{names[0]} has it: add {names[0]} to the targets"
-    return f"{', '.join(names)} have it: add one of them to the targets"
-
-
-def _has_param(tool: Tool, name: str) -> bool:
+def has_param(tool: Tool, name: str) -> bool:
     return any(is_same_name(name, param.name) for param in tool.params)
 
 
-def _is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
+def is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
     return one.tool is None or tool.module in registry.names.find(one.tool)
+
+
+# The values as texts that staleness compares.
+
+
+def param_versions(
+    tool: Tool, registry: Registry, project: Project, values: GivenParams
+) -> dict[str, str]:
+    """What a tool would get for its parameters, valid or not, as `argument_versions` has it."""
+    bound = find_arguments(tool, registry, project, values)
+    return argument_versions(tool, bound, extra_arguments(tool, values, registry), project.root)
+
+
+def argument_versions(
+    tool: Tool, arguments: Iterable[BoundArgument], extra: Mapping[str, str], root: str
+) -> dict[str, str]:
+    """A text for the value of each parameter, by name, equal exactly where the values are.
+
+    Of a parameter that is not given it is the text of the default, or `default` where the source does not tell the
+    default. No version is empty. Left out are secrets, and required parameters that are not given. Paths below the
+    root are relative to it, so that a project can be moved. URLs are without their passwords.
+    """
+    given = {bound.param.name: bound for bound in arguments}
+    found = {
+        param.name: _version(param, given[param.name].effective, root)
+        for param in tool.params
+        if param.name in given and not param.is_secret
+    }
+    defaults = default_versions(tool, root)
+    extras = {name: _quote(text) for name, text in extra.items() if not is_secret_name(name)}
+    versions = defaults | found | extras
+    return {name: hide_url_passwords(text) for name, text in versions.items()}
+
+
+def default_versions(tool: Tool, root: str) -> dict[str, str]:
+    """The versions of the defaults in the code, without secrets and required parameters."""
+    return {
+        param.name: _default_version(param, root)
+        for param in tool.params
+        if not param.required and not param.is_secret
+    }
+
+
+def _version(param: Param, texts: Sequence[str], root: str) -> str:
+    try:
+        return _value_version(param, _converted(param, texts), root)
+    except ConvertError:
+        return json.dumps(list(texts))
+
+
+def _default_version(param: Param, root: str) -> str:
+    if param.default_source == "None":
+        return "None"
+    try:
+        return _value_version(param, _default_value(param), root)
+    except ConvertError:
+        return DEFAULT
+
+
+def _default_value(param: Param) -> object:
+    """The default as a typed text would be converted. Raises ConvertError where the source does not tell it, or where
+    it has another type than what is typed."""
+    if param.default_texts:
+        return _converted(param, param.default_texts)
+    base, value = param.type.base, param.default
+    if not param.type.many:
+        return _literal_value(base, value)
+    if not isinstance(value, list) or not (param.default_source or "").startswith("["):
+        raise ConvertError("not a list")  # a tuple is another value than the list that is typed
+    return [_literal_value(base, one) for one in value]
+
+
+def _literal_value(base: Scalar | Choice | EnumChoice, value: object) -> object:
+    """A literal of the type as it is; a whole number counts as a float."""
+    kind = type(value)
+    match base:
+        case Scalar(kind=name) if kind is _TYPES.get(name):
+            return value
+        case Scalar(kind="float") if kind is int:
+            return convert_one(base, str(value))
+        case Choice(values=values) if (kind, value) in [(type(one), one) for one in values]:
+            return value
+    raise ConvertError("not of the type")
+
+
+def _converted(param: Param, texts: Sequence[str]) -> object:
+    if not texts and not param.type.many:
+        raise ConvertError("expected one value, got a list")
+    return param.convert(texts)
+
+
+def _value_version(param: Param, value: object, root: str) -> str:
+    base = param.type.base
+    if isinstance(value, list):
+        return json.dumps([_text_of(base, one, root) for one in value], ensure_ascii=False)
+    text = _text_of(base, value, root)
+    is_plain = isinstance(base, Scalar) and base.kind not in ("str", "path")
+    return text if is_plain else _quote(text)
+
+
+def _text_of(base: Scalar | Choice | EnumChoice, value: object, root: str) -> str:
+    """The text of one converted value, which no other value of the type has."""
+    match base:
+        case Scalar(kind="path"):
+            return _relative(str(value), root)
+        case EnumChoice() if isinstance(value, EnumMember):
+            return base.text_of(value.name) or value.name
+        case Choice(values=values) if isinstance(value, str):
+            is_taken = any(str(other) == value for other in values if not isinstance(other, str))
+            return json.dumps(value) if is_taken else value
+    return str(value)
+
+
+def _relative(path: str, root: str) -> str:
+    return "." if path == root else path.removeprefix(root.rstrip("/") + "/")
+
+
+def _quote(text: str) -> str:
+    """The text, in quotes where it could be taken for something else than a text."""
+    is_clear = text not in _RESERVED and not text.startswith(('"', "["))
+    return text if is_clear else json.dumps(text, ensure_ascii=False)

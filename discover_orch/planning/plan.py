@@ -18,22 +18,22 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_retries, check_stage_order
+from discover_orch.planning.checks import check_retries, check_stage_order, find_unused
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
     MISSING,
     BoundArgument,
     GivenParams,
+    argument_versions,
     bind_arguments,
     extra_arguments,
     find_commas,
-    find_unused,
 )
-from discover_orch.planning.param_versions import argument_versions
 from discover_orch.planning.selection import Selection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from discover_orch.staleness.fingerprint import Success
     from discover_orch.staleness.status import Turns
 
 #: The reason of every step where no target was typed.
@@ -123,6 +123,12 @@ class Plan(Struct, frozen=True, kw_only=True):
 def step_versions(step: Step, root: str) -> dict[str, str]:
     """The values of a step as `argument_versions` has them."""
     return argument_versions(step.tool, step.arguments, step.extra, root)
+
+
+def had_arguments(success: Success, step: Step, root: str) -> bool:
+    """Whether the parameters of the step are those of this success."""
+    then = {key: text for key, text in success.inputs.other.items() if key.startswith("param:")}
+    return then == {f"param:{name}": text for name, text in step_versions(step, root).items()}
 
 
 def build_plan(

@@ -1,4 +1,5 @@
-"""A project as `project_reader` found it, and the answers about it: what is selected, a plan, checks, the listing.
+"""Finds a project and reads its tools, as all commands do first, and answers about it: what is selected, a plan,
+checks, the listing. Reads source text only, runs nothing of the user's, and writes only orch's own index.
 
 The document of the listing is built here and not in `render`, since the index keeps it: `orch list` in an unchanged
 project prints that text.
@@ -7,30 +8,54 @@ project prints that text.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, MutableMapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.config.env_file import load_env_file
+from discover_orch.config.file import (
+    build_project,
+    config_key,
+    find_root,
+    read_config_bytes,
+)
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry
+from discover_orch.discovery.listing_cache import read_index, write_listing
+from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.scanner import scan
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
     Problem,
     ProjectError,
     UsageError,
+    no_source,
     problem_json,
 )
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_registry, check_stage_order
-from discover_orch.planning.parallel import check_sharing, check_tokens
+from discover_orch.planning.checks import (
+    check_registry,
+    check_sharing,
+    check_stage_order,
+    check_tokens,
+    find_group_circles,
+    find_group_clashes,
+    find_unreadable,
+    find_unused_params,
+)
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, select
+from discover_orch.state.store import FOLDER, flows_stamp, read_flows
+
+#: Bytes of a file that are searched for an orchestrator.
+_MOST_READ = 1_000_000
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -63,6 +88,118 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     def no_tools(self) -> Problem | None:
         """That there is no tool; None if there is one."""
         return None if self.registry.tools else self.registry.no_tools
+
+
+# Finding and reading.
+
+
+def read_project(
+    start: str,
+    explicit: str | None,
+    environ: MutableMapping[str, str],
+    *,
+    is_wide: bool = False,
+    reads_code: bool = False,
+) -> ProjectView:
+    """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
+    why modules are not tools; `reads_code` is as of `SourceFiles`. `environ` gets the variables of `env_file`. Raises
+    ProjectError."""
+    found = find_root(start, explicit)
+    root, config, _ = found
+    data = read_config_bytes(root, config)
+    load_env_file(found, data, environ)
+    project, warnings = build_project(found, data, environ)
+    key = config_key(found, data, environ) + flows_stamp(root)
+    sources = SourceFiles(project, reads_code=reads_code)
+    result, snapshot = scan(project, sources, key=key, is_wide=is_wide)
+    flows = read_flows(root)
+    registry = build_registry(result, project, flows)
+    if registry.observed - registry.tools.keys():
+        from discover_orch.staleness.moved_tools import with_moved  # few projects need it
+
+        registry = with_moved(registry, project, flows, sources)
+    if project.packages and not snapshot.folders:
+        outer = "" if config or explicit else _find_used_folder(root)
+        problem = no_source(root, project.config or "orch.toml", outer)
+        registry = replace(registry, no_tools=problem)
+    if not registry.tools and (path := _find_orchestrator(project)):
+        hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
+        registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
+    unused = tuple(find_unused_params(registry, project))
+    view = ProjectView(
+        project=project,
+        registry=registry,
+        place=TypedAt(root=root, folder=_relative(start, root)),
+        folder=os.path.abspath(start),
+        config_warnings=warnings if project.strict else (*warnings, *unused),
+        config_errors=(
+            *find_group_circles(registry.groups, project),
+            *(unused if project.strict else ()),
+        ),
+        key=key,
+        sources=sources,
+    )
+    if clashes := find_group_clashes(registry, project):
+        raise ProjectError(*clashes)
+    # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
+    if snapshot.folders and (config is not None or registry.tools):
+        sources.write()
+        kept = read_index(root)
+        if not is_wide and (kept is None or kept.snapshot != snapshot):
+            write_listing(root, snapshot, listing_document(view))
+    return view
+
+
+def with_database(view: ProjectView, url: str, origin: str = "--database") -> ProjectView:
+    """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
+    if "://" not in url:
+        raise UsageError.of(
+            "database", f"{origin} {masked_url(url)} is not a database URL", _url_hint(url)
+        )
+    origins = {**view.project.origins, "database": "--database"}
+    project = replace(view.project, database=url, database_origin="--database", origins=origins)
+    return replace(view, project=project)
+
+
+def _url_hint(url: str) -> str:
+    """The URL of a DuckDB file, if the text looks like one; else the form of a SQLite URL."""
+    path = url.removeprefix("duckdb:").lstrip("/") if url.startswith("duckdb:") else url
+    is_duckdb = url.startswith("duckdb:") or url.endswith((".duckdb", ".ddb"))
+    if is_duckdb and path and masked_url(path) == path:
+        return f"for the DuckDB file {path}, use duckdb:///{path}"
+    return "for a file data.db, use sqlite:///data.db"
+
+
+def _find_used_folder(below: str) -> str:
+    """The nearest folder above without configuration in which orch has been used, or ""."""
+    folder = os.path.dirname(below)
+    while folder != os.path.dirname(folder):
+        if os.path.isdir(os.path.join(folder, FOLDER)):
+            return folder
+        folder = os.path.dirname(folder)
+    return ""
+
+
+def _find_orchestrator(project: Project) -> str:
+    """A module at the root or in a package that looks like a hand-written orchestrator, as a path; "" for none."""
+    import glob  # few projects have no tool
+    import re
+
+    for folder in (".", *project.packages):
+        for path in sorted(glob.glob(os.path.join(project.root, folder, "*.py"))):
+            try:
+                with open(path, "rb") as file:
+                    text = file.read(_MOST_READ)
+            except OSError:
+                continue
+            if re.search(rb"^\s*TOOL_MAP\b.*=\s*\{", text, re.MULTILINE):
+                return os.path.relpath(path, project.root).replace(os.sep, "/")
+    return ""
+
+
+def _relative(start: str, root: str) -> str:
+    folder = os.path.relpath(os.path.abspath(start), root)
+    return "" if folder == "." else folder.replace(os.sep, "/")
 
 
 # Selecting and planning.
@@ -144,6 +281,7 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """All warnings of `orch check`: those of the listing, about imported modules, and about several tools
     together."""
     tools, project = [*view.registry.tools.values()], view.project
+    known = {problem.location.path for problem in view.errors if problem.location}
     refused = (
         *check_tokens(tools, project),
         *check_sharing(tools, view.registry, project, project.jobs),
@@ -151,26 +289,10 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     return (
         *view.warnings,
         *check_stage_order(view.registry, project, view.registry.by_name),
-        *_find_unreadable(view),
+        *find_unreadable(view.registry, project, view.sources, known),
         *check_registry(view.registry, project),
         *(replace(one, severity="warning") for one in refused),
     )
-
-
-def _find_unreadable(view: ProjectView) -> tuple[Problem, ...]:
-    """A warning for each imported module that cannot be read, with the first tool that imports it."""
-    from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
-
-    registry, graph = view.registry, ImportGraph(view.project, view.sources)
-    known = {problem.location.path for problem in view.errors if problem.location}
-    found: dict[str, Problem] = {}
-    for module in registry.order:
-        for path in sorted(graph.reach(module) - found.keys() - known):
-            read = graph.files.read(path)
-            if read is not None and read.problem is not None:
-                message = f"{read.problem.message} (imported by {registry.display(module)})"
-                found[path] = replace(read.problem, message=message, severity="warning")
-    return tuple(found.values())
 
 
 def _sort_key(problem: Problem) -> tuple[str, int]:

@@ -16,13 +16,13 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
+from discover_orch.planning.checks import find_unused
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import (
     extra_arguments,
     find_arguments,
     find_missing,
-    find_unused,
     is_extra,
     is_same_name,
     keep_valid,

@@ -17,17 +17,15 @@ from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
+    Location,
     Problem,
     UsageError,
+    nearest,
 )
-from discover_orch.planning.unknown_targets import (
-    LIST_HINT,
-    find_disabled,
-    is_suffix,
-    unknown,
-    unknown_name,
-    unknown_path,
-)
+
+LIST_HINT = "orch list shows all stages and tools"
+#: Codes of warnings that say why a module is not a tool.
+_REASONS = ("no-run", "near-stage", "misnamed")
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -179,7 +177,7 @@ class _Resolver:
         stage = self._registry.stage(name)
         if stage is None and not any(name in one.stages for one in broken):
             names = [one.name for one in self._registry.stages]
-            problem = unknown(f'unknown stage "{name}"', name, names)
+            problem = _unknown(f'unknown stage "{name}"', name, names)
             if self._registry.names.find(name):
                 problem = replace(problem, hint=f'"{name}" is a tool: leave "stage:" out')
             self.problems.append(problem)
@@ -215,7 +213,7 @@ class _Resolver:
         broken = [one for one in self._registry.broken if _matches(pattern, one.module)]
         self.broken += broken
         if not found and not broken:
-            self.problems.append(unknown(f'no tool matches "{pattern}"', pattern, ()))
+            self.problems.append(_unknown(f'no tool matches "{pattern}"', pattern, ()))
         return tuple(found)
 
     def _resolve_tool(self, name: str, word: str) -> tuple[str, ...]:
@@ -240,16 +238,16 @@ class _Resolver:
         broken = [
             one
             for one in registry.broken
-            if one.path == path or one.module in found or is_suffix(name, one.module)
+            if one.path == path or one.module in found or _is_suffix(name, one.module)
         ]
         self.broken += broken
         if not broken:
             self.problems.append(
-                find_disabled(registry, name, path)
+                _find_disabled(registry, name, path)
                 or (
-                    unknown_name(word, registry, self._files)
+                    _unknown_name(word, registry, self._files)
                     if path is None
-                    else unknown_path(word, path, self._place.folder, registry, self._files)
+                    else _unknown_path(word, path, self._place.folder, registry, self._files)
                 )
             )
         return ()
@@ -310,3 +308,95 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
         message=f"no tools in {', '.join(targets)}",
         hint=LIST_HINT,
     )
+
+
+# Why a word selects nothing, and what was probably meant.
+
+
+def _find_disabled(registry: Registry, name: str, path: str | None) -> Problem | None:
+    for tool in registry.disabled:
+        if tool.path == path or tool.name == name or _is_suffix(name, tool.module):
+            return Problem(
+                code="disabled",
+                message=f'"{tool.name}" is disabled',
+                hint="its module sets STAGE = None",
+                location=Location(path=tool.path, line=tool.line),
+            )
+    return None
+
+
+def _unknown_path(
+    word: str, path: str, folder: str, registry: Registry, files: Collection[str]
+) -> Problem:
+    """`path` is that of the word relative to the root, `folder` where it was typed, and `files` are those that were
+    scanned."""
+    if path in files or any(one.path == path for one in registry.passed_over):
+        return _find_reason(path, registry)
+    inside = [tool for tool in registry.tools.values() if tool.path.startswith(path + "/")]
+    if inside:
+        depth = inside[0].path.removeprefix(path).count("/")
+        return _package(word, ".".join(inside[0].module.split(".")[:-depth]))
+    paths = [tool.path for tool in registry.tools.values()]
+    same = [one for one in paths if posixpath.basename(one) == posixpath.basename(path)]
+    shown = [posixpath.relpath(one, folder or ".") for one in same or paths]
+    return _unknown(f'"{word}" is not the file of a tool', shown[0] if same else word, shown)
+
+
+def _unknown_name(word: str, registry: Registry, files: Collection[str]) -> Problem:
+    """`word` is as it was typed, with its `+` and `tool:`."""
+    core = word.removeprefix("+").removesuffix("+").removeprefix("tool:")
+    message = f'unknown target "{word}"'
+    if "=" in core:
+        return _unknown_target(message, f"set a parameter with: -p {core}")
+    known = {tool.path for tool in registry.tools.values()}
+    for path in files:
+        if path not in known and _is_suffix(core, path.removesuffix(".py").replace("/", ".")):
+            return _find_reason(path, registry)
+    if any(f".{core}." in f".{module}" for module in registry.tools) and core.isidentifier():
+        return _package(word, core)
+    names = [*(one.name for one in registry.stages), *registry.groups, ALL_STAGES]
+    return _unknown(message, word, [*names, *registry.names.words])
+
+
+def _unknown(message: str, word: str, candidates: Iterable[str]) -> Problem:
+    plain = word.strip("+").removeprefix("stage:").removeprefix("tool:")
+    close = nearest(plain, candidates)
+    return _unknown_target(
+        message, f'did you mean "{close}"? ({LIST_HINT})' if close else LIST_HINT
+    )
+
+
+def _is_suffix(name: str, module: str) -> bool:
+    return f".{module}".endswith(f".{name}")
+
+
+def _find_reason(path: str, registry: Registry) -> Problem:
+    """Why a module that was scanned is not a tool, though it is neither broken nor disabled."""
+    for warning in registry.warnings:
+        place = warning.location
+        if place is not None and place.path == path and warning.code in _REASONS:
+            reason = warning.message.removesuffix(": it is not a tool")
+            return _not_a_tool(path, place.line, reason, warning.hint)
+    for one in registry.passed_over:
+        if one.path == path:
+            return _not_a_tool(path, one.line, one.reason)
+    hint = 'a tool has a top-level STAGE = "..." and a run() function'
+    return _not_a_tool(path, None, "it has no STAGE", hint)
+
+
+def _not_a_tool(path: str, line: int | None, reason: str, hint: str = "") -> Problem:
+    return Problem(
+        code="not-a-tool",
+        message=f"not a tool: {reason}",
+        hint=hint,
+        location=Location(path=path, line=line),
+    )
+
+
+def _package(word: str, package: str) -> Problem:
+    hint = f'to select all tools below it, use "{package}.*"'
+    return _unknown_target(f'"{word}" is a folder, not a tool', hint)
+
+
+def _unknown_target(message: str, hint: str) -> Problem:
+    return Problem(code="unknown-target", message=message, hint=hint)

@@ -19,8 +19,7 @@ from msgspec.structs import replace
 from discover_orch.config.file import SHARED_FILE, find_root
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, OrchError, Problem
-from discover_orch.planning.project_reader import read_project
-from discover_orch.planning.project_view import ProjectView, plan_targets
+from discover_orch.planning.project_view import ProjectView, plan_targets, read_project
 from discover_orch.scaffold.files import FileChange, is_searched, read_file, write_changes
 from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after

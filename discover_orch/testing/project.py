@@ -21,8 +21,12 @@ from discover_orch.model.errors import Location, Problem, ProjectError, UsageErr
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import MISSING, GivenParams
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.planning.project_reader import read_project
-from discover_orch.planning.project_view import ProjectView, check_project, plan_targets
+from discover_orch.planning.project_view import (
+    ProjectView,
+    check_project,
+    plan_targets,
+    read_project,
+)
 from discover_orch.testing.resources import OpenResources, load_conf
 from discover_orch.worker.arguments import (
     RealSignature,

@@ -25,9 +25,13 @@ from discover_orch.model.errors import (
     UsageError,
 )
 from discover_orch.model.tool import Tool
-from discover_orch.planning import project_reader
-from discover_orch.planning.param_values import MISSING, GivenParams
-from discover_orch.planning.param_versions import default_versions, param_versions
+from discover_orch.planning import project_view
+from discover_orch.planning.param_values import (
+    MISSING,
+    GivenParams,
+    default_versions,
+    param_versions,
+)
 from discover_orch.planning.plan import Plan, build_plan, keep_steps
 from discover_orch.planning.project_view import ProjectView, select_each, select_targets
 from discover_orch.staleness.current import Params
@@ -54,10 +58,10 @@ class WatchRequest(Struct, frozen=True, kw_only=True):
 
     def read_project(self, environ: MutableMapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
-        view = project_reader.read_project(self.start, self.folder, environ, reads_code=True)
+        view = project_view.read_project(self.start, self.folder, environ, reads_code=True)
         if view.config_errors:
             raise ProjectError(*view.config_errors)
-        return view if self.database is None else project_reader.with_database(view, self.database)
+        return view if self.database is None else project_view.with_database(view, self.database)
 
 
 class WatchedProject:

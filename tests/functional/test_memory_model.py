@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from discover_orch.execution import session
 from discover_orch.model.run_events import ToolFinished, ToolOutput
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
@@ -241,7 +241,7 @@ class Histories(RuleBasedStateMachine):
         (self.root / "src" / f"{tool}.py").write_text(text)
 
     def _look(self) -> ProjectView:
-        return project_reader.read_project(str(self.root), None, {})
+        return project_view.read_project(str(self.root), None, {})
 
     def _values(self, since: str | None) -> GivenParams:
         options = {} if since is None else {"since": (since,)}

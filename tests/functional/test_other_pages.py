@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning.project_reader import read_project
+from discover_orch.planning.project_view import read_project
 from tests.conftest import Orch, Project
 from tests.functional.test_documentation import ROOT
 from tests.support.plugin import PLUGIN

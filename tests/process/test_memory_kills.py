@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning import project_reader
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness.reasons import Freshness
@@ -94,7 +94,7 @@ def kill_after(root: Path, seconds: float, *words: str) -> bool:
 
 def freshnesses(root: Path, since: str) -> dict[str, Freshness]:
     """As `orch status --since` would tell, from within this process."""
-    view = project_reader.read_project(str(root), None, {})
+    view = project_view.read_project(str(root), None, {})
     values = GivenParams(options={"since": (since,)}, folder=str(root))
     found = RemainingWork(view, values).freshness()
     return {module.removeprefix("src."): one for module, one in found.items()}

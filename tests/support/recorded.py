@@ -12,7 +12,7 @@ from discover_orch.execution.recorder import Recorder
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.model.run_events import ToolFinished, ToolStarted, ToolStatus
-from discover_orch.planning import project_reader, project_view
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
@@ -49,8 +49,8 @@ def database(changes: int, text: bytes = b"") -> bytes:
 
 
 def view_of(root: Path, database: str | None = None) -> ProjectView:
-    view = project_reader.read_project(str(root), None, {})
-    return view if database is None else project_reader.with_database(view, database)
+    view = project_view.read_project(str(root), None, {})
+    return view if database is None else project_view.with_database(view, database)
 
 
 def seen(

@@ -9,9 +9,13 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from discover_orch.model.parameter import EnumChoice, Param, ParamType
-from discover_orch.planning import project_reader
-from discover_orch.planning.param_values import GivenParams, KeyValue
-from discover_orch.planning.param_versions import default_versions, param_versions
+from discover_orch.planning import project_view
+from discover_orch.planning.param_values import (
+    GivenParams,
+    KeyValue,
+    default_versions,
+    param_versions,
+)
 from discover_orch.planning.plan import build_plan, step_versions
 from tests.conftest import Project
 from tests.support.values import make_param, make_project, make_registry, make_selection, make_tool
@@ -77,7 +81,7 @@ FILES = {
 def versions(project: Project) -> Callable[..., dict[str, str]]:
     """The versions of the tool's parameters with `name=text` typed, a text for each value of a list."""
     root = project(FILES)
-    view = project_reader.read_project(str(root), None, {})
+    view = project_view.read_project(str(root), None, {})
     tool = view.registry.tools["src.tool"]
 
     def read(folder: str = "", extra: str = "", **texts: str | tuple[str, ...]) -> dict[str, str]:
@@ -214,7 +218,7 @@ def test_the_versions_of_the_defaults_say_which_value_is_the_default(
     versions: Callable[..., dict[str, str]], project: Project
 ) -> None:
     root = project(FILES)
-    tool = project_reader.read_project(str(root), None, {}).registry.tools["src.tool"]
+    tool = project_view.read_project(str(root), None, {}).registry.tools["src.tool"]
     assert default_versions(tool, str(root)) == DEFAULTS
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from discover_orch.discovery.listing_cache import write_listing
-from discover_orch.planning import project_reader
-from discover_orch.planning.project_reader import read_project
+from discover_orch.planning import project_view
+from discover_orch.planning.project_view import read_project
 from tests.support.project_builder import write_files
 
 
@@ -22,7 +22,7 @@ def test_the_index_is_written_where_something_has_changed_and_only_there(
         written.append(root)
         write_listing(root, *rest)
 
-    monkeypatch.setattr(project_reader, "write_listing", noted)
+    monkeypatch.setattr(project_view, "write_listing", noted)
     monkeypatch.setattr("discover_orch.discovery.scanner.is_racy", lambda *_: False)
     write_files(tmp_path, {"src/a.py": "STAGE = 's'\ndef run(): ...", "src/off.py": "STAGE = None"})
     for environ, wide, count in (

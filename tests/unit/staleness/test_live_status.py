@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.planning import project_reader
+from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness import current_database
@@ -196,7 +196,7 @@ TEXTS: Mapping[str, tuple[str | None, ...]] = {
 
 def fresh_answer(root: Path) -> dict[str, tuple[str, ...]]:
     """What `orch status` says."""
-    view = project_reader.read_project(str(root), str(root), {})
+    view = project_view.read_project(str(root), str(root), {})
     work = RemainingWork(view, GivenParams(folder=str(root)))
     return {
         module.removeprefix("src."): one.sentences
