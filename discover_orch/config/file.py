@@ -246,8 +246,9 @@ def _parse(config: str, data: bytes) -> dict[str, object]:
 
 def _check_folder(typed: str, folder: str) -> None:
     if not os.path.isdir(folder):
-        what = "is not a folder" if os.path.exists(folder) else "does not exist"
-        message = f'"{printable(typed)}" {what}'
+        name = printable(typed)
+        is_there = os.path.exists(folder)
+        message = f'"{name}" is not a folder' if is_there else f'folder "{name}" does not exist'
         hint = "-C takes the folder of the project; for a new one, create the folder first"
         raise ProjectError.of("no-project", message, hint)
 
