@@ -7,7 +7,7 @@ looks at each file once. Reads and parses; never imports.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -33,14 +33,12 @@ class CodeState(Struct, frozen=True, kw_only=True):
 
     `meanings` has the hash of the syntax tree of each file, or of its bytes where it cannot be parsed; `hashes` has
     that of the bytes. Both are "" where it cannot be read. `third_party` are the top-level names that are imported, in
-    functions too, and that neither the project nor the standard library has. `has_unread`: some import could not be
-    read, so that any module may be imported.
+    functions too, and that neither the project nor the standard library has.
     """
 
     meanings: Mapping[str, str]
     hashes: Mapping[str, str]
     third_party: frozenset[str] = frozenset()
-    has_unread: bool = False
 
 
 class ImportGraph:
@@ -58,7 +56,9 @@ class ImportGraph:
         #: The top-level names that each file imports, without those of the standard library.
         self._outside: dict[str, set[str]] = {}
         self._adders: set[str] = set()  # files that add folders to `sys.path`
-        self._asked_for: set[str] = set()  # the modules that `read_code` has read
+        #: What `read_code` has read, tolerantly or not.
+        self._states: dict[bool, dict[str, CodeState]] = {False: {}, True: {}}
+        self._asked_for: set[str] = set()
 
     @property
     def missing(self) -> frozenset[str]:
@@ -76,9 +76,17 @@ class ImportGraph:
         modules = [*modules]
         if self._asked_for and not self._asked_for.issuperset(modules):
             self._forget_locations()  # a tool may have made a module that did not exist
+        self._asked_for.update(modules)
+        known = self._states[is_tolerant]
+        if unread := [module for module in modules if module not in known]:
+            known.update(self._read_states(unread, is_tolerant=is_tolerant))
+        return {module: known[module] for module in modules}
+
+    def _read_states(
+        self, modules: Collection[str], *, is_tolerant: bool
+    ) -> Iterator[tuple[str, CodeState]]:
         self._find_reach(modules)
         reached = {module: self._gather(module) for module in modules}
-        self._asked_for |= reached.keys()
         paths = frozenset[str]().union(*reached.values())
         files = {path: self.files.read(path) or _GONE for path in paths}
         hashes = {path: file.hash for path, file in files.items()}
@@ -87,18 +95,16 @@ class ImportGraph:
             for path, file in files.items()
         }
         strangers = {path for path in paths if self._outside[path]}
-        unread = {path for path, file in files.items() if file.has_unread}
-        return {
-            module: CodeState(
-                meanings={path: meanings[path] for path in paths},
-                hashes={path: hashes[path] for path in paths},
-                third_party=frozenset[str]().union(
-                    *(self._outside[path] for path in paths & strangers)
+        for module, paths in reached.items():
+            outside = (self._outside[path] for path in paths & strangers)
+            yield (
+                module,
+                CodeState(
+                    meanings={path: meanings[path] for path in paths},
+                    hashes={path: hashes[path] for path in paths},
+                    third_party=frozenset[str]().union(*outside),
                 ),
-                has_unread=not unread.isdisjoint(paths),
             )
-            for module, paths in reached.items()
-        }
 
     def reach(self, module: str) -> frozenset[str]:
         """The paths of the module and of all project files that it imports, directly or not."""
@@ -139,6 +145,9 @@ class ImportGraph:
             )
             if has_moved or imports_other or path.endswith("/"):
                 self._forget_locations()
+            for states in self._states.values():
+                for module in [one for one, state in states.items() if path in state.meanings]:
+                    del states[module]
 
     def third_party(self, modules: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What these modules, and all that they import, take from modules outside the project when they are imported:
@@ -212,6 +221,8 @@ class ImportGraph:
         self._imports.clear()
         self._adders.clear()
         self._reached.clear()
+        for states in self._states.values():
+            states.clear()
 
 
 def project_sources(

@@ -75,6 +75,7 @@ class LiveStatus(Status):
     ) -> None:
         self._params_of, self._defaults_of, self._environ = params_of, defaults_of, environ
         self._remembered: dict[str, ToolResult] = {}
+        self._paths: Paths | None = None
         #: Set by who runs the tools: then the kernel would show it to them that their database was opened.
         self.is_running = False
         self.set_up(project, registry, code)
@@ -113,7 +114,12 @@ class LiveStatus(Status):
 
     def paths(self) -> Paths:
         """What the answer depends on."""
-        self.own()
+        if self._own is None or self._paths is None:
+            self.own()
+            self._paths = self._find_paths()
+        return self._paths
+
+    def _find_paths(self) -> Paths:
         keys = {key for module in self._registry.order for key in self._uses(module)}
         code = self.code.missing.union(*(one.meanings for one in self._code.values()))
         data, listed, globs, asked, measured = (
@@ -145,12 +151,15 @@ class LiveStatus(Status):
         self._before = self._before or {**self.own()}
         code = [path for path in paths if _is_code(path)]
         meant = {path: self._meaning(path) for path in code}
-        then = {module: self._code_of(module) for module in self._registry.order} if code else {}
         self.code.refresh(code)
         self._present.versions.forget(paths)
         has_other_database = not self.is_running and self._read_database()
+        then = self._code
         if code:
             self._read_code()
+        other = {name for name, one in self._code.items() if one != then.get(name)}
+        if other:
+            self._paths = None
         used = _keys_of(paths)
         self._judge_again(
             {
@@ -158,9 +167,9 @@ class LiveStatus(Status):
                 for module, tool in self._registry.tools.items()
                 if has_other_database
                 or tool.max_age is not None
-                or (code and self._code_of(module) != then[module])
+                or (other and not other.isdisjoint(self._modules_of(tool)))
                 or self._is_used(module, paths, used)
-                or any(meets_input(path, tool.inputs) for path in paths)
+                or (tool.inputs and any(meets_input(path, tool.inputs) for path in paths))
             }
         )
         changed = [path for path in code if self._meaning(path) != meant[path]]
@@ -316,10 +325,9 @@ class LiveStatus(Status):
 
     # What a tool uses.
 
-    def _code_of(self, module: str) -> Mapping[str, str]:
-        success = self._results[module].success
-        modules = success.modules if success else ()
-        return self._present.code_of(self._registry.tools[module], self._code, modules)
+    def _modules_of(self, tool: Tool) -> list[str]:
+        success = self._results[tool.module].success
+        return self._present.modules_of(tool, success.modules if success else ())
 
     def _find_inputs(self, module: str) -> Inputs:
         """The present versions of all that the tool depends on, or did at a failed attempt."""

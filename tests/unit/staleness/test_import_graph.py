@@ -225,26 +225,6 @@ def test_orchconf_is_found_at_the_root(tmp_path: Path) -> None:
     assert found.reach("orchconf") == {"orchconf.py", "src/a.py"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import importlib\nimportlib.import_module(x)",
-        "import sys\nsys.path.insert(0, 'lib')",
-        "from sys import path",
-        "__path__ = []",
-        "import runpy",
-    ],
-)
-def test_what_moves_the_places_of_modules_is_unread(tmp_path: Path, text: str) -> None:
-    write_files(tmp_path, {"tool.py": "import a", "a.py": text, "b.py": ""})
-    found = open_sources(tmp_path)
-    code = found.read_code(["tool", "b"])
-    assert (code["tool"].has_unread, code["b"].has_unread) == (True, False)
-    write_files(tmp_path, {"a.py": ""})
-    found.refresh(["a.py"])
-    assert not found.read_code(["tool"])["tool"].has_unread
-
-
 @pytest.mark.parametrize("name", ["a/b", "", "..", "a..b", "\0", "\ud800", "a" * 300])
 def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     write_files(tmp_path, {"tool.py": f"__import__({name!a})", "a/b.py": ""})
