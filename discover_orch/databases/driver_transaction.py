@@ -17,8 +17,6 @@ LEFT_OPEN_NOTE = (
     'before it, orch rolled back what a tool with the transaction "none" had not committed'
 )
 LOST_NOTE = "the database ended its connection; a new one is opened for the next tool"
-#: libpq's PQTRANS_INERROR: a COMMIT is then a ROLLBACK, without an error.
-TRANSACTION_FAILED = 3
 
 
 class WritesLost(Exception):
@@ -125,24 +123,14 @@ class DriverTransaction(Transaction):
         finish = getattr(self.conn, "commit" if keep else "rollback", None)
         if finish is None:
             return []
-        info = read_attribute(self._inner, "info", None)
-        if keep and read_attribute(info, "transaction_status", None) == TRANSACTION_FAILED:
-            self.conn.rollback()
-            raise WritesLost(
-                "continued after a failed statement, so PostgreSQL discards all its writes; "
-                "put statements that may fail in a block `with conn.transaction():`"
-            )
         try:
             finish()
         except Exception:
             # A connection that cannot roll back is of no use to the next tool.
-            self._is_broken = not keep
-            if keep:
-                rollback = getattr(self.conn, "rollback", None)
-                if rollback is not None:
-                    self._is_broken = True
-                    rollback()
-                    self._is_broken = False
+            self._is_broken = True
+            if keep and self.can_roll_back():
+                self.conn.rollback()
+                self._is_broken = False
             raise
         return []
 

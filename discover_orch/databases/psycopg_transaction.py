@@ -66,9 +66,13 @@ class PsycopgTransaction(DriverTransaction):
         conn.__class__ = find_deferring_class(self._class)
 
     def end(self, keep: bool) -> list[str]:
+        conn = self._inner
         if not self.defers_commits:
+            if keep and conn.info.transaction_status == INERROR:
+                self.conn.rollback()
+                raise WritesLost(FAILED)
             return super().end(keep)
-        conn, state = self._inner, self._inner.orch_state
+        state = conn.orch_state
         lost = self._find_loss() if keep else ""
         conn.__class__, self.defers_commits = self._class, False
         del conn.orch_state

@@ -30,7 +30,6 @@ from discover_orch.databases.sqlite_text import (
     CONTROLS,
     READS,
     ROLLBACK,
-    Statement,
     read_statement,
     split_script,
 )
@@ -181,16 +180,10 @@ class Connection(TransactionalConnection):
     def blobopen(self, *args: Any, readonly: bool = False, **kwargs: Any) -> Any:
         if args:  # else it raises
             self._note_use(kwargs.get("name", "main"), str(args[0]), is_written=not readonly)
-        if not self.managed or readonly:
-            return super().blobopen(*args, readonly=readonly, **kwargs)
-        self.before_statement("", Statement("", CHANGES))
-        try:
-            blob = super().blobopen(*args, readonly=readonly, **kwargs)
-        except Exception as error:
-            self.after_error(error, True)
-            raise
-        self.after_statement()
-        return blob
+        if self.managed and not readonly and not self._is_open:
+            self._open(BEGIN)
+        self.is_under_way |= self._is_open and not readonly
+        return super().blobopen(*args, readonly=readonly, **kwargs)
 
     def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
         """Python's own waits forever for the end of the transaction that its connection has open."""

@@ -87,8 +87,8 @@ _LOOKUP = (
 class StatementNotes:
     """What the statements of one step do to tables. `authorize` is the authorizer.
 
-    - `changed`: written in another way than by inserting rows; `unread`: inserted into by statements whose text
-      has not been read, or by triggers, so that they may replace rows.
+    - `changed`: written in another way than by inserting rows, or by triggers and by statements whose text has not
+      been read, which may replace rows.
     - `created`: tables that a statement creates, if they are not there yet. `dropped`. `filled`: names of tables that
       were written to, created with rows, dropped, or to be dropped if they had been there.
     - `kept`: tables that got or lost an index, and virtual tables that are created if they are not there yet.
@@ -108,7 +108,6 @@ class StatementNotes:
         self._read_here: set[str] | None = None  # by the code that prepares the statement
         self.written: set[Name] = set()
         self.changed: set[Name] = set()
-        self.unread: set[Name] = set()
         self._inserting: set[Name] = set()  # by the statement
         self.created: set[Name] = set()
         self.dropped: set[Name] = set()
@@ -159,7 +158,7 @@ class StatementNotes:
             self.written.add((base, one))
             self.filled.add(one)
             if action == INSERT:
-                (self.unread if inner else self._inserting).add((base, one))
+                (self.changed if inner else self._inserting).add((base, one))
                 self.is_waiting = True
             else:
                 self.changed.add((base, one))
@@ -281,7 +280,7 @@ class StatementNotes:
     def finish(self) -> None:
         """The step has ended."""
         self.lists_tables |= self._reads_list
-        self.unread |= self._inserting
+        self.changed |= self._inserting
 
 
 @functools.lru_cache(maxsize=512)

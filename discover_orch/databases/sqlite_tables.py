@@ -37,12 +37,7 @@ TABLE_FUNCTIONS = frozenset(
 )
 #: Tables where a plain INSERT may do more than insert rows.
 _RESOLVES_CONFLICTS = (
-    "SELECT name FROM {} WHERE (sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%') AND "
-)
-#: Tables where INSERT OR REPLACE may do so.
-_IS_UNIQUE = (
-    "SELECT tbl_name FROM {} WHERE (sql LIKE '%primary%key%' "
-    "OR type = 'index' AND (sql IS NULL OR sql LIKE '%unique%')) AND "
+    "SELECT name FROM {} WHERE (sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%')"
 )
 
 #: Names that statements on any `sqlite3` connection have looked for in vain.
@@ -186,7 +181,9 @@ def find_tables(
         if name.lower() not in temporary and name.lower() in now:
             read.add((MAIN, name))
     changed = notes.changed | (written - notes.written) | (notes.created - skipped) | notes.dropped
-    changed |= _find_replaceable(conn, notes, written - changed)
+    if written - changed:
+        resolving = find_names(conn, "sqlite_master", _RESOLVES_CONFLICTS)
+        changed |= {one for one in written if one[1].lower() in resolving}
     kept = {one for one in notes.kept if one[1].lower() in before}
     filled = {name.lower() for name in notes.filled}
     made = _display_names(notes.created)
@@ -210,22 +207,6 @@ def find_tables(
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
-
-
-def _find_replaceable(
-    conn: sqlite3.Connection, notes: StatementNotes, tables: set[Name]
-) -> set[Name]:
-    """Those of these tables where the inserts of this step may have replaced rows."""
-    if not tables:
-        return set()
-    texts = ", ".join("'" + name.replace("'", "''") + "'" for _, name in tables)
-    of_these = f"tbl_name COLLATE NOCASE IN ({texts})".replace("{", "{{").replace("}", "}}")
-    resolving = find_names(conn, "sqlite_master", _RESOLVES_CONFLICTS + of_these)
-    unread = {name.lower() for base, name in notes.unread if _is_table(base, name)}
-    if unread:
-        unique = find_names(conn, "sqlite_master", _IS_UNIQUE + of_these)
-        resolving |= unread & unique
-    return {one for one in tables if one[1].lower() in resolving}
 
 
 def find_file(conn: Any) -> str:

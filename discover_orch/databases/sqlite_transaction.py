@@ -239,12 +239,7 @@ class TransactionalConnection(OrdinaryConnection):
         self._end_own()
 
     def before_statement(
-        self,
-        sql: str,
-        statement: Statement,
-        cursor: sqlite3.Cursor | None = None,
-        *,
-        is_script: bool = False,
+        self, sql: str, statement: Statement, cursor: sqlite3.Cursor, *, is_script: bool = False
     ) -> None:
         """Begin what the statement needs."""
         with self._lock:

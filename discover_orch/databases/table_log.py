@@ -67,12 +67,10 @@ class FoundTables(Struct, kw_only=True):
 class TableLog:
     """Which tables the steps of a worker use on one connection.
 
-    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`. `defers_commits`: the
-    tool's commits on the connection are not final, so they do not count.
+    For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
     """
 
     dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
-    defers_commits = False
     uses_other_connection = False  # to the same database, in this step
     has_committed = False  # the tool itself, in this step; known after `resolve`
     has_written = False  # the step, to any table; known after `resolve`

@@ -184,8 +184,6 @@ class ToolConnection:
             else:
                 self.transaction.begin()
             self._is_begun = self._is_used = True
-            if self.tables is not None:
-                self.tables.defers_commits = self.transaction.defers_commits
 
     def _begin_in_run(self, *, is_part: bool) -> None:
         """The transaction of the whole run begins with the first tool that takes conn."""

@@ -360,7 +360,7 @@ def test_who_asks_the_list_for_one_name_looks_for_that_table(
         (["INSERT INTO u VALUES (1)"], "u"),
         (["INSERT INTO u SELECT replace('a', 'b', 'c') FROM t"], "u"),
         (["INSERT INTO u VALUES (1)", "INSERT INTO log SELECT * FROM u"], "log u"),
-        (["INSERT INTO watched VALUES (1)"], "log watched"),  # and a trigger replaces rows of keyed
+        (["INSERT INTO watched VALUES (1)"], "watched"),  # a trigger may replace rows
         (["INSERT INTO u VALUES (1)", "DELETE FROM u WHERE a = 2"], ""),
         (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 2"], ""),
         (["INSERT INTO u VALUES (1)", "ALTER TABLE u ADD COLUMN b"], ""),
