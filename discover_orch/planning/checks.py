@@ -3,6 +3,7 @@ setting is read from a file."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.file import find_line, name_table
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.scanner import scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
@@ -27,6 +29,7 @@ from discover_orch.planning.param_values import (
     is_same_name,
 )
 from discover_orch.staleness.current import takes_connection
+from discover_orch.staleness.import_graph import ImportGraph
 
 #: The code of the warning that only their names order some stages.
 STAGES_BY_NAME = "stages-by-name"
@@ -114,6 +117,33 @@ def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
                 "rename it, or scan its parent folder as a package",
                 tool,
             )
+
+
+def check_imports(registry: Registry, project: Project, sources: SourceFiles) -> Iterator[Problem]:
+    """Imports of modules in a scanned folder that is not in `pythonpath`: Python finds these by another name."""
+    from importlib.util import find_spec  # only `orch check` asks
+
+    entries = {*map(os.path.normpath, project.pythonpath)}
+    folders = [one for one in scanned_folders(project) if one not in entries]
+    told: set[str] = set()
+    code = ImportGraph(project, sources).read_code(registry.tools if folders else ())
+    for module, state in code.items():
+        for top in sorted(state.third_party - told):
+            bases = {one: os.path.join(project.root, one, top) for one in folders}
+            there = [
+                one
+                for one in folders
+                if os.path.isdir(bases[one]) or os.path.isfile(f"{bases[one]}.py")
+            ]
+            if there and find_spec(top) is None:
+                told.add(top)
+                name = f"{there[0].replace('/', '.')}.{top}"
+                yield build_warning(
+                    "import",
+                    f"the code of {registry.display(module)} imports {top}, which Python does not find",
+                    f'{top} is in {there[0]}/: write {name}, or add "{there[0]}" to pythonpath',
+                    registry.tools[module],
+                )
 
 
 def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]:

@@ -40,6 +40,7 @@ from discover_orch.model.errors import (
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import (
+    check_imports,
     check_registry,
     check_sharing,
     check_stage_order,
@@ -291,6 +292,7 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
         *check_stage_order(view.registry, project, view.registry.by_name),
         *find_unreadable(view.registry, project, view.sources, known),
         *check_registry(view.registry, project),
+        *check_imports(view.registry, project, view.sources),
         *(replace(one, severity="warning") for one in refused),
     )
 

@@ -88,7 +88,10 @@ def select(
         directions={module: directions[module] for module in tools if directions[module]},
         targets=tuple(map(wanted.from_root, targets)),
         exclude=tuple(map(wanted.from_root, exclude)),
-        warnings=tuple(replace(problem, severity="warning") for problem in _problems(others)),
+        warnings=(
+            *dict.fromkeys(wanted.notes),
+            *(replace(problem, severity="warning") for problem in _problems(others)),
+        ),
     )
 
 
@@ -119,6 +122,7 @@ class _Resolver:
     def __init__(self, registry: Registry, place: TypedAt, files: Collection[str]) -> None:
         self._registry, self._place, self._files = registry, place, files
         self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
         self.broken: list[BrokenTool] = []
         self.maybe_broken: list[BrokenTool] = []
 
@@ -163,6 +167,12 @@ class _Resolver:
             return self._resolve_tool(rest, word)
         stage = registry.stage(core)
         if stage is not None and (stage.tools or not registry.names.find(core)):
+            if {*registry.names.find(core)}.difference(stage.tools):
+                message = f'"{core}" is a stage here, and the tool {core} is not in it'
+                hint = f"write tool:{core} for the tool, or stage:{core} to say so"
+                self.notes.append(
+                    Problem(code="stage-or-tool", message=message, hint=hint, severity="warning")
+                )
             return self._resolve_stage(core)
         if core in registry.groups:
             return self._resolve_group(core, groups)
