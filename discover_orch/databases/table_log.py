@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from discover_orch.model.observation import TableUse
+from discover_orch.model.observation import UNCLEAR, Use
 from discover_orch.model.table_name import is_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from discover_orch.model.observation import Kind
 
+NOTHING: Mapping[str, str] = {}
 _SETS = (
     *("read", "written", "changed", "missed", "found"),
     *("created", "dropped", "kept", "empty"),
@@ -19,10 +21,19 @@ _SETS = (
 
 
 class FoundTables(Struct, kw_only=True):
-    """What steps did to tables, by the names that are shown. The rest as in `TableUse`.
+    """What steps did to tables. Their names are in small letters, as `table_name` says; one name may stand for all
+    tables of a database. A table that was made and dropped does not count.
 
+    - `missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end either.
+    - `found`: a statement looked for them by name, and they are there.
     - `changed` were written in another way than by inserting rows.
+    - `created`, `dropped` did not exist before and do at the end, and the other way round. A table that was renamed is
+      both, under its two names.
+    - `kept`: no row of them was changed: they would have been created if they had not been there, or they only got or
+      lost an index. Of those missed the ones that would have been dropped.
     - `empty` were created, and nothing else was done to them.
+    - `lists_tables`: the list of tables was read.
+    - `is_unclear`: there were statements that could not be observed.
     - `files_read` and `files_written` are paths or globs as they were written.
     """
 
@@ -48,20 +59,28 @@ class FoundTables(Struct, kw_only=True):
         self.lists_tables |= step.lists_tables
         self.is_unclear |= step.is_unclear
 
-    def as_use(self) -> TableUse:
-        written = {one for one in self.written if is_counted(one)}
-        return TableUse(
-            tables_read=_sorted(self.read),
-            tables_written=_sorted(written),
-            tables_missed=_sorted(self.missed - written),
-            tables_found=_sorted(self.found - written),
-            tables_inserted=_sorted(written - self.changed),
-            tables_created=_sorted(written & self.created - self.dropped),
-            tables_dropped=_sorted(written & self.dropped - self.created),
-            tables_kept=_sorted((self.kept - written) | self.empty),
-            lists_tables=self.lists_tables,
-            is_unclear=self.is_unclear,
+    def uses(self, versions: Mapping[str, str]) -> Iterator[Use]:
+        """The same as uses; `versions` are those of tables that were written, as far as they are known."""
+        written = {*filter(is_counted, self.written)}
+        for name in sorted(written):
+            kind: Kind = "written" if name in self.changed else "inserted"
+            kind = "made" if name in self.empty else kind
+            yield Use(f"table:{name}", kind, "seen", versions.get(name, ""))
+        groups: tuple[tuple[set[str], Kind], ...] = (
+            (self.read, "read"),
+            (self.missed - written, "missed"),
+            (self.found - written, "found"),
+            (written & self.created - self.dropped, "created"),
+            (written & self.dropped - self.created, "dropped"),
+            (self.kept - written, "kept"),
         )
+        for names, kind in groups:
+            for name in sorted(filter(is_counted, names)):
+                yield Use(f"table:{name}", kind)
+        if self.lists_tables:
+            yield Use("table:", "listed")
+        if self.is_unclear:
+            yield UNCLEAR
 
 
 class TableLog:
@@ -117,20 +136,16 @@ class TableLog:
         """Whether a statement of the step may have changed a setting of the connection."""
         return True
 
-    def peek(self, *others: TableLog) -> TableUse:
+    def peek(self, *others: TableLog, versions: Mapping[str, str] = NOTHING) -> tuple[Use, ...]:
         """What was resolved since the last `drain`, here and by these other logs of the same database."""
         found = FoundTables()
         for one in (self, *others):
             found.add(one._found)
-        return found.as_use()
+        return tuple(found.uses(versions))
 
-    def drain(self, *others: TableLog) -> TableUse:
+    def drain(self, *others: TableLog, versions: Mapping[str, str] = NOTHING) -> tuple[Use, ...]:
         """The same, and forget it."""
-        use = self.peek(*others)
+        uses = self.peek(*others, versions=versions)
         for one in (self, *others):
             one._found = FoundTables()
-        return use
-
-
-def _sorted(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(filter(is_counted, names)))
+        return uses

@@ -9,12 +9,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.events import Event
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import Observation, SharedUse, Use
 from discover_orch.model.parameter import MASK, hide_url_passwords
 from discover_orch.model.run_events import SecretFound
 
-#: Ends "orch cannot see everything: it ...".
-HIDDEN_NAME = "used something whose name holds a secret"
+#: In place of something whose name holds a secret.
+HIDDEN = Use("gap:used something whose name holds a secret", "unclear")
 _CONTROL = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))"
 #: Characters. Shorter texts would also match words that are no secrets.
 MIN_SECRET_LENGTH = 8
@@ -117,28 +117,21 @@ def _mask_between_controls(text: str, secrets: Sequence[str]) -> str:
 
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """The observation without all that has a secret in its name. What is left out is a gap."""
-    changed: dict[str, Any] = {}
-    for name in seen.__struct_fields__:
-        found = getattr(seen, name)
-        if isinstance(found, tuple):
-            kept = (one for one in found if not _has_secret(one, secrets))
-            left = (_without(one, secrets) if isinstance(one, Observation) else one for one in kept)
-            changed[name] = tuple(left)
-        elif _has_secret(found, secrets):
-            changed[name] = ""
-    kept_part = replace(seen, **changed)
-    return seen if kept_part == seen else replace(kept_part, gaps=(*kept_part.gaps, HIDDEN_NAME))
 
+    def is_clean(value: object) -> bool:
+        texts = value if isinstance(value, str) else repr(value)
+        return not any(secret in texts for secret in secrets)
 
-def _has_secret(one: object, secrets: Sequence[str]) -> bool:
-    """Whether a text in it has a secret. Of an observation only its own path counts."""
-    match one:
-        case str():
-            return any(secret in one for secret in secrets)
-        case tuple():
-            return any(_has_secret(part, secrets) for part in one)
-        case Observation():
-            return _has_secret(getattr(one, "path", ""), secrets)
-        case Struct():
-            return any(_has_secret(getattr(one, name), secrets) for name in one.__struct_fields__)
-    return False
+    def clean(uses: tuple[Use, ...]) -> tuple[Use, ...]:
+        kept = tuple(use for use in uses if is_clean(use.key) and is_clean(use.state))
+        return kept if len(kept) == len(uses) else (*kept, HIDDEN)
+
+    shared = tuple(
+        SharedUse(one.owner, clean(one.uses)) for one in seen.shared if is_clean(one.owner)
+    )
+    code = tuple(filter(is_clean, seen.child_code))
+    uses = clean(seen.uses)
+    if len(shared) < len(seen.shared) or len(code) < len(seen.child_code):
+        uses = (*uses, HIDDEN)
+    database = seen.database if is_clean(seen.database) else ""
+    return replace(seen, uses=uses, shared=shared, child_code=code, database=database)

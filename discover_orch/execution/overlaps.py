@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, Written, less, shared
+from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.model.table_name import named_table
 from discover_orch.staleness.fingerprint import Key
+
+_USING = frozenset(("read", "opened", "listed", *WRITTEN))
 
 
 class Overlaps:
@@ -20,7 +22,7 @@ class Overlaps:
         self._running: list[str] = []
         self._partners: dict[str, dict[str, None]] = {}
         self._flows: dict[str, Dataflow] = {}
-        self._seen: dict[str, Observation] = {}  # of those that have ended
+        self._used: dict[str, set[str]] = {}  # by Python, of those that have ended
         self._written: dict[str, Collection[str]] = {}  # the files that these surely wrote
 
     def begin(self, module: str) -> None:
@@ -37,9 +39,10 @@ class Overlaps:
         if self._partners:
             self._flows[module] = flow
 
-    def add_written(self, module: str, paths: Collection[str]) -> None:
-        """The files that a tool that has ended surely wrote."""
+    def add_written(self, module: str, paths: Collection[str]) -> list[str]:
+        """The files that a tool that has ended surely wrote. The tools that ended while it ran."""
         self._written[module] = paths
+        return [other for other in self._partners.get(module, ()) if other in self._used]
 
     def has_partners(self, module: str) -> bool:
         """Whether another tool ran while this one did, in any of its attempts."""
@@ -53,40 +56,27 @@ class Overlaps:
         used_by: Callable[[str], Collection[Key]],
     ) -> Observation:
         """The same without what only the kernel saw and the tools did that ran at the same time. `own` is what this
-        tool was seen to use when it ran alone, None if that is not known: then what others read may be its own too.
-        `used_by` gives what a tool is known to use."""
-        self._seen[module] = seen
+        tool was seen to use when it ran alone, so that this stays known of it; None if that is not known: then what
+        others read may be its own too. `used_by` gives what a tool is known to use."""
+        self._used[module] = {
+            one.name for one in seen.uses if one.via == "seen" and one.kind in _USING
+        }
         written, used = set[str](), set[str]()
         for other in self._partners.get(module, ()):
-            if other in self._seen:
-                written.update(self._written.get(other, ()))
-                used.update(_find_used(self._seen[other]))
+            written.update(self._written.get(other, ()))
+            used.update(self._used.get(other, ()))
             if own is not None:
                 used.update(key.partition(":")[2] for key in used_by(other))
-        if own is None:
-            strange = written & _find_only_written(seen)
+        if own is None:  # what it was seen reading may be an input
+            strange = written.difference(
+                one.name for one in seen.find("file", "read") if one.via != "seen"
+            )
         else:
             strange = (used | written).difference(key.partition(":")[2] for key in own)
         if not strange:
             return seen
-        return replace(
-            seen,
-            native_read=tuple(row for row in seen.native_read if row[0] not in strange),
-            native_listed=tuple(row for row in seen.native_listed if row[0] not in strange),
-            native_written=less(seen.native_written, strange),
-            native_before=less(seen.native_before, strange),
-            native_named=less(seen.native_named, strange),
-        )
-
-    def find_written_for_others(self, module: str) -> Iterator[tuple[str, set[str]]]:
-        """For a tool that has ended: each tool that ended while it ran, with the files that only the kernel saw being
-        written by it, and that this tool surely wrote."""
-        written = {*self._written.get(module, ())}
-        for other in self._partners.get(module, ()) if written else ():
-            if other in self._seen:
-                found = written & _find_only_written(self._seen[other])
-                if found:
-                    yield other, found
+        kept = (one for one in seen.uses if one.via == "seen" or one.name not in strange)
+        return replace(seen, uses=tuple(kept))
 
     def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
         """A warning for each pair of tools that should not have run at the same time."""
@@ -108,18 +98,6 @@ class Overlaps:
                     hint="check their results with orch status; from now on they run one after the other",
                     severity="warning",
                 )
-
-
-def _find_used(seen: Observation) -> Iterator[str]:
-    """What Python was seen to use."""
-    yield from (path for path, *_ in seen.read)
-    yield from (folder for folder, _ in seen.listed)
-    yield from seen.written
-
-
-def _find_only_written(seen: Observation) -> set[str]:
-    """What only the kernel saw, and not being read: that may be an input."""
-    return {*seen.native_written}.difference(row[0] for row in seen.native_read)
 
 
 def _shared(one: Dataflow, other: Dataflow) -> list[str]:

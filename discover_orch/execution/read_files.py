@@ -27,6 +27,16 @@ from discover_orch.staleness.versions import Versions, hash_file, is_database, r
 LARGEST_LEFT = 1 << 24
 
 
+class Read:
+    """The versions of what an attempt read, and the marks that stand for them. `before` is what was remembered of the
+    tool, and `began` is as of an `Observation`."""
+
+    def __init__(self, before: ToolResult, began: tuple[int, int]) -> None:
+        self.before, self.began = before, began
+        self.versions: dict[Key, str] = {}
+        self.marks: dict[Key, str] = {}
+
+
 class ReadFiles:
     """For the tools of one run, in the order in which they end."""
 
@@ -77,100 +87,89 @@ class ReadFiles:
         before: ToolResult,
         own: Collection[Key],
         came: Collection[str],
-    ) -> tuple[dict[Key, str], dict[Key, str]]:
-        """The versions and marks of the files that it read or declares to read, and what its globs match. `own` is
-        what it surely wrote, and `came` what came into folders that it listed while it ran."""
-        versions: dict[Key, str] = {}
-        marks: dict[Key, str] = {}
+    ) -> Read:
+        """The files that it read or declares to read, and what its globs match. `own` is what it surely wrote, and
+        `came` what came into folders that it listed while it ran."""
+        found = Read(before, seen.began)
         if tool.inputs:  # as it is now: earlier tools have written
             now = Versions(self._root, seen.database)
             for key in now.declared(tool.inputs):
                 if key.startswith("glob:"):
-                    versions[key] = without_paths(now.version(key), came)
+                    found.versions[key] = without_paths(now.version(key), came)
                 elif key not in own:
-                    self._add_file(key, None, seen, before, versions, marks)
+                    self._add_file(key, None, found)
+        # Whoever wrote these, they were read after that alone.
+        made = {one.key for one in seen.find("file", "written") if one.via != "seen"}
         for one in (seen, *shared):
-            for path, *stat in (*one.native_read, *one.read):
-                key = f"file:{path}"
-                if key not in own and versions.get(key) != UNSURE:
-                    self._add_file(key, " ".join(map(str, stat)), one, before, versions, marks)
-        return versions, marks
+            found.began = one.began
+            for use in one.find("file", "read", "opened"):
+                if use.key not in own and found.versions.get(use.key) != UNSURE:
+                    self._add_file(use.key, use.state, found, one is seen and use.key in made)
+        return found
 
-    def find_earlier(
-        self, keys: Iterable[Key], seen: Observation, before: ToolResult
-    ) -> tuple[dict[Key, str], dict[Key, str]]:
-        """The versions of files and folders that it was not seen to read, and the marks of the files. What has come or
-        gone is forgotten."""
+    def find_earlier(self, keys: Iterable[Key], seen: Observation, before: ToolResult) -> Read:
+        """The files and folders that it was not seen to read, as they are now. What has come or gone is forgotten."""
         known = before.success.inputs.other if before.success else {}
-        versions: dict[Key, str] = {}
-        marks: dict[Key, str] = {}
+        found = Read(before, seen.began)
+        now = Versions(self._root)
         for key in keys:
             kind, _, path = key.partition(":")
             if kind in ("there", "stat"):
-                versions[key] = Versions(self._root).version(key)
+                found.versions[key] = now.version(key)
                 continue
             if kind == "folder":
-                version = Versions(self._root).version(key)
+                version = now.version(key)
                 if (version == ABSENT) == (known.get(key) == ABSENT):
-                    versions[key] = version
+                    found.versions[key] = version
                 continue
-            found = stat_file(os.path.join(self._root, path))
+            state = stat_file(os.path.join(self._root, path))
             is_log = path.endswith("-wal")  # an empty one counts as none
             if known.get(key) != ABSENT:
-                if found is not None and (found.st_size or not is_log):
-                    self._add_file(key, None, seen, before, versions, marks)
+                if state is not None and (state.st_size or not is_log):
+                    self._add_file(key, None, found)
             elif read_mark(os.path.join(self._root, path)) == ABSENT:
-                versions[key] = ABSENT
-        return versions, marks
+                found.versions[key] = ABSENT
+        return found
 
     def _add_file(
-        self,
-        key: Key,
-        mark: str | None,
-        seen: Observation,
-        before: ToolResult,
-        versions: dict[Key, str],
-        marks: dict[Key, str],
+        self, key: Key, mark: str | None, read: Read, is_read_after: bool = False
     ) -> None:
         """Adds the version of the file as the tool read it, and its mark if that stands for the version, or the
         content if the version is unsure. `mark` is its state when the tool had ended, None for a file that the tool
-        was not seen to read."""
-        versions[key], known = self._read_file(key, mark, seen, before)
-        marks.pop(key, None)
+        was not seen to read; `is_read_after`: after it was written."""
+        version, known = self._read_file(key, mark, read, is_read_after)
+        read.versions[key] = version
+        read.marks.pop(key, None)
         if known:
-            marks[key] = known
+            read.marks[key] = known
 
     def _read_file(
-        self, key: Key, mark: str | None, seen: Observation, before: ToolResult
+        self, key: Key, mark: str | None, read: Read, is_read_after: bool
     ) -> tuple[str, str]:
         path = key.partition(":")[2]
-        last = before.success
+        last = read.before.success
         if mark is not None and not path.endswith("-wal"):
             # The state of most files is that of the last success: there may be many, and they are not looked at.
             version = _known_version(key, mark, last)
-            if version and not self._may_have_changed(path, mark, seen):
+            if version and not self._may_have_changed(path, mark, read):
                 return version, mark
         full = os.path.join(self._root, path)
         found = stat_file(full)
         current = None if found is None else build_signature(found)
         if mark is not None and current != mark:
-            return self._version_of_state(key, mark, seen, last), ""
+            return self._version_of_state(key, mark, read), ""
         if found is None or current is None:
             return ABSENT, ""
         is_log = path.endswith("-wal")  # a reader of a database may change its ctime
         changed = found.st_mtime_ns if is_log else found.st_ctime_ns
-        # Whoever wrote it, it was read after that alone.
-        is_read_after = (
-            mark is not None and path in seen.native_written and path not in seen.native_before
-        )
-        is_changed = self.is_changed_meanwhile(path, changed, seen)
-        if not is_read_after and (is_changed or self._has_left_state(key, current, before)):
+        is_changed = self.is_changed_meanwhile(path, changed, read.began)
+        if not is_read_after and (is_changed or self._has_left_state(key, current, read.before)):
             content, known = hash_file(full, found)
             # The same content as when it began: a link was made to it, or a process of the tool wrote the same again.
             # Where the last success was unsure too, its mark is the content that it left.
             is_same = (
                 last is not None
-                and key in self._unchanged.get(before.module, ())
+                and key in self._unchanged.get(read.before.module, ())
                 and content in (last.inputs.other.get(key), last.marks.get(key))
             )
             return (content, known) if is_same else (UNSURE, content)
@@ -182,7 +181,7 @@ class ReadFiles:
         content, known = hash_file(full, found)
         if not known:
             if mark is not None and read_mark(full) != mark:
-                return self._version_of_state(key, mark, seen, last), ""
+                return self._version_of_state(key, mark, read), ""
             return content, ""
         self._hashed[path] = known, content
         return content, known
@@ -199,30 +198,29 @@ class ReadFiles:
             and not self.is_written(key.partition(":")[2])
         )
 
-    def _version_of_state(
-        self, key: Key, mark: str, seen: Observation, last: Success | None
-    ) -> str:
+    def _version_of_state(self, key: Key, mark: str, read: Read) -> str:
         """The version of a file that had this state when the tool ended, and has another one now, as where the next
         tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
         from every content, and who made the difference is found out when they are compared."""
         path = key.partition(":")[2]
-        if self._may_have_changed(path, mark, seen):
+        if self._may_have_changed(path, mark, read):
             return UNSURE
         hashed = self._hashed.get(path)
         if hashed is not None and hashed[0] == mark:
             return hashed[1]
-        return _known_version(key, mark, last) or mark
+        return _known_version(key, mark, read.before.success) or mark
 
-    def _may_have_changed(self, path: str, mark: str, seen: Observation) -> bool:
-        """Whether a file that had this state when the tool ended may have had another one when it read it."""
-        changed = int(mark.rpartition(" ")[2])
-        has_times = changed > 0 and seen.began[0] > 0
-        return not has_times or self.is_changed_meanwhile(path, changed, seen)
+    def _may_have_changed(self, path: str, mark: str, read: Read) -> bool:
+        """Whether a file that had this state when the tool ended may have had another one when it read it. The state
+        is "" where it is not known."""
+        if not (mark and read.began[0]):
+            return True
+        return self.is_changed_meanwhile(path, int(mark.rpartition(" ")[2]), read.began)
 
-    def is_changed_meanwhile(self, path: str, changed: int, seen: Observation) -> bool:
+    def is_changed_meanwhile(self, path: str, changed: int, began: tuple[int, int]) -> bool:
         """Whether it changed after the tool had started; `changed` is its ctime. Times of files come from a clock with
         steps of some milliseconds, so files that an earlier tool wrote just before are compared with a finer one."""
-        coarse, fine = seen.began
+        coarse, fine = began
         if not coarse:  # unknown
             return False
         return changed > fine or (changed > coarse and not self.is_written(path))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.execution.attempt import AttemptReader
+from discover_orch.execution.attempt import AttemptReader, uses_main_database
 from discover_orch.execution.events import (
     Event,
     Report,
@@ -26,13 +26,12 @@ from discover_orch.execution.events import (
     ToolRetried,
     event_document,
 )
-from discover_orch.execution.observed_flow import uses_main_database
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.run_memory import DatabaseRecord, ResultRecord, find_used_versions
 from discover_orch.execution.start_of_run import start_line
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import ExitCode, Location, Problem
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.run_events import (
     DatabaseWritten,
     ToolDeclined,
@@ -57,6 +56,8 @@ from discover_orch.staleness.fingerprint import (
     add_failure,
     add_success,
     cut_off,
+    forget_unsure,
+    forget_writes,
     run_of,
     sequence,
 )
@@ -161,7 +162,7 @@ class Recorder:
                 self._journal.write({**to_builtins(line), **document})
             case ToolOrdered(module=module):
                 self._update_code()
-                self._attempts.note_start(module, self._results.find(module))
+                self._attempts.note_start(module, forget_unsure(self._results.find(module)))
                 found += self._keep_edited(module)
                 self._journal.write({"event": "tool_ordered", "module": module})
                 if self._is_parallel:  # of what several workers report, the order is not known
@@ -344,22 +345,18 @@ class Recorder:
         if self._is_parallel and event.seen is not None:
             seen = self._overlaps.without_others(module, event.seen, own, self._find_uses)
             event = replace(event, seen=seen)
-        if event.seen is not None and (event.seen.aside_read or event.seen.aside_written):
+        if event.seen is not None and any(one.via == "aside" for one in event.seen.uses):
             event = replace(event, seen=self._with_exchanged(module, event.seen))
         self._attempts.add_event(event)
         found: list[Problem] = []
-        written = {*event.seen.written} if event.seen is not None else set[str]()
         if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
-            self._drop_from_others(module, written)
         else:
             used = event.seen.database if event.seen else ""
             is_used = event.seen is not None and uses_main_database(event.seen)
             takes_conn = takes_connection(tool, self._registry)
-            if is_alone and before.success is not None and event.status in ("passed", "done"):
-                # Now it is seen what of that is its own.
-                results.drop_writes(module, before.success.flow.native_beside)
-                before = results.find(module)
+            if event.status in ("passed", "done"):
+                before = forget_unsure(before)
             self._database.note_use(used, takes_conn or is_used)
             attempt = self._attempts.read(
                 event,
@@ -370,8 +367,10 @@ class Recorder:
                 before,
                 is_alone=is_alone,
             )
-            # Before it is asked who wrote what this tool used.
-            self._drop_from_others(module, written | attempt.surely_written)
+            if self._is_parallel:
+                for other in self._overlaps.add_written(module, attempt.surely_written):
+                    known = results.find(other)
+                    results.write(forget_writes(known, attempt.surely_written))
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
                 now = add_success(
@@ -410,17 +409,18 @@ class Recorder:
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
         """The same with the files that count once one tool has written them and another one has read them."""
-        read = []
-        for row in seen.aside_read:
-            key = f"file:{row[0]}"
-            for maker in self._results.find_makers(key) - {module}:
-                read.append(row)
+        found = []
+        for use in (one for one in seen.uses if one.via == "aside"):
+            makers = () if use.kind in WRITTEN else self._results.find_makers(use.key) - {module}
+            if makers or use.kind in WRITTEN:
+                found.append(Use(use.key, use.kind, "seen", use.state))
+            for maker in makers:
                 result = self._results.find(maker)
-                if key in result.writes and not result.writes[key].is_checked:
-                    write = replace(result.writes[key], is_checked=True)
-                    known = replace(result, writes={**result.writes, key: write})
+                if use.key in result.writes and not result.writes[use.key].is_checked:
+                    write = replace(result.writes[use.key], is_checked=True)
+                    known = replace(result, writes={**result.writes, use.key: write})
                     (self._results.hold if maker in self._done else self._results.write)(known)
-        return replace(seen, read=(*seen.read, *read), written=(*seen.written, *seen.aside_written))
+        return replace(seen, uses=(*seen.uses, *found))
 
     def _keep_edited(self, module: str) -> list[Problem]:
         """What was edited by hand and the tool will write anew is copied first."""
@@ -441,14 +441,6 @@ class Recorder:
             self._registry.display,
             until,
         )
-
-    def _drop_from_others(self, module: str, written: Collection[str]) -> None:
-        """What the tool surely wrote is not the work of those that ended while it ran."""
-        if not self._is_parallel:
-            return
-        self._overlaps.add_written(module, written)
-        for other, paths in self._overlaps.find_written_for_others(module):
-            self._results.drop_writes(other, paths)
 
     def _find_own_uses(self, tool: Tool, before: ToolResult) -> frozenset[Key] | None:
         """What the tool was seen to use when it ran alone; None where its code is not that of then."""

@@ -7,7 +7,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -79,18 +79,6 @@ class ResultRecord:
         """As `write`, for this run alone until it is written."""
         self._found[result.module] = result
         self._written.add(result.module, result.writes)
-
-    def drop_writes(self, module: str, paths: Collection[str]) -> None:
-        """Only the kernel saw that these files were written while the tool ran, and another tool has or may have
-        written them."""
-        if not paths:
-            return
-        before, keys = self.find(module), {f"file:{path}" for path in paths}
-        success = before.success
-        if success is not None:
-            success = replace(success, flow=success.flow.without_native(paths))
-        writes = {key: one for key, one in before.writes.items() if key not in keys}
-        self.write(replace(before, success=success, writes=writes))
 
     def find_makers(self, key: Key) -> set[str]:
         """The tools that may have written this."""

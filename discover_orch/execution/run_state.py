@@ -265,5 +265,5 @@ def _may_have_conflicted(event: ToolFinished) -> bool:
     seen = event.seen
     if seen is None or seen.is_unclear:
         return True
-    tables = seen.tables_read or seen.tables_written or seen.tables_missed or seen.lists_tables
-    return bool(tables or seen.written or seen.removed or seen.native_written)
+    kept = ("written", "appended", "updated", "removed")
+    return any(one.key.startswith("table:") or one.kind in kept for one in seen.uses)

@@ -11,14 +11,14 @@ import fnmatch
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
-from discover_orch.model.observation import TableUse
 from discover_orch.model.table_name import WHOLE, named_table
 
 
-class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
+class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The files and tables that a tool reads and writes. Paths are relative to the root.
 
     Observed. Empty means that nothing is known, not that there is nothing.
@@ -27,9 +27,11 @@ class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
       listed, "." is the root. `appended`: those of `writes` that it only opened to append to them. `removed` files
       were there before it. `folders_made`: they were not there before the tool made them, now or at an earlier
       success. They say what is downstream of what, and never change the order of tools.
-    - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever.
-      `native_updates`: those written that had been read before. `native_sure`: those that the tool surely wrote, or
-      that two successes in a row showed. `native_beside`: those that another tool may have written that ran beside it.
+    - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever; without
+      those that the tool surely wrote. `is_overlapped`: another tool that ran beside it may have written some.
+    - Tables, by the names of `table_name`. `tables_kept`: no row of them was changed; those that were created are in
+      `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`.
+    - `is_unclear`: there were statements that could not be observed.
     - `gaps`: why the rest is incomplete, as ends of the sentence "orch cannot see everything: it ...".
 
     Declared. `inputs` and `outputs`: files, folders and globs. `has_inputs`, `has_outputs`: they are given, and an
@@ -44,33 +46,23 @@ class Dataflow(TableUse, frozen=True, kw_only=True, omit_defaults=True):
     removed: tuple[str, ...] = ()
     native_reads: tuple[str, ...] = ()
     native_writes: tuple[str, ...] = ()
-    native_updates: tuple[str, ...] = ()
-    native_sure: tuple[str, ...] = ()
-    native_beside: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
+    tables_read: tuple[str, ...] = ()
+    tables_written: tuple[str, ...] = ()
+    tables_missed: tuple[str, ...] = ()
+    tables_found: tuple[str, ...] = ()
+    tables_inserted: tuple[str, ...] = ()
+    tables_created: tuple[str, ...] = ()
+    tables_dropped: tuple[str, ...] = ()
+    tables_kept: tuple[str, ...] = ()
+    lists_tables: bool = False
+    is_unclear: bool = False
+    is_overlapped: bool = False
     gaps: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     has_inputs: bool = False
     has_outputs: bool = False
-
-    def without_native(self, paths: Collection[str]) -> Dataflow:
-        """The same without these files where only the kernel saw them being written."""
-        names = ("native_writes", "native_updates", "native_sure", "native_beside")
-        return replace(self, **{name: less(getattr(self, name), paths) for name in names})
-
-    def with_sure_writes(self) -> Dataflow:
-        """The same with what it surely wrote among its writes. Whether it only appended is not known, unless it had
-        read the file."""
-        sure = self.native_sure
-        if not sure:
-            return self
-        appended = [path for path in sure if path not in self.native_updates]
-        return replace(
-            self.without_native(sure),
-            writes=_union(self.writes, sure),
-            appended=_union(self.appended, tuple(appended)),
-        )
 
     @property
     def has_reads(self) -> bool:
@@ -135,8 +127,7 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
     }
     for name, more in (
         ("appended", overwritten),
-        ("native_sure", {*now.native_writes}.difference(now.native_sure)),
-        ("native_beside", now.native_sure),
+        ("native_writes", both_names["writes"]),
         ("tables_kept", filled),
         ("tables_inserted", changed),
     ):
@@ -179,16 +170,16 @@ def edges(
 
 
 def with_certain(flows: Mapping[str, Dataflow]) -> dict[str, Dataflow]:
-    """The same flows, where what only the kernel saw counts as any other use if it is certain who wrote: a file that a
-    tool surely wrote is written, and one that a tool writes or declares is read."""
-    found = {tool: flow.with_sure_writes() for tool, flow in flows.items()}
-    if not any(flow.native_reads for flow in found.values()):
+    """The same flows, where a file that only the kernel saw being read is read like any other if it is certain who
+    wrote it: a tool writes or declares it."""
+    found = {**flows}
+    if not any(flow.native_reads for flow in flows.values()):
         return found
-    written = Written(found.values())
-    for number, (tool, flow) in enumerate(found.items()):
+    written = Written(flows.values())
+    for number, (tool, flow) in enumerate(flows.items()):
         certain = tuple(path for path in flow.native_reads if written.of_path(path) - {number})
         if certain:
-            rest = tuple(path for path in flow.native_reads if path not in certain)
+            rest = less(flow.native_reads, certain)
             found[tool] = replace(flow, reads=_union(flow.reads, certain), native_reads=rest)
     return found
 
@@ -226,7 +217,7 @@ def upstream(
         if native:
             numbers |= native.writers_for(flow)
             made = (path for path in flow.writes if path not in flow.appended)
-            for path in (*flow.native_reads, *flow.native_updates, *made):
+            for path in (*flow.native_reads, *made):
                 numbers |= native.of_path(path)
         others = {places[number] for number in numbers}
         others.update([place[other] for other in readers.get(tool, ())])

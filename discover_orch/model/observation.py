@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
+from functools import cached_property
+from typing import Literal
 
 from msgspec import Struct
+
+from discover_orch.model.table_name import WHOLE
 
 #: Files and folders of Python, orch and other programs; they never count, wherever they stand in a path.
 NOISE = frozenset(
@@ -25,8 +29,53 @@ RESOURCE = "resource:"
 #: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
 #: back, the ctime cannot.
 FileStat = tuple[int, int, int, int]
-#: The path, and its `FileStat`.
-FileState = tuple[str, int, int, int, int]
+
+#: What was done to the thing that a key names.
+#: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it `came` into a folder
+#:   that was listed, during the step and not by Python; it was `written`, only `appended` to, or `updated`: read
+#:   before it was written. `created`: written, and not there before. `removed`: it was there before. `made`: a folder.
+#: - `folder:`, `glob:` were `listed`. `there:` and `stat:` were `asked`; a folder has a slash at its end.
+#: - `table:` was `read`, `missed` or `found` by its name; `written`, or rows were only `inserted`; `made`: created,
+#:   and nothing else. `kept`: it would have been made, dropped or indexed, and no row of it was changed. `created` and
+#:   `dropped` of those written: it was not there before and is now, or the other way round. `table:` alone is the list
+#:   of tables, which is `listed`; `table:*` is `unclear` where there were statements that could not be observed.
+#: - `env:` was `read` by code of the project, or `asked` for by a library. `environ:`: all variables were `read`.
+#: - `module:` was `read`: got by its name, though it was not the first time. `gap:`: why there may be more, as an end
+#:   of the sentence "orch cannot see everything: it ...".
+Kind = Literal[
+    "read", "opened", "missed", "came", "written", "appended", "updated", "created", "removed",
+    "made", "listed", "asked", "found", "inserted", "kept", "dropped", "unclear",
+]  # fmt: skip
+#: How it is known: Python or a database showed it; only the kernel did, whoever it was; a command line of a child
+#: names it. `aside`: Python showed it, and it counts once one tool has written it and another one has read it.
+Via = Literal["seen", "kernel", "command", "aside"]
+WRITTEN: tuple[Kind, ...] = ("written", "appended", "updated")
+FILLED: tuple[Kind, ...] = ("written", "inserted")
+MADE: tuple[Kind, ...] = (*FILLED, "made")
+
+
+class Use(Struct, frozen=True, array_like=True, gc=False):
+    """One thing that a tool used. Its key is as in `staleness/fingerprint.py`, without the number of a database; paths
+    are relative to the root, with `/`, and the root itself is ".".
+
+    `state` is what is known of the thing at the end of the step: of a file the four numbers of its `FileStat`, ""
+    where they are not known, of a folder its `list_paths`, of `stat:` the size and time, of a table that was written
+    the version of its content.
+    """
+
+    key: str
+    kind: Kind
+    via: Via = "seen"
+    state: str = ""
+
+    @property
+    def name(self) -> str:
+        """The key without its kind."""
+        return self.key[self.key.index(":") + 1 :]
+
+
+#: The tool used the database in a way that cannot be seen.
+UNCLEAR = Use(f"table:{WHOLE}", "unclear")
 
 
 class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,129 +90,66 @@ class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""
 
 
-class TableUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was done to the tables of a database. They are in small letters, named as `table_name` says; one name may
-    stand for all tables of a database. A table that was made and dropped does not count.
+class SharedUse(Struct, frozen=True, array_like=True):
+    """What counts for every tool whose code includes the file `owner`, or that takes the resource of this name: the
+    next one finds it done and reads nothing. It was read while the module was loaded or the resource opened, or by
+    code that may keep it."""
 
-    - `tables_read`, `tables_written`.
-    - `tables_missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end
-      either, less those that were made or dropped meanwhile.
-    - `tables_found`: a statement looked for them by name, and they are there; less those that it wrote.
-    - `tables_inserted`: those of `tables_written` into which new rows were inserted, and nothing else.
-    - `tables_created`, `tables_dropped`: those of `tables_written` that did not exist before and do at the end, and
-      the other way round. A table that was renamed is both, under its two names.
-    - `tables_kept`: no row of them was changed: they would have been created if they had not been there, or were
-      created and nothing else was done to them, or they only got or lost an index. Those that were created are in
-      `tables_written` too, since readers of them need that. Of `tables_missed` those that would have been dropped.
-    - `lists_tables`: the list of tables was read.
-    - `is_unclear`: there were statements that could not be observed.
-    """
-
-    tables_read: tuple[str, ...] = ()
-    tables_written: tuple[str, ...] = ()
-    tables_missed: tuple[str, ...] = ()
-    tables_found: tuple[str, ...] = ()
-    tables_inserted: tuple[str, ...] = ()
-    tables_created: tuple[str, ...] = ()
-    tables_dropped: tuple[str, ...] = ()
-    tables_kept: tuple[str, ...] = ()
-    lists_tables: bool = False
-    is_unclear: bool = False
+    owner: str
+    uses: tuple[Use, ...]
 
 
-class Observation(TableUse, frozen=True, kw_only=True, omit_defaults=True):
-    """What a tool was seen to do while it ran. Paths are relative to the root, with `/`; the root itself is ".".
+class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """What a tool was seen to use while it ran.
 
-    - `read`: regular files that it opened for reading and did not write itself, as they were at the end of the step;
-      size -1 where a file could not be asked, or is among `removed`. A database that it opened and that changed is
-      both read and written.
-    - `listed`: (folder, `list_paths`), as it was at the end of the step.
-    - `came`: the names in folders listed, natively too, that may have come during the step, and not by Python.
-    - `missed`: files that it tried to read, and that are not there at the end either. Paths that were not there when
-      it asked.
-    - `asked`: paths that were there when it asked, and that it neither read nor listed; a folder has a slash at its
-      end. `measured`: (file, its size and time) where it asked for these.
-    - `aside_read`, `aside_written`: files in a folder for temporary files or a hidden folder of the home, which count
-      once one tool has written them and another one has read them.
-    - `written`: files that it opened for writing, renamed to, linked or truncated, and that are there at the end.
-    - `created`: those of `written` that were not there before the step.
-    - `left`: the states of what it wrote, natively too, at the end of the step. The next tool may change it at once.
-    - `appended`: those of `written` that it only opened to append to them.
-    - `removed`: files and folders that were there before the step and that it removed.
-    - `folders_made`: folders that it made, and that are there at the end.
-    - `is_unclear`: it had a connection whose statements cannot be seen, or opened the project's database by itself.
-    - `table_versions`: of tables that it wrote, what they contain, where they are small.
+    - `shared`: the parts of this that count for all users of a module or resource.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
       statements are written in, by the name that sqlglot has for it.
-    - `environment`: variables that the project's own code asked for by name, set or not.
-    - `environment_asked`: variables that a library has looked up for code of the project. `has_copied_environment`:
-      code of the project went through all variables, itself or in a library.
-    - `used_modules`: project modules that it got by name from `importlib.import_module` or `__import__`, with the
-      packages that they are in, though it was not the first to load them.
-    - `shared`: the parts of this that count for all users of a module or resource.
-    - `native_read`, `native_written`: files that only the kernel saw being read and written, by whomever.
-      `native_before`: those written that had been read by then, so that what was read may not be what is there.
-      `native_named`: those written that a command line of a child process names. `native_listed`: folders
-      that only the kernel saw being listed, as `listed`; `native_globs`: what counts of folders that hold code, which
-      are listed for each import; `native_missed`: files that a command line names and that are not there.
     - `child_code`: modules of the project that child processes may have run.
-    - `gaps`: why this is incomplete, as ends of the sentence "orch cannot see everything: it ...".
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
     """
 
-    read: tuple[FileState, ...] = ()
-    listed: tuple[tuple[str, str], ...] = ()
-    came: tuple[FileState, ...] = ()
-    missed: tuple[str, ...] = ()
-    aside_read: tuple[FileState, ...] = ()
-    aside_written: tuple[str, ...] = ()
-    asked: tuple[str, ...] = ()
-    measured: tuple[tuple[str, str], ...] = ()
-    written: tuple[str, ...] = ()
-    created: tuple[str, ...] = ()
-    left: tuple[FileState, ...] = ()
-    appended: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    folders_made: tuple[str, ...] = ()
-    table_versions: tuple[tuple[str, str], ...] = ()
+    uses: tuple[Use, ...] = ()
+    shared: tuple[SharedUse, ...] = ()
     has_committed: bool = False
     database: str = ""
     dialect: str = "sqlite"
-    environment: tuple[str, ...] = ()
-    environment_asked: tuple[str, ...] = ()
-    has_copied_environment: bool = False
-    used_modules: tuple[str, ...] = ()
-    shared: tuple[SharedUse, ...] = ()
-    native_read: tuple[FileState, ...] = ()
-    native_written: tuple[str, ...] = ()
-    native_before: tuple[str, ...] = ()
-    native_named: tuple[str, ...] = ()
-    native_listed: tuple[tuple[str, str], ...] = ()
-    native_globs: tuple[str, ...] = ()
-    native_missed: tuple[str, ...] = ()
     child_code: tuple[ChildCode, ...] = ()
-    gaps: tuple[str, ...] = ()
     began: tuple[int, int] = (0, 0)
 
+    @cached_property
+    def _by_kind(self) -> dict[tuple[str, Kind], list[Use]]:
+        found: dict[tuple[str, Kind], list[Use]] = {}
+        for use in self.uses:
+            if use.via != "aside":
+                found.setdefault((use.key[: use.key.index(":")], use.kind), []).append(use)
+        return found
 
-class SharedUse(Observation, frozen=True, kw_only=True, omit_defaults=True):
-    """What counts for every tool whose code includes the file at `path`, or that takes the resource of this name: the
-    next one finds it done and reads nothing. It was read while the module was loaded or the resource opened, or by
-    code that may keep it.
+    def find(self, thing: str, *kinds: Kind) -> list[Use]:
+        """The uses of these kinds, less those aside: `find("file", "read")`."""
+        known = self._by_kind
+        return [use for kind in kinds for use in known.get((thing, kind), ())]
 
-    `databases` are those of `read` that SQLite opened: a tool that uses such a connection sees the database as it is,
-    not as it was.
-    """
+    def names(self, thing: str, *kinds: Kind) -> tuple[str, ...]:
+        """The same as names, each once: `data/in.csv`."""
+        return tuple(dict.fromkeys(use.name for use in self.find(thing, *kinds)))
 
-    path: str
-    databases: tuple[str, ...] = ()
+    @property
+    def is_unclear(self) -> bool:
+        """Whether statements could not be observed, or it opened the project's database by itself."""
+        return bool(self.find("table", "unclear"))
 
 
 def file_stat(found: os.stat_result) -> FileStat:
     """What stands for the content of a file."""
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+
+
+def file_state(found: os.stat_result) -> str:
+    """The same as a text: the state of a `Use`, and the mark of a file."""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
 
 
 def is_noise(name: str) -> bool:

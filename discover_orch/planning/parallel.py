@@ -65,7 +65,7 @@ def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], b
     known which of its files a tool beside it wrote. What it does through `conn` or a resource is no matter of its
     inputs and outputs."""
     is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
-    is_unsure = bool(registry.flows.get(tool.module, NO_DATAFLOW).native_beside)
+    is_unsure = registry.flows.get(tool.module, NO_DATAFLOW).is_overlapped
     return is_unsure or not (is_declared or has_known_use(tool))
 
 
@@ -133,7 +133,7 @@ def find_alone(view: ProjectView) -> Iterator[Problem]:
         gap = known.find_gap(tool)
         if gap == NO_SUCCESS:
             unknown.append(tool.name)
-        elif registry.flows[tool.module].native_beside:
+        elif registry.flows[tool.module].is_overlapped:
             message = f"{tool.name} runs alone once more, so that orch sees which files it writes"
             yield build_note("runs-alone", message, "run it once", tool)
         else:

@@ -23,7 +23,7 @@ from discover_orch.execution.events import (
     utc_text,
 )
 from discover_orch.model.errors import Failure
-from discover_orch.model.observation import Observation
+from discover_orch.model.observation import MADE, WRITTEN, Observation
 from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.model.table_name import WHOLE
 from discover_orch.planning.plan import Plan
@@ -105,7 +105,9 @@ class OpenLineageOutput:
             return ""
         seen = end.seen or _NOTHING
         if end.status not in ("passed", "done") and not seen.has_committed:
-            seen = replace(seen, tables_written=())  # they were rolled back; files were not
+            # They were rolled back; files were not.
+            kept = (one for one in seen.uses if one.kind not in MADE or one.key[:6] != "table:")
+            seen = replace(seen, uses=tuple(kept))
         text = self._event(_END[end.status], now, end.module, end.error, seen)
         del self._open[end.module]
         return text
@@ -132,15 +134,16 @@ class OpenLineageOutput:
             if error.traceback:
                 about["stackTrace"] = error.traceback
             facets |= self._facet("errorMessage", about)
-        files_read = dict.fromkeys(row[0] for row in (*seen.read, *seen.native_read))
-        files_written = dict.fromkeys((*seen.written, *seen.native_written))
+        files_read = seen.names("file", "read", "opened")
+        files_written = seen.names("file", *WRITTEN)
+        tables_read, tables_written = seen.names("table", "read"), seen.names("table", *MADE)
         document = {
             "eventType": kind,
             "eventTime": utc_text(now),
             "run": {"runId": self._open[module] if module else self._run, "facets": facets},
             "job": self._job(module),
-            "inputs": [*self._files(files_read), *self._tables(seen, seen.tables_read)],
-            "outputs": [*self._files(files_written), *self._tables(seen, seen.tables_written)],
+            "inputs": [*self._files(files_read), *self._tables(seen, tables_read)],
+            "outputs": [*self._files(files_written), *self._tables(seen, tables_written)],
             "producer": self._producer,
             "schemaURL": SCHEMA,
         }

@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, add_earlier
+from discover_orch.model.dataflow import Dataflow, add_earlier, less
 from discover_orch.staleness.table_keys import (
     ANY,
     database_of,
@@ -294,17 +294,44 @@ def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
     return database_of(key) not in now.tables and table_name(key) not in now.flow.tables_found
 
 
+def forget_unsure(before: ToolResult) -> ToolResult:
+    """The same without what only the kernel saw at a success that another tool ran beside: that may have been the work
+    of this one. The next success says what is the tool's own."""
+    success = before.success
+    if success is None or success.is_alone:
+        return before
+    strange = {*success.flow.native_reads}.difference(success.flow.reads)
+    other = {key: one for key, one in success.inputs.other.items() if key[5:] not in strange}
+    success = replace(
+        success,
+        inputs=replace(success.inputs, other=other),
+        marks={key: mark for key, mark in success.marks.items() if key in other},
+        flow=replace(success.flow, native_reads=()),
+    )
+    return forget_writes(replace(before, success=success), success.flow.native_writes)
+
+
+def forget_writes(before: ToolResult, paths: Collection[str]) -> ToolResult:
+    """The same without these files where only the kernel saw them being written: another tool wrote them."""
+    keys = {f"file:{path}" for path in paths}
+    writes = {key: one for key, one in before.writes.items() if one.is_sure or key not in keys}
+    success = before.success
+    if success is not None:
+        flow, rest = success.flow, less(success.flow.native_writes, paths)
+        is_overlapped = flow.is_overlapped and bool(rest)
+        flow = replace(flow, native_writes=rest, is_overlapped=is_overlapped)
+        success = replace(success, flow=flow)
+    return replace(before, success=success, writes=writes)
+
+
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:
-    """The files and folders that it read before and neither read nor wrote now. What only the kernel reported may
-    have been read by another tool that ran then."""
-    unsure = () if past.is_alone else {*past.flow.native_reads}.difference(past.flow.reads)
+    """The files and folders that it read before and neither read nor wrote now."""
     return [
         key
         for key in past.inputs.other
         if key.startswith(("file:", "folder:", "there:", "stat:"))
         and key not in now.other
         and key not in writes
-        and key[5:] not in unsure
     ]
 
 

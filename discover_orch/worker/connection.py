@@ -19,6 +19,7 @@ from discover_orch.databases.transactions import (
     find_file,
 )
 from discover_orch.model.errors import Problem
+from discover_orch.model.observation import MADE
 from discover_orch.worker.child_processes import find_children
 
 TYPE_CHECKING = False
@@ -247,8 +248,10 @@ class ToolConnection:
             tables.resolve()
             self.versions = {}
             if keep and self._version_rows and tables.has_written:
-                use = tables.peek()
-                left = [one for one in use.tables_written if one not in use.tables_dropped]
+                uses = tables.peek()
+                dropped = {one.name for one in uses if one.kind == "dropped"}
+                written = (one.name for one in uses if one.kind in MADE)
+                left = [one for one in written if one not in dropped]
                 self.versions = tables.hash_tables(left, self._version_rows)
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
@@ -306,8 +309,8 @@ class ToolConnection:
         """What a resource that has just been opened has written and set stays, whatever becomes of the step."""
         if self._settings is not None:
             self._settings.note()
-        self.may_have_kept_writes |= self.tables is not None and bool(
-            self.tables.peek().tables_written
+        self.may_have_kept_writes |= self.tables is not None and any(
+            one.kind in MADE for one in self.tables.peek()
         )
 
 

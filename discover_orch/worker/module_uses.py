@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from discover_orch.model.observation import file_stat
+from discover_orch.model.observation import file_state
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.keeping_code import KeepingCode
 from discover_orch.worker.observed_paths import resolve_paths
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from discover_orch.model.observation import FileStat
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
 
@@ -43,7 +42,7 @@ class Uses:
     def __init__(self, owners: tuple[str, ...]) -> None:
         self.owners = owners
         self.opened: dict[str, None] = {}
-        self.changed: dict[str, FileStat] = {}
+        self.changed: dict[str, str] = {}
         self.tables: set[str] = set()
         self.used: dict[Use, None] = {}
 
@@ -77,7 +76,7 @@ class ModuleUses:
         for uses in self._by_owners.copy().values():
             if uses.owners and (path in uses.opened or path.removeprefix(folder) in uses.opened):
                 with contextlib.suppress(OSError):
-                    uses.changed[path] = file_stat(os.stat(path))
+                    uses.changed[path] = file_state(os.stat(path))
 
     @contextlib.contextmanager
     def loading(self, owner: str) -> Iterator[None]:
@@ -130,10 +129,13 @@ class ModuleUses:
             frame = frame.f_back
         return False
 
-    def find_used(self, kind: str) -> dict[str, None]:
-        """The names of this kind that the step has used."""
-        found = self._by_owners.copy().values()
-        return {name: None for one in found for its, name in one.used.copy() if its == kind}
+    def find_used(self) -> dict[str, list[str]]:
+        """The names that the step has used, by their kind."""
+        found: dict[str, dict[str, None]] = {}
+        for one in self._by_owners.copy().values():
+            for kind, name in one.used.copy():
+                found.setdefault(kind, {})[name] = None
+        return {kind: [*names] for kind, names in found.items()}
 
     def is_empty(self) -> bool:
         return not any(one.opened for one in self._by_owners.copy().values())

@@ -15,7 +15,7 @@ import sys
 from functools import cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from discover_orch.model.observation import SIDE_FILES, file_stat, list_paths
+from discover_orch.model.observation import SIDE_FILES, file_state, list_paths
 from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
 from discover_orch.worker.file_events import (
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from discover_orch.model.observation import FileState
+    from discover_orch.model.observation import Via
     from discover_orch.worker.child_commands import ChildCommands
-    from discover_orch.worker.observed_paths import ObservedPaths
+    from discover_orch.worker.observed_paths import ObservedPaths, StepFiles
 
 STARTED_CHILD = "started a child process"
 NO_EVENTS = "loaded an extension module without file events"
@@ -194,78 +194,59 @@ class NativeFiles:
             gaps += self._events.gaps
         return gaps
 
-    def complete(
-        self,
-        seen: dict[str, Any],
-        *,
-        inodes: Collection[int],
-        databases: Collection[str],
-        began: int,
-    ) -> None:
-        """Add to the fields of an `Observation`. `inodes`: of files that the step wrote; `databases`: that it opened
-        itself; `began`: when it began, by the clock of files.
+    def complete(self, seen: StepFiles, *, databases: Collection[str], began: int) -> None:
+        """Adds what only the kernel saw, and what command lines name. `databases`: those that the step opened itself;
+        `began`: when it began, by the clock of files.
         """
         self._drain()  # before orch imports something and lists the folders of `sys.path` for it
         self._find_unnoted_children()
         if self.has_child:
-            seen.update(self._read_commands())
+            self._read_commands(seen)
         if self._events is None or not (self._is_loaded or self.has_child):
             return
-        rows: dict[str, FileState] = {row[0]: row for row in seen.get("read", ())}
-        inodes = {*inodes, *(row[3] for row in rows.values())}
-        native_read: dict[str, FileState] = {}
-        native_written: dict[str, bool] = {}  # with whether it was read before
+        named = self.commands.named if self.has_child else ()
+        inodes = seen.inodes.union(int(one.split()[2]) for one in seen.read.values() if one)
         for shown, found, is_read, is_written, is_read_before in self._find_files(began):
-            if shown in databases or shown in seen.get("written", ()):
+            if shown in databases or shown in seen.written:
                 continue
             if found.st_ino not in inodes:
                 if is_read:
-                    native_read[shown] = (shown, *file_stat(found))
-                if is_written:
-                    native_written[shown] = is_read_before
-            elif shown in rows and is_written:
-                native_written[shown] = is_read_before
-                if not is_read_before:  # Python read what native code or a child had made
-                    native_read[shown] = rows.pop(shown)
+                    seen.native_read[shown] = file_state(found)
+            elif not (shown in seen.read and is_written):
+                continue
+            elif not is_read_before:  # Python read what native code or a child had made
+                seen.native_read[shown] = seen.read.pop(shown)
+            if is_written:
+                via: Via = "command" if shown in named else "kernel"
+                seen.native_written[shown] = ("updated" if is_read_before else "written", via)
         made = {self.paths.show(path) for path, one in self._events.files.items() if one & CREATED}
-        seen["read"] = tuple(rows.values())
-        seen["native_read"] = tuple(native_read.values())
-        seen["native_written"] = tuple(native_written)
-        seen["native_before"] = tuple(one for one, is_before in native_written.items() if is_before)
-        if self.has_child:
-            seen["native_named"] = tuple(filter(self.commands.named.__contains__, native_written))
-        if "removed" in seen:  # what is made and gone within the step is nothing
-            gone = made.intersection(seen["removed"])
-            seen["removed"] = tuple(one for one in seen["removed"] if one not in gone)
-            seen["read"] = tuple(row for row in seen["read"] if row[0] not in gone)
-        known = {folder for folder, _ in seen.get("listed", ())}
-        seen.update(self._find_listed(native_read, known))
+        for shown in made.intersection(seen.removed):  # made and gone within the step is nothing
+            del seen.removed[shown]
+            seen.read.pop(shown, None)
+        self._find_listed(seen)
 
-    def _read_commands(self) -> dict[str, Any]:
-        """What the command lines of children name, as fields of an `Observation`."""
+    def _read_commands(self, seen: StepFiles) -> None:
+        """Adds what the command lines of children name."""
         commands, files = self.commands, {} if self._events is None else self._events.files
         commands.read()
         opened = (self.paths.relative(path) for path in files if path.endswith(".py"))
         commands.find_named_scripts(one for one in opened if not self.paths.is_noise(one))
-        return {
-            "child_code": tuple(commands.code),
-            "native_missed": tuple(
-                self.paths.relative(path)
-                for path in commands.absent
-                if path not in files and not os.path.lexists(path)
-            ),
-        }
+        seen.native_missed += [
+            self.paths.relative(path)
+            for path in commands.absent
+            if path not in files and not os.path.lexists(path)
+        ]
 
-    def _find_listed(self, read: Iterable[str], known: Collection[str]) -> dict[str, Any]:
-        """The folders that native code or a child process listed, less the `known`. Of a listing the kernel does not
-        say who made it, so it counts only where a file in or below the folder was `read`, or where a command line
-        names the folder. Imports list folders with code: of these count the files that are like those read, and what
+    def _find_listed(self, seen: StepFiles) -> None:
+        """Adds the folders that native code or a child process listed. Of a listing the kernel does not say who made
+        it, so it counts only where a file in or below the folder was read natively, or where a command line names the
+        folder. Imports list folders with code: of these count the files that are like those read, and what
         the globs of a command line match.
         """
         assert self._events is not None
         # Folders that a read file is in or below -> suffixes of the files in it.
         folders: dict[str, set[str]] = {}
-        for shown in read:
+        for shown in seen.native_read:
             path = os.path.join(self.paths.root, shown)
             for above in parent_folders(path):
                 folders.setdefault(above, set())
@@ -274,14 +255,12 @@ class NativeFiles:
         named, named_globs = (
             (self.commands.folders, self.commands.globs) if self.has_child else ((), ())
         )
-        listed: dict[str, str] = {}
-        globs: dict[str, None] = {}
         with_globs = {*map(os.path.dirname, named_globs)}
         for path in self._events.listed:
             shown = self.paths.show(path) or "."
             is_named = path in named
             if (
-                shown in known
+                shown in seen.listed
                 or path in self._events.made
                 or not (is_named or path in folders or path in with_globs)
                 or (shown != "." and self.paths.is_noise_folder(shown))
@@ -292,18 +271,18 @@ class NativeFiles:
             except OSError:
                 continue
             if is_named or not self._has_code(shown, names):
-                listed[shown] = list_paths(shown, names, self.paths.own)
+                seen.native_listed[shown] = list_paths(shown, names, self.paths.own)
                 continue
             start = "" if shown == "." else f"{glob_escape(shown)}/"
-            globs.update({f"{start}*{one}": None for one in folders.get(path, ()) if one})
-            globs.update(
+            kept = seen.native_globs
+            kept.update({f"{start}*{one}": None for one in folders.get(path, ()) if one})
+            kept.update(
                 {
                     self.paths.relative(one): None
                     for one in named_globs
                     if os.path.dirname(one) == path
                 }
             )
-        return {"native_listed": tuple(listed.items()), "native_globs": tuple(globs)}
 
     def _has_code(self, shown: str, names: Iterable[str]) -> bool:
         """Whether imports list the folder."""

@@ -1,5 +1,5 @@
 """Which files count as what a tool read or wrote, and how their paths are shown: relative to the root, and those
-outside of it by their absolute paths.
+outside of it by their absolute paths. What a step did to them, by these paths.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ import contextlib
 import os
 import sys
 
-from discover_orch.model.observation import SIDE_FILES, is_noise
+from discover_orch.model.observation import SIDE_FILES, Use, is_noise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Literal
+
+    from discover_orch.model.observation import Kind, Via
 
     #: When files count; "exchanged": once one tool has written them and another one has read them.
     Counting = Literal["always", "exchanged", "never"]
@@ -113,6 +115,62 @@ class ObservedPaths:
                 known = "exchanged"
             self._folders[folder] = known
         return known
+
+
+class StepFiles:
+    """What a step did to files, by their paths as they are shown. Their values are the states at its end, and whether
+    a file was only appended to. `native` is what only the kernel saw, or a command line names; `inodes` are of files
+    written."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, str] = {}
+        self.missed: dict[str, None] = {}
+        self.listed: dict[str, str] = {}
+        self.written: dict[str, bool] = {}
+        self.created: dict[str, None] = {}
+        self.removed: dict[str, None] = {}
+        self.folders_made: dict[str, None] = {}
+        self.asked: list[str] = []
+        self.measured: dict[str, str] = {}
+        self.aside_read: dict[str, str] = {}
+        self.aside_written: dict[str, str] = {}
+        self.aside_appended: set[str] = set()
+        self.native_read: dict[str, str] = {}
+        self.native_written: dict[str, tuple[Kind, Via]] = {}
+        self.native_listed: dict[str, str] = {}
+        self.native_globs: dict[str, None] = {}
+        self.native_missed: list[str] = []
+        self.inodes: set[int] = set()
+
+    def uses(self, databases: Collection[str]) -> Iterator[Use]:
+        """The same as uses, but for what was written and what came. `databases` were opened by SQLite."""
+        for path, state in self.native_read.items():
+            yield Use(f"file:{path}", "read", "kernel", state)
+        for path, state in self.read.items():
+            yield Use(f"file:{path}", "opened" if path in databases else "read", "seen", state)
+        for path, state in self.aside_read.items():
+            yield Use(f"file:{path}", "read", "aside", state)
+        for path, state in self.native_listed.items():
+            yield Use(f"folder:{path}", "listed", "kernel", state)
+        for path, state in self.listed.items():
+            yield Use(f"folder:{path}", "listed", "seen", state)
+        for path, state in self.measured.items():
+            yield Use(f"stat:{path}", "asked", "seen", state)
+        for path, state in self.aside_written.items():
+            kind: Kind = "appended" if path in self.aside_appended else "written"
+            yield Use(f"file:{path}", kind, "aside", state)
+        names: tuple[tuple[Iterable[str], str, Kind, Via], ...] = (
+            (self.native_globs, "glob:", "listed", "kernel"),
+            (self.native_missed, "file:", "missed", "command"),
+            (self.missed, "file:", "missed", "seen"),
+            (self.asked, "there:", "asked", "seen"),
+            (self.created, "file:", "created", "seen"),
+            (self.removed, "file:", "removed", "seen"),
+            (self.folders_made, "file:", "made", "seen"),
+        )
+        for found, start, kind, via in names:
+            for path in found:
+                yield Use(start + path, kind, via)
 
 
 def _find_temporary() -> str:

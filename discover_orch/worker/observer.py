@@ -10,27 +10,27 @@ import os
 import sys
 import time
 
-from msgspec.structs import replace
-
-from discover_orch.model.observation import RESOURCE, Observation, SharedUse
+from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, SharedUse, Use
 from discover_orch.model.table_name import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.module_uses import ModuleUses, Uses
 from discover_orch.worker.native_files import NativeFiles
-from discover_orch.worker.observed_paths import ObservedPaths, find_source
+from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
 from discover_orch.worker.opened_databases import database_signature
 from discover_orch.worker.used_files import UsedFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import Any
 
     from discover_orch.worker.project_code import ProjectCode
 
 
 CONN_OWNER = f"{RESOURCE}conn"
+#: What users of a module or resource can share: what it read, not what it wrote.
+_SHARED_KINDS = frozenset(("read", "opened", "missed", "came", "listed", "asked"))
 
 
 class Observer:
@@ -51,8 +51,7 @@ class Observer:
         self.own = self.audit.own
         self.own.tables_of_caller = self.uses.tables_of_caller
         self._began = (0, 0)
-        #: Of resources that were opened in this step: the fields of an `Observation` for the tables that it used.
-        self._tables: dict[str, Mapping[str, Any]] = {}
+        self._tables: dict[str, tuple[Use, ...]] = {}  # of resources that were opened in this step
         #: `conn` was closed in this step, so that the kernel may tell of its file.
         self.has_closed_connection = False
         self._kept_attached: set[str] = set()  # to `conn`, from step to step
@@ -123,21 +122,38 @@ class Observer:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
         return self.paths.database in self.audit.connected
 
-    def note_tables(self, owner: str, use: Mapping[str, Any]) -> None:
+    def note_tables(self, owner: str, uses: tuple[Use, ...]) -> None:
         """What a resource, or one that was opened before it, used in databases."""
-        self._tables[owner] = use
+        self._tables[owner] = uses
 
-    def finish_step(self, loaded: Collection[str] = (), **others: Any) -> Observation:
-        """What happened since `begin_step`. `others` are fields of the `Observation` that are known already.
+    def finish_step(
+        self, tables: Iterable[Use] = (), loaded: Collection[str] = (), **others: Any
+    ) -> Observation:
+        """What happened since `begin_step`. `tables` and `others`, fields of the `Observation`, are known already.
 
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
         self._note_foreign_imports(loaded)
-        others.update(self._inspect(tables_read=others.get("tables_read", ())))
-        self._note_use_of_database(others)
-        return Observation(began=self._began, **others)
+        uses = [*tables]
+        shared: tuple[SharedUse, ...] = ()
+        files = StepFiles()
+        try:
+            uses += self._find_files(files)
+            shared = tuple(self._find_shared(uses, files))
+        except Exception:  # the tool must not look like one that reads nothing
+            uses.append(UNCLEAR)
+        uses += self._find_names()
+        self._note_use_of_database(uses, others)
+        code = tuple(self.native.commands.code) if self.native.has_child else ()
+        return Observation(
+            uses=tuple(uses),
+            shared=shared,
+            child_code=code,
+            began=self._began,
+            **others,
+        )
 
-    def _note_use_of_database(self, seen: dict[str, Any]) -> None:
+    def _note_use_of_database(self, uses: list[Use], seen: dict[str, Any]) -> None:
         """What the tool did to the project's database in another way than through `conn`."""
         files = self.paths.database_files
         is_replaced = bool(files) and not files.isdisjoint(self.audit.changed.copy())
@@ -152,9 +168,10 @@ class Observer:
             # DuckDB opens and closes its file by itself, and no other process can while it is open.
             is_read &= seen.get("dialect") != "duckdb"
         if self.has_foreign_connection() or is_replaced or is_written:
-            seen["is_unclear"] = seen["has_committed"] = True
+            uses.append(UNCLEAR)
+            seen["has_committed"] = True
         elif is_read or self._files.has_opened_database:
-            seen["tables_read"] = tuple(sorted({*seen.get("tables_read", ()), WHOLE}))
+            uses.append(Use(f"table:{WHOLE}", "read"))
 
     def _note_foreign_imports(self, loaded: Collection[str]) -> None:
         """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
@@ -166,102 +183,80 @@ class Observer:
             if shown and shown not in loaded:
                 self.audit.opened[source] = None
 
-    def _inspect(self, *, tables_read: Collection[str]) -> dict[str, Any]:
-        """What happened since `begin_step`, except in databases."""
-        audit, find_used = self.audit, self.uses.find_used
-        seen: dict[str, Any] = {}
-        inodes: set[int] = set()
-        try:
-            if not audit.is_empty():
-                audit.resolve_paths()
-                seen.update(self._files.inspect(inodes))
-            self.native.complete(
-                seen,
-                inodes=inodes,
-                databases={self.paths.show(path) for path in audit.connected.copy()},
-                began=self._began[0],
-            )
-            if left := self._files.find_left(seen):
-                seen["left"] = left
-            if came := self._files.find_came(seen, self.native.folders_made, self._began[0]):
-                seen["came"] = came
-            if shared := self._find_shared(seen, tables_read):
-                seen["shared"] = shared
-        except Exception:  # the tool must not look like one that reads nothing
-            seen["is_unclear"] = True
-        used = {
-            "environment": tuple(find_used("env")),
-            "environment_asked": tuple(find_used("asked")),
-            "has_copied_environment": bool(find_used("copied")),
-            "used_modules": self._project.find_old_modules(find_used("module")),
-            "gaps": tuple({**dict.fromkeys(self.native.find_gaps()), **find_used("gap")}),
-        }
-        return seen | {name: one for name, one in used.items() if one}
+    def _find_files(self, seen: StepFiles) -> Iterator[Use]:
+        """What happened to files since `begin_step`."""
+        if not self.audit.is_empty():
+            self.audit.resolve_paths()
+            self._files.inspect(seen)
+        databases = {self.paths.show(path) for path in self.audit.connected.copy()}
+        self.native.complete(seen, databases=databases, began=self._began[0])
+        yield from seen.uses(databases)
+        yield from self._files.find_written(seen)
+        yield from self._files.find_came(seen, self.native.folders_made, self._began[0])
 
-    def _find_shared(
-        self, seen: Mapping[str, Any], tables_read: Collection[str]
-    ) -> tuple[SharedUse, ...]:
+    def _find_names(self) -> Iterator[Use]:
+        """Variables, modules, and why there may be more."""
+        used = self.uses.find_used()
+        modules = self._project.find_old_modules(used.pop("module", ()))
+        gaps = (*self.native.find_gaps(), *used.pop("gap", ()))
+        yield from (Use(f"gap:{one}", "unclear") for one in gaps)
+        yield from (Use(f"module:{one}", "read") for one in modules)
+        yield from _name_variables(used)
+
+    def _find_shared(self, seen: Collection[Use], files: StepFiles) -> Iterator[SharedUse]:
         """What was `seen` and counts for all users of a module or resource."""
-        found = []
-        databases = frozenset(map(self.paths.show, self.audit.connected.copy()))
+        databases = {self.paths.show(path) for path in self.audit.connected.copy()}
         shared = self.uses.find_shared()
         for owner in self._tables:
             shared.setdefault(owner, Uses((owner,)))
-        for owner, uses in shared.items():
-            shown = {self.paths.show(path) or "." for path in uses.opened}
-            shown |= {one + "-wal" for one in shown & databases}
-            native = {*map(self.paths.show, self.uses.natively_read.get(owner, ()))}
-            folders = {path.rpartition("/")[0] or "." for path in native}
-            names = {kind: [one for its, one in uses.used if its == kind] for kind, _ in uses.used}
-            changed = ((self.paths.show(path), one) for path, one in uses.changed.items())
-            nothing = SharedUse(path=owner, began=self._began)
-            use = replace(
-                nothing,
-                **self._tables.get(owner, {}),
-                read=(
-                    *(row for row in seen.get("read", ()) if row[0] in shown),
-                    *((path, *state) for path, state in changed if path),
-                ),
-                native_read=tuple(
-                    row for row in seen.get("native_read", ()) if row[0] in shown | native
-                ),
-                listed=tuple(row for row in seen.get("listed", ()) if row[0] in shown),
-                came=tuple(
-                    row
-                    for row in seen.get("came", ())
-                    if (row[0].rpartition("/")[0] or ".") in shown | folders
-                ),
-                native_listed=tuple(
-                    row for row in seen.get("native_listed", ()) if row[0] in folders
-                ),
-                native_globs=tuple(
-                    one
-                    for one in seen.get("native_globs", ())
-                    if (one.rpartition("/")[0] or ".") in folders
-                ),
-                missed=tuple(one for one in seen.get("missed", ()) if one in shown),
-                asked=tuple(one for one in seen.get("asked", ()) if one.rstrip("/") in shown),
-                measured=tuple(row for row in seen.get("measured", ()) if row[0] in shown),
-                environment=tuple(names.get("env", ())),
-                environment_asked=tuple(names.get("asked", ())),
-                has_copied_environment="copied" in names,
-                databases=tuple(sorted(shown & databases)),
-                used_modules=tuple(
-                    one for one in names.get("module", ()) if one in self._project.modules
-                ),
-                gaps=tuple(names.get("gap", ())),
+        for owner, used in shared.items():
+            shown = {self.paths.show(path) or "." for path in used.opened}
+            shown |= {f"{one}-wal" for one in shown & databases}
+            native = shown.union(map(self.paths.show, self.uses.natively_read.get(owner, ())))
+            native.update(path.rpartition("/")[0] or "." for path in [*native - shown])
+            found = [*self._tables.get(owner, ())]
+            for use in seen:
+                if use.kind not in _SHARED_KINDS or use.via in ("aside", "command"):
+                    continue
+                if use.key.startswith("table:"):
+                    name = use.name
+                    is_used = WHOLE in used.tables or name.rpartition(":")[2] in used.tables
+                    found += [use] if is_used and use.kind == "read" else ()
+                    continue
+                places = native if use.via == "kernel" else shown
+                name = use.name.rstrip("/")
+                folder = name.rpartition("/")[0] or "."
+                if use.kind == "came":
+                    is_used = folder in native
+                else:
+                    is_used = (folder if use.key.startswith("glob:") else name) in places
+                if is_used:
+                    # What it read before the tool had native code or a child write it is not known.
+                    is_changed = use.kind == "read" and name in files.native_written
+                    found.append(Use(use.key, use.kind, use.via) if is_changed else use)
+            for path, state in used.changed.items():
+                if shown_path := self.paths.show(path):
+                    found.append(Use(f"file:{shown_path}", "read", "seen", state))
+            names: dict[str, list[str]] = {}
+            for kind, name in used.used:
+                names.setdefault(kind, []).append(name)
+            found += _name_variables(names)
+            known = self._project.modules
+            found += (
+                Use(f"module:{one}", "read") for one in names.get("module", ()) if one in known
             )
-            if self.paths.database in uses.opened and self.has_foreign_connection():
-                use = replace(use, is_unclear=True)
-            kept = (
-                name
-                for name in tables_read
-                if WHOLE in uses.tables or name.rpartition(":")[2] in uses.tables
-            )
-            use = replace(use, tables_read=tuple(dict.fromkeys((*use.tables_read, *kept))))
-            if use != nothing:
-                found.append(use)
-        return tuple(found)
+            found += (Use(f"gap:{one}", "unclear") for one in names.get("gap", ()))
+            if self.paths.database in used.opened and self.has_foreign_connection():
+                found.append(UNCLEAR)
+            if found:
+                yield SharedUse(owner, tuple(found))
+
+
+def _name_variables(used: Mapping[str, Iterable[str]]) -> Iterator[Use]:
+    yield from (Use(f"env:{one}", "read") for one in used.get("env", ()))
+    yield from (Use(f"env:{one}", "asked") for one in used.get("asked", ()))
+    if used.get("copied"):
+        yield Use("environ:", "read")
 
 
 def _read_file_clock() -> int:

@@ -7,15 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 
-from discover_orch.model.observation import RESOURCE, FileStat, file_stat
+from discover_orch.model.observation import RESOURCE, FileStat, file_stat, file_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from discover_orch.model.observation import FileState
-    from discover_orch.worker.observed_paths import ObservedPaths
+    from discover_orch.worker.observed_paths import ObservedPaths, StepFiles
 
     Signature = tuple[FileStat | None, ...]
 
@@ -61,14 +60,9 @@ def database_signature(path: str) -> Signature:
 
 
 def compare_databases(
-    connected: Mapping[str, Signature],
-    paths: ObservedPaths,
-    *,
-    read: dict[str, FileState],
-    missed: dict[str, None],
-    written: dict[str, bool],
+    connected: Mapping[str, Signature], paths: ObservedPaths, seen: StepFiles
 ) -> None:
-    """Adds what the tool did to databases to `read`, `missed` and `written`.
+    """Adds what the tool did to databases.
 
     `connected` are those that it opened, by their real paths, as they were before.
     """
@@ -78,14 +72,14 @@ def compare_databases(
             continue
         after = database_signature(path)
         if after[0] is None:
-            missed[shown] = None
+            seen.missed[shown] = None
             continue
         if after != before:
-            written[shown] = False
+            seen.written[shown] = False
         if before[0] is not None:
-            read[shown] = (shown, *after[0])
+            seen.read[shown] = "{} {} {} {}".format(*after[0])
             if after == before and _has_log(path):
-                _add_log(path + "-wal", paths, read, missed)
+                _add_log(path + "-wal", paths, seen)
 
 
 def _has_log(path: str) -> bool:
@@ -101,9 +95,7 @@ def _has_log(path: str) -> bool:
         os.close(fd)
 
 
-def _add_log(
-    path: str, paths: ObservedPaths, read: dict[str, FileState], missed: dict[str, None]
-) -> None:
+def _add_log(path: str, paths: ObservedPaths, seen: StepFiles) -> None:
     """Another program that has the database open may keep what it writes in the log for a long time."""
     shown = paths.show(path)
     try:
@@ -111,6 +103,6 @@ def _add_log(
     except OSError:
         found = None
     if found is not None and found.st_size:
-        read[shown] = (shown, *file_stat(found))
+        seen.read[shown] = file_state(found)
     else:  # an empty one counts as none
-        missed[shown] = None
+        seen.missed[shown] = None

@@ -19,7 +19,7 @@ from discover_orch.databases.transactions import (
     find_hint,
     locks_out_others,
 )
-from discover_orch.model.observation import RESOURCE
+from discover_orch.model.observation import MADE, RESOURCE, UNCLEAR, Use
 from discover_orch.worker.connection import ForeignWrites, ResourceProblem, ToolConnection
 
 TYPE_CHECKING = False
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from discover_orch.databases.table_log import TableLog
     from discover_orch.model.errors import Problem
     from discover_orch.model.ledger import LedgerEntry
-    from discover_orch.model.observation import TableUse
     from discover_orch.worker.observer import Observer
     from discover_orch.worker.protocol import Prepare
 
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 
 
 CONN = "conn"
-#: Of an `Observation`: the tool used the database in a way that cannot be seen.
-_PAST_CONN: Mapping[str, Any] = {"is_unclear": True, "has_committed": True}
+_CHANGES = frozenset((*MADE, "unclear"))
 
 
 class RemoteFile(ResourceProblem):
@@ -184,8 +182,8 @@ class Resources:
             found.append(observer.own)
         return found
 
-    def drain_tables(self, names: Collection[str]) -> Mapping[str, Any]:
-        """The part of an `Observation` that a step with these resources caused in databases."""
+    def drain_tables(self, names: Collection[str]) -> tuple[list[Use], dict[str, Any]]:
+        """The tables that a step with these resources used, and fields of the `Observation`."""
         observer, connection = self._observer, self._connection
         may_have_kept_writes = bool(names) and connection.may_have_kept_writes
         connection.may_have_kept_writes &= not names
@@ -194,34 +192,33 @@ class Resources:
             self._foreign.update(used - {CONN})
         if names and CONN not in used and connection.tables is not None:
             connection.tables.drain()
-        logs = self._find_logs(CONN in used)
-        seen = _list_fields(logs[0].drain(*logs[1:])) if logs else {}
-        seen.update(self._note_foreign_writes())
-        if observer is not None and observer.own.has_written:
-            seen["has_committed"] = True
-        if CONN not in used:
-            return {**seen, **_PAST_CONN} if used & self._foreign else seen
-        if connection.is_unobserved() or used & self._foreign:
-            seen["is_unclear"] = True
-        if may_have_kept_writes and ("tables_written" in seen or "is_unclear" in seen):
-            seen["has_committed"] = True
         versions, connection.versions = connection.versions, {}
-        if versions:
-            seen["table_versions"] = tuple(versions.items())
-        if observer is not None and connection.file:
-            seen["database"] = observer.paths.relative(connection.file) or connection.file
-        if connection.tables is not None and connection.tables.dialect != "sqlite":
-            seen["dialect"] = connection.tables.dialect
-        return seen
+        logs = self._find_logs(CONN in used)
+        uses = [*logs[0].drain(*logs[1:], versions=versions)] if logs else []
+        has_committed = observer is not None and observer.own.has_written
+        seen: dict[str, Any] = {}
+        if self._has_written_past_conn() or (CONN not in used and used & self._foreign):
+            uses.append(UNCLEAR)
+            has_committed = True
+        if CONN in used:
+            if connection.is_unobserved() or used & self._foreign:
+                uses.append(UNCLEAR)
+            has_committed |= may_have_kept_writes and any(one.kind in _CHANGES for one in uses)
+            if observer is not None and connection.file:
+                seen["database"] = observer.paths.relative(connection.file) or connection.file
+            if connection.tables is not None and connection.tables.dialect != "sqlite":
+                seen["dialect"] = connection.tables.dialect
+        if has_committed:
+            seen["has_committed"] = True
+        return uses, seen
 
-    def _note_foreign_writes(self) -> Mapping[str, Any]:
-        """The part of an `Observation` that says that the step, or a process that it has started, has written to the
-        SQLite database past `conn`."""
+    def _has_written_past_conn(self) -> bool:
+        """Whether the step, or a process that it has started, has written to the SQLite database past `conn`."""
         tables, foreign = self._connection.tables, self._foreign_writes
         if tables is None or foreign is None:
-            return {}
+            return False
         self._has_foreign_write |= foreign.have_happened(tables, during_step=True)
-        return _PAST_CONN if foreign.is_by_step else {}
+        return foreign.is_by_step
 
     def has_foreign_write(self, names: Iterable[str]) -> bool:
         """Whether another program has written to the SQLite database of `conn` since the last call, as far as that
@@ -300,7 +297,7 @@ class Resources:
         """The users of a resource share what it has used in the database while it was opened."""
         logs = self._find_logs(CONN in self._find_used([name]))
         if self._observer is not None:
-            self._observer.note_tables(f"{RESOURCE}{name}", _list_fields(logs[0].peek(*logs[1:])))
+            self._observer.note_tables(f"{RESOURCE}{name}", logs[0].peek(*logs[1:]))
 
     def _open_connection(self) -> Any:
         if self._prepare.has_connection:
@@ -392,11 +389,6 @@ class Resources:
         for one in reversed(gone):
             self._stack.remove(one)
             self._close_one(one)
-
-
-def _list_fields(use: TableUse) -> dict[str, Any]:
-    """The fields of an `Observation` that have these names, less those that say nothing."""
-    return {name: found for name in use.__struct_fields__ if (found := getattr(use, name))}
 
 
 def _is_waiting(generator: Any) -> bool:

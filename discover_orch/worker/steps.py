@@ -251,10 +251,8 @@ class Worker:
         if self._observer is None:
             return None
         self._observer.end_transactions()
-        return self._observer.finish_step(
-            loaded={path for _, path, _ in loaded},
-            **self._resources.drain_tables(self._asked_for),
-        )
+        tables, others = self._resources.drain_tables(self._asked_for)
+        return self._observer.finish_step(tables, {path for _, path, _ in loaded}, **others)
 
     @contextlib.contextmanager
     def _loading(self, owner: str) -> Iterator[None]:

@@ -7,18 +7,17 @@ import os
 import stat
 from functools import cache
 
-from discover_orch.model.observation import NOISE, NOISY_ENDS, file_stat, list_paths
+from discover_orch.model.observation import NOISE, NOISY_ENDS, Use, file_state, list_paths
 from discover_orch.worker.audit_hook import AuditHook
-from discover_orch.worker.observed_paths import ObservedPaths, parent_folders
+from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, parent_folders
 from discover_orch.worker.opened_databases import compare_databases
 from discover_orch.worker.path_questions import real_lstat, real_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-    from typing import Any
+    from collections.abc import Collection, Iterable, Iterator
 
-    from discover_orch.model.observation import FileState
+    from discover_orch.model.observation import Kind, Via
 
 
 class UsedFiles:
@@ -28,55 +27,32 @@ class UsedFiles:
         self._audit, self._paths = audit, paths
         self.has_opened_database = False  # the project's, as a file
 
-    def inspect(self, inodes: set[int]) -> dict[str, Any]:
-        """`inodes`, of files written, is filled."""
-        created: dict[str, None] = {}
-        written, removed, folders_made = self._find_changed(inodes, created)
-        read, missed, left_out = self._find_read(written, removed, inodes)
-        aside_written = self._find_aside(self._audit.changed.copy())
-        aside_read = self._find_aside(left_out)
-        compare_databases(
-            self._audit.connected.copy(), self._paths, read=read, missed=missed, written=written
-        )
-        listed = self._find_listed(missed)
-        own = {*written, *removed, *folders_made}
-        asked, measured = self._find_asked(own, read, listed, missed)
-        return {
-            "read": tuple(read.values()),
-            "listed": tuple(listed.items()),
-            "aside_read": tuple(
-                row for path, row in aside_read.items() if path not in aside_written
-            ),
-            "aside_written": tuple(aside_written),
-            "asked": asked,
-            "measured": measured,
-            "missed": tuple(one for one in missed if one not in removed and one not in written),
-            "written": tuple(written),
-            "created": tuple(created),
-            "appended": (
-                *(path for path, is_appended in written.items() if is_appended),
-                *self._find_aside(self._audit.appended.keys() - self._audit.opened.keys()),
-            ),
-            "removed": tuple(removed),
-            "folders_made": tuple(folders_made),
+    def inspect(self, seen: StepFiles) -> None:
+        """Adds what Python showed."""
+        self._find_changed(seen)
+        left_out = self._find_read(seen)
+        seen.aside_written = self._find_aside(self._audit.changed.copy())
+        seen.aside_read = self._find_aside(left_out)
+        seen.aside_appended = {
+            *self._find_aside(self._audit.appended.keys() - self._audit.opened.keys())
         }
+        for path in seen.aside_written:
+            seen.aside_read.pop(path, None)
+        compare_databases(self._audit.connected.copy(), self._paths, seen)
+        self._find_listed(seen)
+        self._find_asked(seen)
+        for path in (*seen.removed, *seen.written):
+            seen.missed.pop(path, None)
 
-    def _find_changed(
-        self, inodes: set[int], created: dict[str, None]
-    ) -> tuple[dict[str, bool], dict[str, None], dict[str, None]]:
-        """(written, with whether it was only appended to; removed; folders made); paths through links also by their
-        real names. Adds the inodes that were written, and to `created` what was not there before.
-        """
-        audit = self._audit
-        written: dict[str, bool] = {}
-        removed: dict[str, None] = {}
-        folders_made: dict[str, None] = {}
+    def _find_changed(self, seen: StepFiles) -> None:
+        """What was written, removed and made; paths through links also by their real names."""
+        audit, written = self._audit, seen.written
         real_folders: dict[str, str] = {}
         for path, was_there in audit.changed.copy().items():
             shown = self._paths.show(path)
             if self._paths.is_noise(shown):
                 if was_there and self._paths.is_aside(shown) and not os.path.lexists(path):
-                    removed[shown] = None
+                    seen.removed[shown] = None
                 continue
             folder, _, name = path.rpartition(os.sep)
             if folder not in real_folders:
@@ -91,19 +67,19 @@ class UsedFiles:
                 found = real_lstat(path)
             except OSError:
                 if was_there:
-                    removed.update(both)
+                    seen.removed.update(both)
                 continue
             if stat.S_ISDIR(found.st_mode):
                 if not was_there:
-                    folders_made.update(both)
+                    seen.folders_made.update(both)
                 continue
             if stat.S_ISLNK(found.st_mode) and path not in audit.link_targets:
                 real = os.path.realpath(path)
-            inodes.add(found.st_ino)
+            seen.inodes.add(found.st_ino)
             is_appended = path in audit.appended and path not in audit.opened
             written[shown] = is_appended
             if not was_there:
-                created.update(both)
+                seen.created.update(both)
             if (
                 real != path
                 and os.path.exists(path)
@@ -111,15 +87,11 @@ class UsedFiles:
             ):
                 real = self._paths.show(real)
                 written[real] = is_appended and written.get(real, True)
-        return written, removed, folders_made
 
-    def _find_read(
-        self, written: dict[str, bool], removed: dict[str, None], inodes: set[int]
-    ) -> tuple[dict[str, FileState], dict[str, None], list[str]]:
-        """(read, missed, in folders that do not count)."""
+    def _find_read(self, seen: StepFiles) -> list[str]:
+        """Adds what was read and missed. Those that are left out, in folders that do not count."""
         left_out: list[str] = []
-        read: dict[str, FileState] = {}
-        missed: dict[str, None] = {}
+        read, missed, written, inodes = seen.read, seen.missed, seen.written, seen.inodes
         starts: dict[str, str | None] = {}  # of folders: many files are in few of them
         real_folder = cache(os.path.realpath)
         own = self._paths.own.union(written)
@@ -149,8 +121,8 @@ class UsedFiles:
                 if is_link:
                     found = real_stat(path)
             except (FileNotFoundError, NotADirectoryError):
-                if shown in removed:  # whoever made it must run before this tool
-                    read[shown] = (shown, -1, 0, 0, 0)
+                if shown in seen.removed:  # whoever made it must run before this tool
+                    read[shown] = ""
                     continue
                 is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
                 if (
@@ -160,7 +132,7 @@ class UsedFiles:
                 ):
                     missed[shown] = None
             except OSError:
-                read[shown] = (shown, -1, 0, 0, 0)
+                read[shown] = ""
             except ValueError:  # not a path
                 continue
             else:
@@ -172,11 +144,10 @@ class UsedFiles:
                     and self._paths.show(os.path.realpath(path)) in written
                 ):
                     continue  # a link to a file that the tool wrote
-                size, inode = found.st_size, found.st_ino  # the parts of `file_stat`
-                if inode == database_inode:  # a link to it
+                if found.st_ino == database_inode:  # a link to it
                     self.has_opened_database = True
                     continue
-                read[shown] = shown, size, found.st_mtime_ns, inode, found.st_ctime_ns
+                read[shown] = file_state(found)
                 if is_link or real_folder(folder) != folder:
                     # Another tool may have written it under its real name.
                     real = (
@@ -186,22 +157,21 @@ class UsedFiles:
                     )
                     shown_real = self._paths.show(real)
                     if shown_real not in own and not self._paths.is_noise(shown_real):
-                        read[shown_real] = (shown_real, *read[shown][1:])
-        return read, missed, left_out
+                        read[shown_real] = read[shown]
+        return left_out
 
-    def _find_aside(self, paths: Iterable[str]) -> dict[str, FileState]:
+    def _find_aside(self, paths: Iterable[str]) -> dict[str, str]:
         """Those of these files that are there and count once one tool has written and another one has read them."""
-        found: dict[str, FileState] = {}
+        found: dict[str, str] = {}
         for path in paths:
             if self._paths.is_aside(shown := self._paths.show(path)):
                 with contextlib.suppress(OSError, ValueError):
                     state = real_stat(path)
                     if stat.S_ISREG(state.st_mode):
-                        found[shown] = (shown, *file_stat(state))
+                        found[shown] = file_state(state)
         return found
 
-    def _find_listed(self, missed: dict[str, None]) -> dict[str, str]:
-        listed = {}
+    def _find_listed(self, seen: StepFiles) -> None:
         for path in self._audit.listed.copy():
             folder = self._paths.show(path) or "."
             if folder != "." and self._paths.is_noise_folder(folder):
@@ -210,25 +180,18 @@ class UsedFiles:
                 names = os.listdir(path)
                 for shown in dict.fromkeys((folder, self._paths.show(os.path.realpath(path)))):
                     if shown and (shown == "." or not self._paths.is_noise_folder(shown)):
-                        listed[shown] = list_paths(shown, names, self._paths.own)
+                        seen.listed[shown] = list_paths(shown, names, self._paths.own)
             except FileNotFoundError:
                 if not self._is_in_changed_folder(path):
-                    missed[folder] = None
+                    seen.missed[folder] = None
             except (OSError, ValueError):
                 continue
-        return listed
 
-    def _find_asked(
-        self,
-        own: Collection[str],
-        read: Collection[str],
-        listed: dict[str, str],
-        missed: dict[str, None],
-    ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        """The paths that were there when the tool asked, folders with a slash, and the sizes and times that it asked
-        for. Adds those that were not there to `missed`, and to `listed` the folders whose time it asked for."""
-        asked: list[str] = []
-        measured: list[tuple[str, str]] = []
+    def _find_asked(self, seen: StepFiles) -> None:
+        """Adds the paths that were there when the tool asked, folders with a slash, and the sizes and times that it
+        asked for; those that were not there to `missed`, and to `listed` the folders whose time it asked for."""
+        own = {*seen.written, *seen.removed, *seen.folders_made}
+        read, listed = seen.read, seen.listed
         answers, sizes = self._audit.questions.find()
         made = self._audit.folder_changes
         starts: dict[str, str | None] = {}  # of folders: many paths are in few of them
@@ -251,45 +214,47 @@ class UsedFiles:
                     with contextlib.suppress(OSError):
                         listed[shown] = list_paths(shown, os.listdir(path), self._paths.own)
                 elif not is_folder:
-                    measured.append((shown, f"{size} {time}"))
+                    seen.measured[shown] = f"{size} {time}"
             if shown in read or shown in listed or (start[:-1] or ".") in listed:
                 continue  # that says whether it was there, and more
             if answer is None:
-                missed[shown] = None
+                seen.missed[shown] = None
             else:
-                asked.append(f"{shown}/" if answer[0] else shown)
-        return tuple(asked), tuple(measured)
+                seen.asked.append(f"{shown}/" if answer[0] else shown)
 
-    def find_left(self, seen: Mapping[str, Any]) -> tuple[FileState, ...]:
-        """The states of the files that were written."""
-        found: list[FileState] = []
-        for path in (*seen.get("written", ()), *seen.get("native_written", ())):
+    def find_written(self, seen: StepFiles) -> Iterator[Use]:
+        """What was written, with its state. The next tool may change it at once."""
+        kinds: dict[str, tuple[Kind, Via]] = {
+            path: ("appended" if is_appended else "written", "seen")
+            for path, is_appended in seen.written.items()
+        }
+        for path, (kind, via) in (kinds | seen.native_written).items():
+            state = ""
             with contextlib.suppress(OSError, ValueError):
-                found.append((path, *file_stat(os.stat(os.path.join(self._paths.root, path)))))
-        return tuple(found)
+                state = file_state(os.stat(os.path.join(self._paths.root, path)))
+            yield Use(f"file:{path}", kind, via, state)
 
     def find_came(
-        self, seen: Mapping[str, Any], folders_made: Collection[str], began: int
-    ) -> tuple[FileState, ...]:
+        self, seen: StepFiles, folders_made: Collection[str], began: int
+    ) -> Iterator[Use]:
         """The names in the folders of this `seen` that may have come since `began`, and not by Python. A file that was
         only overwritten is among them."""
-        found: dict[str, FileState] = {}
-        own = {*seen.get("written", ()), *seen.get("folders_made", ())}
-        for folder, listed in (*seen.get("listed", ()), *seen.get("native_listed", ())):
+        known = {*seen.written, *seen.folders_made}
+        for folder, listed in (*seen.listed.items(), *seen.native_listed.items()):
             full = os.path.join(self._paths.root, folder)
             with contextlib.suppress(OSError):
                 if os.stat(full).st_mtime_ns < began:
                     continue  # the usual case
             for shown in listed.split("\0"):
-                if shown in own or shown in found:
+                if shown in known:
                     continue
                 path = os.path.join(self._paths.root, shown)
                 with contextlib.suppress(OSError):
                     state = os.lstat(path)
                     is_new = path in folders_made if stat.S_ISDIR(state.st_mode) else True
                     if is_new and state.st_ctime_ns >= began:
-                        found[shown] = (shown, *file_stat(state))
-        return tuple(found.values())
+                        known.add(shown)
+                        yield Use(f"file:{shown}", "came", "seen", file_state(state))
 
     def _is_in_changed_folder(self, path: str) -> bool:
         """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""

@@ -10,6 +10,7 @@ from tests.conftest import Orch, Project
 from tests.support.driven_worker import DrivenWorker
 from tests.support.editors import save
 from tests.support.remembered import reasons
+from tests.support.seen import see
 from tests.support.watching import tool_text, watching
 
 CONFIG = "[tool.orch]\nstages = ['one']\ndatabase = 'sqlite:///data.db'\n"
@@ -82,9 +83,9 @@ def test_a_tool_that_fails_as_it_is_loaded_has_loaded_for_others(
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
     assert (first.status, second.status) == ("failed", "passed")
-    shared = {use.path: [path for path, *_ in use.read] for use in first.seen.shared}
+    shared = {use.path: [path for path, *_ in use.read] for use in see(first.seen).shared}
     assert shared == {"cfg.py": ["cfg.json"], "t1.py": ["cfg.json"]}
-    assert second.seen.shared == ()
+    assert see(second.seen).shared == ()
 
 
 def test_what_a_tool_reads_and_does_not_keep_is_not_shared(project: Project) -> None:
@@ -98,10 +99,10 @@ def test_what_a_tool_reads_and_does_not_keep_is_not_shared(project: Project) -> 
     with DrivenWorker(root, observes=True) as worker:
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
-    assert first.seen.shared == ()
-    (use,) = second.seen.shared
+    assert see(first.seen).shared == ()
+    (use,) = see(second.seen).shared
     assert [path for path, *_ in use.read] == ["in.csv"]
-    assert (use.written, second.seen.written) == ((), ("x",))
+    assert (use.written, see(second.seen).written) == ((), ("x",))
 
 
 def test_under_a_watch_each_of_them_runs_again(project: Project) -> None:

@@ -20,6 +20,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.fingerprint import Success, ToolResult
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
+from tests.support.seen import observation
 
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.
@@ -63,7 +64,7 @@ def seen(
         states.append((path, *file_stat(found)))
     database = more.get("database", "")
     folders = [(one, list_paths(one, os.listdir(root / one), {database})) for one in listed]
-    return Observation(read=tuple(states), listed=tuple(folders), **more)
+    return observation(read=tuple(states), listed=tuple(folders), **more)
 
 
 def record(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from discover_orch.databases.duckdb_sql import LONGEST, UNCLEAR, Effect, read_statements
 from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_tables import SqliteTableLog
+from tests.support.seen import Seen
 
 
 def names(parts: tuple[tuple[str, ...], ...]) -> str:
@@ -332,7 +333,7 @@ def test_sqlite_reads_and_writes_no_other_tables(frame: str, query: str) -> None
         except sqlite3.Error:  # a WITH that names itself, to SQLite
             assume(False)
         tables.resolve()
-        use = tables.drain()
+        use = Seen(tables.drain())
         read, written, is_unclear = use.tables_read, use.tables_written, use.is_unclear
     assert not is_unclear
     seen_read, seen_written = tables_of(sql)

@@ -12,7 +12,7 @@ import pytest
 
 from discover_orch.databases.duckdb_tables import MOST_STATEMENTS, DuckdbLog
 from discover_orch.databases.transactions import choose_log
-from discover_orch.model.observation import TableUse
+from tests.support.seen import Seen, used_tables
 
 Found = tuple[tuple[str, ...], tuple[str, ...], bool]
 
@@ -32,13 +32,13 @@ class Duck:
         self.written.update(written)
         self.listed.update(listed)
 
-    def use(self, *does: str | Callable[[Any], object]) -> TableUse:
+    def use(self, *does: str | Callable[[Any], object]) -> Seen:
         self.statements.begin_step()
         for one in does:
             with suppress(duckdb.Error):  # as a tool may do
                 self.conn.execute(one) if isinstance(one, str) else one(self.conn)
         self.statements.resolve()
-        return self.statements.drain()
+        return Seen(self.statements.drain())
 
     def run(self, *does: str | Callable[[Any], object]) -> Found:
         use = self.use(*does)
@@ -98,29 +98,29 @@ def test_uses_of_tables_in_duckdb(
 @pytest.mark.parametrize(
     ("does", "expected"),
     [
-        (["FROM absent"], TableUse(tables_missed=("absent",))),
-        ([lambda c: c.table("absent")], TableUse(tables_missed=("absent",))),
-        (["DROP TABLE IF EXISTS absent"], TableUse(tables_missed=("absent",), tables_kept=("absent",))),
-        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
-        (["FROM absent", "CREATE TABLE absent AS FROM t"], TableUse(tables_read=("absent", "t"), tables_written=("absent",), tables_created=("absent",))),
-        (["DROP TABLE IF EXISTS t"], TableUse(tables_written=("t",), tables_dropped=("t",))),
-        (["ALTER TABLE t RENAME TO w"], TableUse(tables_written=("t", "w"), tables_created=("w",), tables_dropped=("t",))),
-        (["INSERT INTO t VALUES (1)"], TableUse(tables_written=("t",), tables_inserted=("t",))),
-        (["INSERT OR REPLACE INTO k VALUES (1)"], TableUse(tables_written=("k",))),
-        (["INSERT OR IGNORE INTO k VALUES (1)"], TableUse(tables_written=("k",))),
-        (["INSERT INTO t VALUES (1)", "DELETE FROM t"], TableUse(tables_written=("t",))),
-        (["CREATE TABLE IF NOT EXISTS t (a INTEGER)"], TableUse(tables_kept=("t",))),
-        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
-        (["FROM duckdb_tables()"], TableUse(lists_tables=True)),
-        (["SHOW TABLES"], TableUse(lists_tables=True)),
-        (["SHOW ALL TABLES"], TableUse(lists_tables=True)),
-        (["PRAGMA show_tables"], TableUse(lists_tables=True)),
-        (["SELECT table_name FROM information_schema.tables"], TableUse(lists_tables=True)),
-        (["SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'"], TableUse(lists_tables=True)),
+        (["FROM absent"], used_tables(tables_missed=("absent",))),
+        ([lambda c: c.table("absent")], used_tables(tables_missed=("absent",))),
+        (["DROP TABLE IF EXISTS absent"], used_tables(tables_missed=("absent",), tables_kept=("absent",))),
+        (["INSERT INTO absent VALUES (1)"], used_tables(tables_missed=("absent",))),
+        (["FROM absent", "CREATE TABLE absent AS FROM t"], used_tables(tables_read=("absent", "t"), tables_written=("absent",), tables_created=("absent",))),
+        (["DROP TABLE IF EXISTS t"], used_tables(tables_written=("t",), tables_dropped=("t",))),
+        (["ALTER TABLE t RENAME TO w"], used_tables(tables_written=("t", "w"), tables_created=("w",), tables_dropped=("t",))),
+        (["INSERT INTO t VALUES (1)"], used_tables(tables_written=("t",), tables_inserted=("t",))),
+        (["INSERT OR REPLACE INTO k VALUES (1)"], used_tables(tables_written=("k",))),
+        (["INSERT OR IGNORE INTO k VALUES (1)"], used_tables(tables_written=("k",))),
+        (["INSERT INTO t VALUES (1)", "DELETE FROM t"], used_tables(tables_written=("t",))),
+        (["CREATE TABLE IF NOT EXISTS t (a INTEGER)"], used_tables(tables_kept=("t",))),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], used_tables(tables_kept=("t",))),
+        (["FROM duckdb_tables()"], used_tables(lists_tables=True)),
+        (["SHOW TABLES"], used_tables(lists_tables=True)),
+        (["SHOW ALL TABLES"], used_tables(lists_tables=True)),
+        (["PRAGMA show_tables"], used_tables(lists_tables=True)),
+        (["SELECT table_name FROM information_schema.tables"], used_tables(lists_tables=True)),
+        (["SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'"], used_tables(lists_tables=True)),
     ],
 )  # fmt: skip
 def test_how_tables_are_used_in_duckdb(
-    duck: Duck, does: list[str | Callable[[Any], object]], expected: TableUse
+    duck: Duck, does: list[str | Callable[[Any], object]], expected: Seen
 ) -> None:
     duck.conn.execute("CREATE TABLE k (a INTEGER PRIMARY KEY)")
     assert duck.use(*does) == expected
@@ -140,14 +140,14 @@ def test_what_names_may_mean_and_long_texts_are_unclear(
     duck: Duck, does: list[str | Callable[[Any], object]], is_unclear: bool
 ) -> None:
     assert duck.use(*does).is_unclear is is_unclear
-    assert duck.use("FROM t") == TableUse(tables_read=("t",))
+    assert duck.use("FROM t") == used_tables(tables_read=("t",))
 
 
 def test_a_statement_that_failed_has_written_nothing(duck: Duck) -> None:
-    assert duck.use("INSERT INTO t VALUES ('x')") == TableUse(tables_read=("t",))
-    assert duck.use("CREATE TABLE t (a INTEGER)") == TableUse(tables_kept=("t",))
+    assert duck.use("INSERT INTO t VALUES ('x')") == used_tables(tables_read=("t",))
+    assert duck.use("CREATE TABLE t (a INTEGER)") == used_tables(tables_kept=("t",))
     twice = duck.use("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1)")
-    assert twice == TableUse(tables_written=("t",), tables_inserted=("t",))
+    assert twice == used_tables(tables_written=("t",), tables_inserted=("t",))
 
 
 def test_a_table_keeps_its_name_from_step_to_step(duck: Duck) -> None:

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from discover_orch.databases.transactions import choose_log, choose_transaction
-from discover_orch.model.observation import TableUse
+from tests.support.seen import Seen, used_tables
 
 
 @pytest.fixture(scope="module")
@@ -53,51 +53,51 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
 @pytest.mark.parametrize(
     ("does", "expected"),
     [
-        (["SELECT * FROM absent"], TableUse(tables_missed=("absent",))),
-        (["INSERT INTO absent VALUES (1)"], TableUse(tables_missed=("absent",))),
-        (["DROP TABLE absent"], TableUse(tables_missed=("absent",))),
+        (["SELECT * FROM absent"], used_tables(tables_missed=("absent",))),
+        (["INSERT INTO absent VALUES (1)"], used_tables(tables_missed=("absent",))),
+        (["DROP TABLE absent"], used_tables(tables_missed=("absent",))),
         (
             ["DROP TABLE IF EXISTS absent, other.absent"],
-            TableUse(tables_missed=("absent", "other.absent"), tables_kept=("absent", "other.absent")),
+            used_tables(tables_missed=("absent", "other.absent"), tables_kept=("absent", "other.absent")),
         ),
-        (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], TableUse(tables_missed=("absent",))),
-        (["SELECT to_regclass('absent')"], TableUse(tables_missed=("absent",))),
-        (["SELECT to_regclass('public.t')"], TableUse(tables_found=("t",))),
-        (["SELECT EXISTS (SELECT FROM information_schema.tables WHERE table_schema = 'public' AND table_name = 'absent')"], TableUse(lists_tables=True)),
-        ([(HAS_TABLE, {"table_name": "absent"})], TableUse(tables_missed=("absent",))),
-        ([(HAS_TABLE, {"table_name": "t"})], TableUse(tables_found=("t",))),
-        ([("SELECT 1 FROM pg_tables WHERE tablename = %s", ["absent"])], TableUse(tables_missed=("absent",))),
-        (["SELECT tablename FROM pg_tables"], TableUse(lists_tables=True)),
-        (["SELECT relname FROM pg_class WHERE relname LIKE 'raw%'"], TableUse(lists_tables=True)),
-        (["SELECT relname FROM pg_class WHERE relname = 'a' OR relname = 't'"], TableUse(tables_missed=("a",), tables_found=("t",))),
-        (["SELECT table_name FROM information_schema.columns"], TableUse(lists_tables=True)),
-        (["INSERT INTO u VALUES (1)"], TableUse(tables_written=("u",), tables_inserted=("u",))),
-        (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], TableUse(tables_written=("u",))),
-        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], TableUse(tables_read=("u",), tables_written=("u",))),
-        (["INSERT INTO u VALUES (1)", "TRUNCATE u"], TableUse(tables_written=("u",))),
+        (["ALTER TABLE IF EXISTS absent ADD COLUMN b int"], used_tables(tables_missed=("absent",))),
+        (["SELECT to_regclass('absent')"], used_tables(tables_missed=("absent",))),
+        (["SELECT to_regclass('public.t')"], used_tables(tables_found=("t",))),
+        (["SELECT EXISTS (SELECT FROM information_schema.tables WHERE table_schema = 'public' AND table_name = 'absent')"], used_tables(lists_tables=True)),
+        ([(HAS_TABLE, {"table_name": "absent"})], used_tables(tables_missed=("absent",))),
+        ([(HAS_TABLE, {"table_name": "t"})], used_tables(tables_found=("t",))),
+        ([("SELECT 1 FROM pg_tables WHERE tablename = %s", ["absent"])], used_tables(tables_missed=("absent",))),
+        (["SELECT tablename FROM pg_tables"], used_tables(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname LIKE 'raw%'"], used_tables(lists_tables=True)),
+        (["SELECT relname FROM pg_class WHERE relname = 'a' OR relname = 't'"], used_tables(tables_missed=("a",), tables_found=("t",))),
+        (["SELECT table_name FROM information_schema.columns"], used_tables(lists_tables=True)),
+        (["INSERT INTO u VALUES (1)"], used_tables(tables_written=("u",), tables_inserted=("u",))),
+        (["INSERT INTO u VALUES (1) ON CONFLICT DO NOTHING"], used_tables(tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "UPDATE u SET a = 1"], used_tables(tables_read=("u",), tables_written=("u",))),
+        (["INSERT INTO u VALUES (1)", "TRUNCATE u"], used_tables(tables_written=("u",))),
         (
             ["CREATE TABLE n (a int)"],
-            TableUse(tables_written=("n",), tables_created=("n",), tables_kept=("n",)),
+            used_tables(tables_written=("n",), tables_created=("n",), tables_kept=("n",)),
         ),
-        (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], TableUse(tables_missed=("n",))),
-        (["DROP TABLE u"], TableUse(tables_written=("u",), tables_dropped=("u",))),
-        (["ALTER TABLE u RENAME TO w"], TableUse(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
-        (["CREATE TABLE IF NOT EXISTS t (a int)"], TableUse(tables_kept=("t",))),
-        (["CREATE TABLE t (a int)"], TableUse(is_unclear=True)),
-        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], TableUse(tables_kept=("t",))),
-        (["SELEC 1", "SELECT a FROM t"], TableUse(tables_read=("t",), is_unclear=True)),
-        ([("SELECT a %% 2 FROM t WHERE a = %s", [1])], TableUse(tables_read=("t",))),
-        ([sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))], TableUse(tables_read=("t",))),
-        ([lambda c: c.cursor().executemany("INSERT INTO u VALUES (%s)", [(1,)])], TableUse(tables_written=("u",), tables_inserted=("u",))),
-        ([lambda c: [*c.cursor().stream("SELECT a FROM t")]], TableUse(tables_read=("t",))),
-        ([lambda c: read_in_parts(c, "SELECT a FROM t")], TableUse(tables_read=("t",))),
-        ([lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t")], TableUse(tables_read=("t",))),
-        ([lambda c: c.pgconn.exec_(b"SELECT a FROM t")], TableUse(tables_read=("t",))),
-        ([lambda c: read_elsewhere(c.info.dsn)], TableUse(is_unclear=True)),
+        (["SELECT * FROM n", "CREATE TABLE n (a int)", "DROP TABLE n"], used_tables(tables_missed=("n",))),
+        (["DROP TABLE u"], used_tables(tables_written=("u",), tables_dropped=("u",))),
+        (["ALTER TABLE u RENAME TO w"], used_tables(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
+        (["CREATE TABLE IF NOT EXISTS t (a int)"], used_tables(tables_kept=("t",))),
+        (["CREATE TABLE t (a int)"], used_tables(is_unclear=True)),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], used_tables(tables_kept=("t",))),
+        (["SELEC 1", "SELECT a FROM t"], used_tables(tables_read=("t",), is_unclear=True)),
+        ([("SELECT a %% 2 FROM t WHERE a = %s", [1])], used_tables(tables_read=("t",))),
+        ([sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))], used_tables(tables_read=("t",))),
+        ([lambda c: c.cursor().executemany("INSERT INTO u VALUES (%s)", [(1,)])], used_tables(tables_written=("u",), tables_inserted=("u",))),
+        ([lambda c: [*c.cursor().stream("SELECT a FROM t")]], used_tables(tables_read=("t",))),
+        ([lambda c: read_in_parts(c, "SELECT a FROM t")], used_tables(tables_read=("t",))),
+        ([lambda c: psycopg.ClientCursor(c).execute("SELECT a FROM t")], used_tables(tables_read=("t",))),
+        ([lambda c: c.pgconn.exec_(b"SELECT a FROM t")], used_tables(tables_read=("t",))),
+        ([lambda c: read_elsewhere(c.info.dsn)], used_tables(is_unclear=True)),
     ],
 )  # fmt: skip
 def test_how_tables_are_used_in_postgresql(
-    pg: psycopg.Connection, does: list[Any], expected: TableUse
+    pg: psycopg.Connection, does: list[Any], expected: Seen
 ) -> None:
     statements = choose_log(pg, lambda *_: None)
     transaction = choose_transaction(pg, "tool")
@@ -112,4 +112,4 @@ def test_how_tables_are_used_in_postgresql(
                 pg.execute(*one) if isinstance(one, tuple) else pg.execute(one)
     statements.resolve()
     transaction.end(keep=False)
-    assert statements.drain() == expected
+    assert Seen(statements.drain()) == expected

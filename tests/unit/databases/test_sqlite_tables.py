@@ -12,7 +12,7 @@ import pytest
 from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog
-from discover_orch.model.observation import TableUse
+from tests.support.seen import Seen, used_tables
 
 SCHEMA = """
 CREATE TABLE t(a, b);
@@ -24,8 +24,8 @@ CREATE TRIGGER g AFTER INSERT ON watched BEGIN INSERT INTO log VALUES (new.a); E
 INSERT INTO t VALUES (1, 2);
 """
 
-Seen = tuple[list[str], list[str]]
-Look = Callable[..., Seen]
+Tables = tuple[list[str], list[str]]
+Look = Callable[..., Tables]
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,18 @@ def conn(tmp_path: Path, made: bytes) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def use(conn: Connection) -> Callable[..., TableUse]:
+def use(conn: Connection) -> Callable[..., Seen]:
     """Run these statements as a step, those in a tuple with values; an error of SQLite is caught, as a tool may do."""
     tables = SqliteTableLog(conn)
 
-    def run(*statements: str | tuple[str, object]) -> TableUse:
+    def run(*statements: str | tuple[str, object]) -> Seen:
         tables.begin_step()
         for one in statements:
             with suppress(sqlite3.OperationalError):
                 conn.execute(*((one,) if isinstance(one, str) else one)).fetchall()
         tables.resolve()
         conn.commit()
-        return tables.drain()
+        return Seen(tables.drain())
 
     return run
 
@@ -66,7 +66,7 @@ def look(conn: Connection) -> Look:
     """Run these statements as a step; what it (read, wrote)."""
     tables = SqliteTableLog(conn)
 
-    def run(*statements: str | Callable[[Connection], object]) -> Seen:
+    def run(*statements: str | Callable[[Connection], object]) -> Tables:
         tables.begin_step()
         for one in statements:
             if callable(one):
@@ -75,7 +75,7 @@ def look(conn: Connection) -> Look:
                 conn.execute(one).fetchall()
         tables.resolve()
         conn.commit()
-        use = tables.drain()
+        use = Seen(tables.drain())
         assert not use.is_unclear
         return [*use.tables_read], [*use.tables_written]
 
@@ -189,7 +189,7 @@ def test_a_write_past_the_methods_of_orch_is_unclear(
         call(conn)
         tables.resolve()
         assert tables.may_have_committed or not is_unclear
-        assert tables.drain().is_unclear == is_unclear
+        assert Seen(tables.drain()).is_unclear == is_unclear
 
 
 SKIPPED = "CREATE TABLE IF NOT EXISTS t(a)"
@@ -252,9 +252,7 @@ def test_a_table_that_is_there_already_is_not_written_by_what_is_made_next(
         "PRAGMA table_list(absent)",
     ],
 )
-def test_a_table_that_is_looked_for_in_vain_is_missed(
-    use: Callable[..., TableUse], sql: str
-) -> None:
+def test_a_table_that_is_looked_for_in_vain_is_missed(use: Callable[..., Seen], sql: str) -> None:
     assert use(sql).tables_missed == ("absent",)
     assert use("CREATE TABLE absent(a)", sql).tables_missed == ()
 
@@ -273,13 +271,13 @@ def test_a_table_that_is_looked_for_in_vain_is_missed(
     ],
 )
 def test_a_table_that_is_there_or_that_the_tool_made_is_not_missed(
-    use: Callable[..., TableUse], statements: list[str]
+    use: Callable[..., Seen], statements: list[str]
 ) -> None:
     found = use(*statements)
     assert (found.tables_missed, found.lists_tables) == ((), False)
 
 
-def test_if_exists_in_vain_is_a_look_too(use: Callable[..., TableUse]) -> None:
+def test_if_exists_in_vain_is_a_look_too(use: Callable[..., Seen]) -> None:
     assert use("DROP TABLE IF EXISTS absent").tables_missed == ("absent",)
     assert use('drop /* old */ view if exists "main" . "Absent"').tables_missed == ("absent",)
     assert use("DROP TABLE IF EXISTS t", "CREATE TABLE t(a)").tables_missed == ()
@@ -318,7 +316,7 @@ def test_if_exists_in_vain_is_a_look_too(use: Callable[..., TableUse]) -> None:
     ],
 )  # fmt: skip
 def test_who_reads_the_list_of_tables(
-    use: Callable[..., TableUse], statements: list[str], is_listed: bool
+    use: Callable[..., Seen], statements: list[str], is_listed: bool
 ) -> None:
     assert use(*statements).lists_tables is is_listed
     assert use("SELECT 1", "CREATE TABLE IF NOT EXISTS t(a)").lists_tables is False
@@ -345,7 +343,7 @@ PANDAS = """
     ],
 )  # fmt: skip
 def test_who_asks_the_list_for_one_name_looks_for_that_table(
-    use: Callable[..., TableUse], asked: tuple[str, object]
+    use: Callable[..., Seen], asked: tuple[str, object]
 ) -> None:
     found = use(asked)
     assert (found.tables_missed, found.lists_tables) == (("absent",), False)
@@ -375,7 +373,7 @@ def test_who_asks_the_list_for_one_name_looks_for_that_table(
     ],
 )
 def test_tables_into_which_rows_are_only_inserted(
-    use: Callable[..., TableUse], conn: Connection, statements: list[str], inserted: str
+    use: Callable[..., Seen], conn: Connection, statements: list[str], inserted: str
 ) -> None:
     conn.execute("CREATE TABLE keyed(k INTEGER PRIMARY KEY)")
     conn.execute("CREATE TABLE resolving(a UNIQUE ON CONFLICT REPLACE)")
@@ -392,9 +390,9 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
         conn.executescript(SCHEMA + "CREATE TABLE k(a UNIQUE);")
         tables = SqliteTableLog(conn)
 
-        def drain() -> TableUse:
+        def drain() -> Seen:
             tables.resolve()
-            use = tables.drain()
+            use = Seen(tables.drain())
             conn.commit()
             tables.begin_step()
             return use
@@ -442,7 +440,7 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
     ],
 )  # fmt: skip
 def test_tables_that_are_created_dropped_or_kept(
-    use: Callable[..., TableUse],
+    use: Callable[..., Seen],
     statements: list[str],
     created: str,
     dropped: str,
@@ -461,7 +459,7 @@ def test_tables_that_are_created_dropped_or_kept(
     ["CREATE INDEX IF NOT EXISTS i ON t(a)", 'create unique index if not exists main.i on "T" (a)'],
 )
 def test_an_index_that_is_there_keeps_its_table(
-    use: Callable[..., TableUse], conn: Connection, sql: str
+    use: Callable[..., Seen], conn: Connection, sql: str
 ) -> None:
     conn.execute("CREATE INDEX i ON t(a)")
-    assert use(sql) == TableUse(tables_kept=("t",))
+    assert use(sql) == used_tables(tables_kept=("t",))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.execution import read_files
+from discover_orch.execution import attempt, read_files
 from discover_orch.execution.attempt import AttemptReader
-from discover_orch.model.observation import Observation, SharedUse, file_stat
+from discover_orch.model.observation import Observation, SharedUse, file_state
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.planning import project_view
 from discover_orch.staleness.current import CurrentState
@@ -39,6 +39,7 @@ from tests.support.recorded import (
     view_of,
     write,
 )  # fmt: skip
+from tests.support.seen import Seen, observation
 
 LATER = (1 << 62,) * 2  # after any change of a file of a test
 
@@ -88,12 +89,12 @@ def test_what_an_earlier_tool_of_the_run_wrote_just_before_is_sure(root: Path) -
     sights = {"b": seen(root, read=("in.csv",), began=coarse)}
     record(root, sights)
     assert files(success(root, "src.b"))["in.csv"] == UNSURE
-    record(root, {"a": Observation(written=("in.csv",)), **sights})
+    record(root, {"a": observation(written=("in.csv",)), **sights})
     assert files(success(root, "src.b"))["in.csv"] != UNSURE
     (root / "in.csv").write_text("other")
     written = (root / "in.csv").stat().st_ctime_ns
     later = {"b": seen(root, read=("in.csv",), began=(written - 1, written - 1))}
-    record(root, {"a": Observation(written=("in.csv",)), **later})
+    record(root, {"a": observation(written=("in.csv",)), **later})
     assert files(success(root, "src.b"))["in.csv"] == UNSURE
 
 
@@ -218,7 +219,7 @@ def test_a_hash_is_that_of_the_text_that_was_read_or_unsure(
             content = files(found)["in.csv"]
             stat = os.stat(root / "in.csv")
             hash_of.setdefault(text, hash_file(str(root / "in.csv"), stat)[0])
-            is_as_read = sight.read[0][1:] == file_stat(stat)
+            is_as_read = sight.uses[0].state == file_state(stat)
             assert content == (hash_of[was] if is_as_read else UNSURE)
             assert found.marks.get("file:in.csv", "") in ("", read_mark(str(root / "in.csv")))
 
@@ -232,10 +233,20 @@ def test_a_file_that_was_last_changed_in_the_moment_in_which_the_tool_began_is_s
         assert (files(found)["in.csv"] != UNSURE) == is_sure
 
 
+def test_the_file_that_orch_writes_its_output_to_is_no_input(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    reading, writing = os.pipe()
+    with log.open("w") as file:
+        inodes = attempt._find_output_files((file.fileno(), writing, 10_000))
+    os.close(reading)
+    os.close(writing)
+    assert inodes == {log.stat().st_ino}
+
+
 def test_a_tool_of_which_something_may_have_gone_unseen_is_not_whole(root: Path) -> None:
-    for sight in Observation(gaps=("started a process",)), Observation(is_unclear=True):
+    for sight in observation(gaps=("started a process",)), observation(is_unclear=True):
         assert not Run(root).passes("a", sight).is_whole
-    assert Run(root).passes("a", Observation()).is_whole
+    assert Run(root).passes("a", observation()).is_whole
 
 
 # What a worker loads and opens once, for all its tools.
@@ -263,8 +274,7 @@ def shared(root: Path) -> Path:
 
 def sharing(owner: str, early: Observation) -> Observation:
     """An observation all of which counts for the users of a module or resource."""
-    fields = {name: getattr(early, name) for name in early.__struct_fields__}
-    return replace(early, shared=(SharedUse(path=owner, **fields),))
+    return replace(early, shared=(SharedUse(owner, early.uses),))
 
 
 def load(run: Run, early: Observation) -> Success:
@@ -278,9 +288,9 @@ def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_
 ) -> None:
     write(shared, "run.log")
     inodes = frozenset([(shared / "run.log").stat().st_ino])
-    monkeypatch.setattr("discover_orch.execution.attempt.find_output_files", lambda: inodes)
+    monkeypatch.setattr("discover_orch.execution.attempt._find_output_files", lambda: inodes)
     run = Run(shared)
-    early = Observation(native_read=seen(shared, read=("in.csv", "run.log")).read)
+    early = observation(native_read=Seen(seen(shared, read=("in.csv", "run.log")).uses).read)
     assert files(run.passes("c", sharing("resource:outer", early))).keys() == {"in.csv"}
     assert files(run.passes("d")).keys() == {"in.csv"}
 
@@ -309,11 +319,11 @@ def test_a_folder_that_was_listed_early_counts_as_it_was_unless_the_tool_lists_i
 @pytest.mark.parametrize(
     ("sight", "outputs", "missed"),
     [
-        (Observation(), [], ("absent.csv",)),
-        (Observation(missed=("absent.csv", "other.csv")), [], ("absent.csv", "other.csv")),
-        (Observation(written=("absent.csv",)), [], ()),
-        (Observation(removed=("absent.csv",)), [], ()),
-        (Observation(), ["absent.csv"], ()),
+        (observation(), [], ("absent.csv",)),
+        (observation(missed=("absent.csv", "other.csv")), [], ("absent.csv", "other.csv")),
+        (observation(written=("absent.csv",)), [], ()),
+        (observation(removed=("absent.csv",)), [], ()),
+        (observation(), ["absent.csv"], ()),
     ],
 )
 def test_a_file_that_was_missed_early_is_missed_except_by_the_tool_that_writes_it(
@@ -322,5 +332,5 @@ def test_a_file_that_was_missed_early_is_missed_except_by_the_tool_that_writes_i
     run = "import src.lib\ndef run(): pass"
     (shared / "src/b.py").write_text(tool("two", run=run, ORCH={"outputs": outputs}))
     here = Run(shared)
-    load(here, Observation(missed=("absent.csv",)))
+    load(here, observation(missed=("absent.csv",)))
     assert files(here.passes("b", sight)) == dict.fromkeys(missed, ABSENT)

@@ -10,7 +10,6 @@ import pytest
 
 from discover_orch.execution.events import RunStarted
 from discover_orch.execution.recorder import Recorder
-from discover_orch.model.observation import Observation
 from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
@@ -20,6 +19,7 @@ from discover_orch.state.lock import is_alive
 from discover_orch.state.store import read_flows
 from tests.conftest import Project
 from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
+from tests.support.seen import observation
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_tool_that_the_journal_says_has_passed_is_remembered_as_it_passed(root
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Memory, "write", spy)
-        recorder.record(ToolFinished(module="src.a", status="passed", seen=Observation()))
+        recorder.record(ToolFinished(module="src.a", status="passed", seen=observation()))
     recorder.close()
     assert wrote == [True]
     assert len(journal.read_bytes()) > size
@@ -156,7 +156,7 @@ def test_another_end_keeps_what_the_last_success_rested_on(root: Path, status: s
     write(root, "in.csv")
     record(root, {"a": seen(root, read=("in.csv",))}, "a")
     before = success(root)
-    record(root, {"a": Observation(written=("x",))}, "a", ends={"a": status})  # type: ignore[dict-item]
+    record(root, {"a": observation(written=("x",))}, "a", ends={"a": status})  # type: ignore[dict-item]
     assert result(root, "src.a").last.status == status
     assert success(root) == before
 
@@ -183,7 +183,7 @@ def test_a_tool_that_crashed_without_an_observation_is_remembered_as_failed(root
 
 def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": tool(), "src/b.py": tool()})
-    sights = {"a": Observation(tables_read=("t",)), "b": Observation(tables_written=("t",))}
+    sights = {"a": observation(tables_read=("t",)), "b": observation(tables_written=("t",))}
     (problem,) = record(root, sights)
     assert problem.message == (
         "stage one now runs in the order b, a, because of the data that its tools read and write"
@@ -195,9 +195,9 @@ def test_the_data_flow_of_a_run_is_the_order_of_the_next_one(project: Project) -
 def test_the_flow_of_a_file_that_is_broken_or_gone_is_kept_since_it_may_come_back(
     root: Path,
 ) -> None:
-    record(root, {"a": Observation(tables_read=("t",)), "b": Observation(tables_written=("t",))})
+    record(root, {"a": observation(tables_read=("t",)), "b": observation(tables_written=("t",))})
     write(root, "src/a.py", "STAGE = 'one'\ndef run(:\n")
-    record(root, {"b": Observation(tables_written=("u",))}, "b")
+    record(root, {"b": observation(tables_written=("u",))}, "b")
     assert set(read_flows(str(root))) == {"src.a", "src.b"}
     (root / "src/a.py").unlink()
     record(root, {}, "b")

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.observation import Observation, is_noise, list_paths
+from discover_orch.model.observation import is_noise, list_paths
 
 names = st.lists(
     st.text(st.characters(exclude_categories=(), exclude_characters="/\0"), min_size=1)
@@ -52,9 +52,3 @@ def test_names_of_caches_and_repositories_are_noise_and_others_are_not() -> None
     noise = ("__pycache__", ".orch", ".git", "site-packages", "x.dist-info")
     assert all(map(is_noise, noise))
     assert not any(map(is_noise, ("data", ".env", "orch", "git", "x.db-wal")))
-
-
-def test_nothing_seen_is_nothing() -> None:
-    assert Observation() == Observation(
-        read=(), listed=(), is_unclear=False, database="", began=(0, 0)
-    )

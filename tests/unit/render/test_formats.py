@@ -25,7 +25,6 @@ from discover_orch.execution.events import (
     utc_text,
 )
 from discover_orch.model.errors import Failure, Location, Problem, Severity
-from discover_orch.model.observation import Observation
 from discover_orch.model.run_events import (
     RunNote,
     ToolFinished,
@@ -49,6 +48,7 @@ from tests.support.formats import (
     read_summary,
     read_trace,
 )
+from tests.support.seen import observation
 
 KINDS: tuple[Severity, ...] = ("error", "warning")
 BEGUN = 1_700_000_000.0
@@ -77,7 +77,7 @@ def failure(text: str) -> Failure:
 
 def events_of(text: str) -> list[Event]:
     """A run in which everything that a user can name is called `text`."""
-    seen = Observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
+    seen = observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
     problem = Problem(code="closing", message=text, hint=text, location=Location(path=text, line=2))
     return [
         RunStarted(run="1", targets=(text,), tools=("a", "b", "c")),

@@ -29,6 +29,7 @@ from tests.support.recorded import (
     success,
     view_of,
 )  # fmt: skip
+from tests.support.seen import observation
 
 CONFIG = "[tool.orch]\nstages = ['one', 'two']\n"
 
@@ -81,8 +82,8 @@ def updating(project: Project) -> Path:
     )
 
 
-UPDATES = Observation(tables_read=("t",), tables_written=("t",), database="data.db")
-READS = Observation(tables_read=("t",), database="data.db")
+UPDATES = observation(tables_read=("t",), tables_written=("t",), database="data.db")
+READS = observation(tables_read=("t",), database="data.db")
 SIGHTS = {"a": UPDATES, "b": UPDATES, "c": READS}
 
 
@@ -123,14 +124,14 @@ def test_a_connection_that_is_no_file_is_remembered_though_the_run_was_killed(
             "src/b.py": tool("two"),
         }
     )
-    record(root, {"a": Observation(is_unclear=True)}, broken_off="b")
+    record(root, {"a": observation(is_unclear=True)}, broken_off="b")
     assert set(stale(root)) == {"b"}
 
 
 def test_a_tool_whose_statements_nobody_saw_comes_after_all_that_used_the_database(
     updating: Path,
 ) -> None:
-    unclear = Observation(is_unclear=True, database="data.db")
+    unclear = observation(is_unclear=True, database="data.db")
     record(updating, {**SIGHTS, "a": unclear})
     assert stale(updating) == {}
     record(updating, {**SIGHTS, "a": unclear}, "a")
@@ -170,7 +171,7 @@ def flows(root: Path) -> dict[str, Observation]:
 
 
 def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Path) -> None:
-    record(chain, {**flows(chain), "d": Observation()})
+    record(chain, {**flows(chain), "d": observation()})
     (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
     found = stale(chain)
     assert found["d"] == ("b is stale and may be upstream (the reads of this tool are not known)",)
@@ -180,7 +181,7 @@ def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Pa
 def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path) -> None:
     """`a` is stale too, but writes only what others read; of `b` nobody knows what it writes."""
     (chain / "src/b.py").write_text(tool(AFTER=()))
-    record(chain, {**flows(chain), "b": Observation(), "c": seen(chain), "d": flow(chain, "d")})
+    record(chain, {**flows(chain), "b": observation(), "c": seen(chain), "d": flow(chain, "d")})
     for name in "ab":
         (chain / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(): return {}"))
     found = stale(chain)
@@ -263,7 +264,7 @@ COMMITTED = replace(UPDATES, has_committed=True)
 
 def test_statements_that_went_unseen_may_have_left_anything(updating: Path) -> None:
     record(updating, SIGHTS)
-    unseen = Observation(is_unclear=True, has_committed=True, database="data.db")
+    unseen = observation(is_unclear=True, has_committed=True, database="data.db")
     record(updating, {"a": unseen}, "a", ends={"a": "failed"})
     assert stale(updating)["c"] == ("a used the database in a way that cannot be observed (run 2)",)
 

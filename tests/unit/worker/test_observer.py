@@ -17,6 +17,7 @@ from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.protocol import decode_message
 from tests.support.fork_server import PROGRAMS, ForkServer
+from tests.support.seen import Seen, see
 
 IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
@@ -24,6 +25,7 @@ from discover_orch.worker.observer import Observer
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import encode_message
 from discover_orch.model.run_events import ToolFinished
+from tests.support.seen import see
 """
 BEGIN = f"""{IMPORTS}
 sys.dont_write_bytecode = True
@@ -47,11 +49,9 @@ def one_server() -> Iterator[None]:
 
 def observe(
     root: Path, code: str, *, given: Path | None = None, database: str = "", **environment: str
-) -> Observation:
+) -> Seen:
     """What was seen of this code, run in the root; `given` is the root that the observer gets."""
-    seen = _run(root, str(given or root), textwrap.dedent(code), database, environment)
-    assert seen is not None
-    return seen
+    return see(_run(root, str(given or root), textwrap.dedent(code), database, environment))
 
 
 def _run(
@@ -69,7 +69,7 @@ def _run(
     return message.seen
 
 
-def read(seen: Observation) -> list[str]:
+def read(seen: Seen) -> list[str]:
     return [path for path, *_ in seen.read]
 
 
@@ -193,7 +193,7 @@ def test_each_file_is_told_once_in_order_and_then_forgotten(tmp_path: Path) -> N
     code = """
     for name in 'baab':
         open(name, 'w').close()
-    assert observer.finish_step().written == ('b', 'a')
+    assert see(observer.finish_step()).written == ('b', 'a')
     observer.begin_step()
     open('c', 'w').close()
     """
@@ -364,7 +364,7 @@ for seed in range(4000):
     observer.begin_step()
     try: open(spelling).close()
     except (OSError, ValueError): continue
-    told = [path for path, *_ in observer.finish_step().read]
+    told = [path for path, *_ in see(observer.finish_step()).read]
     if not os.path.realpath(spelling).startswith(os.getcwd()): continue
     assert told and all(os.path.samefile(one, spelling) for one in told), (spelling, told)
     assert all(one == os.path.relpath(one) for one in told), (spelling, told)
@@ -591,7 +591,7 @@ def test_an_interrupt_in_the_hook_reaches_the_tool(tmp_path: Path) -> None:
 def test_a_step_that_does_nothing_has_seen_nothing_and_knows_when_it_began(tmp_path: Path) -> None:
     seen = observe(tmp_path, "")
     coarse, exact = seen.began
-    assert Observation(began=seen.began) == seen
+    assert seen.observed == Observation(began=seen.began)
     assert 0 < coarse <= exact
     assert os.stat(tmp_path).st_mtime_ns < exact
 
@@ -620,7 +620,7 @@ for seed in range(500):
     before = look()
     observer.begin_step()
     asked = {act(choose) for _ in range(choose(range(8)))} - {None}
-    seen = observer.finish_step()
+    seen = see(observer.finish_step())
     after = look()
     told = seed, before, after, asked, seen
     assert {*seen.removed} == before.keys() - after.keys(), told
@@ -721,7 +721,6 @@ def test_the_users_of_a_module_share_what_is_read_while_it_is_loaded(tmp_path: P
     (use,) = seen.shared
     assert (use.path, read(use), use.missed) == ("lib.py", ["old"], ("absent",))
     assert use.listed == (("folder", list_paths("folder", ["x"], ())),)
-    assert use.began == seen.began
     assert (read(seen), seen.written) == (["old", "later"], ("made",))
 
 
@@ -749,7 +748,7 @@ def test_a_database_that_a_module_keeps_open_is_used_by_its_users_alone(
     program = """
     with observer.uses.loading("lib.py"):
         other = sqlite3.connect("other.db")
-    observer.finish_step()
+    see(observer.finish_step())
     observer.begin_step(["{code}"])
     {body}
     """
@@ -818,7 +817,7 @@ def test_a_network_connection_is_a_gap(tmp_path: Path, code: str, gaps: tuple[st
 
 
 def test_a_gap_ends_with_its_step(tmp_path: Path) -> None:
-    code = "subprocess.run(['true']); observer.finish_step(); observer.begin_step(); open('x', 'w').close()"
+    code = "subprocess.run(['true']); see(observer.finish_step()); observer.begin_step(); open('x', 'w').close()"
     seen = observe(tmp_path, code)
     assert (seen.written, seen.gaps) == (("x",), ())
 

@@ -1,0 +1,155 @@
+"""The code of an attempt as it ran: the files that its worker loaded and its children may have run, and the installed
+packages that it imports. Reads files, writes none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.discovery.source_files import PythonPath, path_module
+from discover_orch.discovery.tree import stat_file
+from discover_orch.execution.read_files import ReadFiles
+from discover_orch.model.observation import ChildCode, Observation
+from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.current import CurrentState
+from discover_orch.staleness.fingerprint import ABSENT, UNSURE, Key
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
+
+
+class CodeAsRun(Struct, frozen=True, kw_only=True):
+    """The meaning of each file, the modules that no import statement names, and the files that were loaded with
+    another text than the plan knew."""
+
+    meanings: Mapping[str, str]
+    modules: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+class CodeReader:
+    """For the tools of one run, in the order in which they end: `add_event`, then `read`."""
+
+    def __init__(
+        self,
+        present: CurrentState,
+        code: Mapping[str, CodeState],
+        files: ReadFiles,
+        *,
+        is_live: bool,
+    ) -> None:
+        """`is_live`: a watch learns of changes during the run, so a tool that has loaded what is there now depends on
+        that."""
+        self._is_live = is_live
+        self._current, self._code, self._files = present, code, files
+        self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
+        self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
+        self._graphs: dict[tuple[str, ...], ImportGraph] = {}  # of children, by their folders
+
+    def add_event(self, event: ToolFinished) -> None:
+        self._loaded.update(event.loaded)
+        for path, name in event.loaded_as.items():
+            self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
+
+    def known(self, tool: Tool) -> Mapping[str, str]:
+        """The files of its code as the plan knows them, with their meaning."""
+        return self._current.code_of(tool, self._code)
+
+    def read(self, tool: Tool, event: ToolFinished, names: Collection[str]) -> CodeAsRun:
+        """The code of the attempt that has ended so. `names` are modules that it got by their names."""
+        seen = event.seen or Observation()
+        code = {**self.known(tool)}
+        hashes = self._current.hashes_of(tool, self._code)
+        modules: tuple[str, ...] = ()
+        extra = [path for path in (*event.loaded, *self._find_elsewhere(tool)) if path not in code]
+        written = seen.names("file", "written", "appended")
+        child_code = [
+            path for path in self._find_child_code(seen.child_code) if path not in written
+        ]
+        if extra or names or child_code:
+            space = PythonPath(self._current.project)
+            named = (space.name(path) or path_module(path) for path in extra)
+            by_path = (path_module(path) for path in child_code)
+            modules = tuple(dict.fromkeys((*named, *names, *by_path)))
+            for one in self._current.code.read_code(modules).values():
+                code |= one.meanings
+                hashes |= one.hashes
+        changed = [
+            path
+            for path, content in hashes.items()
+            if self._loaded.get(path, content) != content and not self._means_the_same(path, code)
+        ]
+        if changed and self._is_live:
+            now = self._current.code.read_code((tool.module, *modules))
+            known = {path: one for state in now.values() for path, one in state.hashes.items()}
+            same = [path for path in changed if known.get(path) == self._loaded[path]]
+            meanings = self._current.code_of(tool, now, modules)
+            code |= {path: meanings[path] for path in same if path in meanings}
+            changed = [path for path in changed if path not in same]
+        for path in child_code:
+            state = stat_file(os.path.join(self._current.project.root, path))
+            if state is None or self._files.is_changed_meanwhile(
+                path, state.st_ctime_ns, seen.began
+            ):
+                changed.append(path)
+        for path in changed:
+            code[path] = UNSURE
+        return CodeAsRun(meanings=code, modules=modules, changed=tuple(changed))
+
+    def _find_elsewhere(self, tool: Tool) -> Iterable[str]:
+        """The files of modules that its code imports and that are not in `pythonpath`, but where code that changes
+        `sys.path` has Python find them: this tool or one before it has loaded them."""
+        found: dict[str, None] = {}
+        names = self._current.third_party_of(tool, self._code)
+        while new := [
+            path for name in names for path in self._loaded_as.get(name, ()) if path not in found
+        ]:
+            found.update(dict.fromkeys(new))
+            states = self._current.code.read_code(map(path_module, new)).values()
+            names = {name for one in states for name in one.third_party}
+        return found
+
+    def _means_the_same(self, path: str, code: Mapping[str, str]) -> bool:
+        """Whether the text that was loaded is what is there now, and means what the plan knew: as where an editor has
+        called a formatter after it saved the file."""
+        now = self._current.code.files.look_at(path)
+        if now is None or now.problem is not None:
+            return False
+        return (now.hash, now.meaning) == (self._loaded[path], code[path])
+
+    def packages(self, tool: Tool, modules: Iterable[str]) -> dict[Key, str]:
+        """The versions of the distributions that its code imports, and of what these require; "" for a module that no
+        distribution brings: one of that name may be installed later."""
+        states = self._current.code.read_code(modules).values()
+        names = self._current.third_party_of(tool, self._code).union(
+            *(one.third_party for one in states)
+        )
+        if not names:
+            return {}
+        from discover_orch.staleness.installed_packages import (  # few tools import any
+            normalise,
+            read_installed,
+        )
+
+        packages = read_installed(sys.path)
+        found = {*packages.find_needed(names), *map(normalise, names - packages.owners.keys())}
+        installed = self._current.installed(found)
+        return {f"package:{name}": installed.get(name, ABSENT) for name in sorted(found)}
+
+    def _find_child_code(self, modules: Collection[ChildCode]) -> tuple[str, ...]:
+        """The files of the project that these modules, run by a child process, import, themselves included."""
+        found: dict[str, None] = {}
+        for one in modules:
+            if one.folders not in self._graphs:
+                project = self._current.project
+                places = tuple(dict.fromkeys((*one.folders, *project.pythonpath)))
+                self._graphs[one.folders] = ImportGraph(replace(project, pythonpath=places))
+            reach = self._graphs[one.folders].reach(one.name)
+            found.update(dict.fromkeys(sorted(reach)))
+            if one.path and one.path not in reach:  # its name has a dot
+                found[one.path] = None
+        return tuple(path for path in found if not path.startswith("../"))
