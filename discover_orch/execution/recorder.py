@@ -425,7 +425,11 @@ class Recorder:
     def _keep_edited(self, module: str) -> list[Problem]:
         """What was edited by hand and the tool will write anew is copied first."""
         result = self._results.find(module)
-        if result.success is None or not any(key.startswith("file:") for key in result.writes):
+        has_other = any(
+            key.startswith("file:") and write.mark != self._current.mark(key)
+            for key, write in result.writes.items()
+        )
+        if result.success is None or not has_other:
             return []
         from discover_orch.execution.edited_outputs import keep_edited  # few tools have been run
 

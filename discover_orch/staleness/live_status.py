@@ -154,11 +154,14 @@ class LiveStatus(Status):
         self.code.refresh(code)
         self._present.versions.forget(paths)
         has_other_database = not self.is_running and self._read_database()
-        then = self._code
+        then, missing = self._code, self.code.missing
         if code:
             self._read_code()
         other = {name for name, one in self._code.items() if one != then.get(name)}
-        if other:
+        if self.code.missing != missing or any(
+            name not in then or self._code[name].meanings.keys() != then[name].meanings.keys()
+            for name in other
+        ):
             self._paths = None
         used = _keys_of(paths)
         self._judge_again(
