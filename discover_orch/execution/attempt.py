@@ -28,6 +28,7 @@ from discover_orch.model.observation import (
 )
 from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.table_name import WHOLE, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
 from discover_orch.staleness.current import CurrentState, all_resources
@@ -46,7 +47,6 @@ from discover_orch.staleness.fingerprint import (
     without_paths,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.table_keys import ANY, table_key, table_name
 from discover_orch.staleness.versions import Versions, meets_input, read_mark
 
 
@@ -130,7 +130,7 @@ class AttemptReader:
         flow = build_flow(seen, shared, writes, made, is_alone=is_alone)
         names = [*flow.tables_read, *flow.tables_missed, *([""] if flow.lists_tables else [])]
         if flow.is_unclear:
-            names.append(ANY)
+            names.append(WHOLE)
         if (
             "database" in other
             or any(one.find("table", "read") for one in shared)
@@ -225,7 +225,7 @@ class AttemptReader:
                     version=use.state or None,
                 )
             if seen.is_unclear:
-                found[table_key(database, ANY)] = Write(ended, EXISTS)
+                found[table_key(database, WHOLE)] = Write(ended, EXISTS)
             if dropped or seen.find("table", "created"):
                 found[table_key(database, "")] = Write(ended, EXISTS)  # the list of tables
         if has_passed and tool.outputs:
@@ -343,10 +343,10 @@ def build_flow(
         found = (use for one in of for use in one.find(thing, *kinds) if use.via == "seen")
         return [*dict.fromkeys(use.name for use in found)]
 
-    written, own_reads = (
-        names("file", *WRITTEN, of=(seen,)),
-        names("file", "read", "opened", of=(seen,)),
-    )
+    written = dict.fromkeys(names("file", *WRITTEN, of=(seen,)))
+    reads = dict.fromkeys(names("file", "read", "opened", of=(seen,)))
+    shared_reads = names("file", "read", "opened", of=shared)
+    reads.update(dict.fromkeys(one for one in shared_reads if one not in written))
     native = {
         use: writes[use.key].is_sure for use in seen.find("file", *WRITTEN) if use.via != "seen"
     }
@@ -362,14 +362,7 @@ def build_flow(
     tables_written = dict.fromkeys((*names("table", *MADE, of=(seen,)), *map(table_name, made)))
     filled = {table_name(key) for key, one in made.items() if not one.only_creates}
     return Dataflow(
-        reads=(
-            *own_reads,
-            *(
-                one
-                for one in names("file", "read", "opened", of=shared)
-                if one not in {*own_reads, *written}
-            ),
-        ),
+        reads=tuple(reads),
         writes=(*written, *(use.name for use in sure)),
         folders=tuple(names("folder", "listed")),
         missed=(*missed, *asked),

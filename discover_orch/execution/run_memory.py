@@ -16,6 +16,12 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.digest import short_hash
 from discover_orch.model.errors import Problem
+from discover_orch.model.table_name import (
+    WHOLE,
+    is_table_list,
+    table_key,
+    table_name,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
 from discover_orch.staleness.current_database import CurrentDatabase
@@ -33,12 +39,6 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.left_over import find_left_over
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.table_keys import (
-    ANY,
-    is_table_list,
-    table_key,
-    table_name,
-)
 from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.store import read_flows
 
@@ -177,7 +177,7 @@ class ResultRecord:
         """What the tools wrote, by the data flow of earlier successes and by this run."""
         found = WrittenKeys()
         for module, flow in self._registry.flows.items():
-            tables = (*flow.tables_written, *([ANY] if flow.is_unclear else ()))
+            tables = (*flow.tables_written, *([WHOLE] if flow.is_unclear else ()))
             files = (
                 *(*flow.files_written, *flow.removed),
                 *(*flow.native_writes, *flow.folders_made),

@@ -1,4 +1,5 @@
-"""The names of tables as they are shown and remembered: with the schema where it is not the usual one."""
+"""The names of tables as they are shown and remembered, with the schema where it is not the usual one; and their keys:
+`table:3:raw` in database 3 of the project."""
 
 from __future__ import annotations
 
@@ -24,3 +25,28 @@ def named_table(name: str) -> str:
     """`the table raw`, as part of a sentence."""
     shown = shown_table(name)
     return shown if shown.startswith("the ") else f"the {shown}"
+
+
+def table_key(number: int, name: str) -> str:
+    """The key of a table of this name in the database of this number."""
+    return f"table:{number}:{name}"
+
+
+def table_name(key: str) -> str:
+    """The name of the table of a key; "" for the list of tables."""
+    return key.split(":", 2)[2]
+
+
+def is_table_list(key: str) -> bool:
+    """Whether this stands for the list of tables. Who makes a table changes the list, and leaves the others' part."""
+    return key.startswith("table:") and key.endswith(":")
+
+
+def is_all_tables(key: str) -> bool:
+    """Whether it is not known which tables were used."""
+    return key.startswith("table:") and table_name(key) == WHOLE
+
+
+def database_of(key: str) -> str:
+    """`table:3:` of `table:3:raw`: also the key of the list of tables."""
+    return key[: key.index(":", 6) + 1]

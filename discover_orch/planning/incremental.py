@@ -11,6 +11,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.table_name import WHOLE, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import STAGES_BY_NAME
 from discover_orch.planning.dataflow_checks import build_warning, listed
@@ -43,7 +44,6 @@ from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
 from discover_orch.staleness.rule import with_saw
 from discover_orch.staleness.status import Status, Turns
-from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.journal import find_runs, timestamp
 
@@ -145,7 +145,7 @@ class RemainingWork:
             for result in self.results.values()
             for key, write in result.writes.items()
             if key.startswith(prefix) and write.is_checked and write.mark == EXISTS
-        ) - {"", ANY}
+        ) - {"", WHOLE}
 
     def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
         """Remembers which of the tables that successes left are not among those that were found now."""

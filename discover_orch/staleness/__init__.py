@@ -3,6 +3,6 @@
 A success leaves a fingerprint: the code, parameters, files, tables and packages that the tool depended on. `memory`
 keeps it, `current` finds out what the same things are now, `compare` compares them, and `status` gives each tool its
 `Freshness`, with each reason as a sentence. `live_status` keeps that up to date for a watch. Reads and hashes; runs
-nothing. Doors: `status`, `live_status`, `memory`, `current`, `current_database`, `fingerprint`, `table_keys`,
+nothing. Doors: `status`, `live_status`, `memory`, `current`, `current_database`, `fingerprint`,
 `import_graph`.
 """

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.model.table_name import WHOLE, table_name
 from discover_orch.staleness.database_file import DatabaseStat, read_database, read_tables
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.table_keys import ANY, table_name
 from discover_orch.state.journal import find_runs, has_ended
 
 GET_CONNECTION = "get_connection()"
@@ -88,7 +88,7 @@ class CurrentDatabase:
             return EXISTS
         if self.known is not None and name in self.known.missing:
             return ABSENT
-        if name in ("", ANY) or "." in name:
+        if name in ("", WHOLE) or "." in name:
             return EXISTS
         tables = self._tables
         return EXISTS if tables is None or name in tables else ABSENT

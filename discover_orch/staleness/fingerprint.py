@@ -16,8 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow, add_earlier, less
-from discover_orch.staleness.table_keys import (
-    ANY,
+from discover_orch.model.table_name import (
+    WHOLE,
     database_of,
     is_all_tables,
     is_table_list,
@@ -427,9 +427,9 @@ def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
     if not key.startswith("table:") or is_table_list(key):
         return [key]
     start = database_of(key)
-    if key == start + ANY:
+    if key == start + WHOLE:
         return [one for one in known if one.startswith(start)]
-    return [key, start + ANY]
+    return [key, start + WHOLE]
 
 
 def _without_number(key: Key) -> Key:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_name import database_of, shown_table, table_key, table_name
 from discover_orch.staleness.fingerprint import Key, ToolResult, used_files
-from discover_orch.staleness.table_keys import database_of, table_key, table_name
 from discover_orch.staleness.versions import meets_input
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_name import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.fingerprint import (
     ABSENT,
@@ -23,7 +23,6 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.rule import Reason
-from discover_orch.staleness.table_keys import is_all_tables, is_table_list, table_name
 
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")

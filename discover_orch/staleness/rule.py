@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.table_name import is_table_list
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     DATABASE,
@@ -28,7 +29,6 @@ from discover_orch.staleness.fingerprint import (
     paths_in,
     used_files,
 )
-from discover_orch.staleness.table_keys import is_table_list
 from discover_orch.staleness.writers import TimeOf, Writer, Writers, is_unconcerned
 
 #: What the keys of things begin with that tools make.

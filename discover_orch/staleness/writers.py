@@ -7,8 +7,8 @@ from functools import cached_property
 
 from msgspec import Struct
 
+from discover_orch.model.table_name import WHOLE, database_of, is_table_list
 from discover_orch.staleness.fingerprint import ABSENT, DATABASE, Key, Seq, ToolResult, Write
-from discover_orch.staleness.table_keys import ANY, database_of, is_table_list
 
 #: The place of a tool that no longer exists.
 GONE = -1
@@ -75,8 +75,8 @@ class Writers:
         if not key.startswith("table:") or is_table_list(key):
             return rows.get(key, [])
         start = database_of(key)
-        if key != start + ANY:
-            unclear = rows.get(start + ANY)
+        if key != start + WHOLE:
+            unclear = rows.get(start + WHOLE)
             return rows.get(key, []) + unclear if unclear else rows.get(key, [])
         return [row for one in self._tables.get(start, ()) for row in rows[one]]
 
