@@ -28,14 +28,14 @@ from discover_orch.planning.project_view import (
     read_project,
 )
 from discover_orch.testing.resources import OpenResources, load_conf
-from discover_orch.worker.arguments import (
+from discover_orch.worker.protocol import WireArgument
+from discover_orch.worker.resources import CONN
+from discover_orch.worker.tool_call import (
     RealSignature,
     convert_arguments,
     find_positional_only,
     refuse_generator,
 )
-from discover_orch.worker.protocol import WireArgument
-from discover_orch.worker.resources import CONN
 
 
 @functools.cache

@@ -12,8 +12,7 @@ import signal
 import sys
 
 from discover_orch.model.run_events import DebuggerOpened
-from discover_orch.worker.capture import Capture
-from discover_orch.worker.channel import Channel
+from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.protocol import Terminal
 

@@ -14,8 +14,7 @@ import signal
 import sys
 
 from discover_orch.databases.sqlite_own import install_connect
-from discover_orch.worker.capture import Capture
-from discover_orch.worker.channel import Channel
+from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.child_processes import (
     become_subreaper,
     end_after_parent,

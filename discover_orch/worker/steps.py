@@ -25,14 +25,7 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.worker.arguments import (
-    RealSignature,
-    convert_arguments,
-    find_positional_only,
-    refuse_generator,
-)
-from discover_orch.worker.capture import Capture
-from discover_orch.worker.channel import Channel
+from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
@@ -53,11 +46,15 @@ from discover_orch.worker.protocol import (
     RunStep,
 )
 from discover_orch.worker.resources import CONN, Resources
-from discover_orch.worker.tool_results import (
+from discover_orch.worker.tool_call import (
     MissingOutput,
+    RealSignature,
     check_outputs,
+    convert_arguments,
+    find_positional_only,
     note_ignored,
     read_metrics,
+    refuse_generator,
 )
 from discover_orch.worker.tracebacks import describe_exception
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.worker_shutdown import WorkerDied
+from discover_orch.execution.supervisor import WorkerDied
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 

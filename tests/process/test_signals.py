@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from discover_orch.execution.supervisor import WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
 from discover_orch.worker.protocol import Finish
 from tests.conftest import Project

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from discover_orch.execution.worker_shutdown import WorkerEnded
+from discover_orch.execution.supervisor import WorkerEnded
 from discover_orch.worker.protocol import Finish
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker

@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.parameter import ParamType, Scalar
 from discover_orch.model.run_events import ToolFinished, ToolOutput, ToolStarted
 from discover_orch.worker.protocol import (

@@ -19,8 +19,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from discover_orch.execution.executors import Word
-from discover_orch.execution.supervisor import Supervisor, WorkerEvent
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.run_events import (
     DebuggerOpened,

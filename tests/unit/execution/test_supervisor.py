@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.execution.supervisor import Supervisor
-from discover_orch.execution.worker_shutdown import WorkerDied, WorkerEnded
+from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded
 from discover_orch.worker.protocol import Finish, Prepare
 from tests.support.driven_worker import TIME_LIMIT, DrivenWorker
 

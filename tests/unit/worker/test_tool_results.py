@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.worker.tool_results import (
+from discover_orch.worker.tool_call import (
     read_metrics,
 )
 
