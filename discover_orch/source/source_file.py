@@ -160,10 +160,15 @@ def with_packages(name: str) -> Iterator[str]:
 def names_of(facts: Iterable[ImportFact], package: str) -> tuple[str, ...]:
     """All names that these imports look up in this package, each once, packages before what is in them."""
     found: dict[str, None] = {}
-    for fact in facts:
-        if module := absolute(fact.module, package):
+    for fact in facts:  # of thousands of files
+        module = absolute(fact.module, package) if fact.module[:1] == "." else fact.module
+        if "." in module:
             found.update(dict.fromkeys(with_packages(module)))
-            found.update((f"{module}.{name}", None) for name in fact.names if name != "*")
+        elif module:
+            found[module] = None
+        for name in fact.names:
+            if module and name != "*":
+                found[f"{module}.{name}"] = None
     return tuple(found)
 
 
