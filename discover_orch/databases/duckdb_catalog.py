@@ -157,31 +157,32 @@ def fold(names: Iterable[str]) -> Table:
     return database, schema, name
 
 
-def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) -> FoundTables:
-    """What these statements of one step did. `before` is the catalog when the step began.
+def resolve_effects(
+    done: Sequence[Effect], failed: Sequence[Effect], now: Catalog, before: Catalog
+) -> FoundTables:
+    """What these statements of one step did; those that failed only looked at tables. `before` is the catalog when the
+    step began.
 
     Temporary tables and the database's own tables are left out.
     """
+    effects = (*done, *failed)
 
     def find(names: Iterable[Name]) -> set[Table]:
         return {table for name in names if (table := now.find(name) or before.find(name))}
 
-    read = now.read_whole(find(name for one in effects for name in one.read))
+    names = [*(one.read for one in effects), *(one.written for one in failed)]
+    read = now.read_whole(find(name for some in names for name in some))
     written: set[Table] = set()
     changed: set[Table] = set()
     filled: set[Table] = set()
-    for one in effects:
+    for one in done:
         found, inserted = find(one.written), find(one.inserted)
         new = {now.name_new_table(name) for name in one.created} & now.tables
-        found |= {
-            table
-            for table in new
-            if not (one.has_failed or (one.if_not_exists and table in before.tables))
-        }
+        found |= new - before.tables if one.if_not_exists else new
         written |= found
         changed |= found - inserted
         filled |= found if not one.creates_empty else set()
-    if any(one.changes_names for one in effects):  # dropped together with others
+    if any(one.changes_names for one in done):  # dropped together with others
         gone = {one for one in before.tables - now.tables if one[0] == now.current[0]}
         written, changed = written | gone, changed | gone
     files = [path for one in effects for path in one.files_read if not now.find((path.lower(),))]
@@ -196,13 +197,13 @@ def resolve_effects(effects: Sequence[Effect], now: Catalog, before: Catalog) ->
         read=shown(read),
         written=shown(written),
         changed=shown(changed),
-        missed=shown(_find_missed(effects, now, before)),
+        missed=shown(_find_missed(done, failed, now, before)),
         created=shown(made),
         dropped=shown((written & before.tables) - now.tables),
-        kept=shown(_find_kept(effects, now, before) - written),
+        kept=shown(_find_kept(done, failed, now, before) - written),
         empty=shown(made - filled),
         files_read=tuple(dict.fromkeys(files)),
-        files_written=tuple(dict.fromkeys(path for one in effects for path in one.files_written)),
+        files_written=tuple(dict.fromkeys(path for one in done for path in one.files_written)),
         lists_tables=any(one.lists_tables for one in effects),
         is_unclear=bool(read & now.opaque or written & now.active)
         or any(now.routines.intersection(one.called) for one in effects)
@@ -216,30 +217,33 @@ def _has_hidden(tables: Collection[Table]) -> bool:
     return any(name in hiding for database, _, name in tables if database != "temp")
 
 
-def _find_kept(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
+def _find_kept(
+    done: Sequence[Effect], failed: Sequence[Effect], now: Catalog, before: Catalog
+) -> set[Table]:
     """Tables whose creation was skipped, as they were there, or whose dropping, as they were not, and tables that got
     an index."""
-    kept = set()
-    for effect in effects:
-        if effect.if_not_exists or effect.has_failed:
-            kept |= {now.name_new_table(name) for name in effect.created} & before.tables
+    created = [one.created for one in (*(one for one in done if one.if_not_exists), *failed)]
+    kept = {now.name_new_table(name) for names in created for name in names} & before.tables
+    for effect in done:
         for name in effect.kept:
             if now.find(name) or (name in effect.looked_up and not before.find(name)):
                 kept.add(now.find_or_name(name))
     return kept
 
 
-def _find_missed(effects: Sequence[Effect], now: Catalog, before: Catalog) -> set[Table]:
+def _find_missed(
+    done: Sequence[Effect], failed: Sequence[Effect], now: Catalog, before: Catalog
+) -> set[Table]:
     """The tables that were named and are not there, neither now nor when the step began. Where a statement succeeded,
     its name is a variable of the tool, or a table that was gone later."""
-    done = [one for one in effects if not one.has_failed]
     made = {name[-1] for one in done for name in (*one.temporary_created, *one.created)}
+    names = [one.looked_up for one in done]
+    names += [(*one.read, *one.written, *one.looked_up) for one in failed]
     return {
         now.find_or_name(name)
-        for one in effects
-        for name in (*one.read, *one.written, *one.looked_up)
-        if (one.has_failed or name in one.looked_up)
-        and not (name[-1] in made or _is_no_table(name) or now.find(name) or before.find(name))
+        for some in names
+        for name in some
+        if not (name[-1] in made or _is_no_table(name) or now.find(name) or before.find(name))
     }
 
 

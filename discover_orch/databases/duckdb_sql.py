@@ -31,7 +31,6 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index,
       or that it would drop. `looked_up` are tables of IF EXISTS. With `lists_tables` it reads the list of tables.
-    - `has_failed`: it was never run without an error, so that it wrote and created nothing.
     - `created` are new tables; with `if_not_exists`, only where there is none of that name. `creates_empty`: they
       have no rows. `temporary_created` are new temporary tables.
     - `files_read` and `files_written` are paths or globs in the statement itself.
@@ -45,7 +44,6 @@ class Effect(Struct, frozen=True, kw_only=True):
     kept: tuple[Name, ...] = ()
     looked_up: tuple[Name, ...] = ()
     lists_tables: bool = False
-    has_failed: bool = False
     created: tuple[Name, ...] = ()
     if_not_exists: bool = False
     creates_empty: bool = False
@@ -56,20 +54,6 @@ class Effect(Struct, frozen=True, kw_only=True):
     changes_names: bool = False
     commits: bool = False
     is_unclear: bool = False
-
-    def as_failed(self) -> Effect:
-        """What is left where the statement raised: its tables were looked at."""
-        return Effect(
-            read=(*self.read, *self.written),
-            created=self.created,
-            looked_up=self.looked_up,
-            lists_tables=self.lists_tables,
-            files_read=self.files_read,
-            called=self.called,
-            commits=self.commits,
-            is_unclear=self.is_unclear,
-            has_failed=True,
-        )
 
 
 NOTHING = Effect()
@@ -176,12 +160,15 @@ def _parse(text: str) -> Any:
 
 
 class _Reader:
-    """Reads the effect of one syntax tree."""
+    """Reads the effect of one syntax tree: all tables in it are read but its targets."""
 
     def __init__(self) -> None:
         from sqlglot import exp
 
         self._exp: Any = exp
+        self._targets: list[Any] = []
+        self._reads_targets = False
+        self._read: dict[Name, None] = {}
         self._files: dict[str, None] = {}
         self._lists_tables = False
         self._is_unclear = False
@@ -191,17 +178,21 @@ class _Reader:
         match tree:
             case exp.Insert():
                 conflict = tree.args.get("conflict")
-                updates = conflict is not None and conflict.expressions
-                is_insert, table = _only_inserts(tree), _find_table(tree.this)
-                return self._effect(tree, written=[table], also_read=updates, is_insert=is_insert)
+                self._reads_targets = bool(conflict is not None and conflict.expressions)
+                written = self._aim_at(tree.this)
+                # Whether it neither replaces nor skips rows.
+                more = ("conflict", "overwrite", "alternative", "ignore")
+                inserted = () if any(tree.args.get(one) for one in more) else written
+                return self._build(tree, written=written, inserted=inserted)
             case exp.Delete():
+                self._reads_targets = bool(tree.args.get("where") or tree.args.get("returning"))
                 targets = tree.args.get("tables") or [tree.this]
-                chooses = tree.args.get("where") or tree.args.get("returning")
-                return self._effect(tree, written=targets, also_read=chooses)
+                return self._build(tree, written=self._aim_at(*targets))
             case exp.Update() | exp.Merge():
-                return self._effect(tree, written=[tree.this], also_read=True)
+                self._reads_targets = True
+                return self._build(tree, written=self._aim_at(tree.this))
             case exp.TruncateTable():
-                return self._effect(tree, written=tree.expressions)
+                return self._build(tree, written=self._aim_at(*tree.expressions))
             case exp.Create():
                 return self._read_create(tree)
             case exp.Drop():
@@ -211,105 +202,90 @@ class _Reader:
             case exp.Copy():
                 return self._read_copy(tree)
             case exp.Query() | exp.Values() | exp.Table() | exp.Pivot() | exp.Summarize():
-                return self._effect(tree)
+                return self._build(tree)
         return UNCLEAR
 
     def _read_alter(self, tree: Any) -> Effect:
         if (tree.args.get("kind") or "").upper() not in ("TABLE", "VIEW"):
             return Effect(changes_names=True)
         renamed = [one.this for one in tree.find_all(self._exp.AlterRename)]
-        effect = self._effect(tree, written=[tree.this, *renamed], changes_names=True)
+        old, *new = self._aim_at(tree.this, *renamed) or ((),)
         # The new name is in the schema of the old one.
-        old, *new = effect.written or ((),)
         written = (old, *((*old[:-1], one[-1]) for one in new))
-        return replace(effect, written=written, looked_up=(old,) if tree.args.get("exists") else ())
+        looked_up = (old,) if tree.args.get("exists") else ()
+        return self._build(tree, written=written, looked_up=looked_up, changes_names=True)
 
     def _read_create(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
         if kind not in ("TABLE", "VIEW"):
             # An index reads nothing that counts; a trigger or a function acts when it is called.
             table = tree.this.args.get("table") if kind == "INDEX" and tree.this else None
-            return Effect(changes_names=True, kept=self._names([table]) if table else ())
-        exp, target = self._exp, _find_table(tree.this)
+            return Effect(changes_names=True, kept=self._aim_at(table) if table else ())
+        created = self._aim_at(tree.this)
         properties = tree.args.get("properties")
-        if properties is not None and properties.find(exp.TemporaryProperty):
-            return self._effect(tree, temporary_created=[target], changes_names=True)
-        effect = self._effect(tree, created=[target], changes_names=True)
+        if properties is not None and properties.find(self._exp.TemporaryProperty):
+            return self._build(tree, temporary_created=created, changes_names=True)
         has_rows = tree.expression is not None or tree.args.get("clone")
-        is_empty = kind == "TABLE" and not has_rows and not tree.args.get("replace")
-        return replace(effect, if_not_exists=bool(tree.args.get("exists")), creates_empty=is_empty)
+        return self._build(
+            tree,
+            created=created,
+            if_not_exists=bool(tree.args.get("exists")),
+            creates_empty=kind == "TABLE" and not has_rows and not tree.args.get("replace"),
+            changes_names=True,
+        )
 
     def _read_drop(self, tree: Any) -> Effect:
         kind = (tree.args.get("kind") or "").upper()
         if kind not in ("TABLE", "VIEW"):
             return UNCLEAR if kind == "SCHEMA" else Effect(changes_names=True)
-        targets = tree.args.get("tables") or [tree.this]
-        effect = self._effect(tree, written=targets, changes_names=True)
-        names = effect.written if tree.args.get("exists") else ()
-        return replace(effect, looked_up=names, kept=names)
+        written = self._aim_at(*(tree.args.get("tables") or [tree.this]))
+        optional = written if tree.args.get("exists") else ()
+        return self._build(
+            tree, written=written, looked_up=optional, kept=optional, changes_names=True
+        )
 
     def _read_copy(self, tree: Any) -> Effect:
         files = self._paths(tree.args.get("files") or ())
-        if tree.args.get("kind"):
-            effect = self._effect(tree, written=[_find_table(tree.this)], is_insert=True)
-            return replace(effect, files_read=(*effect.files_read, *files))
-        effect = self._effect(tree)
-        return replace(effect, files_written=files)
+        if not tree.args.get("kind"):
+            return self._build(tree, files_written=files)
+        self._files.update(dict.fromkeys(files))
+        written = self._aim_at(tree.this)
+        return self._build(tree, written=written, inserted=written)
 
-    def _effect(
-        self,
-        tree: Any,
-        *,
-        written: Iterable[Any] = (),
-        created: Iterable[Any] = (),
-        temporary_created: Iterable[Any] = (),
-        also_read: object = None,
-        changes_names: bool = False,
-        is_insert: bool = False,
-    ) -> Effect:
-        """All other tables in the tree are read; with `also_read`, the written ones too."""
+    def _build(self, tree: Any, **found: Any) -> Effect:
         exp = self._exp
-        written, created, temporary_created = [*written], [*created], [*temporary_created]
-        targets = {id(one) for one in (*written, *created, *temporary_created)}
-        if also_read:
-            targets.clear()
-        read: dict[Name, None] = {}
-        inserted = written if is_insert else []
-        changed = [] if is_insert else written
-        # Locking a table, or a column's REFERENCES to it, does not read it.
-        ignored = exp.Lock, exp.Reference
+        targets = () if self._reads_targets else {*map(id, self._targets)}
         writers = exp.Insert, exp.Update, exp.Delete, exp.Merge
-        for node in tree.walk(prune=lambda one: isinstance(one, ignored)):
+        # A column's REFERENCES to a table does not read it.
+        for node in tree.walk(prune=lambda one: isinstance(one, exp.Reference)):
             if isinstance(node, exp.Table):
                 if id(node) not in targets:
-                    self._read_table(node, read)
+                    self._read_table(node)
             elif isinstance(node, exp.Command) or self._runs_text(node):
                 self._is_unclear = True
-            elif (
-                isinstance(node, writers) and node is not tree and not node.find_ancestor(exp.When)
-            ):
+            elif isinstance(node, writers) and node is not tree:
                 # in a WITH; those in a MERGE write to its table
-                (inserted if _only_inserts(node) else changed).append(_find_table(node.this))
-        changed_names = self._names(changed)
+                self._is_unclear |= not node.find_ancestor(exp.When)
         return Effect(
-            read=tuple(read),
-            written=(*changed_names, *self._names(inserted)),
-            inserted=tuple(one for one in self._names(inserted) if one not in changed_names),
+            read=tuple(self._read),
             lists_tables=self._lists_tables,
-            created=self._names(created),
-            temporary_created=self._names(temporary_created),
             files_read=tuple(self._files),
-            changes_names=changes_names,
             is_unclear=self._is_unclear,
+            **found,
         )
 
     def _runs_text(self, node: Any) -> bool:
         return isinstance(node, self._exp.Anonymous) and bool(_RUNS_TEXT.match(str(node.this)))
 
-    def _names(self, tables: Iterable[Any]) -> tuple[Name, ...]:
+    def _aim_at(self, *nodes: Any) -> tuple[Name, ...]:
+        """The names of these targets."""
         names = []
-        for table in tables:
-            name = self._name(table) if isinstance(table, self._exp.Table) else ()
+        for node in nodes:
+            # A list of columns may be around the table.
+            while type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
+                node = node.this
+            self._targets.append(node)
+            name = self._name(node) if isinstance(node, self._exp.Table) else ()
             if name:
                 names.append(name)
             else:
@@ -322,12 +298,12 @@ class _Reader:
             return ()
         return tuple(one.name.lower() for one in parts)
 
-    def _read_table(self, table: Any, read: dict[Name, None]) -> None:
+    def _read_table(self, table: Any) -> None:
         name = self._name(table)
         if not name:
             self._read_function(table.this)
         else:
-            read[name] = None
+            self._read[name] = None
             self._lists_tables |= _is_list_of_tables(name)
             if len(name) == 1 and {".", "/"} & {*table.name}:
                 self._files[table.name] = None  # left out later if there is such a table
@@ -356,19 +332,6 @@ class _Reader:
             elif not isinstance(one, exp.Placeholder | exp.Parameter | exp.Table):
                 self._is_unclear = True
         return tuple(paths)
-
-
-def _only_inserts(node: Any) -> bool:
-    """Whether this writer inserts new rows and neither replaces nor skips any."""
-    more = ("conflict", "overwrite", "alternative", "ignore")
-    return type(node).__name__ == "Insert" and not any(node.args.get(one) for one in more)
-
-
-def _find_table(node: Any) -> Any:
-    """The table in a node that may have a list of columns around it."""
-    while node is not None and type(node).__name__ in ("Schema", "Subquery", "UserDefinedFunction"):
-        node = node.this
-    return node
 
 
 def _is_list_of_tables(name: Name) -> bool:

@@ -13,7 +13,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -200,18 +200,22 @@ class DuckdbLog(TableLog):
 
     def _resolve(self) -> bool:
         """Whether something that was done is unclear. What a statement did that failed is undone."""
-        effects = [*self._find_effects()]
-        done = [one for one in effects if not one.has_failed]
-        self.has_committed |= any(one.commits for one in effects)
+        done: list[Effect] = []
+        failed: list[Effect] = []
+        for one, is_done in self._done.items():
+            effects = (one,) if isinstance(one, Effect) else read_statements(one)
+            (done if is_done or len(effects) > 1 else failed).extend(effects)
+        both = (*done, *failed)
+        self.has_committed |= any(one.commits for one in both)
         self.has_written = any(one.written or one.created for one in done)
-        self._found.is_unclear |= any(one.is_unclear for one in effects)
+        self._found.is_unclear |= any(one.is_unclear for one in both)
         before = self._before
         now = before
-        if before is None or any(one.changes_names for one in effects):
+        if before is None or any(one.changes_names for one in done):
             now = self._read_catalog() or before  # the transaction may have failed
         if now is None:
             return True
-        used = resolve_effects(effects, now, before or now)
+        used = resolve_effects(done, failed, now, before or now)
         self._found.add(used)
         self.on_files(used.files_read, is_written=False)
         self.on_files(used.files_written, is_written=True)
@@ -223,12 +227,6 @@ class DuckdbLog(TableLog):
             or any(one.is_unclear for one in done)
             or (self.uses_other_connection and has_temporary)  # it has some of its own
         )
-
-    def _find_effects(self) -> Iterator[Effect]:
-        for one, is_done in self._done.items():
-            effects = (one,) if isinstance(one, Effect) else read_statements(one)
-            is_failed = not is_done and len(effects) == 1
-            yield from (effect.as_failed() for effect in effects) if is_failed else effects
 
     def _read_catalog(self) -> Catalog | None:
         try:
