@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
-import threading
 from contextlib import closing, suppress
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from discover_orch.databases.sqlite_base import OrdinaryConnection, find_names, quote_path
 from discover_orch.databases.sqlite_connection import Connection, adopt
@@ -74,7 +73,6 @@ class OwnConnections(TableLog):
         self._note_attach = note_attach
         #: Whether an interrupt was raised in the tool.
         self.is_interrupted: Callable[[], bool] | None = None
-        self._threads: WeakKeyDictionary[Connection, threading.Thread] = WeakKeyDictionary()
         self._path = ""  # the real path of the project's database
         self._heard: list[tuple[ref[Connection], StatementNotes]] = []
         #: The names of tables before the first use in a step; None where they are not known.
@@ -109,7 +107,6 @@ class OwnConnections(TableLog):
         if adopted is None:
             self._found.is_unclear = True
         else:
-            self._threads[adopted] = threading.current_thread()
             self._hear(adopted)
 
     def forget(self, conn: Any) -> None:
@@ -123,7 +120,7 @@ class OwnConnections(TableLog):
             conn.set_listener(notes.authorize)  # statements in its cache are prepared again
             conn.statements, conn.is_interrupted = notes, self.is_interrupted
         except sqlite3.Error:  # it is closed, or of another thread
-            if conn.is_closed or not self._threads[conn].is_alive():
+            if conn.is_closed:
                 return
             self._found.is_unclear = True
         self._heard.append((ref(conn), notes))
