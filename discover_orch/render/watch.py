@@ -143,7 +143,7 @@ def _changed(event: ChangesFound, style: Style) -> str:
     else:
         nothing = "nothing to run" if event.left else "no watched tool is affected"
         parts = [nothing, left, stays, gone]
-    what = _what_changed(event) + (" (branch switch)" if event.is_switch else "")
+    what = _what_changed(event)
     return f"{what} {arrow(style)} {'; '.join(filter(None, parts))}"
 
 

@@ -35,15 +35,6 @@ from discover_orch.staleness.writers import TimeOf, Writer, Writers, is_unconcer
 _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "table:")
 
 
-class Upstream(Struct, frozen=True):
-    """A tool that comes before another one; `is_observed` if only observed data flow says so, not `AFTER`, and not a
-    data flow that is unknown. `is_declared` if `AFTER` says so."""
-
-    result: ToolResult
-    is_observed: bool
-    is_declared: bool = False
-
-
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
     else. `evidence` says how that is known. `then` and `now` are versions; None where the success, or the tool as it
@@ -318,25 +309,17 @@ def is_edited(key: Key, write: Write, now: str, version_of: VersionOf) -> bool:
     )
 
 
-def find_unseen(success: Success, upstream: Iterable[Upstream]) -> Iterator[Reason]:
+def find_unseen(success: Success, upstream: Iterable[tuple[ToolResult, bool]]) -> Iterator[Reason]:
     """The tools upstream that succeeded since the tool began, where what passed between them was not seen. A tool
-    whose reads were all seen is judged by them alone."""
-    for other in upstream:
-        theirs = other.result.success
+    whose reads were all seen is judged by them alone, but for a tool that `AFTER` declares (True) and that it was not
+    seen to use anything of."""
+    used = {*success.saw, *used_files(success.inputs)}
+    for other, is_declared in upstream:
+        theirs = other.success
         if theirs is None or theirs.ended <= success.asof:
             continue
-        if success.is_whole and (not other.is_declared or _has_exchanged(other, success)):
-            continue
-        module = other.result.module
-        yield Reason(f"tool:{module}", by=module, seq=theirs.ended)
-
-
-def _has_exchanged(other: Upstream, success: Success) -> bool:
-    """Whether the tool was seen to use what the other one writes."""
-    if other.is_observed:
-        return True
-    writes = other.result.writes
-    return any(key in writes for key in (*success.saw, *used_files(success.inputs)))
+        if not success.is_whole or (is_declared and used.isdisjoint(other.writes)):
+            yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
 
 
 def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf) -> dict[str, Key]:
@@ -421,7 +404,7 @@ def compare(
     judge: Judge,
     success: Success,
     now: Inputs,
-    upstream: Iterable[Upstream],
+    upstream: Iterable[tuple[ToolResult, bool]],
     version_of: VersionOf,
     foreign_write: TimeOf,
     looked: TimeOf,

@@ -33,7 +33,6 @@ from discover_orch.staleness.reasons import (
 from discover_orch.staleness.rule import (
     Judge,
     Reason,
-    Upstream,
     compare,
     find_left_behind,
     find_unlike,
@@ -228,15 +227,14 @@ class Status:
             has_new_code=has_new_code,
         )
 
-    def _upstream(self, module: str, asof: int) -> Iterator[Upstream]:
-        """The tools upstream that may have done something since `asof`."""
+    def _upstream(self, module: str, asof: int) -> Iterator[tuple[ToolResult, bool]]:
+        """The tools upstream that may have done something since `asof`, and whether `AFTER` says so."""
         registry = self._registry
         before = registry.before.get(module, ())
         flow = registry.flow.get(module, ())
         unknown = self._find_unknown(module, asof)
         for other in dict.fromkeys((*before, *flow, *unknown)):
-            is_observed = other not in before and other not in unknown
-            yield Upstream(self._results[other], is_observed, other in before)
+            yield self._results[other], other in before
 
     # What follows from other tools.
 

@@ -33,11 +33,6 @@ def find_git_folder(root: str) -> str:
     return found
 
 
-def read_head(root: str) -> str:
-    """What git has checked out: a commit or `ref: ` and a branch; "" where there is no repository."""
-    return _read(os.path.join(find_git_folder(root), "HEAD"))
-
-
 def is_git_busy(root: str) -> bool:
     """Whether git holds its lock, is in the middle of a rebase or a merge, or has just written its index: a checkout
     moves HEAD after that."""

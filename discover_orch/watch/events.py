@@ -63,7 +63,6 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     scope: Scope = "affected"
     during_run: bool = False
     action: Action = "run"
-    is_switch: bool = False
 
 
 class NoMeaningfulChange(Struct, frozen=True, kw_only=True):

@@ -15,13 +15,10 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
-from discover_orch.state.git_files import read_head
 from discover_orch.watch.events import Action, ChangesFound, KeyAnswered, Outbox, Scope
 from discover_orch.watch.project import OtherRuns, WatchedProject
 from discover_orch.watch.schedule import MOST_RUNS, Affected, Schedule
 
-#: From this number of changed files on a batch may be called a branch switch.
-SWITCH_FILES = 2
 #: What an action asks of the run in progress.
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
 
@@ -45,7 +42,6 @@ class Reactions:
     ) -> None:
         self._watched, self._schedule = watched, schedule
         self._outbox, self._others = outbox, others
-        self._head = read_head(watched.view.project.root)
         self._broken = frozenset(watched.status.broken)  # when a change was last acted on
 
     def judge(self, found: Collection[str]) -> Change:
@@ -131,7 +127,6 @@ class Reactions:
         left = [one for one in left if one not in blocked and one not in blocked.values()]
         if action == "none":
             left = []  # the run in progress may reach them
-        head, self._head = self._head, read_head(watched.view.project.root)
         if not runs and action in ("run", "after"):
             action = (
                 "wait"
@@ -161,9 +156,6 @@ class Reactions:
                 scope=schedule.scope,
                 during_run=schedule.is_running,
                 action=action,
-                is_switch="" not in (head, self._head)
-                and head != self._head
-                and len(change.paths) >= SWITCH_FILES,
             )
         )
 

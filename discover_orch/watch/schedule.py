@@ -93,9 +93,9 @@ class Running:
         return frozenset(one.module for one in self._ended if one.status == "passed")
 
     @property
-    def blocked(self) -> dict[str, str]:
-        """The tools that did not run, each with the failed tool that blocked it."""
-        return {one.module: one.blocked_by for one in self._ended if one.blocked_by}
+    def blocked(self) -> list[str]:
+        """The tools that a failed tool blocked."""
+        return [one.module for one in self._ended if one.blocked_by]
 
 
 class Schedule:
@@ -106,7 +106,6 @@ class Schedule:
         self._watched, self.queues = watched, queues
         self.started: dict[str, Queued] = {}  # the tools of the run that started last
         self._is_requested = False  # a key asked for the next run: it starts in a pause too
-        self._blocked: Mapping[str, str] = {}  # tools that a failed tool blocked
         self.scope = scope
         self.loops = FeedbackLoops(watched.is_output)
         self.queue: dict[str, Queued] = {}
@@ -142,7 +141,6 @@ class Schedule:
                 wanted = {*inside}
             case "affected":
                 wanted = self._find_wanted(stale, below.keys()) & inside
-        wanted |= {one for one, by in self._blocked.items() if one in stale and by in wanted}
         return Affected(
             hit=hit,
             below=below,
@@ -219,7 +217,6 @@ class Schedule:
         """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
         included."""
         self._is_requested = self.restarts = True
-        self.enqueue(self._blocked, "blocked when another tool failed")
 
     # What waits.
 
@@ -298,7 +295,6 @@ class Schedule:
             if module not in held and self.is_needed(module)
         }
         self.queue = {module: self.queue[module] for module in self.queue if module in held}
-        self._blocked = {one: by for one, by in self._blocked.items() if one not in started}
         self.started = started or self.started
         return {module: queued.why for module, queued in started.items()}
 
@@ -345,7 +341,7 @@ class Schedule:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
         elif status == "failed" and run is not None:
-            self._blocked = {**self._blocked, **run.blocked}
+            self.enqueue(run.blocked, "blocked when another tool failed")
 
     def next_scope(self) -> Scope:
         """Change to the next scope."""

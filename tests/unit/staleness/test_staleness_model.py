@@ -32,7 +32,6 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.rule import (
     Judge,
-    Upstream,
     compare,
     find_left_behind,
     find_unlike,
@@ -274,8 +273,8 @@ class World:
             ]
         return Writers(rows)
 
-    def upstream(self, place: int) -> Iterator[tuple[str, bool, bool]]:
-        """The tools before it, whether that is known by data flow alone, and whether it is declared."""
+    def upstream(self, place: int) -> Iterator[tuple[str, bool]]:
+        """The tools before it, and whether that is declared."""
         tool = self.tools[place]
         me = self.flows[tool.name]
         for other in self.tools[:place]:
@@ -285,7 +284,7 @@ class World:
                 not (me.read or me.lists) or not them.written
             )
             if is_declared or is_unknown or self.is_flow(other.name, tool.name):
-                yield other.name, not (is_declared or is_unknown), is_declared
+                yield other.name, is_declared
 
     def is_flow(self, other: str, name: str) -> bool:
         me, them = self.flows[name], self.flows[other]
@@ -316,10 +315,7 @@ class World:
                     self.judge(place, writers),
                     result.success,
                     now,
-                    [
-                        Upstream(self.results[name], observed, declared)
-                        for name, observed, declared in self.upstream(place)
-                    ],
+                    [(self.results[name], declared) for name, declared in self.upstream(place)],
                     self.version,
                     lambda: 0,
                     lambda: 0,
@@ -336,7 +332,7 @@ class World:
         while pending:
             before = len(found)
             for place, tool in enumerate(self.tools):
-                above = [name for name, *_ in self.upstream(place) if name in found]
+                above = [name for name, _ in self.upstream(place) if name in found]
                 if above and tool.name not in found:
                     found[tool.name] = f"upstream {above[0]}"
             for place, tool in enumerate(self.tools):
