@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Collection
 
 MAX_INT_BITS = 8192  # well below the 4,300 digits that Python converts to text and back
 
@@ -114,17 +115,12 @@ def _constant(value: object) -> object:
 
 # Docstrings: the styles of Google, NumPy and Sphinx, also mixed. Any text is accepted, and nothing raises.
 
-_SPHINX_FIELD = re.compile(r":(\w+)\b([^:]*):(.*)")
-_SPHINX_PARAM = frozenset({"param", "parameter", "arg", "argument", "key", "keyword", "kwarg"})
-_TITLES = frozenset(
-    {
-        *("args", "arguments", "parameters", "params", "other parameters"),
-        *("keyword args", "keyword arguments"),
-    }
+_SPHINX_ENTRY = re.compile(
+    r"\s*:(?:param|parameter|arg|argument|key|keyword|kwarg)\b[^:]*?(\w+)\s*:(.*)"
 )
-_NAMES = r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*"
-_GOOGLE_ENTRY = re.compile(_NAMES + r"(?:\(.*?\)|\[.*?\])?\s*:(?:\s+(.*)|$)")
-_NUMPY_ENTRY = re.compile(_NAMES + r"(?::.*)?()$")
+_NAMES = r"\s*(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)"
+_GOOGLE_ENTRY = re.compile(_NAMES + r"(?:\s*\(.*?\)|\s*\[.*?\])?:(?:\s+(.*)|$)")
+_NUMPY_ENTRY = re.compile(_NAMES + r"(?:\s+:.*)?()$")
 
 
 def first_line(docstring: str | None) -> str:
@@ -138,47 +134,28 @@ def first_line(docstring: str | None) -> str:
     return ""
 
 
-def param_help(docstring: str | None) -> dict[str, str]:
-    """The first paragraph about each parameter that the docstring describes, on one line."""
-    if not docstring or ("\n" not in docstring and ":" not in docstring):
-        return {}
-    lines = docstring.expandtabs().splitlines()
-    found: dict[str, list[str]] = {}
-    parts: list[str] = []  # of the entry that is read
-    entry: re.Pattern[str] | None = None  # how one begins in this section
-    title, depth = 0, -1  # the indents of the section and of its entries
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        text, indent, rule = line.strip(), _indent(line), following.strip()
-        is_underlined = len(rule) >= 3 and set(rule) == {"-"}
-        field = _SPHINX_FIELD.match(text)
-        begins = entry is not None and (indent <= depth or depth < 0)
-        if not text:
-            parts = parts and []  # only the first paragraph
-        elif field is not None:
-            entry, parts, depth = None, [field[3]], indent
-            words = field[2].split()
-            if field[1] in _SPHINX_PARAM and words:
-                found.setdefault(words[-1].lstrip("*\\"), parts)
-        elif text.lower().removesuffix(":") in _TITLES and (text[-1] == ":" or is_underlined):
-            # NumPy's entries stand at the indent of the title, Google's stand deeper.
-            entry = _NUMPY_ENTRY if is_underlined else _GOOGLE_ENTRY
-            title, depth, parts = indent, indent if is_underlined else -1, []
-        elif is_underlined or indent < title or (indent == title and entry is _GOOGLE_ENTRY):
-            entry, parts = None, []  # after the section
-        elif entry is not None and begins:
-            depth, parts = indent, []
-            if match := entry.match(text):
-                parts += [match[2] or ""] if match[2] else []
-                for name in match[1].split(","):
-                    found.setdefault(name.strip().lstrip("*"), parts)
-        else:
-            parts.append(text)
-    texts = {name: " ".join(" ".join(words).split()) for name, words in found.items()}
-    return {name: _showable(text) for name, text in texts.items() if text}
+def param_help(docstring: str | None, names: Collection[str]) -> dict[str, str]:
+    """The first paragraph about each of these parameters that the docstring describes, on one line."""
+    found: dict[str, str] = {}
+    lines = (docstring or "").expandtabs().splitlines()
+    for number, line in enumerate(lines, start=1):
+        styles = (_SPHINX_ENTRY, _GOOGLE_ENTRY, _NUMPY_ENTRY)
+        match = next(filter(None, (style.match(line) for style in styles)), None)
+        told = [one.strip().lstrip("*") for one in match[1].split(",")] if match else []
+        if match is None or not all(name in names for name in told):
+            continue
+        depth = _indent(line)  # what stands deeper belongs to it
+        size = next((n for n, one in enumerate(lines[number:]) if _indent(one) <= depth), None)
+        more = lines[number:][:size]
+        text = " ".join(" ".join([match[2] or "", *more]).split())
+        for name in told if text else ():
+            found.setdefault(name, _showable(text))
+    return found
 
 
 def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+    """-1 for a blank line."""
+    return len(line) - len(line.lstrip()) if line.strip() else -1
 
 
 def _showable(text: str) -> str:

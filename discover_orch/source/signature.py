@@ -52,9 +52,9 @@ def read_function(
     """The facts of a function; `*args` is left out, since arguments are passed by name. What a decorated function
     gives is not known."""
     spec = node.args
-    help_texts: dict[str, str] = {}
-    if not isinstance(node, ast.Lambda) and (spec.args or spec.kwonlyargs or spec.posonlyargs):
-        help_texts = param_help(docstring_of(node.body))
+    own = {one.arg for one in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+    docstring = None if isinstance(node, ast.Lambda) else docstring_of(node.body)
+    help_texts = param_help(docstring, own)
     positional = [*spec.posonlyargs, *spec.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
     defaults += spec.defaults

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.literals import first_line, param_help
+from discover_orch.source.literals import first_line
+from discover_orch.source.literals import param_help as read_help
 
 GOOGLE = """Fetch it.
 
@@ -50,6 +51,12 @@ SPHINX = """Fetch it.
     """
 
 
+def param_help(
+    text: str | None, names: str = "source since until args extra a b"
+) -> dict[str, str]:
+    return read_help(text, names.split())
+
+
 def test_google() -> None:
     assert param_help(GOOGLE) == {
         "source": "Where it comes from.",
@@ -83,6 +90,10 @@ def test_styles_may_be_mixed() -> None:
 )
 def test_nothing_is_required(text: str | None) -> None:
     assert param_help(text) == {}
+
+
+def test_only_what_is_a_parameter_is_told_of() -> None:
+    assert param_help("Args:\n    c: Three.\n    a: One.\n\nNote: a.\nb") == {"a": "One."}
 
 
 def test_first_line_is_folded_and_can_be_shown() -> None:
