@@ -10,7 +10,7 @@ import marshal
 import sqlite3
 
 from discover_orch.databases.sqlite_base import ask_rows, quote, text_of
-from discover_orch.model.digest import blake2b
+from discover_orch.model.encoding import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

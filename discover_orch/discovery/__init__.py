@@ -2,6 +2,6 @@
 
 `source_files` keeps one record per Python file. `scanner.scan` reads those that have changed into a `Scan`, and
 `registry.build_registry` makes a `Registry` of it, with the problems of broken tools. `listing_cache` answers a warm
-`orch list` from the index. Other packages import these, `names` for the words that name tools, `tree` for the
-signatures of files, and `orch_tag` for the keys of `ORCH`.
+`orch list` from the index. Other packages import these, `tree` for the signatures of files, and `orch_tag` for the
+keys of `ORCH`.
 """

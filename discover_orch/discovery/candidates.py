@@ -15,9 +15,8 @@ from msgspec.structs import replace
 from discover_orch.config.file import name_setting
 from discover_orch.config.project import Project
 from discover_orch.discovery.injection import conf_problems
-from discover_orch.discovery.names import is_stage_word
 from discover_orch.discovery.orch_tag import read_settings
-from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
+from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE, GLOB_CHARACTERS
 from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
@@ -143,9 +142,20 @@ def _candidate(facts: ModuleFacts, root: str) -> Candidate:
             location=candidate.stage_place,
         )
         for stage in stages
-        if stage == ALL_STAGES or not is_stage_word(stage)
+        if stage == ALL_STAGES or not _is_stage_word(stage)
     )
     return replace(candidate, problems=tuple(problems)) if problems else candidate
+
+
+def _is_stage_word(name: str) -> bool:
+    """Whether `orch run NAME` can mean this stage."""
+    return (
+        name[:1] not in ("-", "+", "")
+        and not name.endswith("+")
+        and not GLOB_CHARACTERS & set(name)
+        and not name.startswith(("stage:", "tool:"))
+        and name.isprintable()
+    )
 
 
 def _with_absolute(paths: tuple[str, ...], root: str) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.candidates import TAG_FORMS, Candidate
-from discover_orch.discovery.names import ToolNames, after_targets, build_names
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Problem, did_you_mean
+from discover_orch.model.tool import ToolNames, build_names
 from discover_orch.source.facts import BrokenModule
 
 Edges = Mapping[str, tuple[str, ...]]
@@ -166,6 +166,44 @@ def read_after(
             to_broken[candidate.module] = tuple(dict.fromkeys(unread))
     return AfterEdges(
         edges=edges, to_broken=to_broken, problems=tuple(problems), warnings=tuple(warnings)
+    )
+
+
+def after_targets(
+    word: str, module: str, names: ToolNames, members: Mapping[str, Sequence[str]]
+) -> tuple[str, ...] | Problem:
+    """The tools that `word` in the `AFTER` of `module` means.
+
+    A tool goes before a stage of the same name. The tool's own stage means the other tools of that stage.
+    """
+    kind, _, rest = word.partition(":")
+    if kind == "stage" and rest:
+        if rest in members:
+            return tuple(other for other in members[rest] if other != module)
+        return _nothing(word, [f"stage:{name}" for name in members])
+    plain = rest if kind == "tool" and rest else word
+    found = names.find(plain)
+    if found == (module,) and plain is word and word in members:
+        found = ()
+    if len(found) == 1:
+        return found
+    if len(found) > 1:
+        return Problem(
+            code="after-ambiguous",
+            message=f'AFTER names "{word}", which is ambiguous',
+            hint="use one of " + ", ".join(names.display[other] for other in found),
+        )
+    if plain is word and word in members:
+        return tuple(other for other in members[word] if other != module)
+    others = [one for one in names.words if names.find(one) != (module,)]
+    return _nothing(word, [*others, *members])
+
+
+def _nothing(word: str, candidates: Sequence[str]) -> Problem:
+    return Problem(
+        code="after-unknown",
+        message=f'AFTER names "{word}", which is neither a tool nor a stage',
+        hint=did_you_mean(word, candidates, "orch list shows all stages and tools"),
     )
 
 

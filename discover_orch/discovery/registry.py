@@ -23,7 +23,6 @@ from discover_orch.discovery.injection import (
     find_meant_resource,
     split_arguments,
 )
-from discover_orch.discovery.names import ToolNames, build_names
 from discover_orch.discovery.ordering import (
     Stage,
     build_flow_edges,
@@ -37,7 +36,7 @@ from discover_orch.discovery.ordering import (
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, Written, edges, upstream, with_certain
 from discover_orch.model.errors import NO_TOOLS, Problem
-from discover_orch.model.tool import OldPlace, Tool
+from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
 from discover_orch.source.facts import ConfFacts, PassedOver, Scan
 
 NO_DATAFLOW = Dataflow()

@@ -20,7 +20,7 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
-from discover_orch.model.digest import content_hash, short_hash
+from discover_orch.model.encoding import content_hash, short_hash
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import BrokenModule, ModuleFacts
 from discover_orch.source.source_file import (

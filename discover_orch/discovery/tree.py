@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 
 #: In place of a signature: there is no regular file.
 ABSENT = ""

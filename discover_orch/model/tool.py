@@ -1,8 +1,8 @@
-"""What a tool is: where it is, when it runs, and what its `run()` takes."""
+"""What a tool is: where it is, when it runs, what its `run()` takes, and which words name it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -78,3 +78,40 @@ def after_hint(tool: Tool, names: list[str]) -> str:
     if tool.has_after:
         return f"add {quoted} to its AFTER"
     return f"AFTER = {quoted}" if len(names) == 1 else f"AFTER = ({quoted})"
+
+
+# A tool is identified by its dotted module name. Any suffix of it after a dot names the tool, and so does `name` in
+# `ORCH`. Built once for a registry: 10,000 tools have some 40,000 words.
+
+
+class ToolNames(Struct, frozen=True, kw_only=True):
+    """`words`: the modules that each word could mean; `display`: the name that is shown for each module."""
+
+    words: Mapping[str, tuple[str, ...]]
+    display: Mapping[str, str]
+
+    def find(self, word: str) -> tuple[str, ...]:
+        """The modules that `word` could mean: none, one, or several where it is ambiguous."""
+        if word in self.display:
+            return (word,)
+        return self.words.get(word, ())
+
+
+def build_names(own: Iterable[tuple[str, str | None]]) -> ToolNames:
+    """Built from (module, name in `ORCH` or None) of each tool."""
+    tools = [(module, _words(module, name)) for module, name in own]
+    words: dict[str, list[str]] = {}
+    for module, spelled in tools:
+        for word in spelled:
+            words.setdefault(word, []).append(module)
+    display = {}
+    for module, spelled in tools:
+        display[module] = next((word for word in spelled if len(words[word]) == 1), module)
+    return ToolNames(words={word: tuple(found) for word, found in words.items()}, display=display)
+
+
+def _words(module: str, name: str | None) -> list[str]:
+    """The words of a tool: its name in `ORCH` first, then the suffixes of its module, the shortest first."""
+    parts = module.split(".")
+    suffixes = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+    return suffixes if name is None or name in suffixes else [name, *suffixes]

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
-from discover_orch.discovery.names import ToolNames
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem
@@ -35,7 +34,7 @@ from discover_orch.model.parameter import (
     is_secret_name,
     is_secret_value,
 )
-from discover_orch.model.tool import Tool
+from discover_orch.model.tool import Tool, ToolNames
 
 #: What the origin of a value begins with that Python code gave.
 ARGUMENT = "the argument "

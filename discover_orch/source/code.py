@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.source.facts import ImportFact, absolute
 from discover_orch.source.literals import docstring_of, text_of
 

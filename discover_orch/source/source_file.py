@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import (
     BrokenModule,

@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
-from discover_orch.model.digest import short_hash
+from discover_orch.model.encoding import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.environment_names import SpelledNames

@@ -14,7 +14,7 @@ from io import FileIO
 
 from msgspec import Struct
 
-from discover_orch.model.digest import blake2b, short_hash
+from discover_orch.model.encoding import blake2b, short_hash
 from discover_orch.state.store import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"

@@ -15,7 +15,7 @@ from functools import lru_cache
 from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.digest import blake2b, short_hash
+from discover_orch.model.encoding import blake2b, short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
     is_noise,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from discover_orch.model.json_text import decode
+from discover_orch.model.encoding import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

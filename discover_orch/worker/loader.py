@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType
 
 from discover_orch.model.conventions import CONF_MODULE
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.project_imports import (
     EditableFinder,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from discover_orch.model.json_text import decode
+from discover_orch.model.encoding import decode
 from discover_orch.model.ledger import LedgerEntry
 from discover_orch.model.parameter import ParamType
 from discover_orch.model.run_events import ToolFinished, WorkerSaid

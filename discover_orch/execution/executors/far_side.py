@@ -37,9 +37,8 @@ from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash, decode
 from discover_orch.model.errors import OrchError
-from discover_orch.model.json_text import decode
 from discover_orch.model.run_events import ToolFinished, WorkerSaid
 from discover_orch.state.lock import read_boot
 from discover_orch.worker.protocol import (

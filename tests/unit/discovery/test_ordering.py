@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.discovery.candidates import Candidate
-from discover_orch.discovery.names import build_names
 from discover_orch.discovery.ordering import (
     AfterEdges,
     StageOrder,
@@ -22,7 +21,7 @@ from discover_orch.discovery.ordering import (
 )
 from discover_orch.model.dataflow import Dataflow, edges
 from discover_orch.model.errors import Problem
-from discover_orch.model.tool import ToolSettings
+from discover_orch.model.tool import ToolSettings, build_names
 from discover_orch.source.facts import ModuleFacts
 from tests.support.values import Words, make_broken, make_facts
 

@@ -23,7 +23,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery import source_files
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import signature_of
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.source.source_file import read_source_file
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from tests.support.permissions import run_bound

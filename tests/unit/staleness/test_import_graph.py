@@ -11,7 +11,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery import parallel_map
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import signature_of
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.source.facts import ImportFact
 from discover_orch.staleness.import_graph import ImportGraph, project_sources
 from tests.support.permissions import run_bound

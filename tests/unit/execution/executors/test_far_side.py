@@ -18,7 +18,7 @@ from discover_orch.execution.executors.far_side import (
     folder_identity,
     prepare_here,
 )
-from discover_orch.model.digest import content_hash
+from discover_orch.model.encoding import content_hash
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.protocol import Prepare, RunStep
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.names import build_names
+from discover_orch.model.tool import build_names
 
 parts = st.sampled_from(["a", "b", "c"])
 
