@@ -1,5 +1,5 @@
-"""What a run leaves in the memory of the project: the results of its tools, their data flow, and its database; and the
-versions of what a tool used, for `orch history RUN RUN`.
+"""What a run leaves in the memory of the project: the results of its tools and their data flow; and the versions of
+what a tool used, for `orch history RUN RUN`.
 
 What is remembered is read where it is asked for. Nothing here decides what a result rests on.
 """
@@ -24,8 +24,6 @@ from discover_orch.model.table_name import (
 )
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
-from discover_orch.staleness.current_database import CurrentDatabase
-from discover_orch.staleness.database_file import read_database
 from discover_orch.staleness.fingerprint import (
     UNSURE,
     Key,
@@ -34,11 +32,10 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     WrittenKeys,
     run_of,
-    sequence,
     used_files,
 )
 from discover_orch.staleness.left_over import find_left_over
-from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.store import read_flows
 
@@ -60,8 +57,6 @@ class ResultRecord:
         self._root, self._registry, self._memory, self._gone = root, registry, memory, gone
         self.passed: set[str] = set()
         self.foreign_write: Seq = 0  # when another program wrote to the database last
-        self._restored: dict[str, Dataflow] = {}
-        self._flows_before: dict[str, Dataflow] | None = None  # as it was before `restore_flows`
         self._found: dict[str, ToolResult] = {}
         self._places: dict[str, int] | None = None
 
@@ -86,10 +81,8 @@ class ResultRecord:
 
     def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
         """Saves what a killed run could not save."""
-        self._restored = dict(flows)
         if flows:
-            self._flows_before = read_flows(self._root)
-            self._memory.write_flows({**self._flows_before, **flows})
+            self._memory.write_flows({**read_flows(self._root), **flows})
 
     def find_left_over(
         self, tool: Tool, before: ToolResult, now: ToolResult, database: int
@@ -126,9 +119,9 @@ class ResultRecord:
     def save_flows(self) -> list[Problem]:
         """Saves the data flow of the tools that have `passed`. A warning for each stage whose order changes, and for
         the order of the stages."""
-        before = read_flows(self._root) if self._flows_before is None else self._flows_before
+        before = read_flows(self._root)
         # Also those of tools that no longer exist: another branch of the repository may bring them back.
-        now = {**before, **self._restored}
+        now = {**before}
         for module in self.passed:
             if (success := self.find(module).success) is not None:
                 now[module] = success.flow
@@ -165,12 +158,21 @@ class ResultRecord:
         folders = {key[7:] for key in success.inputs.other if key.startswith("folder:")}
         used += tuple(f"file:{path}" for path in self._written.in_folders(folders))
         # Each tool that makes a table has written the list of tables.
-        modules = {module, *self._written.find(used)}
-        rows = [(self.place(one), self.find(one)) for one in modules]
-        rows += [(GONE, one) for one in self._gone]
+        rows = self._rows(used)
+        if not any(one.module == module for _, one in rows):
+            rows.append((self.place(module), self.find(module)))
         then = [(place, _as_of(one, success.asof)) for place, one in rows]
         began = Writers(then, foreign_write=lambda: self.foreign_write)
         return began, Writers(rows, foreign_write=lambda: self.foreign_write)
+
+    def writers_of(self, keys: Iterable[Key]) -> Writers:
+        """Who wrote these files."""
+        return Writers(self._rows(keys))
+
+    def _rows(self, keys: Iterable[Key]) -> list[tuple[int, ToolResult]]:
+        """The results of the tools that may have written one of these, with their places."""
+        rows = [(self.place(one), self.find(one)) for one in self._written.find(keys)]
+        return rows + [(GONE, one) for one in self._gone]
 
     @cached_property
     def _written(self) -> WrittenKeys:
@@ -197,70 +199,6 @@ def _as_of(result: ToolResult, seq: Seq) -> ToolResult:
     """With the writes that had ended by then."""
     writes = {key: write for key, write in result.writes.items() if write.seq < seq}
     return result if len(writes) == len(result.writes) else replace(result, writes=writes)
-
-
-class DatabaseRecord:
-    """Which database the run uses. `number` is its number: a new database gets the next one."""
-
-    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
-        self._current, self._memory, self._root = current, memory, root
-        self._is_noted = False
-        self._was_written = current.was_written  # by another program, before this run
-        self._foreign_write: Seq = 0  # during this run
-        self.run = 0
-        self.number = current.number if current.number > 0 else current.next_number
-
-    @property
-    def foreign_write(self) -> Seq:
-        """When another program wrote to the database last."""
-        before = self._current.known
-        found = max(before.foreign_write if before else 0, self._foreign_write)
-        return max(found, sequence(self.run, 0)) if self._was_written else found
-
-    def note_start(self) -> None:
-        """Saves that another program has written before this run, so that a killed run does not lose it."""
-        if self._was_written:
-            self.save()
-
-    def note_foreign_write(self, now: Seq) -> None:
-        """Another program has written while the run was in progress."""
-        self._foreign_write = now
-        self.save()
-
-    def note_use(self, path: str, takes_connection: bool) -> None:
-        """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
-        run loses nothing."""
-        if not path and not takes_connection:
-            return
-        known = self._current.known
-        found = path or (known.path if known else self._find_named())
-        if not self._is_noted or known is None or known.path != found:
-            self._is_noted = True
-            self._save(found)
-
-    def _find_named(self) -> str:
-        """The file that the URL names, if it is there: a tool that can take the connection need not use it."""
-        path = self._current.named_file
-        return path if path and read_database(self._root, path) else ""
-
-    def save(self) -> None:
-        """Remembers the database as it is after the run."""
-        known = self._current.known
-        if known is not None:
-            self._save(known.path)
-
-    def _save(self, path: str) -> None:
-        stat = read_database(self._root, path) if path else None
-        before = self._current.known
-        known = KnownDatabase(
-            path=path,
-            number=self.number,
-            stat=stat,
-            foreign_write=self.foreign_write,
-            looked=before.looked if before else 0,
-            missing=before.missing if before else (),
-        )
-        self._current.remember(self._memory, known)
 
 
 def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:

@@ -103,29 +103,29 @@ def run_plan(
                 prepare = replace(prepare, ledger=entry)
             queue = None
             if jobs > 1:
-                queue = build_queue(plan, registry, project, recorder.has_known_use)
+                queue = build_queue(plan, registry, project, recorder.tools.has_known_use)
             if side is not None:
                 from discover_orch.execution.executors.remote import build_far_executor  # rare
 
                 # The other machine reads its own `env_file`.
                 there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
-                build_far = build_far_executor(side, there, registry, recorder.sources_of)
+                build_far = build_far_executor(side, there, registry, recorder.tools.sources_of)
                 executor = WorkerPool(build_far, build_far(), jobs)
             elif queue is not None:
                 build = partial(
                     LocalExecutor,
                     replace(prepare, is_one_of_several=True),
                     start=start,
-                    sources_of=recorder.sources_of,
+                    sources_of=recorder.tools.sources_of,
                 )
                 executor = WorkerPool(build, build(worker), jobs)
             executor = executor or alone(prepare)
             if is_alone := isinstance(executor, LocalExecutor):
-                executor.sources_of = recorder.sources_of
+                executor.sources_of = recorder.tools.sources_of
             run = Run(
                 plan,
                 registry,
-                has_known_flow=recorder.has_known_flow,
+                has_known_flow=recorder.tools.has_known_flow,
                 queue=queue,
                 workers=1 if queue is None else min(jobs, len(plan.steps)),
                 max_failures=settings.max_failures,
@@ -146,11 +146,11 @@ def run_plan(
                 signals,
                 run_id=recorder.run,
                 clock=time.monotonic,
-                expected=recorder.expected_duration if settings.predicts else lambda _: None,
+                expected=recorder.tools.expected_duration if settings.predicts else lambda _: None,
                 settle=_settle_with(prepare),
                 notes=notes,
-                prepare=recorder.prepare if is_early else None,
-                is_needed=None if plan.turns is None else recorder.is_needed,
+                prepare=recorder.tools.prepare if is_early else None,
+                is_needed=None if plan.turns is None else recorder.tools.is_needed,
             )
             yield from _carry_out(
                 events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest
@@ -235,7 +235,7 @@ def _carry_out(
                 yield masked
                 yield from notes
     except BrokenPipeError:  # thrown in by the caller, which could not write an event
-        recorder.is_output_closed = True
+        recorder.tools.is_output_closed = True
         raise
     finally:
         if has_alarm:

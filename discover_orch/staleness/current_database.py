@@ -14,7 +14,7 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
 from discover_orch.model.table_name import WHOLE, table_name
 from discover_orch.staleness.database_file import DatabaseStat, read_database, read_tables
-from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq
+from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq, sequence
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.state.journal import find_runs, has_ended
 
@@ -156,3 +156,67 @@ class CurrentDatabase:
         """Whether both paths lead to the same file."""
         here, there = (os.path.realpath(os.path.join(self._root, one)) for one in (path, known))
         return here == there
+
+
+class DatabaseRecord:
+    """Which database the run uses. `number` is its number: a new database gets the next one."""
+
+    def __init__(self, current: CurrentDatabase, memory: Memory, root: str) -> None:
+        self._current, self._memory, self._root = current, memory, root
+        self._is_noted = False
+        self._was_written = current.was_written  # by another program, before this run
+        self._foreign_write: Seq = 0  # during this run
+        self.run = 0
+        self.number = current.number if current.number > 0 else current.next_number
+
+    @property
+    def foreign_write(self) -> Seq:
+        """When another program wrote to the database last."""
+        before = self._current.known
+        found = max(before.foreign_write if before else 0, self._foreign_write)
+        return max(found, sequence(self.run, 0)) if self._was_written else found
+
+    def note_start(self) -> None:
+        """Saves that another program has written before this run, so that a killed run does not lose it."""
+        if self._was_written:
+            self.save()
+
+    def note_foreign_write(self, now: Seq) -> None:
+        """Another program has written while the run was in progress."""
+        self._foreign_write = now
+        self.save()
+
+    def note_use(self, path: str, takes_connection: bool) -> None:
+        """A tool used the database at `path` ("" if that was not observed). Saved at the first use, so that a killed
+        run loses nothing."""
+        if not path and not takes_connection:
+            return
+        known = self._current.known
+        found = path or (known.path if known else self._find_named())
+        if not self._is_noted or known is None or known.path != found:
+            self._is_noted = True
+            self._save(found)
+
+    def _find_named(self) -> str:
+        """The file that the URL names, if it is there: a tool that can take the connection need not use it."""
+        path = self._current.named_file
+        return path if path and read_database(self._root, path) else ""
+
+    def save(self) -> None:
+        """Remembers the database as it is after the run."""
+        known = self._current.known
+        if known is not None:
+            self._save(known.path)
+
+    def _save(self, path: str) -> None:
+        stat = read_database(self._root, path) if path else None
+        before = self._current.known
+        known = KnownDatabase(
+            path=path,
+            number=self.number,
+            stat=stat,
+            foreign_write=self.foreign_write,
+            looked=before.looked if before else 0,
+            missing=before.missing if before else (),
+        )
+        self._current.remember(self._memory, known)

@@ -263,6 +263,20 @@ def test_an_undo_during_the_run_is_a_change(project: Project, orch: Orch) -> Non
     assert reasons(orch) == {"plain": ["plain.csv changed while the tool ran"]}
 
 
+def test_an_output_that_is_edited_during_a_run_is_copied_before_its_tool_runs_again(
+    project: Project, orch: Orch
+) -> None:
+    names = dict.fromkeys(("a", "b", "c", "d"))
+    root = project(
+        {"orch.toml": "", "out/": "", **{f"src/{one}.py": tool(one, "", "wait()\ntext = 'made'") for one in names}}
+    )  # fmt: skip
+    run_all(orch, root, names)
+    nothing: dict[str, Callable[[], None]] = {name: lambda: None for name in names}
+    run_with_saves(root, nothing | {"a": lambda: in_place(root / "out/d.txt", "mine")})
+    assert (root / "out/d.txt").read_text() == "made"
+    assert (root / ".orch/edited/2/out/d.txt").read_text() == "mine"
+
+
 def test_what_is_touched_during_a_run_and_stays_as_it_was_is_no_change(
     project: Project, orch: Orch
 ) -> None:
