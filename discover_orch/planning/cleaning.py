@@ -37,7 +37,8 @@ class Cleaning:
 
     def __init__(self, view: ProjectView) -> None:
         self._root, self._registry = view.project.root, view.registry
-        self._has_errors = bool(view.errors)
+        existing = (*self._registry.disabled, *self._registry.broken)
+        self._existing = {*self._registry.tools, *(one.module for one in existing)}
         self._memory = Memory(self._root, self._registry)
         present = self._memory.results(self._registry.order)
         current = CurrentState(view.project, self._registry, self._memory, present, view.sources)
@@ -60,8 +61,7 @@ class Cleaning:
 
     def find(self, chosen: Collection[str] | None, *, is_all: bool) -> list[Found]:
         """What is left over from the chosen tools, or with `is_all` all files that they made and that are there. None
-        stands for all tools, and for those that no longer exist: what these made is listed without `is_all` too,
-        unless a tool has an error, since it is not known then which tools exist."""
+        stands for all tools, and for those that no longer exist: what these made is listed without `is_all` too."""
         registry, results = self._registry, self._results.values()
         left = find_left_over(registry, results, self._current.database.number, self._is_there)
         things = [*left]
@@ -69,7 +69,7 @@ class Cleaning:
         made = [
             (key, module)
             for key, (module, write) in self._last.items()
-            if (is_all or (module not in registry.tools and not self._has_errors))
+            if (is_all or module not in self._existing)
             and write.mark != ABSENT
             and key not in left_keys
             and self._is_there(key)
@@ -79,7 +79,7 @@ class Cleaning:
             Found(
                 thing=one,
                 is_left_over=one.key in left_keys,
-                is_gone=one.module not in registry.tools,
+                is_gone=one.module not in self._existing,
                 reason=self._find_reason(one.key),
             )
             for one in sorted(things, key=lambda one: (one.module, one.key))
