@@ -18,7 +18,7 @@ from discover_orch.cli.options import (
     tools_arguments,
     wait_option,
 )
-from discover_orch.model.errors import ExitCode, ProjectError
+from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.incremental import RemainingWork
@@ -29,6 +29,7 @@ from discover_orch.render.status import LATEST, Row, status_document, status_tex
 from discover_orch.render.style import count, one_line
 from discover_orch.staleness.left_over import LeftOver
 from discover_orch.state.journal import read_records
+from discover_orch.state.lock import find_holder
 
 #: `orch accept` names the tools if they are at most so many.
 MOST_NAMED = 20
@@ -82,7 +83,7 @@ def command(
         if module in chosen
     ]
     damaged = left.warn_damaged(row.tool.module for row in rows)
-    problems = (*view.errors, *view.warnings, *damaged)
+    problems = (*view.errors, *view.warnings, *damaged, *_warn_running(view))
     is_all_fresh = all(row.freshness.is_fresh for row in rows)
     console = context.console
     if as_json:
@@ -110,6 +111,14 @@ def command(
     return code
 
 
+def _warn_running(view: ProjectView) -> list[Problem]:
+    holder = find_holder(view.project.root)
+    if holder is None:
+        return []
+    hint = "until it ends, what its tools write may be shown as edited or changed"
+    return [build_warning("run-in-progress", holder.sentence, hint)]
+
+
 def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:
     """The latest runs of the tool: number of the run, start, status, seconds."""
     found: list[tuple[str, str, str, float | None]] = []
@@ -133,8 +142,8 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     """Mark the targets as fresh without running them.
 
     Use this after a change that makes no difference to the results. Later changes are compared with
-    the code, parameters and files as they are now. A tool whose declared output does not exist
-    stays stale.
+    the code, parameters and files as they are now. A tool that is downstream of a stale one,
+    or whose declared output does not exist, stays stale.
     """
     if not arguments.targets:
         raise OrchUsage(
@@ -149,23 +158,23 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
     try:
         left = RemainingWork(view, values)
         unseen = left.warn_never_passed(plan)
-        missing = left.find_missing_outputs(plan)
         is_kept = left.accept(plan)
+        freshness = RemainingWork(view, values).freshness(plan.steps)
     finally:
         lock.release()
     if not is_kept:
         message = "cannot write to .orch: nothing was accepted"
         hint = "make .orch writable, and free some space on its disk"
         raise ProjectError.of("memory", message, hint)
-    names = [step.tool.name for step in plan.steps if step.tool.module not in missing]
+    names = [step.tool.name for step in plan.steps if not freshness[step.tool.module].reasons]
     still_stale = [
         build_warning(
-            "missing-output",
-            f"{step.tool.name} is still stale: its output {missing[step.tool.module][0]} does not exist",
-            f"run it with: orch run {step.tool.name}",
+            "still-stale",
+            f"{step.tool.name} is still stale: {now.sentences[0]}",
+            f"orch status {step.tool.name} shows all reasons",
         )
         for step in plan.steps
-        if step.tool.module in missing
+        if not (now := freshness[step.tool.module]).is_fresh
     ]
     console = context.console
     if as_json:

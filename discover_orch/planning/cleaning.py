@@ -37,8 +37,11 @@ class Cleaning:
 
     def __init__(self, view: ProjectView) -> None:
         self._root, self._registry = view.project.root, view.registry
-        existing = (*self._registry.disabled, *self._registry.broken)
-        self._existing = {*self._registry.tools, *(one.module for one in existing)}
+        self._existing = {
+            *self._registry.tools,
+            *(one.module for one in self._registry.disabled),
+            *(one.module for one in self._registry.broken),
+        }
         self._memory = Memory(self._root, self._registry)
         present = self._memory.results(self._registry.order)
         current = CurrentState(view.project, self._registry, self._memory, present, view.sources)

@@ -265,19 +265,6 @@ class RemainingWork:
                 memory.write(with_saw(result, place, writers, is_accepted=True))
         return not memory.is_lost
 
-    def find_missing_outputs(self, plan: Plan) -> dict[str, tuple[str, ...]]:
-        """The declared outputs that do not exist, by the module of the tool; no tool without any."""
-        found = {}
-        for step in plan.steps:
-            missing = [
-                key.partition(":")[2]
-                for key in self.current.versions.declared(step.tool.outputs)
-                if self.current.mark(key) == ABSENT
-            ]
-            if missing:
-                found[step.tool.module] = tuple(missing)
-        return found
-
     def _as_present(self, tool: Tool, result: ToolResult) -> dict[Key, Write]:
         """The writes of the tool: what is missing now need not be there, unless it is a declared output. An output
         that the tool was never seen to write counts as written before anything else."""

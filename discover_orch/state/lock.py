@@ -89,6 +89,21 @@ class ProjectLock:
             self._fd = -1
 
 
+def find_holder(root: str) -> LockHolder | None:
+    """Who holds the lock of the project; None where nobody does. Only reads: to ask for the lock would be in the way
+    of a run that starts."""
+    try:
+        fd = os.open(os.path.join(root, FOLDER, NAME), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        holder = _read_holder(fd)
+    finally:
+        os.close(fd)
+    # The name stays in the file where a process was killed.
+    return holder if is_alive(holder.pid, None, None) else None
+
+
 def _read_holder(fd: int) -> LockHolder:
     try:
         return decode_json(os.pread(fd, _LONGEST, 0), LockHolder)
