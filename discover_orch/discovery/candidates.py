@@ -7,7 +7,7 @@ A `Scan` and a `Project` → `Candidates`, with warnings about modules that look
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from discover_orch.discovery.orch_tag import read_settings
 from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE, GLOB_CHARACTERS
 from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
-from discover_orch.source.facts import ModuleFacts, PassedOver, Scan
+from discover_orch.source.facts import BrokenTool, ModuleFacts, PassedOver, Scan
 
 UNLISTED_STAGE = "unlisted-stage"
 #: The hint where a tag cannot be read.
@@ -67,23 +67,6 @@ class Candidates(Struct, frozen=True, kw_only=True):
     passed_over: tuple[PassedOver, ...] = ()
 
 
-class BrokenTool(Struct, frozen=True, kw_only=True):
-    """A module that would be a tool without its problems; with no `stages` it may belong to any stage."""
-
-    path: str
-    module: str
-    problems: tuple[Problem, ...]
-    stages: tuple[str, ...] = ()
-
-    def could_be_in(self, stage: str) -> bool:
-        return not self.stages or stage in self.stages
-
-    @property
-    def concerns_all(self) -> bool:
-        """`orchconf.py` is loaded before any tool."""
-        return self.module == CONF_MODULE
-
-
 def build_candidates(scan: Scan, project: Project) -> Candidates:
     candidates: list[Candidate] = []
     tag_warnings: list[Problem] = list(scan.problems)
@@ -106,7 +89,9 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     return Candidates(
         enabled=tuple(enabled),
         disabled=tuple(candidate for candidate in candidates if candidate.is_off),
-        tag_warnings=tuple(_apply_strict(near_miss, project) for near_miss in tag_warnings),
+        tag_warnings=tuple(
+            replace(one, severity="error") if project.strict else one for one in tag_warnings
+        ),
         passed_over=tuple(sorted(passed_over, key=lambda one: one.path)),
     )
 
@@ -232,67 +217,36 @@ def _near_stage_problem(found: PassedOver) -> Problem:
     )
 
 
-def _apply_strict(near_miss: Problem, project: Project) -> Problem:
-    """With `strict` a warning is an error."""
-    return replace(near_miss, severity="error") if project.strict else near_miss
-
-
 # Tools with problems.
 
 
-def add_strict_problems(
-    tag_warnings: Iterable[Problem],
-    scan: Scan,
-    enabled: Mapping[str, Candidate],
-    problems: Mapping[str, list[Problem]],
-) -> list[BrokenTool]:
-    """With `strict` a warning is an error: of its tool, or of its file where that is not a tool."""
-    by_path = {candidate.facts.path: module for module, candidate in enabled.items()}
-    stated = {one.path: one.stage.words for one in scan.modules if one.stage is not None}
-    strays = []
-    for near_miss in tag_warnings:
-        if near_miss.severity != "error" or near_miss.location is None:
-            continue
-        path = near_miss.location.path
-        if path in by_path:
-            problems[by_path[path]].append(near_miss)
-            continue
-        strays.append(
-            BrokenTool(
-                path=path,
-                module=path.removesuffix(".py").replace("/", "."),
-                problems=(near_miss,),
-                stages=tuple(word for word in stated.get(path, ()) if isinstance(word, str)),
-            )
-        )
-    return strays
-
-
 def find_broken_tools(
-    scan: Scan,
-    candidates: Iterable[Candidate],
-    problems: Mapping[str, list[Problem]],
-    strays: Iterable[BrokenTool],
+    scan: Scan, candidates: Candidates, problems: Mapping[str, list[Problem]]
 ) -> tuple[BrokenTool, ...]:
-    """By path: files that cannot be read, candidates with problems, and `orchconf.py` where it has any."""
-    found = [*strays]
-    found += [
-        BrokenTool(path=one.path, module=one.module, problems=(one.problem,), stages=one.stages)
-        for one in scan.broken
-    ]
-    for candidate in candidates:
+    """By path: files that cannot be read, candidates with problems, and `orchconf.py` where it has any. With `strict`
+    a warning is an error of its file."""
+    found = [*scan.broken]
+    for candidate in candidates.enabled:
         own = tuple(dict.fromkeys((*candidate.problems, *problems[candidate.module])))
         if own:
-            # A stage that is not configured may be a typo of any configured one.
-            is_known = not any(problem.code == UNLISTED_STAGE for problem in own)
             found.append(
                 BrokenTool(
                     path=candidate.facts.path,
                     module=candidate.module,
                     problems=own,
-                    stages=candidate.stages if is_known else (),
+                    stages=candidate.stages,
                 )
             )
+    read = {one.path: one for one in scan.modules}
+    for problem in candidates.tag_warnings:
+        if problem.severity == "error" and problem.location is not None:
+            path = problem.location.path
+            facts = read.get(path)
+            module = facts.module if facts else path.removesuffix(".py").replace("/", ".")
+            # A stage that is not configured may be a typo of any configured one.
+            is_known = facts and facts.stage and problem.code != UNLISTED_STAGE
+            stages = facts.stage.words if facts and facts.stage and is_known else ()
+            found.append(BrokenTool(path=path, module=module, problems=(problem,), stages=stages))
     conf = scan.conf
     if conf is not None and (found_problems := conf_problems(conf)):
         found.append(BrokenTool(path=conf.path, module=CONF_MODULE, problems=found_problems))

@@ -17,7 +17,7 @@ from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, edges, without_updates
 from discover_orch.model.errors import Problem, did_you_mean
 from discover_orch.model.tool import ToolNames, build_names
-from discover_orch.source.facts import BrokenModule
+from discover_orch.source.facts import BrokenTool
 
 Edges = Mapping[str, tuple[str, ...]]
 #: A module, and what is wrong with its `AFTER`.
@@ -121,7 +121,7 @@ def read_after(
     names: ToolNames,
     off_names: ToolNames,
     configured: Sequence[str],
-    broken: Sequence[BrokenModule],
+    broken: Sequence[BrokenTool],
 ) -> AfterEdges:
     """The edges of all `AFTER` tags. A word that names a broken file is no problem here: that file has its own."""
     members = _members(candidates, configured)

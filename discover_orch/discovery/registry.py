@@ -11,10 +11,8 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.candidates import BrokenTool as BrokenTool
 from discover_orch.discovery.candidates import (
     Candidate,
-    add_strict_problems,
     build_candidates,
     find_broken_tools,
 )
@@ -37,7 +35,7 @@ from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, Written, edges, upstream, with_certain
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
-from discover_orch.source.facts import ConfFacts, PassedOver, Scan
+from discover_orch.source.facts import BrokenTool, ConfFacts, PassedOver, Scan
 
 NO_DATAFLOW = Dataflow()
 NO_OBSERVATIONS: Mapping[str, Dataflow] = {}
@@ -172,11 +170,10 @@ def build_registry(
     later = find_later_stages(after.edges, rank, stage_names, enabled, names)
     for module, problem in (*after.problems, *later):
         problems[module].append(problem)
-    strays = add_strict_problems(candidates.tag_warnings, scan, enabled, problems)
     healthy = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, healthy, enabled, names):
         problems[module].append(problem)
-    broken = find_broken_tools(scan, candidates.enabled, problems, strays)
+    broken = find_broken_tools(scan, candidates, problems)
 
     broken_modules = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in broken_modules}

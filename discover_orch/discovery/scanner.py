@@ -20,7 +20,7 @@ from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import (
-    BrokenModule,
+    BrokenTool,
     ConfFacts,
     ModuleFacts,
     PassedOver,
@@ -41,7 +41,7 @@ def scan(
     sources.signatures = tree.signatures
     sources.read_all(found, with_code=False)
     modules: list[ModuleFacts] = []
-    broken: list[BrokenModule] = []
+    broken: list[BrokenTool] = []
     plain: list[str] = []
     problems = list(_folder_problems(tree))
     for path in found:
@@ -53,12 +53,12 @@ def scan(
                 modules.append(facts)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
-            case BrokenModule() as one if _is_importable(one.module):
+            case BrokenTool() as one if _is_importable(one.module):
                 # It belongs to the stages stated before its error, else to those of its last good text.
                 last = file.last_stage if file else None
                 broken.append(replace(one, stages=one.stages or (last.words if last else ())))
     conf = _read_conf(sources)
-    if isinstance(conf, BrokenModule):
+    if isinstance(conf, BrokenTool):
         broken.append(conf)
     near = _find_near_misses(project, plain, sources) if is_wide else ()
     result = Scan(
@@ -100,12 +100,12 @@ def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
     return pathspec.GitIgnoreSpec.from_lines(patterns).match_file
 
 
-def _read_conf(sources: SourceFiles) -> ConfFacts | BrokenModule | None:
+def _read_conf(sources: SourceFiles) -> ConfFacts | BrokenTool | None:
     if sources.sign(CONF_FILE) == ABSENT:
         return None
     file = sources.read(CONF_FILE, with_code=False)
     found = file.facts if file else None
-    return found if isinstance(found, ConfFacts | BrokenModule) else None
+    return found if isinstance(found, ConfFacts | BrokenTool) else None
 
 
 def _passed_over(tree: Tree) -> Iterable[PassedOver]:

@@ -22,7 +22,7 @@ from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.encoding import content_hash, short_hash
 from discover_orch.model.errors import Location, Problem
-from discover_orch.source.facts import BrokenModule, ModuleFacts
+from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.source_file import (
     SourceFile,
     names_of,
@@ -291,7 +291,7 @@ class SourceFiles:
         if isinstance(data, Problem) or is_racy(signature, started):
             signature = _UNSURE + signature  # another user may be able to read it
         if isinstance(data, Problem):
-            broken = BrokenModule(path=path, module=module, problem=data)
+            broken = BrokenTool(path=path, module=module, problems=(data,))
             return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
         with_code = with_code or (self._reads_code and b"STAGE" in data)
         outer, self._looked_up = self._looked_up, {}

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import BrokenTool, Registry
+from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -22,6 +22,7 @@ from discover_orch.model.errors import (
     UsageError,
     nearest,
 )
+from discover_orch.source.facts import BrokenTool
 
 LIST_HINT = "orch list shows all stages and tools"
 #: Codes of warnings that say why a module is not a tool.

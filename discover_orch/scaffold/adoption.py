@@ -24,7 +24,7 @@ from discover_orch.scaffold.files import FileChange, is_searched, read_file, wri
 from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after
 from discover_orch.scaffold.text_edits import CannotEdit, Table, add_settings, add_tags, toml_table
-from discover_orch.source.facts import BrokenModule, ModuleFacts
+from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.read_module import read_module
 
 #: Names by which `run()` may take the connection, beside `conn`.
@@ -156,8 +156,8 @@ class Adopter:
             base, path = self._find_module(bases, module)
             data = read_file(self._root, path) if path else b""
             facts = read_module(data or b"", module=module, path=path)
-            if isinstance(facts, BrokenModule):
-                problem = replace(facts.problem, hint="fix the file", severity="warning")
+            if isinstance(facts, BrokenTool):
+                problem = replace(facts.problems[0], hint="fix the file", severity="warning")
                 self.problems.append(problem)
             elif facts.run is None or function not in ("", "run"):
                 message = f"orch calls run() of a module, and found none for {name}: {text}"

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, ProjectError
 from discover_orch.scaffold.files import read_file
-from discover_orch.source.facts import BrokenModule
+from discover_orch.source.facts import BrokenTool
 from discover_orch.source.read_module import read_conf
 
 #: The name and the value of an entry of a dict, and its place.
@@ -80,8 +80,8 @@ def read_orchestrator(root: str, path: str, *, asks: bool = False) -> Orchestrat
     does not say what `TOOL_MAP` or `STAGES` is."""
     data = read_file(root, path) or b""
     conf = read_conf(data, path)
-    if isinstance(conf, BrokenModule):
-        raise ProjectError(replace(conf.problem, hint="fix the file"))
+    if isinstance(conf, BrokenTool):
+        raise ProjectError(replace(conf.problems[0], hint="fix the file"))
     tree = ast.parse(data)
     read = _ask(root, path) if asks else partial(_read_literal, tree, path)
     tools, lists = read("TOOL_MAP"), read("STAGES")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Problem
 from discover_orch.model.parameter import ParamType, is_secret_value
 
@@ -133,16 +134,22 @@ class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
     others: tuple[tuple[str, int], ...] = ()
 
 
-class BrokenModule(Struct, frozen=True, kw_only=True, array_like=True, tag="broken"):
-    """A file that contains the word `STAGE` and cannot be read as a module.
-
-    `stages` are those that the text before the error states, in order; `problem` has the location.
-    """
+class BrokenTool(Struct, frozen=True, kw_only=True, array_like=True, tag="broken"):
+    """A file that would be a tool without its problems, and `orchconf.py` where it has any. `stages` are those that
+    the text before the first problem states, in order; with none it may belong to any stage."""
 
     path: str
     module: str
-    problem: Problem
+    problems: tuple[Problem, ...]
     stages: tuple[str, ...] = ()
+
+    def could_be_in(self, stage: str) -> bool:
+        return not self.stages or stage in self.stages
+
+    @property
+    def concerns_all(self) -> bool:
+        """`orchconf.py` is loaded before any tool."""
+        return self.module == CONF_MODULE
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
@@ -162,13 +169,13 @@ class Scan(Struct, frozen=True, kw_only=True):
     """
 
     modules: tuple[ModuleFacts, ...] = ()
-    broken: tuple[BrokenModule, ...] = ()
+    broken: tuple[BrokenTool, ...] = ()
     conf: ConfFacts | None = None
     problems: tuple[Problem, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
 
 
-def has_secret(facts: ModuleFacts | BrokenModule | ConfFacts | None) -> bool:
+def has_secret(facts: ModuleFacts | BrokenTool | ConfFacts | None) -> bool:
     """Whether the facts hold the default of a secret parameter."""
     return isinstance(facts, ModuleFacts) and any(
         argument.default_source not in (None, "None")

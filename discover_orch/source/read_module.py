@@ -1,6 +1,6 @@
 """Reads the text of one module into facts: the tags, `run()`, the first line of its docstring.
 
-Gives `ModuleFacts`, or a `BrokenModule` where Python cannot compile the file. Top-level statements count in their
+Gives `ModuleFacts`, or a `BrokenTool` where Python cannot compile the file. Top-level statements count in their
 order, and of several bindings of a name the last one. Nothing is opened, imported or executed, and no bytes make
 it raise.
 """
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
-    BrokenModule,
+    BrokenTool,
     ConfFacts,
     ModuleFacts,
     OrchTag,
@@ -46,7 +46,7 @@ def read_module(
     path: str,
     tree: ast.Module | None = None,
     lookup: Lookup = lambda _: None,
-) -> ModuleFacts | BrokenModule:
+) -> ModuleFacts | BrokenTool:
     """The facts of a file that contains the word STAGE; `tree` where it was parsed already. `lookup` gives what the
     names of other modules mean."""
     with ignore_warnings():
@@ -55,7 +55,7 @@ def read_module(
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             stages = _stages_before(problem, data, module, lookup)
-            return BrokenModule(path=path, module=module, problem=problem, stages=stages)
+            return BrokenTool(path=path, module=module, problems=(problem,), stages=stages)
 
 
 def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None:
@@ -68,7 +68,7 @@ def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None
     return facts if facts.miss else None
 
 
-def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
+def read_conf(data: bytes, path: str) -> ConfFacts | BrokenTool:
     """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource`."""
     with ignore_warnings():
         try:
@@ -95,7 +95,7 @@ def read_conf(data: bytes, path: str) -> ConfFacts | BrokenModule:
                 problem = replace(
                     problem, hint="fix the syntax error: orchconf.py is loaded before every tool"
                 )
-            return BrokenModule(path=path, module=CONF_MODULE, problem=problem)
+            return BrokenTool(path=path, module=CONF_MODULE, problems=(problem,))
 
 
 def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> ModuleFacts:

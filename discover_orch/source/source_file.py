@@ -15,7 +15,7 @@ from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import Location, Problem
 from discover_orch.source.facts import (
-    BrokenModule,
+    BrokenTool,
     ConfFacts,
     ImportFact,
     ModuleFacts,
@@ -56,7 +56,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     signature: str
     hash: str = ""
     is_blank: bool = False
-    facts: ModuleFacts | BrokenModule | ConfFacts | None = None
+    facts: ModuleFacts | BrokenTool | ConfFacts | None = None
     last_stage: Tag | None = None
     rests_on: Mapping[str, str] = {}
     meaning: str = ""
@@ -109,7 +109,7 @@ def read_source_file(
     if is_conf:
         return replace(file, facts=read_conf(data, path))
     if len(data) > SIZE_LIMIT:
-        broken = BrokenModule(path=path, module=module, problem=_too_large(path, len(data)))
+        broken = BrokenTool(path=path, module=module, problems=(_too_large(path, len(data)),))
         return replace(file, facts=broken)
     facts = read_module(data, module=module, path=path, tree=tree, lookup=lookup)
     return replace(file, facts=facts)

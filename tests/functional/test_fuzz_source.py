@@ -29,14 +29,14 @@ from hypothesis import strategies as st
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.code import read_imports
-from discover_orch.source.facts import BrokenModule, ModuleFacts, RunFacts, UnknownType
+from discover_orch.source.facts import BrokenTool, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.scope import Definition, ModuleScope
 from discover_orch.source.signature import SCALARS
 from discover_orch.source.source_file import names_of
 
-AnyFacts = ModuleFacts | BrokenModule
+AnyFacts = ModuleFacts | BrokenTool
 
 
 def stored(facts: AnyFacts) -> AnyFacts:
@@ -188,7 +188,7 @@ def check_module(text: str) -> str:
             warnings.simplefilter("ignore")
             code = compile(data, "up.py", "exec", dont_inherit=True)
     except SyntaxError:
-        assert isinstance(found, BrokenModule), text
+        assert isinstance(found, BrokenTool), text
         return "refused"
     assert isinstance(found, ModuleFacts), (text, found)
     module = types.ModuleType("made.up")
@@ -457,8 +457,8 @@ def check_bytes(data: bytes) -> str:
     assert stored(found) == found
     tree = compiled(data)
     if tree is None:
-        assert isinstance(found, BrokenModule)
-        problem = found.problem
+        assert isinstance(found, BrokenTool)
+        (problem,) = found.problems
         assert problem.message.isprintable()
         assert problem.message
         assert problem.hint

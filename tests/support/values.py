@@ -14,7 +14,7 @@ from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, select
 from discover_orch.source.facts import (
     ArgumentFacts,
-    BrokenModule,
+    BrokenTool,
     ConfFacts,
     ModuleFacts,
     OrchTag,
@@ -128,14 +128,14 @@ def make_facts(
     )
 
 
-def make_broken(module: str, stages: Words = ()) -> BrokenModule:
+def make_broken(module: str, stages: Words = ()) -> BrokenTool:
     """A file with a syntax error on line 5."""
     path = path_of(module)
     place = Location(path=path, line=5)
-    return BrokenModule(
+    return BrokenTool(
         path=path,
         module=module,
-        problem=Problem(code="syntax", message=f"{module} is broken", location=place),
+        problems=(Problem(code="syntax", message=f"{module} is broken", location=place),),
         stages=words(stages),
     )
 
@@ -164,7 +164,7 @@ def make_project(table: Mapping[str, object] | None = None, **environ: str) -> P
 
 
 def make_registry(
-    *found: ModuleFacts | BrokenModule,
+    *found: ModuleFacts | BrokenTool,
     project: Project | None = None,
     stages: Words = (),
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -178,7 +178,7 @@ def make_registry(
     }
     scan = Scan(
         modules=tuple(one for one in found if isinstance(one, ModuleFacts)),
-        broken=tuple(one for one in found if isinstance(one, BrokenModule)),
+        broken=tuple(one for one in found if isinstance(one, BrokenTool)),
         conf=conf,
         problems=tuple(problems),
         passed_over=tuple(passed_over),

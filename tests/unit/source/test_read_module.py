@@ -12,7 +12,7 @@ import pytest
 
 from discover_orch.source.facts import (
     ArgumentFacts,
-    BrokenModule,
+    BrokenTool,
     ConfFacts,
     ModuleFacts,
     RunFacts,
@@ -33,12 +33,12 @@ def test_case_says_what_it_expects(path: Path) -> None:
     assert summary(read_module(data, module="src.pkg.tool", path="tool.py")) == expected.strip()
 
 
-def summary(facts: ModuleFacts | BrokenModule) -> str:
+def summary(facts: ModuleFacts | BrokenTool) -> str:
     """The facts on one line, as the cases write them."""
-    if isinstance(facts, BrokenModule):
-        place = facts.problem.location
+    if isinstance(facts, BrokenTool):
+        place = facts.problems[0].location
         assert place is not None
-        line = f"broken {place.line} {facts.problem.code} stages {','.join(facts.stages)}"
+        line = f"broken {place.line} {facts.problems[0].code} stages {','.join(facts.stages)}"
         return line.strip()
     parts = []
     if facts.stage is not None:
@@ -96,13 +96,13 @@ def facts_of(text: str | bytes) -> ModuleFacts:
     return found
 
 
-def broken_of(text: str | bytes) -> BrokenModule:
+def broken_of(text: str | bytes) -> BrokenTool:
     data = text.encode() if isinstance(text, str) else text
     found = read_module(data, module="src.pkg.tool", path="src/pkg/tool.py")
-    assert isinstance(found, BrokenModule)
-    assert found.problem.location is not None
-    assert found.problem.hint
-    assert "\n" not in found.problem.message
+    assert isinstance(found, BrokenTool)
+    assert found.problems[0].location is not None
+    assert found.problems[0].hint
+    assert "\n" not in found.problems[0].message
     return found
 
 
@@ -127,9 +127,9 @@ def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so(
         assert isinstance(found, ModuleFacts)
         assert found.doc == "? odd"
     else:
-        assert isinstance(found, BrokenModule)
-        assert str(found.problem.location) == "src/pkg/tool.py:4"
-        assert "surrogate" in found.problem.message
+        assert isinstance(found, BrokenTool)
+        assert str(found.problems[0].location) == "src/pkg/tool.py:4"
+        assert "surrogate" in found.problems[0].message
 
 
 def test_orch_remembers_the_line_of_each_key() -> None:
@@ -164,8 +164,8 @@ def test_long_chains_never_raise(operator: str) -> None:
 
 def test_a_number_beyond_the_limit_of_digits_is_a_problem() -> None:
     broken = broken_of('STAGE = "a"\nx = ' + "9" * 5000 + "\n")
-    assert broken.problem.location is not None
-    assert broken.problem.location.line == 2
+    assert broken.problems[0].location is not None
+    assert broken.problems[0].location.line == 2
     facts = facts_of('STAGE = "a"\ndef run(x=0x' + "f" * 20000 + "): ...\n")
     assert facts.run is not None
     assert facts.run.arguments[0].default is None
@@ -243,5 +243,5 @@ def test_conf_connection_in_other_forms(text: bytes) -> None:
 
 def test_conf_that_cannot_be_read_is_broken() -> None:
     conf = read_conf(b"def (", "orchconf.py")
-    assert isinstance(conf, BrokenModule)
-    assert str(conf.problem.location) == "orchconf.py:1"
+    assert isinstance(conf, BrokenTool)
+    assert str(conf.problems[0].location) == "orchconf.py:1"
