@@ -114,22 +114,13 @@ class WatchedFiles:
             paths=replace(paths, code=paths.code | {CONF_FILE, *config_files(project)}),
             is_excluded=build_matcher(project.exclude),
         )
-        now = self._read_signatures()
-
-        def is_new(path: str) -> bool:
-            known = self._seen.get(path)
-            if known is None:
-                return not before.kind(path)  # what counted before has just appeared
-            return (known == EXISTS) != (now[path] == EXISTS) and now[path] != ABSENT
-
-        new = [*filter(is_new, now)]
+        now, kind = self._read_signatures(), self._watched.kind
+        # What counted before in the same way has just appeared or changed.
+        new = [path for path in now if kind(path) != before.kind(path)]
         self._note({path: now[path] for path in new})
-        for path in self._seen.keys() - now.keys():
-            if not self._watched.kind(path):
-                self._note({path: ABSENT})
-        new = [path for path in new if self._watched.kind(path) != "name"]
+        self._note({path: ABSENT for path in self._seen.keys() - now.keys() if not kind(path)})
         folders = [f"{folder}/" for folder in sorted(paths.listed - before.paths.listed)]
-        return [] if is_first else [*new, *folders]
+        return [] if is_first else [*(path for path in new if kind(path) != "name"), *folders]
 
     def find_changed(self) -> dict[str, str]:
         """The paths that differ from when they were last noted, each with its present signature."""

@@ -227,14 +227,16 @@ def test_what_is_new_here_is_returned_once(project: Project) -> None:
     assert changed(files) == []
 
 
-def test_what_has_just_appeared_is_not_noted_by_configuring(project: Project) -> None:
+def test_what_has_just_appeared_and_counted_before_is_not_noted_by_configuring(
+    project: Project,
+) -> None:
     root = project({"src/a.py": "", "raw/a": "", "in/a": ""})
     files = make(root, globs=["raw"], listed=["in"])
     for name in ("src/b.py", "raw/b", "in/b", "in/c"):
         write(root / name, "")
     more = {"globs": ["raw"], "listed": ["in"], "data": ["in.csv", "in/c"]}
-    assert configure(files, root, **more) == ["in.csv"]
-    assert changed(files) == ["in/b", "in/c", "raw/b", "src/b.py"]
+    assert configure(files, root, **more) == ["in.csv", "in/c"]
+    assert changed(files) == ["in/b", "raw/b", "src/b.py"]
 
 
 def test_what_is_no_longer_watched_does_not_differ(project: Project) -> None:
