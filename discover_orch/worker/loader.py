@@ -1,7 +1,8 @@
-"""The only module of orch that imports the user's code.
+"""The only module of orch that imports the user's code: from the source bytes at that moment, and with a record.
 
-Each loaded module of the project is recorded with the hash of its source, so that the record is of the code that ran;
-`project_imports` says how that works. Installed packages and the standard library are imported as usual.
+Each loaded module of the project is recorded with the hash of its source, so that the record is of the code that ran.
+Bytecode in `__pycache__` is used only if it carries the hash of these bytes (PEP 552); a time stamp would miss a second
+save within a second. Installed packages and the standard library are imported as usual.
 """
 
 from __future__ import annotations
@@ -10,21 +11,39 @@ import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from types import CodeType, ModuleType
+from typing import Any
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import content_hash
+from discover_orch.model.search_path import EDITABLE, INSTALLED, STANDARD_LIBRARY
+from discover_orch.worker.process_state import PACKAGES, ProcessState
 from discover_orch.worker.project_code import ProjectCode
-from discover_orch.worker.project_imports import (
-    EditableFinder,
-    Loading,
-    ProjectLoader,
-    make_path_hook,
-)
 from discover_orch.worker.protocol import Preload
 
 Loaded = tuple[str, str, str]
+#: How bytecode begins that carries the hash of its source, by which it is always checked (PEP 552).
+HASH_CHECKED = importlib.util.MAGIC_NUMBER + (0b11).to_bytes(4, "little")
+EMPTY_FILE_WAIT = 0.05  # seconds; many editors empty a file before they write it
+COARSEST_TIME_STAMP = 2.1  # seconds: time stamps of FAT
+Record = Callable[[str, str, bytes, CodeType], None]  # called with a module, its path, source, code
+Loading = Callable[[str], AbstractContextManager[None]]  # is entered while this file is executed
+_LoaderBasics: Any = SourceFileLoader.__mro__[-2]  # of all loaders of Python code
+exec_plainly = _LoaderBasics.exec_module
+_unwritten: dict[str, bytes] = {}  # bytecode files
 
 
 class ImportProblem(Exception):
@@ -217,3 +236,156 @@ def _is_same(one: str | None, other: str) -> bool:
         return one is not None and os.path.samefile(one, other)
     except OSError:
         return False
+
+
+def make_path_hook(
+    project: ProjectCode, record: Record, loading: Loading
+) -> Callable[[str], ProjectFinder]:
+    """The path hook: a finder for a folder of the project; ImportError for any other path."""
+
+    def make_loader(name: str, path: str) -> ProjectLoader:
+        return ProjectLoader(name, path, record, loading)
+
+    def make_finder(path: str) -> ProjectFinder:
+        if not project.includes(os.path.abspath(path)) or not os.path.isdir(path):
+            raise ImportError("not a folder of the project", path=path)
+        return ProjectFinder(
+            path,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (make_loader, SOURCE_SUFFIXES),  # type: ignore[arg-type]
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    return make_finder
+
+
+class ProjectFinder(FileFinder):
+    """Searches again in a folder that has just changed: its time stamp may be too coarse to show that."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, target)
+        if spec is None:
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(self.path).st_mtime < COARSEST_TIME_STAMP:
+                    self.invalidate_caches()
+                    spec = super().find_spec(fullname, target)
+        return spec
+
+
+class EditableFinder:
+    """Finds what setuptools' finders of editable packages find, and has it loaded as a module of the project."""
+
+    def __init__(self, project: ProjectCode, record: Record, loading: Loading) -> None:
+        self._finders: list[Any] = [
+            one for one in sys.meta_path if getattr(one, "__module__", "").startswith(EDITABLE)
+        ]
+        self._project = project
+        self._record, self._loading = record, loading
+
+    def install(self) -> None:
+        if self._finders:
+            sys.meta_path.insert(sys.meta_path.index(self._finders[0]), self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        for finder in self._finders:
+            spec: ModuleSpec | None = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                file = spec.origin or ""
+                if type(spec.loader) is SourceFileLoader and self._project.includes(file):
+                    spec.loader = ProjectLoader(fullname, file, self._record, self._loading)
+                return spec
+        return None
+
+
+class ProjectLoader(SourceFileLoader):
+    """Loads a module from its current source bytes.
+
+    Python compares bytecode that carries a hash with them. For this loader there is no other bytecode. What it
+    compiles is written when the step has ended, so that no tool waits for that.
+    """
+
+    def __init__(self, fullname: str, path: str, record: Record, loading: Loading) -> None:
+        super().__init__(fullname, path)
+        self._record, self._loading = record, loading
+        self._source = b""
+
+    def exec_module(self, module: ModuleType) -> None:
+        with self._loading(self.path):
+            exec_plainly(self, module)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        try:
+            code = super().get_code(fullname)
+        except (EOFError, TypeError, ValueError):  # the bytecode is damaged
+            code = self.source_to_code(self._source, self.path)
+        if code is not None:
+            self._record(fullname, self.path, self._source, code)
+        return code
+
+    def get_data(self, path: str) -> bytes:
+        data = super().get_data(path)
+        if path == self.path:
+            self._source = data = data or _read_again(path)
+        elif path.endswith(tuple(BYTECODE_SUFFIXES)) and data[: len(HASH_CHECKED)] != HASH_CHECKED:
+            raise OSError("this bytecode does not say of which source it is")
+        return data
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Nothing rests on these."""
+        return {"mtime": 0, "size": 0}
+
+    def _cache_bytecode(self, source_path: str, bytecode_path: str, data: bytes) -> None:
+        header = HASH_CHECKED + importlib.util.source_hash(self._source)
+        _unwritten[bytecode_path] = header + data[len(header) :]
+
+
+def write_bytecode() -> None:
+    """Keep what was compiled since the last call. Where that fails, the next load compiles again."""
+    while _unwritten:
+        SourceFileLoader("", "").set_data(*_unwritten.popitem())
+
+
+def follow_packages(project: ProjectCode, state: ProcessState) -> None:
+    """From now on, what installed packages change in the process while they are loaded holds for all tools."""
+
+    def exec_module(loader: Any, module: ModuleType) -> None:
+        path = loader.path
+        if (
+            state.is_loading_package
+            or isinstance(loader, ProjectLoader)
+            or (path.startswith(STANDARD_LIBRARY) and not any(one in path for one in INSTALLED))
+            or project.includes(path)
+        ):
+            exec_plainly(loader, module)
+            return
+        with state.changed_by(PACKAGES):
+            exec_plainly(loader, module)
+
+    _hide_from_tracebacks(exec_module)
+    _LoaderBasics.exec_module = exec_module
+
+
+def _hide_from_tracebacks(function: Any) -> None:
+    """Python leaves frames of the import system out of tracebacks, by the names of their files."""
+    function.__code__ = function.__code__.replace(
+        co_filename="<frozen importlib._bootstrap_external>"
+    )
+
+
+_hide_from_tracebacks(ProjectLoader.exec_module)
+
+
+def _read_again(path: str) -> bytes:
+    """Wait a moment for the content of an empty file that was just saved: many editors empty it first."""
+    until = time.monotonic() + EMPTY_FILE_WAIT
+    source = b""
+    with contextlib.suppress(OSError):
+        if abs(time.time() - os.stat(path).st_mtime) > COARSEST_TIME_STAMP:
+            return source
+        while not source and time.monotonic() < until:
+            time.sleep(EMPTY_FILE_WAIT / 10)
+            with open(path, "rb", buffering=0) as file:
+                source = file.read()
+    return source

@@ -29,10 +29,14 @@ from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
-from discover_orch.worker.loader import ImportProblem, Loader
+from discover_orch.worker.loader import (
+    ImportProblem,
+    Loader,
+    follow_packages,
+    write_bytecode,
+)
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState, find_threads
-from discover_orch.worker.project_imports import follow_packages, write_bytecode
 from discover_orch.worker.protocol import (
     INSIDE,
     Answer,
