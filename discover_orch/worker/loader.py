@@ -1,8 +1,8 @@
 """The only module of orch that imports the user's code: from the source bytes at that moment, and with a record.
 
 Each loaded module of the project is recorded with the hash of its source, so that the record is of the code that ran.
-Bytecode in `__pycache__` is used only if it carries the hash of these bytes (PEP 552); a time stamp would miss a second
-save within a second. Installed packages and the standard library are imported as usual.
+Bytecode in `__pycache__` is used only if it carries the hash of these bytes (PEP 552); a time stamp would miss a
+second save within a second. Installed packages and the standard library are imported as usual.
 """
 
 from __future__ import annotations
