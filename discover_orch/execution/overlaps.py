@@ -10,22 +10,29 @@ from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.model.table_name import named_table
-from discover_orch.staleness.fingerprint import Key
 
 _USING = frozenset(("read", "opened", "listed", *WRITTEN))
 
 
 class Overlaps:
-    """Records when tools begin and end, what was seen of them, and the data flow of each that passed."""
+    """Records when tools begin and end, what was seen of them, and the data flow of each that passed.
+
+    What the kernel reports while several tools run may be the work of each. A tool that was observed alone, with the
+    code that it has now, keeps what was seen of it then: what it did not use then and another one surely uses is the
+    work of that one. Of a tool that was never alone only what another one surely wrote is not its own.
+    """
 
     def __init__(self) -> None:
         self._running: list[str] = []
         self._partners: dict[str, dict[str, None]] = {}
         self._flows: dict[str, Dataflow] = {}
+        self._known: dict[str, frozenset[str] | None] = {}
         self._used: dict[str, set[str]] = {}  # by Python, of those that have ended
         self._written: dict[str, Collection[str]] = {}  # the files that these surely wrote
 
-    def begin(self, module: str) -> None:
+    def begin(self, module: str, known: frozenset[str] | None) -> None:
+        """`known` are the names of what it was seen to use alone; None where that is not known."""
+        self._known[module] = known
         for other in self._running:
             self._partners.setdefault(other, {})[module] = None
             self._partners.setdefault(module, {})[other] = None
@@ -39,44 +46,43 @@ class Overlaps:
         if self._partners:
             self._flows[module] = flow
 
-    def add_written(self, module: str, paths: Collection[str]) -> list[str]:
-        """The files that a tool that has ended surely wrote. The tools that ended while it ran."""
-        self._written[module] = paths
-        return [other for other in self._partners.get(module, ()) if other in self._used]
+    def is_alone(self, module: str) -> bool:
+        """Whether it is known what is its own: no other tool ran while it did, or it was observed alone before."""
+        return module not in self._partners or self._known.get(module) is not None
 
-    def has_partners(self, module: str) -> bool:
-        """Whether another tool ran while this one did, in any of its attempts."""
-        return module in self._partners
-
-    def without_others(
-        self,
-        module: str,
-        seen: Observation,
-        own: Collection[Key] | None,
-        used_by: Callable[[str], Collection[Key]],
-    ) -> Observation:
-        """The same without what only the kernel saw and the tools did that ran at the same time. `own` is what this
-        tool was seen to use when it ran alone, so that this stays known of it; None if that is not known: then what
-        others read may be its own too. `used_by` gives what a tool is known to use."""
+    def without_others(self, module: str, seen: Observation) -> Observation:
+        """The same without what only the kernel saw and tools did that ran at the same time. The tool has ended."""
         self._used[module] = {
             one.name for one in seen.uses if one.via == "seen" and one.kind in _USING
         }
-        written, used = set[str](), set[str]()
+        native = [one for one in seen.uses if one.via in ("kernel", "command")]
+        read = {one.name for one in native if one.kind == "read"}
+        strange = set[str]()
         for other in self._partners.get(module, ()):
-            written.update(self._written.get(other, ()))
-            used.update(self._used.get(other, ()))
-            if own is not None:
-                used.update(key.partition(":")[2] for key in used_by(other))
-        if own is None:  # what it was seen reading may be an input
-            strange = written.difference(
-                one.name for one in seen.find("file", "read") if one.via != "seen"
-            )
-        else:
-            strange = (used | written).difference(key.partition(":")[2] for key in own)
-        if not strange:
-            return seen
-        kept = (one for one in seen.uses if one.via == "seen" or one.name not in strange)
-        return replace(seen, uses=tuple(kept))
+            strange |= self._find_strange(module, other, read)
+            if self._known[module] is not None:
+                strange |= (self._known[other] or set()) - (self._known[module] or set())
+        gone = {one for one in native if one.name in strange}
+        return replace(seen, uses=tuple(one for one in seen.uses if one not in gone))
+
+    def add_written(
+        self, module: str, paths: Collection[str], native_reads: Callable[[str], Collection[str]]
+    ) -> Iterator[tuple[str, set[str]]]:
+        """The files that a tool that has ended surely wrote. Each tool that ended while it ran, with the files that
+        are not its own as is known now. `native_reads` gives what only the kernel saw such a tool reading."""
+        self._written[module] = paths
+        for other in self._partners.get(module, ()):
+            if other in self._used:
+                strange = self._find_strange(other, module, native_reads(other))
+                if strange:
+                    yield other, strange
+
+    def _find_strange(self, module: str, other: str, read: Collection[str]) -> set[str]:
+        """What the `other` tool is seen to use and this one, which `read` that natively, does not use."""
+        written, known = {*self._written.get(other, ())}, self._known[module]
+        if known is None:  # what it read may be an input
+            return written.difference(read)
+        return (written | self._used.get(other, set())) - known
 
     def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
         """A warning for each pair of tools that should not have run at the same time."""

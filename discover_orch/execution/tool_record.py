@@ -30,16 +30,14 @@ from discover_orch.staleness.fingerprint import (
     FILES,
     SETTLED,
     Cause,
-    Inputs,
-    Key,
     LastOutcome,
     Seq,
     ToolResult,
     add_failure,
     add_success,
     cut_off,
+    forget,
     forget_unsure,
-    forget_writes,
     sequence,
 )
 from discover_orch.staleness.import_graph import CodeState
@@ -136,7 +134,7 @@ class ToolRecord:
         self._open[module] = time.time_ns()
         if self.is_parallel:  # of what several workers report, the order is not known
             self.began[module] = self.next_number()
-            self.overlaps.begin(module)
+            self.overlaps.begin(module, self._find_known_uses(module))
         return found
 
     def start(self, module: str) -> None:
@@ -175,11 +173,9 @@ class ToolRecord:
             cause=self._cause_of(event.status),
         )
         before = results.find(module)
-        own = self._find_own_uses(tool, before)
-        is_alone = own is not None or not self.overlaps.has_partners(module)
+        is_alone = self.overlaps.is_alone(module)
         if self.is_parallel and event.seen is not None:
-            seen = self.overlaps.without_others(module, event.seen, own, self._find_uses)
-            event = replace(event, seen=seen)
+            event = replace(event, seen=self.overlaps.without_others(module, event.seen))
         if event.seen is not None and any(one.via == "aside" for one in event.seen.uses):
             event = replace(event, seen=self._with_exchanged(module, event.seen))
         self._attempts.add_event(event)
@@ -203,9 +199,10 @@ class ToolRecord:
                 is_alone=is_alone,
             )
             if self.is_parallel:
-                for other in self.overlaps.add_written(module, attempt.surely_written):
-                    known = results.find(other)
-                    results.write(forget_writes(known, attempt.surely_written))
+                for other, strange in self.overlaps.add_written(
+                    module, attempt.surely_written, self._find_native_reads
+                ):
+                    results.write(forget(results.find(other), strange))
             if event.status in ("passed", "done"):
                 success = replace(attempt.success, at=last.at)
                 now = add_success(
@@ -293,19 +290,20 @@ class ToolRecord:
         message = f"{path} was edited after {maker} made it, and {writer} runs again"
         return Problem(code="edited", message=message, hint=hint, severity="warning")
 
-    def _find_own_uses(self, tool: Tool, before: ToolResult) -> frozenset[Key] | None:
+    def _find_known_uses(self, module: str) -> frozenset[str] | None:
         """What the tool was seen to use when it ran alone; None where its code is not that of then."""
-        success = before.success
-        if not self.is_parallel or success is None or not success.is_alone:
+        result, tool = self._results.find(module), self._registry.tools[module]
+        success = result.success
+        if success is None or not success.is_alone:
             return None
-        is_same = self._current.is_of_present_code(tool, success, self._code)
-        return self._find_uses(tool.module) if is_same else None
+        if not self._current.is_of_present_code(tool, success, self._code):
+            return None
+        keys = (*success.inputs.other, *result.writes)
+        return frozenset(key.partition(":")[2] for key in keys if key.startswith(FILES))
 
-    def _find_uses(self, module: str) -> frozenset[Key]:
-        result = self._results.find(module)
-        inputs = result.success.inputs if result.success else Inputs()
-        keys = (*inputs.other, *result.writes)
-        return frozenset(key for key in keys if key.startswith(FILES))
+    def _find_native_reads(self, module: str) -> tuple[str, ...]:
+        success = self._results.find(module).success
+        return success.flow.native_reads if success else ()
 
     def end_transaction(self, status: str) -> None:
         """Remembers the tools that are done as passed, or that they were rolled back."""

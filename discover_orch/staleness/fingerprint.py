@@ -300,28 +300,31 @@ def forget_unsure(before: ToolResult) -> ToolResult:
     success = before.success
     if success is None or success.is_alone:
         return before
-    strange = {*success.flow.native_reads}.difference(success.flow.reads)
-    other = {key: one for key, one in success.inputs.other.items() if key[5:] not in strange}
-    success = replace(
-        success,
-        inputs=replace(success.inputs, other=other),
-        marks={key: mark for key, mark in success.marks.items() if key in other},
-        flow=replace(success.flow, native_reads=()),
-    )
-    return forget_writes(replace(before, success=success), success.flow.native_writes)
+    return forget(before, {*success.flow.native_reads, *success.flow.native_writes})
 
 
-def forget_writes(before: ToolResult, paths: Collection[str]) -> ToolResult:
-    """The same without these files where only the kernel saw them being written: another tool wrote them."""
+def forget(before: ToolResult, paths: Collection[str]) -> ToolResult:
+    """The same without these files where only the kernel saw them being read or written: another tool did that."""
     keys = {f"file:{path}" for path in paths}
     writes = {key: one for key, one in before.writes.items() if one.is_sure or key not in keys}
     success = before.success
-    if success is not None:
-        flow, rest = success.flow, less(success.flow.native_writes, paths)
-        is_overlapped = flow.is_overlapped and bool(rest)
-        flow = replace(flow, native_writes=rest, is_overlapped=is_overlapped)
-        success = replace(success, flow=flow)
-    return replace(before, success=success, writes=writes)
+    if success is None:
+        return replace(before, writes=writes)
+    flow = success.flow
+    strange = {f"file:{path}" for path in flow.native_reads if path not in flow.reads} & keys
+    native_writes = less(flow.native_writes, paths)
+    flow = replace(
+        flow,
+        native_reads=less(flow.native_reads, paths),
+        native_writes=native_writes,
+        is_overlapped=flow.is_overlapped and bool(native_writes),
+    )
+    other = {key: one for key, one in success.inputs.other.items() if key not in strange}
+    marks = {key: mark for key, mark in success.marks.items() if key not in strange}
+    inputs = replace(success.inputs, other=other)
+    return replace(
+        before, writes=writes, success=replace(success, inputs=inputs, marks=marks, flow=flow)
+    )
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.remembered import change, ran, reasons
+from tests.support.running import running
 
 needs_kernel_events = pytest.mark.skipif(
     sys.platform != "linux", reason="what native code lists is seen on Linux only"
@@ -361,6 +362,52 @@ def test_what_another_worker_reads_at_the_same_time_is_no_input_of_a_tool_that_i
             change(root / path, "x", "y")
             assert sorted(reasons(orch, **how)) == tools, (turn, path, reasons(orch, **how))
             change(root / path, "y", "x")
+
+
+@needs_kernel_events
+def test_a_new_file_that_a_known_tool_reads_beside_another_one_is_its_input(
+    project: Project, orch: Orch
+) -> None:
+    """Only the kernel sees it, and the other tool ends first."""
+    body = """
+        import ctypes, numpy, os, time
+        STAGE = "s"
+        AFTER = ()
+        def wait(name):
+            deadline = time.monotonic() + 60
+            while not os.access(name, os.F_OK):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+        def run():
+            open("NAME.csv").close()
+            if "TURN" in os.environ:
+                TOGETHER
+        """
+    read = """libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(10)
+                file = libc.open(b"new.dat", 0)
+                libc.read(file, buffer, 10)
+                libc.close(file)
+                open("../read", "w").close()
+                wait("../ended")"""
+    other = """open("../began", "w").close()
+                wait("../read")"""
+    root = project(
+        {
+            "orch.toml": "",
+            **{f"{one}.csv": "x" for one in ("first", "reads")},
+            "src/first.py": body.replace("NAME", "first").replace("TOGETHER", other),
+            "src/reads.py": body.replace("NAME", "reads").replace("TOGETHER", read),
+        }
+    )
+    assert orch("run").code == 0  # one after the other
+    (root / "new.dat").write_text("x")
+    how = {"env": {"TURN": "1"}}
+    with running(root, "run", "--jobs", "2", "--json", **how["env"]) as run:
+        run.wait_for('"tool_finished"')
+        (root.parent / "ended").touch()
+        assert run.wait() == 0, run.text
+    change(root / "new.dat", "x", "y")
+    assert "reads" in reasons(orch, **how)
 
 
 @needs_kernel_events
