@@ -153,7 +153,7 @@ def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
     context: Context = ctx.obj
     targets: list[str] = []
     try:
-        view = project_view.read_project(context.start, context.folder, os.environ)
+        view = context.read_project()
         targets = [word for word, _ in completions(view.registry)]
         project_view.select_targets(view, args[:1])
         is_target = True

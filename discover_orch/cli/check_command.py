@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import click
 
@@ -32,7 +31,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true.
     """
-    view = project_view.read_project(context.start, context.folder, os.environ, is_wide=True)
+    view = context.read_project(is_wide=True)
     errors, warnings = view.errors, project_view.check_project(view)
     notes = [*find_observed_orders(view.registry)]
     if about_jobs:

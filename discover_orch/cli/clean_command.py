@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 
 import click
 
-from discover_orch.cli.options import (
-    Context,
-    acquire_lock,
-    common_options,
-    exclude_option,
-    json_option,
-    targets_argument,
-    wait_option,
-)
+from discover_orch.cli.options import Context, acquire_lock, choosing_options, wait_option
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
@@ -27,14 +18,11 @@ from discover_orch.render.style import count
 
 
 @click.command("clean", short_help="List left-over files of tools, or delete them.")
-@targets_argument
-@exclude_option
-@click.option("--all", "is_all", is_flag=True, help="All files that the tools made.")
-@click.option("--yes", is_flag=True, help="Delete the files, after the list.")
-@wait_option
-@json_option
-@common_options
-@click.pass_obj
+@choosing_options(
+    click.option("--all", "is_all", is_flag=True, help="All files that the tools made."),
+    click.option("--yes", is_flag=True, help="Delete the files, after the list."),
+    wait_option,
+)
 def command(
     context: Context,
     targets: tuple[str, ...],
@@ -50,7 +38,7 @@ def command(
     created it, is as the tool left it, is under the root, and is not tracked by git. Links, folders,
     databases and tables stay. The list says why something stays.
     """
-    view = project_view.read_project(context.start, context.folder, os.environ)
+    view = context.read_project()
     chosen = project_view.select_readable(view, targets, exclude)
     is_whole = not targets and not exclude
     lock = acquire_lock(context, view, waits=wait, option="--wait") if yes else None

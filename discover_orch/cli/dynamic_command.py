@@ -6,7 +6,6 @@ options may come before or after targets.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +42,7 @@ class ToolsCommand(click.Command):
         context.folder = self._find_folder(ctx, args) or context.folder
         wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
         try:
-            view = project_view.read_project(
-                context.start,
-                context.folder,
-                os.environ,
-                reads_code=not (wants_help or ctx.resilient_parsing),
-            )
+            view = context.read_project(reads_code=not (wants_help or ctx.resilient_parsing))
         except ProjectError:
             if wants_help or ctx.resilient_parsing:
                 return super().parse_args(ctx, args)

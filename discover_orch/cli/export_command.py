@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
 from discover_orch.model.errors import ExitCode
-from discover_orch.planning.project_view import read_project
 from discover_orch.render.style import clean
 from discover_orch.scaffold.files import FileChange, read_file, write_changes
 from discover_orch.scaffold.schedule import EVERY, build_files
@@ -35,7 +32,7 @@ def command(context: Context, kind: str, targets: tuple[str, ...], every: str, w
     --write creates the file in the project: crontab, orch-NAME.service and orch-NAME.timer, or
     .github/workflows/orch.yml, which stands at the root of the git repository.
     """
-    view = read_project(context.start, context.folder, os.environ)
+    view = context.read_project()
     place, files = build_files(kind, view, targets, every)
     changes = []
     for path, text in files.items():

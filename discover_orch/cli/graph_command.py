@@ -15,14 +15,7 @@ from discover_orch.cli.file_output import (
     check_file_option,
     write_and_open,
 )
-from discover_orch.cli.options import (
-    Context,
-    OrchUsage,
-    common_options,
-    exclude_option,
-    json_option,
-    targets_argument,
-)
+from discover_orch.cli.options import Context, OrchUsage, choosing_options
 from discover_orch.model.errors import EmptyError
 from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
@@ -48,26 +41,23 @@ DEFAULT_FILE = os.path.join(FOLDER, "graph.svg")
 
 
 @click.command("graph", short_help="Show stages and tools as a tree or as a picture.")
-@targets_argument
-@exclude_option
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(FORMATS),
-    help="How to show it.  [default: text, or what the ending of FILE says]",
+@choosing_options(
+    click.option(
+        "--format",
+        "kind",
+        type=click.Choice(FORMATS),
+        help="How to show it.  [default: text, or what the ending of FILE says]",
+    ),
+    click.option(
+        "-o",
+        "--output-file",
+        "file",
+        metavar="FILE",
+        help="Write it to this file; - is the standard output.",
+    ),
+    click.option("--open", "opens", is_flag=True, help="Open the picture in the browser."),
+    click.option("-v", "--verbose", is_flag=True, help="Name every file, even if there are many."),
 )
-@click.option(
-    "-o",
-    "--output-file",
-    "file",
-    metavar="FILE",
-    help="Write it to this file; - is the standard output.",
-)
-@click.option("--open", "opens", is_flag=True, help="Open the picture in the browser.")
-@click.option("-v", "--verbose", is_flag=True, help="Name every file, even if there are many.")
-@json_option
-@common_options
-@click.pass_obj
 def command(
     context: Context,
     targets: tuple[str, ...],
@@ -85,7 +75,7 @@ def command(
     check_file_option(file, opens=opens)
     kind = _format(kind, file, opens=opens, as_json=as_json)
     file = None if file == STANDARD_OUTPUT else file
-    view = project_view.read_project(context.start, context.folder, os.environ)
+    view = context.read_project()
     console = context.console
     try:
         chosen = project_view.select_readable(view, targets, exclude)

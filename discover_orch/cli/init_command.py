@@ -77,7 +77,7 @@ def new_command(
 
     A stage that does not exist yet is added at the end of the configured stages.
     """
-    view = project_view.read_project(context.start, context.folder, os.environ)
+    view = context.read_project()
     changes = build_new_tool(
         view.project, view.registry, name=name, stage=stage, after=after, package=package
     )
@@ -86,7 +86,7 @@ def new_command(
     for change in changes:
         if not change.is_new:
             context.console.out(f'added the stage "{one_line(stage)}"\n')
-    now = project_view.read_project(context.start, context.folder, os.environ)
+    now = context.read_project()
     context.console.problems([one for one in now.errors if one not in view.errors])
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"

@@ -11,13 +11,7 @@ import os
 
 import click
 
-from discover_orch.cli.options import (
-    Context,
-    common_options,
-    exclude_option,
-    json_option,
-    targets_argument,
-)
+from discover_orch.cli.options import Context, choosing_options
 from discover_orch.discovery.listing_cache import (
     ListingSummary,
     build_summary,
@@ -29,20 +23,17 @@ from discover_orch.render.problems import problems_of
 
 
 @click.command("list", short_help="List the tools of the project, by stage.")
-@targets_argument
-@exclude_option
-@click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Also show modules that look like tools and are not, and why.",
+@choosing_options(
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Also show modules that look like tools and are not, and why.",
+    ),
+    click.option(
+        "--sources", is_flag=True, help="Also show the project files that each tool depends on."
+    ),
 )
-@click.option(
-    "--sources", is_flag=True, help="Also show the project files that each tool depends on."
-)
-@json_option
-@common_options
-@click.pass_obj
 def command(
     context: Context,
     targets: tuple[str, ...],
@@ -65,7 +56,7 @@ def command(
 
     from discover_orch.planning import project_view
 
-    view = project_view.read_project(context.start, context.folder, os.environ, is_wide=verbose)
+    view = context.read_project(is_wide=verbose)
     try:
         document = project_view.listing_document(
             view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose

@@ -99,7 +99,7 @@ def _find_in_project(context: Context, word: str) -> list[tuple[str, str]]:
     """Here a tool's name wins over that of a stage."""
     from discover_orch.planning import project_view
 
-    view = project_view.read_project(context.start, context.folder, os.environ)
+    view = context.read_project()
     try:
         found = project_view.select_readable(view, [f"tool:{word}"])
     except OrchError:

@@ -56,6 +56,12 @@ class Context:
 
             end_interpreter(left)
 
+    def read_project(self, **how: bool) -> ProjectView:
+        """The project that the user is in, or that `-C` names; `how` is as of `planning.project_view`."""
+        from discover_orch.planning.project_view import read_project
+
+        return read_project(self.start, self.folder, os.environ, **how)
+
     @property
     def start(self) -> str:
         """The current folder, absolute. If it has been deleted, that of `-C`, or `.`."""
@@ -186,11 +192,9 @@ def _read_for_completion(ctx: click.Context) -> ProjectView | None:
     known: ProjectView | None = ctx.meta.get(VIEW)
     if known is not None:
         return known
-    from discover_orch.planning import project_view
-
-    context: Any = ctx.find_root().obj or Context()
+    context: Context = ctx.find_root().obj or Context()
     try:
-        return project_view.read_project(context.start, context.folder, os.environ)
+        return context.read_project()
     except (OrchError, OSError):
         return None
 
@@ -212,6 +216,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 wait_option = click.option(
     "--wait", is_flag=True, help="If another run of this project is in progress, wait for its end."
 )
+
+
+def choosing_options(
+    *own: Callable[[Any], Any],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Targets and `--exclude`, the `own` options of a command that shows what was chosen, `--json`, and the options of
+    all commands. The command gets the `Context` first."""
+    return lambda command: _decorated(
+        common_options(click.pass_obj(command)),
+        json_option,
+        *reversed(own),
+        exclude_option,
+        targets_argument,
+    )
 
 
 def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:

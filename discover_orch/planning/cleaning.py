@@ -13,11 +13,11 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.planning.incremental import RemainingWork
+from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.current import CurrentState
 from discover_orch.staleness.fingerprint import ABSENT, DATABASE, UNSURE, Key, Write
-from discover_orch.staleness.left_over import LeftOver, find_left_over, with_readers
-from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.left_over import LeftOver, with_readers
 from discover_orch.staleness.versions import hash_file, is_database, read_mark
 from discover_orch.state.git_files import find_repository, read_tracked
 
@@ -42,11 +42,8 @@ class Cleaning:
             *(one.module for one in self._registry.disabled),
             *(one.module for one in self._registry.broken),
         }
-        self._memory = Memory(self._root, self._registry)
-        present = self._memory.results(self._registry.order)
-        current = CurrentState(view.project, self._registry, self._memory, present, view.sources)
-        self._current = current
-        self._results = {one.module: one for one in (*present.values(), *current.gone)}
+        self._work = RemainingWork(view, GivenParams())
+        self._results = {one.module: one for one in self._work.all_results}
         self._last: dict[Key, tuple[str, Write]] = {}  # the tool that wrote a file last, and how
         self._new: set[Key] = set()  # files that were not there before a tool wrote them
         for module, result in self._results.items():
@@ -66,7 +63,7 @@ class Cleaning:
         """What is left over from the chosen tools, or with `is_all` all files that they made and that are there. None
         stands for all tools, and for those that no longer exist: what these made is listed without `is_all` too."""
         registry, results = self._registry, self._results.values()
-        left = find_left_over(registry, results, self._current.database.number, self._is_there)
+        left = self._work.find_left_over()
         things = [*left]
         left_keys = {one.key for one in left}
         made = [
@@ -75,7 +72,7 @@ class Cleaning:
             if (is_all or module not in self._existing)
             and write.mark != ABSENT
             and key not in left_keys
-            and self._is_there(key)
+            and self._work.is_there(key)
         ]
         things += with_readers(registry, results, made)
         return [
@@ -101,11 +98,11 @@ class Cleaning:
         for one in done:
             if one.is_left_over and not one.reason:
                 forgotten.setdefault(one.thing.module, set()).add(one.thing.key)
-        self._memory.settle_moves()
+        self._work.memory.settle_moves()
         for module, keys in forgotten.items():
             result = self._results[module]
             writes = {key: write for key, write in result.writes.items() if key not in keys}
-            self._memory.write(replace(result, writes=writes))
+            self._work.memory.write(replace(result, writes=writes))
         return done
 
     def _delete(self, key: Key) -> str:
@@ -117,9 +114,6 @@ class Cleaning:
         except OSError as error:
             return f"it cannot be deleted: {error.strerror}"
         return ""
-
-    def _is_there(self, key: Key) -> bool:
-        return self._current.mark(key) != ABSENT
 
     def _find_reason(self, key: Key) -> str:
         """Why it must not be deleted; "" where it may be."""

@@ -57,24 +57,27 @@ class RemainingWork:
         project, registry = view.project, view.registry
         self.view, self.values = view, values
         self._project, self._registry = project, registry
-        self._memory = Memory(project.root, registry)
-        results = self._memory.results(registry.order)
-        self.current = CurrentState(project, registry, self._memory, results, view.sources)
+        self.memory = Memory(project.root, registry)
+        results = self.memory.results(registry.order)
+        self.current = CurrentState(project, registry, self.memory, results, view.sources)
 
     @property
     def results(self) -> Mapping[str, ToolResult]:
         """What is remembered of each tool."""
         return self.current.results
 
+    @property
+    def all_results(self) -> tuple[ToolResult, ...]:
+        """Those of the tools, and of tools that no longer exist."""
+        return (*self.results.values(), *self.current.gone)
+
+    def is_there(self, key: Key) -> bool:
+        return self.current.mark(key) != ABSENT
+
     def find_left_over(self) -> list[LeftOver]:
         """What is left over from tools."""
-        present = self.current
-        return find_left_over(
-            self._registry,
-            (*self.results.values(), *present.gone),
-            present.database.number,
-            lambda key: present.mark(key) != ABSENT,
-        )
+        number = self.current.database.number
+        return find_left_over(self._registry, self.all_results, number, self.is_there)
 
     def freshness(self, steps: Iterable[Step] = ()) -> dict[str, Freshness]:
         """Of all tools, by module; those of these steps with the values that the steps have."""
@@ -153,7 +156,7 @@ class RemainingWork:
         known, runs = self.current.database.known, find_runs(self._project.root)
         if known is not None and runs and (missing or known.missing):
             now = after_run(int(runs[0]))
-            self.current.database.note_missing(self._memory, missing, now)
+            self.current.database.note_missing(self.memory, missing, now)
 
     def _stale_upstream(
         self, chosen: list[str], freshness: Mapping[str, Freshness]
@@ -215,7 +218,7 @@ class RemainingWork:
     def warn_damaged(self, modules: Iterable[str]) -> list[Problem]:
         """A warning that names the tools whose memory cannot be read, so that they seem never to have run."""
         unknown = [module for module in modules if module not in self.results]
-        names = [self._registry.display(one) for one in self._memory.find_damaged(unknown)]
+        names = [self._registry.display(one) for one in self.memory.find_damaged(unknown)]
         if not names:
             return []
         return [
@@ -228,7 +231,7 @@ class RemainingWork:
 
     def accept(self, plan: Plan) -> bool:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
-        present, memory = self.current, self._memory
+        present, memory = self.current, self.memory
         memory.settle_moves()
         runs = find_runs(self._project.root)
         latest = max([0, *map(int, runs), *(latest_run(one) for one in self.results.values())])

@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -287,26 +286,12 @@ def _count_threads(client: Client, address: str) -> int:
             f"the Dask cluster {address} has no workers",
             "start workers; give an adaptive cluster a minimum of 1",
         ) from None
-    ours = version("distributed")
-    found = client.run(dask_worker.describe, on_error="return")
-    for worker, answer in found.items():
+    for worker, answer in client.run(dask_worker.ping, "", on_error="return").items():
         if isinstance(answer, Exception):
             raise UsageError.of(
                 "executor",
                 f"the Dask worker {worker} cannot load discover_orch: {answer}",
                 "install the same discover-orch[dask] where the workers run",
-            )
-        line, theirs = answer
-        far = decode_from_far(line)
-        assert isinstance(far, Greeting)
-        difference = far.find_difference()
-        if not difference and theirs != ours:
-            difference = f"distributed is {theirs} on {far.host} and {ours} here"
-        if difference:
-            raise UsageError.of(
-                "executor",
-                f"{difference} (the Dask worker {worker})",
-                "install the same versions on both",
             )
     threads: dict[str, int] = client.nthreads()
     return max(1, sum(threads.values()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from threading import Lock
 
 from distributed import Worker, get_worker
@@ -19,7 +18,6 @@ from distributed.core import Status
 from discover_orch.execution.executors.far_side import (
     FromFar,
     Mailbox,
-    build_greeting,
     encode_from_far,
     serve,
 )
@@ -79,8 +77,3 @@ def ping(run: str) -> Sequence[str]:
     for task in found.values():
         task.heard = time.monotonic()
     return [*found]
-
-
-def describe() -> tuple[bytes, str]:
-    """The greeting, and the version of distributed."""
-    return encode_from_far(build_greeting()), version("distributed")

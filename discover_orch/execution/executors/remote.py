@@ -50,11 +50,9 @@ from discover_orch.planning.plan import Step
 from discover_orch.staleness.current import takes_connection
 from discover_orch.worker.protocol import Prepare, encode_line
 
-#: Seconds after an interrupt until the worker is killed, and until no answer counts as lost. The far side itself needs
-#: up to 3 s to end a tool.
-TIME_TO_KILL, TIME_TO_ANSWER = 8.0, 20.0
-#: Seconds after a second interrupt until no answer counts as lost.
-TIME_TO_DIE = 1.0
+#: Seconds after an interrupt, and after a second one, until no answer counts as lost. The far side itself needs up to
+#: 3 s to end a tool.
+TIME_TO_ANSWER, TIME_TO_DIE = 20.0, 1.0
 
 
 class Channel(Protocol):
@@ -150,8 +148,7 @@ class FarExecutor:
             return now
         if self._channel is None:
             return math.inf
-        wait = self._limit if self._has_killed else min(TIME_TO_KILL, self._limit)
-        return min(self._channel.next_deadline(now), self._stop_at + wait)
+        return min(self._channel.next_deadline(now), self._stop_at + self._limit)
 
     def control(self, word: Word) -> None:
         now = time.monotonic()
@@ -181,15 +178,10 @@ class FarExecutor:
 
     def _be_patient(self) -> None:
         """After an interrupt, and after a timeout, which the far side sees to, not for ever."""
-        waited, channel = time.monotonic() - self._stop_at, self._channel
-        if channel is None or waited < min(TIME_TO_KILL, self._limit):
-            return
-        if waited >= self._limit:
+        channel = self._channel
+        if channel is not None and time.monotonic() - self._stop_at >= self._limit:
             self._hear(Closed(sentence=f"{self._far.name} did not answer"))
             channel.close()
-        elif not self._has_killed:
-            self._has_killed = True
-            self._pass_on("kill")
 
     def _hear(self, message: FromFar | Closed) -> None:
         match message:
