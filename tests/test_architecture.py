@@ -19,7 +19,7 @@ HAS_DASK = importlib.util.find_spec("distributed") is not None  # only the slow 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "discover_orch").rglob("*.py")
-    if path.name != "__main__.py" and (HAS_DASK or path.name not in ("dask.py", "dask_worker.py"))
+    if path.name != "__main__.py" and (HAS_DASK or path.name != "dask.py")
 )
 # Each in a copy of an interpreter that has imported nothing of the package yet.
 IMPORT_EACH = """

@@ -19,9 +19,8 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import Event, RunFinished
-from discover_orch.execution.executors import Executor
+from discover_orch.execution.executors import Executor, WorkerPool
 from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.executors.pool import WorkerPool
 from discover_orch.execution.masking import Masking
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_state import Run

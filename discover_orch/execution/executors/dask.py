@@ -3,6 +3,10 @@
 orch decides the order: a step is submitted when it may start, never more of them than the cluster has threads. What
 a task says comes as events of a topic, and what orch says goes through `Client.run`. Calls that wait are made in a
 thread of this module; they tell the main thread through a pipe.
+
+A task that Dask repeats greets once more, and gets no answer. A tool is ended, which undoes its work, when its Dask
+worker has lost the scheduler: orch calls it `unknown` then, and a resume may run it again. It is ended too when its
+worker heard nothing for a minute of orch, which calls `ping` every few seconds.
 """
 
 from __future__ import annotations
@@ -13,17 +17,18 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
-from distributed import Client, Future
+from distributed import Client, Future, Worker, get_worker
 from distributed.comm.addressing import parse_address
 from distributed.comm.registry import get_backend
+from distributed.core import Status
 
-from discover_orch.execution.executors import Word, dask_worker
+from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
     GONE,
     Closed,
@@ -33,6 +38,8 @@ from discover_orch.execution.executors.far_side import (
     Mailbox,
     Refused,
     decode_from_far,
+    encode_from_far,
+    serve,
 )
 from discover_orch.model.errors import UsageError
 
@@ -44,6 +51,10 @@ PING, MOST_MISSED = 2.0, 2
 TIME_TO_HEAR, TIME_TO_REFILL = 10.0, 60.0
 #: Seconds to leave the cluster at the end of a run, and one that does not answer.
 TIME_TO_CLOSE, TIME_TO_LEAVE = 5.0, 1.0
+#: Seconds without a ping after which orch is taken to be gone.
+LEASE = 60.0
+#: Seconds between two looks at what this worker still has.
+WATCH_INTERVAL = 0.2
 DISCONNECTED = "the connection to the Dask scheduler was lost"
 
 
@@ -117,7 +128,7 @@ class DaskSide:
             if self._is_lost or self._client.status != "running":
                 raise ConnectionError
             made.future = self._client.submit(
-                dask_worker.run_attempt,
+                run_attempt,
                 self._run,
                 attempt,
                 key=f"orch-{title}-{attempt}",
@@ -131,7 +142,7 @@ class DaskSide:
         return made
 
     def deliver(self, worker: str, task: str, line: bytes) -> None:
-        call = partial(self._client.run, dask_worker.deliver, task, line)
+        call = partial(self._client.run, deliver, task, line)
         self._calls.put(partial(call, workers=[worker], on_error="ignore"))
 
     def forget(self, attempt: str) -> None:
@@ -229,7 +240,7 @@ class DaskSide:
     def _ping(self) -> None:
         sent = time.monotonic()
         try:
-            alive = self._client.run(dask_worker.ping, self._run, on_error="ignore")
+            alive = self._client.run(ping, self._run, on_error="ignore")
         except Exception:
             if self._client.status != "running" and not self._is_closing:
                 self._news.put(self._disconnect)
@@ -286,7 +297,7 @@ def _count_threads(client: Client, address: str) -> int:
             f"the Dask cluster {address} has no workers",
             "start workers; give an adaptive cluster a minimum of 1",
         ) from None
-    for worker, answer in client.run(dask_worker.ping, "", on_error="return").items():
+    for worker, answer in client.run(ping, "", on_error="return").items():
         if isinstance(answer, Exception):
             raise UsageError.of(
                 "executor",
@@ -295,3 +306,57 @@ def _count_threads(client: Client, address: str) -> int:
             )
     threads: dict[str, int] = client.nthreads()
     return max(1, sum(threads.values()))
+
+
+# What runs in a Dask worker: `run_attempt` as a task, all else through `Client.run`, which is answered at any time.
+
+_running: dict[str, _Running] = {}
+_lock = Lock()
+
+
+class _Running:
+    def __init__(self, run: str, worker: Worker) -> None:
+        self.run, self.worker = run, worker
+        self.inbox = Mailbox[bytes]()
+        self.heard = time.monotonic()  # when orch was last heard of
+
+    def is_lost(self) -> bool:
+        """Whether the run is gone. A worker without a scheduler closes, but waits for its tasks first."""
+        is_closing = self.worker.status in (Status.closing, Status.closed, Status.failed)
+        return is_closing or time.monotonic() - self.heard > LEASE
+
+
+def run_attempt(run: str, attempt: str) -> None:
+    """The task of one attempt. What it says are events of the topic `run`, with a name for this task."""
+    worker, name = get_worker(), os.urandom(8).hex()
+
+    def send(message: FromFar) -> None:
+        line = encode_from_far(message).decode()
+        worker.log_event(run, (attempt, name, worker.address, line))
+
+    task = _Running(run, worker)
+    with _lock:
+        _running[name] = task
+    try:
+        serve(task.inbox, send, interval=WATCH_INTERVAL, is_gone=task.is_lost)
+    finally:
+        with _lock:
+            del _running[name]
+        task.inbox.close()
+
+
+def deliver(name: str, line: bytes) -> None:
+    """Passes a line on to a task, if it still runs here."""
+    with _lock:
+        task = _running.get(name)
+    if task is not None:
+        task.inbox.put(line)
+
+
+def ping(run: str) -> Sequence[str]:
+    """orch is there. The tasks of the run that are carried out here."""
+    with _lock:
+        found = {name: task for name, task in _running.items() if task.run == run}
+    for task in found.values():
+        task.heard = time.monotonic()
+    return [*found]
