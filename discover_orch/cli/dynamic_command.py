@@ -22,7 +22,7 @@ from discover_orch.cli.tool_options import (
 from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
-from discover_orch.planning.checks import find_mixed, suggest_tools
+from discover_orch.planning.checks import find_mixed
 from discover_orch.planning.param_values import GivenParams, KeyValue, find_arguments
 from discover_orch.planning.project_view import ProjectView
 
@@ -145,13 +145,18 @@ class ToolsCommand(click.Command):
 
 
 def read_values(arguments: ToolArguments) -> GivenParams:
-    """The values given for parameters. Raises OrchUsage for a flag that no selected tool has."""
+    """The values given for parameters. Raises UsageError for a target that may be a value of an option."""
+    view = arguments.view
     values = GivenParams(
         options=arguments.options,
         pairs=tuple(_pair(text) for text in arguments.pairs),
-        folder=arguments.view.folder,
+        folder=view.folder,
     )
-    _refuse_unselected(arguments)
+    if arguments.options:
+        try:
+            project_view.select_targets(view, arguments.targets, arguments.exclude)
+        except UsageError as error:
+            raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
     return values
 
 
@@ -159,27 +164,6 @@ def view_of(arguments: ToolArguments) -> ProjectView:
     """The project, with the database of `--database` if one was given."""
     view, url = arguments.view, arguments.database
     return view if url is None else project_view.with_database(view, url)
-
-
-def _refuse_unselected(arguments: ToolArguments) -> None:
-    """A flag that only unselected tools have would have no effect."""
-    if not arguments.options:
-        return
-    view = arguments.view
-    try:
-        chosen = {*project_view.select_targets(view, arguments.targets, arguments.exclude).tools}
-    except UsageError as error:
-        raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
-    for name in arguments.options:
-        takers = [tool for tool in view.registry.tools.values() if tool.param(name)]
-        if not any(tool.module in chosen for tool in takers):
-            place = {module: at for at, module in enumerate(view.registry.order)}
-            takers.sort(key=lambda tool: place[tool.module])
-            add = suggest_tools([tool.name for tool in takers])
-            raise OrchUsage(
-                f"no selected tool has the parameter --{name.replace('_', '-')}",
-                f"{add}, or remove the option",
-            )
 
 
 def _with_repeats(

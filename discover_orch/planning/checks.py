@@ -277,10 +277,20 @@ def find_unreadable(
 
 
 def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> list[Problem]:
-    """A problem for each `-p` that reaches none of the selected `tools`."""
-    found = (
+    """A problem for each option and each `-p` that reaches none of the selected `tools`."""
+    found = [
         _check_used(one, tools, registry, "" if values.is_python else "-p ") for one in values.pairs
-    )
+    ]
+    for name in values.options:
+        if not any(has_param(tool, name) for tool in tools):
+            all_tools = (registry.tools[module] for module in registry.order)
+            takers = [tool.name for tool in all_tools if has_param(tool, name)]
+            problem = Problem(
+                code="usage",
+                message=f"no selected tool has the parameter --{name.replace('_', '-')}",
+                hint=f"{_suggest_tools(takers)}, or remove the option",
+            )
+            found.append(problem)
     return [problem for problem in found if problem is not None]
 
 
@@ -338,7 +348,7 @@ def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Reg
         tool.name for tool in all_tools if is_for(one, tool, registry) and has_param(tool, one.name)
     ]
     if others:
-        return suggest_tools(others)
+        return _suggest_tools(others)
     names = [param.name for tool in takers for param in tool.params]
     otherwise = "orch run TARGETS --help lists all parameters"
     if one.tool is not None:
@@ -358,7 +368,7 @@ def find_mixed(tools: Iterable[Tool]) -> dict[str, tuple[Tool, Tool]]:
     return {name: (flag, value) for name, (flag, value) in found.items() if flag and value}
 
 
-def suggest_tools(names: Sequence[str]) -> str:
+def _suggest_tools(names: Sequence[str]) -> str:
     """A hint to select one of the tools that have a parameter."""
     if len(names) == 1:
         return f"{names[0]} has it: add {names[0]} to the targets"

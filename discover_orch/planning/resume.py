@@ -24,7 +24,6 @@ from discover_orch.planning.param_values import (
     find_arguments,
     find_missing,
     is_extra,
-    is_same_name,
     keep_valid,
 )
 from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep_steps
@@ -181,7 +180,7 @@ def _build_steps(
     record: RunRecord, then: Mapping[str, RecordedStep], work: RemainingWork
 ) -> tuple[Step, ...]:
     """All steps of the words of that run, as they mean today."""
-    registry, values = work.view.registry, work.values
+    registry = work.view.registry
     selection = _select_again(record, registry)
     if record.plan and not then:
         message = f"run {record.run} cannot be resumed: none of its tools exists now"
@@ -190,18 +189,7 @@ def _build_steps(
     steps = build_steps(
         selection, registry, lambda tool: _bind_again(then.get(tool.module), tool, work, problems)
     )
-    tools = [step.tool for step in steps]
-    taken = {param.name for tool in tools for param in tool.params}
-    problems += find_unused(values, tools, registry)
-    problems += [
-        Problem(
-            code="unknown-parameter",
-            message=f'no tool of that run has a parameter "{name}"',
-            hint=f"remove --{name.replace('_', '-')}",
-        )
-        for name in values.options
-        if not any(is_same_name(name, other) for other in taken)
-    ]
+    problems += find_unused(work.values, [step.tool for step in steps], registry)
     if problems:
         raise UsageError(*problems)
     return steps
