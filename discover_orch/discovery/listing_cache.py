@@ -18,7 +18,13 @@ from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.state.store import FOLDER, flows_stamp, read_sealed, write_sealed
+from discover_orch.state.store import (
+    FOLDER,
+    decode_json,
+    flows_stamp,
+    read_sealed,
+    write_sealed,
+)
 
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
 #: document. A row: name, first line of the docstring, path, options, then any source files.
@@ -54,8 +60,7 @@ class KeptListing(Struct, frozen=True, kw_only=True):
         return f'{{"version": 1, "root": {json.dumps(root)}, {bytes(self.document).decode()[1:]}'
 
     def read(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(bytes(self.document))
-        return document
+        return decode_json(bytes(self.document), dict[str, Any])
 
 
 def open_listing(
