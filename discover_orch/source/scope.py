@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -52,98 +53,102 @@ class Binding(Struct, frozen=True):
     is_deleted: bool = False
 
 
-class Bindings:
-    """`names`: all bindings of each name, the first one first.
+def read_bindings(tree: ast.Module, package: str) -> dict[str, list[Binding]]:
+    """All bindings of each name at the top level, the first one first.
 
     A name bound in a block of `if`, `try` or `for`, by unpacking or within an expression is noted with how it is
     bound, since its value is uncertain. Bodies of functions and classes are not read; `import *` binds nothing.
     """
+    names: dict[str, list[Binding]] = {}
+    for index, node in enumerate(tree.body):
+        for name, binding in _bind(node, index, package):
+            names.setdefault(name, []).append(binding)
+    return names
 
-    def __init__(self, tree: ast.Module, package: str) -> None:
-        self.names: dict[str, list[Binding]] = {}
-        self._package = package
-        for index, node in enumerate(tree.body):
-            self._bind(node, index)
 
-    def _add(
-        self, name: str, index: int, line: int, node: ast.AST | str | None, where: str = ""
-    ) -> None:
-        self.names.setdefault(name, []).append(Binding(index, line, node, where))
+Bound = Iterator[tuple[str, Binding]]
 
-    def _bind(self, node: ast.stmt, index: int) -> None:
+
+def _bind(node: ast.stmt, index: int, package: str) -> Bound:
+    walk = partial(_walk, index=index, package=package)
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            yield from walk(value)
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, Binding(index, node.lineno, value)
+                else:
+                    yield from walk(target, where="by unpacking")
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            yield from walk(value)
+            yield name, Binding(index, node.lineno, value)
+        case ast.Delete():
+            for one in ast.walk(node):
+                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Del):
+                    yield one.id, Binding(index, node.lineno, None, is_deleted=True)
+        case ast.AugAssign():
+            yield from walk(node, where="by augmented assignment")
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield from walk(node)
+        case _ if hasattr(node, "body") or isinstance(node, ast.Match):
+            kind = type(node).__name__.removeprefix("Async").removesuffix("Star").lower()
+            yield from walk(node, where=f"inside `{kind}`")
+        case _:
+            yield from walk(node)
+
+
+def _walk(start: ast.AST, where: str = "", *, index: int, package: str) -> Bound:
+    """All that is bound in this part of a statement, in blocks and expressions at any depth. What a comprehension
+    binds is its own."""
+    pending = [start]
+    while pending:
+        node = pending.pop()
+        children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+        line = getattr(node, "lineno", 1)
         match node:
-            case ast.Assign(targets=targets, value=value):
-                self._walk(value, index)
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        self._add(target.id, index, node.lineno, value)
-                    else:
-                        self._walk(target, index, "by unpacking")
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                self._walk(value, index)
-                self._add(name, index, node.lineno, value)
-            case ast.Delete():
-                for one in ast.walk(node):
-                    if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Del):
-                        gone = Binding(index, node.lineno, None, is_deleted=True)
-                        self.names.setdefault(one.id, []).append(gone)
-            case ast.AugAssign():
-                self._walk(node, index, "by augmented assignment")
-            case _ if hasattr(node, "body") or isinstance(node, ast.Match):
-                kind = type(node).__name__.removeprefix("Async").removesuffix("Star").lower()
-                is_name = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-                self._walk(node, index, "" if is_name else f"inside `{kind}`")
-            case _:
-                self._walk(node, index)
+            case ast.Import() | ast.ImportFrom():
+                for name, imported in _read_import(node, package):
+                    yield name, Binding(index, line, imported, where)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name, Binding(index, line, node, where)
+                children = [*node.decorator_list, node.args]
+            case ast.ClassDef():
+                yield node.name, Binding(index, line, node, where)
+                children = [*node.decorator_list, *node.bases, *node.keywords]
+            case ast.Lambda():
+                children = [node.args]
+            case ast.AnnAssign(value=None):
+                continue
+            case ast.comprehension():
+                children = [node.iter, *node.ifs]
+            case ast.NamedExpr():
+                yield node.target.id, Binding(index, line, None, "inside an expression")
+                children = [node.value]
+            case (
+                ast.Name(id=name, ctx=ast.Store() | ast.Del())
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchMapping(rest=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+            ):
+                yield name, Binding(index, line, None, where)
+            case _ if type(node).__name__ == "TypeAlias":
+                yield node.name.id, Binding(index, line, node.value)  # type: ignore[attr-defined]
+                continue
+        pending.extend(reversed([*children]))
 
-    def _walk(self, start: ast.AST, index: int, where: str = "") -> None:
-        """All that is bound in this part of a statement, in blocks and expressions at any depth. What a comprehension
-        binds is its own."""
-        pending = [start]
-        while pending:
-            node = pending.pop()
-            children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-            match node:
-                case ast.Import() | ast.ImportFrom():
-                    self._bind_imports(node, index, where)
-                case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    self._add(node.name, index, node.lineno, node, where)
-                    children = [*node.decorator_list, node.args]
-                case ast.ClassDef():
-                    self._add(node.name, index, node.lineno, node, where)
-                    children = [*node.decorator_list, *node.bases, *node.keywords]
-                case ast.Lambda():
-                    children = [node.args]
-                case ast.AnnAssign(value=None):
-                    continue
-                case ast.comprehension():
-                    children = [node.iter, *node.ifs]
-                case ast.NamedExpr():
-                    self._add(node.target.id, index, node.lineno, None, "inside an expression")
-                    children = [node.value]
-                case ast.Name(ctx=ast.Store() | ast.Del()):
-                    self._add(node.id, index, node.lineno, None, where)
-                case ast.ExceptHandler(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                    self._add(name, index, getattr(node, "lineno", 1), None, where)
-                case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                    self._add(name, index, node.lineno, None, where)
-                case _ if type(node).__name__ == "TypeAlias":
-                    self._add(node.name.id, index, node.lineno, node.value)  # type: ignore[attr-defined]
-                    continue
-            pending.extend(reversed([*children]))
 
-    def _bind_imports(self, node: ast.Import | ast.ImportFrom, index: int, where: str) -> None:
-        if isinstance(node, ast.Import):
-            for item in node.names:
-                top = item.name.partition(".")[0]
-                bound = item.name if item.asname else top
-                self._add(item.asname or top, index, node.lineno, bound, where)
-            return
-        base = absolute("." * node.level + (node.module or ""), self._package)
+def _read_import(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
+    """The names that it binds, and what these are called elsewhere."""
+    if isinstance(node, ast.Import):
         for item in node.names:
-            if item.name != "*":
-                bound = f"{base}.{item.name}"
-                self._add(item.asname or item.name, index, node.lineno, bound, where)
+            top = item.name.partition(".")[0]
+            yield item.asname or top, item.name if item.asname else top
+        return
+    base = absolute("." * node.level + (node.module or ""), package)
+    for item in node.names:
+        if item.name != "*":
+            yield item.asname or item.name, f"{base}.{item.name}"
 
 
 class Unreadable(Exception):
@@ -188,7 +193,7 @@ class ModuleScope:
     ) -> None:
         self.module = module
         self.package = module if is_package else module.rpartition(".")[0]
-        self.bindings = Bindings(tree, self.package).names
+        self.bindings = read_bindings(tree, self.package)
         self._lookup = lookup
 
     def last(self, name: str, before: int | None = None) -> Binding | None:

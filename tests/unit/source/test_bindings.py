@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.source.facts import absolute
-from discover_orch.source.scope import Binding, Bindings
+from discover_orch.source.scope import Binding, read_bindings
 
 
-def read(text: str, package: str = "src.pkg") -> Bindings:
-    return Bindings(ast.parse(text), package)
+def read(text: str, package: str = "src.pkg") -> dict[str, list[Binding]]:
+    return read_bindings(ast.parse(text), package)
 
 
 def told(binding: Binding) -> str:
@@ -33,7 +33,7 @@ def told(binding: Binding) -> str:
 
 
 def bound(text: str, name: str = "x") -> list[str]:
-    return [told(binding) for binding in read(text).names.get(name, ())]
+    return [told(binding) for binding in read(text).get(name, ())]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_is_no_name_of_the_module_is_not_bound(text: str) -> None:
 
 
 def test_each_binding_knows_its_statement() -> None:
-    found = read("a = 1\nif a:\n    a = 2\n    b = a\na = 3").names
+    found = read("a = 1\nif a:\n    a = 2\n    b = a\na = 3")
     assert [binding.index for binding in found["a"]] == [0, 1, 2]
     assert [binding.index for binding in found["b"]] == [1]
 
@@ -173,4 +173,4 @@ def test_the_names_are_those_that_python_sees_bound(statements: list[str]) -> No
     expected = {
         one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()
     }
-    assert {*read(text).names} == expected
+    assert {*read(text)} == expected
