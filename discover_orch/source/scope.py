@@ -251,7 +251,7 @@ class ModuleScope:
         name, *rest = parts
         binding = self.last(name, before)
         if binding is None:
-            if before is None and name in BUILTIN_TYPES and name not in self.bindings:
+            if before is None and name in BUILTIN_TYPES:
                 return Outside(f"builtins.{name}")
             raise Unreadable(f"`{name}` is not defined above")
         if binding.where and (before is not None or not isinstance(binding.node, str)):

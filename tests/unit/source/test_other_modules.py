@@ -32,6 +32,9 @@ class Names:
     LAST = "render"
 if INGEST:
     MAYBE = "ingest"
+    from src.other import SEEN
+    class Hidden:
+        X = "x"
 """,
     "src.pkg": "from ..stages import Stage as Renamed\nfrom .. import stages\nfrom . import inner\n",
     "src.pkg.inner": """
@@ -118,6 +121,8 @@ def test_none_of_another_module_switches_off() -> None:
     [
         "from src.stages import NOWHERE\nSTAGE = NOWHERE",
         "from src.stages import MAYBE\nSTAGE = MAYBE",
+        "from src.stages import SEEN\nSTAGE = SEEN",
+        "from src.stages import Hidden\nSTAGE = Hidden.X",
         "from src.stages import Stage\nSTAGE = Stage.NOWHERE",
         "from src.stages import Stage\nSTAGE = Stage",
         "from src.stages import Stage\nSTAGE = Stage.INGEST.upper",
