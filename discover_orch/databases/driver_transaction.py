@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
+LOST_BY_CLOSING = "closed its connection; uncommitted writes are lost"
+NOT_COMMITTED = "closed its connection before its writes were committed"
 CLOSED_NOTE = "closed its connection; a new one is opened for the next tool"
 ENDED_NOTE = "ended its transaction by itself"
 LEFT_OPEN_NOTE = (
@@ -91,10 +93,6 @@ class Transaction:
         """Whether the database has ended the connection since the last tool. Asked between two tools."""
         return False
 
-    def has_lost_writes_by_closing(self) -> bool:
-        """Whether the tool closed the connection on uncommitted writes. Asked before `end`."""
-        return False
-
     def close(self) -> None:
         close = getattr(self.conn, "close", None)
         if close is not None:
@@ -117,7 +115,7 @@ class DriverTransaction(Transaction):
 
     def end(self, keep: bool) -> list[str]:
         if self.is_closed():
-            return ["closed its connection; uncommitted writes are lost"]
+            return [LOST_BY_CLOSING]
         if self._is_autocommit():
             return [AUTOCOMMIT_NOTE]
         finish = getattr(self.conn, "commit" if keep else "rollback", None)
@@ -143,9 +141,6 @@ class DriverTransaction(Transaction):
     def may_have_kept_writes(self) -> bool:
         # Within SQLAlchemy, `sqlite3` begins no transaction for DDL.
         return self._is_autocommit() or isinstance(self._inner, sqlite3.Connection)
-
-    def has_lost_writes_by_closing(self) -> bool:
-        return self.is_closed() and not self.may_have_kept_writes()
 
     def _is_autocommit(self) -> bool:
         return is_autocommit(self.conn) or is_autocommit(self._inner)

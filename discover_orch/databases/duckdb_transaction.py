@@ -13,6 +13,7 @@ import duckdb
 from discover_orch.databases.driver_transaction import (
     ENDED_NOTE,
     LEFT_OPEN_NOTE,
+    LOST_BY_CLOSING,
     DriverTransaction,
     WritesLost,
     ask_duckdb,
@@ -65,7 +66,7 @@ class DuckdbTransaction(DriverTransaction):
     def end(self, keep: bool) -> list[str]:
         is_begun, self._is_begun, self._is_kept_open = self._is_begun, False, False
         if not is_begun or self.is_closed():
-            return ["closed its connection; uncommitted writes are lost"] if is_begun else []
+            return [LOST_BY_CLOSING] if is_begun else []
         state = self._read_state()
         loss = FAILED if keep and state == ABORTED else ""
         notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
@@ -107,9 +108,6 @@ class DuckdbTransaction(DriverTransaction):
 
     def may_have_kept_writes(self) -> bool:
         return self._is_begun and not self.is_closed() and self._read_state() == ENDED
-
-    def has_lost_writes_by_closing(self) -> bool:
-        return self._is_begun and self.is_closed()
 
     def is_closed(self) -> bool:
         try:

@@ -68,19 +68,20 @@ def check_url(url: str) -> None:
         case SqliteUrl():
             pass
         case DuckdbUrl():
-            _need_driver("duckdb", "DuckDB", '"discover-orch[duckdb]"')
+            _need_driver("duckdb", "DuckDB", "discover-orch[duckdb]")
         case PostgresUrl(url=given):
-            _need_driver("psycopg", "PostgreSQL", '"discover-orch[postgres]"')
+            _need_driver("psycopg", "PostgreSQL", "discover-orch[postgres]")
             if {*"?[% "} & {*given}:  # else libpq has nothing to refuse
                 _check_postgres_url(given)
         case OtherUrl() as other:
-            _find_dialect(other)
+            _check_dialect(other)
         case unreachable:
             assert_never(unreachable)
 
 
 def open_url(url: str, root: str) -> Any:
     """A connection to the database of this URL; raises CannotOpen."""
+    check_url(url)
     match read_database_url(url):
         case SqliteUrl(path=path, query=query):
             return open_sqlite(os.path.join(root, path) if path else IN_MEMORY, query)
@@ -96,16 +97,15 @@ def open_url(url: str, root: str) -> Any:
 
 def open_sqlite(path: str, query: str = "") -> Connection:
     """A connection that has read the file; raises CannotOpen."""
+    conn: Any = None
     try:
         name = f"file:{quote_path(path)}?{query}" if query else path
-        conn: Any = connect_plainly(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
-    except sqlite3.Error as error:
-        raise _cannot_open(path, error, "SQLite", "mode") from None
-    try:
+        conn = connect_plainly(name, timeout=BUSY_TIMEOUT, factory=Connection, uri=bool(query))
         apply_settings(conn)
         ask_rows(conn, "PRAGMA schema_version")  # reads the header: is it a database?
     except sqlite3.Error as error:
-        conn.close()
+        if conn is not None:
+            conn.close()
         raise _cannot_open(path, error, "SQLite", "mode") from None
     opened: Connection = conn
     return opened
@@ -168,12 +168,11 @@ def _need_driver(module: str, database: str, package: str) -> None:
     if find_spec(module) is None:
         raise CannotOpen(
             f"the driver for {database} is not installed: no module named {module}",
-            f"pip install {package}",
+            f'pip install "{package}"',
         )
 
 
 def _open_duckdb(path: str, settings: dict[str, Any]) -> Any:
-    _need_driver("duckdb", "DuckDB", '"discover-orch[duckdb]"')
     import duckdb
 
     try:
@@ -197,7 +196,6 @@ def _check_postgres_url(url: str) -> None:
 
 
 def _open_postgres(url: str) -> Any:
-    _need_driver("psycopg", "PostgreSQL", '"discover-orch[postgres]"')
     import psycopg
 
     try:
@@ -227,15 +225,14 @@ def _hide(text: str, url: str) -> str:
     return hidden
 
 
-def _find_dialect(given: OtherUrl) -> Any:
-    """SQLAlchemy's dialect of this URL. Raises CannotOpen where there is none, or where its driver is missing."""
+def _check_dialect(given: OtherUrl) -> None:
+    """Raises CannotOpen where SQLAlchemy has no dialect for this URL, or where its driver is missing."""
     if find_spec("sqlalchemy") is None:
         raise _unknown_kind(given.scheme, "install SQLAlchemy, which opens most others")
     from sqlalchemy import exc, make_url
 
     try:
-        parsed = make_url(given.url)
-        dialect = parsed.get_dialect()
+        dialect: Any = make_url(given.url).get_dialect()
     except exc.NoSuchModuleError:
         raise _unknown_kind(
             given.scheme, "open any other database in get_connection() of orchconf.py"
@@ -258,7 +255,6 @@ def _find_dialect(given: OtherUrl) -> Any:
             f"the driver for {given.scheme}:// is not installed: no module named {module}",
             f"pip install {PACKAGES.get(module, module)}",
         ) from None
-    return dialect
 
 
 def _unknown_kind(scheme: str, way: str) -> CannotOpen:
@@ -269,7 +265,6 @@ def _unknown_kind(scheme: str, way: str) -> CannotOpen:
 
 
 def _open_with_sqlalchemy(given: OtherUrl) -> Any:
-    _find_dialect(given)
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 

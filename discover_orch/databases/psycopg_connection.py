@@ -168,7 +168,6 @@ class DeferringConnection(psycopg.Connection[Any]):
         if status == INTRANS:  # after an error it cannot be asked
             state.has_lost_writes = self.orch_ask(WRITTEN_PARTS) > state.has_savepoint
         state.has_lost_writes |= status == INERROR
-        self.orch_log.has_written |= state.has_lost_writes
         if state.has_savepoint or not state.blocks:
             self._orch_undo()
         state.is_closed = True

@@ -9,6 +9,7 @@ import psycopg
 from discover_orch.databases.driver_transaction import (
     CLOSED_NOTE,
     LOST_NOTE,
+    NOT_COMMITTED,
     DriverTransaction,
     WritesLost,
     ask_postgres,
@@ -106,11 +107,6 @@ class PsycopgTransaction(DriverTransaction):
         state = self._inner.orch_state
         return bool(state.ran_outside or state.has_ended)
 
-    def has_lost_writes_by_closing(self) -> bool:
-        if not self.defers_commits:
-            return super().has_lost_writes_by_closing()
-        return bool(self._inner.orch_state.has_lost_writes)
-
     def is_closed(self) -> bool:
         return super().is_closed() or bool(self._inner.closed)
 
@@ -124,6 +120,8 @@ class PsycopgTransaction(DriverTransaction):
         conn, state = self._inner, self._inner.orch_state
         if conn.broken:
             return "lost its connection to the database, and with it everything it wrote"
+        if state.has_lost_writes:
+            return NOT_COMMITTED
         status = conn.info.transaction_status
         if state.has_ended or (state.has_savepoint and status == IDLE):
             return ENDED

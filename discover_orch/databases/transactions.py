@@ -20,6 +20,8 @@ from discover_orch.databases.driver_transaction import (
     read_attribute,
 )
 from discover_orch.databases.driver_transaction import ENDED_NOTE as ENDED_NOTE
+from discover_orch.databases.driver_transaction import LOST_BY_CLOSING as LOST_BY_CLOSING
+from discover_orch.databases.driver_transaction import NOT_COMMITTED as NOT_COMMITTED
 from discover_orch.databases.driver_transaction import Transaction as Transaction
 from discover_orch.databases.driver_transaction import WritesLost as WritesLost
 from discover_orch.databases.driver_transaction import find_kind as find_kind
@@ -195,7 +197,7 @@ class SqliteTransaction(Transaction):
                 f"is lost; the reason was: {reason}"
             )
         if self._driver.has_lost_writes:
-            raise WritesLost("closed its connection before its writes were committed")
+            raise WritesLost(NOT_COMMITTED)
 
     def has_deferred_commits(self) -> bool:
         return self._driver.managed and self._driver.has_committed

@@ -11,6 +11,8 @@ from functools import partial
 from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.transactions import (
     ENDED_NOTE,
+    LOST_BY_CLOSING,
+    NOT_COMMITTED,
     Transaction,
     WritesLost,
     choose_log,
@@ -261,9 +263,6 @@ class ToolConnection:
             )
         self.may_have_kept_writes |= self.transaction.may_have_kept_writes() or tables is None
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
-        if keep and is_uncommitted and self.transaction.has_lost_writes_by_closing():
-            self.transaction.end(keep=False)
-            raise WritesLost("closed its connection before its writes were committed")
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         self._warn_of_second_connection()
         has_record = self.transaction.add_record is not None
@@ -272,6 +271,8 @@ class ToolConnection:
             before_commit()
         is_owner = self.transaction.can_keep_open()
         notes = self._finish(keep)
+        if keep and is_uncommitted and LOST_BY_CLOSING in notes:
+            raise WritesLost(NOT_COMMITTED)
         if tables is not None and tables.uses_other_connection and is_owner:
             hints = [DUCKDB_CURSOR] if tables.dialect == "duckdb" else []
             return [SECOND_CONNECTION, *hints, *notes]
