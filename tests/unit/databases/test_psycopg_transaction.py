@@ -179,16 +179,16 @@ def check_program(
             has_failed = plain_conn.info.transaction_status.name == "INERROR"
             if not plain_conn.closed:
                 plain_conn.commit()
-            is_lost = transaction.has_lost_writes_by_closing()
+            is_lost = our_conn.orch_state.has_lost_writes  # type: ignore[attr-defined]
         except BaseException:
             transaction.end(keep=False)
             raise
         try:
-            transaction.end(keep and not is_lost)
+            transaction.end(keep)
         except WritesLost:
-            assert has_failed or is_lost_in_block
+            assert has_failed or is_lost_in_block or is_lost
         else:
-            assert not has_failed or not keep
+            assert not (has_failed or is_lost) or not keep
             if not is_lost:
                 assert rows(our_admin) == (rows(plain_admin) if keep else before)
         if has_failed or is_lost or not keep:

@@ -110,6 +110,23 @@ def test_rows_that_follow_the_end_of_a_transaction_in_executemany_belong_to_orch
     assert dump(tmp_path / "data.db") == before
 
 
+def test_rows_that_a_failing_statement_keeps_belong_to_orch(
+    conn: Connection, tmp_path: Path
+) -> None:
+    conn.execute("CREATE UNIQUE INDEX i ON t (a)")
+    conn.commit()
+    conn.end_step(keep=True)
+    before = dump(tmp_path / "data.db")
+    conn.begin_step(managed=True)
+    conn.isolation_level = None
+    with pytest.raises(sqlite3.IntegrityError):
+        conn.execute("INSERT OR FAIL INTO t VALUES (2, 2), (1, 'twice')")
+    assert count(conn) == 2
+    assert dump(tmp_path / "data.db") == before
+    conn.end_step(keep=False)
+    assert dump(tmp_path / "data.db") == before
+
+
 # What cannot work inside a transaction.
 
 OUTSIDE: list[Callable[[Connection], object]] = [
@@ -133,10 +150,10 @@ def test_it_works_before_the_first_write_and_says_what_to_do_after_it(
 ) -> None:
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute("SELECT * FROM t").fetchall()
-    conn.execute("BEGIN")
-    conn.execute("COMMIT")
     with suppress(sqlite3.OperationalError):
         conn.execute("CREATE TABLE t (a)")
+    conn.execute("BEGIN")
+    conn.execute("COMMIT")
     act(conn)
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute("PRAGMA journal_mode = DELETE")

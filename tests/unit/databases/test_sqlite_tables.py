@@ -301,6 +301,7 @@ def test_if_exists_in_vain_is_a_look_too(use: Callable[..., Seen]) -> None:
         (["SELECT 1 WHERE EXISTS (SELECT 1 FROM sqlite_master)"], True),
         (["WITH c AS (SELECT name FROM sqlite_master) SELECT * FROM c"], True),
         (["DROP TABLE u", "SELECT name FROM sqlite_master"], True),
+        (["SELECT * FROM listed"], True),
         (["PRAGMA table_list"], True),
         (["SELECT * FROM pragma_table_list"], True),
         (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)", "DROP INDEX i", "DROP TABLE x"], False),
@@ -316,8 +317,9 @@ def test_if_exists_in_vain_is_a_look_too(use: Callable[..., Seen]) -> None:
     ],
 )  # fmt: skip
 def test_who_reads_the_list_of_tables(
-    use: Callable[..., Seen], statements: list[str], is_listed: bool
+    use: Callable[..., Seen], conn: Connection, statements: list[str], is_listed: bool
 ) -> None:
+    conn.execute("CREATE VIEW listed AS SELECT name FROM sqlite_master")
     assert use(*statements).lists_tables is is_listed
     assert use("SELECT 1", "CREATE TABLE IF NOT EXISTS t(a)").lists_tables is False
 
