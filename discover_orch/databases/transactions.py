@@ -312,13 +312,6 @@ def is_cancelled(error: BaseException) -> bool:
     )
 
 
-def is_lock_error(error: BaseException) -> bool:
-    """Whether SQLite could not write because another connection writes or has written (SQLITE_BUSY, SQLITE_LOCKED)."""
-    codes = (read_attribute(one, "sqlite_errorcode", None) for one in _find_causes(error))
-    locks = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return any(isinstance(code, int) and code & 0xFF in locks for code in codes)
-
-
 def _find_causes(error: BaseException) -> Iterator[Any]:
     """The error and those behind it, as the driver raised them."""
     found: BaseException | None = error

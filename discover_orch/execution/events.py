@@ -44,12 +44,10 @@ class RunStarted(Struct, frozen=True, kw_only=True):
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
-    """An attempt failed, as `end` says, and the next one starts in `delay` seconds. `is_alone`: the attempt met with
-    another tool, or may have, so nothing runs beside the next one."""
+    """An attempt failed, as `end` says, and the next one starts in `delay` seconds."""
 
     end: ToolFinished
     delay: float
-    is_alone: bool = False
 
 
 class RunFinished(Struct, frozen=True, kw_only=True):

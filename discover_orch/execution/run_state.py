@@ -58,8 +58,6 @@ class Run:
         self.workers = workers
         self._has_retries = has_retries and not is_one_transaction
         self._random = random
-        self._locked: set[str] = set()  # these failed because of a lock
-        self._beside: set[str] = set()  # another tool ran, or was about to, while these did
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
         self._max_failures = 1 if is_one_transaction else max_failures
         self._has_known_flow = has_known_flow
@@ -92,8 +90,6 @@ class Run:
 
     def mark_submitted(self, module: str) -> None:
         self._queue.take(module)
-        if self._submitted:
-            self._beside.update((module, *self._submitted))
         self._submitted.append(module)
 
     def interrupt(self) -> None:
@@ -117,22 +113,11 @@ class Run:
         if self._is_cancelled:
             return replace(event, status="cancelled") if event.status == "interrupted" else event
         tool = self._registry.tools[event.module]
-        if self._has_met_lock(event) and event.module not in self._locked:
-            return ToolRetried(end=event, delay=0.0, is_alone=True)
-        own_attempts = event.attempt - (event.module in self._locked)
-        if self._has_retries and own_attempts <= tool.retries and _may_end_otherwise(event):
+        if self._has_retries and event.attempt <= tool.retries and _may_end_otherwise(event):
             longest = max(self.LONGEST_DELAY, tool.retry_delay)
-            delay = min(tool.retry_delay * 2.0 ** min(own_attempts - 1, 60), longest)
-            return ToolRetried(
-                end=event,
-                delay=delay * (0.75 + self._random() / 2),
-                is_alone=event.module in self._beside and _may_have_conflicted(event),
-            )
+            delay = min(tool.retry_delay * 2.0 ** min(event.attempt - 1, 60), longest)
+            return ToolRetried(end=event, delay=delay * (0.75 + self._random() / 2))
         return event
-
-    def _has_met_lock(self, end: ToolFinished) -> bool:
-        """Whether another tool held the lock of the database, since it was not known that this one writes."""
-        return end.is_locked and self.workers > 1 and not self.writes_alone(end.module)
 
     def writes_alone(self, module: str) -> bool:
         return self._queue.holds(module, WRITES)
@@ -152,10 +137,7 @@ class Run:
             module = event.end.module
             self._attempts[module] = event.end
             self._submitted.remove(module)
-            self._queue.put_back(module, now + event.delay, is_alone=event.is_alone)
-            self._beside.discard(module)
-            if self._has_met_lock(event.end):
-                self._locked.add(module)
+            self._queue.put_back(module, now + event.delay)
         elif isinstance(event, ToolFinished):
             self.finished[event.module] = event
             if event.module in self._submitted:
@@ -257,13 +239,3 @@ def _may_end_otherwise(event: ToolFinished) -> bool:
     error = event.error
     is_code = error is not None and error.kind == "exception" and error.type in _CODE_ERRORS
     return event.status == "failed" and not is_code
-
-
-def _may_have_conflicted(event: ToolFinished) -> bool:
-    """Whether the tool used something that another one may have locked or changed. What it only read from files, and
-    what it asked a server for, is no such thing."""
-    seen = event.seen
-    if seen is None or seen.is_unclear:
-        return True
-    kept = ("written", "appended", "updated", "removed")
-    return any(one.key.startswith("table:") or one.kind in kept for one in seen.uses)

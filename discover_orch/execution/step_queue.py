@@ -59,7 +59,6 @@ class StepQueue:
         self._ready: dict[_Needs, list[int]] = {}  # in the order of the plan, by the tokens needed
         self._holders: set[int] = set()  # of tokens
         self._not_before: dict[int, float] = {}
-        self._kept_alone: set[int] = set()  # nothing else runs while one of these does
         self._left = len(modules)  # neither taken nor ended
         self._open()
 
@@ -67,12 +66,6 @@ class StepQueue:
         return self._left > 0
 
     def next(self, now: float) -> str | None:
-        if self._kept_alone:
-            if not self._holders.isdisjoint(self._kept_alone):
-                return None
-            due = self._first(sorted(self._kept_alone), now)
-            if due is not None:  # no other starts before it, or it might wait until the end
-                return None if self._holders else self.modules[due]
         found = [
             place
             for needs, places in self._ready.items()
@@ -95,11 +88,9 @@ class StepQueue:
             self._free[token] -= count
         self._holders.add(place)
 
-    def put_back(self, module: str, at: float = 0.0, *, is_alone: bool = False) -> None:
+    def put_back(self, module: str, at: float = 0.0) -> None:
         place = self._places[module]
         self._return_tokens(place)
-        if is_alone:
-            self._kept_alone.add(place)
         if at:
             self._not_before[place] = at
         self._left += 1
@@ -114,7 +105,6 @@ class StepQueue:
         if self._has_ended[place]:
             return
         has_run = place in self._holders
-        self._kept_alone.discard(place)
         if has_run:
             self._return_tokens(place)
         else:

@@ -109,8 +109,7 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker; `loaded_as` maps them to names of modules. `seen` is what the tool was observed to do, None if it did not
-    end by itself. `commit_seconds` is the part of `duration` that its commit took. `is_locked`: it failed because
-    another connection had locked SQLite."""
+    end by itself. `commit_seconds` is the part of `duration` that its commit took."""
 
     status: ToolStatus
     duration: Seconds = 0.0
@@ -118,7 +117,6 @@ class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     loaded_as: Mapping[str, str] = field(default_factory=dict)
     seen: Observation | None = None
     commit_seconds: float = 0.0
-    is_locked: bool = False
 
 
 class TransactionEnded(Event, frozen=True, kw_only=True, tag="transaction_ended"):

@@ -300,8 +300,6 @@ class RunRenderer:
         error = end.error
         mark = style.paint(style.mark("↻", "RETRY"), "yellow")
         next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
-        if event.end.is_locked and event.is_alone and not event.delay:
-            next_one = "the database was locked; it runs again when no other tool runs"
         line = f"    {mark} {duration(end.duration)}  {next_one}"
         if self._shown.quiet:
             line = f"retrying {one_line(tool.name)}: {next_one}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import find_hint, is_cancelled, is_lock_error
+from discover_orch.databases.transactions import find_hint, is_cancelled
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.ledger import AlreadyCommitted
@@ -107,7 +107,6 @@ class Worker:
         self._interrupts = interrupts
         self._prepare = prepare
         self._conf_error: BaseException | None = None
-        self._is_locked = False  # the step failed because of a lock in SQLite
         self._is_recording = False  # the parent may still be, the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         self._told: set[str] = set()  # secrets that the parent knows from this worker
@@ -198,7 +197,6 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._debugger.begin_step(order.module)
-        self._is_locked = False
         self._asked_for = order.resources if order.is_readable else ()
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
         if self._observer is not None:
@@ -230,7 +228,6 @@ class Worker:
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
                     commit_seconds=commit_seconds,
-                    is_locked=self._is_locked,
                 )
             )  # the parent works while the process becomes as it was
         self._is_recording = True
@@ -298,7 +295,6 @@ class Worker:
             # The error of the driver may come before KeyboardInterrupt.
             interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
             status: ToolStatus = "interrupted" if interrupts.was_raised else "failed"
-            self._is_locked = is_lock_error(error)
             failure = self._describe(error, order, has_returned)
             if self._prepare.post_mortem and status == "failed":
                 self._debugger.debug_failure(error, failure.traceback)
