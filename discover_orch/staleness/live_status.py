@@ -74,7 +74,7 @@ class LiveStatus(Status):
         defaults_of: Callable[[Tool], Params],
     ) -> None:
         self._params_of, self._defaults_of, self._environ = params_of, defaults_of, environ
-        self._remembered: dict[str, ToolResult] = {}
+        self._results: dict[str, ToolResult] = {}
         self._paths: Paths | None = None
         #: Set by who runs the tools: then the kernel would show it to them that their database was opened.
         self.is_running = False
@@ -90,13 +90,11 @@ class LiveStatus(Status):
     def set_up(self, project: Project, registry: Registry, code: ImportGraph) -> None:
         """These are the tools and their order, and this is the configuration."""
         self.code, memory = code, Memory(project.root, registry)
-        unknown = [module for module in registry.order if module not in self._remembered]
-        self._remembered |= memory.results(unknown)
+        unknown = [module for module in registry.order if module not in self._results]
+        results = self._results | memory.results(unknown)
         if not self.is_running:
-            self._remembered = with_unended(project.root, self._remembered)
-        present = CurrentState(
-            project, registry, memory, self._remembered, code=code, environ=self._environ
-        )
+            results = with_unended(project.root, results)
+        present = CurrentState(project, registry, memory, results, code=code, environ=self._environ)
         self._memory = memory
         super().__init__(present, self._params_of, self._defaults_of, is_live=True)
 
@@ -245,19 +243,16 @@ class LiveStatus(Status):
 
     def note_results(self, results: Iterable[ToolResult]) -> Collection[Key]:
         new = [
-            one
-            for one in results
-            if one.module in self._place and one != self._remembered.get(one.module)
+            one for one in results if one.module in self._place and one != self._results[one.module]
         ]
         if not new:
             return ()
         if not self.is_running:
             self._read_database()
         for result in new:
-            self._note_attempt(result, self._remembered.get(result.module))
+            self._note_attempt(result, self._results[result.module])
             self._unended.discard(result.module)
             self._concerned.add(result.module)  # something may have changed while it ran
-            self._remembered[result.module] = result
             success = result.success
             self._forget([*(success.inputs.other if success else ()), *result.tried.other])
         return super().note_results(new)
@@ -274,14 +269,14 @@ class LiveStatus(Status):
             if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
         ]
 
-    def _note_attempt(self, result: ToolResult, before: ToolResult | None) -> None:
+    def _note_attempt(self, result: ToolResult, before: ToolResult) -> None:
         """The tool acted on what it used, once for each attempt."""
         module, success = result.module, result.success
-        if before is not None and before.last == result.last:
+        if before.last == result.last:
             return
         if success is not None and result.last.status == "passed":
             self._acted_on[module] = success.inputs
-        elif result.last.status == "failed" and (before is None or before.tried != result.tried):
+        elif result.last.status == "failed" and before.tried != result.tried:
             # An attempt that was cut off, as by a crash, leaves the inputs of an earlier one here. What it did not
             # come to use is as it was.
             known, tried = self._acted_on[module], result.tried

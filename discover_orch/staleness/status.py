@@ -68,6 +68,7 @@ class Status:
         self._results = {
             module: known.get(module) or ToolResult(module=module) for module in registry.order
         }
+        present.results = self._results
         self._place = {module: place for place, module in enumerate(registry.order)}
         rows = [*enumerate(self._results.values()), *((GONE, one) for one in present.gone)]
         # Asks what another program wrote only where a table has a version.

@@ -20,9 +20,6 @@ SCOPES: tuple[Scope, ...] = ("affected", "stage", "tool")
 #: running tool may finish, then as `restart`. `wait`: nothing runs before a file is fixed.
 Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 
-#: Seconds without a save after which files that were saved without a change are reported, all in one line.
-SAVED_PAUSE = 0.3
-
 
 class WatchWaiting(Struct, frozen=True, kw_only=True):
     """The watch waits for changes: from now on every save is noticed. `files` are watched, for `tools` tools.
@@ -116,26 +113,17 @@ class Outbox:
     def __init__(self) -> None:
         self._queue: list[WatchEvent] = []
         self._reported: set[Problem] = set()  # and not fixed
-        self._saved: dict[str, None] = {}
-        self._saved_at = 0.0
         #: All problems that were reported are fixed. Whoever tells the user sets it back.
         self.is_all_fixed = False
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    @property
-    def has_saved(self) -> bool:
-        """Whether saved files wait to be reported together."""
-        return bool(self._saved)
-
     def drain(self) -> list[WatchEvent]:
         queue, self._queue = self._queue, []
         return queue
 
     def add(self, event: WatchEvent) -> None:
-        """After whatever was saved before it."""
-        self.flush_saved()
         self._queue.append(event)
 
     def add_note(self, problem: Problem) -> None:
@@ -150,22 +138,6 @@ class Outbox:
         if new:
             self.add(CannotRun(problems=tuple(new), waiting=waiting))
         return bool(new)
-
-    def add_saved(self, paths: Collection[str], now: float) -> None:
-        """Files that were saved without a change: a formatter saves many, one after another."""
-        if paths:
-            self._saved |= dict.fromkeys(paths)
-            self._saved_at = now
-
-    def report_saved(self, now: float) -> None:
-        """Report the saved files, if nothing was saved for a while."""
-        if now > self._saved_at + SAVED_PAUSE:
-            self.flush_saved()
-
-    def flush_saved(self) -> None:
-        if self._saved:
-            self._queue.append(NoMeaningfulChange(paths=tuple(self._saved)))
-            self._saved.clear()
 
 
 def _one_per_place(problems: Collection[Problem]) -> list[Problem]:

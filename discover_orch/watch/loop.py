@@ -25,7 +25,6 @@ from discover_orch.model.run_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.events import (
-    SAVED_PAUSE,
     Outbox,
     RunStarting,
     Scope,
@@ -145,15 +144,11 @@ class WatchLoop:
         gc.collect()
         gc.freeze()
         while not self._schedule.is_over and not self._schedule.must_run():
-            self._handle_arrivals(SAVED_PAUSE if self._outbox.has_saved else math.inf)
-            self._outbox.report_saved(time.monotonic())
+            self._handle_arrivals(math.inf)
             if self._packages.has_changed():
                 self._reactions.act(self.watched.note_installation())
-            is_fixed = self._outbox.is_all_fixed and not self._schedule.must_run()
-            if is_fixed:
-                self._outbox.flush_saved()
             yield from self._outbox.drain()
-            if is_fixed:
+            if self._outbox.is_all_fixed and not self._schedule.must_run():
                 yield self._waiting()
 
     def _run(self) -> Iterator[WatchEvent | Event]:

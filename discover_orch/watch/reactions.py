@@ -8,14 +8,20 @@ no keys itself.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
-from discover_orch.watch.events import Action, ChangesFound, KeyAnswered, Outbox, Scope
+from discover_orch.watch.events import (
+    Action,
+    ChangesFound,
+    KeyAnswered,
+    NoMeaningfulChange,
+    Outbox,
+    Scope,
+)
 from discover_orch.watch.project import OtherRuns, WatchedProject
 from discover_orch.watch.schedule import MOST_RUNS, Affected, Schedule
 
@@ -70,8 +76,8 @@ class Reactions:
             edited = self._watched.status.find_edited(change.saved)
             for path, module in edited.items():
                 self._outbox.add_note(_edited_problem(path, self._watched.registry.display(module)))
-            saved = [path for path in change.saved if path not in edited]
-            self._outbox.add_saved(saved, time.monotonic())
+            if saved := tuple(path for path in change.saved if path not in edited):
+                self._outbox.add(NoMeaningfulChange(paths=saved))
             return self._hold_if_broken()
         self._count_loops(change)
         affected = schedule.affected(change)

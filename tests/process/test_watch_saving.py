@@ -255,7 +255,7 @@ def test_each_checkout_is_one_run(project: Project, files: int, count: int) -> N
 @pytest.mark.parametrize(
     "place", slow_but({"", "linked/inner"}, ["", "linked", "linked/inner", "inner"])
 )
-def test_a_branch_switch_is_named_in_worktrees_and_in_folders_below_the_repository(
+def test_a_checkout_is_one_change_in_worktrees_and_in_folders_below_the_repository(
     project: Project, tmp_path: Path, place: str
 ) -> None:
     inner = "inner/" if "inner" in place else ""
@@ -278,7 +278,7 @@ def test_a_branch_switch_is_named_in_worktrees_and_in_folders_below_the_reposito
     with running(folder / inner, "watch", "--no-initial") as watch:
         watch.wait_for("watching 3 files")
         git(folder, "checkout", "-q", "--detach", "HEAD~1")
-        watch.wait_for(r"src/a.py, src/b.py changed \(branch switch\) → s: 2 tools stale")
+        watch.wait_for(r"src/a.py, src/b.py changed → s: 2 tools stale")
 
 
 def test_folders_that_come_and_go_are_seen(project: Project, tmp_path: Path) -> None:
