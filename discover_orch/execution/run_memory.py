@@ -7,32 +7,25 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-
-from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
 from discover_orch.model.table_name import (
-    WHOLE,
     is_table_list,
-    table_key,
     table_name,
 )
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
 from discover_orch.staleness.fingerprint import (
     UNSURE,
-    Key,
     Seq,
     Success,
     ToolResult,
-    WrittenKeys,
     run_of,
-    used_files,
 )
 from discover_orch.staleness.left_over import find_left_over
 from discover_orch.staleness.memory import Memory
@@ -58,7 +51,6 @@ class ResultRecord:
         self.passed: set[str] = set()
         self.foreign_write: Seq = 0  # when another program wrote to the database last
         self._found: dict[str, ToolResult] = {}
-        self._places: dict[str, int] | None = None
 
     def find(self, module: str) -> ToolResult:
         if module not in self._found:
@@ -72,12 +64,24 @@ class ResultRecord:
 
     def hold(self, result: ToolResult) -> None:
         """As `write`, for this run alone until it is written."""
+        before = self.find(result.module)
         self._found[result.module] = result
-        self._written.add(result.module, result.writes)
+        if "writers" in self.__dict__:
+            self.writers.replace(self.places[result.module], before, result)
 
-    def find_makers(self, key: Key) -> set[str]:
-        """The tools that may have written this."""
-        return self._written.find([key])
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Of each tool, its place in the order of all."""
+        return {module: place for place, module in enumerate(self._registry.order)}
+
+    @cached_property
+    def writers(self) -> Writers:
+        """Who wrote what, as is known now."""
+        unread = [one for one in self._registry.order if one not in self._found]
+        self._found = {**self._memory.results(unread), **self._found}
+        rows = [(place, self.find(one)) for one, place in self.places.items()]
+        rows += [(GONE, one) for one in self._gone]
+        return Writers(rows, foreign_write=lambda: self.foreign_write)
 
     def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
         """Saves what a killed run could not save."""
@@ -143,62 +147,6 @@ class ResultRecord:
         if stages != [*was]:
             found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
         return found
-
-    def place(self, module: str) -> int:
-        """The place of the tool in the order of all."""
-        if self._places is None:
-            self._places = {one: place for place, one in enumerate(self._registry.order)}
-        return self._places[module]
-
-    def find_writers(
-        self, module: str, success: Success, writes: Iterable[Key]
-    ) -> tuple[Writers, Writers]:
-        """Who wrote what the tool used, as it was when the tool began, and before it ended."""
-        used = (*used_files(success.inputs), *success.tables, *writes)
-        folders = {key[7:] for key in success.inputs.other if key.startswith("folder:")}
-        used += tuple(f"file:{path}" for path in self._written.in_folders(folders))
-        # Each tool that makes a table has written the list of tables.
-        rows = self._rows(used)
-        if not any(one.module == module for _, one in rows):
-            rows.append((self.place(module), self.find(module)))
-        then = [(place, _as_of(one, success.asof)) for place, one in rows]
-        began = Writers(then, foreign_write=lambda: self.foreign_write)
-        return began, Writers(rows, foreign_write=lambda: self.foreign_write)
-
-    def writers_of(self, keys: Iterable[Key]) -> Writers:
-        """Who wrote these files."""
-        return Writers(self._rows(keys))
-
-    def _rows(self, keys: Iterable[Key]) -> list[tuple[int, ToolResult]]:
-        """The results of the tools that may have written one of these, with their places."""
-        rows = [(self.place(one), self.find(one)) for one in self._written.find(keys)]
-        return rows + [(GONE, one) for one in self._gone]
-
-    @cached_property
-    def _written(self) -> WrittenKeys:
-        """What the tools wrote, by the data flow of earlier successes and by this run."""
-        found = WrittenKeys()
-        for module, flow in self._registry.flows.items():
-            tables = (*flow.tables_written, *([WHOLE] if flow.is_unclear else ()))
-            files = (
-                *(*flow.files_written, *flow.removed),
-                *(*flow.native_writes, *flow.folders_made),
-            )
-            found.add(module, (f"file:{path}" for path in files))
-            if flow.tables_created or flow.tables_dropped:
-                tables = (*tables, "")  # the list of tables
-            found.add(module, (table_key(0, name) for name in tables))
-        # Of a tool that never succeeded no data flow is known.
-        unknown = [one for one in self._registry.tools if one not in self._registry.observed]
-        for module in (*unknown, *self._found):
-            found.add(module, self.find(module).writes)
-        return found
-
-
-def _as_of(result: ToolResult, seq: Seq) -> ToolResult:
-    """With the writes that had ended by then."""
-    writes = {key: write for key, write in result.writes.items() if write.seq < seq}
-    return result if len(writes) == len(result.writes) else replace(result, writes=writes)
 
 
 def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:

@@ -43,6 +43,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.rule import is_edited, with_saw, without_lost_writes
 from discover_orch.staleness.versions import Versions
+from discover_orch.staleness.writers import GONE
 from discover_orch.state.journal import timestamp
 from discover_orch.state.store import FOLDER
 
@@ -214,10 +215,10 @@ class ToolRecord:
                 )
                 assert now.success is not None
                 results.foreign_write = self._database.foreign_write
-                writers, then = results.find_writers(module, now.success, now.writes)
+                writers = results.writers.as_of(now.success.asof)
                 self._used[module] = success.flow, find_used_versions(success, writers)
-                place = results.place(module)
-                now = without_lost_writes(now, place, then, attempt.writes)
+                place = results.places[module]
+                now = without_lost_writes(now, place, results.writers, attempt.writes)
                 now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
                 found = [_changed_since_planned(tool, path) for path in attempt.changed]
                 found += results.find_left_over(tool, before, now, self._database.number)
@@ -240,9 +241,10 @@ class ToolRecord:
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
         """The same with the files that count once one tool has written them and another one has read them."""
-        found = []
+        found, place = [], self._results.places[module]
         for use in (one for one in seen.uses if one.via == "aside"):
-            makers = () if use.kind in WRITTEN else self._results.find_makers(use.key) - {module}
+            rows = () if use.kind in WRITTEN else self._results.writers.of(use.key)
+            makers = {row.module for row in rows if row.place not in (GONE, place)}
             if makers or use.kind in WRITTEN:
                 found.append(Use(use.key, use.kind, "seen", use.state))
             for maker in makers:
@@ -262,11 +264,10 @@ class ToolRecord:
         changed = {key: marks[key] for key, one in writes if marks.get(key, one.mark) != one.mark}
         if not changed or self._results.find(module).success is None:
             return []
-        writers = self._results.writers_of(changed)
         until = min(self._open.values(), default=None)
         found = []
         for key, mark in changed.items():
-            last = writers.last(key)
+            last = self._results.writers.last(key)
             is_later = (
                 until is not None
                 and mark not in (ABSENT, EXISTS)

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow, add_earlier, less
 from discover_orch.model.table_name import (
-    WHOLE,
     database_of,
     is_all_tables,
     is_table_list,
@@ -398,46 +397,6 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
             saw={moved(key): one for key, one in success.saw.items()},
         ),
     )
-
-
-class WrittenKeys:
-    """Which tools may have written what. Tables of one name count as one, whatever their database is."""
-
-    def __init__(self) -> None:
-        self._modules: dict[Key, set[str]] = {}
-
-    def add(self, module: str, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self._modules.setdefault(_without_number(key), set()).add(module)
-
-    def find(self, keys: Iterable[Key]) -> set[str]:
-        """The tools that may have written any of these, unclear use of a database included."""
-        known = self._modules
-        names = {name for key in keys for name in _names_of(_without_number(key), known)}
-        return set().union(*(known.get(name, ()) for name in names))
-
-    def in_folders(self, folders: Collection[str]) -> list[str]:
-        """The paths of files directly in these folders that tools may have written or removed."""
-        if not folders:
-            return []
-        paths = (key[5:] for key in self._modules if key.startswith("file:"))
-        return [path for path in paths if (path.rpartition("/")[0] or ".") in folders]
-
-
-def _names_of(key: Key, known: Iterable[Key]) -> list[Key]:
-    """The keys, among those known, that may stand for what `key` names: unclear use of a database is use of all its
-    tables."""
-    if not key.startswith("table:") or is_table_list(key):
-        return [key]
-    start = database_of(key)
-    if key == start + WHOLE:
-        return [one for one in known if one.startswith(start)]
-    return [key, start + WHOLE]
-
-
-def _without_number(key: Key) -> Key:
-    """The same key for a table of any database."""
-    return f"table::{table_name(key)}" if key.startswith("table:") else key
 
 
 def run_of(seq: Seq) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 
 from msgspec import Struct
@@ -45,6 +46,7 @@ class Writers:
         database last: of tables that were written before, the content is not known."""
         self._rows: dict[Key, list[Writer]] = {}
         self._foreign_write = foreign_write
+        self._until: Seq | None = None
         for place, result in results:
             self._add(place, result)
 
@@ -66,11 +68,23 @@ class Writers:
             row = Writer(key, place, result.module, write, ended)
             self._rows.setdefault(key, []).append(row)
 
+    def as_of(self, seq: Seq) -> Writers:
+        """The same with the writes that had ended by then."""
+        found = copy(self)
+        found._until = seq
+        return found
+
     def __contains__(self, key: Key) -> bool:
         return key in self._rows
 
     def of(self, key: Key) -> list[Writer]:
         """All who wrote what the key names. Unclear use of a database is use of each of its tables."""
+        found = self._find(key)
+        if self._until is None:
+            return found
+        return [row for row in found if row.write.seq < self._until]
+
+    def _find(self, key: Key) -> list[Writer]:
         rows = self._rows
         if not key.startswith("table:") or is_table_list(key):
             return rows.get(key, [])
