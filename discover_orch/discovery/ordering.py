@@ -53,18 +53,11 @@ def build_stage_edges(
 ) -> dict[str, tuple[str, ...]]:
     """For each stage that is not configured those that must come before it, by the `AFTER` of its tools."""
     before = _lift(after, stages_of, configured)
-    while True:
-        try:
-            graph.order(before, before)
-        except graph.CycleError as error:
-            # Two stages that wait for each other: the name decides, and an `AFTER` that then names a tool of a later
-            # stage is a problem of its own.
-            cycle = sorted({*error.cycle})
-            for number, stage in enumerate(cycle):
-                others = (one for one in before.get(stage, ()) if one not in cycle)
-                before[stage] = (*others, *cycle[max(0, number - 1) : number])
-        else:
-            return before
+    # Of stages that wait for each other the data or the name decides, and an `AFTER` that then names a tool of a later
+    # stage is a problem of its own.
+    for knot in graph.cyclic_groups(before, before):
+        _drop_within(knot, before, {})
+    return before
 
 
 def build_stages(

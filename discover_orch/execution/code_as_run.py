@@ -130,7 +130,7 @@ class CodeReader:
         )
         if not names:
             return {}
-        from discover_orch.staleness.installed_packages import (  # few tools import any
+        from discover_orch.staleness.environment import (  # few tools import any
             normalise,
             read_installed,
         )

@@ -17,7 +17,7 @@ from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_database import CurrentDatabase
-from discover_orch.staleness.environment_names import SpelledNames
+from discover_orch.staleness.environment import SpelledNames
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     Inputs,
@@ -179,7 +179,7 @@ class CurrentState:
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""
         if self._packages is None:
-            from discover_orch.staleness.installed_packages import (
+            from discover_orch.staleness.environment import (
                 find_versions,  # few tools load any
             )
 
