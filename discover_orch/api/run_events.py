@@ -11,8 +11,7 @@ from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_
 from discover_orch.execution import session
 from discover_orch.execution.events import Event as OwnEvent
 from discover_orch.execution.events import nothing_to_do_events
-from discover_orch.execution.request import refuse_plan
-from discover_orch.execution.start_of_run import RunSettings
+from discover_orch.execution.request import RunSettings, refuse_plan
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView

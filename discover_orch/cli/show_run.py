@@ -10,7 +10,7 @@ from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.execution import session
 from discover_orch.execution.events import Event, Report, Suspended, Ticked, event_document
-from discover_orch.execution.start_of_run import RunSettings
+from discover_orch.execution.request import RunSettings
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.run_events import DebuggerOpened, RunNote, ToolProgress
 from discover_orch.planning.plan import Plan

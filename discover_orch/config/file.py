@@ -262,7 +262,7 @@ def _find_packages(
     origin = project.origins.get("packages")
     is_in_file = origin is not None and origin == project.config
     setting = "packages" if is_in_file else "ORCH_PACKAGES"
-    roots = [os.path.normpath(os.path.join(project.root, path)) for path in project.pythonpath]
+    roots = [*project.absolute_pythonpath]
     folders: list[str] = []
     problems: list[Problem] = []
     for package in project.packages:

@@ -78,6 +78,10 @@ class Project(Struct, frozen=True, kw_only=True):
     watch: Mapping[str, object] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def absolute_pythonpath(self) -> tuple[str, ...]:
+        return tuple(os.path.normpath(os.path.join(self.root, one)) for one in self.pythonpath)
+
     @classmethod
     def from_table(
         cls,

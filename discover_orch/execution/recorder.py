@@ -6,12 +6,14 @@ Nothing here can stop a run: what cannot be saved is lost, with one warning.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
@@ -24,9 +26,10 @@ from discover_orch.execution.events import (
     event_document,
 )
 from discover_orch.execution.run_memory import ResultRecord
-from discover_orch.execution.start_of_run import start_line
 from discover_orch.execution.tool_record import ToolRecord
+from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.run_events import (
     DatabaseWritten,
     ToolDeclined,
@@ -36,21 +39,26 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.planning.plan import Plan
-from discover_orch.staleness.current import CurrentState
-from discover_orch.staleness.current_database import DatabaseRecord
+from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Plan, Step
+from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
+from discover_orch.staleness.current_database import GET_CONNECTION, DatabaseRecord
 from discover_orch.staleness.fingerprint import (
     run_of,
 )
-from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
+from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import (
     Journal,
     begin_run,
     find_runs,
     prune,
     read_open_run,
+    timestamp,
 )
+from discover_orch.state.lock import read_boot, read_start
+from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 
 #: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
 LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
@@ -121,7 +129,7 @@ class Recorder:
                 self._has_begun = True
                 self.tools.is_parallel = workers > 1
                 self._database.note_start()
-                line = start_line(
+                line = _start_line(
                     event,
                     self._plan,
                     self._registry,
@@ -275,3 +283,87 @@ def _error(event: ToolFinished) -> dict[str, object]:
 
 def _number(run: str) -> int:
     return int(run) if run.isdecimal() else 0
+
+
+def _start_line(
+    event: RunStarted,
+    plan: Plan,
+    registry: Registry,
+    project: Project,
+    current: CurrentState,
+    code: Mapping[str, CodeState],
+    *,
+    kind: str,
+    ledger: str,
+) -> RunBegan:
+    """`code` is that of the tools, as `CurrentState.read_code` gives it; `kind` is "run" or "watch"; `ledger` is the
+    run's key in the ledger, "" if it has none."""
+    name = current.database.name
+    has_own = name == GET_CONNECTION
+    steps = plan.selected or plan.steps
+    codes = [current.code_of(step.tool, code) for step in steps]
+    run_now = {step.tool.module for step in plan.steps}
+    chosen = {*event.tools}
+    order = tuple(module for module in registry.order if module in chosen)
+    return RunBegan(
+        run=event.run,
+        targets=event.targets,
+        exclude=plan.exclude,
+        is_changed=plan.is_changed,
+        tools=tuple(registry.display(module) for module in event.tools),
+        modules=event.tools,
+        fresh_stages=tuple(registry.stages[registry.rank[tool.module]].name for tool in plan.fresh),
+        started=timestamp(),
+        pid=os.getpid(),
+        process=read_start(os.getpid()),
+        boot=read_boot(),
+        kind=kind,
+        orch=__version__,
+        python=sys.version.partition(" ")[0],
+        system=f"{sys.platform} {os.uname().machine}",
+        commit=read_commit(project.root),
+        workers=event.workers,
+        plan=tuple(
+            _record_step(step, one, bool(ledger) and _has_row(step.tool, registry))
+            for step, one in zip(steps, codes, strict=True)
+        ),
+        sources={path: meaning for one in codes for path, meaning in one.items()},
+        order=() if order == event.tools else order,
+        database=name if has_own else masked_url(project.database),
+        database_origin="orchconf.py" if has_own else project.database_origin,
+        resumes=plan.resumes or None,
+        ledger=ledger,
+        transaction=project.transaction,
+        passed_before=tuple(
+            step.tool.module
+            for step in plan.selected
+            if plan.resumes and step.tool.module not in run_now
+        ),
+    )
+
+
+def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> RecordedStep:
+    secret = [name for name, text in step.extra.items() if is_secret_value(name, text)]
+    return RecordedStep(
+        module=step.tool.module,
+        name=step.tool.name,
+        stage=step.stage,
+        path=step.tool.path,
+        after=step.after,
+        reason=step.reason,
+        params={
+            bound.param.name: RecordedParam(texts=bound.effective, origin=bound.origin)
+            for bound in step.arguments
+            if not bound.is_secret
+        },
+        extra={name: text for name, text in step.extra.items() if name not in secret},
+        secrets=(*(bound.param.name for bound in step.arguments if bound.is_secret), *secret),
+        code=hash_code(code),
+        is_in_ledger=is_in_ledger,
+    )
+
+
+def _has_row(tool: Tool, registry: Registry) -> bool:
+    """Whether its transaction adds a row to the ledger; not known of a tool whose signature is not readable."""
+    has_transaction = tool.is_readable and not tool.commits_by_itself
+    return has_transaction and takes_connection(tool, registry)

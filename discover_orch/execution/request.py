@@ -41,6 +41,19 @@ class Request(Struct, frozen=True, kw_only=True):
     has_database: bool = False
 
 
+class RunSettings(Struct, frozen=True, kw_only=True):
+    """At most `jobs` tools at a time; `max_failures` end the run. `is_raw`: tools write to the terminal themselves.
+    `post_mortem`: a failed tool is debugged there. `all_frames`: tracebacks show libraries too. `predicts`: the events
+    say how much time is left, which takes time itself."""
+
+    jobs: int = 1
+    max_failures: int | None = None
+    is_raw: bool = False
+    post_mortem: bool = False
+    all_frames: bool = False
+    predicts: bool = True
+
+
 class ProjectBusy(UsageError):
     """Another run of the project is in progress."""
 

@@ -20,13 +20,13 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import Event, RunFinished
 from discover_orch.execution.executors import Executor, WorkerPool
-from discover_orch.execution.executors.local import LocalExecutor
+from discover_orch.execution.executors.local import LocalExecutor, build_prepare
 from discover_orch.execution.masking import Masking
 from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.request import RunSettings
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.start_of_run import RunSettings, build_prepare
 from discover_orch.execution.step_queue import build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
@@ -73,7 +73,13 @@ def run_plan(
     adopted."""
     registry, project = view.registry, view.project
     code = view.sources if watched is None else watched.code
-    prepare = build_prepare(registry, project, settings)
+    prepare = build_prepare(
+        registry,
+        project,
+        raw_output=settings.is_raw,
+        post_mortem=settings.post_mortem,
+        all_frames=settings.all_frames,
+    )
     jobs = settings.jobs if side is None else side.jobs
     is_guest = requests is not None and watched is None
     start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from discover_orch.execution import session
 from discover_orch.execution.events import Event, Resumed, RunFinished, RunStarted
+from discover_orch.execution.request import RunSettings
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.start_of_run import RunSettings
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.model.run_events import ToolFinished

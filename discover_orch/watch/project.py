@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import scanned_folders
-from discover_orch.execution.start_of_run import absolute_pythonpath
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -117,7 +116,7 @@ class WatchedProject:
                 if named is None
                 else tuple((name, ()) for name in named)
             )
-            pythonpath = absolute_pythonpath(project)
+            pythonpath = project.absolute_pythonpath
             self._preload = Preload(root=project.root, pythonpath=pythonpath, modules=modules)
         return self._preload
 

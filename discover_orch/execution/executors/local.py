@@ -10,14 +10,17 @@ another worker is started.
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors import Word
 from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.errors import Failure, Problem
@@ -277,6 +280,30 @@ class LocalExecutor:
         if failure.traceback and not self._is_timed_out:  # else it ends with the message
             failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
         return ToolFinished(module=order.module, status=status, error=failure)
+
+
+def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prepare:
+    """`settings` are fields of `Prepare`."""
+    conf = registry.conf
+    resources = conf.resources if conf else ()
+    # Those arguments of a resource that are resources themselves; the others keep their defaults.
+    offered = {"conn", *(one.name for one in resources)}
+    return Prepare(
+        root=project.root,
+        pythonpath=project.absolute_pythonpath,
+        database=project.database,
+        transaction=project.transaction,
+        orchconf=os.path.join(project.root, conf.path) if conf else None,
+        has_connection=uses_get_connection(registry, project),
+        resources={
+            one.name: tuple(name for name, _ in one.needs if name in offered) for one in resources
+        },
+        observes=True,
+        table_version_rows=project.table_version_rows,
+        # The worker may be older than these variables.
+        environment=dict(os.environ) if project.env_file else None,
+        **settings,
+    )
 
 
 def build_order(step: Step, code: Iterable[str]) -> RunStep:
