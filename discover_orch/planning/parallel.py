@@ -6,7 +6,6 @@ and for every earlier step that may not see what it changes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -67,36 +66,6 @@ def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], b
     is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
     is_unsure = registry.flows.get(tool.module, NO_DATAFLOW).is_overlapped
     return is_unsure or not (is_declared or has_known_use(tool))
-
-
-def find_beside(waits: Sequence[Waits], most: int) -> list[tuple[int, ...]]:
-    """For each step up to `most` of those that may run at the same time, tokens aside."""
-    found: list[list[int]] = [[] for _ in waits]
-    ended: list[int] = []  # as bits: the steps that have ended when this one starts
-    barrier, wanting = 0, 0
-    for place, one in enumerate(waits):
-        barrier = max(barrier, one.all_before, place if one.is_alone else 0)
-        before = (1 << barrier) - 1
-        for earlier in one.steps:
-            before |= ended[earlier] | 1 << earlier
-        ended.append(before)
-        if one.is_alone:
-            barrier = place + 1
-        free = ((1 << place) - 1) & ~before
-        found[place] += itertools.islice(_bits(free), most)
-        for earlier in _bits(free & wanting):
-            found[earlier].append(place)
-            if len(found[earlier]) >= most:
-                wanting &= ~(1 << earlier)
-        if len(found[place]) < most:
-            wanting |= 1 << place
-    return [tuple(one) for one in found]
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        yield (number & -number).bit_length() - 1
-        number &= number - 1
 
 
 def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:

@@ -12,7 +12,7 @@ from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import problem_json
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
-from discover_orch.planning.parallel import Waits, find_beside
+from discover_orch.planning.parallel import Waits
 from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import ALL_SELECTED, Plan, Step
 from discover_orch.render.style import (
@@ -29,8 +29,6 @@ from discover_orch.render.style import (
 from discover_orch.staleness.reasons import Freshness
 
 MOST_FRESH = 20
-#: Steps that are named as those that may run beside a step.
-MOST_BESIDE = 4
 _UNKNOWN: Mapping[str, Freshness] = {}
 
 
@@ -72,7 +70,7 @@ def plan_text(
             if not state.is_fresh:
                 first, *more = state.sentences
                 line += f": {one_line(first)}{more_reasons(more)}"
-        if notes:
+        if notes and notes[number - 1]:
             line += f"  {notes[number - 1]}"
         out.append(wrap(line, style, pad))
         if verbose:
@@ -88,15 +86,14 @@ def plan_text(
 
 
 def _parallel_notes(plan: Plan, waits: Sequence[Waits]) -> list[str]:
-    """For each step what it waits for within its stage, and beside which others it may run."""
+    """For each step what it waits for within its stage, and whether it runs alone."""
     names = [step.tool.name for step in plan.steps]
     notes = []
-    for one, beside in zip(waits, find_beside(waits, MOST_BESIDE + 1), strict=True):
+    for one in waits:
         waiting = ", ".join(names[place] for place in one.steps)
-        others = ", ".join(names[place] for place in beside[:MOST_BESIDE])
-        more = " and others" if len(beside) > MOST_BESIDE else ""
-        note = f"may run beside {others}{more}" if others else "runs alone"
-        notes.append(one_line(f"waits for {waiting}, {note}" if waiting else note))
+        found = [f"waits for {waiting}"] if waiting else []
+        found += ["runs alone"] if one.is_alone else []
+        notes.append(one_line(", ".join(found)))
     return notes
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.execution.step_queue import StepQueue, can_overlap
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.planning.parallel import find_beside, find_waits
+from discover_orch.planning.parallel import find_waits
 from discover_orch.planning.plan import Step
 from tests.support.values import make_facts, make_plan, make_registry
 
@@ -161,35 +161,3 @@ def test_two_tools_in_a_chain_never_overlap() -> None:
         waits = find_waits(steps, registry, lambda _: False)
         queue = StepQueue([step.tool.module for step in steps], waits, {}, {})
         assert can_overlap(queue) is overlaps
-
-
-@given(registries())
-def test_who_may_overlap_is_who_can_run_at_the_same_time(registry: Registry) -> None:
-    """Whatever is running, all that the queue lets start beside it is named, and nothing else ever is."""
-    steps = steps_of(registry)
-    modules = [step.tool.module for step in steps]
-    waits = find_waits(steps, registry, lambda _: False)
-    beside = find_beside(waits, most=len(modules))
-    seen: set[tuple[int, int]] = set()
-    for first in range(len(modules)):
-        # `first` runs for as long as it can, beside everything that may start meanwhile.
-        queue = StepQueue(modules, waits, {}, {})
-        running: list[str] = []
-        while (module := queue.next(math.inf)) is not None:
-            queue.take(module)
-            place = modules.index(module)
-            seen |= {(modules.index(one), place) for one in running}
-            if place == first or (running and place > first):
-                running.append(module)
-            if place != first:
-                running = [one for one in running if one != module]
-                queue.end(module)
-    named = {(one, other) for one, others in enumerate(beside) for other in others}
-    assert named == {(other, one) for one, other in named}
-    assert seen <= named
-    for one, other in named:
-        assert steps[one].group == steps[other].group
-        tools = [registry.tools[modules[place]] for place in (one, other)]
-        assert all(tool.has_after for tool in tools)
-    limited = find_beside(waits, most=1)
-    assert [len(one) for one in limited] == [min(1, len(one)) for one in beside]
