@@ -79,15 +79,18 @@ class RemainingWork:
         number = self.current.database.number
         return find_left_over(self._registry, self.all_results, number, self.is_there)
 
-    def freshness(self, steps: Iterable[Step] = ()) -> dict[str, Freshness]:
-        """Of all tools, by module; those of these steps with the values that the steps have."""
+    def freshness(
+        self, steps: Iterable[Step] = (), just_ran: Collection[str] = ()
+    ) -> dict[str, Freshness]:
+        """Of all tools, by module; those of these steps with the values that the steps have. Tools that `just_ran` are
+        not stale for the time alone."""
         planned = {step.tool.module: step for step in steps}
 
         def params(tool: Tool) -> Params:
             step = planned.get(tool.module)
             return step_versions(step, self._project.root) if step else self.params_of(tool)
 
-        self._status = Status(self.current, params, self.defaults_of)
+        self._status = Status(self.current, params, self.defaults_of, just_ran=just_ran)
         freshness = self._status.freshness()
         self.current.code.files.write()
         return freshness

@@ -129,7 +129,7 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
     ends = {present.get(one.module, one.module): one.status for one in record.tools}
     before = {present.get(one, one) for one in record.passed_before}
     passed = modules & (before | {one for one, status in ends.items() if status in ENDED_WELL})
-    freshness = work.freshness(steps) if passed or record.is_changed else {}
+    freshness = work.freshness(steps, passed) if passed or record.is_changed else {}
     settled = _find_settled(record, then, [one for one in steps if one.tool.module in passed], work)
     # What did not pass runs, fresh or not, unless that run was of what was stale.
     judged = modules if record.is_changed else passed

@@ -54,13 +54,15 @@ class Status:
         defaults_of: Callable[[Tool], Params],
         *,
         is_live: bool = False,
+        just_ran: Collection[str] = (),
     ) -> None:
-        """`params_of` gives what a tool would be called with, `defaults_of` its defaults. `is_live`: a watch keeps it.
-        Then it knows itself which tools a run has left without an end, and a file that cannot be parsed means what it
-        did when it last could be."""
+        """`params_of` gives what a tool would be called with, `defaults_of` its defaults. Tools that `just_ran` are
+        not stale for the time alone. `is_live`: a watch keeps it. Then it knows itself which tools a run has left
+        without an end, and a file that cannot be parsed means what it did when it last could be."""
         registry = present.registry
         self._present, self._registry, self._is_live = present, registry, is_live
         self._params_of, self._defaults_of = params_of, defaults_of
+        self._just_ran = just_ran
         known = present.results
         if not is_live:
             known = with_unended(present.project.root, known)
@@ -172,6 +174,7 @@ class Status:
             starting = [f"never ran here: {old} did, and its code is not the same"]
         if broken := registry.below_broken.get(module):
             starting.append(f"upstream {registry.display(broken)} has an error")
+        has_just_run |= module in self._just_ran
         clock = [] if has_just_run else clock_reasons(tool, result.success, time.time())
         reasons = [*self._find_reasons(module), *self._left_behind.get(module, ())]
         if not (starting or clock or reasons):
