@@ -32,7 +32,9 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     strict = true.
     """
     view = context.read_project(is_wide=True)
-    errors, warnings = view.errors, project_view.check_project(view)
+    found = project_view.check_project(view)
+    errors = (*view.errors, *(one for one in found if one.severity == "error"))
+    warnings = tuple(one for one in found if one.severity != "error")
     notes = [*find_observed_orders(view.registry)]
     if about_jobs:
         from discover_orch.planning.parallel import find_alone
@@ -52,8 +54,8 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         text = problems_text(said, console.out_style, most_places=len(warnings))
         console.out(text)
         if errors or warnings:
-            found = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
-            console.out(f"{found} ({count(tools, 'tool')} without errors)\n")
+            numbers = f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}"
+            console.out(f"{numbers} ({count(tools, 'tool')} without errors)\n")
         elif tools:
             console.out(f"{count(tools, 'tool')}, no problems found\n")
     if (errors or warnings) and is_on_github():

@@ -258,7 +258,7 @@ def find_group_clashes(registry: Registry, project: Project) -> list[Problem]:
 def find_unreadable(
     registry: Registry, project: Project, sources: SourceFiles, known: Collection[str]
 ) -> list[Problem]:
-    """A warning for each imported module that cannot be read, with the first tool that imports it; those at the paths
+    """An error for each imported module that cannot be read, with the first tool that imports it; those at the paths
     that are `known` have been reported."""
     from discover_orch.staleness.import_graph import ImportGraph  # loads the parser
 
@@ -269,7 +269,7 @@ def find_unreadable(
             read = code.files.read(path)
             if read is not None and read.problem is not None:
                 message = f"{read.problem.message} (imported by {registry.display(module)})"
-                found[path] = replace(read.problem, message=message, severity="warning")
+                found[path] = replace(read.problem, message=message)
     return [*found.values()]
 
 

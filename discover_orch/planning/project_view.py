@@ -279,8 +279,8 @@ def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams
 
 
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
-    """All warnings of `orch check`: those of the listing, about imported modules, and about several tools
-    together."""
+    """What `orch check` says beside the errors of the listing: its warnings, those about several tools together, and
+    imported modules that cannot be read, which are errors."""
     tools, project = [*view.registry.tools.values()], view.project
     known = {problem.location.path for problem in view.errors if problem.location}
     refused = (
