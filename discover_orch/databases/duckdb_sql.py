@@ -131,7 +131,7 @@ def _read_statement(text: str) -> Effect:
         return Effect(lists_tables=True)
     if word in ("commit", "end"):
         return Effect(commits=True)
-    if word == "use" or (word in _SETS and _UNCLEAR_SET.match(text)):
+    if word in _SETS and _UNCLEAR_SET.match(text):
         return UNCLEAR
     if word in ("attach", "detach") or _TYPE.match(text):
         return Effect(changes_names=True)

@@ -106,6 +106,7 @@ def test_each_statement_has_its_tables(sql: str, read: str, written: str) -> Non
         "SET file_search_path = 'in'",
         "SELECT * FROM read_csv('a' || '.csv')",
         "FRIMBLE t",
+        "WITH x AS (DELETE FROM t RETURNING a) FROM x",
         "SET search_path = s",
         "RESET search_path",
         "USE s",

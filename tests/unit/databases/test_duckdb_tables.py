@@ -68,6 +68,7 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         (["DROP TABLE IF EXISTS ghost"], ((), (), False)),
         (["CREATE TABLE IF NOT EXISTS t (a INTEGER)"], ((), (), False)),
         ([lambda c: c.cursor().execute("FROM t")], (("t",), (), False)),
+        (["CREATE TEMP TABLE x (a INT)", lambda c: c.cursor().execute("FROM t")], (("t",), (), True)),
         ([lambda c: c.table("t").filter("a IN (FROM u)").fetchall()], (("t", "u"), (), False)),
         ([lambda c: c.table("u").insert([1])], (("u",), (), True)),
         (["CREATE MACRO m(x) AS (SELECT max(a) + x FROM t)", "SELECT m(1)"], ((), (), True)),
