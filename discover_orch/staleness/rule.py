@@ -171,7 +171,10 @@ class Judge:
         sure = self._writers.last(key, is_sure=True)
         is_guess = sure is not None and sure.write.evidence and self._is_declared(key)
         if sure is not None and not is_guess and self._is_as_left(key, sure.write):
-            return Reason(key, sure.module, sure.write.seq, then, now)
+            # Where the tool saw what this very write left, an edit of it was accepted since.
+            is_edit = self._success.saw.get(key) == Saw(sure.write.seq, then)
+            by, seq = ("", 0) if is_edit else (sure.module, sure.write.seq)
+            return Reason(key, by, seq, then, now)
         if last.write.evidence and last.write.mark == self._mark_of(key):
             return Reason(key, last.module, last.write.seq, then, now, last.write.evidence)
         return Reason(key, then=then, now=now)
