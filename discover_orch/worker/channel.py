@@ -47,7 +47,6 @@ class Channel:
         self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
         self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
         self._unread = b""
-        self._waiting: list[Order] = []
         self._lock = RLock()  # a thread of a tool may set a secret while another sends
 
     @property
@@ -72,19 +71,6 @@ class Channel:
 
     def receive(self) -> Order | None:
         """The next order; None when the parent is gone."""
-        if self._waiting:
-            return self._waiting.pop(0)
-        return self._read()
-
-    def receive_only(self, kind: type[Order]) -> Order | None:
-        """The next order of this kind; orders before it are kept for `receive`."""
-        while (order := self._read()) is not None:
-            if isinstance(order, kind):
-                return order
-            self._waiting.append(order)
-        return None
-
-    def _read(self) -> Order | None:
         while True:
             line, found, rest = self._unread.partition(b"\n")
             if found:

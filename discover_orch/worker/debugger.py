@@ -1,7 +1,7 @@
 """`--pdb` and `breakpoint()`: the worker asks for the terminal, gets it, and debugs there.
 
-Orders that were sent ahead wait meanwhile. From the first breakpoint to the end of the step nothing is
-captured, so that the output of the tool appears where its user debugs it.
+From the first breakpoint to the end of the step nothing is captured, so that the output of the tool appears where its
+user debugs it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Debugger:
         if not self._module:
             return False
         self._channel.send(DebuggerOpened(module=self._module))
-        answer = self._channel.receive_only(Terminal)
+        answer = self._channel.receive()
         if not isinstance(answer, Terminal) or not answer.granted:
             return False
         try:

@@ -46,7 +46,6 @@ from discover_orch.worker.protocol import (
     Finish,
     Prepare,
     RecordAwaited,
-    Recorded,
     RunStep,
 )
 from discover_orch.worker.resources import CONN, Resources
@@ -242,7 +241,7 @@ class Worker:
         if self._is_recording:
             self._is_recording = False
             self._channel.send(RecordAwaited())
-            self._channel.receive_only(Recorded)
+            self._channel.receive()  # `Recorded`: no step is sent before this one has ended
 
     def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
         """What the tool did, before its process state is restored."""
