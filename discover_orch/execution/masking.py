@@ -49,9 +49,13 @@ def mask_event(event: Event, secrets: Sequence[str]) -> Event:
 
 def _masked(value: Any, secrets: Sequence[str]) -> Any:
     """Every text in a value is masked, except what only names a tool, a file or a kind."""
+    if not value:  # most fields of most events
+        return value
     match value:
         case str():
             return mask_text(value, secrets)
+        case int() | float():
+            return value
         case Observation():
             return _without(value, secrets) if secrets else value
         case Struct():
