@@ -171,10 +171,9 @@ class Judge:
         sure = self._writers.last(key, is_sure=True)
         is_guess = sure is not None and sure.write.evidence and self._is_declared(key)
         if sure is not None and not is_guess and self._is_as_left(key, sure.write):
-            # Where the tool saw what this very write left, an edit of it was accepted since.
-            is_edit = self._success.saw.get(key) == Saw(sure.write.seq, then)
-            by, seq = ("", 0) if is_edit else (sure.module, sure.write.seq)
-            return Reason(key, by, seq, then, now)
+            if sure.accepted > self._success.asof > sure.write.seq:
+                return Reason(key, then=then, now=now)  # an edit that was accepted since
+            return Reason(key, sure.module, sure.write.seq, then, now)
         if last.write.evidence and last.write.mark == self._mark_of(key):
             return Reason(key, last.module, last.write.seq, then, now, last.write.evidence)
         return Reason(key, then=then, now=now)
@@ -338,20 +337,16 @@ def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf
     return found
 
 
-def find_left_behind(
-    gone: Iterable[ToolResult], writers: Writers, results: Mapping[str, ToolResult]
-) -> dict[str, list[Reason]]:
+def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, list[Reason]]:
     """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
-    written last, unless it was accepted since. `results` are those of the tools that exist."""
+    written last, unless it was accepted since."""
     found: dict[str, list[Reason]] = {}
     for other in gone:
         for key, write in other.writes.items():
             if is_table_list(key):
                 continue
             first = writers.first(key, write)
-            success = results[first.module].success if first is not None else None
-            accepted = success.asof if success is not None and success.is_accepted else 0
-            if first is not None and max(accepted, first.write.seq) < write.seq:
+            if first is not None and max(first.accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
                 found.setdefault(first.module, []).append(reason)
     return found

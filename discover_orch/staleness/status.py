@@ -83,7 +83,7 @@ class Status:
         self._own: dict[str, Freshness] | None = None
         self._answer: dict[str, Freshness] | None = None
         self._rebuilt = cache(self._find_rebuilt)
-        self._left_behind = find_left_behind(self._present.gone, self._writers, self._results)
+        self._left_behind = find_left_behind(self._present.gone, self._writers)
         self._note_latest()
 
     def _note_latest(self) -> None:

@@ -19,13 +19,14 @@ TimeOf = Callable[[], float]
 
 class Writer(Struct, frozen=True):
     """A write of a tool; `place` is its place in the order of all tools, or GONE. `ended` is when its last success
-    did."""
+    did, and `accepted` when it was marked as fresh since, 0 if it was not."""
 
     key: Key
     place: int
     module: str
     write: Write
     ended: Seq = 0
+    accepted: Seq = 0
 
     def stands_for(self, seq: Seq) -> bool:
         """Whether what the write of this number left is what the tool makes: it is its own, or the tool found that at
@@ -63,9 +64,11 @@ class Writers:
             self.__dict__.pop(index, None)
 
     def _add(self, place: int, result: ToolResult) -> None:
-        ended = result.success.ended if result.success else 0
+        success = result.success
+        ended = success.ended if success else 0
+        accepted = success.asof if success and success.is_accepted else 0
         for key, write in result.writes.items():
-            row = Writer(key, place, result.module, write, ended)
+            row = Writer(key, place, result.module, write, ended, accepted)
             self._rows.setdefault(key, []).append(row)
 
     def as_of(self, seq: Seq) -> Writers:

@@ -302,7 +302,7 @@ class World:
         found: dict[str, str] = {}
         behind = {}
         if self.parts.without != "left behind":
-            behind = find_left_behind(self.gone, writers, self.results)
+            behind = find_left_behind(self.gone, writers)
         for place, tool in enumerate(self.tools):
             result = self.results[tool.name]
             reasons = [] if self.ends[tool.name] == "passed" else [self.ends[tool.name]]
