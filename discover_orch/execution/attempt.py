@@ -31,7 +31,7 @@ from discover_orch.model.run_events import ToolFinished
 from discover_orch.model.table_name import WHOLE, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step, step_versions
-from discover_orch.staleness.current import CurrentState, all_resources
+from discover_orch.staleness.current import CurrentState, all_resources, takes_orchconf
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     EXISTS,
@@ -108,6 +108,9 @@ class AttemptReader:
         known = [*self._find_shared(tool, self._code.known(tool))]
         names = [name for one in (seen, *known) for name in one.names("module", "read")]
         code = self._code.read(tool, event, names)
+        packages = self._code.packages(tool, code.modules)
+        if seen.is_native_by_package and not packages and not self._takes_native(tool, seen):
+            seen = replace(seen, uses=tuple(one for one in seen.uses if one.via != "kernel"))
         shared = [self._without_others(one, seen) for one in self._find_shared(tool, code.meanings)]
         has_passed = event.status in ("passed", "done")
         writes = self._writes(
@@ -124,7 +127,7 @@ class AttemptReader:
             **self._current.surroundings(tool, step_versions(step, self._root)),
             **self._find_inputs(observed, before, own, came),
             **files.versions,
-            **self._code.packages(tool, code.modules),
+            **packages,
             **self._spelled_variables(observed, code.meanings),
         }
         flow = build_flow(seen, shared, writes, made, is_alone=is_alone)
@@ -159,6 +162,12 @@ class AttemptReader:
         """The versions and marks of files that it read at an earlier success and not now, as they are now."""
         found = self._files.find_earlier(keys, event.seen or Observation(), before)
         return found.versions, found.marks
+
+    def _takes_native(self, tool: Tool, seen: Observation) -> bool:
+        """Whether a resource, or DuckDB behind `conn`, may open files for the tool, whose code imports no package."""
+        present = self._current
+        has_conf = takes_orchconf(tool, present.registry, present.project)
+        return has_conf or bool(seen.database and seen.dialect == "duckdb")
 
     def _without_others(self, one: Observation, seen: Observation | None = None) -> Observation:
         """The same without what orch did, which writes its output to files; of a part that is shared also without
@@ -377,7 +386,7 @@ def build_flow(
         folders_made=tuple(
             key[5:] for key, one in writes.items() if one.only_adds and one.mark == EXISTS
         ),
-        gaps=tuple(names("gap", "unclear")),
+        gaps=tuple(dict.fromkeys(name for one in both for name in one.names("gap", "unclear"))),
         # What was written while a resource was opened: its users depend on it.
         tables_read=tuple(sorted({*names("table", "read"), *names("table", *MADE, of=shared)})),
         tables_written=tuple(tables_written),

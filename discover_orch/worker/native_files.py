@@ -63,6 +63,10 @@ class NativeFiles:
         self._events: FileEvents | None = None
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
+        self._is_only_packages = not NATIVE_MODULES.intersection(
+            sys.modules
+        )  # it is none of Python's own
+        self._is_loaded_now = False  # some was loaded in this step
         self.has_child = False  # the step has started a process; known after `complete`
         self._children = NO_CHILDREN
         if SPAWNER in sys.modules:  # a warm worker may have had some
@@ -80,7 +84,7 @@ class NativeFiles:
 
     def begin_step(self) -> None:
         """Forget what happened before."""
-        self.has_child = False
+        self.has_child = self._is_loaded_now = False
         self._opened_before.clear()
         self._told.clear()
         self.__dict__.pop("commands", None)
@@ -97,12 +101,15 @@ class NativeFiles:
 
     def note_import(self, name: str, file: object = None, *_: object) -> None:
         """A module is about to be imported; `file` is that of an extension module."""
-        if name in NATIVE_MODULES or (isinstance(file, str) and is_foreign_library(name, file)):
+        if name in NATIVE_MODULES:
+            self._is_only_packages = False
+            self.note_library()
+        elif isinstance(file, str) and is_foreign_library(name, file):
             self.note_library()
 
     def note_library(self) -> None:
         """Native code that can open files is about to be loaded, and stays."""
-        self._is_loaded = True
+        self._is_loaded = self._is_loaded_now = True
         self._follow()
 
     def note_child(self, words: Any = (), folder: Any = None, environment: Any = None) -> None:
@@ -182,6 +189,13 @@ class NativeFiles:
                 with contextlib.suppress(OSError):
                     is_written |= happened & CHANGED != 0 and os.stat(path).st_ctime_ns >= began
         return is_read, is_written
+
+    def is_by_package(self, modules: Iterable[str]) -> bool:
+        """Whether what only the kernel saw can be the work of an installed package alone, and only of one that an
+        import statement names. `modules` are those that the step got by their names."""
+        has_named = any(one.partition(".")[0] not in sys.stdlib_module_names for one in modules)
+        is_known = self._is_only_packages and not (self._is_loaded_now or has_named)
+        return is_known and not self.has_child
 
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""

@@ -142,13 +142,16 @@ class Observer:
             shared = tuple(self._find_shared(uses, files))
         except Exception:  # the tool must not look like one that reads nothing
             uses.append(UNCLEAR)
-        uses += self._find_names()
+        used = self.uses.find_used()
+        named = used.pop("module", ())
+        uses += self._find_names(used, named)
         self._note_use_of_database(uses, others)
         code = tuple(self.native.commands.code) if self.native.has_child else ()
         return Observation(
             uses=tuple(uses),
             shared=shared,
             child_code=code,
+            is_native_by_package=self.native.is_by_package(named),
             began=self._began,
             **others,
         )
@@ -194,12 +197,11 @@ class Observer:
         yield from self._files.find_written(seen)
         yield from self._files.find_came(seen, self.native.folders_made, self._began[0])
 
-    def _find_names(self) -> Iterator[Use]:
+    def _find_names(self, used: dict[str, list[str]], named: Collection[str]) -> Iterator[Use]:
         """Variables, modules, and why there may be more."""
-        used = self.uses.find_used()
-        modules = self._project.find_old_modules(used.pop("module", ()))
-        gaps = (*self.native.find_gaps(), *used.pop("gap", ()))
-        yield from (Use(f"gap:{one}", "unclear") for one in gaps)
+        modules = self._project.find_old_modules(named)
+        yield from (Use(f"gap:{one}", "unclear", "kernel") for one in self.native.find_gaps())
+        yield from (Use(f"gap:{one}", "unclear") for one in used.pop("gap", ()))
         yield from (Use(f"module:{one}", "read") for one in modules)
         yield from _name_variables(used)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Orch, Project
 from tests.support.editors import save
 from tests.support.remembered import change, ran, reasons
+from tests.support.running import running
 from tests.support.watching import watching
 
 pytestmark = [
@@ -114,3 +115,47 @@ def test_who_reads_a_file_natively_runs_after_who_writes_it_in_one_stage(
     assert ran(orch("run", "--changed", "--json")) == ["make", "a_show"]
     assert (root / "out.txt").read_text() == "2 m"
     assert reasons(orch) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_its_own"),
+    [
+        ("pass", False),
+        ("importlib.import_module('num' + 'py')", True),
+        ("pickle.loads(Path('array.pickle').read_bytes())", True),
+    ],
+    ids=["no package", "a package by its name", "an object of a package"],
+)
+def test_a_save_is_charged_only_to_a_tool_that_may_use_native_code(
+    project: Project, orch: Orch, line: str, is_its_own: bool
+) -> None:
+    """The worker has loaded native code for the tool before it."""
+    root = project(
+        {
+            "orch.toml": "stages = ['a', 'b']\n",
+            "src/first.py": """
+                import numpy, pickle
+                from pathlib import Path
+                STAGE = "a"
+                def run():
+                    Path("array.pickle").write_bytes(pickle.dumps(numpy.zeros(3)))
+            """,
+            "src/second.py": f"""
+                import importlib, pickle, time
+                from pathlib import Path
+                STAGE = "b"
+                def run():
+                    {line}
+                    print("began", flush=True)
+                    while not Path("go").exists():
+                        time.sleep(0.01)
+            """,
+        }
+    )
+    with running(root, "run", "-v") as run:
+        run.wait_for("began")
+        save(root / "settings.yaml", "a: 1")
+        save(root / "go", "")
+        assert run.wait() == 0
+    text = orch("status", "second").out
+    assert ("settings.yaml" in text) is is_its_own, text
