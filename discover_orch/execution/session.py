@@ -41,7 +41,7 @@ from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
-    from discover_orch.execution.executors.remote import OpenFarSide
+    from discover_orch.execution.executors.remote import FarSide
 
 
 _USUAL = RunSettings()
@@ -62,7 +62,7 @@ def run_plan(
     settings: RunSettings = _USUAL,
     *,
     interpreter: Interpreter | None = None,
-    side: OpenFarSide | None = None,
+    side: FarSide | None = None,
     requests: RunRequests | None = None,
     watched: WatchedRun | None = None,
 ) -> Generator[Event, None, None]:
@@ -162,7 +162,7 @@ def run_plan(
             )
     finally:
         if side is not None:
-            side.far.close()
+            side.close()
         if handlers is not None:
             handlers.close()
 
@@ -180,7 +180,7 @@ def _settle_with(prepare: Prepare) -> Settle:
 
 def open_far_side(
     plan: Plan, view: ProjectView, *, jobs: int, has_jobs: bool, is_guest: bool = False
-) -> OpenFarSide | None:
+) -> FarSide | None:
     """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
     UsageError if that cannot be used."""
     if view.project.executor == "local":

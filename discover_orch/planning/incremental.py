@@ -58,13 +58,9 @@ class RemainingWork:
         self.view, self.values = view, values
         self._project, self._registry = project, registry
         self.memory = Memory(project.root, registry)
-        results = self.memory.results(registry.order)
-        self.current = CurrentState(project, registry, self.memory, results, view.sources)
-
-    @property
-    def results(self) -> Mapping[str, ToolResult]:
-        """What is remembered of each tool."""
-        return self.current.results
+        #: What is remembered of the tools.
+        self.results = self.memory.results(registry.order)
+        self.current = CurrentState(project, registry, self.memory, self.results, view.sources)
 
     @property
     def all_results(self) -> tuple[ToolResult, ...]:

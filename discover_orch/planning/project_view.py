@@ -52,7 +52,7 @@ from discover_orch.planning.checks import (
 )
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, build_plan
-from discover_orch.planning.selection import Selection, TypedAt, select
+from discover_orch.planning.selection import Selection, TypedAt, find_known, select
 from discover_orch.state.store import FOLDER, flows_stamp, read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
@@ -251,21 +251,16 @@ def select_readable(
 
 def select_each(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
     """What the words mean, without those that mean nothing and files that cannot be read."""
-    healthy = replace(view, registry=replace(view.registry, broken=()))
+    registry, files = replace(view.registry, broken=()), view.sources.signatures.keys()
 
-    def find(some: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for word in some:
-            with contextlib.suppress(UsageError, EmptyError):
-                for module in select_targets(healthy, [word]).tools:
-                    found.setdefault(module, word)
-        return found
+    def known(some: Sequence[str]) -> list[str]:
+        return find_known(some, registry, place=view.place, files=files)
 
-    left_out = find(exclude)
-    chosen = {
-        one: word for one, word in find(words or (ALL_STAGES,)).items() if one not in left_out
-    }
-    return Selection(tools=tuple(chosen), chosen_by=chosen, targets=tuple(words))
+    found = known(words or (ALL_STAGES,))
+    with contextlib.suppress(EmptyError):
+        if found:
+            return select_targets(replace(view, registry=registry), found, known(exclude))
+    return Selection(targets=tuple(words))
 
 
 def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams) -> None:

@@ -6,14 +6,13 @@ pass in it runs, and what passed and is stale by now.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from discover_orch.config.project import PARAM_PREFIX, ParamDefault
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import DiscoveryError, EmptyError, Problem, UsageError
+from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import find_unused
@@ -27,7 +26,7 @@ from discover_orch.planning.param_values import (
     keep_valid,
 )
 from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep_steps
-from discover_orch.planning.selection import Selection, select
+from discover_orch.planning.selection import Selection, find_known, select
 from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.fingerprint import SETTLED, LastOutcome, latest_run
 from discover_orch.staleness.memory import Memory, with_unended
@@ -197,18 +196,8 @@ def _build_steps(
 
 def _select_again(record: RunRecord, registry: Registry) -> Selection:
     """What the words of that run mean today; those that mean nothing any more are left out."""
-
-    def find_known(words: Sequence[str]) -> list[str]:
-        known = []
-        for word in words:
-            with contextlib.suppress(UsageError):
-                with contextlib.suppress(DiscoveryError, EmptyError):
-                    select([word], registry)
-                known.append(word)
-        return known
-
-    words = find_known(record.targets) or record.targets
-    return select(words, registry, exclude=find_known(record.exclude))
+    words = find_known(record.targets, registry) or record.targets
+    return select(words, registry, exclude=find_known(record.exclude, registry))
 
 
 def _bind_again(

@@ -5,6 +5,7 @@ A `Selection` remembers which word chose which tool. Words that mean nothing are
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import posixpath
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -94,6 +95,23 @@ def select(
             *(replace(problem, severity="warning") for problem in _problems(others)),
         ),
     )
+
+
+def find_known(
+    words: Sequence[str],
+    registry: Registry,
+    *,
+    place: TypedAt | None = None,
+    files: Collection[str] = (),
+) -> list[str]:
+    """Those of the words that mean something, if only a stage without tools or a file that cannot be read."""
+    known = []
+    for word in words:
+        with contextlib.suppress(UsageError):
+            with contextlib.suppress(DiscoveryError, EmptyError):
+                select([word], registry, place=place, files=files)
+            known.append(word)
+    return known
 
 
 def completions(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:

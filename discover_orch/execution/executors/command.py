@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from discover_orch.config.executor import Command
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.execution.executors import Word
@@ -33,7 +34,9 @@ POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of 
 class CommandSide:
     """One process of the command for each attempt."""
 
-    def __init__(self, prefix: Sequence[str], python: Sequence[str], root: str) -> None:
+    def __init__(self, command: Command, python: Sequence[str], root: str, jobs: int) -> None:
+        prefix = command.prefix
+        self.is_remote, self.jobs = command.is_remote, jobs
         self.name = prefix[0] if prefix else "the command"
         self.shown = f"command: {shlex.join(prefix)}" if prefix else "command, without a prefix"
         self._words = [*prefix, *python, "-P", "-m", "discover_orch.execution.executors.far_side"]
@@ -174,7 +177,7 @@ class _Process:
             os.close(self._pidfd)
 
 
-def open_command(project: Project) -> CommandSide:
+def open_command(project: Project, jobs: int) -> CommandSide:
     """That of `[tool.orch.command]`, run at the root. Raises UsageError if its program does not exist."""
     prefix, root = project.command.prefix, project.root
     python = project.command.python or (sys.executable,)
@@ -185,4 +188,4 @@ def open_command(project: Project) -> CommandSide:
         message = f"the command {program} does not exist or cannot be executed"
         hint = f"correct {setting} in {name_table(project, 'command')}, or install {program}"
         raise UsageError.of("executor", message, hint)
-    return CommandSide(prefix, python, root)
+    return CommandSide(project.command, python, root, jobs)

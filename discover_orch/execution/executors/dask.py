@@ -103,11 +103,12 @@ class _Task:
 
 
 class DaskSide:
-    """The attempts of one run on a cluster with so many `threads`."""
+    """The attempts of one run on a cluster."""
 
-    def __init__(self, client: Client, threads: int) -> None:
-        self.name = "the Dask cluster"
-        self.threads = threads
+    is_remote = True
+
+    def __init__(self, client: Client, address: str, jobs: int) -> None:
+        self.name, self.shown, self.jobs = "the Dask cluster", f"dask: {address}", jobs
         self._client = client
         self._run = f"orch-{os.urandom(12).hex()}"
         self._tasks: dict[str, _Task] = {}
@@ -252,13 +253,13 @@ class DaskSide:
             self._client.close(timeout=2)
 
 
-def open_dask(address: str, *, is_guest: bool) -> DaskSide:
-    """The cluster at this address. The process of a guest belongs to another program, whose logging and warnings stay
-    as they are. Raises UsageError."""
+def open_dask(address: str, jobs: int | None, *, is_guest: bool) -> DaskSide:
+    """The cluster at this address, for at most so many steps at once; None for its number of threads. The process of a
+    guest belongs to another program, whose logging and warnings stay as they are. Raises UsageError."""
     if not is_guest:
         _silence()
     client, threads = _connect(address)
-    return DaskSide(client, threads)
+    return DaskSide(client, address, threads if jobs is None else min(jobs, threads))
 
 
 def _silence() -> None:

@@ -38,7 +38,7 @@ from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import content_hash, decode
-from discover_orch.model.errors import OrchError
+from discover_orch.model.errors import OrchError, UsageError
 from discover_orch.model.run_events import ToolFinished, WorkerSaid
 from discover_orch.state.lock import read_boot
 from discover_orch.worker.protocol import (
@@ -215,8 +215,9 @@ def serve(
     try:
         prepare = prepare_here(start)
         worker = Supervisor.start(adopts_orphans=owns_process)
-    except Refusal as error:
-        send(Refused(message=error.message, hint=error.hint))
+    except UsageError as error:
+        (problem,) = error.problems
+        send(Refused(message=problem.message, hint=problem.hint))
         return
     except OSError as error:
         send(Refused(message=f"its worker process cannot be started: {error}"))
@@ -238,32 +239,26 @@ def serve(
     send(Ended())
 
 
-class Refusal(Exception):
-    """Why a step must not start here."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
-
-
 def prepare_here(start: Start) -> Prepare:
-    """How to prepare the worker. Raises Refusal."""
+    """How to prepare the worker. Raises UsageError."""
     host, prepare = platform.node(), start.prepare
     root = prepare.root
     if not os.path.isdir(root):
         hint = "make it available there under the same path, for example on a shared file system"
-        raise Refusal(f"the project's folder {root} does not exist on {host}", hint)
+        raise UsageError.of(
+            "refused", f"the project's folder {root} does not exist on {host}", hint
+        )
     for path, known in start.sources.items():
         if _hash_file(os.path.join(root, path)) != known:
             message = f"{path} is not the same on {host} as here"
-            raise Refusal(message, "bring the project there up to date")
+            raise UsageError.of("refused", message, "bring the project there up to date")
     try:
         found = find_root(root, root)
         config = read_config_bytes(root, found[1])
         variables = {**os.environ, **read_env_file(found, config, os.environ)}
     except OrchError as error:
         (problem, *_) = error.problems
-        raise Refusal(f"{problem.message} on {host}", problem.hint) from None
+        raise UsageError.of("refused", f"{problem.message} on {host}", problem.hint) from None
     if variables != os.environ:
         prepare = replace(prepare, environment=variables)
     if start.resolves_database:
@@ -271,7 +266,8 @@ def prepare_here(start: Start) -> Prepare:
         with contextlib.suppress(OrchError):  # a database that is not configured there
             url = build_project(found, config, variables)[0].database
         if masked_url(url) != masked_url(prepare.database):
-            raise Refusal(
+            raise UsageError.of(
+                "refused",
                 f"the database is {masked_url(url)} on {host}, and {prepare.database} here",
                 "passwords are never sent: set DATABASE_URL there, or use get_connection()",
             )
@@ -281,7 +277,8 @@ def prepare_here(start: Start) -> Prepare:
     is_file = prepare.database.startswith(("sqlite:", "duckdb:")) and not prepare.has_connection
     if prepare.is_remote and start.takes_connection and is_file:
         where = f"has another folder at {root}" if host == start.host else f"is on {host}"
-        raise Refusal(
+        raise UsageError.of(
+            "refused",
             f"the database {prepare.database} is a local file, and the worker {where}",
             "use a database server such as PostgreSQL, or --executor local",
         )

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.executor import dask_address
@@ -80,6 +79,9 @@ class FarSide(Protocol):
     """Makes attempts. Only the main thread calls it, and nothing but `close` waits."""
 
     name: str  # for messages: "srun", "the Dask cluster"
+    shown: str  # for the header of the run
+    is_remote: bool  # whether tools may run on another machine
+    jobs: int  # how many steps may run there at once
 
     def open(self, title: str) -> Channel:
         """Has an attempt begin, which greets when it is there. `title` is for who looks at the far side. Raises
@@ -263,7 +265,7 @@ class FarExecutor:
 
 
 def build_far_executor(
-    side: OpenFarSide,
+    far: FarSide,
     prepare: Prepare,
     registry: Registry,
     sources_of: Callable[[Tool], Mapping[str, str]],
@@ -271,7 +273,7 @@ def build_far_executor(
     """A function that makes one of the executors of a run. `sources_of` gives the files of a tool's code."""
     shown = masked_url(prepare.database)
     resolves_database = shown != prepare.database
-    prepare = replace(prepare, database=shown, is_remote=side.is_remote)
+    prepare = replace(prepare, database=shown, is_remote=far.is_remote)
 
     def build_start(step: Step) -> Start:
         sources = sources_of(step.tool)
@@ -285,16 +287,7 @@ def build_far_executor(
             folder=folder_identity(prepare.root),
         )
 
-    return partial(FarExecutor, side.far, registry, build_start)
-
-
-class OpenFarSide(Struct, frozen=True, kw_only=True):
-    """A far side that can be used, and how many steps may run there at once. `shown` is for the header of the run."""
-
-    far: FarSide
-    is_remote: bool
-    jobs: int
-    shown: str
+    return partial(FarExecutor, far, registry, build_start)
 
 
 def open_far_side(
@@ -305,7 +298,7 @@ def open_far_side(
     jobs: int,
     has_jobs: bool,
     is_guest: bool,
-) -> OpenFarSide:
+) -> FarSide:
     """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
     may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
     address = dask_address(project.executor)
@@ -314,8 +307,7 @@ def open_far_side(
     if not address:
         from discover_orch.execution.executors.command import open_command
 
-        side = open_command(project)
-        return OpenFarSide(far=side, is_remote=is_remote, jobs=jobs, shown=side.shown)
+        return open_command(project, jobs)
     try:
         from discover_orch.execution.executors.dask import open_dask
     except ModuleNotFoundError as error:
@@ -325,9 +317,7 @@ def open_far_side(
             "pip install 'discover-orch[dask]'",
         ) from None
 
-    dask = open_dask(address, is_guest=is_guest)
-    jobs = min(jobs, dask.threads) if has_jobs else dask.threads
-    return OpenFarSide(far=dask, is_remote=True, jobs=jobs, shown=f"dask: {address}")
+    return open_dask(address, jobs if has_jobs else None, is_guest=is_guest)
 
 
 def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.execution.executors.far_side import (
-    Refusal,
     Said,
     Start,
     build_greeting,
@@ -19,6 +18,7 @@ from discover_orch.execution.executors.far_side import (
     prepare_here,
 )
 from discover_orch.model.encoding import content_hash
+from discover_orch.model.errors import UsageError
 from discover_orch.model.run_events import ToolFinished
 from discover_orch.worker.protocol import Prepare, RunStep
 
@@ -35,8 +35,8 @@ def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> St
 def refusal(order: Start) -> str:
     try:
         prepare_here(order)
-    except Refusal as error:
-        return error.message
+    except UsageError as error:
+        return error.problems[0].message
     return ""
 
 
