@@ -82,7 +82,7 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     if found is None:
         return None
     kept, root = found
-    summary = build_summary(kept.read())
+    summary = kept.summary
     if not (summary["stages"] or summary["disabled"]):
         return None  # why there are no tools is not kept
     if as_json:

@@ -24,8 +24,9 @@ OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
 SHARED_TABLE = ("tool", "orch")
 _ONE_KEY = r"[\w-]+|\"[^\"]*\"|'[^']*'"
-_KEY = re.compile(rf"\s*((?:{_ONE_KEY})(?:\s*\.\s*(?:{_ONE_KEY}))*)\s*=")
-_HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
+#: Not compiled here: that takes a millisecond, and few commands look for lines.
+_KEY = rf"\s*((?:{_ONE_KEY})(?:\s*\.\s*(?:{_ONE_KEY}))*)\s*="
+_HEADER = r"\s*\[([^\[\]]+)\]"
 _TOML_HINT = "quote strings, do not quote true and false, and set each key once"
 _UNCLOSED = {
     "unclosed array": "close it with ], and put commas between its values",
@@ -322,9 +323,9 @@ def find_lines(config: str, data: bytes) -> dict[KeyPath, int]:
     found: dict[KeyPath, int] = {}
     section: KeyPath = ()
     for number, line in enumerate(_decode(config, data).split("\n"), start=1):
-        if (match := _HEADER.match(line)) is not None:
+        if (match := re.match(_HEADER, line)) is not None:
             section = path = _split_keys(match[1])
-        elif (match := _KEY.match(line)) is not None:
+        elif (match := re.match(_KEY, line)) is not None:
             path = (*section, *_split_keys(match[1]))
         else:
             continue

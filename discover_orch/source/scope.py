@@ -104,16 +104,15 @@ def _walk(start: ast.AST, where: str = "", *, index: int, package: str) -> Bound
     while pending:
         node = pending.pop()
         children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-        line = getattr(node, "lineno", 1)
         match node:
             case ast.Import() | ast.ImportFrom():
                 for name, imported in _read_import(node, package):
-                    yield name, Binding(index, line, imported, where)
+                    yield name, Binding(index, node.lineno, imported, where)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield node.name, Binding(index, line, node, where)
+                yield node.name, Binding(index, node.lineno, node, where)
                 children = [*node.decorator_list, node.args]
             case ast.ClassDef():
-                yield node.name, Binding(index, line, node, where)
+                yield node.name, Binding(index, node.lineno, node, where)
                 children = [*node.decorator_list, *node.bases, *node.keywords]
             case ast.Lambda():
                 children = [node.args]
@@ -122,7 +121,7 @@ def _walk(start: ast.AST, where: str = "", *, index: int, package: str) -> Bound
             case ast.comprehension():
                 children = [node.iter, *node.ifs]
             case ast.NamedExpr():
-                yield node.target.id, Binding(index, line, None, "inside an expression")
+                yield node.target.id, Binding(index, node.lineno, None, "inside an expression")
                 children = [node.value]
             case (
                 ast.Name(id=name, ctx=ast.Store() | ast.Del())
@@ -131,9 +130,9 @@ def _walk(start: ast.AST, where: str = "", *, index: int, package: str) -> Bound
                 | ast.MatchAs(name=str(name))
                 | ast.MatchStar(name=str(name))
             ):
-                yield name, Binding(index, line, None, where)
+                yield name, Binding(index, node.lineno, None, where)
             case _ if type(node).__name__ == "TypeAlias":
-                yield node.name.id, Binding(index, line, node.value)  # type: ignore[attr-defined]
+                yield node.name.id, Binding(index, node.lineno, node.value)  # type: ignore[attr-defined]
                 continue
         pending.extend(reversed([*children]))
 
