@@ -154,6 +154,41 @@ def test_a_secret_that_the_process_sets_itself_is_shown_nowhere(
     assert secret not in (root / "j.xml").read_text()
 
 
+def test_a_secret_in_the_name_of_anything_that_a_tool_uses_is_kept_nowhere(
+    project: Project, orch: Orch
+) -> None:
+    """A file that is read, written, added to, removed, listed, looked for, asked about or used by a child; a table."""
+    root = project(
+        {
+            "src/a.py": """
+                import os, subprocess
+                from pathlib import Path
+                STAGE = "s"
+                def run(conn, *, api_key: str):
+                    for name in ("in", "folder/in", "gone"): assert Path(name + api_key).exists()
+                    Path("in" + api_key).read_text()
+                    Path("out" + api_key).write_text("")
+                    with open("log" + api_key, "a") as file: file.write("x")
+                    os.unlink("gone" + api_key)
+                    os.listdir("folder")
+                    os.makedirs("made/" + api_key, exist_ok=True)
+                    if not os.path.exists("absent" + api_key): os.path.getsize("in" + api_key)
+                    subprocess.run(f"cat in{api_key} > copy{api_key}; ls none{api_key}", shell=True)
+                    conn.execute(f'CREATE TABLE IF NOT EXISTS "raw{api_key}"(a)')
+                """,
+        }
+    )
+    for number in "12":
+        for name in ("in", "folder/in", "gone"):
+            (root / (name + SECRET)).parent.mkdir(exist_ok=True)
+            (root / (name + SECRET)).write_text(number)
+        answer = orch("run", "--api-key", SECRET)
+        assert answer.code == 0, answer.text
+        assert_nowhere(answer, root)
+        assert_nowhere(orch("status", "a", "--api-key", SECRET), root)
+    assert "whose name holds a secret" in orch("check").text
+
+
 def test_a_tool_of_which_a_name_is_not_kept_is_stale_when_what_is_before_it_ran(
     project: Project, orch: Orch
 ) -> None:
