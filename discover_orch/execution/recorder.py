@@ -300,9 +300,14 @@ def _start_line(
     run's key in the ledger, "" if it has none."""
     name = current.database.name
     has_own = name == GET_CONNECTION
-    steps = plan.selected or plan.steps
-    codes = [current.code_of(step.tool, code) for step in steps]
     run_now = {step.tool.module for step in plan.steps}
+    # Of thousands of fresh tools that may join, only what was given is needed again.
+    steps = [
+        step
+        for step in plan.selected or plan.steps
+        if plan.resumes or step.tool.module in run_now or step.arguments or step.extra
+    ]
+    codes = [current.code_of(step.tool, code) for step in steps]
     chosen = {*event.tools}
     order = tuple(module for module in registry.order if module in chosen)
     return RunBegan(

@@ -128,16 +128,17 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
     ends = {present.get(one.module, one.module): one.status for one in record.tools}
     before = {present.get(one, one) for one in record.passed_before}
     passed = modules & (before | {one for one, status in ends.items() if status in ENDED_WELL})
-    freshness = work.freshness(steps, passed) if passed or record.is_changed else {}
+    new = modules - then.keys() - ends.keys()
+    # What was to run and did not pass runs, fresh or not, unless that run was of what was stale.
+    judged = modules if record.is_changed else passed | new
+    freshness = work.freshness(steps, passed) if judged else {}
     settled = _find_settled(record, then, [one for one in steps if one.tool.module in passed], work)
-    # What did not pass runs, fresh or not, unless that run was of what was stale.
-    judged = modules if record.is_changed else passed
     reasons = {
         one: _find_reason(
             record,
             ends.get(one, ""),
             freshness[one] if one in passed else None,
-            is_new=one not in then,
+            is_new=one in new,
         )
         for one in modules - settled
         if one not in judged or not freshness[one].is_fresh
