@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from discover_orch.config.executor import Command
-from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, WATCH, check_groups
+from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, WATCH
 from discover_orch.config.rules import ParamDefault as ParamDefault
 from discover_orch.config.validation import (
     RawSetting,
@@ -106,8 +106,6 @@ class Project(Struct, frozen=True, kw_only=True):
             value = reader.read(given[key], partial(setting.read, reader)) if key in given else None
             if value is not None:
                 values[key] = value
-        if "groups" in values:
-            check_groups(reader, given["groups"], values["groups"], values.get("stages", ()))
         origins = {key: given[key].origin for key in values}
         if "database" in values:
             values["database_origin"] = origins["database"]

@@ -80,15 +80,17 @@ def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     return tuple(stages)
 
 
-def check_groups(
-    reader: SettingReader, given: RawSetting, groups: dict[str, Texts], stages: Texts
-) -> None:
-    """Leaves out groups with the name of a stage or `full`."""
-    for entry in given.entries():
-        if not entry.key.strip() or entry.key in (ALL_STAGES, *stages):
-            groups.pop(entry.key, None)
+def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
+    """That no stage has the name of one is checked where all stages are known."""
+
+    def members(entry: RawSetting) -> Texts:
+        if not entry.key.strip() or entry.key == ALL_STAGES:
             message = f"{shown(entry.key)} cannot be the name of a group"
-            reader.add("bad-value", message, _OTHER_NAME, entry.path)
+            raise InvalidSetting(entry, message, _OTHER_NAME)
+        found: Texts = typed(entry, "texts")
+        return found
+
+    return reader.read_entries(given, members)
 
 
 def _database(_: SettingReader, given: RawSetting) -> str:
@@ -126,28 +128,15 @@ def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
 def _params(
     reader: SettingReader, given: RawSetting
 ) -> tuple[dict[str, ParamDefault], dict[str, dict[str, ParamDefault]]]:
-    """(for all tools, for each tool by the word that names it).
-
-    In TOML `[tool.orch.params.src.parse]` is a table in a table; here it means the tool `src.parse`.
-    """
-    found: dict[str, dict[str, ParamDefault]] = {"": {}}
-    waiting = [("", given)]
-    while waiting:
-        tool, table = waiting.pop()
-        inside = table.entries()
-        tables = [entry for entry in inside if isinstance(entry.value, Mapping)]
-        if len(tables) < len(inside) or not tables:
-            found.setdefault(tool, {})  # else the table is only a part of a dotted name
-        for entry in inside:
-            if not isinstance(entry.value, Mapping):
-                reader.read(entry, partial(_add_param, params=found[tool]))
-            elif entry.key.strip("."):
-                waiting.append((f"{tool}.{entry.key}" if tool else entry.key, entry))
-            else:
-                message = f"{table.name} contains a table with an empty name"
-                reader.add("bad-value", message, "write the name of a tool", entry.path)
-    params = found.pop("")
-    return params, found
+    """(for all tools, for each tool by the word that names it)."""
+    params: dict[str, ParamDefault] = {}
+    tools: dict[str, dict[str, ParamDefault]] = {}
+    for entry in given.entries():
+        inside = entry.entries() if isinstance(entry.value, Mapping) else [entry]
+        into = tools.setdefault(entry.key, {}) if isinstance(entry.value, Mapping) else params
+        for one in inside:
+            reader.read(one, partial(_add_param, params=into))
+    return params, tools
 
 
 def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
@@ -166,6 +155,8 @@ def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
             f"{given.name} must be a string, a number, true, false, a date, or a list of those"
         )
         hint = "put nested data into a file that the tool reads"
+        if isinstance(given.value, Mapping):
+            hint = 'write the name of a tool with a dot in quotes: [tool.orch.params."src.parse"]'
         raise InvalidSetting(given, message, hint, "wrong-type")
     params[name] = ParamDefault(texts=written, origin=given.origin)
 
@@ -202,7 +193,7 @@ KEYS: Mapping[str, Setting] = {
     "groups": Setting(
         "table",
         'named lists of targets: `nightly = ["ingest", "render"]`. A group cannot contain itself',
-        lambda reader, given: reader.read_entries(given, partial(typed, kind="texts")),
+        _groups,
     ),
     "exclude": Setting("texts", "gitignore patterns of files that are not scanned"),
     "database": Setting(

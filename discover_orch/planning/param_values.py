@@ -135,9 +135,8 @@ def find_configured(
             parts = (part.strip() for part in variable.texts[0].split(","))
             return replace(variable, texts=tuple(part for part in parts if part))
         return variable
-    tables = [
-        table for word, table in project.tool_params.items() if tool.module in names.find(word)
-    ]
+    words = sorted(project.tool_params, key=len, reverse=True)  # the longest says most
+    tables = [project.tool_params[word] for word in words if tool.module in names.find(word)]
     for table in (*tables, project.params):
         for name, setting in table.items():
             if is_same_name(name, param.name):
