@@ -108,7 +108,7 @@ def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
 def _ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
     """The answer of a worker of its own, for which it has `longest` seconds."""
     worker = Supervisor.start(adopts_orphans=False)
-    worker.send(replace(prepare, ledger=None, observes=False, raw_output=False, post_mortem=False))
+    worker.send(replace(prepare, ledger=None, raw_output=False, post_mortem=False))
     worker.send(question)
     worker.send(Finish())
     deadline = time.monotonic() + longest

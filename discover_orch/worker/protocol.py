@@ -58,8 +58,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """The order before all steps: what holds for each of them. Paths are absolute.
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
-    worker's own, which may be older. With `observes`, each step reports what the tool did. `is_one_of_several`: other
-    workers use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
+    worker's own, which may be older. `is_one_of_several`: other workers
+    use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
     another machine than the parent's, or one that may be, so a database in a local file is refused.
     `table_version_rows` is the setting of that name.
     """
@@ -76,7 +76,6 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     raw_output: bool = False
     post_mortem: bool = False
     all_frames: bool = False
-    observes: bool = False
     ledger: LedgerEntry | None = None
     table_version_rows: int = 0
     environment: Mapping[str, str] | None = None

@@ -120,13 +120,11 @@ class Worker:
         self._loader.install()
         follow_packages(project, self._baseline)
         project.note_included = self._include
-        self._observer = None
-        if prepare.observes:
-            self._observer = Observer(project, database, native)
-            self._observer.native.before_events = self._wait_until_recorded
-            self._observer.audit.note_variable = self._tell_secrets
-            self._observer.environment.note_question = self._baseline.note_question
-            project.follow_import_module()
+        self._observer = Observer(project, database, native)
+        self._observer.native.before_events = self._wait_until_recorded
+        self._observer.audit.note_variable = self._tell_secrets
+        self._observer.environment.note_question = self._baseline.note_question
+        project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._resources = Resources(
@@ -188,7 +186,7 @@ class Worker:
         self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
-        if self._observer is not None and self._observer.native.is_followed:
+        if self._observer.native.is_followed:
             self._wait_until_recorded()
         self._report_foreign_write(order.resources)
         self._channel.send(ToolStarted(module=order.module))
@@ -198,12 +196,11 @@ class Worker:
         self._debugger.begin_step(order.module)
         self._asked_for = order.resources if order.is_readable else ()
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
-        if self._observer is not None:
-            self._observer.begin_step(code)
-            for one in order.arguments.values():
-                for text in one.texts:
-                    path = os.path.normpath(os.path.join(self._prepare.root, text))
-                    self._observer.native.follow_path(path)
+        self._observer.begin_step(code)
+        for one in order.arguments.values():
+            for text in one.texts:
+                path = os.path.normpath(os.path.join(self._prepare.root, text))
+                self._observer.native.follow_path(path)
         with self._baseline:
             self._baseline.begin(code)
             status, error, metrics, notes = self._run_step(order)
@@ -243,10 +240,8 @@ class Worker:
             self._channel.send(RecordAwaited())
             self._channel.receive()  # `Recorded`: no step is sent before this one has ended
 
-    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation | None:
+    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation:
         """What the tool did, before its process state is restored."""
-        if self._observer is None:
-            return None
         self._observer.end_transactions()
         tables, others = self._resources.drain_tables(self._asked_for)
         return self._observer.finish_step(tables, {path for _, path, _ in loaded}, **others)
@@ -254,17 +249,14 @@ class Worker:
     @contextlib.contextmanager
     def _loading(self, owner: str) -> Iterator[None]:
         """While this module is loaded or this resource opened, whose users share what it reads and changes."""
-        observer = self._observer
-        shared = contextlib.nullcontext() if observer is None else observer.uses.loading(owner)
-        with self._baseline.changed_by(owner), shared:
+        with self._baseline.changed_by(owner), self._observer.uses.loading(owner):
             yield
 
     def _include(self, code: Iterable[str]) -> None:
         """The code of the present step includes these files too."""
         found = {*code}
         self._baseline.include(found)
-        if self._observer is not None:
-            self._observer.include(found)
+        self._observer.include(found)
 
     def _run_step(
         self, order: RunStep

@@ -34,7 +34,7 @@ def tool(body: str, *takes: str) -> str:
 
 def watch(root: Path, *steps: str | tuple[str, ...], **prepare: Any) -> list[Seen]:
     """What was seen of these tools, one after another in one worker; a tuple has the tool's resources too."""
-    with DrivenWorker(root, observes=True, **prepare) as worker:
+    with DrivenWorker(root, **prepare) as worker:
         ended = [worker.run(step) if isinstance(step, str) else worker.run(*step) for step in steps]
         worker.finish()
     for one in ended:
@@ -66,12 +66,6 @@ def tables(seen: Seen) -> tuple[list[str], list[str]]:
 # Who does what.
 
 
-def test_only_where_it_is_asked_for(project: Project) -> None:
-    root = project({"tool.py": tool("open('x', 'w').close()")})
-    with DrivenWorker(root) as worker:
-        assert worker.run("tool").seen is None
-
-
 def test_each_step_has_its_own_and_nothing_of_the_one_before(project: Project) -> None:
     root = project(
         {
@@ -100,7 +94,7 @@ def test_modules_that_are_loaded_are_no_files_that_are_read(project: Project) ->
             "orchconf.py": "from discover_orch import resource\n@resource\ndef helper(): return 0\n",
         }
     )
-    with DrivenWorker(root, observes=True, needs={"helper": ()}) as worker:
+    with DrivenWorker(root, needs={"helper": ()}) as worker:
         ended = worker.run("tool", "helper")
     assert ended.error.type == "ZeroDivisionError"  # whose source lines are read to be shown
     seen = read_seen(ended)
@@ -129,7 +123,7 @@ def test_a_tool_that_fails_or_is_rolled_back_has_been_seen_all_the_same(project:
     raise ValueError
     """
     root = project({"setup.py": SETUP, "tool.py": tool(body, "conn")})
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         worker.run("setup", "conn")
         ended = worker.run("tool", "conn")
     seen = read_seen(ended)
@@ -307,7 +301,7 @@ def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> N
     files = {"setup.py": SETUP, "tool.py": tool(body, "conn"), "own.py": tool(own)}
     root = project(files)
     for name, takes in (("tool", "conn"), ("own", ""), ("tool", "conn"), ("own", "")):
-        with DrivenWorker(root, observes=True) as worker:
+        with DrivenWorker(root) as worker:
             worker.run("setup", "conn")
             worker.send(name, *filter(None, [takes]))
             worker.until_printed("begun")
@@ -479,7 +473,7 @@ def test_variables_are_told_with_the_step_that_asks_for_them(project: Project) -
         }
     )
     with DrivenWorker(
-        root, observes=True, needs={"helper": ()}, environment={**os.environ, "MODE": "dev"}
+        root, needs={"helper": ()}, environment={**os.environ, "MODE": "dev"}
     ) as worker:
         one, two = worker.run("one", "helper"), worker.run("two")
     seen = read_seen(one)
@@ -511,7 +505,7 @@ def test_a_driver_that_connects_for_conn_leaves_no_gap(project: Project) -> None
 def test_the_check_of_declared_outputs_is_no_listing(project: Project, output: str) -> None:
     body = "os.makedirs('out', exist_ok=True); open('out/report [2024].csv', 'w').close()"
     root = project({"tool.py": tool(body)})
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         worker.send("tool", outputs=(output,))
         ended = worker.until(is_end)
     assert (ended.status, ended.error) == ("passed", None)
@@ -700,7 +694,7 @@ def test_what_native_code_reads_while_a_module_is_imported_is_shared(project: Pr
             "tool.py": "import lib\ndef run(): pass\n",
         }
     )
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         ended = worker.run("tool")
     seen = read_seen(ended)
     assert {use.path: native(use) for use in seen.shared} == {"lib.py": (["in.csv"], [])} | {
@@ -712,7 +706,7 @@ def test_what_native_code_reads_while_a_module_is_imported_is_shared(project: Pr
 @needs_file_events
 def test_a_failed_tool_has_been_seen_too(project: Project) -> None:
     root = project({"in.csv": "", "tool.py": tool("os.system('cat in.csv > out.csv'); 1 / 0")})
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         ended = worker.run("tool")
     assert native(read_seen(ended)) == (["in.csv"], ["out.csv"])
 
@@ -800,7 +794,7 @@ def test_editable_packages_are_loaded_as_the_project_is(
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/lib:{tmp_path}/start")
     (tmp_path / "start").mkdir()
     (tmp_path / "start/sitecustomize.py").write_text(f"import site; site.addsitedir({str(site)!r})")
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         one = worker.run("tool")
     assert one.error is None
     assert [(name, path) for path, name in one.loaded_as.items()] == [

@@ -79,7 +79,7 @@ def test_a_tool_that_fails_as_it_is_loaded_has_loaded_for_others(
             "t2.py": "import cfg\ndef run(): pass\n",
         }
     )
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
     assert (first.status, second.status) == ("failed", "passed")
@@ -96,7 +96,7 @@ def test_what_a_tool_reads_and_does_not_keep_is_not_shared(project: Project) -> 
             "t2.py": "OWN = open('in.csv').read()\ndef run(): open('x', 'w').close()\n",
         }
     )
-    with DrivenWorker(root, observes=True) as worker:
+    with DrivenWorker(root) as worker:
         first, second = worker.run("t1"), worker.run("t2")
         worker.finish()
     assert see(first.seen).shared == ()

@@ -298,7 +298,6 @@ def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prep
         resources={
             one.name: tuple(name for name, _ in one.needs if name in offered) for one in resources
         },
-        observes=True,
         table_version_rows=project.table_version_rows,
         # The worker may be older than these variables.
         environment=dict(os.environ) if project.env_file else None,
