@@ -156,13 +156,6 @@ class AttemptReader:
         self._files.add_written(seen.names("file", *WRITTEN))
         return Attempt(success=success, writes=writes, changed=code.changed)
 
-    def read_files(
-        self, keys: Iterable[Key], event: ToolFinished, before: ToolResult
-    ) -> tuple[dict[Key, str], dict[Key, str]]:
-        """The versions and marks of files that it read at an earlier success and not now, as they are now."""
-        found = self._files.find_earlier(keys, event.seen or Observation(), before)
-        return found.versions, found.marks
-
     def _takes_native(self, tool: Tool, seen: Observation) -> bool:
         """Whether a resource, or DuckDB behind `conn`, may open files for the tool, whose code imports no package."""
         present = self._current

@@ -107,30 +107,6 @@ class ReadFiles:
                     self._add_file(use.key, use.state, found, one is seen and use.key in made)
         return found
 
-    def find_earlier(self, keys: Iterable[Key], seen: Observation, before: ToolResult) -> Read:
-        """The files and folders that it was not seen to read, as they are now. What has come or gone is forgotten."""
-        known = before.success.inputs.other if before.success else {}
-        found = Read(before, seen.began)
-        now = Versions(self._root)
-        for key in keys:
-            kind, _, path = key.partition(":")
-            if kind in ("there", "stat"):
-                found.versions[key] = now.version(key)
-                continue
-            if kind == "folder":
-                version = now.version(key)
-                if (version == ABSENT) == (known.get(key) == ABSENT):
-                    found.versions[key] = version
-                continue
-            state = stat_file(os.path.join(self._root, path))
-            is_log = path.endswith("-wal")  # an empty one counts as none
-            if known.get(key) != ABSENT:
-                if state is not None and (state.st_size or not is_log):
-                    self._add_file(key, None, found)
-            elif read_mark(os.path.join(self._root, path)) == ABSENT:
-                found.versions[key] = ABSENT
-        return found
-
     def _add_file(
         self, key: Key, mark: str | None, read: Read, is_read_after: bool = False
     ) -> None:
@@ -239,3 +215,21 @@ def _known_version(key: Key, mark: str, last: Success | None) -> str:
         return ""
     version = last.inputs.other[key]
     return "" if version == UNSURE else version
+
+
+def read_earlier(
+    root: str, keys: Iterable[Key], last: Success | None
+) -> tuple[dict[Key, str], dict[Key, str]]:
+    """What a tool has read before and not now, as it is now: the versions, and the marks of files. What has come or
+    gone is forgotten. `last` is the success that read it."""
+    known, marks = (last.inputs.other, last.marks) if last else ({}, {})
+    now = Versions(root)
+    versions: dict[Key, str] = {}
+    kept: dict[Key, str] = {}
+    for key in keys:
+        version = now.version(key, known.get(key, ABSENT), marks.get(key, ABSENT))
+        if (version == ABSENT) == (known.get(key) == ABSENT):
+            versions[key] = version
+            if key.startswith("file:") and (mark := now.file(key[5:])[1]):
+                kept[key] = mark
+    return versions, kept

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.attempt import AttemptReader, uses_main_database
 from discover_orch.execution.overlaps import Overlaps
+from discover_orch.execution.read_files import read_earlier
 from discover_orch.execution.run_memory import ResultRecord, find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
@@ -211,7 +212,7 @@ class ToolRecord:
                     success,
                     attempt.writes,
                     is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
-                    read_files=lambda keys: self._attempts.read_files(keys, event, before),
+                    read_files=lambda keys: read_earlier(self._root, keys, before.success),
                 )
                 assert now.success is not None
                 results.foreign_write = self._database.foreign_write
