@@ -129,8 +129,8 @@ class DuckdbLog(TableLog):
 
     def on_error(self, used: str | Effect | None) -> None:
         """A call has raised. Of several statements in one text, those before the one that failed have been run."""
-        if used is None or (isinstance(used, str) and ";" in used.strip().rstrip(";")):
-            self._has_unknown |= used is not None
+        if isinstance(used, str) and ";" in used.strip().rstrip(";"):
+            self._has_unknown = True
         if self.after_error is not None:
             effects = (one for one in self._done if isinstance(one, Effect) and self._done[one])
             is_known = not self._has_unknown and not any(

@@ -30,7 +30,6 @@ IDLE, INTRANS, INERROR = (
     TransactionStatus.INTRANS,
     TransactionStatus.INERROR,
 )
-HAS_WRITTEN = "SELECT txid_current_if_assigned() IS NOT NULL"
 #: The transaction, and each savepoint in which something was written, holds a lock on its own number.
 WRITTEN_PARTS = (
     "SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' "
@@ -257,7 +256,7 @@ class DeferringConnection(psycopg.Connection[Any]):
                 not state.autocommit
                 or state.blocks
                 or state.has_notified
-                or self.orch_ask(HAS_WRITTEN)
+                or self.orch_ask(WRITTEN_PARTS)
             ):
                 raise
         self.orch_log.on_unseen()
