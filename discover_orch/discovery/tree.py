@@ -32,14 +32,18 @@ class Tree:
     that could not be listed, with the system's reason, `passed_over` what else was skipped, with the reason.
     """
 
-    __slots__ = ("excluded", "folders", "passed_over", "signatures", "unreadable")
-
-    def __init__(self) -> None:
+    def __init__(self, root: str, is_excluded: Callable[[str], bool] | None = None) -> None:
         self.signatures: dict[str, str] = {}
         self.folders: list[str] = []
         self.excluded: set[str] = set()
         self.unreadable: list[tuple[str, str]] = []
         self.passed_over: list[tuple[str, str]] = []
+        self._root, self._is_excluded = root, is_excluded
+        self._entered: set[str] = set()
+        self._links: list[str] = []
+        self._stack: list[str] = []
+        #: Real folders that are not to be entered a second time: None until links are followed.
+        self._known: set[tuple[int, int]] | None = None
 
     @property
     def stamp(self) -> str:
@@ -49,77 +53,11 @@ class Tree:
         lines += sorted(f"{path}\0!{reason}" for path, reason in self.unreadable)
         return content_hash("\n".join(lines).encode("utf-8", "surrogateescape"))
 
-
-def read_tree(
-    root: str,
-    folders: Iterable[str],
-    *,
-    excluded: Iterable[str] = (),
-    is_excluded: Callable[[str], bool] | None = None,
-    extras: Iterable[str] = (),
-) -> Tree:
-    """`folders` and `extras` are relative to the root; `""` is the root itself.
-
-    `excluded` are paths known to be excluded; `is_excluded` decides about all others (a folder's path ends in `/`).
-    `extras` are files outside the scanned folders that count too, whether they exist or not.
-    """
-    walk = _Walk(root, is_excluded)
-    tree = walk.tree
-    tree.excluded.update(excluded)
-    for folder in folders:
-        walk.enter(folder)
-    walk.follow_links()
-    for path in extras:
-        if path not in tree.signatures:
-            tree.signatures[path] = signature_of(os.path.join(root, path))
-    return tree
-
-
-def signature_of(path: str) -> str:
-    """The signature of one file, `ABSENT` where there is no regular file."""
-    st = stat_file(path)
-    return ABSENT if st is None else build_signature(st)
-
-
-def stat_file(path: str) -> os.stat_result | None:
-    """What the system says of a regular file; None where there is none."""
-    try:
-        st = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return st if stat.S_ISREG(st.st_mode) else None
-
-
-def build_signature(st: os.stat_result) -> str:
-    """A text that differs when a file or folder has changed: the numbers of `file_stat`."""
-    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino} {st.st_ctime_ns}"
-
-
-def is_racy(signature: str, now_ns: int) -> bool:
-    """Whether a file with this signature could have changed again without a new signature."""
-    changed = int(signature[signature.rfind(" ") + 1 :]) if signature != ABSENT else 0
-    if changed <= now_ns - RACY_COARSE_NS:  # most files
-        return False
-    window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS
-    return changed > now_ns - window
-
-
-class _Walk:
-    """`known` are real folders that are not to be entered a second time: None until links are followed."""
-
-    def __init__(self, root: str, is_excluded: Callable[[str], bool] | None) -> None:
-        self.tree = Tree()
-        self._root, self._is_excluded = root, is_excluded
-        self._entered: set[str] = set()
-        self._links: list[str] = []
-        self._stack: list[str] = []
-        self._known: set[tuple[int, int]] | None = None
-
     def follow_links(self) -> None:
         """Enters folders that only a link leads to. A folder that is reachable twice is scanned once, at its real
         path."""
         if self._links:
-            self._known = {_identity(self._root, folder) for folder in self.tree.folders}
+            self._known = {_identity(self._root, folder) for folder in self.folders}
         while self._links:
             first = min(self._links)
             self._links.remove(first)
@@ -127,7 +65,6 @@ class _Walk:
 
     def enter(self, start: str) -> None:
         """Everything below `start`."""
-        tree = self.tree
         self._stack.append(start)
         while self._stack:
             folder = self._stack.pop()
@@ -137,7 +74,7 @@ class _Walk:
             if self._known is not None:
                 identity = _identity(self._root, folder)
                 if identity in self._known:
-                    tree.passed_over.append((folder, "a link to a folder that is scanned"))
+                    self.passed_over.append((folder, "a link to a folder that is scanned"))
                     continue
                 self._known.add(identity)
             prefix = folder + "/" if folder else ""
@@ -145,17 +82,17 @@ class _Walk:
                 with os.scandir(os.path.join(self._root, folder)) as found:
                     entries = list(found)
             except OSError as error:
-                tree.unreadable.append((folder, error.strerror or "unreadable"))
+                self.unreadable.append((folder, error.strerror or "unreadable"))
                 continue
             if folder and any(entry.name == VENV_MARKER for entry in entries):
-                tree.passed_over.append((folder, "a virtual environment"))
+                self.passed_over.append((folder, "a virtual environment"))
                 continue
-            tree.folders.append(folder)
+            self.folders.append(folder)
             self._note_entries(entries, prefix)
 
     def _note_entries(self, entries: Iterable[os.DirEntry[str]], prefix: str) -> None:
         """The Python files of one folder, and the folders in it that are to be entered."""
-        signatures, passed_over = self.tree.signatures, self.tree.passed_over
+        signatures, passed_over = self.signatures, self.passed_over
         for entry in entries:
             name = entry.name
             if name.endswith(".py"):
@@ -191,17 +128,70 @@ class _Walk:
             return
         if entry.name in SKIPPED_FOLDERS:
             reason = f"folders named {entry.name} are not scanned"
-            self.tree.passed_over.append((path, reason))
+            self.passed_over.append((path, reason))
         elif not self._is_left_out(path + "/"):
             (self._links if entry.is_symlink() else self._stack).append(path)
 
     def _is_left_out(self, path: str) -> bool:
-        if path in self.tree.excluded:
+        if path in self.excluded:
             return True
         if self._is_excluded is None or not self._is_excluded(path):
             return False
-        self.tree.excluded.add(path)
+        self.excluded.add(path)
         return True
+
+
+def read_tree(
+    root: str,
+    folders: Iterable[str],
+    *,
+    excluded: Iterable[str] = (),
+    is_excluded: Callable[[str], bool] | None = None,
+    extras: Iterable[str] = (),
+) -> Tree:
+    """`folders` and `extras` are relative to the root; `""` is the root itself.
+
+    `excluded` are paths known to be excluded; `is_excluded` decides about all others (a folder's path ends in `/`).
+    `extras` are files outside the scanned folders that count too, whether they exist or not.
+    """
+    tree = Tree(root, is_excluded)
+    tree.excluded.update(excluded)
+    for folder in folders:
+        tree.enter(folder)
+    tree.follow_links()
+    for path in extras:
+        if path not in tree.signatures:
+            tree.signatures[path] = signature_of(os.path.join(root, path))
+    return tree
+
+
+def signature_of(path: str) -> str:
+    """The signature of one file, `ABSENT` where there is no regular file."""
+    st = stat_file(path)
+    return ABSENT if st is None else build_signature(st)
+
+
+def stat_file(path: str) -> os.stat_result | None:
+    """What the system says of a regular file; None where there is none."""
+    try:
+        st = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return st if stat.S_ISREG(st.st_mode) else None
+
+
+def build_signature(st: os.stat_result) -> str:
+    """A text that differs when a file or folder has changed: the numbers of `file_stat`."""
+    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino} {st.st_ctime_ns}"
+
+
+def is_racy(signature: str, now_ns: int) -> bool:
+    """Whether a file with this signature could have changed again without a new signature."""
+    changed = int(signature[signature.rfind(" ") + 1 :]) if signature != ABSENT else 0
+    if changed <= now_ns - RACY_COARSE_NS:  # most files
+        return False
+    window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS
+    return changed > now_ns - window
 
 
 def _identity(root: str, folder: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
 from discover_orch.model.encoding import content_hash
-from discover_orch.source.facts import ImportFact, absolute
+from discover_orch.source.facts import ImportFact
 from discover_orch.source.literals import docstring_of, text_of
 
 #: marshal's format without references and interning. In it equal values have equal bytes, and values of two types
@@ -127,8 +127,6 @@ DYNAMIC = frozenset({"import_module", "__import__"})
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 #: Statements without a block.
 _LEAVES = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Pass)
-#: The module and the names of a call that cannot be read.
-_UNREAD: tuple[str, tuple[str, ...]] = ("", ())
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -309,13 +307,11 @@ def _dynamic_imports(
     """Calls of `import_module` and `__import__`; any other use of these names is an import that cannot be read."""
     called: set[ast.AST] = set()
     for node, is_lazy in nodes:
-        target, names = _UNREAD
         if isinstance(node, ast.Call) and _is_dynamic(node.func, aliases):
             called.add(node.func)
-            target, names = _called_module(node, is_package=is_package)
-        elif not _is_dynamic(node, aliases) or node in called or _is_set(node):
-            continue
-        yield ImportFact(target, names, is_lazy)
+            yield ImportFact(_called_module(node, is_package=is_package), (), is_lazy)
+        elif _is_dynamic(node, aliases) and node not in called and not _is_set(node):
+            yield ImportFact("", (), is_lazy)
 
 
 def _is_dynamic(node: ast.AST, aliases: set[str]) -> bool:
@@ -328,25 +324,16 @@ def _is_set(node: ast.AST) -> bool:
     return not isinstance(getattr(node, "ctx", None), ast.Load)
 
 
-def _called_module(node: ast.Call, *, is_package: bool) -> tuple[str, tuple[str, ...]]:
-    """The module of a call with literal arguments, and the names of `fromlist`; "" where it cannot be read."""
+def _called_module(node: ast.Call, *, is_package: bool) -> str:
+    """The module of a call with a literal argument, and with `__package__` where that is relative; "" where it cannot
+    be read."""
     given = {keyword.arg: keyword.value for keyword in node.keywords}
-    first = node.args[0] if node.args else given.get("name")
-    name = None if first is None else text_of(first)
-    if not name or None in given or "level" in given or len(node.args) > 4:
-        return _UNREAD
-    if not name.startswith("."):
-        names = given.get("fromlist", node.args[3] if len(node.args) > 3 else None)
-        return name, _literal_names(names)
-    anchor = node.args[1] if len(node.args) > 1 else given.get("package")
-    if isinstance(anchor, ast.Name):
-        is_own = anchor.id == "__package__" or (anchor.id == "__name__" and is_package)
-        return (name, ()) if is_own else _UNREAD
-    base = text_of(anchor) if anchor else None
-    return (absolute(name, base), ()) if base else _UNREAD
-
-
-def _literal_names(node: ast.expr | None) -> tuple[str, ...]:
-    if not isinstance(node, (ast.Tuple, ast.List)):
-        return ()
-    return tuple(text for text in map(text_of, node.elts) if text)
+    given |= zip(("name", "package"), node.args, strict=False)
+    first, anchor = given.get("name"), given.get("package")
+    name = text_of(first) if first else None
+    if not name or len(node.args) > 2 or not given.keys() <= {"name", "package"}:
+        return ""
+    is_own = isinstance(anchor, ast.Name) and (
+        anchor.id == "__package__" or (anchor.id == "__name__" and is_package)
+    )
+    return name if is_own or not name.startswith(".") else ""
