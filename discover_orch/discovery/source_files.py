@@ -10,9 +10,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -32,11 +31,7 @@ from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, wri
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ast
-
     from discover_orch.source.scope import ModuleScope
-
-T = TypeVar("T")
 
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
@@ -103,16 +98,10 @@ class SourceFiles:
         unknown: list[str] = []
         for path in paths:
             known = self._files.get(path, self._kept.get(path))
-            is_enough = known is not None and (known.has_code or not with_code)
             if path in self._files:
-                if known is not None and not is_enough:
+                if known is not None and with_code and not known.has_code:
                     unknown.append(path)
-            elif (
-                known is not None
-                and is_enough
-                and known.signature == self._signature(path)
-                and self._is_valid(known)
-            ):
+            elif known is not None and self._is_current(known, self._signature(path), with_code):
                 self._files[path] = known
             else:
                 unknown.append(path)
@@ -179,6 +168,10 @@ class SourceFiles:
         """Whether the facts of another file rest on this one."""
         return any(path in file.rests_on for file in self._files.values() if file is not None)
 
+    def _is_current(self, file: SourceFile, signature: str, with_code: bool) -> bool:
+        is_enough = file.has_code or not with_code
+        return is_enough and file.signature == signature and self._is_valid(file)
+
     def _is_valid(self, file: SourceFile) -> bool:
         """Whether what its facts rest on in other files is the same."""
         return all(self._hash(path) == found for path, found in file.rests_on.items())
@@ -205,22 +198,25 @@ class SourceFiles:
 
     def _look_up(self, module: str) -> ModuleScope | None:
         """What names in a module of the project mean; None where there is none, or it cannot be parsed."""
-        path = next((one for one in self._space.candidates(module) if self._note_hash(one)), None)
-        if path is None:
-            return None
-        found = self._looked_up[path]
-        if module not in self._scopes or self._scopes[module][0] != found:
-            self._scopes[module] = found, self._read_again(path, partial(self._scope, module, path))
-        return self._scopes[module][1]
+        for path in self._space.candidates(module):
+            found = self._looked_up[path] = self._hash(path)
+            if found:
+                if self._scopes.get(module, ("",))[0] != found:
+                    self._scopes[module] = found, self._read_scope(path, module)
+                return self._scopes[module][1]
+        return None
 
-    def _note_hash(self, path: str) -> str:
-        found = self._looked_up[path] = self._hash(path)
-        return found
-
-    def _scope(self, module: str, path: str, tree: ast.Module, _: bytes) -> ModuleScope:
+    def _read_scope(self, path: str, module: str) -> ModuleScope | None:
+        from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
         from discover_orch.source.scope import ModuleScope
 
-        return ModuleScope(tree, module, path.endswith("__init__.py"), self._look_up)
+        data = read_source(self._root, path)
+        with ignore_warnings():
+            try:
+                tree = parse(data if isinstance(data, bytes) else b"")
+                return ModuleScope(tree, module, path.endswith("__init__.py"), self._look_up)
+            except PARSE_ERRORS:
+                return None
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. A file can
@@ -278,11 +274,10 @@ class SourceFiles:
             signature = signature_of(os.path.join(self._root, path))
         if signature == ABSENT or not path.endswith(".py"):
             return None
-        is_enough = known is not None and (known.has_code or not with_code)
+        if known is not None and self._is_current(known, signature, with_code):
+            return known
         if known is not None and not self._is_valid(known):
             known = replace(known, hash="")  # all of it is read again
-        elif known is not None and is_enough and known.signature == signature:
-            return known
         started = time.time_ns()
         data = read_source(self._root, path)
         if data is None:
@@ -302,17 +297,6 @@ class SourceFiles:
         if looked_up:
             file = replace(file, rests_on=looked_up)
         return _with_last_stage(file, known)
-
-    def _read_again(self, path: str, read: Callable[[ast.Module, bytes], T]) -> T | None:
-        """What this reads in the tree of the file and its bytes; None where it cannot be parsed."""
-        from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
-
-        data = read_source(self._root, path)
-        with ignore_warnings():
-            try:
-                return read(parse(data), data) if isinstance(data, bytes) else None
-            except PARSE_ERRORS:
-                return None
 
 
 def _with_last_stage(file: SourceFile, known: SourceFile | None) -> SourceFile:
