@@ -148,11 +148,9 @@ class Judge:
         last = self._writers.last(key, is_sure=True)
         if last is None or (last.write.evidence and self._is_declared(key)):
             return None
-        if not self._is_as_left(key, last.write):
-            return None
         own = self.own_write(key)
-        is_own = own is not None and own.is_sure
-        return last if is_own or last.place >= self._place else None
+        is_moved = last.place >= self._place or (own is not None and own.is_sure)
+        return last if is_moved and self._is_as_left(key, last.write) else None
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
         """A table is: that it was dropped is said where it is missed."""
