@@ -252,7 +252,6 @@ class LiveStatus(Status):
         for result in new:
             self._note_attempt(result, self._results[result.module])
             self._unended.discard(result.module)
-            self._concerned.add(result.module)  # something may have changed while it ran
             success = result.success
             self._forget([*(success.inputs.other if success else ()), *result.tried.other])
         return super().note_results(new)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from discover_orch.planning import project_view
 from discover_orch.planning.incremental import RemainingWork
@@ -16,6 +17,7 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.staleness import current_database
 from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.staleness.live_status import Change
+from discover_orch.staleness.memory import Memory
 from discover_orch.watch.project import WatchedProject, WatchRequest
 from tests.conftest import Orch, Project
 from tests.support.project_builder import write_files
@@ -117,6 +119,16 @@ def test_what_a_failed_tool_has_read_counts_from_then_on(project: Project, orch:
     assert orch("run").code == 0
     live.note("a")
     assert live.states == {}
+
+
+def test_what_becomes_known_of_an_attempt_later_is_no_other_attempt(live: Live) -> None:
+    assert [*names(live.save({"in.csv": "2"}))] == ["a"]
+    memory = Memory(str(live.root))
+    result = memory.results(["src.a"])["src.a"]
+    assert result.success is not None
+    memory.write(replace(result, success=replace(result.success, duration=9.0)))
+    live.note("a")
+    assert names(live.save({"in.csv": "2"})) == {}
 
 
 # Other tools, another configuration.
