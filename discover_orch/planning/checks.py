@@ -281,7 +281,7 @@ def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> l
     found = [
         _check_used(one, tools, registry, "" if values.is_python else "-p ") for one in values.pairs
     ]
-    for name in values.options:
+    for name in () if values.is_python else values.options:  # a fixture checks its own
         if not any(has_param(tool, name) for tool in tools):
             all_tools = (registry.tools[module] for module in registry.order)
             takers = [tool.name for tool in all_tools if has_param(tool, name)]

@@ -144,7 +144,7 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["graph"] = orch("graph", "--json").json
     documents["report"] = orch("report", "--json").json
     documents["check"] = orch("check", "--json").json
-    documents["accept"] = orch("accept", "bee", "--json").json
+    documents["accept"] = orch("accept", "a", "--json").json
     retried = {"retries": 1, "retry_delay": 0}
     write_files(
         root, {"src/c.py": f"STAGE = 'work'\nORCH = {retried}\ndef run(): raise ValueError('no')\n"}
