@@ -51,8 +51,8 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
     are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
-    `moved` has the old place of tools that were moved or renamed since they ran, and `lost` for new tools the gone
-    tool of the same name from which they differ. `disabled` tools are in no stage. `names` has the broken tools too.
+    `moved` has the old place of tools that were moved or renamed since they ran. `disabled` tools are in no stage.
+    `names` has the broken tools too.
     `after_broken` are the broken tools that an `AFTER` names, and `below_broken` has for each tool one that was
     upstream of it when it could be read.
     """
@@ -71,7 +71,6 @@ class Registry(Struct, frozen=True, kw_only=True):
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
     moved: Mapping[str, OldPlace] = field(default_factory=dict)
-    lost: Mapping[str, str] = field(default_factory=dict)
     names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
     broken: tuple[BrokenTool, ...] = ()
     after_broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

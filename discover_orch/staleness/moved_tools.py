@@ -6,7 +6,7 @@ or if their modules mean the same. Reads the memory and the files of new tools; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -17,6 +17,8 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.current import find_gone
 from discover_orch.staleness.memory import Memory, rename_flows
+
+Key = Callable[[str], object]
 
 
 def with_moved(
@@ -37,50 +39,43 @@ def with_moved(
         if path:
             places[module], meanings[module] = path, code[path]
     new = [module for module in new if module not in memory.results(new)]
-    moved, lost = _match(new, places, meanings, registry, sources)
-    if not moved and not lost:
+    moved = _match({one: registry.tools[one].path for one in new}, places, meanings, sources)
+    if not moved:
         return registry
-    found = replace(registry, moved=moved, lost=lost)
-    return with_observed(found, rename_flows(flows, moved)) if moved else found
+    return with_observed(replace(registry, moved=moved), rename_flows(flows, moved))
 
 
 def _match(
-    new: Iterable[str],
-    places: Mapping[str, str],
-    meanings: Mapping[str, str],
-    registry: Registry,
-    files: SourceFiles,
-) -> tuple[dict[str, OldPlace], dict[str, str]]:
-    """The old place of each new tool that has one, and for others the tool of the same name whose memory is lost."""
-    moved: dict[str, OldPlace] = {}
-    own = {module: registry.tools[module].path for module in new}
-    by_path = {path: module for module, path in places.items()}
-    left = dict(places)
-    for module, path in own.items():
-        if path in by_path:
-            moved[module] = OldPlace(module=by_path[path], path=path)
-            del left[by_path[path]]
-    by_meaning: dict[str, list[str]] = {}
-    for module in left:
-        by_meaning.setdefault(meanings[module], []).append(module)
-    waiting: dict[str, list[str]] = {}
-    for module in own.keys() - moved.keys() if left else ():
-        file = files.read(own[module])
-        if file is not None and file.problem is None and file.meaning in by_meaning:
-            waiting.setdefault(file.meaning, []).append(module)
-    for meaning, candidates in waiting.items():
-        for module in sorted(candidates):
-            others = [one for one in by_meaning[meaning] if one in left]
-            if len(candidates) > 1 or len(others) > 1:  # copies of one text
-                others = [one for one in others if _last(one) == _last(module)]
-            if len(others) == 1:
-                moved[module] = OldPlace(module=others[0], path=left.pop(others[0]))
-    lost: dict[str, str] = {}
-    for module in own.keys() - moved.keys():
-        others = [one for one in left if _last(one) == _last(module)]
-        if len(others) == 1:
-            lost[module] = others[0]
-    return moved, lost
+    new: Mapping[str, str], old: Mapping[str, str], meanings: Mapping[str, str], files: SourceFiles
+) -> dict[str, OldPlace]:
+    """The old place of each new tool that has one, by the paths of both, and what the old ones meant."""
+
+    def meaning_of(module: str) -> str:
+        file = files.read(new[module])
+        return file.meaning if file is not None and file.problem is None else ""
+
+    found: dict[str, OldPlace] = {}
+    left = dict(old)
+    keys: list[tuple[Key, Key]] = [
+        (lambda one: old[one], lambda one: new[one]),
+        # Of copies of one text the name tells which is which.
+        (lambda one: (meanings[one], _last(one)), lambda one: (meaning_of(one), _last(one))),
+        (lambda one: meanings[one], meaning_of),
+    ]
+    for old_key, new_key in keys:
+        before = _group(left, old_key)
+        for key, modules in _group(new.keys() - found.keys() if left else (), new_key).items():
+            if len(modules) == len(before.get(key, ())) == 1:
+                module = before[key][0]
+                found[modules[0]] = OldPlace(module=module, path=left.pop(module))
+    return found
+
+
+def _group(modules: Iterable[str], key_of: Key) -> dict[object, list[str]]:
+    groups: dict[object, list[str]] = {}
+    for module in modules:
+        groups.setdefault(key_of(module), []).append(module)
+    return groups
 
 
 def _find_own_path(module: str, paths: Iterable[str]) -> str:

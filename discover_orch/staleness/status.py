@@ -169,9 +169,6 @@ class Status:
         registry, result = self._registry, self._results[module]
         tool = registry.tools[module]
         last_ending, starting = ending_reasons(result)
-        if last_ending == "never" and module in registry.lost:
-            old = registry.lost[module]
-            starting = [f"never ran here: {old} did, and its code is not the same"]
         if broken := registry.below_broken.get(module):
             starting.append(f"upstream {registry.display(broken)} has an error")
         has_just_run |= module in self._just_ran

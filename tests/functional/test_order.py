@@ -96,11 +96,20 @@ def test_a_tool_that_was_moved_or_renamed_keeps_what_is_known_of_it(
     assert reasons(orch) == {}
     change(root / "src/zload.py", "'1'", "'2'")
     assert ran(orch("run", "--changed", "--json")) == ["zload", "aa_read"]
-    # With other code it is another tool, which is said.
+    # With other code it is another tool.
     (root / "src/zload.py").unlink()
     project({"src/steps/zload.py": load.replace("'1'", "'3'")})
-    said = "never ran here: zload did, and its code is not the same"
-    assert reasons(orch)["zload"] == [said]
+    assert reasons(orch)["zload"] == ["never ran"]
+
+
+def test_of_copies_that_move_the_name_says_which_is_which(project: Project, orch: Orch) -> None:
+    text = "STAGE = 's'\ndef run(): print('done')\n"
+    root = project({"src/a.py": text, "src/b.py": text})
+    assert orch("run").code == 0
+    (root / "src/b").mkdir()
+    (root / "src/a.py").rename(root / "src/b/a.py")
+    (root / "src/b.py").rename(root / "src/b/b.py")
+    assert reasons(orch) == {}
 
 
 def test_copies_of_one_text_do_not_take_over_from_one_another(project: Project, orch: Orch) -> None:
