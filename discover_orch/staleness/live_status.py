@@ -75,7 +75,6 @@ class LiveStatus(Status):
     ) -> None:
         self._params_of, self._defaults_of, self._environ = params_of, defaults_of, environ
         self._results: dict[str, ToolResult] = {}
-        self._paths: Paths | None = None
         #: Set by who runs the tools: then the kernel would show it to them that their database was opened.
         self.is_running = False
         self.set_up(project, registry, code)
@@ -98,6 +97,10 @@ class LiveStatus(Status):
         self._memory = memory
         super().__init__(present, self._params_of, self._defaults_of, is_live=True)
 
+    def _forget_answers(self) -> None:
+        super()._forget_answers()
+        self._paths: Paths | None = None
+
     @property
     def broken(self) -> Mapping[str, Problem]:
         """The modules that cannot be read now. Until they can be, they mean what they last did."""
@@ -112,8 +115,8 @@ class LiveStatus(Status):
 
     def paths(self) -> Paths:
         """What the answer depends on."""
-        if self._own is None or self._paths is None:
-            self.own()
+        self.own()
+        if self._paths is None:
             self._paths = self._find_paths()
         return self._paths
 

@@ -30,7 +30,7 @@ FILES = {
     LIB: "x = 1\n",
     "src/a.py": "from src import lib\nSTAGE = 's'\ndef run(): open('a.txt', 'w').write(open('in.csv').read())\n",
     "src/b.py": "import os\nSTAGE = 's'\nORCH = {'outputs': []}\ndef run(): os.listdir('box')\n",
-    "src/c.py": "STAGE = 't'\nORCH = {'outputs': []}\ndef run(): open('a.txt').read()\n",
+    "src/c.py": "STAGE = 't'\nORCH = {'outputs': []}\ndef run():\n    open('a.txt').read()\n",
     "src/d.py": "STAGE = 't'\nORCH = {'inputs': 'raw/*.csv', 'outputs': []}\ndef run(*, since: str = 'x'): pass\n",
 }  # fmt: skip
 
@@ -129,6 +129,18 @@ def test_what_becomes_known_of_an_attempt_later_is_no_other_attempt(live: Live) 
     memory.write(replace(result, success=replace(result.success, duration=9.0)))
     live.note("a")
     assert names(live.save({"in.csv": "2"})) == {}
+
+
+def test_what_a_tool_came_to_read_is_watched_though_files_have_changed_meanwhile(
+    live: Live, orch: Orch
+) -> None:
+    write_files(live.root, {"more.csv": "1"})
+    live.save({"src/c.py": FILES["src/c.py"] + "    open('more.csv').read()\n"})
+    assert orch("run", "c").code == 0
+    live.watched.status.note_results(Memory(str(live.root)).results(["src.c"]).values())
+    live.save({LIB: "x = 2\n"})
+    live.note("c")
+    assert "more.csv" in live.watched.files.paths.data
 
 
 # Other tools, another configuration.
