@@ -15,6 +15,11 @@ INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 EDITABLE = "__editable__"  # how the names of setuptools' finders begin
 
 
+def is_of_python(path: str) -> bool:
+    """Whether a file belongs to the standard library."""
+    return path.startswith(STANDARD_LIBRARY) and not any(one in path for one in INSTALLED)
+
+
 def find_project_folders(root: str, search_path: Iterable[str]) -> Iterator[str]:
     """The entries of `sys.path` that hold modules of the project: those below the root, and those that a `.pth` file
     has added, as `pip install -e` does. They come after the folder of the `.pth` file."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import MutableMapping
 from types import FunctionType, ModuleType
 
-from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
+from discover_orch.model.search_path import is_of_python
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -309,8 +309,6 @@ def _find_classes(kind: type) -> frozenset[str]:
     for base in _bases_of(kind):
         name = _module_of(base)
         file = getattr(sys.modules.get(name), "__file__", None) if isinstance(name, str) else None
-        if isinstance(file, str):
-            is_installed = any(one in file for one in INSTALLED)
-            if is_installed or not file.startswith(STANDARD_LIBRARY):
-                found.append(f"{os.path.abspath(file)}:{_qualname_of(base)}")
+        if isinstance(file, str) and not is_of_python(file):
+            found.append(f"{os.path.abspath(file)}:{_qualname_of(base)}")
     return frozenset(found)

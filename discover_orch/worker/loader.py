@@ -29,7 +29,7 @@ from typing import Any
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import content_hash
-from discover_orch.model.search_path import EDITABLE, INSTALLED, STANDARD_LIBRARY
+from discover_orch.model.search_path import EDITABLE, is_of_python
 from discover_orch.worker.process_state import PACKAGES, ProcessState
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import Preload
@@ -355,7 +355,7 @@ def follow_packages(project: ProjectCode, state: ProcessState) -> None:
         if (
             state.is_loading_package
             or isinstance(loader, ProjectLoader)
-            or (path.startswith(STANDARD_LIBRARY) and not any(one in path for one in INSTALLED))
+            or is_of_python(path)
             or project.includes(path)
         ):
             exec_plainly(loader, module)

@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 
 from discover_orch.model.observation import SIDE_FILES, file_state, list_paths
-from discover_orch.model.search_path import INSTALLED, STANDARD_LIBRARY
+from discover_orch.model.search_path import is_of_python
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
 from discover_orch.worker.file_events import (
     CHANGED,
@@ -390,10 +390,9 @@ def _describe_children() -> tuple[object, ...]:
 
 def is_foreign_library(name: str, file: str) -> bool:
     """Whether this is an extension module that belongs neither to Python nor to orch."""
-    is_standard = file.startswith(STANDARD_LIBRARY) and not any(part in file for part in INSTALLED)
     # Compiled Python, such as the parser of SQL, opens files as Python does.
     is_python = name.endswith("__mypyc")
-    return not (is_standard or is_python or name.partition(".")[0] in OWN_EXTENSIONS)
+    return not (is_of_python(file) or is_python or name.partition(".")[0] in OWN_EXTENSIONS)
 
 
 def _is_foreign_extension(module: object) -> bool:

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 
-from discover_orch.model.search_path import INSTALLED, OWN_FOLDER, STANDARD_LIBRARY
+from discover_orch.model.search_path import OWN_FOLDER, is_of_python
 from discover_orch.worker.module_uses import CALLS
 from discover_orch.worker.observed_paths import normalize_path
 
@@ -174,11 +174,12 @@ class PathQuestions:
         """Whether questions of this code count; None where it asks for the code that called it."""
         if file in self._import_code or file.startswith(OWN_FOLDER):
             return False
-        is_standard = file.startswith(STANDARD_LIBRARY) and not any(
-            one in file for one in INSTALLED
-        )
         try:
-            return None if is_standard or file[:1] == "<" else bool(self._project.find_path(file))
+            return (
+                None
+                if is_of_python(file) or file[:1] == "<"
+                else bool(self._project.find_path(file))
+            )
         except OSError:  # the working directory is gone
             return True
 

@@ -12,6 +12,7 @@ import signal
 import sys
 
 from discover_orch.model.errors import Failure
+from discover_orch.model.search_path import OWN_FOLDER, STANDARD_LIBRARY
 from discover_orch.worker.protocol import CHANNEL_LOST
 
 TYPE_CHECKING = False
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
     Frame = TypeVar("Frame")
 
-OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 LONGEST_MESSAGE = 4000
-STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 FROZEN = "<frozen "
 NO_INPUT = "a tool has no standard input; pass the value as a parameter of run()"
 LOST_STATUS = -1  # wait status of a process that another part of the program has waited for
