@@ -275,6 +275,7 @@ class TransactionalConnection(OrdinaryConnection):
     @contextmanager
     def many_statements(self) -> Iterator[None]:
         """Around a call that may commit between two of its statements: the later ones belong to orch, too."""
+        self.is_under_way = self._is_open
         self._many += 1
         try:
             yield

@@ -6,6 +6,7 @@ What a tool sees in general is compared with a plain connection in `test_sqlite_
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -108,6 +109,22 @@ def test_rows_that_follow_the_end_of_a_transaction_in_executemany_belong_to_orch
     assert conn.execute("SELECT a FROM t WHERE a = 3").fetchone()
     conn.end_step(keep=False)
     assert dump(tmp_path / "data.db") == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="autocommit came with Python 3.12")
+def test_a_row_that_is_committed_in_the_middle_of_executemany_survives_a_rollback(
+    conn: Connection,
+) -> None:
+    conn.autocommit = False
+
+    def generate() -> Iterator[tuple[int, int]]:
+        yield 2, 2
+        conn.commit()
+        yield 3, 3
+
+    conn.executemany("INSERT INTO t VALUES (?, ?)", generate())
+    conn.rollback()
+    assert count(conn) == 2
 
 
 def test_rows_that_a_failing_statement_keeps_belong_to_orch(
