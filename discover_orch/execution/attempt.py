@@ -123,10 +123,10 @@ class AttemptReader:
         observed = (*shared, seen)
         came = self._find_came(observed, before, own)
         files = self._files.versions(tool, seen, shared, before, own, came)
+        # In the order in which they are shown: files first. What was missed and then read was read.
         other = {
             **self._current.surroundings(tool, step_versions(step, self._root)),
-            **self._find_inputs(observed, before, own, came),
-            **files.versions,
+            **(files.versions | self._find_inputs(observed, before, own, came) | files.versions),
             **packages,
             **self._spelled_variables(observed, code.meanings),
         }
