@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 2_000_000
 _WORD = b"STAGE"
-#: Words of code that changes where Python looks for modules, or goes past it: then any module may be imported.
-_MOVES_PLACES = (
-    *(b"sys.path", b"__path__", b"from sys import", b"spec_from_file_location"),
-    *(b"SourceFileLoader", b"runpy", b"pkgutil"),
-)
 
 
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -48,9 +43,8 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     for those that were not there.
 
     What the code means is read once it was asked for (`has_code`): `meaning` is the hash of the syntax tree, without
-    what only says how a tool is run. `folders` are those in the root that it adds to `sys.path`. `has_unread`: it may
-    import any module. A file with a `problem` has the meaning and the imports of the last text that could be parsed,
-    "" and none if no text could be.
+    what only says how a tool is run. `folders` are those in the root that it adds to `sys.path`. A file with a
+    `problem` has the meaning and the imports of the last text that could be parsed, "" and none if no text could be.
     """
 
     signature: str
@@ -62,7 +56,6 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     meaning: str = ""
     imports: tuple[ImportFact, ...] = ()
     folders: tuple[str, ...] = ()
-    has_unread: bool = False
     problem: Problem | None = None
 
     @property
@@ -142,8 +135,6 @@ def _read_code(
         meaning=meaning,
         imports=imports,
         folders=folders,
-        has_unread=any(word in data for word in _MOVES_PLACES)
-        or not all(one.module for one in imports),
     )
     return tree, file
 
