@@ -60,8 +60,8 @@ class Overlaps:
         strange = set[str]()
         for other in self._partners.get(module, ()):
             strange |= self._find_strange(module, other, read)
-            if self._known[module] is not None:
-                strange |= (self._known[other] or set()) - (self._known[module] or set())
+            if (known := self._known.get(module)) is not None:
+                strange |= (self._known.get(other) or set()) - known
         gone = {one for one in native if one.name in strange}
         return replace(seen, uses=tuple(one for one in seen.uses if one not in gone))
 
@@ -79,7 +79,7 @@ class Overlaps:
 
     def _find_strange(self, module: str, other: str, read: Collection[str]) -> set[str]:
         """What the `other` tool is seen to use and this one, which `read` that natively, does not use."""
-        written, known = {*self._written.get(other, ())}, self._known[module]
+        written, known = {*self._written.get(other, ())}, self._known.get(module)
         if known is None:  # what it read may be an input
             return written.difference(read)
         return (written | self._used.get(other, set())) - known
