@@ -332,10 +332,6 @@ class ProjectLoader(SourceFileLoader):
             raise OSError("this bytecode does not say of which source it is")
         return data
 
-    def path_stats(self, path: str) -> Mapping[str, Any]:
-        """Nothing rests on these."""
-        return {"mtime": 0, "size": 0}
-
     def _cache_bytecode(self, source_path: str, bytecode_path: str, data: bytes) -> None:
         header = HASH_CHECKED + importlib.util.source_hash(self._source)
         _unwritten[bytecode_path] = header + data[len(header) :]

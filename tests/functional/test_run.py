@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import shutil
 
 import pytest
@@ -149,3 +151,19 @@ def test_the_first_run_of_many_tools_compiles_them_once_and_a_look_leaves_nothin
     assert "160 fresh" in orch("status", "many").out
     project({"src/lib/tables.py": table + "x = 1\n"})
     assert "1 fresh, 160 stale" in orch("status", "many").out
+
+
+@pytest.mark.parametrize("mode", ["TIMESTAMP", "UNCHECKED_HASH"])
+def test_bytecode_that_python_would_not_compare_with_its_source_is_not_used(
+    project: Project, orch: Orch, mode: str
+) -> None:
+    """A source of the same size and time stamp, as after two saves within a second, is other code."""
+    tool = 'STAGE = "s"\nimport helper\ndef run(): print("value", helper.VALUE)\n'
+    root = project({"orch.toml": 'pythonpath = ["src"]\n', "src/a.py": tool})
+    helper = root / "src" / "helper.py"
+    helper.write_text("VALUE = 1\n")
+    os.utime(helper, (1_600_000_000, 1_600_000_000))
+    py_compile.compile(str(helper), invalidation_mode=py_compile.PycInvalidationMode[mode])
+    helper.write_text("VALUE = 2\n")
+    os.utime(helper, (1_600_000_000, 1_600_000_000))
+    assert "value 2" in orch("run").out

@@ -1,34 +1,47 @@
-"""What a tool has printed stands above the debugger's prompt, also if only the message was ready to be read; and
-whatever way the bytes of an output are cut, the same text comes out."""
+"""What a tool has printed stands above its end and the debugger's prompt, also if only the message was ready to be
+read; and whatever way the bytes of an output are cut, the same text comes out."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.execution.worker_reader import LONGEST_LINE, OutputStream, WorkerReader
-from discover_orch.model.run_events import DebuggerOpened, ToolOutput, ToolStarted
+from discover_orch.model.run_events import DebuggerOpened, ToolFinished, ToolOutput, ToolStarted
 from discover_orch.worker.protocol import Message, encode_message
 
 
-def test_output_before_a_debugger_comes_before_it() -> None:
+@pytest.fixture
+def pipes() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The reading and the writing ends of messages, stdout and stderr."""
     reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
     for fd in reads:
         os.set_blocking(fd, False)
-    messages, out, err = reads
-    reader = WorkerReader(messages, out, err, lambda fd: None)
+    yield reads, writes
+    for fd in (*reads, *writes):
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "message", [DebuggerOpened(module="a"), ToolFinished(module="a", status="passed")]
+)
+def test_output_before_a_message_comes_before_it(
+    pipes: tuple[tuple[int, ...], tuple[int, ...]], message: DebuggerOpened | ToolFinished
+) -> None:
+    reads, writes = pipes
+    reader = WorkerReader(*reads, lambda fd: None)
     os.write(writes[0], encode_message(ToolStarted(module="a")))
     os.write(writes[1], b"before\n")
-    os.write(writes[0], encode_message(DebuggerOpened(module="a")))
+    os.write(writes[0], encode_message(message))
     assert reader.read({reads[0]}) == [
         ToolStarted(module="a"),
         ToolOutput(module="a", stream="stdout", text="before\n"),
-        DebuggerOpened(module="a"),
+        message,
     ]
-    for fd in (*reads, *writes):
-        os.close(fd)
 
 
 def read_output(stream: OutputStream) -> list[str]:
