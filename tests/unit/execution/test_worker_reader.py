@@ -33,11 +33,12 @@ def test_output_before_a_message_comes_before_it(
     pipes: tuple[tuple[int, ...], tuple[int, ...]], message: DebuggerOpened | ToolFinished
 ) -> None:
     reads, writes = pipes
-    reader = WorkerReader(*reads, lambda fd: None)
+    messages, out, err = reads
+    reader = WorkerReader(messages, out, err, lambda fd: None)
     os.write(writes[0], encode_message(ToolStarted(module="a")))
     os.write(writes[1], b"before\n")
     os.write(writes[0], encode_message(message))
-    assert reader.read({reads[0]}) == [
+    assert reader.read({messages}) == [
         ToolStarted(module="a"),
         ToolOutput(module="a", stream="stdout", text="before\n"),
         message,
