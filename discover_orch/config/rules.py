@@ -206,13 +206,12 @@ KEYS: Mapping[str, Setting] = {
     ),
     "env_file": Setting(
         "text",
-        "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set "
-        "already wins",
+        "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set already wins",
     ),
     "ledger": Setting(
         "text",
-        "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the "
-        "name of the project there",
+        "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of the "
+        "project there",
         _ledger,
     ),
     "table_version_rows": Setting(
@@ -220,8 +219,8 @@ KEYS: Mapping[str, Setting] = {
     ),
     "external_writes": Setting(
         "text",
-        'what it means that another program wrote to the SQLite or DuckDB file: `"stale"` makes '
-        'the tools that read it stale, `"ignore"` does not',
+        'what it means that another program wrote to the SQLite or DuckDB file: `"stale"` makes the tools that read '
+        'it stale, `"ignore"` does not',
         lambda _, given: word(given, ("stale", "ignore")),
     ),
     "jobs": Setting(
@@ -239,9 +238,8 @@ KEYS: Mapping[str, Setting] = {
     ),
     "command": Setting(
         "table",
-        'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the '
-        "interpreter there (default: the one that runs `orch`), and `local = true` if the prefix "
-        "runs tools on this machine",
+        'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the interpreter there (default: '
+        "the one that runs `orch`), and `local = true` if the prefix runs tools on this machine",
         read_command,
     ),
     "params": Setting(
@@ -256,8 +254,8 @@ KEYS: Mapping[str, Setting] = {
 WATCH: Mapping[str, Setting] = {
     "scope": Setting(
         "text",
-        'what a change runs: the stale tools of the affected stages, or with `"stage"` all tools '
-        'of these stages, or with `"tool"` only the tools whose own code or inputs changed',
+        'what a change runs: the stale tools of the affected stages, or with `"stage"` all tools of these stages, or '
+        'with `"tool"` only the tools whose own code or inputs changed',
         lambda _, given: word(given, ("affected", "stage", "tool")),
         default='"affected"',
     ),
@@ -276,8 +274,7 @@ WATCH: Mapping[str, Setting] = {
     ),
     "preload": Setting(
         "texts",
-        "import ahead of the next run what tools import from outside the project; a list names the "
-        "modules",
+        "import ahead of the next run what tools import from outside the project; a list names the modules",
         lambda _, given: typed(given, "flag" if isinstance(given.value, bool) else "texts"),
         default="true",
     ),
