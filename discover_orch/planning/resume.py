@@ -16,7 +16,7 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import find_unused
-from discover_orch.planning.dataflow_checks import build_warning
+from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import (
     extra_arguments,
@@ -312,20 +312,14 @@ def _build_intro(
     record: RunRecord, passed: int, settled: list[str], again: list[str], *, is_done: bool
 ) -> str:
     tools = f"{passed:,} {'tool' if passed == 1 else 'tools'} passed"
-    said = f"; the ledger says that {_joined(settled)} committed" if settled else ""
+    said = ""
+    if settled:
+        verb = "is" if len(settled) == 1 else "are"
+        said = f"; the ledger says that {listed(settled, MOST_NAMES)} {verb} committed"
     if is_done:
         return f"nothing left to run: {tools} in run {record.run}{said}"
     stale = f", stale again: {'; '.join(again)}" if again else ""
     return f"resuming run {record.run} ({record.status}): {tools}{stale}{said}"
-
-
-def _joined(names: list[str]) -> str:
-    """With the verb; of many names only the first ones."""
-    if len(names) == 1:
-        return f"{names[0]} is"
-    if len(names) > MOST_NAMES:
-        return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES:,} more are"
-    return f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _nothing_to_resume(root: str) -> str:
