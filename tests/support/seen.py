@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from discover_orch.model.observation import UNCLEAR, Kind, Observation, Use, Via
 
 #: A path, and the four numbers of its state; size -1 where that is not known.
@@ -74,6 +76,11 @@ class Seen:
         return UNCLEAR in self.uses
 
     @property
+    def gaps(self) -> tuple[str, ...]:
+        """However they are known."""
+        return tuple(dict.fromkeys(one.name for one in self.uses if one.key.startswith("gap:")))
+
+    @property
     def lists_tables(self) -> bool:
         return bool(self._names("table", "listed"))
 
@@ -106,8 +113,8 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
     "native_globs": ("glob", ("listed",), True),
     "environment": ("env", ("read",), False),
     "environment_asked": ("env", ("asked",), False),
-    "used_modules": ("module", ("read",), False),
     "gaps": ("gap", ("unclear",), False),
+    "used_modules": ("module", ("read",), False),
     "tables_read": ("table", ("read",), False),
     "tables_written": ("table", _MADE, False),
     "tables_missed": ("table", ("missed",), False),
@@ -120,8 +127,9 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
 
 
 def see(observed: Observation | None) -> Seen:
+    """Whose native code was at work depends on what the worker has loaded, so it is left out."""
     assert observed is not None
-    return Seen(observed.uses, observed)
+    return Seen(observed.uses, replace(observed, is_native_by_package=False))
 
 
 def used_tables(**names: Any) -> Seen:
