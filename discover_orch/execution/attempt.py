@@ -109,7 +109,7 @@ class AttemptReader:
         names = [name for one in (seen, *known) for name in one.names("module", "read")]
         code = self._code.read(tool, event, names)
         packages = self._code.packages(tool, code.modules)
-        if seen.is_native_by_package and not packages and not self._takes_native(tool, seen):
+        if not (packages or seen.may_be_native or self._takes_native(tool, seen)):
             seen = replace(seen, uses=tuple(one for one in seen.uses if one.via != "kernel"))
         shared = [self._without_others(one, seen) for one in self._find_shared(tool, code.meanings)]
         has_passed = event.status in ("passed", "done")

@@ -107,8 +107,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
       statements are written in, by the name that sqlglot has for it.
     - `child_code`: modules of the project that child processes may have run.
-    - `is_native_by_package`: what only the kernel saw can only be the work of an installed package that an import
-      statement of the tool's code names.
+    - `may_be_native`: what only the kernel saw may be its work, whatever its code imports: it started a process, or
+      got native code by a name.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
     """
@@ -119,7 +119,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     database: str = ""
     dialect: str = "sqlite"
     child_code: tuple[ChildCode, ...] = ()
-    is_native_by_package: bool = False
+    may_be_native: bool = False
     began: tuple[int, int] = (0, 0)
 
     @cached_property

@@ -63,9 +63,7 @@ class NativeFiles:
         self._events: FileEvents | None = None
         self._is_unavailable = False
         self._is_loaded = False  # native code that can open files is in this process
-        self._is_only_packages = not NATIVE_MODULES.intersection(
-            sys.modules
-        )  # it is none of Python's own
+        self._has_standard = not NATIVE_MODULES.isdisjoint(sys.modules)  # some is Python's own
         self._is_loaded_now = False  # some was loaded in this step
         self.has_child = False  # the step has started a process; known after `complete`
         self._children = NO_CHILDREN
@@ -102,7 +100,7 @@ class NativeFiles:
     def note_import(self, name: str, file: object = None, *_: object) -> None:
         """A module is about to be imported; `file` is that of an extension module."""
         if name in NATIVE_MODULES:
-            self._is_only_packages = False
+            self._has_standard = True
             self.note_library()
         elif isinstance(file, str) and is_foreign_library(name, file):
             self.note_library()
@@ -190,12 +188,11 @@ class NativeFiles:
                     is_written |= happened & CHANGED != 0 and os.stat(path).st_ctime_ns >= began
         return is_read, is_written
 
-    def is_by_package(self, modules: Iterable[str]) -> bool:
-        """Whether what only the kernel saw can be the work of an installed package alone, and only of one that an
-        import statement names. `modules` are those that the step got by their names."""
+    def may_be_unnamed(self, modules: Iterable[str]) -> bool:
+        """Whether what only the kernel saw may be the work of something else than packages that import statements
+        name. `modules` are those that the step got by their names."""
         has_named = any(one.partition(".")[0] not in sys.stdlib_module_names for one in modules)
-        is_known = self._is_only_packages and not (self._is_loaded_now or has_named)
-        return is_known and not self.has_child
+        return self.has_child or self._is_loaded_now or self._has_standard or has_named
 
     def find_gaps(self) -> list[str]:
         """What cannot be known of this step. Call it after `complete`."""

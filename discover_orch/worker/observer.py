@@ -151,7 +151,7 @@ class Observer:
             uses=tuple(uses),
             shared=shared,
             child_code=code,
-            is_native_by_package=self.native.is_by_package(named),
+            may_be_native=self.native.may_be_unnamed(named),
             began=self._began,
             **others,
         )

@@ -113,7 +113,6 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
     "native_globs": ("glob", ("listed",), True),
     "environment": ("env", ("read",), False),
     "environment_asked": ("env", ("asked",), False),
-    "gaps": ("gap", ("unclear",), False),
     "used_modules": ("module", ("read",), False),
     "tables_read": ("table", ("read",), False),
     "tables_written": ("table", _MADE, False),
@@ -129,7 +128,7 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
 def see(observed: Observation | None) -> Seen:
     """Whose native code was at work depends on what the worker has loaded, so it is left out."""
     assert observed is not None
-    return Seen(observed.uses, replace(observed, is_native_by_package=False))
+    return Seen(observed.uses, replace(observed, may_be_native=False))
 
 
 def used_tables(**names: Any) -> Seen:
