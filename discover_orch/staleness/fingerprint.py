@@ -199,6 +199,13 @@ def without_paths(version: str, paths: Collection[str]) -> str:
     return join_paths(path for path in paths_in(version) if path not in paths)
 
 
+def keys_of(paths: Collection[str]) -> set[Key]:
+    """The keys that may have another version where these paths have changed."""
+    plain = {path.rstrip("/") for path in paths}
+    found = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
+    return found | {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
+
+
 def used_files(inputs: Inputs) -> Iterator[Key]:
     """The keys of all files among the inputs, those in listed folders included."""
     for key, version in inputs.other.items():

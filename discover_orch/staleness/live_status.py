@@ -25,6 +25,7 @@ from discover_orch.staleness.fingerprint import (
     Inputs,
     Key,
     ToolResult,
+    keys_of,
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, with_unended
@@ -164,7 +165,7 @@ class LiveStatus(Status):
             for name in other
         ):
             self._paths = None
-        used = _keys_of(paths)
+        used = keys_of(paths)
         self._judge_again(
             {
                 module
@@ -361,13 +362,6 @@ class LiveStatus(Status):
         if path.endswith(".py") and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
-
-
-def _keys_of(paths: Collection[str]) -> set[Key]:
-    """The keys that may have another version where these paths have changed."""
-    plain = {path.rstrip("/") for path in paths}
-    found = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
-    return found | {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
 
 
 def _is_change(reason: Reason, paths: Collection[str]) -> bool:

@@ -29,7 +29,7 @@ from discover_orch.staleness.fingerprint import (
     paths_in,
     used_files,
 )
-from discover_orch.staleness.writers import TimeOf, Writer, Writers, is_unconcerned
+from discover_orch.staleness.writers import TimeOf, Writer, Writers
 
 #: What the keys of things begin with that tools make.
 _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "table:")
@@ -115,7 +115,10 @@ def with_saw(
         ):
             last = writers.maker(key, place, adds)
         if last is not None:
-            saw[key] = Saw(last.write.seq, writers.version(key, last))
+            later = writers.last(key, since=place + 1) if adds and not is_accepted else None
+            # What a later tool has added since was in the thing too.
+            is_other = later is not None and later.write.seq > last.write.seq
+            saw[key] = Saw(last.write.seq, None if is_other else writers.version(key, last))
     return replace(result, success=replace(success, saw=saw))
 
 
@@ -212,9 +215,9 @@ class Judge:
         if last is None:
             return None
         if own is not None and not is_table_list(key):
-            earlier = writers.maker(key, place, adds, is_sure=True)
-            began = max(own.seq, self._success.asof)
-            if earlier and earlier.write.seq > began and not is_unconcerned(own, earlier.write):
+            # Who only added since is no matter, but who made it anew before that is.
+            earlier = writers.maker(key, place, own, is_sure=True)
+            if earlier and earlier.write.seq > max(own.seq, self._success.asof):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
         saw = self._success.saw.get(key, Saw())
         # In the list of tables those that the tool itself or a later one makes do not count.
@@ -280,13 +283,15 @@ class Judge:
         found: dict[str, Key] = {}
         is_unknown, used = self._result.success is None, self.find_used(with_tried=True)
         for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
-            last = self._writers.last(key)
-            if is_table_list(key) or last is None or last.place < self._place:
+            last = self._writers.last(key, since=self._place)
+            if is_table_list(key) or last is None:
                 continue
             adds = self.find_adds(key) or (last.write if is_unknown else None)
             maker = self._writers.maker(key, self._place, adds, fills=True)
             if maker is None or maker.stands_for(last.write.seq):
                 continue
+            if maker.write.seq > last.write.seq and not maker.write.only_adds:
+                continue  # it has made the thing anew since
             is_own = last.place == self._place and is_repeatable
             saw = self._success.saw.get(key, Saw())
             if not (is_own and maker.stands_for(saw.seq)):

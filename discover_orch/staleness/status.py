@@ -16,9 +16,10 @@ from itertools import accumulate, islice
 
 from msgspec.structs import replace
 
+from discover_orch.model.table_name import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import FILES, SETTLED, Key, ToolResult
+from discover_orch.staleness.fingerprint import FILES, SETTLED, Key, ToolResult, keys_of
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.memory import with_unended
 from discover_orch.staleness.reasons import (
@@ -313,6 +314,8 @@ class Turns:
         self._own = {**status.own()}
         self._is_stale = {module: not one.is_fresh for module, one in status.freshness().items()}
         self._written: set[Key] = set()
+        self._unjudged: set[Key] = set()  # of those written: their users have not been judged since
+        self._users: dict[Key, list[str]] = {}  # empty until somebody asks
 
     def note(self, result: ToolResult) -> None:
         """A tool has ended."""
@@ -331,6 +334,8 @@ class Turns:
         self._own[module] = own = self._judge(module)
         if own.reasons:
             return True
+        # What a later tool needs made anew depends on whether that has become stale.
+        self._judge_users()
         if module not in self._spread():
             return False
         # It may only be needed by a tool that is fresh by now.
@@ -346,11 +351,36 @@ class Turns:
         self._ended = {}
         if not ended:
             return
-        self._written.update(self._status.note_results(ended.values()))
+        written = self._status.note_results(ended.values())
+        self._written.update(written)
+        self._unjudged.update(written)
         for module, result in ended.items():
             if result.last.status in WELL:
                 self._passed.add(module)
             self._own[module] = self._judge(module)
+
+    def _judge_users(self) -> None:
+        """Judge the tools that use what was written since this was done last."""
+        if not self._users:
+            for module in self._own:
+                for key in self._status.find_used(module):
+                    self._users.setdefault(key, []).append(module)
+        keys = {one for key in self._unjudged for one in self._find_alike(key)}
+        self._unjudged.clear()
+        for module in {user for key in keys for user in self._users.get(key, ())}:
+            if not self._own[module].is_lasting:
+                self._own[module] = self._judge(module)
+
+    def _find_alike(self, key: Key) -> Iterator[Key]:
+        """The keys by which a tool may use what is written under this one."""
+        if not key.startswith("table:"):
+            yield from keys_of([key.partition(":")[2]])
+            yield from (one for one in self._users if one.startswith("glob:"))
+            return
+        start = database_of(key)
+        if key == start + WHOLE:
+            yield from (one for one in self._users if one.startswith(start))
+        yield from (key, start + WHOLE)
 
     def _judge(self, module: str) -> Freshness:
         return self._status.judge(module, has_just_run=module in self._passed)

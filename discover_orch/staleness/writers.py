@@ -119,11 +119,18 @@ class Writers:
         return _grouped((one[5:].rpartition("/")[0] or ".", one) for one in keys)
 
     def last(
-        self, key: Key, *, is_sure: bool = False, adds: Write | None = None, own: int = GONE
+        self,
+        key: Key,
+        *,
+        is_sure: bool = False,
+        adds: Write | None = None,
+        own: int = GONE,
+        since: int = GONE,
     ) -> Writer | None:
-        """The last writer of all. Where only the kernel reported a write, another program may have done it, so with
-        `is_sure` it does not count. `adds` is as of `maker`; the tool at the place `own` always counts."""
-        rows = self.of(key)
+        """The last writer of all, or of those from the place `since` on. Where only the kernel reported a write,
+        another program may have done it, so with `is_sure` it does not count. `adds` is as of `maker`; the tool at
+        the place `own` always counts."""
+        rows = [row for row in self.of(key) if row.place >= since]
         if is_sure:
             rows = [row for row in rows if row.write.is_sure]
         if adds is not None:
