@@ -346,7 +346,7 @@ def build_flow(
         return [*dict.fromkeys(use.name for use in found)]
 
     written = dict.fromkeys(names("file", *WRITTEN, of=(seen,)))
-    reads = dict.fromkeys(names("file", "read", "opened", of=(seen,)))
+    reads = dict.fromkeys(names("file", "read", "opened", "updated", of=(seen,)))
     shared_reads = names("file", "read", "opened", of=shared)
     reads.update(dict.fromkeys(one for one in shared_reads if one not in written))
     native = {

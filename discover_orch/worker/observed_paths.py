@@ -127,6 +127,7 @@ class StepFiles:
         self.missed: dict[str, None] = {}
         self.listed: dict[str, str] = {}
         self.written: dict[str, bool] = {}
+        self.updated: set[str] = set()  # of those written: they were there, and were read too
         self.created: dict[str, None] = {}
         self.removed: dict[str, None] = {}
         self.folders_made: dict[str, None] = {}

@@ -78,6 +78,8 @@ class UsedFiles:
             seen.inodes.add(found.st_ino)
             is_appended = path in audit.appended and path not in audit.opened
             written[shown] = is_appended
+            if was_there and path in audit.opened:
+                seen.updated.add(shown)
             if not was_there:
                 seen.created.update(both)
             if (
@@ -225,7 +227,10 @@ class UsedFiles:
     def find_written(self, seen: StepFiles) -> Iterator[Use]:
         """What was written, with its state. The next tool may change it at once."""
         kinds: dict[str, tuple[Kind, Via]] = {
-            path: ("appended" if is_appended else "written", "seen")
+            path: (
+                "appended" if is_appended else "updated" if path in seen.updated else "written",
+                "seen",
+            )
             for path, is_appended in seen.written.items()
         }
         for path, (kind, via) in (kinds | seen.native_written).items():
