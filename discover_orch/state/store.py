@@ -141,8 +141,13 @@ def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
     try:
         return msgspec.json.encode(document, order="sorted" if is_sorted else None)
     except UnicodeEncodeError:
-        plain = msgspec.to_builtins(document)
+        plain = msgspec.to_builtins(document, enc_hook=_read_raw)
         return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
+
+
+def _read_raw(value: Any) -> Any:
+    """A `msgspec.Raw` is JSON already."""
+    return json.loads(bytes(value))
 
 
 def decode_json(text: bytes, document_type: type[T]) -> T:
