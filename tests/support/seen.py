@@ -114,6 +114,7 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
     "environment": ("env", ("read",), False),
     "environment_asked": ("env", ("asked",), False),
     "used_modules": ("module", ("read",), False),
+    "gaps": ("gap", ("unclear",), False),
     "tables_read": ("table", ("read",), False),
     "tables_written": ("table", _MADE, False),
     "tables_missed": ("table", ("missed",), False),

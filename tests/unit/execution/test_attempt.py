@@ -290,7 +290,8 @@ def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_
     inodes = frozenset([(shared / "run.log").stat().st_ino])
     monkeypatch.setattr("discover_orch.execution.attempt._find_output_files", lambda: inodes)
     run = Run(shared)
-    early = observation(native_read=Seen(seen(shared, read=("in.csv", "run.log")).uses).read)
+    read = Seen(seen(shared, read=("in.csv", "run.log")).uses).read
+    early = observation(native_read=read, may_be_native=True)
     assert files(run.passes("c", sharing("resource:outer", early))).keys() == {"in.csv"}
     assert files(run.passes("d")).keys() == {"in.csv"}
 
