@@ -48,6 +48,7 @@ from discover_orch.staleness.fingerprint import (
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.versions import Versions, meets_input, read_mark
+from discover_orch.staleness.writers import Writers
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -240,14 +241,13 @@ class AttemptReader:
             found[f"file:{path}"] = Write(ended, EXISTS, is_checked=False, only_adds=True)
         return found
 
-    def hash_outputs(self, result: ToolResult) -> ToolResult:
-        """The result with the content of the files that the tool left. No tool may run: the kernel would show it that
-        orch reads them."""
+    def hash_outputs(self, result: ToolResult, writers: Writers) -> ToolResult:
+        """The result with the content of the files that the tool left, less logs. No tool may run: the kernel would
+        show it that orch reads them."""
         found = {}
         for key, write in result.writes.items():
-            is_plain = write.version is None and write.is_sure
-            is_plain &= not (write.only_adds and not write.evidence)
-            if is_plain and key.startswith("file:"):
+            is_plain = write.version is None and write.is_sure and key.startswith("file:")
+            if is_plain and not writers.is_log(key):
                 version = self._files.hash_left(key[5:], write.mark)
                 if version is not None:
                     found[key] = replace(write, version=version)

@@ -42,7 +42,7 @@ from discover_orch.staleness.fingerprint import (
     sequence,
 )
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.rule import is_edited, with_saw, without_lost_writes
+from discover_orch.staleness.rule import find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.versions import Versions
 from discover_orch.staleness.writers import GONE
 from discover_orch.state.journal import timestamp
@@ -268,13 +268,13 @@ class ToolRecord:
         until = min(self._open.values(), default=None)
         found = []
         for key, mark in changed.items():
-            last = self._results.writers.last(key)
             is_later = (
                 until is not None
                 and mark not in (ABSENT, EXISTS)
                 and int(mark.split()[-1]) >= until - TICK
             )
-            if last and not is_later and is_edited(key, last.write, mark, versions.version):
+            last = find_edited(key, self._results.writers, mark, versions.version)
+            if last is not None and not is_later:
                 names = self._registry.display(last.module), self._registry.display(module)
                 found.append(self._keep(key[5:], *names))
         return found
@@ -334,7 +334,7 @@ class ToolRecord:
         ended, self._unhashed = self._unhashed, {}
         for module in ended:
             before = self._results.find(module)
-            now = self._attempts.hash_outputs(before)
+            now = self._attempts.hash_outputs(before, self._results.writers)
             if now is not before:
                 self._results.write(now)
                 self._tell_turns(now)

@@ -89,6 +89,11 @@ class Write(Struct, frozen=True, array_like=True):
         return not (self.is_checked or self.only_adds or self.evidence or self.mark == ABSENT)
 
     @property
+    def is_log(self) -> bool:
+        """Whether the tool was seen only to add to it."""
+        return self.only_adds and not self.evidence
+
+    @property
     def is_sure(self) -> bool:
         """Whether it explains that the file is another one than before. Else another program may have written it."""
         return self.evidence in ("", "sure")

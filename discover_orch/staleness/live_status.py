@@ -30,7 +30,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.rule import Reason, compare_code, differences, is_edited
+from discover_orch.staleness.rule import Reason, compare_code, differences, find_edited
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
 
@@ -140,8 +140,8 @@ class LiveStatus(Status):
         found, versions = {}, self._present.versions
         for path in paths:
             key = f"file:{path}"
-            last = self._writers.last(key)
-            if last and is_edited(key, last.write, versions.mark(key), versions.version):
+            last = find_edited(key, self._writers, versions.mark(key), versions.version)
+            if last is not None:
                 found[path] = last.module
         return found
 

@@ -261,7 +261,7 @@ class Judge:
         neither. A table is looked for only where another program has written since, at `looked`."""
         asof = self._success.asof
         for key, write in self._result.writes.items():
-            if not write.is_checked or write.mark in (ABSENT, UNSURE):
+            if not (write.is_checked or write.is_log) or write.mark in (ABSENT, UNSURE):
                 continue
             is_table = key.startswith("table:")
             if is_table and max(write.seq, asof) >= looked():
@@ -269,11 +269,13 @@ class Judge:
             now = self._mark_of(key)
             if now == write.mark:
                 continue
-            last = self._writers.last(key)
             if now == ABSENT:
-                if last is None or last.write.mark != ABSENT:
+                last = self._writers.last(key)
+                if write.is_checked and (last is None or last.write.mark != ABSENT):
                     yield Reason(key, then=EXISTS, now=ABSENT)
-            elif last and last.place == self._place and is_edited(key, write, now, version_of):
+                continue
+            last = find_edited(key, self._writers, now, version_of)
+            if last is not None and last.place == self._place:
                 yield Reason(key, then=write.version, now=now, how="edited")
 
     def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
@@ -299,19 +301,22 @@ class Judge:
         return found
 
 
-def is_edited(key: Key, write: Write, now: str, version_of: VersionOf) -> bool:
-    """Whether the file of the last write has other content, and no tool did it. A log may be added to, and the file of
-    a database is not edited by hand. `now` is its present mark."""
-    return (
-        key.startswith("file:")
-        and ABSENT not in (write.mark, now)
+def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> Writer | None:
+    """The last writer of the file, if it has other content than that one left, and no tool did it. A log may be added
+    to, and the file of a database is not edited by hand. `now` is its present mark."""
+    last = writers.last(key) if key.startswith("file:") else None
+    if last is None or writers.is_log(key):
+        return None
+    write = last.write
+    is_edited = (
+        ABSENT not in (write.mark, now)
         and EXISTS not in (write.mark, now)
         and write.mark not in (UNSURE, now)
         and write.is_sure
-        and not (write.only_adds and not write.evidence)
         and write.version != DATABASE
         and (write.version is None or write.version != version_of(key))
     )
+    return last if is_edited else None
 
 
 def find_unseen(success: Success, upstream: Iterable[tuple[ToolResult, bool]]) -> Iterator[Reason]:

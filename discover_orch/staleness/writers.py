@@ -109,6 +109,16 @@ class Writers:
         rows = self._rows.items()
         return [key for key, of in rows if len(of) > 1 and not is_table_list(key)]
 
+    def in_database(self, start: Key) -> list[Key]:
+        """The tables that tools wrote in the database whose keys begin with this."""
+        return self._tables.get(start, [])
+
+    def is_log(self, key: Key) -> bool:
+        """Whether all who are known to write the file only append to it, so that users may add to it too."""
+        rows = [row for row in self.of(key) if row.write.is_sure]
+        made = [row for row in rows if row.place != GONE and row.write.is_made]
+        return all(row.write.is_log for row in made or rows)
+
     def in_folder(self, folder: str) -> list[Key]:
         """The files directly in the folder that tools wrote or removed."""
         return self._folders.get(folder, [])

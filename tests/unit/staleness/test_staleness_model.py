@@ -464,8 +464,8 @@ class World:
                 self.data.put(self.random.choice(FILES), None)
             case "hand":
                 key = self.random.choice(FILES)
-                last = self.find_writers().last(key)
-                if key in self.data.values and last is not None and not last.write.only_adds:
+                writers = self.find_writers()
+                if key in self.data.values and key in writers and not writers.is_log(key):
                     self.data.put(key, "hand")
             case "some":
                 self.run_tools(self.random.sample(names, self.random.randint(1, len(names))))
