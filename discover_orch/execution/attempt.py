@@ -342,8 +342,9 @@ def build_flow(
     both = (seen, *shared)
 
     def names(thing: str, *kinds: Kind, of: Collection[Observation] = both) -> list[str]:
-        found = (use for one in of for use in one.find(thing, *kinds) if use.via == "seen")
-        return [*dict.fromkeys(use.name for use in found)]
+        is_table = thing == "table"
+        found = (use for one in of for use in one.find(thing, *kinds))
+        return [*dict.fromkeys(use.name for use in found if is_table or use.via == "seen")]
 
     written = dict.fromkeys(names("file", *WRITTEN, of=(seen,)))
     reads = dict.fromkeys(names("file", "read", "opened", "updated", of=(seen,)))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from discover_orch.model.dataflow import Dataflow, Written, shared
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import WRITTEN, Observation
-from discover_orch.model.table_name import named_table
+from discover_orch.model.table_name import WHOLE, named_table
 
 _USING = frozenset(("read", "opened", "listed", *WRITTEN))
 
@@ -27,12 +27,18 @@ class Overlaps:
         self._partners: dict[str, dict[str, None]] = {}
         self._flows: dict[str, Dataflow] = {}
         self._known: dict[str, frozenset[str] | None] = {}
+        self._with_database: set[str] = set()  # those that are known to use the database
         self._used: dict[str, set[str]] = {}  # by Python, of those that have ended
         self._written: dict[str, Collection[str]] = {}  # the files that these surely wrote
 
-    def begin(self, module: str, known: frozenset[str] | None) -> None:
-        """`known` are the names of what it was seen to use alone; None where that is not known."""
+    def begin(
+        self, module: str, known: frozenset[str] | None, *, has_database: bool = False
+    ) -> None:
+        """`known` are the names of what it was seen to use alone, WHOLE where that may be all tables; None where that
+        is not known. `has_database`: it has used the database."""
         self._known[module] = known
+        if has_database:
+            self._with_database.add(module)
         for other in self._running:
             self._partners.setdefault(other, {})[module] = None
             self._partners.setdefault(module, {})[other] = None
@@ -55,13 +61,21 @@ class Overlaps:
         self._used[module] = {
             one.name for one in seen.uses if one.via == "seen" and one.kind in _USING
         }
+        if seen.database or any(one.key.startswith("table:") for one in seen.uses):
+            self._with_database.add(module)
         native = [one for one in seen.uses if one.via in ("kernel", "command")]
         read = {one.name for one in native if one.kind == "read"}
+        listed = {one.name for one in native if one.kind == "listed"}
         strange = set[str]()
         for other in self._partners.get(module, ()):
             strange |= self._find_strange(module, other, read)
             if (known := self._known.get(module)) is not None:
-                strange |= (self._known.get(other) or set()) - known
+                theirs = (self._known.get(other) or set()).union(self._used.get(other, ()))
+                strange |= theirs - known
+                # Who uses a file may list its folder.
+                strange |= {one.rpartition("/")[0] or "." for one in theirs} & listed - known
+                if other in self._with_database and WHOLE not in known:
+                    strange.add(WHOLE)
         gone = {one for one in native if one.name in strange}
         return replace(seen, uses=tuple(one for one in seen.uses if one not in gone))
 

@@ -21,6 +21,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.table_name import WHOLE, is_all_tables
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step, had_arguments
 from discover_orch.staleness.current import CurrentState, takes_connection
@@ -136,7 +137,12 @@ class ToolRecord:
         self._open[module] = time.time_ns()
         if self.is_parallel:  # of what several workers report, the order is not known
             self.began[module] = self.next_number()
-            self.overlaps.begin(module, self._find_known_uses(module))
+            success = self._results.find(module).success
+            self.overlaps.begin(
+                module,
+                self._find_known_uses(module),
+                has_database=success is not None and "database" in success.inputs.other,
+            )
         return found
 
     def start(self, module: str) -> None:
@@ -301,7 +307,8 @@ class ToolRecord:
         if not self._current.is_of_present_code(tool, success, self._code):
             return None
         keys = (*success.inputs.other, *result.writes)
-        return frozenset(key.partition(":")[2] for key in keys if key.startswith(FILES))
+        known = {key.partition(":")[2] for key in keys if key.startswith(FILES)}
+        return frozenset((*known, *(WHOLE for key in success.tables if is_all_tables(key))))
 
     def _find_native_reads(self, module: str) -> tuple[str, ...]:
         success = self._results.find(module).success

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.table_name import is_table_list
+from discover_orch.model.table_name import WHOLE, database_of, is_all_tables, is_table_list
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     DATABASE,
@@ -75,11 +75,12 @@ def without_lost_writes(
     result: ToolResult, place: int, writers: Writers, written: Collection[Key]
 ) -> ToolResult:
     """The result of a success that has written `written`. What it did not write this time, and another tool has
-    written by now, is no longer its own."""
+    written by now, is no longer its own. Unclear use of a database stays: others have written some of its tables."""
 
     def is_own(key: Key) -> bool:
         last = writers.last(key)
-        return key in written or (last is not None and last.place == place)
+        is_last = last is not None and last.place == place
+        return key in written or is_all_tables(key) or is_last
 
     return replace(result, writes={key: one for key, one in result.writes.items() if is_own(key)})
 
@@ -189,7 +190,10 @@ class Judge:
             for key in one.other:
                 if key.startswith("folder:"):
                     found.update(dict.fromkeys(writers.in_folder(key[7:])))
-        found.update(dict.fromkeys((*self._success.tables, *self._success.saw)))
+        for key in (*self._success.tables, *self._success.saw):
+            is_each = is_all_tables(key) and self._reads_all(key)
+            tables = writers.in_database(key) if is_each else []
+            found.update(dict.fromkeys(tables or [key]))
         writes = self._result.writes.items()
         found.update(dict.fromkeys(key for key, write in writes if not write.is_unread))
         return found
@@ -197,7 +201,15 @@ class Judge:
     def find_adds(self, key: Key) -> Write | None:
         """The write of a key that the tool only writes."""
         write = self._result.writes.get(key)
-        return None if write is None or key in self._read or key in self._success.tables else write
+        is_read = key in self._read or key in self._success.tables or self._reads_all(key)
+        return None if is_read else write
+
+    def _reads_all(self, key: Key) -> bool:
+        """Whether it may have read each table of the database of this table, and what it wrote there is known."""
+        if not key.startswith("table:"):
+            return False
+        whole = database_of(key) + WHOLE
+        return whole in self._success.tables and whole not in self._result.writes
 
     def find_changed(self) -> Iterator[Reason]:
         """What it would see otherwise today, though the content as it is now does not show it, or is not known."""

@@ -109,9 +109,9 @@ class Writers:
         rows = self._rows.items()
         return [key for key, of in rows if len(of) > 1 and not is_table_list(key)]
 
-    def in_database(self, start: Key) -> list[Key]:
-        """The tables that tools wrote in the database whose keys begin with this."""
-        return self._tables.get(start, [])
+    def in_database(self, whole: Key) -> list[Key]:
+        """The tables of which it is known that tools wrote them, for the key of all tables."""
+        return [one for one in self._tables.get(database_of(whole), ()) if one != whole]
 
     def is_log(self, key: Key) -> bool:
         """Whether all who are known to write the file only append to it, so that users may add to it too."""

@@ -170,11 +170,11 @@ class Observer:
             is_written = False
             # DuckDB opens and closes its file by itself, and no other process can while it is open.
             is_read &= seen.get("dialect") != "duckdb"
-        if self.has_foreign_connection() or is_replaced or is_written:
-            uses.append(UNCLEAR)
+        if (is_seen := self.has_foreign_connection() or is_replaced) or is_written:
+            uses.append(UNCLEAR if is_seen else Use(UNCLEAR.key, UNCLEAR.kind, "kernel"))
             seen["has_committed"] = True
-        elif is_read or self._files.has_opened_database:
-            uses.append(Use(f"table:{WHOLE}", "read"))
+        elif (is_seen := self._files.has_opened_database) or is_read:
+            uses.append(Use(f"table:{WHOLE}", "read", "seen" if is_seen else "kernel"))
 
     def _note_foreign_imports(self, loaded: Collection[str]) -> None:
         """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
