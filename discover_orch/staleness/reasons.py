@@ -30,7 +30,6 @@ WELL = ("passed", "accepted")
 CLOCK_TOLERANCE = 60
 
 _NOTHING: Mapping[str, str] = {}
-_OUT_OF_ORDER = "had already been changed by this tool or a later one when this tool used it"
 
 
 class Freshness(Struct, frozen=True, kw_only=True):
@@ -86,7 +85,8 @@ def reason_sentence(
         case "overwritten" if not is_all_tables(reason.key):
             return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"
         case "out of order" if not is_all_tables(reason.key):
-            return f"{shown} {_OUT_OF_ORDER}"
+            other = "it or a later tool" if reason.key in result.writes else "a later tool"
+            return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
         case "edited":
             return f"{shown} was edited after {name_of(result.module)} made it"
         case _:
@@ -302,8 +302,13 @@ def find_upstream_reasons(
                 shared = f"table {table}" if table else _shared(files, theirs)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         name = registry.display((unsure if flow.has_reads and unsure else line)[0])
-        unseen = f"writes of {name}" if flow.has_reads else "reads of this tool"
-        return f"{name} is stale and may be upstream (the {unseen} are not known)"
+        if flow.has_reads:
+            unseen = f"the writes of {name} are not known"
+        elif flow.is_unclear or flow.gaps or flow.native_reads:
+            unseen = "the reads of this tool are not known"
+        else:
+            unseen = "this tool is not known to read anything"
+        return f"{name} is stale and may be upstream ({unseen})"
 
     return {module: reason(module) for module in wanted}
 

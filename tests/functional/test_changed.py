@@ -123,7 +123,7 @@ def test_what_is_not_known_to_read_or_write_is_taken_to_do_so(
     edit(pipeline, "other")
     assert reasons(orch) == {
         "other": ["src/other.py changed"],
-        "blind": ["other is stale and may be upstream (the reads of this tool are not known)"],
+        "blind": ["other is stale and may be upstream (this tool is not known to read anything)"],
         "page": ["other is stale and may be upstream (the writes of other are not known)"],
     }
     assert ran(orch("run", "--changed", "--json")) == ["other", "blind", "page"]

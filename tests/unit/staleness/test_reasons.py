@@ -43,7 +43,7 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
         (difference("file:in.csv", UNSURE, "1"), "in.csv changed while the tool ran"),
         (
             Reason("file:in.csv", "src.first", LATER, how="out of order"),
-            "in.csv had already been changed by this tool or a later one when this tool used it",
+            "ran on in.csv as a later tool had left it, not as first leaves it",
         ),
         (Reason("file:out.csv", how="edited"), "out.csv was edited after me made it"),
         (
@@ -71,8 +71,8 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
             "table raw was rewritten by first (run 3, after this tool)",
         ),
         (
-            Reason("table:1:raw", how="out of order"),
-            "table raw had already been changed by this tool or a later one when this tool used it",
+            Reason("table:1:raw", "src.first", how="out of order"),
+            "ran on table raw as a later tool had left it, not as first leaves it",
         ),
         (
             Reason("table:1:*", by="src.first", seq=LATER),

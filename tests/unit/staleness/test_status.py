@@ -174,7 +174,9 @@ def test_a_tool_of_which_no_read_is_known_waits_for_all_earlier_stages(chain: Pa
     record(chain, {**flows(chain), "d": observation()})
     (chain / "src/b.py").write_text(tool(AFTER="a", run="def run(): return {}"))
     found = stale(chain)
-    assert found["d"] == ("b is stale and may be upstream (the reads of this tool are not known)",)
+    assert found["d"] == (
+        "b is stale and may be upstream (this tool is not known to read anything)",
+    )
     assert "a" not in found
 
 
@@ -186,7 +188,9 @@ def test_the_tool_that_is_named_is_one_that_it_may_really_depend_on(chain: Path)
         (chain / f"src/{name}.py").write_text(tool(AFTER=(), run="def run(): return {}"))
     found = stale(chain)
     assert found["d"] == ("b is stale and may be upstream (the writes of b are not known)",)
-    assert found["c"] == ("a is stale and may be upstream (the reads of this tool are not known)",)
+    assert found["c"] == (
+        "a is stale and may be upstream (this tool is not known to read anything)",
+    )
 
 
 # How it ended.
