@@ -129,7 +129,7 @@ class AttemptReader:
             **self._current.surroundings(tool, step_versions(step, self._root)),
             **(files.versions | self._find_inputs(observed, before, own, came) | files.versions),
             **packages,
-            **self._spelled_variables(observed, code.meanings),
+            **self._spelled_variables(observed, code.meanings, files.versions),
         }
         flow = build_flow(seen, shared, writes, made, is_alone=is_alone)
         names = [*flow.tables_read, *flow.tables_missed, *([""] if flow.lists_tables else [])]
@@ -274,6 +274,9 @@ class AttemptReader:
                 path = use.name.rstrip("/")
                 if f"file:{path}" not in own:
                     found[use.key.rstrip("/")] = use.state or path
+            for use in one.find("link", "asked"):
+                if f"file:{use.name}" not in own:
+                    found[use.key] = use.state
             for use in one.find("folder", "listed"):
                 found[use.key] = without_paths(use.state, came)
             for use in one.find("glob", "listed"):
@@ -313,9 +316,10 @@ class AttemptReader:
                 yield from (one for one in self._shared.get(owner, ()) if id(one) not in own)
 
     def _spelled_variables(
-        self, observed: Iterable[Observation], code: Mapping[str, str]
+        self, observed: Iterable[Observation], code: Mapping[str, str], files: Mapping[Key, str]
     ) -> dict[Key, str]:
-        """The variables that this code means where it copies the environment or calls a library."""
+        """The variables that this code, and scripts among these files, mean where the environment is copied, by the
+        code or to a child process, or a library is called."""
         present = self._current
         asked = [name for one in observed for name in one.names("env", "asked")]
         has_copied = any(one.find("environ", "read") for one in observed)
@@ -323,7 +327,7 @@ class AttemptReader:
             return {}
         found = {"environ:": join_paths(present.environ)} if has_copied else {}
         names = dict.fromkeys((*asked, *(present.environ if has_copied else ())))
-        for name in present.spelled.find(names, code):
+        for name in present.spelled.find(names, code, files):
             found[f"env:{name}"] = present.versions.variable(name)
         return found
 

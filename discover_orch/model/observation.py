@@ -34,7 +34,7 @@ FileStat = tuple[int, int, int, int]
 #: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it `came` into a folder
 #:   that was listed, during the step and not by Python; it was `written`, only `appended` to, or `updated`: read
 #:   before it was written. `created`: written, and not there before. `removed`: it was there before. `made`: a folder.
-#: - `folder:`, `glob:` were `listed`. `there:` and `stat:` were `asked`; a folder has a slash at its end.
+#: - `folder:`, `glob:` were `listed`. `there:`, `stat:` and `link:` were `asked`; a folder has a slash at its end.
 #: - `table:` was `read`, `missed` or `found` by its name; `written`, or rows were only `inserted`; `made`: created,
 #:   and nothing else. `kept`: it would have been made, dropped or indexed, and no row of it was changed. `created` and
 #:   `dropped` of those written: it was not there before and is now, or the other way round. `table:` alone is the list
@@ -59,8 +59,8 @@ class Use(Struct, frozen=True, array_like=True, gc=False):
     are relative to the root, with `/`, and the root itself is ".".
 
     `state` is what is known of the thing at the end of the step: of a file the four numbers of its `FileStat`, ""
-    where they are not known, of a folder its `list_paths`, of `stat:` the size and time, of a table that was written
-    the version of its content.
+    where they are not known, of a folder its `list_paths`, of `stat:` the size and time, of `link:` the target, of a
+    table that was written the version of its content.
     """
 
     key: str

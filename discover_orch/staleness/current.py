@@ -147,11 +147,11 @@ class CurrentState:
         found = {}
         for key, version in then.other.items():
             kind, _, name = key.partition(":")
-            if kind in ("file", "folder", "glob", "there", "stat", "env"):
+            if kind in ("file", "folder", "glob", "there", "stat", "link", "env"):
                 found[key] = self.versions.version(key, version, marks.get(key, ABSENT))
             elif kind == "environ":
                 known = paths_in(version)
-                new = self.spelled.find(self.environ.keys() - {*known}, then.code)
+                new = self.spelled.find(self.environ.keys() - {*known}, then.code, then.other)
                 found[key] = join_paths((*known, *new)) if new else version
             elif kind == "package":
                 found[key] = self.installed((name,)).get(name, ABSENT)

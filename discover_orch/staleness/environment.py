@@ -6,6 +6,7 @@ Imports nothing of what it finds.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -14,11 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct, field
 
 from discover_orch.model.parameter import is_secret_name
+from discover_orch.state.store import open_nonblocking
 
-# Variables. Code may copy the whole environment, as pydantic-settings does for it, or have a library look a variable
-# up. Then a variable counts where the code spells its name, in any case: as a word (`region: str` in a class of
-# settings), or as a prefix in quotes and a word (`env_prefix="APP_"` and `region`), or where it looks for all names
-# that start so (`name.startswith("APP_")`). So a new terminal makes nothing stale.
+# Variables. Code may copy the whole environment, as pydantic-settings does for it, give a copy to a child process, or
+# have a library look a variable up. Then a variable counts where the code spells its name, in any case: as a word
+# (`region: str` in a class of settings), or as a prefix in quotes and a word (`env_prefix="APP_"` and `region`), or
+# where it looks for all names that start so (`name.startswith("APP_")`). The code includes what a child process ran of
+# the project: its modules, and scripts in other languages among the files that were read. So a new terminal makes
+# nothing stale.
 
 #: What describes the terminal, the session and the user; and how the names of such variables begin.
 VOLATILE = frozenset(
@@ -34,6 +38,26 @@ VOLATILE_PREFIXES = (
 _WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r"[\"'](\w+?)_*[\"']")
 _START = re.compile(r"(?:startswith|removeprefix)\(\s*\(?\s*[\"'](\w+)[\"']")
+
+#: What the names of scripts end with that read variables. One without a suffix says by `#!` that it is a script.
+_SCRIPT_ENDS = (
+    *(
+        ".sh",
+        ".bash",
+        ".zsh",
+        ".ksh",
+        ".fish",
+        ".awk",
+        ".pl",
+        ".py",
+        ".rb",
+        ".r",
+        ".jl",
+        ".lua",
+        ".php",
+    ),
+    *(".js", ".cjs", ".mjs", ".ts", ".bat", ".cmd", ".ps1", ".mk", "makefile"),
+)
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -52,8 +76,11 @@ class SpelledNames:
         self._root = root
         self._words: dict[tuple[str, str], Words] = {}  # by the path and the hash
 
-    def find(self, names: Iterable[str], code: Mapping[str, str]) -> list[str]:
-        """Those of these variables, less secrets, that count for a tool with this code (hashes by path)."""
+    def find(
+        self, names: Iterable[str], code: Mapping[str, str], other: Mapping[str, str]
+    ) -> list[str]:
+        """Those of these variables, less secrets, that count for a tool with this code (hashes by path) and these
+        other inputs, which have the scripts that its child processes ran."""
         chosen = [
             one
             for one in dict.fromkeys(names)
@@ -63,10 +90,11 @@ class SpelledNames:
         ]
         if not chosen:
             return []
-        for row in code.items():
+        rows = [*code.items(), *_find_scripts(other)]
+        for row in rows:
             if row not in self._words:
                 self._words[row] = _read_words(os.path.join(self._root, row[0]))
-        found = [self._words[row] for row in code.items()]
+        found = [self._words[row] for row in rows]
         words = Words(
             all=frozenset().union(*(one.all for one in found)),
             quoted=frozenset().union(*(one.quoted for one in found)),
@@ -75,12 +103,22 @@ class SpelledNames:
         return [name for name in chosen if _is_spelled(name.lower(), words)]
 
 
+def _find_scripts(inputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The files among these inputs that may be scripts, with their versions."""
+    for key, version in inputs.items():
+        if key.startswith("file:"):
+            name = key[key.rfind("/") + 1 :].removeprefix("file:").lower()
+            if name.endswith(_SCRIPT_ENDS) or "." not in name:
+                yield key[5:], version
+
+
 def _read_words(full: str) -> Words:
-    try:
-        with open(full, "rb") as file:
-            text = file.read().decode("utf-8", "replace").lower()
-    except OSError:
-        text = ""
+    has_suffix = full.lower().endswith(_SCRIPT_ENDS)
+    text = ""
+    with contextlib.suppress(OSError), open(full, "rb", opener=open_nonblocking) as file:
+        start = file.read(2)
+        if has_suffix or start == b"#!":
+            text = (start + file.read()).decode("utf-8", "replace").lower()
     return Words(
         all=frozenset(_WORD.findall(text)),
         quoted=frozenset(_QUOTED.findall(text)),

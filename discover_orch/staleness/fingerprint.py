@@ -40,13 +40,14 @@ _RUN_SHIFT = 20  # a run has fewer than half a million tools
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
 #: - `there:data/x.csv`: the path if it is there, in this form too. `stat:data/x.csv`: its size and time.
+#: - `link:current`: the target of a link; ABSENT where it is none.
 #: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
 #: - `package:numpy`: its version; ABSENT where it is not installed. `python`. `database`.
 #: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. What a tool saw
 #:   of them stands in `saw`.
 Key = str
 #: What the keys of files begin with.
-FILES = ("file:", "folder:", "glob:", "there:", "stat:")
+FILES = ("file:", "folder:", "glob:", "there:", "stat:", "link:")
 
 #: The number of the run << 20 | the count of starts and ends of tools in that run.
 Seq = int
@@ -207,7 +208,8 @@ def without_paths(version: str, paths: Collection[str]) -> str:
 def keys_of(paths: Collection[str]) -> set[Key]:
     """The keys that may have another version where these paths have changed."""
     plain = {path.rstrip("/") for path in paths}
-    found = {f"{kind}:{path}" for path in plain for kind in ("file", "folder", "there", "stat")}
+    kinds = ("file", "folder", "there", "stat", "link")
+    found = {f"{kind}:{path}" for path in plain for kind in kinds}
     return found | {f"folder:{path.rpartition('/')[0] or '.'}" for path in plain}
 
 
@@ -216,7 +218,7 @@ def used_files(inputs: Inputs) -> Iterator[Key]:
     for key, version in inputs.other.items():
         if key.startswith("file:"):
             yield key
-        elif key.startswith("stat:"):
+        elif key.startswith(("stat:", "link:")):
             yield f"file:{key[5:]}"
         elif key.startswith(("folder:", "glob:", "there:")):
             yield from (f"file:{path}" for path in paths_in(version))
@@ -343,7 +345,7 @@ def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> 
     return [
         key
         for key in past.inputs.other
-        if key.startswith(("file:", "folder:", "there:", "stat:"))
+        if key.startswith(("file:", "folder:", "there:", "stat:", "link:"))
         and key not in now.other
         and key not in writes
     ]

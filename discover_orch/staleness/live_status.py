@@ -124,12 +124,11 @@ class LiveStatus(Status):
     def _find_paths(self) -> Paths:
         keys = {key for module in self._registry.order for key in self._uses(module)}
         code = self.code.missing.union(*(one.meanings for one in self._code.values()))
-        data, listed, globs, asked, measured = (
+        data, listed, globs, asked, measured, links = (
             frozenset(key[len(kind) :] for key in keys if key.startswith(kind)) for kind in FILES
         )
-        return Paths(
-            code=code, data=data | asked | measured, listed=listed, globs=tuple(sorted(globs))
-        )
+        data = data.union(asked, measured, links)
+        return Paths(code=code, data=data, listed=listed, globs=tuple(sorted(globs)))
 
     def is_written(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last."""
@@ -300,7 +299,7 @@ class LiveStatus(Status):
         """What differs from what the tool last acted on, and was not changed by a tool."""
         yield from compare_code(then.code, now.code)
         for key, old, new in differences(then.other, now.other):
-            file = f"file:{key[5:]}" if key.startswith("stat:") else key
+            file = f"file:{key[5:]}" if key.startswith(("stat:", "link:")) else key
             if key == "database":  # which one it is may be due to a run
                 is_outside = (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
             elif file.startswith("file:"):  # a hand edit of an output starts nothing

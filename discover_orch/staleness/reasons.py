@@ -99,6 +99,10 @@ def reason_sentence(
         case "stat":
             by = f": {name_of(reason.by)} wrote it ({_when(reason, result)})" if reason.by else ""
             return f"the size or time of {name} changed{by}"
+        case "link":
+            by = f": {name_of(reason.by)} made it ({_when(reason, result)})" if reason.by else ""
+            change = "the link {} leads elsewhere" if reason.now else "{} is no longer a link"
+            return f"{change.format(name)}{by}"
         case "folder":
             shown = "the project folder" if name == "." else f"{name}/"
             return f"the list of files in {shown} changed"

@@ -32,7 +32,7 @@ from discover_orch.staleness.fingerprint import (
 from discover_orch.staleness.writers import TimeOf, Writer, Writers
 
 #: What the keys of things begin with that tools make.
-_PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "table:")
+_PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "link:", "table:")
 
 
 class Reason(Struct, frozen=True):
@@ -162,7 +162,7 @@ class Judge:
 
     def explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
         """The reason for a difference in content, unless the tool itself or a later one moved the thing on."""
-        if key.startswith("stat:"):
+        if key.startswith(("stat:", "link:")):
             file = self.explain(f"file:{key[5:]}", then, now)
             return file and replace(file, key=key)
         last = self._writers.last(key)

@@ -62,6 +62,8 @@ class Versions:
                 return join_paths((path,) if is_there else ())
             case "stat":
                 return self._measure(path)
+            case "link":
+                return _read_target(os.path.join(self._root, path))
             case "env":
                 return self.variable(path, known)
             case _:
@@ -150,6 +152,13 @@ class Versions:
                 yield from (f"file:{path}" for path in self.matches(pattern))
             else:
                 yield f"file:{_spelled(pattern)}"
+
+
+def _read_target(full: str) -> str:
+    try:
+        return os.readlink(full)
+    except OSError:
+        return ABSENT
 
 
 def read_mark(full: str) -> str:

@@ -190,6 +190,7 @@ class AuditHook:
 
     def _on_child(self, words: Any = (), folder: Any = None, environment: Any = None) -> None:
         self._uses.note(_getframe(2), "gap", STARTED_CHILD)
+        self._uses.note(_getframe(2), "copied", "")
         self._native.note_child(words, folder, environment)
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:

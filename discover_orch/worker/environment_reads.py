@@ -2,9 +2,9 @@
 
 Python has no audit event for this. `os.environ` encodes each name before it looks it up, with a function that is an
 attribute of the mapping: replacing that function changes nothing that a program can notice. The calling code decides
-what counts. Where the project copies the whole environment, or has a library look a name up, the parent finds out what
-its code means. The parent also says what the value is, so a variable that code of the project sets counts with the
-value that it had before.
+what counts. Where the project copies the whole environment, starts a child process, which gets a copy, or has a
+library look a name up, the parent finds out what its code means. The parent also says what the value is, so a variable
+that code of the project sets counts with the value that it had before.
 """
 
 from __future__ import annotations

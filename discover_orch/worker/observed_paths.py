@@ -133,6 +133,7 @@ class StepFiles:
         self.folders_made: dict[str, None] = {}
         self.asked: list[str] = []
         self.measured: dict[str, str] = {}
+        self.links: dict[str, str] = {}  # to their targets
         self.aside_read: dict[str, str] = {}
         self.aside_written: dict[str, str] = {}
         self.aside_appended: set[str] = set()
@@ -157,6 +158,8 @@ class StepFiles:
             yield Use(f"folder:{path}", "listed", "seen", state)
         for path, state in self.measured.items():
             yield Use(f"stat:{path}", "asked", "seen", state)
+        for path, target in self.links.items():
+            yield Use(f"link:{path}", "asked", "seen", target)
         for path, state in self.aside_written.items():
             kind: Kind = "appended" if path in self.aside_appended else "written"
             yield Use(f"file:{path}", kind, "aside", state)

@@ -198,7 +198,9 @@ class Observer:
         yield from self._files.find_came(seen, self.native.folders_made, self._began[0])
 
     def _find_names(self, used: dict[str, list[str]], named: Collection[str]) -> Iterator[Use]:
-        """Variables, modules, and why there may be more."""
+        """Variables, modules, and why there may be more. A child process gets a copy of all variables."""
+        if self.native.has_child:
+            used["copied"] = [""]
         modules = self._project.find_old_modules(named)
         yield from (Use(f"gap:{one}", "unclear", "kernel") for one in self.native.find_gaps())
         yield from (Use(f"gap:{one}", "unclear") for one in used.pop("gap", ()))

@@ -1,12 +1,15 @@
-"""What a tool asks about paths: whether they are there, their size and their time. Python has no audit event for that.
+"""What a tool asks about paths: whether they are there, their size and their time, and where links lead to. Python has
+no audit event for that.
 
-`os.stat` and `os.lstat` are wrapped, which `exists()`, `is_file()`, `getsize()`, `glob` and their like call. Only
-questions of the project's own code count, also where it asks through the standard library. What an installed package
-asks is for itself, and what it then reads is observed anyway.
+`os.stat` and `os.lstat` are wrapped, which `exists()`, `is_file()`, `getsize()`, `glob` and their like call, and
+`os.access`, and `os.readlink`, which `resolve()` and `realpath()` call. Only questions of the project's own code
+count, also where it asks through the standard library. What an installed package asks is for itself, and what it then
+reads is observed anyway.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
@@ -29,25 +32,33 @@ if TYPE_CHECKING:
 MEASURING = frozenset(
     ["getsize", "getmtime", "getctime", "getatime", "stat", "lstat", "cmp", "cmpfiles"]
 )
-#: Those whose result is the same whatever the answer is, or that only follow links.
+#: Those whose result is the same whatever the answer is, or that only follow links, which are asked for their targets.
 INDIFFERENT = frozenset(["makedirs", "mkdir", "realpath", "removedirs", "resolve", "rmtree"])
 
 #: Of what is there: whether it is a folder, its size, and its time in ns. None where nothing is.
 Answer = tuple[bool, int, int] | None
 
+#: Whether paths are there, their sizes and times, and where links lead to.
+Found = tuple[dict[str, Answer], dict[str, Answer], dict[str, str]]
+
 #: The functions themselves, for orch's own questions.
 real_stat, real_lstat = os.stat, os.lstat
+#: Of functions that do not ask for the size or time: what the keys of their stacks begin with.
+_STARTS = {"access": 1, "readlink": 2}
 _getframe = sys._getframe
 
 
 class _Asker:
-    """The code on one stack, and the first answers that it got; None where its questions do not count."""
+    """The code on one stack, and the first answers that it got; None where its questions do not count. Those of links
+    are their targets."""
 
-    __slots__ = ("answers", "is_measuring", "uses")
+    __slots__ = ("answers", "is_measuring", "is_of_links", "uses")
 
-    def __init__(self, uses: Uses | None = None, *, is_measuring: bool = False) -> None:
-        self.uses, self.is_measuring = uses, is_measuring
-        self.answers: dict[str | bytes, Answer] | None = None if uses is None else {}
+    def __init__(
+        self, uses: Uses | None = None, name: str = "", *, is_of_links: bool = False
+    ) -> None:
+        self.uses, self.is_measuring, self.is_of_links = uses, name in MEASURING, is_of_links
+        self.answers: dict[str | bytes, Any] | None = None if uses is None else {}
 
 
 class PathQuestions:
@@ -67,19 +78,26 @@ class PathQuestions:
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
         #: Name of a module -> whether its questions count; None where it asks for the code that called it.
         self._modules: dict[str, bool | None] = {}
-        self._found: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
-        for name, real in (("stat", real_stat), ("lstat", real_lstat)):
-            self._wrap(name, real)
+        self._found: Found = {}, {}, {}
+        for name, add_answer in (
+            ("stat", self._add_answer),
+            ("lstat", self._add_answer),
+            ("access", self._add_access),
+            ("readlink", self._add_target),
+        ):
+            self._wrap(name, getattr(os, name), add_answer)
 
     def clear(self) -> None:
         self._askers.clear()
-        self._found = {}, {}
+        self._found = {}, {}, {}
 
     def is_empty(self) -> bool:
-        return not self._found[0] and not any(one.answers for one in self._askers.copy().values())
+        is_found = self._found[0] or self._found[2]
+        return not is_found and not any(one.answers for one in self._askers.copy().values())
 
-    def find(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
-        """The first answer to each question of whether a path is there, and of its size or time, by absolute path."""
+    def find(self) -> Found:
+        """The first answer to each question of whether a path is there, of its size or time, and of where a link leads
+        to, by absolute path."""
         self.resolve_paths()
         return self._found
 
@@ -87,25 +105,32 @@ class PathQuestions:
         """Make the paths absolute that are relative to the current working directory."""
         askers = [*self._askers.values()]
         self._askers.clear()
-        asked, measured = self._found
+        asked, measured, targets = self._found
         for asker in askers:
             answers = make_absolute(asker.answers or {})
             for path, answer in answers.items():
+                if asker.is_of_links:
+                    targets.setdefault(path, answer)
+                    continue
                 asked.setdefault(path, answer)
                 if asker.is_measuring:
                     measured.setdefault(path, answer)
             if asker.uses is not None and asker.uses.owners:
                 asker.uses.used.update(dict.fromkeys(("path", path) for path in answers))
 
-    def _wrap(self, name: str, real: Callable[..., os.stat_result]) -> None:
-        askers, modules, add, add_answer = (
-            self._askers, self._modules, self._add, self._add_answer,
-        )  # fmt: skip
+    def _wrap(
+        self,
+        name: str,
+        real: Callable[..., Any],
+        add_answer: Callable[[dict[str | bytes, Any], Any, Any], None],
+    ) -> None:
+        askers, modules, add = self._askers, self._modules, self._add
+        first_key = _STARTS.get(name, 0)
 
-        def ask(path: Any, **options: Any) -> os.stat_result:
+        def ask(path: Any, *arguments: Any, **options: Any) -> Any:
             found = start = None
             try:
-                found = real(path, **options)
+                found = real(path, *arguments, **options)
                 start = _getframe(1)
                 return found
             except OSError:
@@ -113,15 +138,15 @@ class PathQuestions:
                 raise
             finally:
                 if start is not None:  # else it is not a path
-                    counts, key, frame = None, 0, start
+                    counts, key, frame = None, first_key, start
                     # `frame.f_code` and `id()` are audit events, each of which runs the hook.
                     while frame is not None and (names := frame.f_globals) is not CALLS:
-                        name = names.get("__name__", "")
-                        if counts is None and (counts := modules.get(name, True)) is False:
+                        module = names.get("__name__", "")
+                        if counts is None and (counts := modules.get(module, True)) is False:
                             break
-                        key = hash((key, name, frame.f_lineno))
+                        key = hash((key, module, frame.f_lineno))
                         frame = frame.f_back  # type: ignore[assignment]
-                    known = None if counts is False else askers.get(key) or add(start, key)
+                    known = None if counts is False else askers.get(key) or add(start, key, name)
                     if known is not None and (answers := known.answers) is not None:
                         if path.__class__ is not str and hasattr(path, "__fspath__"):
                             path = path.__fspath__()
@@ -131,7 +156,12 @@ class PathQuestions:
         wrapper = functools.wraps(real)(ask)
         wrapper.__module__ = "os"  # so that it can be pickled
         known = getattr(os, name)
-        for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+        for functions in (
+            os.supports_dir_fd,
+            os.supports_effective_ids,
+            os.supports_fd,
+            os.supports_follow_symlinks,
+        ):
             if known in functions:
                 functions.add(wrapper)
         setattr(os, name, wrapper)
@@ -140,9 +170,9 @@ class PathQuestions:
             if isinstance(one, type) and getattr(vars(one).get(name), "__func__", None) is known:
                 setattr(one, name, staticmethod(wrapper))
 
-    def _add(self, frame: FrameType | None, key: int) -> _Asker:
-        """Who asks: the first code on the stack that is not of the standard library."""
-        name, counts = "stat", None
+    def _add(self, frame: FrameType | None, key: int, name: str) -> _Asker:
+        """Who asks with `os.NAME`: the first code on the stack that is not of the standard library."""
+        is_of_links, counts = name == "readlink", None
         start = frame
         while frame is not None and frame.f_globals is not CALLS:
             counts = self._counts(frame.f_code.co_filename)
@@ -153,10 +183,10 @@ class PathQuestions:
                 start = frame
                 break
             name, frame = frame.f_code.co_name, frame.f_back
-        if counts is False or name in INDIFFERENT:
+        if counts is False or (name in INDIFFERENT and not is_of_links):
             asker = _Asker()
         else:  # a thread may run nothing else than a function of the standard library
-            asker = _Asker(self._uses.find(start), is_measuring=name in MEASURING)
+            asker = _Asker(self._uses.find(start), name, is_of_links=is_of_links)
         return self._askers.setdefault(key, asker)
 
     def _add_answer(
@@ -169,6 +199,17 @@ class PathQuestions:
         if found is not None and stat.S_ISLNK(found.st_mode):
             return  # what it leads to is another question
         answers[path] = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
+
+    def _add_access(self, answers: dict[str | bytes, Answer], path: Any, _: Any) -> None:
+        """Whether it is there, not what the tool may do with it."""
+        found = None
+        with contextlib.suppress(OSError):
+            found = real_stat(path)
+        self._add_answer(answers, path, found)
+
+    def _add_target(self, answers: dict[str | bytes, str], path: Any, target: Any) -> None:
+        """Where a link leads to; "" where it is none."""
+        answers[path] = "" if target is None else os.fsdecode(target)
 
     def _counts(self, file: str) -> bool | None:
         """Whether questions of this code count; None where it asks for the code that called it."""
@@ -184,9 +225,9 @@ class PathQuestions:
             return True
 
 
-def make_absolute(answers: dict[str | bytes, Answer]) -> dict[str, Answer]:
+def make_absolute(answers: dict[str | bytes, Any]) -> dict[str, Any]:
     """The same by absolute path. There may be many."""
-    found: dict[str, Answer] = {}
+    found: dict[str, Any] = {}
     start = ""
     for path, answer in answers.copy().items():
         text = path if isinstance(path, str) else os.fsdecode(path)

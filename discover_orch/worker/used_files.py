@@ -15,7 +15,7 @@ from discover_orch.worker.path_questions import real_lstat, real_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from discover_orch.model.observation import Kind, Via
 
@@ -194,7 +194,7 @@ class UsedFiles:
         asked for; those that were not there to `missed`, and to `listed` the folders whose time it asked for."""
         own = {*seen.written, *seen.removed, *seen.folders_made}
         read, listed = seen.read, seen.listed
-        answers, sizes = self._audit.questions.find()
+        answers, sizes, targets = self._audit.questions.find()
         made = self._audit.folder_changes
         starts: dict[str, str | None] = {}  # of folders: many paths are in few of them
         for path, answer in answers.items():
@@ -223,6 +223,21 @@ class UsedFiles:
                 seen.missed[shown] = None
             else:
                 seen.asked.append(f"{shown}/" if answer[0] else shown)
+
+        self._find_links(seen, own, targets)
+
+    def _find_links(
+        self, seen: StepFiles, own: Collection[str], targets: Mapping[str, str]
+    ) -> None:
+        """Adds where the links lead to that the tool followed. The root and the folders above it do not count."""
+        for path, target in targets.items():
+            shown = self._paths.show(path)
+            is_above = self._paths.root.startswith(path.rstrip(os.sep) + os.sep)
+            if is_above or self._paths.is_noise(shown) or shown in own:
+                continue
+            seen.links[shown] = target
+            if os.path.exists(path) and not os.path.isabs(shown):
+                seen.asked.append(shown)
 
     def find_written(self, seen: StepFiles) -> Iterator[Use]:
         """What was written, with its state. The next tool may change it at once."""

@@ -30,7 +30,7 @@ WAITS = """
         with open("starts", "a") as file:
             file.write("x")
         print("it runs", os.getppid(), flush=True)
-        while not os.access("go", os.F_OK):
+        while not os.access.__wrapped__("go", os.F_OK):
             time.sleep(0.02)
         print("it ends")
     """

@@ -14,7 +14,9 @@ from tests.support.running import running
 from tests.support.watching import Watching, tool_text, watching
 
 TOOL = ("--scope", "tool")
-GATE = "print('begins', flush=True)\nwhile not os.access('go', os.F_OK): time.sleep(0.005)"
+GATE = (
+    "print('begins', flush=True)\nwhile not os.access.__wrapped__('go', os.F_OK): time.sleep(0.005)"
+)
 
 
 def reasons(watch: Watching, name: str = "a") -> dict[str, str]:

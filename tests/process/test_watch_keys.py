@@ -21,7 +21,7 @@ FILES = {"orch.toml": "", "src/a.py": tool_text(0), "src/b.py": tool_text(0, sta
 GATE = tool_text(
     0,
     top="import os, time",
-    body="print('begins', flush=True)\nwhile not os.access('go', os.F_OK): time.sleep(0.005)",
+    body="print('begins', flush=True)\nwhile not os.access.__wrapped__('go', os.F_OK): time.sleep(0.005)",
 )
 
 

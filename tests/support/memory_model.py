@@ -27,10 +27,10 @@ import os, time
 STAGE = "{stage}"
 AFTER = {after}
 def begin():
-    if os.access("hold/{name}", os.F_OK):
+    if os.access.__wrapped__("hold/{name}", os.F_OK):
         print("holding", flush=True)
         time.sleep(60)
-    if os.access("fail/{name}", os.F_OK):
+    if os.access.__wrapped__("fail/{name}", os.F_OK):
         raise ValueError("told to fail")
 def run({takes}):
     begin()
