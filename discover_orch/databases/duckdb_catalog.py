@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_sql import Effect, Name, read_statements
 from discover_orch.databases.table_log import FoundTables
+from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +172,10 @@ def resolve_effects(
         return {table for name in names if (table := now.find(name) or before.find(name))}
 
     names = [*(one.read for one in effects), *(one.written for one in failed)]
-    read = now.read_whole(find(name for some in names for name in some))
+    asked = {name for one in effects for name in one.asked}
+    there = now.tables | before.tables
+    read = find(name for some in names for name in some)
+    read = now.read_whole(read | {table for table in there if table[2] in asked})
     written: set[Table] = set()
     changed: set[Table] = set()
     filled: set[Table] = set()
@@ -194,7 +198,7 @@ def resolve_effects(
         return {display_name(table, now.default) for table in tables if table not in temporary}
 
     return FoundTables(
-        read=shown(read),
+        read=shown(read) | (asked & {WHOLE}),
         written=shown(written),
         changed=shown(changed),
         missed=shown(_find_missed(done, failed, now, before)),
@@ -204,7 +208,8 @@ def resolve_effects(
         empty=shown(made - filled),
         files_read=tuple(dict.fromkeys(files)),
         files_written=tuple(dict.fromkeys(path for one in done for path in one.files_written)),
-        lists_tables=any(one.lists_tables for one in effects),
+        lists_tables=any(one.lists_tables for one in effects)
+        or not asked - {WHOLE} <= {table[2] for table in there},
         is_unclear=bool(read & now.opaque or written & now.active)
         or any(now.routines.intersection(one.called) for one in effects)
         or _has_hidden(now.tables | before.tables),

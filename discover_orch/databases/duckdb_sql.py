@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.table_name import WHOLE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -31,6 +33,7 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     - `inserted` are those of `written` into which it only inserts new rows. `kept` are tables that get an index,
       or that it would drop. `looked_up` are tables of IF EXISTS. With `lists_tables` it reads the list of tables.
+    - `asked` are bare names of tables, in whatever schema, whose columns it asks for; WHOLE for all.
     - `created` are new tables; with `if_not_exists`, only where there is none of that name. `creates_empty`: they
       have no rows. `temporary_created` are new temporary tables.
     - `files_read` and `files_written` are paths or globs in the statement itself.
@@ -44,6 +47,7 @@ class Effect(Struct, frozen=True, kw_only=True):
     kept: tuple[Name, ...] = ()
     looked_up: tuple[Name, ...] = ()
     lists_tables: bool = False
+    asked: tuple[str, ...] = ()
     created: tuple[Name, ...] = ()
     if_not_exists: bool = False
     creates_empty: bool = False
@@ -68,7 +72,16 @@ _SETS = frozenset(["set", "reset", "pragma"])
 _UNCLEAR_SET = re.compile(
     r"set\s.*\(|.*\b(search_path|schema|file_search_path|home_directory)\b", re.I | re.S
 )
-_SHOWS_TABLES = re.compile(r"(show|describe)(\s+(all\s+)?tables)?\s*$|pragma\s+show_tables", re.I)
+_SHOWS_TABLES = re.compile(r"show\s+tables(\s+from\b.*)?\s*$|pragma\s+show_tables\s*;?\s*$", re.I)
+_SHOWS_ALL_COLUMNS = re.compile(
+    r"(show|desc|describe)(\s+(all\s+)?tables)?\s*$|pragma\s+show_tables_expanded\b", re.I
+)
+#: The columns of the table, or of the query.
+_SHOWS_COLUMNS = re.compile(r"(?:show|desc|describe)\s+(?:table\s+)?(.+)", re.I | re.S)
+_PRAGMA_OF_TABLE = re.compile(
+    r"pragma\s+(?:table_info|storage_info|show)\s*(?:\(|=)\s*'?(.+?)'?\s*\)?\s*$", re.I | re.S
+)
+_NO_QUERY = re.compile(r"(databases|schemas|variables)\s*$", re.I)
 _EXECUTES = re.compile(r"\s*explain\s*(\(|.*\banaly[sz]e\b)", re.I | re.S)
 _CALL = re.compile(r'((?<![\w$])[\w$]++|"(?:[^"]|"")+")\s*\(')
 _COPY_DATABASE = re.compile(r"copy\s+from\s+database\b", re.I)
@@ -92,9 +105,21 @@ _RUNS_TEXT = re.compile(
 #: Tables and functions with a row for each table; bare, or in the standard's schema.
 _LISTS = frozenset(
     {"pg_class", "pg_tables", "pg_views", "sqlite_master", "sqlite_schema", "pragma_show_tables"}
-    | {"duckdb_tables", "duckdb_views", "duckdb_columns"}
+    | {"duckdb_tables", "duckdb_views"}
 )  # fmt: skip
-_STANDARD_LISTS = frozenset({"tables", "views", "columns"})
+_STANDARD_LISTS = frozenset({"tables", "views"})
+#: With a row for each column; and functions that are given the name of a table.
+_COLUMN_LISTS = frozenset(
+    {"pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_indexes", "duckdb_columns"}
+    | {"duckdb_constraints", "duckdb_indexes", "pragma_show_tables_expanded"}
+)  # fmt: skip
+_STANDARD_COLUMN_LISTS = frozenset(
+    {"columns", "key_column_usage", "table_constraints", "constraint_column_usage"}
+)
+_OF_TABLE = frozenset({"pragma_table_info", "pragma_storage_info", "pragma_show"})
+#: Columns of a list of tables that say what columns these have.
+_TELLS_COLUMNS = frozenset({"sql", "column_count", "relnatts", "view_definition", "definition"})
+_NAMES_TABLE = frozenset({"table_name", "view_name", "relname", "tablename", "name", "tbl_name"})
 
 
 @functools.lru_cache(maxsize=512)
@@ -129,6 +154,11 @@ def _read_statement(text: str) -> Effect:
     word = found[0].lower() if found else ""
     if _SHOWS_TABLES.match(text):
         return Effect(lists_tables=True)
+    if _SHOWS_ALL_COLUMNS.match(text):
+        return Effect(lists_tables=True, asked=(WHOLE,))
+    shows = _PRAGMA_OF_TABLE.match(text) or _SHOWS_COLUMNS.match(text)
+    if shows:
+        return NOTHING if _NO_QUERY.match(shows[1]) else _read_shown(shows[1])
     if word in ("commit", "end"):
         return Effect(commits=True)
     if word in _SETS and _UNCLEAR_SET.match(text):
@@ -141,6 +171,15 @@ def _read_statement(text: str) -> Effect:
         return UNCLEAR if _EXECUTES.match(text) else NOTHING
     if _COPY_DATABASE.match(text):
         return UNCLEAR
+    return _read_query(text)
+
+
+def _read_shown(text: str) -> Effect:
+    """DESCRIBE of a query, or of what may be the name of a table."""
+    return _read_query(text if DATA.match(text) or text[0] == "(" else f"SELECT * FROM {text}")
+
+
+def _read_query(text: str) -> Effect:
     effect = _Reader().read(_parse(text))
     called = dict.fromkeys(one.strip('"').lower() for one in _CALL.findall(text))
     return replace(effect, called=tuple(called))
@@ -171,6 +210,8 @@ class _Reader:
         self._read: dict[Name, None] = {}
         self._files: dict[str, None] = {}
         self._lists_tables = False
+        self._asked: dict[str, None] = {}
+        self._lists: list[Name] = []
         self._is_unclear = False
 
     def read(self, tree: Any) -> Effect:
@@ -266,13 +307,45 @@ class _Reader:
             elif isinstance(node, writers) and node is not tree:
                 # in a WITH; those in a MERGE write to its table
                 self._is_unclear |= not node.find_ancestor(exp.When)
+        self._read_lists(tree)
         return Effect(
             read=tuple(self._read),
             lists_tables=self._lists_tables,
+            asked=tuple(self._asked),
             files_read=tuple(self._files),
             is_unclear=self._is_unclear,
             **found,
         )
+
+    def _read_lists(self, tree: Any) -> None:
+        """What a query learns of the tables' columns, where it reads lists of tables or of columns."""
+        if not self._lists:
+            return
+        exp = self._exp
+        columns = {one.name.lower() for one in tree.find_all(exp.Column)}
+        stars = [one for one in tree.find_all(exp.Star) if not isinstance(one.parent, exp.Count)]
+        tells = bool(stars or columns & _TELLS_COLUMNS) or any(
+            one[-1] in _COLUMN_LISTS | _STANDARD_COLUMN_LISTS for one in self._lists
+        )
+        names = self._find_asked(tree) if tells else None
+        self._lists_tables |= names is None
+        if tells:
+            self._asked.update(dict.fromkeys(names or (WHOLE,)))
+
+    def _find_asked(self, tree: Any) -> list[str] | None:
+        """The names of the tables that a query of one list asks for; None where they cannot be told."""
+        exp = self._exp
+        selects = [*tree.find_all(exp.Select)]
+        where = selects[0].args.get("where") if len(selects) == len(self._lists) == 1 else None
+        if where is None or not {*self._read} <= {*self._lists}:
+            return None
+        for one in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
+            if isinstance(one, exp.EQ | exp.In) and isinstance(one.this, exp.Column):
+                given = [one.expression] if isinstance(one, exp.EQ) else one.expressions
+                is_known = given and all(value.is_string for value in given)
+                if is_known and one.this.name.lower() in _NAMES_TABLE:
+                    return [value.name.lower() for value in given]
+        return None
 
     def _runs_text(self, node: Any) -> bool:
         return isinstance(node, self._exp.Anonymous) and bool(_RUNS_TEXT.match(str(node.this)))
@@ -304,7 +377,8 @@ class _Reader:
             self._read_function(table.this)
         else:
             self._read[name] = None
-            self._lists_tables |= _is_list_of_tables(name)
+            if _is_list(name):
+                self._lists.append(name)
             if len(name) == 1 and {".", "/"} & {*table.name}:
                 self._files[table.name] = None  # left out later if there is such a table
 
@@ -312,7 +386,14 @@ class _Reader:
         """A function in the place of a table: it may read files, or anything."""
         exp = self._exp
         called = str(node.this) if isinstance(node, exp.Anonymous) else node.sql_name()
-        self._lists_tables |= _is_list_of_tables((called.lower(),))
+        if called.lower() in _OF_TABLE:
+            first: Any = node.expressions[0] if node.expressions else None
+            if getattr(first, "is_string", False):
+                self._read[tuple(first.name.lower().split("."))] = None
+            else:
+                self._asked[WHOLE] = None
+        elif _is_list((called.lower(),)):
+            self._lists.append((called.lower(),))
         is_csv = isinstance(node, exp.ReadCSV)
         if is_csv or called.upper() == "READ_PARQUET" or _FILE_READERS.match(called):
             given = [node.this] if is_csv else node.expressions[:1]
@@ -334,7 +415,8 @@ class _Reader:
         return tuple(paths)
 
 
-def _is_list_of_tables(name: Name) -> bool:
+def _is_list(name: Name) -> bool:
+    """Whether it has a row for each table, or for each column."""
     if len(name) > 1 and name[-2] == "information_schema":
-        return name[-1] in _STANDARD_LISTS
-    return name[-1] in _LISTS
+        return name[-1] in _STANDARD_LISTS | _STANDARD_COLUMN_LISTS
+    return name[-1] in _LISTS | _COLUMN_LISTS

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from discover_orch.databases.table_log import FoundTables, TableLog
+from discover_orch.databases.table_log import FoundTables, TableLog, is_asked_whether_there
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -177,6 +177,8 @@ class PostgresLog(TableLog):
         self._schemas: dict[str, None] = {}
         self._read: set[int] = set()
         self._missed: set[str] = set()  # names as they were written
+        #: Names and oids of tables whose columns were asked for; WHOLE for all.
+        self._asked: set[str | int] = set()
         self._absent: set[str] = set()  # of DROP ... IF EXISTS, without schema
         self._kept: set[str] = set()
         self._is_unasked = (
@@ -201,10 +203,11 @@ class PostgresLog(TableLog):
         self._is_unasked |= not notes.is_setting
         self._has_conflicts |= notes.has_conflict
         self._lists_tables |= notes.lists_tables
-        for lookup in notes.lookups:
-            name = lookup.find_name(params)
-            self._lists_tables |= name is None
-            self._missed.update(() if name is None else (name,))
+        names = [lookup.find_name(params) for lookup in notes.lookups]
+        self._lists_tables |= None in names
+        self._missed.update(name for name in names if isinstance(name, str))
+        if notes.asks_columns and not is_asked_whether_there():
+            self._asked.update(WHOLE if one is None else one for one in names or [None])
 
     def on_begin(self) -> None:
         """The tool will use the transaction. Without one, this begins it."""
@@ -354,8 +357,17 @@ class PostgresLog(TableLog):
         found.kept |= {one for name in self._kept for one in self._show(name) if one in were_there}
         found.kept |= {names[oid] for oid, one in used.items() if one.is_kept}
         found.kept -= found.written
+        if self._asked:
+            self._add_asked(found, before)
         self.has_written |= bool(found.written)
         return found
+
+    def _add_asked(self, found: FoundTables, before: Mapping[int, Table]) -> None:
+        """The tables whose columns were asked for, in whatever schema. One that was not there is the tool's own."""
+        bare = {one.rpartition(".")[2].strip('"') for one in self._asked if isinstance(one, str)}
+        there = [one for oid, one in before.items() if oid in self._asked or one.name in bare]
+        found.read |= {one.shown for one in there} | ({WHOLE} & bare)
+        found.lists_tables |= not bare <= {WHOLE, *(one.name for one in there)}
 
     def _show(self, name: str) -> set[str]:
         """The tables that a name as it was written may mean."""

@@ -38,35 +38,52 @@ _SETTING = re.compile(rf"{_BLANK}(?:set|show|reset|begin|start|savepoint|release
 _NOTIFIES = re.compile(r"\bnotify\b|\bpg_notify\b", re.I)
 _CONFLICT = re.compile(r"\bon\s+conflict\b", re.I)
 _LISTS = re.compile(
-    r"\b(?:pg_class|pg_tables|pg_views|pg_matviews|information_schema|to_regclass)\b", re.I
-)
-_OF_SCHEMA = re.compile(r"\b(?:nspname|schemaname|table_schema)\s*(?:=|\bin\b)", re.I)
-_LOOKUP = re.compile(
-    r"(?:\bto_regclass\s*\(|\b(?:relname|tablename|viewname|matviewname|table_name)(?:::\w+)?\s*=)\s*"
-    r"(?:'(?P<text>[^']*)'|%(?:\((?P<key>\w+)\))?[sbt])",
+    r"\b(?:pg_class|pg_tables|pg_views|pg_matviews|information_schema|to_regclass|pg_attribute|pg_attrdef)\b",
     re.I,
 )
+#: Lists of columns, and what says something of columns in lists of tables.
+_COLUMNS = re.compile(
+    r"\b(?:pg_attribute|pg_attrdef|pg_indexes|pg_get_viewdef|relnatts|definition|view_definition|"
+    r'information_schema"?\s*\.\s*"?(?!(?:tables|views|schemata)\b)\w+)\b',
+    re.I,
+)
+_OF_SCHEMA = re.compile(r"\b(?:nspname|schemaname|table_schema)\s*(?:=|\bin\b)", re.I)
+_PLACE = r"%(?:\(\w+\))?[sbt]"
+_VALUE = rf"(?:'[^']*'|{_PLACE})(?:::\w+)?"
+_NAME = r"(?:relname|tablename|viewname|matviewname|table_name)"
+_OID = r"(?:attrelid|adrelid|conrelid|indrelid)"
+_LOOKUP = re.compile(rf"(?:\bto_regclass\s*\(\s*{_VALUE}|\b{_NAME}(?:::\w+)?\s*=\s*{_VALUE})", re.I)
+#: A question about columns names its tables in these ways too.
+_LOOKUP_OF_COLUMNS = re.compile(
+    rf"\b(?:where|and|on)\s+\(*\s*(?:\w+\.)*(?:{_NAME}|{_OID})(?:::\w+)?\s*"
+    rf"(?:=\s*(?:to_regclass\s*\(\s*)?|in\s*\(\s*){_VALUE}(?:\s*,\s*{_VALUE})*",
+    re.I,
+)
+_ONE_VALUE = re.compile(r"'(?P<text>[^']*)'|%(?:\((?P<key>\w+)\))?[sbt]")
+#: With these a condition does not tell which tables are meant.
+_UNSURE = re.compile(rf"\b(?:or|union|filter|not\s+\(*\s*(?:\w+\.)?{_NAME})\b", re.I)
 
 
 class Lookup(NamedTuple):
-    """A table that is asked for: by its name, or by the key or place of the parameter that holds it."""
+    """A table that is asked for: by its name, or by the key or place of the parameter that holds it or its oid."""
 
     text: str | None
     key: str | int = ""
 
-    def find_name(self, params: Any) -> str | None:
+    def find_name(self, params: Any) -> str | int | None:
         if self.text is not None:
             return self.text
         try:
             found = params[self.key]
         except (LookupError, TypeError):  # the statement fails
             return None
-        return found if isinstance(found, str) else None
+        return found if isinstance(found, str | int) else None
 
 
 class TextNotes(NamedTuple):
     """`end` is the first statement that ends the transaction. `rolls_back`: to a savepoint; `has_several`: where it is
-    one of several statements. `is_setting`: it uses no table."""
+    one of several statements. `is_setting`: it uses no table. `asks_columns`: what columns tables have, those of
+    `lookups` or all."""
 
     end: str = ""
     rolls_back: bool = False
@@ -75,6 +92,7 @@ class TextNotes(NamedTuple):
     has_conflict: bool = False
     notifies: bool = False
     lists_tables: bool = False
+    asks_columns: bool = False
     lookups: tuple[Lookup, ...] = ()
 
 
@@ -85,7 +103,10 @@ def read_text(text: str) -> TextNotes:
 def _read(text: str) -> TextNotes:
     ends = _find_ends(text) if _MAY_END.search(text) else []
     lists = _LISTS.search(text) is not None
-    lookups = tuple(_find_lookups(text)) if lists and not _OF_SCHEMA.search(text) else ()
+    asks_columns = lists and _COLUMNS.search(text) is not None
+    is_sure = not (_UNSURE if asks_columns else _OF_SCHEMA).search(text)
+    lookup = _LOOKUP_OF_COLUMNS if asks_columns else _LOOKUP
+    lookups = tuple(_find_lookups(lookup, text)) if lists and is_sure else ()
     return TextNotes(
         end=next((one for one in ends if _END.fullmatch(one)), ""),
         rolls_back=any(map(_TO_SAVEPOINT.match, ends)),
@@ -94,6 +115,7 @@ def _read(text: str) -> TextNotes:
         has_conflict=_CONFLICT.search(text) is not None,
         notifies=_NOTIFIES.search(text) is not None,
         lists_tables=lists and not lookups,
+        asks_columns=asks_columns,
         lookups=lookups,
     )
 
@@ -109,9 +131,10 @@ def _find_ends(text: str) -> list[str]:
     return [one.strip() for one in bare.split(";")]
 
 
-def _find_lookups(text: str) -> list[Lookup]:
+def _find_lookups(pattern: re.Pattern[str], text: str) -> list[Lookup]:
     found = []
-    for one in _LOOKUP.finditer(text):
-        place = len(re.findall(r"%[sbt]", text[: one.start()]))
-        found.append(Lookup(one["text"], one["key"] or place))
+    for condition in pattern.finditer(text):
+        for one in _ONE_VALUE.finditer(text, *condition.span()):
+            place = len(re.findall(r"%[sbt]", text[: one.start()]))
+            found.append(Lookup(one["text"], one["key"] or place))
     return found

@@ -15,6 +15,7 @@ import sys
 
 from discover_orch.databases.sqlite_base import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
+from discover_orch.databases.table_log import is_asked_whether_there
 from discover_orch.model.database_url import IN_MEMORY
 from discover_orch.model.table_name import WHOLE
 
@@ -41,8 +42,12 @@ CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
 DROP_INDEX = sqlite3.SQLITE_DROP_INDEX
 CHANGES = frozenset({INSERT, UPDATE, sqlite3.SQLITE_DELETE})
 DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
-#: These ask about the one table that they are given.
-TABLE_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "foreign_key_list"})
+#: These ask about the one table that they are given, and about one index.
+TABLE_PRAGMAS = frozenset(
+    {"table_info", "table_xinfo", "table_list", "index_list", "foreign_key_list"}
+)
+INDEX_PRAGMAS = frozenset({"index_info", "index_xinfo"})
+ALL = ("main", WHOLE)
 VACUUM = "vacuum_"  # how the name of the database begins that VACUUM copies into
 #: The first words of statements, or of scripts, whose text says more than the authorizer.
 DDL = frozenset({"CREATE", "DROP", "ALTER", "SCRIPT"})
@@ -76,9 +81,13 @@ _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: The list of tables. Statements that SQLite makes for itself read it too, but do not stand in the text.
 LIST = r"\bsqlite_(?:master|schema)\b"
 SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
+_BOTH_LISTS = (  # as SQLAlchemy asks for them
+    r"\(\s*select\s+\*\s+from\s+sqlite_master\s+union\s+all\s+select\s+\*\s+from\s+sqlite_temp_master\s*\)"
+)
 #: Asks the list of tables for one name.
 _LOOKUP = (
-    r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+(?:main\.)?sqlite_(?:master|schema)\s+"
+    r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+"
+    rf"(?:(?:main\.)?sqlite_(?:master|schema)|{_BOTH_LISTS})\s+"
     rf"where\s+(?:{_OF_TYPE}\s+and\s+)?(?:tbl_)?name\s*(?:==?|\bis\b)\s*(\?1?|:\w+|'[^']*')"
     rf"(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;]*"
 )
@@ -92,7 +101,8 @@ class StatementNotes:
     - `created`: tables that a statement creates, if they are not there yet. `dropped`. `filled`: names of tables that
       were written to, created with rows, dropped, or to be dropped if they had been there.
     - `kept`: tables that got or lost an index, and virtual tables that are created if they are not there yet.
-    - `looked_up`: tables that were asked for by name; they may be there.
+    - `looked_up`: tables that were asked for by name; they may be there. `asked`: those whose columns were asked for,
+      WHOLE for all. `asked_indexes`: names of indexes.
     - `is_silent`: nothing was prepared on the connection.
     - `on_attach` is called with the name of a file that is attached; None where it is not known.
     """
@@ -114,17 +124,21 @@ class StatementNotes:
         self.filled: set[str] = set()
         self.kept: set[Name] = set()
         self.looked_up: set[Name] = set()
+        self.asked: set[Name] = set()
+        self.asked_indexes: set[str] = set()
         self.lists_tables = False
         self.has_committed = False
         self.may_have_renamed = False  # tables may have other names
-        #: Statements that ask for one table, by their text; they are prepared once and run with several names.
-        self.lookups: dict[str, str] = {}
+        #: Statements that ask for one table, by their text, and whether they read its definition; they are prepared
+        #: once and run with several names.
+        self.lookups: dict[str, tuple[str, bool]] = {}
         self.is_waiting = False  # for the text of the statement that was prepared last
         self.has_bypassed = False  # a statement that writes was not passed to `read_text`
         self.has_unseen_texts = False  # the tool has cursors of a class of its own
         self._creating = ""  # the table that the statement creates; a query fills it
         self._indexing: str | None = None
         self._reads_list = False  # the statement reads the list of tables
+        self._reads_definitions = False  # and what stands in it of their columns
         self._attached: str | None = ""  # by the latest ATTACH, or VACUUM; None for a value
         self._attaches_value = False  # the statement attaches a file whose name is a value
 
@@ -134,7 +148,9 @@ class StatementNotes:
         if action == READ:
             if one.lower() in SCHEMA_TABLES:
                 self._reads_list = self.is_waiting = True
-                self.lists_tables |= inner is not None  # it is behind a view or a trigger
+                self._reads_definitions |= two == "sql"
+                if inner is not None:  # it is behind a view or a trigger
+                    self._note_list()
             elif self._indexing != one:
                 self.read.add((base, one))
                 if self._read_here is not None:
@@ -163,7 +179,7 @@ class StatementNotes:
             else:
                 self.changed.add((base, one))
         elif base is not None and base.startswith(VACUUM) and self._attached:
-            self.read.add(("main", WHOLE))  # VACUUM INTO copies all tables into this file
+            self.read.add(ALL)  # VACUUM INTO copies all tables into this file
 
     def _note_other(self, action: int, one: Any, two: Any, base: str | None) -> None:
         if action in CREATES:
@@ -189,10 +205,15 @@ class StatementNotes:
         elif action == DROP_INDEX:
             self.kept.add((base, two))
         elif action == PRAGMA:
-            if one == "table_list" and not two:
-                self.lists_tables = True
-            elif two and (one in TABLE_PRAGMAS or one == "table_list"):
+            if two and one in TABLE_PRAGMAS:
                 self.looked_up.add((base, two))
+                if not is_asked_whether_there():
+                    self._note_asked((base, two))
+            elif two and one in INDEX_PRAGMAS and not is_asked_whether_there():
+                self.asked_indexes.add(two)
+            elif one == "table_list":
+                self.lists_tables = True
+                self._note_asked(ALL)
         elif action == ATTACH:
             self._attached = one
             if one is not None:
@@ -201,6 +222,16 @@ class StatementNotes:
                 self._attaches_value = self.is_waiting = True
         elif action == TRANSACTION and one == "COMMIT":
             self.has_committed = True
+
+    def _note_list(self) -> None:
+        self.lists_tables = True
+        if self._reads_definitions and not is_asked_whether_there():
+            self._note_asked(ALL)
+
+    def _note_asked(self, one: Name) -> None:
+        self.asked.add(one)
+        if self.tables_of_caller is not None:
+            self.tables_of_caller().add(one[1].lower())
 
     def note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
         """A method has used a table; WHOLE stands for all of the database."""
@@ -214,7 +245,7 @@ class StatementNotes:
 
     def find_bases(self) -> set[str]:
         """The names of the databases whose tables were used, in small letters."""
-        names = (*self.read, *self.written, *self.kept, *self.looked_up)
+        names = (*self.read, *self.written, *self.kept, *self.looked_up, *self.asked)
         return {base.lower() for base, _ in names if base is not None}
 
     def _check_caller(self) -> None:
@@ -243,11 +274,12 @@ class StatementNotes:
             self._reads_list = False
             found = _compiled(_LOOKUP).fullmatch(sql)
             if found:
-                self.lookups[sql] = found[1]
+                self.lookups[sql] = found[1], self._reads_definitions
             elif _compiled(LIST).search(sql):
-                self.lists_tables = True
+                self._note_list()
+            self._reads_definitions = False
         if sql in self.lookups:
-            self._note_lookup(self.lookups[sql], args)
+            self._note_lookup(*self.lookups[sql], args)
         if word in DDL:
             self._read_ddl(sql)
         self._creating, self.is_waiting = "", False
@@ -255,7 +287,7 @@ class StatementNotes:
     def needs_text(self, sql: str, word: str) -> bool:
         return self.is_waiting or word in DDL or sql in self.lookups
 
-    def _note_lookup(self, given: str, args: Sequence[Any]) -> None:
+    def _note_lookup(self, given: str, reads_definition: bool, args: Sequence[Any]) -> None:
         name: object = given[1:-1]
         if given[0] != "'":
             values: Any = args[0] if args else ()
@@ -265,6 +297,8 @@ class StatementNotes:
                 return
         if isinstance(name, str):
             self.looked_up.add((None, name))
+            if reads_definition and not is_asked_whether_there():
+                self._note_asked((None, name))
         else:
             self.lists_tables = True
 
@@ -279,7 +313,8 @@ class StatementNotes:
 
     def finish(self) -> None:
         """The step has ended."""
-        self.lists_tables |= self._reads_list
+        if self._reads_list:
+            self._note_list()
         self.changed |= self._inserting
 
 

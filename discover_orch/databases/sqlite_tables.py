@@ -13,9 +13,11 @@ from contextlib import suppress
 
 from discover_orch.databases.sqlite_base import (
     ask,
+    ask_rows,
     find_names,
     known_databases,
     list_databases,
+    text_of,
 )
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import StatementNotes
@@ -39,6 +41,9 @@ TABLE_FUNCTIONS = frozenset(
 _RESOLVES_CONFLICTS = (
     "SELECT name FROM {} WHERE (sql LIKE '%on%conflict%' OR sql LIKE '%create%virtual%')"
 )
+
+_VIEWS = "SELECT name FROM {} WHERE type = 'view'"
+_INDEXES = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"
 
 #: Names that statements on any `sqlite3` connection have looked for in vain.
 _not_found: set[str] = set()
@@ -155,6 +160,14 @@ def find_tables(
             read=_display_names(read), written=used, changed=used, is_unclear=is_unclear
         )
     looked_up = {*notes.looked_up, *_split_names(_not_found)}
+    # A table that was not there was asked for in vain, or is the tool's own.
+    asked = {*notes.asked, *_find_indexed(conn, notes.asked_indexes)}
+    read |= {one for one in asked if one[1] == WHOLE or one[1].lower() in before}
+    # SQLite does not say from which tables a view has its columns.
+    if asked and not find_names(conn, "sqlite_master", _VIEWS).isdisjoint(
+        name.lower() for _, name in asked
+    ):
+        read.add((MAIN, WHOLE))
     bare = {name for base, name in read if base is None}
     has_altered = bool(notes.created or notes.dropped) or notes.may_have_renamed
     now = read_names() if has_altered or looked_up else before
@@ -207,6 +220,13 @@ def find_tables(
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
+
+
+def _find_indexed(conn: sqlite3.Connection, indexes: set[str]) -> Iterator[Name]:
+    """The tables of these indexes; all tables where one is not there any more."""
+    if indexes:
+        known = {text_of(name).lower(): text_of(table) for name, table in ask_rows(conn, _INDEXES)}
+        yield from ((MAIN, known.get(name.lower(), WHOLE)) for name in indexes)
 
 
 def find_file(conn: Any) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 from msgspec import Struct, field
 
 from discover_orch.model.observation import UNCLEAR, Use
@@ -10,6 +13,7 @@ from discover_orch.model.table_name import is_counted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import FrameType
 
     from discover_orch.model.observation import Kind
 
@@ -20,11 +24,29 @@ _SETS = (
 )
 
 
+#: Functions of SQLAlchemy and pandas that ask about a table to create, drop or empty it, though they may be told its
+#: columns too.
+_CHECKS = frozenset({"has_table", "has_multi_table", "drop_table", "delete_rows"})
+_CHECKING = re.compile(r"[\\/](?:sqlalchemy[\\/]|pandas[\\/]io[\\/]sql\.py$)")
+
+
+def is_asked_whether_there() -> bool:
+    """Whether one of them is being called: what the tool learns is whether the table is there."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _CHECKS and _CHECKING.search(code.co_filename):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class FoundTables(Struct, kw_only=True):
     """What steps did to tables. Their names are in small letters, as `table_name` says; one name may stand for all
     tables of a database. A table that was made and dropped does not count.
 
     - `missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end either.
+    - `read`: rows of them, or what columns they have.
     - `found`: a statement looked for them by name, and they are there.
     - `changed` were written in another way than by inserting rows.
     - `created`, `dropped` did not exist before and do at the end, and the other way round. A table that was renamed is

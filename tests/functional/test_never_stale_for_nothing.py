@@ -100,7 +100,7 @@ def test_who_only_creates_tables_that_are_not_there_is_not_their_first_writer(
     """As `create_all` of SQLAlchemy in each loader."""
     create = {
         "if_not_exists": 'conn.execute(f"CREATE TABLE IF NOT EXISTS {name} (x)")',
-        "checked_first": 'conn.execute(f"PRAGMA table_info({name})").fetchall() or '
+        "checked_first": 'conn.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchall() or '
         'conn.execute(f"CREATE TABLE {name} (x)")',
         "a_script": 'conn.executescript(f"CREATE TABLE IF NOT EXISTS {name} (x)")',
     }

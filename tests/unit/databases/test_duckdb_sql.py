@@ -123,7 +123,7 @@ def test_statements_whose_effect_the_text_does_not_show_are_unclear(sql: str) ->
     [
         "SET TIME ZONE 'UTC'",
         "SET work_mem = '1GB'",
-        "SHOW search_path",
+        "SHOW DATABASES",
         "BEGIN",
         "ANALYZE t",
         "PRAGMA threads = 4",
