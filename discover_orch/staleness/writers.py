@@ -8,7 +8,7 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from discover_orch.model.table_name import WHOLE, database_of, is_all_tables, is_table_list
+from discover_orch.model.table_name import WHOLE, database_of, is_table_list
 from discover_orch.staleness.fingerprint import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
 #: The place of a tool that no longer exists.
@@ -185,10 +185,8 @@ class Writers:
         return max(rows, key=_number_of, default=None)
 
     def version(self, key: Key, writer: Writer) -> str | None:
-        """The version that the writer left; None where it is not known, as of all tables together."""
+        """The version that the writer left; None where it is not known."""
         write = writer.write
-        if is_all_tables(key):
-            return None
         if write.mark == ABSENT:
             return ABSENT
         if write.version is None or write.version == DATABASE:
