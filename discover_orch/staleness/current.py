@@ -151,7 +151,8 @@ class CurrentState:
                 found[key] = self.versions.version(key, version, marks.get(key, ABSENT))
             elif kind == "environ":
                 known = paths_in(version)
-                new = self.spelled.find(self.environ.keys() - {*known}, then.code, then.other)
+                others = {one for one in self.environ if f"env:{one}" not in then.other}
+                new = self.spelled.find(others.difference(known), then.code, then.other)
                 found[key] = join_paths((*known, *new)) if new else version
             elif kind == "package":
                 found[key] = self.installed((name,)).get(name, ABSENT)

@@ -63,7 +63,7 @@ def test_its_variables_are_there_for_tools_settings_and_what_is_stale(
     assert orch("run", "--changed", "--jobs", "2").code == 0
     assert reasons(orch) == {}
     (root / ".env").write_text((root / ".env").read_text().replace("north", "south"))
-    assert [*reasons(orch)] == ["a"]
+    assert [*reasons(orch)] == ["a", "b"]  # what `b` starts spells PLACE
     assert "a: south south-1 7 ***\n" in orch("run", "--changed").out
     # What is set already wins.
     given = {"REGION": "east", "ORCH_PARAM_LIMIT": "8"}
