@@ -366,6 +366,8 @@ class Turns:
                 for key in self._status.find_used(module):
                     self._users.setdefault(key, []).append(module)
         keys = {one for key in self._unjudged for one in self._find_alike(key)}
+        if any(key.startswith("file:") for key in self._unjudged):
+            keys.update(one for one in self._users if one.startswith("glob:"))
         self._unjudged.clear()
         for module in {user for key in keys for user in self._users.get(key, ())}:
             if not self._own[module].is_lasting:
@@ -375,7 +377,6 @@ class Turns:
         """The keys by which a tool may use what is written under this one."""
         if not key.startswith("table:"):
             yield from keys_of([key.partition(":")[2]])
-            yield from (one for one in self._users if one.startswith("glob:"))
             return
         start = database_of(key)
         if key == start + WHOLE:
