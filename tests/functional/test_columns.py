@@ -8,7 +8,6 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.functional.test_never_stale_fresh import run_all, run_changed
-from tests.support.marks import slow_but
 from tests.support.remembered import change
 
 LOAD = """
@@ -80,7 +79,8 @@ UNNAMED = {
 }
 
 
-@pytest.mark.parametrize("database", slow_but({"sqlite"}, ["sqlite", "duckdb", "postgres"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite", "duckdb", "postgres"])
 def test_who_asks_for_the_columns_of_a_table_has_read_it(
     database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
 ) -> None:

@@ -299,6 +299,7 @@ def test_what_get_connection_has_made_stays_though_a_resource_fails(
     assert "1 failed, 2 passed" in answer.out
 
 
+@pytest.mark.slow
 def test_a_file_that_duckdb_attaches_counts_as_a_file(project: Project, orch: Orch) -> None:
     conf = """
         import duckdb

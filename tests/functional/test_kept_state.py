@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.marks import slow_but
 from tests.support.remembered import ran, reasons
 
 #: Ways to keep what was read: the text of `lib/tax.py`, and an expression for what it keeps.
@@ -419,7 +420,7 @@ USE_TABLE = """
     """
 
 
-@pytest.mark.parametrize("database", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("database", slow_but({"sqlite"}, ["sqlite", "duckdb"]))
 def test_rows_that_a_module_keeps_count_for_every_tool_that_includes_it(
     database: str, project: Project, orch: Orch
 ) -> None:

@@ -640,7 +640,9 @@ def test_who_missed_a_table_of_its_stage_runs_after_the_tool_that_makes_it(
     assert reasons(orch) == {}
 
 
-@pytest.mark.parametrize("database", ["sqlite:///data.db", "duckdb:///data.duckdb"])
+@pytest.mark.parametrize(
+    "database", slow_but(["sqlite:///data.db"], ["sqlite:///data.db", "duckdb:///data.duckdb"])
+)
 def test_who_would_have_dropped_a_table_that_was_not_there_runs_before_its_maker(
     database: str, project: Project, orch: Orch
 ) -> None:

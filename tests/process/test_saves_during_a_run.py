@@ -220,7 +220,7 @@ def later(name: str, body: str) -> str:
     return tool(name, "import numpy", body).replace('STAGE = "s"', 'STAGE = "t"')
 
 
-@pytest.mark.parametrize("how", ["overwritten", "renamed"])
+@pytest.mark.parametrize("how", slow_but(["overwritten"], ["overwritten", "renamed"]))
 def test_a_file_that_is_saved_while_a_later_tool_runs_makes_its_reader_stale(
     project: Project, orch: Orch, how: str
 ) -> None:
