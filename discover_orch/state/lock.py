@@ -93,7 +93,10 @@ def find_holder(root: str) -> LockHolder | None:
     """Who holds the lock of the project; None where nobody does. Only reads: to ask for the lock would be in the way
     of a run that starts."""
     try:
-        fd = os.open(os.path.join(root, FOLDER, NAME), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(
+            os.path.join(root, FOLDER, NAME),
+            os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW,
+        )
     except OSError:
         return None
     try:

@@ -26,6 +26,9 @@ INCOMPLETE = 0.150
 #: From this many paths on it is a checkout, a copy or a formatter, with longer pauses between files.
 MANY_PATHS = 10
 AFTER_MANY = 0.075
+#: After two runs in a row that newer saves cancelled: an editor saves at each keystroke.
+CANCELLED_RUNS = 2
+AFTER_CANCELLED = 0.200
 #: No burst is older than this: a run must start even under constant writes, and git may keep its lock or a rebase for
 #: minutes, while the user resolves a conflict.
 CAP = 2.0
@@ -57,6 +60,7 @@ class Bursts:
         every `HELD_PAUSE` seconds, and what changes meanwhile belongs to the same burst."""
         self._watcher, self._files, self._must_wait = watcher, files, must_wait
         self._root, self._clock, self.shortest = root, clock, shortest
+        self._cancelled = 0  # runs in a row
         self._next_comparison = clock() + FIRST_COMPARISON
         #: Found without an event, perhaps still being written, each with its signature.
         self._suspects: Mapping[str, str] = {}
@@ -91,6 +95,13 @@ class Bursts:
         for path in paths:
             self._add(FileEvent(path=path, at=self._clock()))
 
+    def note_run_end(self, *, was_cancelled: bool) -> None:
+        """A run that was not cancelled ends the longer pauses, if nothing was saved meanwhile."""
+        if was_cancelled:
+            self._cancelled += 1
+        elif not self._paths:
+            self._cancelled = 0
+
     def _add(self, event: FileEvent) -> None:
         """What is below a folder may have changed, and with the path "" anything."""
         if event.path and not self._files.is_relevant(event.path, is_folder=event.is_folder):
@@ -102,6 +113,8 @@ class Bursts:
         pause = max(self.shortest, FINISHED if is_short else UNFINISHED)
         if len(self._paths) >= MANY_PATHS:
             pause = max(pause, AFTER_MANY)
+        if self._cancelled >= CANCELLED_RUNS:
+            pause = max(pause, AFTER_CANCELLED)
         self._quiet_at = event.at + pause
         self._next_look = min(self._quiet_at, self._latest_end)
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.watch.bursts import (
+    AFTER_CANCELLED,
     AFTER_MANY,
     AFTER_START,
     CAP,
@@ -297,6 +298,21 @@ def test_paths_that_a_comparison_found_are_added(listening: Listening) -> None:
     listening.expects(UNFINISHED, "src/a.py", "src/b.py")
 
 
+def test_newer_saves_that_cancel_one_run_after_another_ask_for_patience(
+    listening: Listening,
+) -> None:
+    for seconds in (FINISHED, FINISHED, AFTER_CANCELLED, AFTER_CANCELLED):
+        listening.hears("src/a.py")
+        listening.expects(seconds, "src/a.py")
+        listening.bursts.note_run_end(was_cancelled=True)
+    listening.hears("src/a.py")
+    listening.bursts.note_run_end(was_cancelled=False)  # something was saved meanwhile
+    listening.expects(AFTER_CANCELLED, "src/a.py")
+    listening.bursts.note_run_end(was_cancelled=False)
+    listening.hears("src/a.py")
+    listening.expects(FINISHED, "src/a.py")
+
+
 # git.
 
 
@@ -439,7 +455,7 @@ def test_the_start_of_a_run_is_followed_by_a_comparison(listening: Listening) ->
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(("hear", "hear", "hear", "look", "break", "fix")),
+        st.sampled_from(("hear", "hear", "hear", "look", "cancel", "end", "break", "fix")),
         st.integers(0, 14),
         st.floats(0.0, 0.4),
         st.booleans(),
@@ -483,7 +499,9 @@ def test_no_path_is_lost_and_no_burst_waits_for_ever(
                 look(bursts.poll_interval)
             case "break":
                 listening.files.incomplete.add(path)
-            case _:
+            case "fix":
                 listening.files.incomplete.discard(path)
+            case _:
+                bursts.note_run_end(was_cancelled=action == "cancel")
     look(longest + 1.0)
     assert not heard
