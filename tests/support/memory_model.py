@@ -364,7 +364,7 @@ class Model:
         return max([0, *numbers, *([success.taken] if success else [])])
 
     def to_resume(self, run: Run) -> tuple[str, ...]:
-        passed = {one for one, status in run.statuses.items() if status == "passed"}
+        passed = {one for one, status in run.statuses.items() if status in ("passed", "fresh")}
         passed |= {*run.passed_before}
         stale = self.stale(run.since, run.plan)
         return tuple(one for one in run.plan if one not in passed or one in stale)
