@@ -333,7 +333,7 @@ class _Reader:
             self._asked.update(dict.fromkeys(names or (WHOLE,)))
 
     def _find_asked(self, tree: Any) -> list[str] | None:
-        """The names of the tables that a query of one list asks for; None where they cannot be told."""
+        """The names of the tables that a query of one list asks for; None where they are not known."""
         exp = self._exp
         selects = [*tree.find_all(exp.Select)]
         where = selects[0].args.get("where") if len(selects) == len(self._lists) == 1 else None

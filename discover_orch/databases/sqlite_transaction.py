@@ -145,7 +145,7 @@ class TransactionalConnection(OrdinaryConnection):
 
     def database_names(self) -> frozenset[str]:
         """The names of the databases before a step. Raises what SQLite raises."""
-        if self.statements is None:  # nobody notes whether the step runs a statement
+        if self.statements is None:  # whether the step runs a statement is not noted
             self.databases = None
             return frozenset(name for name, _ in list_databases(self))
         names = frozenset(name for name, _ in known_databases(self))

@@ -24,8 +24,8 @@ _SETS = (
 )
 
 
-#: Functions of SQLAlchemy and pandas that ask about a table to create, drop or empty it, though they may be told its
-#: columns too.
+#: Functions of SQLAlchemy and pandas that ask about a table to create, drop or empty it. They may read its columns
+#: too.
 _CHECKS = frozenset({"has_table", "has_multi_table", "drop_table", "delete_rows"})
 _CHECKING = re.compile(r"[\\/](?:sqlalchemy[\\/]|pandas[\\/]io[\\/]sql\.py$)")
 

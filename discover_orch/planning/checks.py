@@ -125,10 +125,10 @@ def check_imports(registry: Registry, project: Project, sources: SourceFiles) ->
 
     entries = {*map(os.path.normpath, project.pythonpath)}
     folders = [one for one in scanned_folders(project) if one not in entries]
-    told: set[str] = set()
+    warned: set[str] = set()
     code = ImportGraph(project, sources).read_code(registry.tools if folders else ())
     for module, state in code.items():
-        for top in sorted(state.third_party - told):
+        for top in sorted(state.third_party - warned):
             bases = {one: os.path.join(project.root, one, top) for one in folders}
             there = [
                 one
@@ -136,7 +136,7 @@ def check_imports(registry: Registry, project: Project, sources: SourceFiles) ->
                 if os.path.isdir(bases[one]) or os.path.isfile(f"{bases[one]}.py")
             ]
             if there and find_spec(top) is None:
-                told.add(top)
+                warned.add(top)
                 name = f"{there[0].replace('/', '.')}.{top}"
                 yield build_warning(
                     "import",

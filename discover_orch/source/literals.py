@@ -141,14 +141,14 @@ def param_help(docstring: str | None, names: Collection[str]) -> dict[str, str]:
     for number, line in enumerate(lines, start=1):
         styles = (_SPHINX_ENTRY, _GOOGLE_ENTRY, _NUMPY_ENTRY)
         match = next(filter(None, (style.match(line) for style in styles)), None)
-        told = [one.strip().lstrip("*") for one in match[1].split(",")] if match else []
-        if match is None or not all(name in names for name in told):
+        described = [one.strip().lstrip("*") for one in match[1].split(",")] if match else []
+        if match is None or not all(name in names for name in described):
             continue
         depth = _indent(line)  # what stands deeper belongs to it
         size = next((n for n, one in enumerate(lines[number:]) if _indent(one) <= depth), None)
         more = lines[number:][:size]
         text = " ".join(" ".join([match[2] or "", *more]).split())
-        for name in told if text else ():
+        for name in described if text else ():
             found.setdefault(name, _showable(text))
     return found
 

@@ -90,7 +90,7 @@ class ProjectLock:
 
 
 def find_holder(root: str) -> LockHolder | None:
-    """Who holds the lock of the project; None where nobody does. Only reads: to ask for the lock would be in the way
+    """Who holds the lock of the project; None where it is free. Only reads: to ask for the lock would be in the way
     of a run that starts."""
     try:
         fd = os.open(

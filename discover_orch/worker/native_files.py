@@ -74,7 +74,7 @@ class NativeFiles:
         self._named: set[str] = set()  # what is outside of the root and a tool names
         self._opened = 0  # files that Python has opened since the last drain
         self._opened_before: set[str] = set()  # in this step, before the events were followed
-        self._told: set[str] = set()  # by `find_new_reads`
+        self._reported: set[str] = set()  # by `find_new_reads`
         self.find_opened: Callable[[], Iterable[str]] = tuple  # set by who knows
         self.before_events: Callable[[], None] = lambda: None  # called before they are followed
         if any(map(_is_foreign_extension, [*sys.modules.values()])):
@@ -84,7 +84,7 @@ class NativeFiles:
         """Forget what happened before."""
         self.has_child = self._is_loaded_now = False
         self._opened_before.clear()
-        self._told.clear()
+        self._reported.clear()
         self.__dict__.pop("commands", None)
         if self._events is not None:
             self._events.clear()
@@ -124,8 +124,8 @@ class NativeFiles:
         self._drain()
         files = {} if self._events is None else self._events.files
         found = [path for path, happened in files.items() if happened & READ]
-        new = [path for path in found if path not in self._told]
-        self._told.update(new)
+        new = [path for path in found if path not in self._reported]
+        self._reported.update(new)
         return new
 
     def note_open(self) -> None:

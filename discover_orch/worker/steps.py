@@ -108,7 +108,7 @@ class Worker:
         self._conf_error: BaseException | None = None
         self._is_recording = False  # the parent may still be, the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
-        self._told: set[str] = set()  # secrets that the parent knows from this worker
+        self._sent_secrets: set[str] = set()  # secrets that the parent knows from this worker
         if prepare.environment is not None and prepare.environment != os.environ:
             os.environ.clear()
             os.environ.update(prepare.environment)
@@ -380,8 +380,8 @@ class Worker:
         if is_secret_name(name) and not os.path.exists(os.path.join(self._prepare.root, text)):
             found.append(text)
         for one in found:
-            if one not in self._told and os.getpid() == self._pid:
-                self._told.add(one)
+            if one not in self._sent_secrets and os.getpid() == self._pid:
+                self._sent_secrets.add(one)
                 self._channel.send(SecretFound(text=one))
 
     def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
