@@ -1,0 +1,143 @@
+"""What an attempt of a tool left: the files and tables that it wrote, made or removed, and how sure that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
+from discover_orch.model.table_name import WHOLE, table_key
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.fingerprint import (
+    ABSENT,
+    EXISTS,
+    Evidence,
+    Key,
+    Seq,
+    ToolResult,
+    Write,
+)
+from discover_orch.staleness.versions import Versions, meets_input, read_mark
+
+
+def find_writes(
+    tool: Tool,
+    seen: Observation,
+    ended: Seq,
+    database: int,
+    before: ToolResult,
+    root: str,
+    flows: Mapping[str, Dataflow],
+    *,
+    has_passed: bool,
+    is_alone: bool,
+) -> dict[Key, Write]:
+    """What stays of what the tool wrote. `flows` are those of all tools."""
+    found: dict[Key, Write] = {}
+    new = _find_new(seen, before)
+    aside = {use.key for use in seen.uses if use.via == "aside"}
+    for use in seen.find("file", *WRITTEN):
+        if use.via in ("kernel", "command"):
+            evidence = find_evidence(use, tool, seen, before, is_alone=is_alone)
+            # It can only make this one stale, and for one run: see `keep` in `add_success`.
+            is_checked = is_alone or evidence == "sure"
+            may_add = use.kind != "updated"
+            found[use.key] = Write(ended, use.state, is_checked, may_add, evidence=evidence)
+            continue
+        is_appended = use.kind == "appended"
+        is_checked = not is_appended and (
+            use.key not in aside
+            or any(use.name in flow.reads for one, flow in flows.items() if one != tool.module)
+        )
+        mark = use.state or read_mark(os.path.join(root, use.name))
+        found[use.key] = Write(ended, mark, is_checked, is_appended, is_new=use.name in new)
+    found |= {use.key: Write(ended, ABSENT) for use in seen.find("file", "removed")}
+    if has_passed or seen.has_committed:
+        dropped = seen.names("table", "dropped")
+        for use in seen.find("table", *MADE):
+            found[table_key(database, use.name)] = Write(
+                ended,
+                ABSENT if use.name in dropped else EXISTS,
+                only_adds=use.kind == "inserted",
+                only_creates=use.kind == "made",
+                version=use.state or None,
+            )
+        if seen.is_unclear:
+            found[table_key(database, WHOLE)] = Write(ended, EXISTS)
+        if dropped or seen.find("table", "created"):
+            found[table_key(database, "")] = Write(ended, EXISTS)  # the list of tables
+    if has_passed and tool.outputs:
+        versions = Versions(root)
+        states = {use.key: use.state for use in seen.find("file", *WRITTEN)}
+        for key in versions.declared(tool.outputs):
+            mark = states.get(key) or versions.mark(key)
+            found[key] = Write(ended, mark, is_new=key[5:] in new)
+    for path in _find_folders_made(seen, before):
+        found[f"file:{path}"] = Write(ended, EXISTS, is_checked=False, only_adds=True)
+    return found
+
+
+def find_made_before(seen: Observation, database: int, before: ToolResult) -> dict[Key, Write]:
+    """The tables that the tool made in an earlier run and would have made now: writes without a new number."""
+    looked_for = seen.names("table", "missed")
+    keys = (
+        table_key(database, one) for one in seen.names("table", "kept") if one not in looked_for
+    )
+    return {
+        key: replace(write, is_checked=True, is_left_over=False) if write.is_left_over else write
+        for key in keys
+        if (write := before.writes.get(key)) is not None and write.mark != ABSENT
+    }
+
+
+def _find_folders_made(seen: Observation, before: ToolResult) -> list[str]:
+    """The folders that it made, and those that it made at an earlier success and has used to write into now."""
+    used: set[str] = set()
+    made = seen.names("file", "made")
+    for path in (*seen.names("file", *WRITTEN), *made):
+        while (path := path.rpartition("/")[0]) and path not in used:
+            used.add(path)
+    known = (key.removeprefix("file:") for key, one in before.writes.items() if one.only_adds)
+    return [*dict.fromkeys((*made, *(one for one in known if one in used)))]
+
+
+def _find_new(seen: Observation, before: ToolResult) -> set[str]:
+    """The files that would not be there without this tool: it has made them now or in an earlier attempt. If it also
+    removed files of others, it may have moved, packed or renamed them, and then none of those made now counts."""
+    made = {key[5:] for key, one in before.writes.items() if one.is_new and one.mark != ABSENT}
+    folders = {key[5:] for key, one in before.writes.items() if one.mark == EXISTS}
+    removed = seen.names("file", "removed")
+    has_moved = any(path not in made and path not in folders for path in removed)
+    return made if has_moved else made.union(seen.names("file", "created"))
+
+
+def find_evidence(
+    use: Use, tool: Tool, seen: Observation, before: ToolResult, *, is_alone: bool
+) -> Evidence:
+    """How sure it is that the tool wrote this file, where only the kernel reported the write. That counts wherever it
+    makes something stale. It excuses a change only if it is "sure": the tool declares the output, a command line of
+    its children names the file, or the kernel showed the write at its last success too.
+
+    A file that it declares to read, was seen to read, or had read before the write, may be an input that another
+    program saved, even if a command line names it. What was reported while another tool ran may be that tool's work
+    each time, so it does not count as a repetition."""
+    success, earlier = before.success, before.writes.get(use.key)
+    # The last success itself, not one before it: what is known to be written is the union over all.
+    was_shown = success is not None and earlier is not None and earlier.seq == success.ended
+    if meets_input(use.name, tool.outputs):
+        return "sure"
+    is_read = any(
+        one.key == use.key for one in seen.find("file", "read", "opened") if one.via == "seen"
+    )
+    if not (is_read or meets_input(use.name, tool.inputs)):
+        if use.via == "command" and use.kind != "updated":
+            return "sure"
+        repeats = ("sure", "first") if is_alone else ("sure",)
+        if was_shown and earlier is not None and earlier.evidence in repeats:
+            return "sure"
+    if not is_alone:
+        return "once"
+    return "first" if success is None or not success.is_alone else "again" if was_shown else "once"
