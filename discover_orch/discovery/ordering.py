@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.candidates import TAG_FORMS, Candidate
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, edges, without_updates
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem, did_you_mean
+from discover_orch.model.flow_edges import edges, without_updates
 from discover_orch.model.tool import ToolNames, build_names
 from discover_orch.source.facts import BrokenTool
 

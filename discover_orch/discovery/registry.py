@@ -32,8 +32,9 @@ from discover_orch.discovery.ordering import (
     read_after,
 )
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, Written, edges, upstream, with_certain
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import NO_TOOLS, Problem
+from discover_orch.model.flow_edges import Written, edges, upstream, with_certain
 from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
 from discover_orch.source.facts import BrokenTool, ConfFacts, PassedOver, Scan
 

@@ -13,8 +13,9 @@ from functools import partial
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, Written
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure
+from discover_orch.model.flow_edges import Written
 from discover_orch.model.tool import Tool, after_hint
 
 _TABLE = re.compile(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import Dataflow, Written, shared
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
+from discover_orch.model.flow_edges import Written, shared
 from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.model.table_name import WHOLE, named_table
 

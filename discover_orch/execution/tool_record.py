@@ -35,14 +35,10 @@ from discover_orch.staleness.fingerprint import (
     LastOutcome,
     Seq,
     ToolResult,
-    add_failure,
-    add_success,
-    cut_off,
-    forget,
-    forget_unsure,
     sequence,
 )
 from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.results import add_failure, add_success, cut_off, forget, forget_unsure
 from discover_orch.staleness.rule import find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.versions import Versions
 from discover_orch.staleness.writers import GONE

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, edges, less, shared
+from discover_orch.model.dataflow import Dataflow, less
 from discover_orch.model.errors import Location, Problem, Severity
+from discover_orch.model.flow_edges import edges, shared
 from discover_orch.model.table_name import named_table
 from discover_orch.model.tool import Tool, after_hint
 

@@ -36,12 +36,12 @@ from discover_orch.staleness.fingerprint import (
     Write,
     after_run,
     latest_run,
-    move_tables,
 )
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.left_over import LeftOver, find_left_over
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.results import move_tables
 from discover_orch.staleness.rule import with_saw
 from discover_orch.staleness.status import Status, Turns
 from discover_orch.staleness.writers import GONE, Writers

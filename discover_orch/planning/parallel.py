@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry
-from discover_orch.model import dataflow
+from discover_orch.model import flow_edges
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool, after_hint
 from discover_orch.planning.checks import check_sharing
@@ -71,10 +71,10 @@ def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], b
 def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
     """For each step the earlier ones with which it shares a file or table that either writes."""
     flows = {module: registry.flows.get(module, NO_DATAFLOW) for module in number}
-    written = dataflow.Written(flows.values())
-    readers = dataflow.edges(flows, written)
+    written = flow_edges.Written(flows.values())
+    readers = flow_edges.edges(flows, written)
     found: list[set[int]] = [set() for _ in number]
-    for module, others in dataflow.upstream([*number], flows, readers, written).items():
+    for module, others in flow_edges.upstream([*number], flows, readers, written).items():
         found[number[module]].update(number[other] for other in others)
     for reader, writers in readers.items():
         for writer in writers:

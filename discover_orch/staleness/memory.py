@@ -17,15 +17,8 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.database_file import DatabaseStat
-from discover_orch.staleness.fingerprint import (
-    SETTLED,
-    LastOutcome,
-    Seq,
-    ToolResult,
-    cut_off,
-    end_of_run,
-    rename_result,
-)
+from discover_orch.staleness.fingerprint import SETTLED, LastOutcome, Seq, ToolResult, end_of_run
+from discover_orch.staleness.results import cut_off, rename_result
 from discover_orch.state.journal import read_open_run
 from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import (

@@ -19,8 +19,9 @@ from discover_orch.discovery.ordering import (
     order_stages,
     read_after,
 )
-from discover_orch.model.dataflow import Dataflow, edges
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
+from discover_orch.model.flow_edges import edges
 from discover_orch.model.tool import ToolSettings, build_names
 from discover_orch.source.facts import ModuleFacts
 from tests.support.values import Words, make_broken, make_facts

@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import (
-    Dataflow,
-    Written,
-    edges,
-    shared,
-    upstream,
-    without_updates,
-)
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.flow_edges import Written, edges, shared, upstream, without_updates
 
 paths = st.lists(st.sampled_from(["a", "b", "a.csv", "ab"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from discover_orch.model.dataflow import Dataflow, Written, edges, shared
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.flow_edges import Written, edges, shared
 from discover_orch.model.table_name import is_counted, named_table, shown_table
 
 

@@ -25,12 +25,9 @@ from discover_orch.staleness.fingerprint import (
     Success,
     ToolResult,
     Write,
-    add_failure,
-    add_success,
-    cut_off,
-    is_same_code,
     join_paths,
 )
+from discover_orch.staleness.results import add_failure, add_success, cut_off, is_same_code
 from discover_orch.staleness.rule import (
     Judge,
     compare,
