@@ -158,6 +158,12 @@ class Status:
         inputs = success.inputs.other if success else {}
         return {*self._judge_of(module).find_used(with_tried=True), *inputs}
 
+    def may_follow_unseen(self, module: str, passed: Collection[str]) -> bool:
+        """Whether the tool may be stale because one of these has passed, whatever that wrote."""
+        success = self._results[module].success
+        is_declared = any(one in passed for one in self._registry.before.get(module, ()))
+        return success is not None and (is_declared or not success.is_whole)
+
     def _forget(self, keys: Iterable[Key]) -> None:
         """These may be other files by now."""
         paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
@@ -304,6 +310,7 @@ class Turns:
         """`status` is what the plan was made of; `forced` tools run though they may be fresh."""
         self._status, self._forced = status, forced
         self._passed: set[str] = set()  # in this run
+        self._unfollowed: set[str] = set()  # of those: who follows them has not been judged since
         self._ended: dict[str, ToolResult] = {}  # and not looked at yet
         self.read_again()
         status.settle()
@@ -357,10 +364,11 @@ class Turns:
         for module, result in ended.items():
             if result.last.status in WELL:
                 self._passed.add(module)
+                self._unfollowed.add(module)
             self._own[module] = self._judge(module)
 
     def _judge_users(self) -> None:
-        """Judge the tools that use what was written since this was done last."""
+        """Judge the tools that use what was written, or follow a tool that passed, since this was done last."""
         if not self._users:
             for module in self._own:
                 for key in self._status.find_used(module):
@@ -368,8 +376,11 @@ class Turns:
         keys = {one for key in self._unjudged for one in self._find_alike(key)}
         if any(key.startswith("file:") for key in self._unjudged):
             keys.update(one for one in self._users if one.startswith("glob:"))
-        self._unjudged.clear()
-        for module in {user for key in keys for user in self._users.get(key, ())}:
+        users = {user for key in keys for user in self._users.get(key, ())}
+        if passed := self._unfollowed:
+            users.update(one for one in self._own if self._status.may_follow_unseen(one, passed))
+        self._unjudged, self._unfollowed = set(), set()
+        for module in users:
             if not self._own[module].is_lasting:
                 self._own[module] = self._judge(module)
 

@@ -299,12 +299,14 @@ class Schedule:
         return {module: queued.why for module, queued in started.items()}
 
     def _add_what_was_disturbed(self) -> None:
-        """A tool that was stopped may have changed what it needs from others: they run again, too."""
-        if self.scope == "tool" or not self.queue:
+        """A tool that was stopped may have changed what it needs from others: they run again, too. Not for tools that
+        are held: a tool that failed does not run for those that it blocks."""
+        coming = self.queue.keys() - self.held()
+        if self.scope == "tool" or not coming:
             return
         status, targets = self._watched.status, frozenset(self._watched.targets)
         freshness = status.freshness()
-        stale = [one for one in self.queue if one in freshness and not freshness[one].is_fresh]
+        stale = [one for one in coming if one in freshness and not freshness[one].is_fresh]
         for module, why in status.spread(stale).items():
             if why and module in targets and module not in self.queue:
                 self.queue[module] = Queued(why=why)

@@ -106,7 +106,7 @@ def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
         with watch.held():
             save(root / "src/a.py", tool_text(1, body="raise OSError"))
             bump(root, "src/b.py")
-        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}
+        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}, watch.story()
         bump(root, "src/c.py")
         watch.wait_for("changed", tools=["c"], stale=["a", "b"])
         assert watch.next_run().ended == {"c": "passed"}
@@ -276,6 +276,23 @@ def test_a_failed_tool_does_not_run_for_what_does_not_concern_it(project: Projec
             assert watch.next_run().ended == {"b": "passed"}
         save(root / "in.csv", "2")
         assert watch.next_run().ended == {"a": "failed"}
+
+
+def test_a_failed_tool_does_not_run_for_what_it_blocks(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": "",
+            "src/a.py": tool_text(body="open('a.txt', 'w').close()"),
+            "src/b.py": tool_text(top="import os\nAFTER = 'a'", body="os.remove('a.txt')"),
+            "src/c.py": tool_text(stage="t"),
+        }
+    )
+    with watching(root) as watch:
+        save(root / "src/a.py", tool_text(1, body="1 / 0"))
+        assert watch.next_run().ended == {"a": "failed", "b": "blocked"}
+        for version in (1, 2):
+            bump(root, "src/c.py", version)
+            assert watch.next_run().ended == {"c": "passed"}
 
 
 def test_the_fix_of_a_module_that_a_failed_tool_loaded_by_a_computed_name_runs_it_once(
