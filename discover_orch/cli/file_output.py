@@ -7,7 +7,7 @@ import os
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.store import UNFINISHED, make_folder
+from discover_orch.state.store import UNFINISHED, make_folder, open_nonblocking
 
 #: Stands for the standard output, as in other tools.
 STANDARD_OUTPUT = "-"
@@ -30,21 +30,30 @@ def write_and_open(
     if is_own:
         _write_own_file(place, text)
     else:
-        _write_file(place, text)
+        _replace_file(place, text)
     context.console.out(f"{one_line(path)}\n" if said is None else said)
     problem = _open_file(place) if opens else None
     context.console.problems([problem] if problem else [])
 
 
-def _write_file(path: str, text: str) -> None:
-    """Replaces the file at once, so that no half of it is ever seen. A link stays, and the file that it names is
+def write_file(path: str, text: str) -> None:
+    """Writes the text in place of what the file holds. Makes its folder where it is missing. A pipe must have a
+    reader. Raises OSError."""
+    if not os.path.exists(folder := os.path.dirname(path) or "."):
+        os.makedirs(folder, exist_ok=True)
+    with open(path, "wb", opener=open_nonblocking) as file:  # else a pipe waits for a reader
+        os.set_blocking(file.fileno(), True)
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _replace_file(path: str, text: str) -> None:
+    """As `write_file`, and at once, so that no half of it is ever seen. A link stays, and the file that it names is
     written. Raises UsageError."""
     # A link may be /dev/stdout, which is a regular file where the output goes to one.
     is_direct = os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path))
     place = path if is_direct else f"{path}.{os.getpid()}{UNFINISHED}"
     try:
-        with open(place, "wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+        write_file(place, text)
         if not is_direct:
             os.replace(place, path)
     except OSError as error:
@@ -55,22 +64,19 @@ def _write_file(path: str, text: str) -> None:
 
 
 def _write_own_file(path: str, text: str) -> None:
-    """As `_write_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
+    """As `_replace_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
     try:
         make_folder(os.path.dirname(path))
         if os.path.islink(path):
             os.unlink(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    _write_file(path, text)
+    _replace_file(path, text)
 
 
 def _cannot_write(path: str, error: OSError) -> UsageError:
-    hint = "give another file with -o FILE"
-    if isinstance(error, FileNotFoundError):
-        hint = f"create the folder {one_line(os.path.dirname(path) or '.')} first, or {hint}"
     message = f"cannot write {one_line(path)}: {error.strerror}"
-    return UsageError.of("output-file", message, hint)
+    return UsageError.of("output-file", message, "give another file with -o FILE")
 
 
 def _open_file(path: str) -> Problem | None:

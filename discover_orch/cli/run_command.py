@@ -48,7 +48,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
-    from discover_orch.cli.observers import RunObservers
+    from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
     from discover_orch.staleness.reasons import Freshness
     from discover_orch.state.lock import ProjectLock
@@ -140,7 +140,7 @@ def command(
     downstream.
     """
     lock: ProjectLock | None = None
-    observers = None if dry_run else _find_observers(context, arguments.view, outputs)
+    reports = None if dry_run else _find_outputs(context, arguments.view, outputs)
     try:
         if shown.as_json and shown.output == "raw":
             raise OrchUsage(
@@ -165,19 +165,15 @@ def command(
             if lock is None:
                 return ExitCode.OK
             view = with_new_sources(view) if when_busy == "wait" else view
-        if observers is not None:
-            observers.open()
+        if reports is not None:
+            reports.check()
         settle_killed_run(context, view, settles=not dry_run)
         freshness: Mapping[str, Freshness] = {}
         if resume is not None or changed or dry_run:
             view, plan, work = find_remaining(view, request, plan, asks_database=not dry_run)
             freshness = work.freshness(plan.steps) if dry_run and plan.steps else {}
-        if observers is not None:
-            observers.begin(view, plan)
         if not plan.steps:
-            return show_nothing_left(
-                context, plan, observers, as_json=shown.as_json, dry_run=dry_run
-            )
+            return show_nothing_left(context, plan, reports, as_json=shown.as_json, dry_run=dry_run)
         count = _count_jobs(view, jobs, shown, has_debugger=pdb)
         refuse_plan(plan, view, count)
         if dry_run:
@@ -194,32 +190,30 @@ def command(
             jobs=count,
             has_jobs=jobs is not None or "jobs" in view.project.origins,
             resume=_find_resume(context, plan, arguments.database),
-            observers=observers,
+            outputs=reports,
         )
     except OrchError as error:
         code, problems = int(error.exit_code), error.problems
         if shown.as_json:  # complete JSON, although nothing ran
             for document in error_documents(problems, code, arguments.targets, dry_run=dry_run):
                 context.console.out(json.dumps(document) + "\n")
-        if observers is not None:
-            observers.refuse(arguments.targets, problems, code)
+        if reports is not None:
+            reports.refuse(arguments.targets, problems, code)
         raise
     finally:
         if lock is not None:
             lock.release()
-        if observers is not None:  # without the lock: the command may run something
-            observers.end()
+        if reports is not None:  # without the lock: the command may run something
+            reports.end()
 
 
-def _find_observers(
-    context: Context, view: ProjectView, outputs: OutputOptions
-) -> RunObservers | None:
+def _find_outputs(context: Context, view: ProjectView, options: OutputOptions) -> RunOutputs | None:
     """None if the run is reported on the terminal alone."""
-    if not (outputs.is_needed or is_on_github()):
+    if not (options.is_needed or is_on_github()):
         return None
-    from discover_orch.cli.observers import RunObservers
+    from discover_orch.cli.run_outputs import RunOutputs
 
-    return RunObservers(context.console, outputs, view)
+    return RunOutputs(context.console, options, view.project.root)
 
 
 def _read_busy(wait: bool, if_busy: str | None) -> str:

@@ -1,27 +1,32 @@
-"""The files that a run writes for other tools: `--junit`, `--trace` and `--openlineage`.
+"""Reports a run elsewhere than on the terminal, once it has ended: in the files of `--junit`, `--trace` and
+`--openlineage`, to GitHub Actions, and to the command of `--on-failure`.
 
-Each file is opened before the run starts and stays open: one that cannot be written refuses the run, and no tool is
-seen to have written it. Nothing that happens later, such as a full disk, stops the run.
+All of it is made from the record of the run, so `orch report` writes the same files of a run of the past. Imported
+only when an option or the environment asks for it.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import json
 import os
-import stat
+import subprocess
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 from discover_orch import __version__
-from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.events import Event, Report
-from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import Problem, UsageError
+from discover_orch.cli.console import Console, is_on_github
+from discover_orch.cli.file_output import STANDARD_OUTPUT, write_file
+from discover_orch.cli.options import OutputOptions
+from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
-from discover_orch.state.store import write_all
+from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
+from discover_orch.render.history import failure_summary, refused_summary
+from discover_orch.state.journal import timestamp
+from discover_orch.state.run_record import RunRecord, ToolRecord, read_run
 
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+WORKSPACE = "GITHUB_WORKSPACE"
 #: The namespace of jobs, as the clients of OpenLineage take it from the environment.
 LINEAGE_NAMESPACE = "OPENLINEAGE_NAMESPACE"
 _EXAMPLES = {
@@ -31,133 +36,187 @@ _EXAMPLES = {
 }
 
 
-class RunOutput(Protocol):
-    """A format. `now` is in seconds since 1970 and never goes back."""
+class RunOutputs:
+    """The outputs of one run: `check`, then `lines` get those of its journal, or `note_nothing_to_do`, then `end`. Or
+    `refuse`, then `end`."""
 
-    def add(self, event: Event, now: float) -> str:
-        """What the file gets when this event has happened; `RunFinished` is always the last one."""
+    def __init__(self, console: Console, options: OutputOptions, root: str) -> None:
+        self._console, self._options, self._root = console, options, root
+        self._files: Mapping[str, str] = {}
+        self._summary: dict[str, object] | None = None
+        self.lines: list[bytes] = []
+        self._record: RunRecord | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for a file that cannot be written."""
+        empty_files(self._options.files)
+        self._files = self._options.files
+
+    def refuse(self, targets: Sequence[str], problems: Sequence[Problem], exit_code: int) -> None:
+        """The run does not start. JUnit shows why; the other formats have nothing to show. A run that is in progress
+        may write the same files."""
+        if not self._files and not any(one.code == "locked" for one in problems):
+            with contextlib.suppress(OrchError):
+                self.check()
+        if "--junit" in self._files:
+            from discover_orch.render.junit import refused_text
+
+            path = self._files["--junit"]
+            self._files = {one: file for one, file in self._files.items() if one != "--junit"}
+            self._write("--junit", path, refused_text(problems, timestamp()))
+        self._summary = refused_summary(self._root, targets, problems, exit_code)
+        if is_on_github():
+            show_problems_on_github(self._console, problems, self._root)
+
+    def note_nothing_to_do(self, plan: Plan) -> None:
+        """The run has nothing to do, and so no journal."""
+        tools = [
+            ToolRecord(module=one.module, name=one.name, stage=one.stages[0], status="fresh")
+            for one in plan.fresh
+        ]
+        self._record = RunRecord(
+            run="",
+            targets=plan.targets,
+            started=timestamp(),
+            began=time.time(),
+            status="passed",
+            tools=tuple(tools),
+            duration=0.0,
+            exit_code=ExitCode.OK,
+            counts={"fresh": len(tools)} if tools else {},
+        )
+
+    def end(self) -> None:
+        """Writes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
+        interrupted, or whose output was closed, has not failed."""
+        record = self._record or read_run(self.lines, lambda *_: False)
+        if record is not None:
+            for option, path in self._files.items():
+                self._write(option, path, format_text(option, record, self._root))
+            if self._summary is None and is_on_github():
+                self._show_on_github(record)
+            if self._summary is None and record.exit_code == ExitCode.FAILED:
+                self._summary = failure_summary(self._root, record)
+        if self._options.on_failure is not None and self._summary is not None:
+            _call(self._options.on_failure, self._summary, self._console)
+
+    def _write(self, option: str, path: str, text: str) -> None:
+        try:
+            write_file(path, text)
+        except OSError as error:
+            message = f"the {option} file is incomplete: {path}: {error.strerror}"
+            self._console.problems([_warning(message, "output-file")])
+
+    def _show_on_github(self, record: RunRecord) -> None:
+        root, console = self._root, self._console
+        folder = _folder_in_repository(root)
+        problems = [note.problem for note in record.notes]
+        console.command(problem_annotations(problems, folder))
+        console.command(failure_annotations(record, folder))
+        path = os.environ.get(STEP_SUMMARY)
+        if not path:
+            return
+        text = step_summary(record, os.path.basename(root) or "orch")
+        try:
+            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError as error:
+            message = f"cannot write the summary of the step: {path}: {error.strerror}"
+            console.problems([_warning(message)])
 
 
-def open_files(paths: Mapping[str, str]) -> dict[str, OutputFile]:
-    """The files by the options that name them. Raises UsageError for one that cannot be written."""
-    files: dict[str, OutputFile] = {}
-    try:
-        for option, path in paths.items():
-            same = next((one for one in files.values() if one.is_same(path)), None)
-            if same is not None:
-                message = f"{option} and {same.option} name the same file: {path}"
-                hint = "give each its own file"
-                raise UsageError.of("output-file", message, hint)
-            files[option] = OutputFile(option, path)
-    except UsageError:
-        for one in files.values():
-            one.close()
-        raise
-    return files
+# Files.
 
 
-def new_format(
-    option: str, view: ProjectView, plan: Plan, report: Report, start: float
-) -> RunOutput:
-    """The format that an option asks for. `start` is when the run started, and `report` has counted each event before
-    the format gets it."""
+def format_text(option: str, record: RunRecord, root: str) -> str:
+    """The run in the format that an option asks for."""
     if option == "--junit":
-        from discover_orch.render.junit import JunitOutput
+        from discover_orch.render.junit import junit_text
 
-        return JunitOutput(plan, report, local_text(start))
+        return junit_text(record)
     if option == "--trace":
-        from discover_orch.render.trace import TraceOutput
+        from discover_orch.render.trace import trace_text
 
-        return TraceOutput(plan, time.time() - _age())
-    from discover_orch.render.openlineage import LineageSource, OpenLineageOutput
+        return trace_text(record)
+    from discover_orch.render.openlineage import lineage_text
 
-    has_own = uses_get_connection(view.registry, view.project)
-    source = LineageSource(
-        root=view.project.root,
-        namespace=os.environ.get(LINEAGE_NAMESPACE) or "default",
-        version=__version__,
-        database="" if has_own else masked_url(view.project.database),
-    )
-    return OpenLineageOutput(plan, report, source)
+    namespace = os.environ.get(LINEAGE_NAMESPACE) or "default"
+    return lineage_text(record, root, namespace, __version__)
 
 
-class OutputFile:
-    """A file that is emptied when it is opened. A pipe must have a reader."""
-
-    def __init__(self, option: str, path: str) -> None:
-        self.option, self._path = option, path
-        if path == "-":
+def empty_files(paths: Mapping[str, str]) -> None:
+    """Empties the files before a run, by the options that name them, so that nothing is left of an earlier run. Raises
+    UsageError for one that cannot be written."""
+    known: dict[str, str] = {}
+    for option, path in paths.items():
+        if path == STANDARD_OUTPUT:
             message = f"{option} cannot write to standard output, where orch reports the run"
             hint = f"name a file, such as {option} {_EXAMPLES[option]}"
             raise UsageError.of("output-file", message, hint)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        try:
-            if not os.path.exists(folder := os.path.dirname(path) or "."):
-                os.makedirs(folder, exist_ok=True)
-            # Opening a pipe without a reader would wait for one.
-            self._fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
-            os.set_blocking(self._fd, True)
-            self._stat = os.fstat(self._fd)
-        except (OSError, ValueError) as error:
-            raise _unwritable(option, path, error) from None
-        if self._is_standard_output():
-            self.close()
+        is_file = os.path.isfile(path) or not os.path.exists(path)
+        same = known.setdefault(os.path.realpath(path), option)
+        if same != option and is_file:
+            message = f"{option} and {same} name the same file: {path}"
+            raise UsageError.of("output-file", message, "give each its own file")
+        if _is_standard_output(path):
             message = f"{option} names the file that standard output goes to: {path}"
-            hint = "name another file"
-            raise UsageError.of("output-file", message, hint)
-        if stat.S_ISREG(self._stat.st_mode):
-            os.ftruncate(self._fd, 0)
-
-    def _is_standard_output(self) -> bool:
-        """Whether both would write to the same places of a file."""
+            raise UsageError.of("output-file", message, "name another file")
         try:
-            return stat.S_ISREG(self._stat.st_mode) and os.path.samestat(self._stat, os.fstat(1))
-        except OSError:  # standard output is closed
-            return False
-
-    def is_same(self, path: str) -> bool:
-        try:
-            return os.path.samestat(self._stat, os.stat(path)) and stat.S_ISREG(self._stat.st_mode)
-        except (OSError, ValueError):
-            return False
-
-    def write(self, text: str) -> Problem | None:
-        """A warning, the first time that the file cannot be written."""
-        if not text or self._fd < 0:
-            return None
-        try:
-            write_all(self._fd, text.encode("utf-8", "backslashreplace"))
+            if is_file or os.path.isdir(path):  # the reader of a pipe would see its end
+                write_file(path, "")
         except OSError as error:
-            self.close()
-            message = f"the {self.option} file is incomplete: {self._path}: {error.strerror}"
-            return Problem(code="output-file", message=message, severity="warning")
-        return None
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            message = f"cannot write the {option} file: {path}: {error.strerror}"
+            hint = "name a file in a folder that can be written"
+            raise UsageError.of("output-file", message, hint) from None
 
 
-def _unwritable(option: str, path: str, error: Exception) -> UsageError:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    hint = "name a file in a folder that can be written"
-    if isinstance(error, OSError) and error.errno == errno.ENXIO:
-        reason, hint = "nothing reads from this pipe", "start the reader first"
-    message = f"cannot write the {option} file: {path}: {reason}"
-    return UsageError.of("output-file", message, hint)
+def _is_standard_output(path: str) -> bool:
+    """Whether both would write to the same places of a file."""
+    try:
+        return os.path.isfile(path) and os.path.samestat(os.stat(path), os.fstat(1))
+    except OSError:  # standard output is closed
+        return False
 
 
-def _age() -> float:
-    """Seconds since this process started; 0.0 where the system does not say."""
-    from discover_orch.state.lock import read_start
-
-    ticks = read_start(os.getpid())
-    if ticks is None or not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0.0
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return max(0.0, age)
+# GitHub.
 
 
-def local_text(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
+def show_problems_on_github(console: Console, problems: Sequence[Problem], root: str) -> None:
+    """Annotations go to stderr, which GitHub reads too, so that stdout holds only what was asked for."""
+    console.command(problem_annotations(problems, _folder_in_repository(root)))
+
+
+def _folder_in_repository(root: str) -> str:
+    workspace = os.environ.get(WORKSPACE)
+    if not workspace:
+        return ""
+    folder = os.path.relpath(os.path.realpath(root), os.path.realpath(workspace))
+    return "" if folder.startswith("..") else folder.replace(os.sep, "/")
+
+
+# The command.
+
+
+def _call(command: str, summary: Mapping[str, object], console: Console) -> None:
+    """Has the shell run the command with the summary on its standard input. What it prints goes to stderr, so that
+    stdout holds only what the run printed. Whatever the command does, the exit code of the run stays."""
+    text = json.dumps(summary) + "\n"
+    try:
+        # Descriptor 2 is the terminal or the pipe of orch; with stderr closed there is none.
+        done = subprocess.run(
+            command, shell=True, input=text, text=True, encoding="utf-8", stdout=2, check=False
+        )
+    except KeyboardInterrupt:
+        console.problems([_warning("the --on-failure command was interrupted")])
+        return
+    except (OSError, ValueError) as error:
+        console.problems([_warning(f"the --on-failure command could not be started: {error}")])
+        return
+    if done.returncode:
+        code = done.returncode
+        how = f"exited with {code}" if code > 0 else f"was ended by signal {-code}"
+        console.problems([_warning(f"the --on-failure command {how}")])
+
+
+def _warning(message: str, code: str = "observer") -> Problem:
+    return Problem(code=code, message=message, severity="warning")

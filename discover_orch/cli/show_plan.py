@@ -10,7 +10,6 @@ from discover_orch.cli.options import Context
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.events import (
     nothing_to_do_documents,
-    nothing_to_do_events,
     refused_run_documents,
 )
 from discover_orch.model.errors import ExitCode, Problem, problem_json
@@ -20,7 +19,7 @@ from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
 if TYPE_CHECKING:
-    from discover_orch.cli.observers import RunObservers
+    from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.planning.parallel import Waits
     from discover_orch.render.run import DisplayOptions
     from discover_orch.staleness.reasons import Freshness
@@ -29,16 +28,15 @@ if TYPE_CHECKING:
 def show_nothing_left(
     context: Context,
     plan: Plan,
-    observers: RunObservers | None,
+    outputs: RunOutputs | None,
     *,
     as_json: bool,
     dry_run: bool,
 ) -> int:
     """Nothing is stale, or nothing is left to resume, which is a success."""
     console = context.console
-    if observers is not None:
-        for event in nothing_to_do_events(plan):
-            console.problems(observers.add(event))
+    if outputs is not None:
+        outputs.note_nothing_to_do(plan)
     if as_json and dry_run:
         console.out(json.dumps(plan_document(plan, Registry())) + "\n")
     elif as_json:

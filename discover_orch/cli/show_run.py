@@ -20,7 +20,7 @@ from discover_orch.render.run import DisplayOptions, Resume, RunRenderer, run_he
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
-    from discover_orch.cli.observers import RunObservers
+    from discover_orch.cli.run_outputs import RunOutputs
 
 
 def run_and_show(
@@ -34,7 +34,7 @@ def run_and_show(
     jobs: int,
     has_jobs: bool,
     resume: Resume,
-    observers: RunObservers | None = None,
+    outputs: RunOutputs | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
     console, writer = context.console, RunWriter(context.console, shown)
@@ -58,14 +58,12 @@ def run_and_show(
         ),
         interpreter=interpreter,
         side=side,
+        keep=None if outputs is None else outputs.lines.append,
     )
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(view, plan, heading=heading, resume=resume)
     try:
         for event in events:
-            if observers is not None and (problems := observers.add(event)):
-                writer.status.hide()
-                console.problems(problems)
             writer.write(event)
     except HungUp:
         return ExitCode.HANGUP

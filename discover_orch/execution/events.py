@@ -239,41 +239,6 @@ def _not_started(
     return [first, last | {"status": status, "exit_code": exit_code, **more}]
 
 
-def run_summary(root: str, plan: Plan, report: Report) -> dict[str, object]:
-    """The summary of a run that failed, for the command of `--on-failure`. A tool has the keys of its `tool_finished`,
-    and its `module`, `stage` and `traceback`. `errors` are problems outside any tool."""
-    tools, names = plan.tools, plan.names
-    rows = [_summary_row(end, names, tools[end.module][1]) for end in report.finished]
-    return {
-        "version": 1,
-        "root": root,
-        "run": report.run,
-        "targets": list(plan.targets),
-        "status": report.status,
-        "exit_code": report.exit_code,
-        "duration": round(report.duration, 6),
-        "counts": dict(report.counts),
-        "tools": rows,
-        "errors": [problem_json(one) for one in report.problems if one.severity == "error"],
-    }
-
-
-def refused_summary(
-    root: str, targets: Sequence[str], problems: Sequence[Problem], exit_code: int
-) -> dict[str, object]:
-    """The same of a run that was refused before it started: `run` is null and there are no tools."""
-    errors = [problem_json(one) for one in problems]
-    refused = {"run": None, "status": "failed", "exit_code": exit_code, "errors": errors}
-    return run_summary(root, Plan(targets=tuple(targets)), Report()) | refused
-
-
-def _summary_row(end: ToolFinished, names: dict[str, str], stage: str) -> dict[str, object]:
-    row = _finished_document(end, names)
-    del row["event"]
-    traceback = end.error.traceback if end.error else ""
-    return row | {"module": end.module, "stage": stage, "traceback": traceback}
-
-
 def utc_text(seconds: float) -> str:
     """A time in seconds since 1970 as `2024-01-31T12:00:00.123456Z`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"

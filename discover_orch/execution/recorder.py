@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -18,20 +18,24 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution.events import (
+    FAILED,
     Event,
     Report,
     RunFinished,
     RunStarted,
     ToolRetried,
     event_document,
+    utc_text,
 )
 from discover_orch.execution.run_memory import ResultRecord
 from discover_orch.execution.tool_record import ToolRecord
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.run_events import (
     DatabaseWritten,
+    RunNote,
     ToolDeclined,
     ToolFinished,
     ToolOrdered,
@@ -39,6 +43,7 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
+from discover_orch.model.table_name import WHOLE
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
@@ -57,11 +62,15 @@ from discover_orch.state.journal import (
     read_open_run,
     timestamp,
 )
-from discover_orch.state.lock import read_boot, read_start
+from discover_orch.state.lock import process_age, read_boot, read_start
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 
-#: Characters of a traceback, and names of one kind of data, that the journal keeps of a tool.
-LONGEST_TRACEBACK, MOST_NAMES = 20_000, 200
+#: Characters of a traceback, and of the end of what a failed tool printed, that the journal keeps.
+LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000
+#: Names of one kind of data that the journal keeps of a tool, and reads and writes of one attempt.
+MOST_NAMES, MOST_USES = 200, 1000
+_FILES_USED = ("read", "opened", *WRITTEN)
+_TABLES_USED = ("read", *MADE)
 
 
 class Recorder:
@@ -76,8 +85,11 @@ class Recorder:
         code: ImportGraph | SourceFiles | None = None,
         environ: Mapping[str, str] = os.environ,
         ledger: str = "",
+        keep: Callable[[bytes], object] | None = None,
+        has_process: bool = False,
     ) -> None:
-        """`code` is as of `CurrentState`; `environ` is what tools get; `ledger` is the run's key in the ledger."""
+        """`code` is as of `CurrentState`; `environ` is what tools get; `ledger` is the run's key in the ledger; `keep`
+        is as of `Journal`. `has_process`: this process was started for this run."""
         self._ledger = ledger
         self._plan, self._registry, self._project = plan, registry, project
         self.environ = environ
@@ -96,9 +108,10 @@ class Recorder:
         self._results = ResultRecord(project.root, registry, self._memory, self._current.gone)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._report = Report()
-        self._started = time.monotonic()
+        self._started, self._has_process = time.monotonic(), has_process
+        self._printed: dict[str, str] = {}  # the end of it, of the attempts that have not ended
         self._has_begun = self._is_over = self._has_warned = False
-        self._journal: Journal = begin_run(project.root, self._close_killed_run())
+        self._journal: Journal = begin_run(project.root, self._close_killed_run(), keep)
         self.run = self._journal.run
         self._database.run = _number(self.run)
         # A watch brings its code up to date while the run is in progress.
@@ -138,6 +151,7 @@ class Recorder:
                     self._code,
                     kind="watch" if self._is_live else "run",
                     ledger=self._ledger,
+                    age=process_age() if self._has_process else 0.0,
                 )
                 self._journal.write({**to_builtins(line), **document})
             case ToolOrdered(module=module):
@@ -150,22 +164,33 @@ class Recorder:
                 self.tools.decline(module)
             case ToolOutput(module=module, stream=stream, text=text):
                 self._journal.log(module, stream, text)
+                printed = self._printed.get(module, "") + text
+                self._printed[module] = printed[-LONGEST_OUTPUT:]
             case ToolFinished(module=module):
                 found += self.tools.end(event)
-                self._write(document, module, **_error(event), **self._data(module))
+                self._write(document, module, **self._attempt(event), **self._data(module))
             case DatabaseWritten():
                 self._database.note_foreign_write(self.tools.next_number())
             case ToolRetried(end=end):
                 found += self.tools.end(end)
-                self._write(document, end.module, **_error(end))
+                self._write(document, end.module, **self._attempt(end))
             case TransactionEnded(status=status):
                 self.tools.end_transaction(status)
                 self._journal.write(document)
+            case RunNote(problem=problem):
+                self._note(problem)
             case RunFinished():
-                found += self._finish(document)
+                found += self._finish()
             case _:
                 pass
-        return (*found, *self._find_loss())
+        found += self._find_loss()
+        for problem in found:
+            self._note(problem)
+        if isinstance(event, RunFinished):
+            self._journal.write(document)
+            self._is_over = True
+            found += self._find_loss()
+        return tuple(found)
 
     def close(self) -> None:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
@@ -186,6 +211,7 @@ class Recorder:
                 "exit_code": int(ExitCode.INTERRUPTED),
                 "counts": dict(self._report.counts),
                 "duration": round(time.monotonic() - self._started, 6),
+                "time": utc_text(time.time()),
             }
             self._journal.write(end)
         self._journal.close()
@@ -209,6 +235,26 @@ class Recorder:
 
     def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:
         self._journal.write({**document, "module": module, **more})
+
+    def _note(self, problem: Problem) -> None:
+        if not self._is_over:  # the end of the run is the last line
+            now = utc_text(time.time())
+            self._journal.write({"event": "run_note", "problem": problem, "time": now})
+
+    def _attempt(self, event: ToolFinished) -> dict[str, object]:
+        """What `--json` does not have of an attempt: the traceback, the end of what it printed if it failed, the time
+        of its commit, and what it used."""
+        found: dict[str, object] = {}
+        printed = self._printed.pop(event.module, "")
+        if event.status in FAILED and printed:
+            found["printed"] = printed
+        if (error := event.error) is not None:
+            found["error"] = replace(error, traceback=error.traceback[-LONGEST_TRACEBACK:])
+        if event.commit_seconds:
+            found["commit_seconds"] = round(event.commit_seconds, 6)
+        if event.seen is not None:
+            found["seen"] = _reads_and_writes(event.seen)
+        return found
 
     def _data(self, module: str) -> dict[str, object]:
         """What the tool was seen to use in this run, and what it declares."""
@@ -265,20 +311,22 @@ class Recorder:
         self._current.code.files.write()
         return found
 
-    def _finish(self, document: Mapping[str, object]) -> list[Problem]:
+    def _finish(self) -> list[Problem]:
         found = [*self.tools.overlaps.find_conflicts(self._names), *self._save()]
-        self._journal.write(document)
-        self._is_over = True
         prune(self._project.root, self._project.keep_runs, self.run)
         return found
 
 
-def _error(event: ToolFinished) -> dict[str, object]:
-    """The error with its traceback, which `--json` does not have."""
-    error = event.error
-    if error is None:
-        return {}
-    return {"error": replace(error, traceback=error.traceback[-LONGEST_TRACEBACK:])}
+def _reads_and_writes(seen: Observation) -> Observation:
+    """The tables and files that were read and written, which is all that the journal keeps of it."""
+    files = seen.find("file", *_FILES_USED)
+    tables = [use for use in seen.find("table", *_TABLES_USED) if use.name != WHOLE]
+    return Observation(
+        uses=tuple(Use(use.key, use.kind) for use in (*tables, *files)[:MOST_USES]),
+        has_committed=seen.has_committed,
+        database=seen.database,
+        dialect=seen.dialect,
+    )
 
 
 def _number(run: str) -> int:
@@ -295,6 +343,7 @@ def _start_line(
     *,
     kind: str,
     ledger: str,
+    age: float,
 ) -> RunBegan:
     """`code` is that of the tools, as `CurrentState.read_code` gives it; `kind` is "run" or "watch"; `ledger` is the
     run's key in the ledger, "" if it has none."""
@@ -328,6 +377,7 @@ def _start_line(
         system=f"{sys.platform} {os.uname().machine}",
         commit=read_commit(project.root),
         workers=event.workers,
+        age=round(age, 6),
         plan=tuple(
             _record_step(step, one, bool(ledger) and _has_row(step.tool, registry))
             for step, one in zip(steps, codes, strict=True)
@@ -354,6 +404,8 @@ def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> Rec
         name=step.tool.name,
         stage=step.stage,
         path=step.tool.path,
+        line=step.tool.line,
+        doc=step.tool.doc,
         after=step.after,
         reason=step.reason,
         params={

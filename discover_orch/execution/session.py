@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,12 +65,13 @@ def run_plan(
     side: FarSide | None = None,
     requests: RunRequests | None = None,
     watched: WatchedRun | None = None,
+    keep: Callable[[bytes], object] | None = None,
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
     more. With a `side`, the steps are carried out there. With `requests`, no signal handlers are installed; if they
     are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
-    adopted."""
+    adopted. `keep` gets each line of the journal, also where `.orch` cannot be written."""
     registry, project = view.registry, view.project
     code = view.sources if watched is None else watched.code
     prepare = build_prepare(
@@ -102,7 +103,16 @@ def run_plan(
             executor: Executor | None = None
             if jobs == 1 and side is None and not project.ledger:
                 executor = alone(prepare)  # the worker gets ready while the recorder reads the code
-            recorder = Recorder(plan, registry, project, code=code, environ=environ, ledger=key)
+            recorder = Recorder(
+                plan,
+                registry,
+                project,
+                code=code,
+                environ=environ,
+                ledger=key,
+                keep=keep,
+                has_process=requests is None,
+            )
             if project.ledger:
                 entry = LedgerEntry(project=project.ledger, tool="", run=recorder.run, key=key)
                 prepare = replace(prepare, ledger=entry)

@@ -84,11 +84,13 @@ class UsedData(Struct, frozen=True, kw_only=True):
 
 class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a tool ended, and its transaction with it. `duration` is in seconds, 0.0 if it did not start, and None if it
-    is not known.
+    is not known. `commit_seconds` is the part of it that its commit took. `seen` is what the tool was observed to do,
+    None if it did not end by itself.
 
     `notes` are sentences for the user ("committed by itself"). `attempt` counts from 1. `blocked_by` is the tool whose
     failure blocked this one; in a journal its name. `is_settled`: the ledger in the database says how it ended, and
-    what it used is not known. In a journal, `data` and `versions` are those of what it used.
+    what it used is not known. In a journal, `data` and `versions` are those of what it used, and `printed` is the end
+    of what an attempt that failed printed.
     """
 
     module: str
@@ -104,19 +106,19 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: UsedData = UsedData()
     versions: Mapping[str, str] = field(default_factory=dict)
     time: datetime | None = None
+    seen: Observation | None = None
+    commit_seconds: float = 0.0
+    printed: str = ""
 
 
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
-    worker; `loaded_as` maps them to names of modules. `seen` is what the tool was observed to do, None if it did not
-    end by itself. `commit_seconds` is the part of `duration` that its commit took."""
+    worker; `loaded_as` maps them to names of modules."""
 
     status: ToolStatus
     duration: Seconds = 0.0
     loaded: Mapping[str, str] = field(default_factory=dict)
     loaded_as: Mapping[str, str] = field(default_factory=dict)
-    seen: Observation | None = None
-    commit_seconds: float = 0.0
 
 
 class TransactionEnded(Event, frozen=True, kw_only=True, tag="transaction_ended"):

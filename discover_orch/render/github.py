@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a run: annotations at lines of files, and the summary of the step.
+"""What GitHub Actions shows of a recorded run: annotations at lines of files, and the summary of the step.
 
 Text of users is escaped as GitHub documents it for workflow commands. In the summary, which is Markdown, it stands in
 code spans: elsewhere GitHub makes links of what looks like an address, a person or an issue.
@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from discover_orch.execution.events import FAILED, Report
 from discover_orch.model.errors import Location, Problem
-from discover_orch.model.run_events import ToolFinished
-from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line, folded
 from discover_orch.render.style import (
     Style,
@@ -26,6 +22,7 @@ from discover_orch.render.style import (
     one_line,
     status_word,
 )
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
 #: Annotations of one kind that GitHub shows for a step.
 MOST_ANNOTATIONS = 10
@@ -52,40 +49,38 @@ def problem_annotations(problems: Iterable[Problem], folder: str) -> str:
     return "".join(lines)
 
 
-def failure_annotations(report: Report, plan: Plan, folder: str) -> str:
+def failure_annotations(record: RunRecord, folder: str) -> str:
     """Workflow commands for the tools that failed, each where it failed, with its traceback."""
-    tools = plan.tools
     lines = []
-    for end in report.failures[:MOST_ANNOTATIONS]:
-        tool, error = tools[end.module][0], end.error
-        place = Location(path=tool.path, line=tool.line)
-        text = f"{tool.name} {end.status}"
+    for tool in record.failures[:MOST_ANNOTATIONS]:
+        error, step = tool.error, tool.step
+        place = Location(path=step.path, line=step.line) if step.path else None
+        text = f"{tool.name} {tool.status}"
         if error is not None:
             place = Location(path=error.path, line=error.line) if error.path else place
             text = (error.traceback or error.message)[-LONGEST_TRACEBACK:]
-        lines.append(_command("error", f"{tool.name}: {_reason(end)}", text, place, folder))
+        lines.append(_command("error", f"{tool.name}: {_reason(tool)}", text, place, folder))
     return "".join(lines)
 
 
-def step_summary(report: Report, plan: Plan, name: str) -> str:
+def step_summary(record: RunRecord, name: str) -> str:
     """The result of the run of the project `name` as Markdown, for the file GITHUB_STEP_SUMMARY."""
-    tools = plan.tools
-    errors = count(report.errors, "error") if report.errors else ""
-    total = ", ".join(filter(None, (counts_text(report.counts, Style()), errors))) or report.status
+    errors = count(len(record.errors), "error") if record.errors else ""
+    total = ", ".join(filter(None, (counts_text(record.counts, Style()), errors))) or record.status
     rows: list[str] = []
     left = MOST_BYTES
-    for end in _failures_first(report)[:MOST_ROWS]:
-        row = _tool_row(end, *tools[end.module])
+    for tool in sorted(record.tools, key=lambda tool: not tool.has_failed)[:MOST_ROWS]:
+        row = _tool_row(tool)
         left -= len(row.encode("utf-8")) + 1
         if left < 0:
             break
         rows.append(row)
-    rest = len(report.finished) - len(rows)
+    rest = len(record.tools) - len(rows)
     return "\n".join(
         (
             f"### orch: {_code(name)}",
             "",
-            f"{total} in {duration(report.duration)}",
+            f"{total} in {duration(record.duration or 0.0)}",
             "",
             "| tool | stage | result | time | |",
             "| --- | --- | --- | ---: | --- |",
@@ -96,20 +91,16 @@ def step_summary(report: Report, plan: Plan, name: str) -> str:
     )
 
 
-def _tool_row(end: ToolFinished, tool: Tool, stage: str) -> str:
-    status = f"{_MARKS.get(end.status, '⚪')} {status_word(end.status)}"
-    facts = "  ".join(f"{key}={value}" for key, value in end.metrics.items())
-    about = _reason(end) if end.status in FAILED else facts
-    took = duration(end.duration) if end.duration else ""
-    return f"| {_cell(tool.name)} | {_cell(stage)} | {status} | {took} | {_cell(about)} |"
+def _tool_row(tool: ToolRecord) -> str:
+    status = f"{_MARKS.get(tool.status, '⚪')} {status_word(tool.status)}"
+    facts = "  ".join(f"{key}={value}" for key, value in tool.metrics.items())
+    about = _reason(tool) if tool.has_failed else facts
+    took = duration(tool.duration) if tool.duration else ""
+    return f"| {_cell(tool.name)} | {_cell(tool.stage)} | {status} | {took} | {_cell(about)} |"
 
 
-def _failures_first(report: Report) -> Sequence[ToolFinished]:
-    return sorted(report.finished, key=lambda end: end.status not in FAILED)
-
-
-def _reason(end: ToolFinished) -> str:
-    return end.status if end.error is None else failure_line(end.error)
+def _reason(tool: ToolRecord) -> str:
+    return tool.status if tool.error is None else failure_line(tool.error)
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A run as JUnit XML, which GitLab, Jenkins, GitHub actions and others show as test results.
+"""A recorded run as JUnit XML, which GitLab, Jenkins, GitHub actions and others show as test results.
 
 A stage is a test suite and a tool a test case. A tool that did not run counts as skipped. All elements and attributes
 are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
@@ -11,17 +11,13 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from discover_orch.execution.events import FAILED, Event, Report, RunFinished, ToolRetried
 from discover_orch.model.errors import Failure, Problem
-from discover_orch.model.run_events import ToolFinished, ToolOutput
-from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean
+from discover_orch.state.run_record import RunRecord, ToolRecord
 
-#: Characters of a traceback, and of the end of what a failed tool printed.
-LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000
-#: Characters of a message, which viewers show on one line.
-LONGEST_MESSAGE = 500
+#: Characters of a traceback, and of a message, which viewers show on one line.
+LONGEST_TRACEBACK, LONGEST_MESSAGE = 20_000, 500
 #: The suite of problems that belong to no tool.
 OWN_SUITE = "orch"
 _SKIPPED = {
@@ -34,70 +30,47 @@ _SKIPPED = {
 _NEVER_IN_XML = re.compile("[\ufffe\uffff]")
 
 
-class JunitOutput:
-    """The file is written at the end of the run. `start` is the time of the start in ISO 8601."""
-
-    def __init__(self, plan: Plan, report: Report, start: str) -> None:
-        self._tools, self._report, self._start = plan.tools, report, start
-        self._printed: dict[str, str] = {}
-
-    def add(self, event: Event, _: float) -> str:
-        match event:
-            case ToolOutput(module=module, text=text):
-                self._printed[module] = (self._printed.get(module, "") + text)[-LONGEST_OUTPUT:]
-            case ToolRetried(end=end):
-                self._printed.pop(end.module, None)
-            case ToolFinished(module=module) if event.status not in FAILED:
-                self._printed.pop(module, None)
-            case RunFinished():
-                return self._document()
-            case _:
-                pass
-        return ""
-
-    def _document(self) -> str:
-        root = Element("testsuites")
-        ends = {one.module: one for one in self._report.finished}
-        suites: dict[str, Element] = {}
-        for module in self._report.tools or self._tools:
-            tool, stage = self._tools[module]
-            if stage not in suites:
-                suites[stage] = _add(root, "testsuite", name=stage)
-            end = ends.get(module)
-            seconds = 0.0 if end is None else end.duration
-            case = _add_case(suites[stage], stage, tool.name, seconds)
-            if end is None:
-                _add(case, "error", message="the run did not finish")
-            elif end.status != "passed":
-                self._add_result(case, end)
-        _add_problems(root, [one for one in self._report.problems if one.severity == "error"])
-        return _complete(root, self._start)
-
-    def _add_result(self, case: Element, end: ToolFinished) -> None:
-        """Why the tool did not pass."""
-        if end.status in _SKIPPED:
-            message = _SKIPPED[end.status]
-            if end.blocked_by:
-                message = f"depends on {self._tools[end.blocked_by][0].name}, which failed"
-            _add(case, "skipped", message=message)
-            return
-        error = end.error or Failure(kind="exception", type="", message=end.status)
-        _add(
-            case,
-            "failure" if end.status == "failed" else "error",
-            (error.traceback or error.message)[-LONGEST_TRACEBACK:] + _hint(error.hint),
-            type=error.type or error.kind,
-            message=failure_line(error)[:LONGEST_MESSAGE],
-        )
-        if printed := self._printed.get(end.module):
-            _add(case, "system-out", printed)
+def junit_text(record: RunRecord) -> str:
+    root = Element("testsuites")
+    suites: dict[str, Element] = {}
+    for tool in record.tools:
+        if tool.stage not in suites:
+            suites[tool.stage] = _add(root, "testsuite", name=tool.stage)
+        case = _add_case(suites[tool.stage], tool.stage, tool.name, tool.duration or 0.0)
+        if tool.status != "passed":
+            _add_result(case, tool)
+    _add_problems(root, record.errors)
+    return _complete(root, record.started)
 
 
-def refused_document(problems: Iterable[Problem], start: str) -> str:
-    """The document of a run that was refused: each problem is an error."""
+def refused_text(problems: Iterable[Problem], start: str) -> str:
+    """The document of a run that was refused: each problem is an error. `start` is the time in ISO 8601."""
     root = Element("testsuites")
     _add_problems(root, problems)
     return _complete(root, start)
+
+
+def _add_result(case: Element, tool: ToolRecord) -> None:
+    """Why the tool did not pass."""
+    if tool.status in _SKIPPED:
+        message = _SKIPPED[tool.status]
+        if tool.blocked_by:
+            message = f"depends on {tool.blocked_by}, which failed"
+        _add(case, "skipped", message=message)
+        return
+    if tool.error is None and tool.status in ("unknown", "running"):
+        _add(case, "error", message="the run did not finish")
+        return
+    error = tool.error or Failure(kind="exception", type="", message=tool.status)
+    _add(
+        case,
+        "failure" if tool.status == "failed" else "error",
+        (error.traceback or error.message)[-LONGEST_TRACEBACK:] + _hint(error.hint),
+        type=error.type or error.kind,
+        message=failure_line(error)[:LONGEST_MESSAGE],
+    )
+    if tool.printed:
+        _add(case, "system-out", tool.printed)
 
 
 def _add_problems(root: Element, problems: Iterable[Problem]) -> None:

@@ -1,33 +1,26 @@
-"""A run as OpenLineage events, one JSON object a line: which tables and files each tool was seen to read and write.
+"""A recorded run as OpenLineage events, one JSON object a line: which tables and files each tool was seen to read and
+write.
 
-Each attempt of a tool is a run of its own, with the run of orch as its parent. Datasets are named as
-https://openlineage.io/docs/spec/naming says. It has no rule for SQLite and DuckDB: there the namespace is the kind of
-database and the file. The schema is version 2-0-2.
+Each attempt of a tool is a run of its own, with the run of orch as its parent. The same run always has the same ids.
+Datasets are named as https://openlineage.io/docs/spec/naming says. It has no rule for SQLite and DuckDB: there the
+namespace is the kind of database and the file. The schema is version 2-0-2.
 """
 
 from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable, Mapping
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid5
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.events import (
-    Event,
-    Report,
-    RunFinished,
-    RunStarted,
-    ToolRetried,
-    utc_text,
-)
-from discover_orch.model.errors import Failure
+from discover_orch.execution.events import utc_text
 from discover_orch.model.observation import MADE, WRITTEN, Observation
-from discover_orch.model.run_events import ToolFinished, ToolStarted
 from discover_orch.model.table_name import WHOLE
-from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text
+from discover_orch.staleness.current_database import GET_CONNECTION
+from discover_orch.state.run_record import Attempt, RunRecord, ToolRecord
 
 _SPEC = "https://openlineage.io/spec"
 SCHEMA = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -46,6 +39,7 @@ _END = {
     "interrupted": "ABORT",
     "cancelled": "ABORT",
     "rolled_back": "ABORT",
+    "killed": "ABORT",
 }
 #: The port of PostgreSQL where the URL names none.
 POSTGRES_PORT = 5432
@@ -53,7 +47,7 @@ _NOTHING = Observation()
 
 
 class LineageSource(Struct, frozen=True, kw_only=True):
-    """Where a run takes place: the absolute `root`, the `namespace` of its jobs, the `version` of orch, and the
+    """Where a run took place: the absolute `root`, the `namespace` of its jobs, the `version` of orch, and the
     `database` URL, "" if the connection is the user's own."""
 
     root: str
@@ -71,77 +65,75 @@ class LineageSource(Struct, frozen=True, kw_only=True):
         return os.path.normpath(os.path.join(self.root, path))
 
 
-class OpenLineageOutput:
-    """`report` has counted each event before `add` gets it."""
+def lineage_text(record: RunRecord, root: str, namespace: str, version: str) -> str:
+    """`root` is absolute. `version` is that of orch where the run has none."""
+    database = "" if record.database == GET_CONNECTION else record.database
+    source = LineageSource(
+        root=root, namespace=namespace, version=record.orch or version, database=database
+    )
+    return _Writer(record, source).text()
 
-    def __init__(self, plan: Plan, report: Report, source: LineageSource) -> None:
-        self._report, self._source = report, source
-        self._tools = {step.tool.module: step.tool for step in plan.steps}
-        self._run = ""  # its id, when it has started
-        self._open: dict[str, str] = {}  # the ids of the runs of tools that have started
 
-    def add(self, event: Event, now: float) -> str:
-        match event:
-            case RunStarted():
-                self._run = str(uuid4())
-                return self._event("START", now)
-            case ToolStarted(module=module):
-                self._open[module] = str(uuid4())
-                return self._event("START", now, module)
-            case ToolRetried(end=end):
-                return self._end(end, now)
-            case ToolFinished():
-                return self._end(event, now)
-            case RunFinished(status=status) if self._run:
-                held = [self._end(one, now) for one in self._report.finished]
-                left = [self._event("ABORT", now, module) for module in self._open]
-                return "".join((*held, *left, self._event(_END[status], now)))
-            case _:
-                return ""
+class _Writer:
+    def __init__(self, record: RunRecord, source: LineageSource) -> None:
+        self._record, self._source = record, source
 
-    def _end(self, end: ToolFinished, now: float) -> str:
-        """Nothing for a tool that did not start, or whose final status is known only when the run has ended."""
-        if end.module not in self._open or end.status not in _END:
+    def text(self) -> str:
+        record = self._record
+        lines = [(0.0, self._event("START", 0.0))]
+        for tool in record.tools:
+            for one in tool.attempts:
+                # What is done is final at the end of the run.
+                end = record.ended if one.status in ("", "done") else one.end
+                lines.append((one.start, self._event("START", one.start, tool, one)))
+                lines.append((end, self._end(end, tool, one)))
+        if record.status in _END:
+            lines.append((record.ended, self._event(_END[record.status], record.ended)))
+        return "".join(line for _, line in sorted(lines, key=lambda found: found[0]))
+
+    def _end(self, at: float, tool: ToolRecord, one: Attempt) -> str:
+        """Nothing for a tool that is running."""
+        status = tool.status if one.delay is None else one.status
+        if status not in _END:
             return ""
-        seen = end.seen or _NOTHING
-        if end.status not in ("passed", "done") and not seen.has_committed:
+        seen = one.seen or _NOTHING
+        if status != "passed" and not seen.has_committed:
             # They were rolled back; files were not.
-            kept = (one for one in seen.uses if one.kind not in MADE or one.key[:6] != "table:")
+            kept = (use for use in seen.uses if use.kind not in MADE or use.key[:6] != "table:")
             seen = replace(seen, uses=tuple(kept))
-        text = self._event(_END[end.status], now, end.module, end.error, seen)
-        del self._open[end.module]
-        return text
+        return self._event(_END[status], at, tool, one, seen)
 
     def _event(
         self,
         kind: str,
-        now: float,
-        module: str = "",
-        error: Failure | None = None,
-        seen: Observation = _NOTHING,
+        at: float,
+        tool: ToolRecord | None = None,
+        one: Attempt | None = None,
+        seen: Observation | None = None,
     ) -> str:
-        """The event of a tool, or of the whole run."""
+        """The event of an attempt, or of the whole run; `seen` where the attempt has ended."""
         source = self._source
         about: dict[str, object] = {"version": source.version, "name": "discover_orch"}
         facets = self._facet("processing_engine", about)
-        if module:
-            run = {"runId": self._run}
+        if tool is not None:
+            run = {"runId": self._id()}
             own = {"run": run, "job": {"namespace": source.namespace, "name": source.name}}
             facets |= self._facet("parent", {**own, "root": own})
-        if error is not None:
+        if seen is not None and one is not None and (error := one.error) is not None:
             message = f"{error.type}: {error.message}" if error.type else error.message
             about = {"message": message, "programmingLanguage": "PYTHON"}
             if error.traceback:
                 about["stackTrace"] = error.traceback
             facets |= self._facet("errorMessage", about)
+        seen = seen or _NOTHING
         files_read = seen.names("file", "read", "opened")
         files_written = seen.names("file", *WRITTEN)
         tables_read, tables_written = seen.names("table", "read"), seen.names("table", *MADE)
         document = {
             "eventType": kind,
-            "eventTime": utc_text(now),
-            "run": {"runId": self._open[module] if module else self._run, "facets": facets},
-            "job": self._job(module),
+            "eventTime": utc_text(self._record.began + at),
+            "run": {"runId": self._id(tool, one), "facets": facets},
+            "job": self._job(tool),
             "inputs": [*self._files(files_read), *self._tables(seen, tables_read)],
             "outputs": [*self._files(files_written), *self._tables(seen, tables_written)],
             "producer": self._producer,
@@ -149,18 +141,25 @@ class OpenLineageOutput:
         }
         return json_text(document) + "\n"
 
+    def _id(self, tool: ToolRecord | None = None, one: Attempt | None = None) -> str:
+        record = self._record
+        words = [self._source.root, record.run, str(record.began)]
+        if tool is not None and one is not None:
+            words += [tool.module, str(one.number)]
+        return str(uuid5(NAMESPACE_URL, json_text(words)))
+
     @property
     def _producer(self) -> str:
         return f"urn:discover-orch:{self._source.version}"
 
-    def _job(self, module: str) -> dict[str, object]:
+    def _job(self, tool: ToolRecord | None) -> dict[str, object]:
         source = self._source
-        kind = "TASK" if module else "DAG"
+        kind = "TASK" if tool else "DAG"
         about = {"processingType": "BATCH", "integration": "DISCOVER_ORCH", "jobType": kind}
         facets = self._facet("jobType", about)
-        if module and (doc := self._tools[module].doc):
-            facets |= self._facet("documentation", {"description": doc})
-        name = f"{source.name}.{module}" if module else source.name
+        if tool and tool.step.doc:
+            facets |= self._facet("documentation", {"description": tool.step.doc})
+        name = f"{source.name}.{tool.module}" if tool else source.name
         return {"namespace": source.namespace, "name": name, "facets": facets}
 
     def _facet(self, name: str, fields: Mapping[str, object]) -> dict[str, object]:

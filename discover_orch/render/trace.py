@@ -1,7 +1,7 @@
-"""A run in the Chrome trace format, which https://ui.perfetto.dev shows: one row for each worker, and one for orch.
+"""A recorded run in the Chrome trace format, which https://ui.perfetto.dev shows: one row for each worker, and one for
+orch.
 
-The file is the format's array of events. The format allows the array to end early, so the trace of a run that was
-killed can be opened too. Times are in microseconds since orch started.
+The file is the format's array of events. Times are in microseconds since orch started.
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
 
@@ -11,18 +11,17 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from discover_orch.execution.events import Event, RunFinished, RunStarted, ToolRetried
 from discover_orch.model.errors import Failure
-from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
-from discover_orch.planning.plan import Plan
 from discover_orch.render.style import json_text
+from discover_orch.state.run_record import Attempt, RunRecord, ToolRecord
 
 PROCESS = 1
 #: The row of orch itself: the time in which no tool ran.
 OWN_ROW = 0
 #: Characters of an error's message.
 LONGEST_MESSAGE = 500
-NOT_STARTED = ("blocked", "not_run", "fresh")
+
+Row = dict[str, object]
 
 
 class _Slice(Struct, frozen=True, kw_only=True):
@@ -33,146 +32,122 @@ class _Slice(Struct, frozen=True, kw_only=True):
     end: int
 
 
-class TraceOutput:
-    """`begun` is when orch started, in seconds by the clock of `add`."""
-
-    def __init__(self, plan: Plan, begun: float) -> None:
-        self._steps = {step.tool.module: step for step in plan.steps}
-        self._begun = begun
-        self._is_first = True
-        self._row_ends: dict[int, float] = {}  # of each worker that is known
-        self._started: dict[str, tuple[int, float]] = {}  # the row and the time of tools that run
-        self._busy: list[tuple[float, float]] = []  # when tools ran
-        self._ends: dict[str, _Slice] = {}  # of tools that passed
-        self._arrows = 0
-
-    def add(self, event: Event, now: float) -> str:
-        match event:
-            case RunStarted(run=run):
-                process = _name_row(OWN_ROW, "process_name", name=f"orch run {run}")
-                return self._text(process, *_new_row(OWN_ROW, "orch"))
-            case ToolStarted(module=module, worker=worker):
-                self._started[module] = worker, now
-                return self._text(*self._add_row(worker))
-            case ToolFinished() if event.status not in NOT_STARTED:
-                return self._text(*self._end(event, now))
-            case ToolRetried(end=end, delay=delay):
-                slices = self._end(end, now)
-                row = self._ends.pop(end.module).row
-                name = f"{self._name(end.module)} is tried again"
-                mark = self._mark(name, row, now, attempt=end.attempt, delay=delay)
-                return self._text(*slices, mark)
-            case RunNote(problem=problem):
-                said = {"severity": problem.severity, "hint": problem.hint}
-                return self._text(self._mark(problem.message, OWN_ROW, now, **said))
-            case RunFinished(status=status) if not self._is_first:
-                last = self._mark(f"run {status}", OWN_ROW, now)
-                return self._text(*self._overhead(now), last) + "\n]\n"
-            case _:
-                return ""
-
-    def _add_row(self, worker: int) -> Sequence[dict[str, object]]:
-        if worker in self._row_ends:
-            return ()
-        self._row_ends[worker] = 0.0
-        return _new_row(worker, f"worker {worker}")
-
-    def _end(self, end: ToolFinished, now: float) -> list[dict[str, object]]:
-        """The slice of an attempt, with its commit inside. Where start and end were read together, the start follows
-        from the duration."""
-        module = end.module
-        row, started = self._started.pop(module, (1, now))  # it may not have started
-        new = self._add_row(row)
-        start = max(min(started, now - end.duration), self._row_ends[row], self._begun)
-        self._row_ends[row] = now
-        self._busy.append((start, now))
-        step = self._steps[module]
-        said = {
-            "status": end.status,
-            "stage": step.stage,
-            "module": module,
-            "attempt": end.attempt,
-            "seconds": round(end.duration, 6),
-            **{f"metric {name}": str(value) for name, value in end.metrics.items()},
-            **_error(end.error),
-        }
-        found = [*new, self._slice(self._name(module), "tool", row, start, now, **said)]
-        if end.commit_seconds:
-            begun = max(start, now - end.commit_seconds)
-            found.append(self._slice("commit", "database", row, begun, now))
-        own = _Slice(row=row, start=self._time(start), end=self._time(now))
-        for one in step.after:
-            if one in self._ends:
-                found += self._arrow(self._ends[one], own)
-        self._ends[module] = own
-        return found
-
-    def _overhead(self, now: float) -> list[dict[str, object]]:
-        """When no tool ran: before the first, between two, and after the last."""
-        found, last, name = [], self._begun, "start"
-        for start, end in sorted(self._busy):
-            if start > last:
-                found.append(self._slice(name, "orch", OWN_ROW, last, start))
-            last, name = max(last, end), "between tools"
-        if now > last:
-            name = "end" if self._busy else "start"
-            found.append(self._slice(name, "orch", OWN_ROW, last, now))
-        return found
-
-    def _name(self, module: str) -> str:
-        return self._steps[module].tool.name
-
-    def _slice(
-        self, name: str, kind: str, row: int, start: float, end: float, **said: object
-    ) -> dict[str, object]:
-        begun = self._time(start)
-        about = {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": row, "ts": begun}
-        return about | {"dur": max(0, self._time(end) - begun), "args": said}
-
-    def _mark(self, name: str, row: int, now: float, **said: object) -> dict[str, object]:
-        short = name[:LONGEST_MESSAGE]
-        about = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
-        return about | {"ts": self._time(now), "s": "t", "args": said}
-
-    def _arrow(self, source: _Slice, target: _Slice) -> Sequence[dict[str, object]]:
-        """From the last moment of a tool to the start of one that depends on it. Perfetto refuses an arrow that begins
-        or ends where no slice is open, and a slice is not open any more at its end."""
-        begun = source.end - 1
-        ended = max(target.start, begun)
-        if begun < source.start or ended >= target.end:
-            return ()
-        self._arrows += 1
-        both = {"name": "after", "cat": "after", "id": self._arrows, "pid": PROCESS}
-        return (
-            both | {"ph": "s", "tid": source.row, "ts": begun},
-            both | {"ph": "f", "bp": "e", "tid": target.row, "ts": ended},
-        )
-
-    def _time(self, now: float) -> int:
-        return max(0, round((now - self._begun) * 1e6))
-
-    def _text(self, *events: dict[str, object]) -> str:
-        """The events, each on a line, as elements of the array."""
-        text = ""
-        for one in events:
-            text += ("[\n" if self._is_first else ",\n") + json_text(one)
-            self._is_first = False
-        return text
+def trace_text(record: RunRecord) -> str:
+    attempts = [(one, tool) for tool in record.tools for one in tool.attempts]
+    attempts.sort(key=lambda found: (found[0].end, found[0].start))
+    workers = sorted({one.worker for one, _ in attempts})
+    rows = [
+        _name_row(OWN_ROW, "process_name", name=f"orch run {record.run}"),
+        *_new_row(OWN_ROW, "orch"),
+        *(row for one in workers for row in _new_row(one, f"worker {one}")),
+        *_attempt_rows(record, attempts),
+    ]
+    for note in record.notes:
+        problem = note.problem
+        said = {"severity": problem.severity, "hint": problem.hint}
+        rows.append(_mark(problem.message, OWN_ROW, _time(record, note.at), **said))
+    rows += _overhead_rows(record, [one for one, _ in attempts])
+    rows.append(_mark(f"run {record.status}", OWN_ROW, _time(record, record.ended)))
+    return "[\n" + ",\n".join(map(json_text, rows)) + "\n]\n"
 
 
-def _error(error: Failure | None) -> dict[str, object]:
+def _attempt_rows(record: RunRecord, attempts: Sequence[tuple[Attempt, ToolRecord]]) -> list[Row]:
+    """Each attempt with its commit inside, a mark where another one follows, and arrows from the tools before it."""
+    rows: list[Row] = []
+    row_ends: dict[int, int] = {}
+    passed: dict[str, _Slice] = {}
+    arrows = 0
+    for one, tool in attempts:
+        row, end = one.worker, _time(record, one.end)
+        start = max(_time(record, one.start), row_ends.get(row, 0))
+        own = _Slice(row=row, start=min(start, end), end=end)
+        row_ends[row] = end
+        rows.append(_slice(tool.name, "tool", own, **_facts(tool, one)))
+        if one.commit_seconds:
+            start = max(own.start, end - round(one.commit_seconds * 1e6))
+            rows.append(_slice("commit", "database", _Slice(row=row, start=start, end=end)))
+        for before in tool.step.after:
+            if before in passed and (arrow := _arrow(passed[before], own, arrows + 1)):
+                rows += arrow
+                arrows += 1
+        if one.delay is None:
+            passed[tool.module] = own
+        else:
+            again = f"{tool.name} is tried again"
+            rows.append(_mark(again, row, end, attempt=one.number, delay=one.delay))
+    return rows
+
+
+def _facts(tool: ToolRecord, one: Attempt) -> Row:
+    metrics = tool.metrics if one.delay is None else {}
+    return {
+        "status": tool.status if one.delay is None else one.status,
+        "stage": tool.stage,
+        "module": tool.module,
+        "attempt": one.number,
+        "seconds": round(one.end - one.start, 6),
+        **{f"metric {name}": str(value) for name, value in metrics.items()},
+        **_error(one.error),
+    }
+
+
+def _overhead_rows(record: RunRecord, attempts: Sequence[Attempt]) -> list[Row]:
+    """When no tool ran: before the first, between two, and after the last."""
+    rows, last, name = [], 0, "start"
+    for one in sorted(attempts, key=lambda one: one.start):
+        start = _time(record, one.start)
+        if start > last:
+            rows.append(_slice(name, "orch", _Slice(row=OWN_ROW, start=last, end=start)))
+        last, name = max(last, _time(record, one.end)), "between tools"
+    if (end := _time(record, record.ended)) > last:
+        name = "end" if attempts else "start"
+        rows.append(_slice(name, "orch", _Slice(row=OWN_ROW, start=last, end=end)))
+    return rows
+
+
+def _time(record: RunRecord, seconds: float) -> int:
+    """From seconds since the start of the run."""
+    return max(0, round((seconds + record.age) * 1e6))
+
+
+def _slice(name: str, kind: str, own: _Slice, **said: object) -> Row:
+    about = {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": own.row, "ts": own.start}
+    return about | {"dur": max(0, own.end - own.start), "args": said}
+
+
+def _mark(name: str, row: int, at: int, **said: object) -> Row:
+    short = name[:LONGEST_MESSAGE]
+    about = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
+    return about | {"ts": at, "s": "t", "args": said}
+
+
+def _arrow(source: _Slice, target: _Slice, number: int) -> Sequence[Row]:
+    """From the last moment of a tool to the start of one that depends on it. Perfetto refuses an arrow that begins
+    or ends where no slice is open, and a slice is not open any more at its end."""
+    begun = source.end - 1
+    ended = max(target.start, begun)
+    if begun < source.start or ended >= target.end:
+        return ()
+    both = {"name": "after", "cat": "after", "id": number, "pid": PROCESS}
+    return (
+        both | {"ph": "s", "tid": source.row, "ts": begun},
+        both | {"ph": "f", "bp": "e", "tid": target.row, "ts": ended},
+    )
+
+
+def _error(error: Failure | None) -> Row:
     if error is None:
         return {}
     place = f"{error.path}:{error.line}" if error.path else ""
     return {"error": f"{error.type}: {error.message}"[:LONGEST_MESSAGE], "place": place}
 
 
-def _new_row(row: int, name: str) -> Sequence[dict[str, object]]:
+def _new_row(row: int, name: str) -> Sequence[Row]:
     return (
         _name_row(row, "thread_name", name=name),
         _name_row(row, "thread_sort_index", sort_index=row),
     )
 
 
-def _name_row(row: int, what: str, **said: object) -> dict[str, object]:
+def _name_row(row: int, what: str, **said: object) -> Row:
     return {"ph": "M", "pid": PROCESS, "tid": row, "name": what, "args": said}

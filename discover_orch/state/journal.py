@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -53,12 +53,20 @@ _LONGEST_ID = 9
 
 
 class Journal:
-    """The journal of one run. `folder` is None where none could be made; `problem` is the first failure to write."""
+    """The journal of one run. `folder` is None where none could be made; `problem` is the first failure to write.
+    `keep` gets each line, also those that cannot be written."""
 
-    def __init__(self, run: str, folder: str | None, problem: Problem | None = None) -> None:
+    def __init__(
+        self,
+        run: str,
+        folder: str | None,
+        problem: Problem | None = None,
+        *,
+        keep: Callable[[bytes], object] | None = None,
+    ) -> None:
         self.run = run
         self.problem = problem
-        self._folder = folder
+        self._folder, self._keep = folder, keep
         self._logs: dict[str, int] = {}
         self._events = -1
         if folder is not None:
@@ -69,11 +77,15 @@ class Journal:
 
     def write(self, document: Mapping[str, object]) -> None:
         """Appends a line. The end of a tool closes its log."""
-        if self._events >= 0:
+        if self._events >= 0 or self._keep is not None:
             try:
-                write_all(self._events, encode_json(document) + b"\n")
-                if os.fstat(self._events).st_nlink == 0:
-                    raise FileNotFoundError(2, "its file was removed")
+                line = encode_json(document) + b"\n"
+                if self._keep is not None:
+                    self._keep(line)
+                if self._events >= 0:
+                    write_all(self._events, line)
+                    if os.fstat(self._events).st_nlink == 0:
+                        raise FileNotFoundError(2, "its file was removed")
             except (OSError, TypeError, ValueError, RecursionError) as error:
                 self._fail(error)
         module = document.get("module")
@@ -115,8 +127,9 @@ class Journal:
         self.close()
 
 
-def begin_run(root: str, floor: int = 0) -> Journal:
-    """The journal of a new run. Its id is higher than all that are there, and than `floor`."""
+def begin_run(root: str, floor: int = 0, keep: Callable[[bytes], object] | None = None) -> Journal:
+    """The journal of a new run. Its id is higher than all that are there, and than `floor`. `keep` is as of
+    `Journal`."""
     run = floor + 1
     try:
         make_folder(os.path.join(root, FOLDER))
@@ -128,11 +141,11 @@ def begin_run(root: str, floor: int = 0) -> Journal:
             folder = os.path.join(runs, str(run))
             try:
                 os.mkdir(folder)
-                return Journal(str(run), folder)
+                return Journal(str(run), folder, keep=keep)
             except FileExistsError:  # another process was first
                 run += 1
     except OSError as error:
-        return Journal(str(run), None, _lost(error))
+        return Journal(str(run), None, _lost(error), keep=keep)
 
 
 def prune(root: str, keep: int, current: str = "") -> None:

@@ -142,6 +142,15 @@ def read_start(pid: int) -> int | None:
     return None if found is None else found[1]
 
 
+def process_age() -> float:
+    """Seconds since this process started; 0.0 where the system does not say."""
+    ticks = read_start(os.getpid())
+    if ticks is None or not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return max(0.0, age)
+
+
 def is_alive(pid: int, start: int | None, boot: str | None) -> bool:
     """Whether the process with this id, start and boot is running. A zombie is not."""
     if pid <= 0:

@@ -14,7 +14,8 @@ from datetime import datetime
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Failure
+from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
 from discover_orch.model.run_events import (
     Seconds,
@@ -39,14 +40,16 @@ class RecordedParam(Struct, frozen=True, kw_only=True):
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
-    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `secrets` are parameters whose
-    value was not written; `code` is a hash of the tool's code, "" where that is not known. `is_in_ledger`: its
-    transaction adds a row to the ledger."""
+    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `line` is that of
+    the tool in its file, and `doc` its description. `secrets` are parameters whose value was not written; `code` is a
+    hash of the tool's code, "" where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
 
     module: str
     name: str
     stage: str = ""
     path: str = ""
+    line: int | None = None
+    doc: str = ""
     after: tuple[str, ...] = ()
     reason: str = ""
     params: Mapping[str, RecordedParam] = field(default_factory=dict)
@@ -66,14 +69,26 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One attempt of a tool. `start` and `end` are seconds since the start of the run; `status` is empty where no end
-    is recorded."""
+    """One attempt of a tool, with its `number` from 1. `start` and `end` are seconds since the start of the run;
+    `status` is empty where no end is recorded. `seen` is what it was observed to read and write. `delay` are the
+    seconds until the next attempt, None if there is none."""
 
     start: float
     end: float
     worker: int = 1
+    number: int = 1
     status: str = ""
     error: Failure | None = None
+    seen: Observation | None = None
+    commit_seconds: float = 0.0
+    delay: float | None = None
+
+
+class RecordedNote(Struct, frozen=True, kw_only=True):
+    """A problem outside any tool, `at` so many seconds after the start of the run."""
+
+    problem: Problem
+    at: float
 
 
 class ToolRecord(ToolEnd, frozen=True, kw_only=True):
@@ -89,13 +104,19 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
     def traceback(self) -> str:
         return self.error.traceback if self.error else ""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it did not succeed, as far as is known."""
+        return self.status in ("failed", "unknown")
+
 
 class RunStart(Struct, frozen=True, kw_only=True):
     """What is known of a run when it starts. `exclude` are the words of `--exclude`, and a run that `is_changed` was
     of what was stale. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `passed_before`
     are the modules of the tools that had passed in the run that this one `resumes`; `ledger` is the key of the run in
     the ledger, "" where it keeps none. `sources` has a hash for each project file of the tools' code, `order` has all
-    modules in the order of the pipeline, empty where that is the order of the run. Older journals have less."""
+    modules in the order of the pipeline, empty where that is the order of the run. `age` are the seconds since the
+    start of the process, 0.0 where that did not start for this run. Older journals have less."""
 
     run: str
     targets: tuple[str, ...] = ()
@@ -116,6 +137,7 @@ class RunStart(Struct, frozen=True, kw_only=True):
     workers: int = 1
     sources: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    age: Seconds = 0.0
 
 
 class RunBegan(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):
@@ -133,10 +155,14 @@ class RunBegan(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_
 
 
 class RunRecord(RunStart, frozen=True, kw_only=True):
-    """One run. `duration` and `exit_code` are None until it has ended."""
+    """One run. `duration` and `exit_code` are None until it has ended. `began` is the time of its start in seconds
+    since 1970; the last thing that is recorded happened `ended` seconds later."""
 
     status: str
+    began: float = 0.0
+    ended: float = 0.0
     tools: tuple[ToolRecord, ...] = ()
+    notes: tuple[RecordedNote, ...] = ()
     duration: float | None = None
     exit_code: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -157,6 +183,15 @@ class RunRecord(RunStart, frozen=True, kw_only=True):
                 params.update({f"{tool}.{name}": one for tool, one in by_tool.items()})
         return params
 
+    @property
+    def failures(self) -> tuple[ToolRecord, ...]:
+        return tuple(tool for tool in self.tools if tool.has_failed)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The errors outside any tool."""
+        return tuple(one.problem for one in self.notes if one.problem.severity == "error")
+
 
 # Reading.
 
@@ -165,9 +200,15 @@ IsAlive = Callable[[int, int | None, str | None], bool]
 
 
 class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_retried"):
-    """An attempt failed, and another one was to follow."""
+    """An attempt failed, and another one was to follow after `delay` seconds."""
 
     status: str = "failed"
+    delay: float = 0.0
+
+
+class _RunNoted(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_note"):
+    problem: Problem
+    time: datetime | None = None
 
 
 class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_finished"):
@@ -175,6 +216,7 @@ class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="ru
     exit_code: int
     duration: Seconds
     counts: dict[str, int]
+    time: datetime | None = None
 
 
 _AnyEvent = (
@@ -184,6 +226,7 @@ _AnyEvent = (
     | ToolFinished
     | _ToolRetried
     | TransactionEnded
+    | _RunNoted
     | _RunFinished
 )
 _END = b'{"event":"tool_finished"'
@@ -205,6 +248,7 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     start: RunBegan | None = None
     end: _RunFinished | None = None
     zero = 0.0
+    noted: list[_RunNoted] = []
     tools: dict[str, _Tool] = {}
     for event in _read_events(lines):
         match event:
@@ -226,6 +270,8 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
                 for tool in tools.values():
                     if tool.end is not None and tool.end.status == "done":
                         tool.end = replace(tool.end, status=event.status)
+            case _RunNoted():
+                noted.append(event)
             case _RunFinished():
                 end = event
             case _:
@@ -235,7 +281,9 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     for tool in tools.values():
         if tool.began is not None:
             begun = _seconds(tool.began.time) - zero
-            tool.attempts.append(Attempt(start=begun, end=begun, worker=tool.began.worker))
+            tool.attempts.append(
+                Attempt(start=begun, end=begun, worker=tool.began.worker, number=tool.attempt)
+            )
     is_running = end is None and is_alive(start.pid, start.process, start.boot)
     status = end.status if end else "running" if is_running else "killed"
     steps = {step.module: step for step in start.plan}
@@ -259,7 +307,8 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
         )
     if status == "killed" and start.transaction == "run":
         found = _end_killed_transaction(found)
-    return _build_record(start, end, status, tuple(found))
+    notes = [RecordedNote(problem=one.problem, at=_seconds(one.time) - zero) for one in noted]
+    return _build_record(start, end, status, tuple(found), tuple(notes))
 
 
 def read_ends(lines: Iterable[bytes]) -> list[ToolFinished]:
@@ -291,8 +340,16 @@ def has_clean_end(line: bytes) -> bool:
 
 
 def _build_record(
-    start: RunStart, end: _RunFinished | None, status: str, tools: tuple[ToolRecord, ...]
+    start: RunBegan,
+    end: _RunFinished | None,
+    status: str,
+    tools: tuple[ToolRecord, ...],
+    notes: tuple[RecordedNote, ...] = (),
 ) -> RunRecord:
+    began = _seconds(start.time)
+    times = [one.end for tool in tools for one in tool.attempts] + [one.at for one in notes]
+    if end is not None:
+        times.append(_seconds(end.time) - began if end.time else end.duration)
     counts: Mapping[str, int] = end.counts if end else {}
     if status in ("killed", "running"):
         words = [tool.status for tool in tools]
@@ -300,7 +357,10 @@ def _build_record(
     return RunRecord(
         **{name: getattr(start, name) for name in RunStart.__struct_fields__},
         status=status,
+        began=began,
+        ended=max([0.0, *times]),
         tools=tools,
+        notes=notes,
         duration=end.duration if end else None,
         exit_code=end.exit_code if end else None,
         counts=counts,
@@ -336,8 +396,12 @@ def _read_attempt(began: ToolStarted, ended: ToolFinished | _ToolRetried, zero: 
         start=start,
         end=start + duration,
         worker=began.worker,
+        number=ended.attempt,
         status=ended.status,
         error=ended.error,
+        seen=ended.seen,
+        commit_seconds=ended.commit_seconds,
+        delay=ended.delay if isinstance(ended, _ToolRetried) else None,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,34 +13,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from discover_orch.cli.run_outputs import RunOutput
 from discover_orch.discovery.ordering import Stage
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import (
-    Event,
-    Report,
-    RunFinished,
-    RunStarted,
-    ToolRetried,
-    utc_text,
-)
 from discover_orch.model.errors import Failure, Location, Problem, Severity
-from discover_orch.model.run_events import (
-    RunNote,
-    ToolFinished,
-    ToolOrdered,
-    ToolOutput,
-    ToolStarted,
-)
 from discover_orch.model.tool import Tool
-from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.graph_svg import project_html
-from discover_orch.render.junit import LONGEST_OUTPUT, JunitOutput, refused_document
-from discover_orch.render.openlineage import LineageSource, OpenLineageOutput, name_table
+from discover_orch.render.junit import junit_text, refused_text
+from discover_orch.render.openlineage import LineageSource, lineage_text, name_table
 from discover_orch.render.style import clean, one_line
-from discover_orch.render.trace import TraceOutput
+from discover_orch.render.trace import trace_text
 from discover_orch.staleness.reasons import Freshness
+from discover_orch.state.run_record import (
+    Attempt,
+    RecordedNote,
+    RecordedStep,
+    RunRecord,
+    ToolRecord,
+)
 from tests.support.formats import (
     read_annotations,
     read_junit,
@@ -64,66 +54,53 @@ HOSTILE = (
 )
 
 
-def step(module: str, *, after: Sequence[str] = (), stage: str = "s", doc: str = "") -> Step:
-    tool = Tool(module=module, path=f"{module}.py", line=1, name=module, stages=(stage,), doc=doc)
-    return Step(tool=tool, stage=stage, after=tuple(after))
-
-
 def failure(text: str) -> Failure:
     return Failure(
         kind="exception", type=text, message=text, path=text, line=3, traceback=text, hint=text
     )
 
 
-def events_of(text: str) -> list[Event]:
+def tool(module: str, *attempts: Attempt, stage: str = "s", **more: Any) -> ToolRecord:
+    status = attempts[-1].status if attempts else "not_run"
+    return ToolRecord(
+        **{"module": module, "name": module, "status": status, **more},
+        stage=stage,
+        attempts=attempts,
+        has_started=bool(attempts),
+    )
+
+
+def record_of(text: str) -> RunRecord:
     """A run in which everything that a user can name is called `text`."""
     seen = observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
+    error = failure(text)
     problem = Problem(code="closing", message=text, hint=text, location=Location(path=text, line=2))
-    return [
-        RunStarted(run="1", targets=(text,), tools=("a", "b", "c")),
-        ToolOrdered(module="a"),
-        ToolStarted(module="a"),
-        ToolOutput(module="a", stream="stdout", text=text),
-        ToolFinished(module="a", status="passed", metrics={text: text}, seen=seen, duration=1),
-        ToolOrdered(module="b"),
-        ToolStarted(module="b"),
-        ToolOutput(module="b", stream="stdout", text=text),
-        ToolFinished(module="b", status="failed", error=failure(text), duration=1),
-        ToolFinished(module="c", status="blocked", blocked_by="b"),
-        RunNote(problem=problem),
-        RunFinished(status="failed", duration=3.0),
-    ]
+    doc = RecordedStep(module="a", name=text, doc=text, path=text, line=1)
+    after = RecordedStep(module="b", name=text, after=("a",))
+    passed = Attempt(start=1.0, end=2.0, status="passed", seen=seen)
+    failed = Attempt(start=3.0, end=4.0, status="failed", error=error)
+    tools = (
+        tool("a", passed, stage=text, name=text + "a", metrics={text: text}, duration=1, step=doc),
+        tool("b", failed, name=text + "b", error=error, duration=1, step=after, printed=text),
+        tool("c", name=text + "c", status="blocked", blocked_by=text + "b"),
+    )
+    return RunRecord(
+        run="1",
+        targets=(text,),
+        started="2026-11-24T14:03:22+01:00",
+        status="failed",
+        began=BEGUN,
+        ended=6.0,
+        tools=tools,
+        notes=(RecordedNote(problem=problem, at=5.0),),
+        duration=6.0,
+        exit_code=1,
+        counts={"passed": 1, "failed": 1, "blocked": 1},
+    )
 
 
-def plan_of(text: str) -> Plan:
-    steps = [step("a", stage=text, doc=text), step("b", after=["a"]), step("c", after=["b"])]
-    named = [replace(one, tool=replace(one.tool, name=text + one.tool.name)) for one in steps]
-    return Plan(steps=tuple(named), targets=(text,))
-
-
-def write(new: Callable[[Plan, Report], RunOutput], plan: Plan, events: Sequence[Event]) -> str:
-    """The text of the file; a second passes between two events."""
-    report = Report()
-    output, text = new(plan, report), ""
-    for at, one in enumerate(events, start=1):
-        report.add(one)
-        text += output.add(one, BEGUN + at)
-    return text.encode("utf-8").decode("utf-8")
-
-
-def junit(plan: Plan, report: Report) -> RunOutput:
-    return JunitOutput(plan, report, utc_text(BEGUN))
-
-
-def trace(plan: Plan, _: Report) -> RunOutput:
-    return TraceOutput(plan, BEGUN)
-
-
-def lineage(
-    plan: Plan, report: Report, *, root: str = "/p", database: str = ""
-) -> OpenLineageOutput:
-    source = LineageSource(root=root, namespace="n", version="1", database=database)
-    return OpenLineageOutput(plan, report, source)
+def lineage(record: RunRecord, root: str = "/p") -> str:
+    return lineage_text(record, root, "n", "1")
 
 
 Test = Callable[[str], None]
@@ -141,8 +118,8 @@ hostile = given(st.text(st.characters(), max_size=60))
 @with_examples
 @hostile
 def test_no_text_breaks_a_file(text: str) -> None:
-    events, plan = events_of(text), plan_of(text)
-    root = read_junit(write(junit, plan, events))
+    record = record_of(text)
+    root = read_junit(junit_text(record))
     assert {one.attrib["name"] for one in root.iter("testcase")} == {
         *(
             clean(text + name).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
@@ -150,26 +127,24 @@ def test_no_text_breaks_a_file(text: str) -> None:
         ),
         "closing",
     }
-    read_trace(write(trace, plan, events))
-    assert len(read_lineage(write(partial(lineage, root=f"/{text}"), plan, events))) == 6
+    read_trace(trace_text(record))
+    assert len(read_lineage(lineage(record, f"/{text}"))) == 6
     problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
-    read_junit(refused_document([problem], utc_text(BEGUN)))
+    read_junit(refused_text([problem], record.started))
 
 
 @with_examples
 @hostile
 def test_no_text_breaks_what_github_reads(text: str) -> None:
-    plan, report = plan_of(text), Report()
-    for event in events_of(text):
-        report.add(event)
-    (found,) = read_annotations(failure_annotations(report, plan, "sub").rstrip("\n"))
+    record = record_of(text)
+    (found,) = read_annotations(failure_annotations(record, "sub").rstrip("\n"))
     assert found[0] == "error"
     assert found[2] == clean(text)[-4000:] or not text or len(text) > 4000
     problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
     (found,) = read_annotations(problem_annotations([problem], "").rstrip("\n"))
     assert found[1]["line"] == "3"
     assert found[2] == clean(text + (f"\nhint: {text}" if text else ""))
-    heading, cells = read_summary(step_summary(report, plan, text))
+    heading, cells = read_summary(step_summary(record, text))
     assert heading == (f"orch: {in_summary(text)}" if text else "orch:")
     assert [row[0] for row in cells] == ["tool", *(in_summary(text + name) for name in "bac")]
     assert [row[2] for row in cells] == ["result", "❌ failed", "✅ passed", "⛔ blocked"]
@@ -185,8 +160,8 @@ def in_summary(text: str) -> str:
 @with_examples
 @hostile
 def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
-    tool = replace(step("a", doc=text).tool, name=text)
-    registry = Registry(tools={"a": tool}, stages=(Stage(name=text, tools=("a",)),))
+    found = Tool(module="a", path="a.py", line=1, name=text, stages=("s",), doc=text)
+    registry = Registry(tools={"a": found}, stages=(Stage(name=text, tools=("a",)),))
     shown = project_html(text, registry, {"a": Freshness(module="a", reasons=(text,))})
     page = ElementTree.fromstring(f"<page>{shown}</page>")
     assert [one.tag.rpartition("}")[2] for one in page] == ["div", "svg"]
@@ -199,48 +174,22 @@ def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
     }
 
 
-def test_junit_holds_the_end_of_what_a_failed_tool_printed_and_nothing_of_the_others() -> None:
-    events = events_of("x")
-    events[7] = ToolOutput(module="b", stream="stdout", text="start" + "y" * LONGEST_OUTPUT)
-    root = read_junit(write(junit, plan_of("x"), events))
-    assert [one.text for one in root.iter("system-out")] == ["y" * LONGEST_OUTPUT]
-
-
-@pytest.mark.parametrize("length", range(1, 12))
-def test_each_file_of_a_run_that_was_broken_off_is_valid(length: int) -> None:
-    """Only the trace may be empty, before anything has happened."""
-    end = RunFinished(status="interrupted", duration=0.0)
-    events, plan = [*events_of("x")[:length], end], plan_of("")
-    read_junit(write(junit, plan, events))
-    read_trace(write(trace, plan, events))
-    read_lineage(write(lineage, plan, events))
-
-
-def test_the_trace_of_a_killed_run_is_an_array_that_only_lacks_its_end() -> None:
-    text = write(trace, plan_of(""), events_of("x")[:6])
-    assert {one["name"] for one in read_trace(text + "]")} >= {"a", "thread_name"}
-
-
 def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> None:
-    plan = Plan(steps=(step("a"), step("b"), step("c", after=["a"])))
-    end = ToolFinished(module="a", status="failed", duration=2, error=failure("x"))
-    events: list[Event] = [
-        RunStarted(run="7", targets=(), tools=("a", "b", "c"), workers=2),
-        ToolOrdered(module="a"),
-        ToolOrdered(module="b"),
-        ToolStarted(module="a"),
-        ToolStarted(module="b", worker=2),
-        ToolRetried(end=end, delay=3.0),
-        ToolOrdered(module="a"),
-        ToolStarted(module="a"),
-        ToolFinished(module="a", status="passed", duration=1, attempt=2, commit_seconds=0.5),
-        ToolFinished(module="b", status="passed", duration=4),
-        ToolOrdered(module="c"),
-        ToolStarted(module="c"),
-        ToolFinished(module="c", status="passed", duration=1),
-        RunFinished(status="passed", duration=14.0),
-    ]
-    found = read_trace(write(trace, plan, events))
+    first = Attempt(start=4.0, end=6.0, status="failed", error=failure("x"), delay=3.0)
+    second = Attempt(start=8.0, end=9.0, status="passed", number=2, commit_seconds=0.5)
+    other = Attempt(start=5.0, end=10.0, status="passed", worker=2)
+    last = Attempt(start=12.0, end=13.0, status="passed")
+    after = RecordedStep(module="c", name="c", after=("a",))
+    record = replace(
+        record_of(""),
+        run="7",
+        status="passed",
+        tools=(tool("a", first, second), tool("b", other), tool("c", last, step=after)),
+        notes=(),
+        ended=14.0,
+        age=2.0,
+    )
+    found = read_trace(trace_text(record))
     names = {one["tid"]: one["args"]["name"] for one in found if one["name"] == "thread_name"}
     assert names == {0: "orch", 1: "worker 1", 2: "worker 2"}
     slices = [
@@ -249,20 +198,20 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
         if one["ph"] == "X"
     ]
     assert slices == [
-        ("worker 1", "a", 4.0, 2.0),
-        ("worker 1", "a", 8.0, 1.0),
-        ("worker 1", "commit", 8.5, 0.5),
-        ("worker 2", "b", 5.0, 5.0),
-        ("worker 1", "c", 12.0, 1.0),
-        ("orch", "start", 0.0, 4.0),
-        ("orch", "between tools", 10.0, 2.0),
-        ("orch", "end", 13.0, 1.0),
+        ("worker 1", "a", 6.0, 2.0),
+        ("worker 1", "a", 10.0, 1.0),
+        ("worker 1", "commit", 10.5, 0.5),
+        ("worker 2", "b", 7.0, 5.0),
+        ("worker 1", "c", 14.0, 1.0),
+        ("orch", "start", 0.0, 6.0),
+        ("orch", "between tools", 12.0, 2.0),
+        ("orch", "end", 15.0, 1.0),
     ]
     attempts = [one["args"]["attempt"] for one in found if one["name"] == "a"]
     assert attempts == [1, 2]
     assert [one["name"] for one in found if one["ph"] == "i"] == ["a is tried again", "run passed"]
     arrows = [(one["ph"], one["tid"], one["ts"]) for one in found if one["ph"] in "sf"]
-    assert arrows == [("s", 1, 8_999_999), ("f", 1, 12_000_000)]
+    assert arrows == [("s", 1, 10_999_999), ("f", 1, 14_000_000)]
 
 
 @pytest.mark.parametrize(
@@ -297,24 +246,16 @@ def test_github_gets_ten_annotations_of_a_kind_and_failures_first() -> None:
     lines = read_annotations(problem_annotations(problems, "").rstrip("\n"))
     assert [kind for kind, _, _ in lines].count("error") == 10
     assert [kind for kind, _, _ in lines].count("warning") == 10
-    report = Report()
-    for event in events_of("x"):
-        report.add(event)
-    rows = [line for line in step_summary(report, plan_of(""), "p").split("\n") if "| " in line]
+    record = record_of("")
+    rows = [line for line in step_summary(record, "p").split("\n") if "| " in line]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| `b`", "| `a`", "| `c`"]
 
 
 def test_the_summary_of_a_step_is_never_too_large_for_github() -> None:
-    plan = Plan(
-        steps=tuple(step(f"t{number}" + "\N{GRINNING FACE}" * 400) for number in range(500))
-    )
-    report = Report()
-    for one in plan.steps:
-        report.add(
-            ToolFinished(
-                module=one.tool.module, status="failed", error=failure("\N{GRINNING FACE}" * 999)
-            )
-        )
-    summary = step_summary(report, plan, "p")
+    failed = Attempt(start=1.0, end=2.0, status="failed")
+    error = failure("\N{GRINNING FACE}" * 999)
+    names = [f"t{number}" + "\N{GRINNING FACE}" * 400 for number in range(500)]
+    record = replace(record_of(""), tools=tuple(tool(name, failed, error=error) for name in names))
+    summary = step_summary(record, "p")
     assert 500_000 < len(summary.encode("utf-8")) < 1 << 20
     assert re.search(r"^\d+ more$", summary, re.MULTILINE)
