@@ -1,4 +1,4 @@
-"""The commands and examples of the pages that tell no story: adopting, testing, schedules, CI, events, reports, and
+"""The commands and examples of the pages that tell no story: testing, schedules, CI, events, reports, and
 others. Each is run in a small project, with stand-ins only for the programs of other people that need a network."""
 
 from __future__ import annotations
@@ -55,30 +55,6 @@ def stand_in(folder: Path, name: str, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
     return folder
-
-
-def test_the_orchestrator_of_the_page_on_adopting_is_moved_over(
-    project: Project, orch: Orch
-) -> None:
-    """Everything runs as before, `--since` too."""
-    [old] = blocks("adopting.md", "python")
-    tool = "def run(conn, since=None):\n    print('since', since)\n"
-    root = project(
-        {
-            "run_pipeline.py": "import argparse, importlib, sqlite3\n"
-            + old
-            + "\nif __name__ == '__main__':\n    parser = argparse.ArgumentParser()\n    parser.add_argument('--since')\n",
-            **dict.fromkeys(("src/pipeline/fetch.py", "src/pipeline/parse.py"), tool),
-            "src/analysis/summarize.py": tool,
-        }
-    )
-    assert orch("adopt", "run_pipeline.py").code == 0
-    assert orch("adopt", "run_pipeline.py", "--write").code == 0
-    assert "since None" in orch("run", "ingest").out
-    assert orch("run", "--since", "2024-01-31").out.count("since 2024-01-31") == 3
-    assert (root / "pipeline.db").exists()
-    answer = orch("run", "-n", "--json").json["tools"]
-    assert [one["name"] for one in answer] == ["fetch", "parse", "summarize"]
 
 
 def test_the_examples_of_the_page_on_testing_pass(project: Project) -> None:

@@ -14,7 +14,16 @@ import discover_orch.api
 from discover_orch.cli.app import COMMANDS
 from discover_orch.config.rules import KEYS
 from tests.support.json_shapes import CALLED
-from tests.support.reference import DOCUMENTS, MARK, MORE, PAGES, ROOT, made_anew, made_part
+from tests.support.reference import (
+    API_GROUPS,
+    DOCUMENTS,
+    MARK,
+    MORE,
+    PAGES,
+    ROOT,
+    made_anew,
+    made_part,
+)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -33,13 +42,15 @@ def test_the_pages_have_every_part() -> None:
         *("JSON of events", "JSON of problems"),
         *(f"orch {one}" for one in COMMANDS),
         *(f"JSON of {one}" for one in DOCUMENTS),
-        *(f"API {one}" for one in discover_orch.api.__all__),
+        *("API Project", *(f"API {one}" for one in API_GROUPS)),
     }
     assert sorted(parts) == sorted(wanted)
+    names = ["Project", *(one for group in API_GROUPS.values() for one in group)]
+    assert sorted(names) == sorted(discover_orch.api.__all__)
 
 
 def test_a_change_of_the_code_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ROOT / PAGES[0]
+    page = ROOT / "docs" / "settings.md"
     other = replace(KEYS["jobs"], meaning="another meaning")
     monkeypatch.setitem(KEYS, "jobs", other)
     assert made_anew(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")

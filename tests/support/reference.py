@@ -2,7 +2,7 @@
 
 A page marks the place of such a part by two comments, and all between them is made anew:
 
-    <!-- made from the code: orch list -->
+    <!-- made: orch list -->
     ...
     <!-- end -->
 """
@@ -32,27 +32,27 @@ from discover_orch.model.errors import Problem, problem_json
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/reference.md", "docs/json.md", "docs/api.md")
+PAGES = ("docs/tags.md", "docs/settings.md", "docs/commands.md", "docs/json.md", "docs/api.md")
 RECORDED = ROOT / "tests" / "cases" / "documents"
 WIDTH = 118
-MARK = re.compile(r"(<!-- made from the code: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- made: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 #: Where the pages say more about an option, a setting or a key.
 MORE: Mapping[str, str] = {
-    "orch run --jobs": "[Side by side](#side-by-side)",
+    "orch run --jobs": "[Several at a time](parallel.md)",
     "orch run --executor": "[Scaling out](scaling.md)",
     "orch run --junit": "[CI](ci.md)",
     "orch run --trace": "[Events](events.md#traces)",
     "orch run --openlineage": "[Events](events.md#openlineage)",
     "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
-    "setting database": "[Databases](#databases)",
-    "setting transaction": "[Transactions](#transactions)",
+    "setting database": "[Databases](databases.md)",
+    "setting transaction": "[Transactions](transactions.md)",
     "setting ledger": "[The ledger](transactions.md#the-ledger)",
-    "setting jobs": "[Side by side](#side-by-side)",
+    "setting jobs": "[Several at a time](parallel.md)",
     "setting executor": "[Scaling out](scaling.md)",
     "setting report": "[The report page](report.md)",
     "key transaction": "[Transactions](transactions.md)",
-    "key tokens": "[Configuration](#configuration)",
+    "key tokens": "[Several at a time](parallel.md#tokens)",
 }
 #: The recorded documents of each command: (file, document), of which the first that has a key gives its place.
 DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -85,6 +85,15 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "clean": [("mixed", "clean")],
     "summary": [("mixed", "on-failure")],
 }
+#: The names of the Python API but `Project`, as the page shows them together.
+API_GROUPS: Mapping[str, Sequence[str]] = {
+    "results": ["Result", "Outcome", "Failure", "RunFailed"],
+    "values": ["Tool", "Stage", "ToolStatus", "Plan", "Step", "Problem", "OrchError"],
+    "events": [
+        *("Event", "RunStarted", "ToolStarted", "ToolOutput", "ToolRetried"),
+        *("ToolFinished", "Note", "RunFinished"),
+    ],
+}
 EVENTS = [
     ("mixed", "run"),
     ("mixed", "resume"),
@@ -116,7 +125,8 @@ def made_part(name: str) -> str:
         "JSON of problems": _problems,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
         **{f"JSON of {one}": partial(_document, one) for one in DOCUMENTS},
-        **{f"API {one}": partial(_api, one) for one in discover_orch.api.__all__},
+        "API Project": partial(_api, "Project"),
+        **{f"API {one}": partial(_api_group, one) for one in API_GROUPS},
     }
     return parts[name]().strip()
 
@@ -153,8 +163,18 @@ def _watch_settings() -> str:
 
 # Commands.
 
-#: Options that all commands have, described once.
-COMMON = ("-C", "--color", "--help")
+#: Options that all or several commands have, described once: an option, and a command that has it.
+SHARED: Mapping[str, str] = {
+    "--project": "list",
+    "--color": "list",
+    "--help": "list",
+    "--exclude": "list",
+    "--param": "run",
+    "--database": "run",
+    "--json": "list",
+}
+#: Of these, what every command has.
+COMMON = ("--project", "--color", "--help")
 
 
 def _context(name: str) -> tuple[click.Command, click.Context]:
@@ -170,24 +190,38 @@ def _command(name: str) -> str:
     usage = " ".join((f"orch {name}", *pieces)).replace("...", "…")
     told = inspect.cleandoc(found.help or "")
     text = "\n\n".join(_wrapped(part) for part in told.split("\n\n"))
-    table = _option_table(name, [one for one in _options(found, ctx) if not _is_common(one)])
-    return f"```\n{usage}\n```\n\n{text}\n\n{table}"
+    rows = _option_rows(name, _options(found, ctx))
+    common, shared = _shared_options(COMMON), _shared_options()
+    own = [row for row in rows if row not in shared]
+    also = [row[0] for row in rows if row in shared and row not in common]
+    names = [re.sub(r"^.*, `|`| .*$", "", one) for one in also]
+    more = f"Also {', '.join(f'`{one}`' for one in names)}." if names else ""
+    table = _option_list(own)
+    return "\n\n".join(one for one in (f"```\n{usage}\n```", text, table, more) if one)
 
 
 def _options(found: click.Command, ctx: click.Context) -> list[click.Option]:
     return [one for one in found.get_params(ctx) if isinstance(one, click.Option)]
 
 
-def _is_common(option: click.Option) -> bool:
-    return not set(COMMON).isdisjoint(option.opts)
+def _shared_options(flags: Iterable[str] = tuple(SHARED)) -> list[tuple[str, str]]:
+    rows = []
+    for flag in flags:
+        command = SHARED[flag]
+        options = _options(*_context(command))
+        rows += _option_rows(command, [one for one in options if flag in one.opts])
+    return rows
 
 
 def _common_options() -> str:
-    found, ctx = _context("list")
-    return _option_table("list", [one for one in _options(found, ctx) if _is_common(one)])
+    return _option_list(_shared_options())
 
 
-def _option_table(command: str, options: Iterable[click.Option]) -> str:
+def _option_list(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {names}: {told}" for names, told in rows)
+
+
+def _option_rows(command: str, options: Iterable[click.Option]) -> list[tuple[str, str]]:
     _, ctx = _context(command)
     rows = []
     for option in options:
@@ -195,11 +229,11 @@ def _option_table(command: str, options: Iterable[click.Option]) -> str:
         if record is None:
             continue
         flags, told = record
-        flags = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"\1", flags).replace("|", r"\|")
+        flags = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"\1", flags)
         shown = ", ".join(f"`{one}`" for one in flags.split(", "))
         more = MORE.get(f"orch {command} {max(option.opts, key=len)}")
         rows.append((shown, _option_text(told) + (f" See {more}." if more else "")))
-    return _table(("option", "meaning"), rows) if rows else ""
+    return rows
 
 
 def _option_text(told: str) -> str:
@@ -271,6 +305,10 @@ def _events() -> str:
 # The Python API, from signatures and docstrings.
 
 
+def _api_group(group: str) -> str:
+    return "\n\n".join(f"### {name}\n\n{_api(name)}" for name in API_GROUPS[group])
+
+
 def _api(name: str) -> str:
     found = getattr(discover_orch.api, name)
     if name == "Event":
@@ -303,12 +341,7 @@ def _api(name: str) -> str:
 
 
 def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
-    default = ""
-    if one.default is not msgspec.NODEFAULT:
-        default = f" = {one.default!r}"
-    elif one.default_factory is dict:
-        default = " = {}"
-    return f"    {one.name}: {annotation}{default}".replace("'", '"')
+    return f"    {one.name}: {annotation}".replace("'", '"')
 
 
 def _member(name: str, value: Any) -> str:
@@ -322,6 +355,8 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function)
     left = [one for one in parameters.parameters.values() if one.name not in ("self", "cls")]
     shown = _plain(parameters.replace(parameters=left)).replace(" -> None", "")
+    if name == "Project.events":  # the arguments are those of `run`, just above
+        shown = f"(...) -> {shown.rpartition(' -> ')[2]}"
     if len(name + shown) > 78:
         words = ["*", *(_plain(one) for one in left if one.kind is one.KEYWORD_ONLY)]
         first = [_plain(one) for one in left if one.kind is one.POSITIONAL_OR_KEYWORD]
