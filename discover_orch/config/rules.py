@@ -215,7 +215,8 @@ KEYS: Mapping[str, Setting] = {
         _ledger,
     ),
     "table_version_rows": Setting(
-        "count", "tables with up to so many rows are compared by what they contain; 0: none"
+        "count",
+        "tables with up to so many rows are compared by what they contain; 0: none, and a report shows no rows",
     ),
     "external_writes": Setting(
         "text",

@@ -28,8 +28,8 @@ from discover_orch.databases.duckdb_catalog import (
 )
 from discover_orch.databases.duckdb_sql import DATA, DIALECT, Effect, read_statements
 from discover_orch.databases.sqlite_base import quote
+from discover_orch.databases.table_content import TableContent, join_version, read_head
 from discover_orch.databases.table_log import TableLog
-from discover_orch.databases.table_versions import join_version
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -164,8 +164,8 @@ class DuckdbLog(TableLog):
             others = [path for name, path in self._before.attached.items() if path and name != main]
             self.attached = tuple(map(os.path.realpath, others))
 
-    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+        found: dict[str, TableContent] = {}
         wanted, default = {*names}, self._default
         if default is None:
             return found
@@ -175,11 +175,15 @@ class DuckdbLog(TableLog):
                 if shown not in wanted:
                     continue
                 table = ".".join(map(quote, parts))
+                columns = [row[0] for row in ask_duckdb(self.conn, f"DESCRIBE {table}")]
+                head = read_head(
+                    functools.partial(ask_duckdb, self.conn), shown, table, columns, is_sqlite=False
+                )
                 rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1}) t"
                 query = f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {rows}"
                 [(count, total)] = ask_duckdb(self.conn, query)
-                if count <= most_rows:
-                    found[shown] = join_version(sql, count, total)
+                version = join_version(sql, count, total) if count <= most_rows else None
+                found[shown] = TableContent(version=version, head=head)
         return found
 
     def may_have_set(self) -> bool:

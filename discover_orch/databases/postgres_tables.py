@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.postgres_text import TextNotes
+    from discover_orch.databases.table_content import TableContent
 
 #: All tables of the user's, and the locks of this backend on tables that are not there any more.
 USE = """
@@ -276,10 +277,10 @@ class PostgresLog(TableLog):
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
 
-    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
-        from discover_orch.databases.table_versions import hash_postgres_table
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+        from discover_orch.databases.table_content import read_postgres_table
 
-        found: dict[str, str] = {}
+        found: dict[str, TableContent] = {}
         if self._conn.info.transaction_status != INTRANS:
             return found
         wanted = {*names}
@@ -288,9 +289,8 @@ class PostgresLog(TableLog):
         try:
             for one in tables:
                 if one.kind == "r":
-                    version = hash_postgres_table(partial(ask_rows, self._conn), one.oid, most_rows)
-                    if version is not None:
-                        found[one.shown] = version
+                    ask = partial(ask_rows, self._conn)
+                    found[one.shown] = read_postgres_table(ask, one.shown, one.oid, most_rows)
         except Exception:  # the tool may read no rows, for example
             ask_rows(self._conn, "ROLLBACK TO SAVEPOINT orch_versions")
         ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")

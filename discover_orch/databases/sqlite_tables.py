@@ -21,8 +21,8 @@ from discover_orch.databases.sqlite_base import (
 )
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import StatementNotes
+from discover_orch.databases.table_content import TableContent, read_sqlite_tables
 from discover_orch.databases.table_log import FoundTables, TableLog
-from discover_orch.databases.table_versions import hash_sqlite_tables
 from discover_orch.model.table_name import WHOLE
 
 TYPE_CHECKING = False
@@ -106,10 +106,10 @@ class SqliteTableLog(TableLog):
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
-    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         try:
             self._pause()
-            return hash_sqlite_tables(self._conn, names, most_rows)
+            return read_sqlite_tables(self._conn, names, most_rows)
         except Exception:  # the connection is closed
             return {}
 

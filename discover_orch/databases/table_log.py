@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
+    from discover_orch.databases.table_content import TableContent
     from discover_orch.model.observation import Kind
 
 NOTHING: Mapping[str, str] = {}
@@ -145,8 +146,9 @@ class TableLog:
         """The tables that there were when the step began, in lower case; empty where that is not known."""
         return frozenset()
 
-    def hash_tables(self, names: Iterable[str], most_rows: int) -> dict[str, str]:
-        """The versions of those of these tables that have at most so many rows. Asked after `resolve`."""
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+        """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
+        after `resolve`."""
         return {}
 
     def read_version(self) -> int | None:

@@ -36,6 +36,7 @@ from discover_orch.model.parameter import is_secret_value
 from discover_orch.model.run_events import (
     DatabaseWritten,
     RunNote,
+    TablesMade,
     ToolDeclined,
     ToolFinished,
     ToolOrdered,
@@ -69,6 +70,8 @@ from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000
 #: Names of one kind of data that the journal keeps of a tool, and reads and writes of one attempt.
 MOST_NAMES, MOST_USES = 200, 1000
+#: Characters of a value in the first rows of a table: one more than a page shows.
+LONGEST_VALUE = 201
 _FILES_USED = ("read", "opened", *WRITTEN)
 _TABLES_USED = ("read", *MADE)
 
@@ -169,6 +172,8 @@ class Recorder:
             case ToolFinished(module=module):
                 found += self.tools.end(event)
                 self._write(document, module, **self._attempt(event), **self._data(module))
+                if event.tables and event.status in ("passed", "done"):
+                    self._journal.write(to_builtins(_tables_made(event)))
             case DatabaseWritten():
                 self._database.note_foreign_write(self.tools.next_number())
             case ToolRetried(end=end):
@@ -326,6 +331,22 @@ def _reads_and_writes(seen: Observation) -> Observation:
         has_committed=seen.has_committed,
         database=seen.database,
         dialect=seen.dialect,
+    )
+
+
+def _tables_made(event: ToolFinished) -> TablesMade:
+    """What the journal keeps of the tables that a tool wrote. A value is cut here, where secrets are masked."""
+    return TablesMade(
+        module=event.module,
+        tables=tuple(
+            replace(
+                table,
+                rows=tuple(
+                    tuple(value and value[:LONGEST_VALUE] for value in row) for row in table.rows
+                ),
+            )
+            for table in event.tables
+        ),
     )
 
 

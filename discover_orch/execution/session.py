@@ -32,10 +32,10 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger import LedgerEntry
-from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.model.run_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.environment import secret_variables
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
@@ -209,14 +209,6 @@ def _random() -> float:
     return random.random()
 
 
-def _secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
-    """The values of secret environment variables, and the passwords of URLs in others. The path of a file, as in
-    GOOGLE_APPLICATION_CREDENTIALS, is no secret: hidden, it would be missing among the files that a tool reads."""
-    found = [text for name, text in environ.items() if is_secret_name(name)]
-    found = [text for text in found if not os.path.exists(os.path.join(root, text))]
-    return [*found, *(one for text in environ.values() for one in find_url_passwords(text))]
-
-
 def _carry_out(
     events: Iterator[Event],
     plan: Plan,
@@ -230,7 +222,7 @@ def _carry_out(
 ) -> Iterator[Event]:
     """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
     executor is over afterwards."""
-    variables = _secret_variables(recorder.environ, project.root)
+    variables = secret_variables(recorder.environ, project.root)
     masking = Masking([*plan.secrets, *url_secrets(project.database), *variables])
     notes_before: set[RunNote] = set()
     try:

@@ -82,6 +82,17 @@ class UsedData(Struct, frozen=True, kw_only=True):
     tables_written: tuple[str, ...] = ()
 
 
+class TableHead(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first rows of a table as texts; None is NULL. `has_more` says whether there are more rows; the columns of
+    which only the number is kept are `more_columns`."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...] = ()
+    has_more: bool = False
+    more_columns: int = 0
+
+
 class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a tool ended, and its transaction with it. `duration` is in seconds, 0.0 if it did not start, and None if it
     is not known. `commit_seconds` is the part of it that its commit took. `seen` is what the tool was observed to do,
@@ -113,12 +124,21 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
-    worker; `loaded_as` maps them to names of modules."""
+    worker; `loaded_as` maps them to names of modules. `tables` are those that it wrote, as they were when it had
+    ended."""
 
     status: ToolStatus
     duration: Seconds = 0.0
     loaded: Mapping[str, str] = field(default_factory=dict)
     loaded_as: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[TableHead, ...] = ()
+
+
+class TablesMade(Event, frozen=True, kw_only=True, tag="tables_made"):
+    """In a journal alone: the `tables` of a tool that has passed."""
+
+    module: str
+    tables: tuple[TableHead, ...]
 
 
 class TransactionEnded(Event, frozen=True, kw_only=True, tag="transaction_ended"):

@@ -74,7 +74,7 @@
   document.addEventListener("click", (event) => {
     const tool = event.target.closest("svg [data-t], svg [data-tool]");
     if (tool) choose(tool.dataset.t || tool.dataset.tool);
-    const link = event.target.closest(".failure a, svg a");
+    const link = event.target.closest(".failure a, .made a, svg a");
     if (!link) return;
     event.preventDefault();
     history.pushState(null, "", link.getAttribute("href"));

@@ -13,10 +13,12 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.run_events import UsedData
+from discover_orch.model.secret_texts import secret_texts
 from discover_orch.render.graph import used_documents
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
 from discover_orch.render.markup import escape
+from discover_orch.render.report_results import results_html
 from discover_orch.render.report_tools import (
     ReportTool,
     by_stage,
@@ -35,12 +37,15 @@ from discover_orch.render.style import (
     time_text,
 )
 from discover_orch.render.timeline_svg import timeline_svg
+from discover_orch.staleness.environment import secret_variables
+from discover_orch.staleness.made_files import MadeFile, read_made_files
 from discover_orch.state.journal import read_record, report_path
 from discover_orch.state.report_source import ReportSource, read_report_source
 from discover_orch.state.run_record import RunRecord
 from discover_orch.state.store import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
+NOTHING: Mapping[str, Sequence[MadeFile]] = {}
 #: Above so many tools, the page opens by stage.
 MANY_TOOLS = 300
 #: Of the critical path, so many tools are named.
@@ -66,11 +71,19 @@ def write_page(root: str, run: str) -> str | Problem:
 def recorded_page(root: str, record: RunRecord) -> str:
     """The page of a run of the project at `root`."""
     project = os.path.basename(os.path.abspath(root)) or root
-    return report_html(read_report_source(root, record), project)
+    made = read_made_files(root, record)
+    secrets = secret_texts(secret_variables(os.environ, root)) if made else ()
+    return report_html(read_report_source(root, record), project, made, secrets)
 
 
-def report_html(source: ReportSource, project: str) -> str:
-    """`project` is the name of the project's folder."""
+def report_html(
+    source: ReportSource,
+    project: str,
+    made: Mapping[str, Sequence[MadeFile]] = NOTHING,
+    secrets: Sequence[str] = (),
+) -> str:
+    """`project` is the name of the project's folder; `made` has by module the files that the tools made, in which
+    `secrets` are masked."""
     record = source.record
     waits = find_waits(record)
     path = find_critical_path(record, waits)
@@ -81,6 +94,7 @@ def report_html(source: ReportSource, project: str) -> str:
         f'<p class="said s-{escape(record.status)}">{_run_sentence(record)}</p>',
         _run_facts(record),
         failures_html(tools),
+        results_html(tools, source.tables, made, secrets),
         _graph_section(tools),
         _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),

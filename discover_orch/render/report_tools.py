@@ -216,6 +216,7 @@ def _more(tool: ReportTool, usual: float) -> str:
     attempts = record.attempts if len(record.attempts) > 1 else ()
     earlier = count(len(tool.earlier), "earlier run")
     rows = {
+        "About": escape(record.step.doc),
         "Error": escape(error_text(record, record.error)) if record.error else "",
         "Blocked by": escape(record.blocked_by),
         "Why": escape(record.step.reason),
@@ -258,12 +259,18 @@ def _used(used: Sequence[Mapping[str, str]]) -> str:
     return ", ".join([*tables, *map(escape, files)])
 
 
+def size_text(size: int) -> str:
+    if size < 1000:
+        return count(size, "byte")
+    return f"{number(size / 1000)} kB" if size < 999_950 else f"{number(size / 1e6)} MB"
+
+
 def _log(tool: ReportTool) -> str:
     """A button and the log behind it, packed."""
     log = tool.log
     if log is None:
         return ""
-    size = number(log.size / 1000) + " kB" if log.size >= 1000 else f"{log.size} bytes"
+    size = size_text(log.size)
     return (
         f'<p><button type="button" class="log js" data-cut="{log.cut}">Show the log ({size})</button></p>'
         f'<template class="log">{log.packed}</template>'

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.parameter import find_url_passwords, is_secret_name
 from discover_orch.state.store import open_nonblocking
 
 # Variables. Code may copy the whole environment, as pydantic-settings does for it, give a copy to a child process, or
@@ -271,3 +271,11 @@ def _read_lines(path: str) -> list[str]:
             return file.read().splitlines()
     except OSError:
         return []
+
+
+def secret_variables(environ: Mapping[str, str], root: str) -> list[str]:
+    """The values of secret environment variables, and the passwords of URLs in others. The path of a file, as in
+    GOOGLE_APPLICATION_CREDENTIALS, is no secret: hidden, it would be missing among the files that a tool reads."""
+    found = [text for name, text in environ.items() if is_secret_name(name)]
+    found = [text for text in found if not os.path.exists(os.path.join(root, text))]
+    return [*found, *(one for text in environ.values() for one in find_url_passwords(text))]

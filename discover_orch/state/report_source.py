@@ -1,4 +1,5 @@
-"""What `.orch/` has for the report of a run: its record, the latest earlier runs of its tools, data flow, and logs.
+"""What `.orch/` has for the report of a run: its record, the latest earlier runs of its tools, data flow, the first
+rows of the tables that they wrote, and logs.
 
 The logs are packed so that a page can hold them: gzip and base64.
 """
@@ -9,14 +10,15 @@ import binascii
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.run_events import ToolEnd
+from discover_orch.model.run_events import TableHead, TablesMade, ToolEnd
 from discover_orch.state.journal import find_log, find_runs, read_lines
 from discover_orch.state.run_record import RunRecord, read_ends
-from discover_orch.state.store import open_nonblocking, read_flows
+from discover_orch.state.store import decode_json, open_nonblocking, read_flows
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
 SHOWN_RUNS, READ_RUNS = 10, 30
@@ -24,6 +26,7 @@ SHOWN_RUNS, READ_RUNS = 10, 30
 LONGEST_LOG = 20 << 20
 #: Bytes and lines of the end that is shown at once.
 TAIL, TAIL_LINES = 4000, 20
+_TABLES = b'{"event":"tables_made"'
 _GZIP = 31  # the format, as zlib names it
 
 
@@ -39,12 +42,14 @@ class PackedLog(Struct, frozen=True, kw_only=True):
 
 class ReportSource(Struct, frozen=True, kw_only=True):
     """`earlier` has by module the ends of its latest successes before this run, oldest first; `flows` what was last
-    observed of each tool; `logs` those of the tools that printed something."""
+    observed of each tool; `tables` those that each tool of the run wrote; `logs` those of the tools that printed
+    something."""
 
     record: RunRecord
     earlier: Mapping[str, Sequence[ToolEnd]]
     flows: Mapping[str, Dataflow]
     logs: Mapping[str, PackedLog]
+    tables: Mapping[str, Sequence[TableHead]] = {}
 
 
 def read_report_source(root: str, record: RunRecord) -> ReportSource:
@@ -56,7 +61,21 @@ def read_report_source(root: str, record: RunRecord) -> ReportSource:
         earlier=_read_earlier(root, record.run, modules),
         flows=read_flows(root),
         logs={module: log for module, log in logs.items() if log is not None},
+        tables=_read_tables(root, record),
     )
+
+
+def _read_tables(root: str, record: RunRecord) -> Mapping[str, Sequence[TableHead]]:
+    """Of the tools that have passed: where the run is one transaction, it may have been rolled back later."""
+    passed = {tool.module for tool in record.tools if tool.status == "passed"}
+    found = {}
+    for line in read_lines(root, record.run):
+        if line.startswith(_TABLES):
+            with suppress(ValueError, RecursionError):  # a damaged line
+                made: TablesMade = decode_json(line, TablesMade)
+                if made.module in passed:
+                    found[made.module] = made.tables
+    return found
 
 
 def _read_earlier(

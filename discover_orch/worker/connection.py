@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.ledger import Ledger
+    from discover_orch.databases.table_content import TableContent
     from discover_orch.databases.table_log import TableLog
     from discover_orch.model.ledger import LedgerEntry
     from discover_orch.worker.observer import Observer
@@ -62,9 +63,10 @@ class ToolConnection:
         warn: Callable[[Problem], None],
         version_rows: int = 0,
     ) -> None:
-        """Tables with at most `version_rows` rows have a version."""
+        """Tables with at most `version_rows` rows have a version; with 0, no rows are read."""
         self._mode, self._version_rows = mode, version_rows
-        self.versions: dict[str, str] = {}  # of the tables that the latest step has written
+        #: What the tables contain that the latest step has written.
+        self.contents: dict[str, TableContent] = {}
         self._warn = warn
         self._warnings: set[str] = set()  # that were given
         self._by_mode: dict[str, Transaction] = {}
@@ -248,13 +250,13 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
-            self.versions = {}
+            self.contents = {}
             if keep and self._version_rows and tables.has_written:
                 uses = tables.peek()
                 dropped = {one.name for one in uses if one.kind == "dropped"}
                 written = (one.name for one in uses if one.kind in MADE)
                 left = [one for one in written if one not in dropped]
-                self.versions = tables.hash_tables(left, self._version_rows)
+                self.contents = tables.read_tables(left, self._version_rows)
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
                 self._observer.has_closed_connection = True

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from discover_orch.databases.table_log import TableLog
     from discover_orch.model.errors import Problem
     from discover_orch.model.ledger import LedgerEntry
+    from discover_orch.model.run_events import TableHead
     from discover_orch.worker.observer import Observer
     from discover_orch.worker.protocol import Prepare
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 CONN = "conn"
+#: Tables whose first rows are sent for one step.
+MOST_HEADS = 20
 _CHANGES = frozenset((*MADE, "unclear"))
 
 
@@ -182,8 +185,11 @@ class Resources:
             found.append(observer.own)
         return found
 
-    def drain_tables(self, names: Collection[str]) -> tuple[list[Use], dict[str, Any]]:
-        """The tables that a step with these resources used, and fields of the `Observation`."""
+    def drain_tables(
+        self, names: Collection[str]
+    ) -> tuple[list[Use], dict[str, Any], tuple[TableHead, ...]]:
+        """The tables that a step with these resources used, fields of the `Observation`, and the first rows of tables
+        that it wrote."""
         observer, connection = self._observer, self._connection
         may_have_kept_writes = bool(names) and connection.may_have_kept_writes
         connection.may_have_kept_writes &= not names
@@ -192,7 +198,8 @@ class Resources:
             self._foreign.update(used - {CONN})
         if names and CONN not in used and connection.tables is not None:
             connection.tables.drain()
-        versions, connection.versions = connection.versions, {}
+        contents, connection.contents = connection.contents, {}
+        versions = {name: one.version for name, one in contents.items() if one.version is not None}
         logs = self._find_logs(CONN in used)
         uses = [*logs[0].drain(*logs[1:], versions=versions)] if logs else []
         has_committed = observer is not None and observer.own.has_written
@@ -210,7 +217,8 @@ class Resources:
                 seen["dialect"] = connection.tables.dialect
         if has_committed:
             seen["has_committed"] = True
-        return uses, seen
+        heads = [one.head for one in contents.values() if one.head is not None]
+        return uses, seen, tuple(heads[:MOST_HEADS])
 
     def _has_written_past_conn(self) -> bool:
         """Whether the step, or a process that it has started, has written to the SQLite database past `conn`."""

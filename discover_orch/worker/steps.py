@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.model.observation import Observation
-    from discover_orch.model.run_events import ToolStatus
+    from discover_orch.model.run_events import TableHead, ToolStatus
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
@@ -206,7 +206,7 @@ class Worker:
             status, error, metrics, notes = self._run_step(order)
             commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
             loaded = self._loader.drain_loaded()
-            seen = self._observe(loaded)
+            seen, tables = self._observe(loaded)
             self._resources.close_for_others()
             self._channel.exit_if_closed()
             self._debugger.end_step()
@@ -224,6 +224,7 @@ class Worker:
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
                     commit_seconds=commit_seconds,
+                    tables=tables,
                 )
             )  # the parent works while the process becomes as it was
         self._is_recording = True
@@ -240,11 +241,12 @@ class Worker:
             self._channel.send(RecordAwaited())
             self._channel.receive()  # `Recorded`: no step is sent before this one has ended
 
-    def _observe(self, loaded: tuple[Loaded, ...]) -> Observation:
-        """What the tool did, before its process state is restored."""
+    def _observe(self, loaded: tuple[Loaded, ...]) -> tuple[Observation, tuple[TableHead, ...]]:
+        """What the tool did, before its process state is restored; the first rows of the tables that it wrote."""
         self._observer.end_transactions()
-        tables, others = self._resources.drain_tables(self._asked_for)
-        return self._observer.finish_step(tables, {path for _, path, _ in loaded}, **others)
+        tables, others, heads = self._resources.drain_tables(self._asked_for)
+        seen = self._observer.finish_step(tables, {path for _, path, _ in loaded}, **others)
+        return seen, heads
 
     @contextlib.contextmanager
     def _loading(self, owner: str) -> Iterator[None]:

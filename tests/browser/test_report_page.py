@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 
@@ -88,7 +91,9 @@ def find_barriers(driver: Driver, inside: str = "html") -> list[str]:
     """What axe-core finds wrong with the page as it is, for people who use a keyboard or a screen reader."""
     pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     driver.execute_script((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
-    found = driver.execute_async_script("axe.run(arguments[0]).then(arguments[1])", inside)
+    found = driver.execute_async_script(
+        "axe.run(arguments[0], {iframes: false}).then(arguments[1])", inside
+    )
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
 
 
@@ -204,6 +209,88 @@ def test_names_are_text_and_nothing_else_in_the_browser(
         "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
     assert complaints(driver) == []
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+MADE_PAGE = """
+    <html lang="en"><head><title>A</title><meta http-equiv="refresh" content="0;url={0}/refresh">
+    <link rel="stylesheet" href="{0}/style.css"><style>h1 {{ color: rgb(1, 2, 3) }}</style></head>
+    <body onload="top.document.title='hacked'"><h1>Islands</h1><img src="{0}/image.png" alt="">
+    <script>top.document.title = "hacked"; document.querySelector("h1").textContent = "hacked"</script>
+    <iframe src="{0}/frame"></iframe><a href="{0}/link">leave</a></body></html>
+    """
+MADE_IMAGE = (
+    "<svg xmlns='http://www.w3.org/2000/svg' width='80' height='50' "
+    "onload='parent.document.title=\"hacked\"'><image href='{0}/inner.png' width='9' height='9'/>"
+    "<script>parent.document.title = 'hacked'</script><rect width='40' height='40'/></svg>"
+)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_results_are_shown_run_no_script_and_load_nothing(
+    project: Project,
+    orch: Orch,
+    view: View,
+    listener: tuple[str, list[str]],
+    width: int,
+    is_dark: bool,
+) -> None:
+    address, asked = listener
+    texts = {"a.html": MADE_PAGE.format(address), "b.svg": MADE_IMAGE.format(address)}
+    texts |= {"c.csv": "name,long\n<b>x</b>," + "y " * 90 + "\n", "d.md": "# Title\n<img src=x>"}
+    write = "STAGE = 's'\ndef run(conn):\n"
+    write += "".join(f"    open({name!r}, 'w').write({text!r})\n" for name, text in texts.items())
+    columns = ", ".join(f"c{number}" for number in range(40))
+    write += f"    conn.execute('create table wide ({columns})')\n"
+    root = project({"src/make.py": write, "orch.toml": ""})
+    assert orch("run").code == 0
+    driver = view(root / orch("report").out.strip(), width=width, is_dark=is_dark)
+    assert driver.title == "Run 1 of project"
+    assert one(driver, ".made summary").text == "5 results of 1 tool"
+    assert one(driver, ".made td").text == "<b>x</b>"
+    assert one(driver, ".made pre").text == "# Title\n<img src=x>"
+    image = one(driver, ".made img")
+    driver.execute_script("arguments[0].scrollIntoView()", image)
+    driver.execute_async_script("arguments[0].decode().then(arguments[1])", image)
+    assert image.size["width"] == 82  # with its border
+    assert driver.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    assert find_barriers(driver) == []
+
+    frame = one(driver, ".made iframe")
+    driver.execute_script("arguments[0].scrollIntoView()", frame)
+    driver.switch_to.frame(frame)
+    deadline = time.monotonic() + DEADLINE
+    while not many(driver, "h1"):
+        assert time.monotonic() < deadline
+    heading = one(driver, "h1")
+    assert heading.text == "Islands"
+    assert heading.value_of_css_property("color") == "rgba(1, 2, 3, 1)"
+    one(driver, "a").click()
+    driver.switch_to.default_content()
+    assert driver.title == "Run 1 of project"
+    one(driver, ".made h3 a").click()
+    assert one(driver, "#t0").get_attribute("open")
+    assert asked == []
 
 
 def check_the_stages(driver: Driver) -> None:

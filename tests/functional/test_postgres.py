@@ -351,7 +351,7 @@ def test_below_a_connection_of_sqlalchemy_the_drivers_is_seen(
 def test_nothing_of_a_statement_is_kept(
     project: Project, run: Callable[..., Answer], postgres: str
 ) -> None:
-    """Texts hold users' data: only names of tables leave the worker."""
+    """Texts hold users' data: only names of tables leave the worker, and the first rows that are in them at the end."""
     root = project(
         {
             "orchconf.py": CONF,
@@ -359,6 +359,7 @@ def test_nothing_of_a_statement_is_kept(
                 "s1",
                 'conn.execute("create table t (a text)")',
                 "conn.execute(\"insert into t values ('hush-hush')\")",
+                "conn.execute(\"delete from t where a = 'hush-hush'\")",
             ),
         }
     )

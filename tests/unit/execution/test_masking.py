@@ -14,7 +14,7 @@ from discover_orch.execution.events import (
     Suspended,
     Ticked,
 )
-from discover_orch.execution.masking import MIN_SECRET_LENGTH, mask_event, mask_text, secret_texts
+from discover_orch.execution.masking import mask_event
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.parameter import MASK
 from discover_orch.model.run_events import (
@@ -24,6 +24,7 @@ from discover_orch.model.run_events import (
     ToolOutput,
     ToolStarted,
 )
+from discover_orch.model.secret_texts import MIN_SECRET_LENGTH, mask_text, secret_texts
 
 SECRET = "hunter22-hunter22"
 SAID = f"it is {SECRET}!"

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
-from discover_orch.model.run_events import UsedData
+from discover_orch.model.run_events import TableHead, UsedData
 from discover_orch.render import report_page
 from discover_orch.render.graph import graph_text
 from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.graph_text import dot_text, mermaid_text
 from discover_orch.render.report_page import report_html
 from discover_orch.render.style import Style
+from discover_orch.staleness.made_files import KINDS, MadeFile
 from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_record import (
     Attempt,
@@ -56,6 +58,8 @@ PAGE_TAGS = frozenset(
     "html head meta title style body main h1 h2 h3 h4 p b i dl div dt dd small section article a pre svg desc rect text g "
     "path polyline circle details summary span label input button template script br table thead tbody tr th td code nav".split()
 )
+#: And what a page with results has.
+RESULT_TAGS = frozenset({"figure", "figcaption", "img", "iframe"})
 
 
 class Page(HTMLParser):
@@ -66,13 +70,17 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.attributes: set[str] = set()
+        self.sources: list[str] = []
+        self.frames: list[dict[str, str | None]] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes.update(name for name, _ in attrs)
-        if tag not in ("meta", "br", "input"):
+        self.sources += [text or "" for name, text in attrs if name == "src"]
+        self.frames += [dict(attrs)] if tag == "iframe" else []
+        if tag not in ("meta", "br", "input", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -125,7 +133,12 @@ def source_of(names: list[str], run: str) -> ReportSource:
             blocked_by=name,
             stage=name,
             step=RecordedStep(
-                module=f"{place}{name}", name=name, path=name, reason=name, params={name: param}
+                module=f"{place}{name}",
+                name=name,
+                path=name,
+                doc=name,
+                reason=name,
+                params={name: param},
             ),
             attempts=(
                 Attempt(start=0, end=1, status="failed", error=error),
@@ -168,6 +181,22 @@ def source_of(names: list[str], run: str) -> ReportSource:
         flows={},
         logs={tools[-1].module: PackedLog(packed="H4sI", size=9, tail=names[0])},
     )
+
+
+def results_of(source: ReportSource) -> tuple[ReportSource, dict[str, tuple[MadeFile, ...]]]:
+    """The same with a table of each tool, and files of each kind that it made."""
+    tables, made = {}, {}
+    for tool in source.record.tools:
+        name = tool.name
+        table = TableHead(name=name, columns=(name, "a"), rows=((name, None),), more_columns=2)
+        tables[tool.module] = (table,)
+        data = name.encode("utf-8", "surrogatepass")
+        files = [
+            MadeFile(path=f"{name}.{end}", size=len(data) + (kind == "rows"), kind=kind, data=data)
+            for end, kind in KINDS.items()
+        ]
+        made[tool.module] = (*files, MadeFile(path=name, change=name))
+    return replace(source, tables=tables), made
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -215,14 +244,20 @@ def test_no_name_breaks_a_page(names: list[str]) -> None:
         patch.setattr(report_page, "MANY_TOOLS", 1)
         texts.append(report_html(source, names[0]))
     assert len(re.findall(r'<a href="#s\d+"><g', texts[-1])) == len(names)
+    texts.append(report_html(results_of(source)[0], names[0], results_of(source)[1]))
     for text in texts:
         text.encode()
         page = Page(text)
         assert page.open == []
-        assert set(page.tags) <= PAGE_TAGS
+        has_results = text is texts[-1]
+        assert set(page.tags) <= (PAGE_TAGS | RESULT_TAGS if has_results else PAGE_TAGS)
         assert page.tags.count("script") == 1
         assert page.tags.count("main") == 1
         assert not [name for name in page.attributes if name.startswith("on")]
-        assert "src" not in page.attributes
+        assert all(one.startswith("data:image/") for one in page.sources)
+        assert bool(page.sources) is bool(page.frames) is has_results
+        for frame in page.frames:
+            assert frame["sandbox"] == ""
+            assert (frame["srcdoc"] or "").startswith("<!DOCTYPE html><meta http-equiv=")
         assert "\u202e" not in text
         assert "\x1b" not in text

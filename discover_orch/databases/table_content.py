@@ -1,0 +1,168 @@
+"""What a table contains: its first rows, which reports show, and a hash, so that a table that is made again with the
+same rows counts as the same.
+
+Only small tables have a hash, their version. A probe reads at most one row more than that, since `count(*)` reads
+all. The hash is over the definition of the table and its rows.
+"""
+
+from __future__ import annotations
+
+import marshal
+import sqlite3
+from contextlib import suppress
+
+from msgspec import Struct
+
+from discover_orch.databases.sqlite_base import ask_rows, quote, text_of
+from discover_orch.model.encoding import blake2b
+from discover_orch.model.parameter import MASK, is_secret_name
+from discover_orch.model.run_events import TableHead
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    Ask = Callable[[str], list[tuple[Any, ...]]]
+
+#: Bytes of all rows of a table; hashing more takes too long after each tool.
+MOST_BYTES = 1 << 24
+#: Rows that are in memory at a time.
+ROWS = 2000
+#: Of the head of a table, and the characters of a value in it: a longer one is shown as its length, since of a part of
+#: it nobody could tell whether it is a part of a secret.
+HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 2000
+
+
+class TableContent(Struct, frozen=True, kw_only=True):
+    """`version` is None where the table is too large, or cannot be read; so is `head`."""
+
+    version: str | None = None
+    head: TableHead | None = None
+
+
+def read_sqlite_tables(
+    conn: sqlite3.Connection, names: Iterable[str], most_rows: int
+) -> dict[str, TableContent]:
+    """Of those of these tables that are in the main database. Views have no content: what they show is in tables."""
+    found = {}
+    before = conn.text_factory
+    try:
+        for name in names:
+            texts = "'" + name.replace("'", "''") + "'"
+            conn.text_factory = str
+            with suppress(sqlite3.Error, UnicodeError):
+                rows = ask_rows(
+                    conn,
+                    "SELECT sql FROM main.sqlite_master WHERE type = 'table' "
+                    f"AND name = {texts} COLLATE NOCASE",
+                )
+                if not rows:
+                    continue
+                query = f"SELECT name FROM pragma_table_xinfo({texts}, 'main')"
+                columns = [text_of(column) for (column,) in ask_rows(conn, query)]
+                definition = text_of(rows[0][0])
+                version = _hash_sqlite_table(conn, name, definition, columns, most_rows)
+                conn.text_factory = _decode
+                head = read_head(
+                    lambda sql: ask_rows(conn, sql), name, "main." + quote(name), columns
+                )
+                found[name] = TableContent(version=version, head=head)
+    finally:
+        conn.text_factory = before
+    return found
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _hash_sqlite_table(
+    conn: sqlite3.Connection, name: str, definition: str, columns: Sequence[str], most_rows: int
+) -> str | None:
+    table = "main." + quote(name)
+    try:
+        if ask_rows(conn, f"SELECT 1 FROM {table} LIMIT 1 OFFSET {most_rows}"):
+            return None
+        # The sign keeps converters away, which may give values that cannot be hashed.
+        shown = ", ".join("+" + quote(column) for column in columns)
+        hasher = blake2b(definition.encode("utf-8", "surrogatepass"), digest_size=16)
+        cursor = sqlite3.Connection.cursor(conn)
+        cursor.row_factory = None
+        sqlite3.Cursor.execute(cursor, f"SELECT {shown} FROM {table}")
+        size = 0
+        while part := sqlite3.Cursor.fetchmany(cursor, ROWS):
+            data = marshal.dumps(part, 2)  # later formats depend on who else refers to a value
+            size += len(data)
+            if size > MOST_BYTES:
+                return None
+            hasher.update(data)
+    except (sqlite3.Error, UnicodeError, ValueError):  # text that is not UTF-8, for example
+        return None
+    return hasher.hexdigest()
+
+
+def read_postgres_table(ask: Ask, shown: str, oid: int, most_rows: int) -> TableContent:
+    """Of the table with this number, whose name is safe to use as the server quotes it."""
+    columns = ask(
+        f"SELECT {oid}::regclass::text, attname, attname || ' ' || format_type(atttypid, atttypmod) "
+        "|| attnotnull::text FROM pg_catalog.pg_attribute "
+        f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    table = columns[0][0] if columns else ask(f"SELECT {oid}::regclass::text")[0][0]
+    definition = ",".join(one[2] for one in columns)
+    head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
+    return TableContent(version=_hash_postgres_table(ask, table, definition, most_rows), head=head)
+
+
+def _hash_postgres_table(ask: Ask, name: str, definition: str, most_rows: int) -> str | None:
+    # The order of rows on the disk differs after each DELETE, so the hash does not depend on it.
+    [[rows, size, total]] = ask(
+        "SELECT count(*), coalesce(sum(length(one)), 0), sum(pg_catalog.hashtextextended(one, 0)::numeric) "
+        f"FROM (SELECT t::text AS one FROM {name} t LIMIT {most_rows + 1}) rows"
+    )
+    if rows > most_rows or size > MOST_BYTES:
+        return None
+    return join_version(definition, rows, size, total)
+
+
+def read_head(
+    ask: Ask, name: str, table: str, columns: Sequence[str], *, is_sqlite: bool = True
+) -> TableHead | None:
+    """The first rows of the table `name`, which SQL calls `table`; None where they cannot be read. A value whose
+    column has the name of a secret is hidden."""
+    kept = columns[:HEAD_COLUMNS]
+    texts = [_text_sql(quote(column), is_sqlite=is_sqlite) for column in kept]
+    shown = ", ".join(f"{text} AS c{number}" for number, text in enumerate(texts)) or "1"
+    try:
+        rows = ask(f"SELECT {shown} FROM {table} LIMIT {HEAD_ROWS + 1}")
+    except sqlite3.Error:
+        return None
+    hidden = [is_secret_name(column) for column in kept]
+    return TableHead(
+        name=name,
+        columns=tuple(kept),
+        rows=tuple(
+            tuple(
+                MASK if hides and value is not None else value
+                for value, hides in zip(row, hidden, strict=False)
+            )
+            for row in rows[:HEAD_ROWS]
+        ),
+        has_more=len(rows) > HEAD_ROWS,
+        more_columns=len(columns) - len(kept),
+    )
+
+
+def _text_sql(column: str, *, is_sqlite: bool) -> str:
+    """The value as a text, or how long it is."""
+    text = f"CAST({column} AS VARCHAR)"
+    blob = f"WHEN typeof({column}) = 'blob' THEN '(' || length({column}) || ' bytes)' "
+    return (
+        f"CASE {blob if is_sqlite else ''}WHEN length({text}) > {LONGEST_VALUE} "
+        f"THEN '(' || length({text}) || ' characters)' ELSE {text} END"
+    )
+
+
+def join_version(*parts: object) -> str:
+    return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
