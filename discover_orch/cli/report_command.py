@@ -1,4 +1,4 @@
-"""`orch report`: a run as one HTML page. Reads `.orch` only, no source."""
+"""`orch report`: a run as one HTML page. Reads `.orch` and the files that tools made, no source."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def command(
 ) -> int:
     """Write one HTML page about a run and print its path. Without RUN, it is the latest run.
 
-    The page needs no network and no other file, so you can send it to others. It shows the graph, the
-    timeline, every tool with its history and its log, and what failed.
+    The page needs no network and no other file, so you can send it to others. It shows what failed, what
+    the tools made, the graph, the timeline, and every tool with its history and its log.
     """
     check_file_option(file, opens=opens, as_json=as_json)
     root = find_root(context.start, context.folder)[0]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.postgres_text import TextNotes
-    from discover_orch.databases.table_content import TableContent
+    from discover_orch.databases.table_log import TableContent
 
 #: All tables of the user's, and the locks of this backend on tables that are not there any more.
 USE = """

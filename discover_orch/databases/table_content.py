@@ -11,9 +11,8 @@ import marshal
 import sqlite3
 from contextlib import suppress
 
-from msgspec import Struct
-
 from discover_orch.databases.sqlite_base import ask_rows, quote, text_of
+from discover_orch.databases.table_log import TableContent
 from discover_orch.model.encoding import blake2b
 from discover_orch.model.parameter import MASK, is_secret_name
 from discover_orch.model.run_events import TableHead
@@ -32,13 +31,6 @@ ROWS = 2000
 #: Of the head of a table, and the characters of a value in it: a longer one is shown as its length, since of a part of
 #: it nobody could tell whether it is a part of a secret.
 HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 2000
-
-
-class TableContent(Struct, frozen=True, kw_only=True):
-    """`version` is None where the table is too large, or cannot be read; so is `head`."""
-
-    version: str | None = None
-    head: TableHead | None = None
 
 
 def read_sqlite_tables(

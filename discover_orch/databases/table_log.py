@@ -8,6 +8,7 @@ import sys
 from msgspec import Struct, field
 
 from discover_orch.model.observation import UNCLEAR, Use
+from discover_orch.model.run_events import TableHead
 from discover_orch.model.table_name import is_counted
 
 TYPE_CHECKING = False
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
-    from discover_orch.databases.table_content import TableContent
     from discover_orch.model.observation import Kind
 
 NOTHING: Mapping[str, str] = {}
@@ -104,6 +104,14 @@ class FoundTables(Struct, kw_only=True):
             yield Use("table:", "listed")
         if self.is_unclear:
             yield UNCLEAR
+
+
+class TableContent(Struct, frozen=True, kw_only=True):
+    """What is known of what a table contains. `version` is None where it is too large or cannot be read, and `head`
+    where it cannot be read."""
+
+    version: str | None = None
+    head: TableHead | None = None
 
 
 class TableLog:

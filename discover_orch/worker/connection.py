@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.databases.ledger import Ledger
-    from discover_orch.databases.table_content import TableContent
-    from discover_orch.databases.table_log import TableLog
+    from discover_orch.databases.table_log import TableContent, TableLog
     from discover_orch.model.ledger import LedgerEntry
     from discover_orch.worker.observer import Observer
 
