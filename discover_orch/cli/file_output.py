@@ -13,12 +13,12 @@ from discover_orch.state.store import UNFINISHED, make_folder, open_nonblocking
 STANDARD_OUTPUT = "-"
 
 
-def check_file_option(file: str | None, *, opens: bool, as_json: bool = False) -> None:
-    """`-o -` is the standard output, which can neither be opened nor hold something else besides."""
-    if file == STANDARD_OUTPUT and opens:
-        raise OrchUsage("--open cannot be combined with -o -", "give a file with -o FILE")
-    if file == STANDARD_OUTPUT and as_json:
-        raise OrchUsage("--json cannot be combined with -o -", "give a file with -o FILE")
+def check_file_option(file: str | None, *others: str, option: str = "-o") -> None:
+    """`-o -` is the standard output, which can neither be opened nor hold something else besides: it goes with none of
+    the `others` that were given."""
+    if file == STANDARD_OUTPUT and others:
+        message = f"{others[0]} cannot be combined with {option} -"
+        raise OrchUsage(message, f"give a file with {option} FILE")
 
 
 def write_and_open(
@@ -30,7 +30,7 @@ def write_and_open(
     if is_own:
         _write_own_file(place, text)
     else:
-        _replace_file(place, text)
+        replace_file(place, text)
     context.console.out(f"{one_line(path)}\n" if said is None else said)
     problem = _open_file(place) if opens else None
     context.console.problems([problem] if problem else [])
@@ -46,9 +46,9 @@ def write_file(path: str, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def _replace_file(path: str, text: str) -> None:
+def replace_file(path: str, text: str, option: str = "-o") -> None:
     """As `write_file`, and at once, so that no half of it is ever seen. A link stays, and the file that it names is
-    written. Raises UsageError."""
+    written. Raises UsageError; `option` is the one that names the file."""
     # A link may be /dev/stdout, which is a regular file where the output goes to one.
     is_direct = os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path))
     place = path if is_direct else f"{path}.{os.getpid()}{UNFINISHED}"
@@ -57,26 +57,26 @@ def _replace_file(path: str, text: str) -> None:
         if not is_direct:
             os.replace(place, path)
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise _cannot_write(path, error, option) from None
     finally:
         if not is_direct and os.path.exists(place):
             os.unlink(place)
 
 
 def _write_own_file(path: str, text: str) -> None:
-    """As `_replace_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
+    """As `replace_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
     try:
         make_folder(os.path.dirname(path))
         if os.path.islink(path):
             os.unlink(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    _replace_file(path, text)
+    replace_file(path, text)
 
 
-def _cannot_write(path: str, error: OSError) -> UsageError:
+def _cannot_write(path: str, error: OSError, option: str = "-o") -> UsageError:
     message = f"cannot write {one_line(path)}: {error.strerror}"
-    return UsageError.of("output-file", message, "give another file with -o FILE")
+    return UsageError.of("output-file", message, f"give another file with {option} FILE")
 
 
 def _open_file(path: str) -> Problem | None:

@@ -72,7 +72,7 @@ def command(
 
     As a picture, the targets are highlighted, beside the tools that they exchange data with.
     """
-    check_file_option(file, opens=opens)
+    check_file_option(file, *(["--open"] if opens else ()))
     kind = _format(kind, file, opens=opens, as_json=as_json)
     file = None if file == STANDARD_OUTPUT else file
     view = context.read_project()

@@ -256,11 +256,8 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             own = {name: given.pop(name) for name in ("output", "quiet", "verbose", "as_json")}
             given["shown"] = DisplayOptions(**own)
         if "on_failure" in given:
-            files = {f"--{name}": given.pop(name) for name in ("junit", "trace", "openlineage")}
-            given["outputs"] = OutputOptions(
-                files={option: path for option, path in files.items() if path is not None},
-                on_failure=given.pop("on_failure"),
-            )
+            on_failure = given.pop("on_failure")
+            given["outputs"] = OutputOptions(files=take_files(given), on_failure=on_failure)
         return command(ctx.obj, arguments, **given)
 
     return _decorated(
@@ -308,22 +305,32 @@ def display_options(
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--junit`, `--trace`, `--openlineage` and `--on-failure`."""
-
-    def file_option(name: str, text: str) -> Callable[[Any], Any]:
-        return click.option(name, metavar="FILE", type=click.Path(), help=text)
-
-    return _decorated(
-        command,
-        click.option(
-            "--on-failure",
-            metavar="COMMAND",
-            help="If the run fails, call this shell command with the summary of the run as JSON on its standard "
-            "input.",
-        ),
-        file_option("--openlineage", "Write the run as OpenLineage events to this file."),
-        file_option("--trace", "Write the run as a trace for ui.perfetto.dev to this file."),
-        file_option("--junit", "Write the results as JUnit XML to this file."),
+    on_failure = click.option(
+        "--on-failure",
+        metavar="COMMAND",
+        help="If the run fails, call this shell command with the summary of the run as JSON on its standard input.",
     )
+    return file_options(_decorated(command, on_failure))
+
+
+def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--junit`, `--trace` and `--openlineage`."""
+    texts = {
+        "--openlineage": "Write the run as OpenLineage events to this file.",
+        "--trace": "Write the run as a trace for ui.perfetto.dev to this file.",
+        "--junit": "Write the results as JUnit XML to this file.",
+    }
+    options = [
+        click.option(name, metavar="FILE", type=click.Path(), help=text)
+        for name, text in texts.items()
+    ]
+    return _decorated(command, *options)
+
+
+def take_files(given: dict[str, Any]) -> dict[str, str]:
+    """What was given for `file_options`, by the options."""
+    paths = {f"--{name}": given.pop(name) for name in ("junit", "trace", "openlineage")}
+    return {option: path for option, path in paths.items() if path is not None}
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,26 +1,36 @@
-"""`orch report`: a run as one HTML page. Reads `.orch` and the files that tools made, no source."""
+"""`orch report`: a run as one HTML page, and as the files that `orch run` can write. Reads `.orch` and the files that
+tools made, no source."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
+    replace_file,
     shown_path,
     write_and_open,
 )
 from discover_orch.cli.history_command import read_run
-from discover_orch.cli.options import RUN, Context, common_options, json_option
+from discover_orch.cli.options import (
+    RUN,
+    Context,
+    common_options,
+    file_options,
+    json_option,
+    take_files,
+)
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, UsageError
-from discover_orch.render.report_page import recorded_page
+from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, report_path
 
 
-@click.command("report", short_help="Write a page about a run.")
+@click.command("report", short_help="Write a page about a run, or other files.")
 @click.argument("run", required=False, type=RUN, metavar="[RUN]")
 @click.option(
     "-o",
@@ -30,33 +40,65 @@ from discover_orch.state.journal import find_runs, report_path
     help="Write the page to this file; - is the standard output.  [default: .orch/runs/RUN/report.html]",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@file_options
 @json_option
 @common_options
 @click.pass_obj
 def command(
     context: Context,
+    /,
     run: str | None,
     file: str | None,
     opens: bool,
     as_json: bool,
+    **given: Any,
 ) -> int:
     """Write one HTML page about a run and print its path. Without RUN, it is the latest run.
 
     The page needs no network and no other file, so you can send it to others. It shows what failed, what
     the tools made, the graph, the timeline, and every tool with its history and its log.
+
+    With --junit, --trace or --openlineage, these files are written, as `orch run` writes them, and the
+    page only with -o or --open. Here, - is the standard output for them too.
     """
-    check_file_option(file, opens=opens, as_json=as_json)
+    files = take_files(given)
+    has_page = not files or file is not None or opens
+    _check_standard_output({**({"-o": file} if file else {}), **files}, opens, as_json)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
-    page = recorded_page(root, record)
-    if file == STANDARD_OUTPUT:
-        context.console.out(page)
-        return ExitCode.OK
-    path = file or shown_path(report_path(root, record.run), context.start)
-    document = {"version": 1, "run": record.run, "path": path}
-    said = json.dumps(document) + "\n" if as_json else None
-    write_and_open(context, page, path, is_own=file is None, opens=opens, said=said)
+    document: dict[str, Any] = {"version": 1, "run": record.run, "path": None}
+    for option, path in files.items():
+        from discover_orch.cli.run_outputs import format_text  # the page needs none of it
+
+        text = format_text(option, record, root)
+        if path == STANDARD_OUTPUT:
+            context.console.out(text)
+            return ExitCode.OK
+        replace_file(path, text, option)
+        if not as_json:
+            context.console.out(f"{one_line(path)}\n")
+    if files:
+        document["files"] = {option[2:]: path for option, path in files.items()}
+    if has_page:
+        from discover_orch.render.report_page import recorded_page
+
+        page = recorded_page(root, record)
+        if file == STANDARD_OUTPUT:
+            context.console.out(page)
+            return ExitCode.OK
+        path = file or shown_path(report_path(root, record.run), context.start)
+        document["path"] = path
+        said = json.dumps(document) + "\n" if as_json else None
+        write_and_open(context, page, path, is_own=file is None, opens=opens, said=said)
+    elif as_json:
+        context.console.out(json.dumps(document) + "\n")
     return ExitCode.OK
+
+
+def _check_standard_output(files: dict[str, str], opens: bool, as_json: bool) -> None:
+    flags = [*(["--open"] if opens else ()), *(["--json"] if as_json else ())]
+    for option, path in files.items():
+        check_file_option(path, *flags, *(one for one in files if one != option), option=option)
 
 
 def _latest(root: str) -> str:

@@ -8,6 +8,7 @@ only when an option or the environment asks for it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -162,11 +163,15 @@ def empty_files(paths: Mapping[str, str]) -> None:
             message = f"{option} names the file that standard output goes to: {path}"
             raise UsageError.of("output-file", message, "name another file")
         try:
-            if is_file or os.path.isdir(path):  # the reader of a pipe would see its end
+            if is_file or os.path.isdir(path):
                 write_file(path, "")
+            else:  # a pipe must stay open, else its reader sees the end
+                os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
-            message = f"cannot write the {option} file: {path}: {error.strerror}"
-            hint = "name a file in a folder that can be written"
+            reason, hint = error.strerror, "name a file in a folder that can be written"
+            if error.errno == errno.ENXIO:
+                reason, hint = "nothing reads from this pipe", "start the reader first"
+            message = f"cannot write the {option} file: {path}: {reason}"
             raise UsageError.of("output-file", message, hint) from None
 
 

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
-from discover_orch.model.run_events import UsedData
 from discover_orch.model.secret_texts import secret_texts
 from discover_orch.render.graph import used_documents
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
@@ -163,14 +161,14 @@ def _build_tools(
     for number, tool in enumerate(ordered):
         module = tool.module
         wait = waits.get(module)
-        reads, writes = _used_data(tool.data, source.flows.get(module))
+        used = source.used[module]
         found.append(
             ReportTool(
                 number=number,
                 record=tool,
                 earlier=source.earlier.get(module, ()),
-                reads=reads,
-                writes=writes,
+                reads=used_documents(used.files_read, used.tables_read),
+                writes=used_documents(used.files_written, used.tables_written),
                 wait=wait,
                 waited_for=f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else "",
                 is_critical=module in critical,
@@ -200,17 +198,6 @@ def _graph_section(tools: Sequence[ReportTool]) -> str:
         f"{hint}"
         '<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">'
         f"{svg}</div></section>"
-    )
-
-
-def _used_data(
-    data: UsedData, flow: Dataflow | None
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """What a tool read and wrote, as a `graph_document` has it: in this run, or else when it was last observed."""
-    used = data if data != UsedData() or flow is None else flow
-    return (
-        used_documents(used.files_read, used.tables_read),
-        used_documents(used.files_written, used.tables_written),
     )
 
 

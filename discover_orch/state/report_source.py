@@ -15,9 +15,9 @@ from contextlib import suppress
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.run_events import TableHead, TablesMade, ToolEnd
+from discover_orch.model.run_events import TableHead, TablesMade, ToolEnd, UsedData
 from discover_orch.state.journal import find_log, find_runs, read_lines
-from discover_orch.state.run_record import RunRecord, read_ends
+from discover_orch.state.run_record import RunRecord, ToolRecord, read_ends
 from discover_orch.state.store import decode_json, open_nonblocking, read_flows
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
@@ -41,13 +41,13 @@ class PackedLog(Struct, frozen=True, kw_only=True):
 
 
 class ReportSource(Struct, frozen=True, kw_only=True):
-    """`earlier` has by module the ends of its latest successes before this run, oldest first; `flows` what was last
-    observed of each tool; `tables` those that each tool of the run wrote; `logs` those of the tools that printed
+    """`earlier` has by module the ends of its latest successes before this run, oldest first; `used` what each tool
+    read and wrote then; `tables` those that each tool of the run wrote; `logs` those of the tools that printed
     something."""
 
     record: RunRecord
     earlier: Mapping[str, Sequence[ToolEnd]]
-    flows: Mapping[str, Dataflow]
+    used: Mapping[str, UsedData | Dataflow]
     logs: Mapping[str, PackedLog]
     tables: Mapping[str, Sequence[TableHead]] = {}
 
@@ -56,10 +56,14 @@ def read_report_source(root: str, record: RunRecord) -> ReportSource:
     """Of a run that is in the journal."""
     modules = [tool.module for tool in record.tools if tool.has_started]
     logs = {module: _read_log(find_log(root, record.run, module)) for module in modules}
+    earlier, flows = _read_earlier(root, record), read_flows(root)
     return ReportSource(
         record=record,
-        earlier=_read_earlier(root, record.run, modules),
-        flows=read_flows(root),
+        earlier={module: earlier[module] for module in modules},
+        used={
+            tool.module: _find_used(tool, earlier[tool.module], flows.get(tool.module))
+            for tool in record.tools
+        },
         logs={module: log for module, log in logs.items() if log is not None},
         tables=_read_tables(root, record),
     )
@@ -78,19 +82,39 @@ def _read_tables(root: str, record: RunRecord) -> Mapping[str, Sequence[TableHea
     return found
 
 
-def _read_earlier(
-    root: str, current: str, modules: Sequence[str]
-) -> Mapping[str, Sequence[ToolEnd]]:
-    """The latest successes of these tools before the run `current`, oldest first."""
-    runs = [run for run in find_runs(root) if int(run) < int(current)][:READ_RUNS]
-    found: dict[str, list[ToolEnd]] = {module: [] for module in modules}
+def _find_used(
+    tool: ToolRecord, earlier: Sequence[ToolEnd], last: Dataflow | None
+) -> UsedData | Dataflow:
+    """What the tool read and wrote in this run. Of a tool that did not succeed in it, what it read, and the rest as in
+    its latest success before; `last` is what was last observed, for runs of which nothing is known."""
+    if tool.data != UsedData() or (tool.status == "passed" and tool.seen is not None):
+        return tool.data
+    known = [end.data for end in earlier if end.seen is not None or end.data != UsedData()]
+    usual = known[-1] if known else last or UsedData()
+    files = tool.seen.names("file", "read", "opened") if tool.seen else ()
+    tables = tool.seen.names("table", "read") if tool.seen else ()
+    if not (files or tables):
+        return usual
+    return UsedData(
+        files_read=files,
+        files_written=usual.files_written,
+        tables_read=tables,
+        tables_written=usual.tables_written,
+    )
+
+
+def _read_earlier(root: str, record: RunRecord) -> Mapping[str, Sequence[ToolEnd]]:
+    """The latest successes of its tools before this run, oldest first; of one that did not start at least one."""
+    runs = [run for run in find_runs(root) if int(run) < int(record.run)][:READ_RUNS]
+    found: dict[str, list[ToolEnd]] = {tool.module: [] for tool in record.tools}
+    needed = {tool.module: SHOWN_RUNS if tool.has_started else 1 for tool in record.tools}
     open_count = len(found)
     for run in runs:
         for end in read_ends(read_lines(root, run)):
             ends = found.get(end.module)
             if ends is not None and end.status == "passed" and len(ends) < SHOWN_RUNS:
                 ends.append(end)
-                open_count -= len(ends) == SHOWN_RUNS
+                open_count -= len(ends) == needed[end.module]
         if open_count <= 0:
             break
     return {module: ends[::-1] for module, ends in found.items()}

@@ -143,6 +143,7 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["logs"] = orch("logs", "a", "--json").json
     documents["graph"] = orch("graph", "--json").json
     documents["report"] = orch("report", "--json").json
+    documents["report-files"] = orch("report", "--json", "--junit", "x.xml").json
     documents["check"] = orch("check", "--json").json
     documents["accept"] = orch("accept", "a", "--json").json
     retried = {"retries": 1, "retry_delay": 0}

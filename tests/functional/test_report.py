@@ -196,3 +196,22 @@ def test_the_page_says_of_times_and_marks_only_what_holds(project: Project, orch
     html = page()
     assert "median of earlier runs" not in html  # one run is no measure
     assert "✓ passed · ≡ fresh" in text_of(html)
+
+
+def test_a_run_of_the_past_is_drawn_as_it_was(project: Project, orch: Orch) -> None:
+    """Its tools that were fresh, passed, failed and were blocked have read other files since."""
+    reader = "from pathlib import Path\nSTAGE = 's'\nAFTER = {}\ndef run():\n    Path('{}').read_text()\n"
+    after = {"src/a.py": "()", "src/b.py": "'a'", "src/c.py": "'b'", "src/d.py": "'c'"}
+    texts = {path: reader.format(one, f"{path[4]}1.csv") for path, one in after.items()}
+    root = project({**texts, **{f"{one}{n}.csv": "" for one in "abcd" for n in (1, 2)}})
+    assert orch("run").code == 0
+    project({"src/b.py": texts["src/b.py"] + "# edited\nnew = 1\n"})
+    project({"src/c.py": reader.format("'b'", "c2.csv") + "    raise ValueError('no')\n"})
+    assert orch("run", "--changed").code == 1
+    page = orch("report", "2", "-o", "-").out
+    graph = page[page.index("<svg") : page.index("</svg>")]
+    assert {*re.findall(r"[abcd][12]\.csv", graph)} == {"a1.csv", "b1.csv", "c2.csv", "d1.csv"}
+    project({path: text.replace("1.csv", "2.csv") for path, text in texts.items()})
+    assert orch("run").code == 0
+    assert orch("report", "2", "-o", "-").out == page
+    assert (root / ".orch/runs/3").is_dir()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from discover_orch.cli.run_outputs import format_text
+from discover_orch.state.run_record import read_run
 from tests.conftest import Orch, Project
 from tests.support.formats import (
     read_annotations,
@@ -177,6 +179,28 @@ def test_github_gets_annotations_and_a_summary(failed: Failed) -> None:
     assert heading == "orch: shop"
     assert [row[0] for row in cells] == ["tool", "total", "load", "page"]
     assert "rows=1" in failed.summary
+
+
+def test_a_run_that_was_broken_off_anywhere_has_valid_files(failed: Failed) -> None:
+    lines = failed.read(".orch/runs/1/events.jsonl").encode().splitlines(keepends=True)
+    for length in range(1, len(lines) + 1):
+        record = read_run(lines[:length], lambda *_: False)
+        assert record is not None
+        root = read_junit(format_text("--junit", record, str(failed.root)))
+        assert len([*root.iter("testcase")]) == 3
+        read_trace(format_text("--trace", record, str(failed.root)))
+        events = read_lineage(format_text("--openlineage", record, str(failed.root)))
+        assert [one["eventType"] == "START" for one in events].count(True) * 2 == len(events)
+
+
+def test_only_the_end_of_what_the_last_attempt_printed_is_kept(
+    project: Project, orch: Orch
+) -> None:
+    code = "print('first')\n    print('start' + 'y' * 9000)\n    raise ValueError\n"
+    root = project({"src/a.py": f"STAGE = 's'\ndef run():\n    {code}"})
+    assert orch("run", "--junit", "x.xml").code == 1
+    [printed] = read_junit((root / "x.xml").read_text("utf-8")).iter("system-out")
+    assert printed.text == "y" * 7999 + "\n"
 
 
 def test_no_secret_is_written(failed: Failed) -> None:

@@ -79,7 +79,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "history --metrics": [("mixed", "history-metrics")],
     "logs": [("mixed", "logs")],
     "graph": [("mixed", "graph")],
-    "report": [("mixed", "report")],
+    "report": [("mixed", "report"), ("mixed", "report-files")],
     "check": [("mixed", "check")],
     "accept": [("mixed", "accept")],
     "clean": [("mixed", "clean")],

@@ -178,7 +178,7 @@ def source_of(names: list[str], run: str) -> ReportSource:
             ]
             for tool in tools
         },
-        flows={},
+        used={tool.module: tool.data for tool in tools},
         logs={tools[-1].module: PackedLog(packed="H4sI", size=9, tail=names[0])},
     )
 
