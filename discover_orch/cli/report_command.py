@@ -30,7 +30,7 @@ from discover_orch.render.style import one_line
 from discover_orch.state.journal import find_runs, report_path
 
 
-@click.command("report", short_help="Write a page about a run, or other files.")
+@click.command("report", short_help="Write a page about a run.")
 @click.argument("run", required=False, type=RUN, metavar="[RUN]")
 @click.option(
     "-o",
