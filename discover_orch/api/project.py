@@ -43,14 +43,11 @@ from discover_orch.render.graph_svg import project_html
 class Project:
     """The project at `root`, which is absolute.
 
-    Targets are those of the command line: names of stages, tools, files and groups, and globs; one as a string, or
-    several; none means everything. A file can be a `Path` too. `exclude` has targets to leave out. Parameters are
-    keywords, and `params` holds those whose name is one of the other arguments, and those for one tool
-    (`{"parse.since": "2024-01-01"}`). A value can be a text as on the command line or a Python value; None means
-    that it is not given.
+    Targets are those of the command line, one or several; none means everything. Parameters are keywords, and
+    `params` holds those whose name is one of the other arguments, and those for one tool (`{"parse.since":
+    "2024-01-01"}`). A value can be a text as on the command line or a Python value; None means that it is not given.
 
-    All methods raise OrchError for what `orch` would refuse, with the problems and their hints, and ValueError for an
-    argument that is not valid.
+    All methods raise OrchError for what `orch` would refuse, and ValueError for an argument that is not valid.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, database: str | None = None) -> None:
@@ -188,11 +185,8 @@ class Project:
     ) -> Result:
         """Runs the targets and returns when the run has ended, however it ended: `Result.raise_if_failed` raises.
 
-        `changed` leaves out what is fresh. `resume` takes no targets: it continues the latest run that did not finish,
-        or the run with this number, with its parameters. `executor` says where the tools run (`local`, `command`
-        or `dask=ADDRESS`), and `jobs` is the number of workers. `max_failures` stops the run after so many failed
-        tools, and `wait` waits for another run of this project, which is refused otherwise. KeyboardInterrupt ends the
-        run first, with everything rolled back that had not ended.
+        The arguments are the options of `orch run`. `resume` takes no targets: True continues the latest run that did
+        not finish, and a number that run. `wait` waits for another run of this project, which is refused otherwise.
         """
         outcomes: dict[str, Outcome] = {}
         problems: list[Problem] = []

@@ -70,10 +70,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How a tool ended. `status` is `passed`, `failed`, `unknown`, `blocked`, `not_run`, `fresh` or `interrupted`, and
-    with `transaction = "run"` also `done` or `rolled_back`; `duration` is in seconds; `error` says why it did not
-    pass, with a traceback; `metrics` is what `run()` returned; `output` is the end of what it printed in its last
-    attempt; `blocked_by` is the name of the tool whose failure blocked it."""
+    """How a tool ended. `status` is as in JSON; `duration` is in seconds; `metrics` is what `run()` returned; `output`
+    is the end of what it printed in its last attempt; `blocked_by` is the name of the tool whose failure blocked it."""
 
     name: str
     module: str

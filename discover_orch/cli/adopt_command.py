@@ -33,9 +33,7 @@ from discover_orch.scaffold.orchestrator import read_orchestrator
 def command(context: Context, file: str, is_imported: bool, write: bool, check: bool) -> int:
     """Convert an orchestrator written by hand: a FILE with TOOL_MAP, STAGES and get_connection().
 
-    Shows as a diff the tags, the settings and the orchconf.py that would be written. TOOL_MAP and
-    STAGES that are written out are read from the source of FILE. The exit code is 4 if something
-    cannot be converted.
+    Shows the changes as a diff. The exit code is 4 if something cannot be converted.
     """
     if write and check:
         raise OrchUsage("--write cannot be combined with --check", "use one of them")

@@ -34,9 +34,9 @@ def command(
 ) -> int:
     """List the files that the tools made once, and that their last success did not make.
 
-    Nothing is deleted without --yes. A file is deleted only if it did not exist before a tool
-    created it, is as the tool left it, is under the root, and is not tracked by git. Links, folders,
-    databases and tables stay. The list says why something stays.
+    Nothing is deleted without --yes. A file stays unless a tool created it, it is unchanged since, it
+    is under the root, and git does not track it. Links, folders, databases and tables stay. The list
+    says why something stays.
     """
     view = context.read_project()
     chosen = project_view.select_readable(view, targets, exclude)

@@ -27,10 +27,7 @@ from discover_orch.scaffold.schedule import EVERY, build_files
 @click.pass_obj
 def command(context: Context, kind: str, targets: tuple[str, ...], every: str, write: bool) -> int:
     """Print a schedule that runs what is stale: a crontab line, a systemd service and timer, or a
-    GitHub workflow. It needs no orch daemon: "max_age" in a tool says how old its result may be.
-
-    --write creates the file in the project: crontab, orch-NAME.service and orch-NAME.timer, or
-    .github/workflows/orch.yml, which stands at the root of the git repository.
+    GitHub workflow. "max_age" in a tool says how old its result may be.
     """
     view = context.read_project()
     place, files = build_files(kind, view, targets, every)

@@ -31,8 +31,7 @@ from discover_orch.state.run_record import RunRecord, ToolRecord
 def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     """Show what a tool printed, in the latest run that started it or in the given run.
 
-    If it failed, its traceback follows on stderr. A tool that is no longer in the project is found by its
-    former name.
+    If it failed, its traceback follows on stderr.
     """
     root = find_root(context.start, context.folder)[0]
     module, name = _meant(context, root, tool, run)

@@ -135,9 +135,8 @@ def command(
 ) -> int:
     """Run tools, in order.
 
-    Without targets, all tools run. A target is a stage, a tool, a file, a group, a glob such as
-    `pipeline.*`, or `full` for all tools. `+x` adds all tools upstream of x, and `x+` all tools
-    downstream.
+    A target is a stage, a tool, a file, a group, or a glob such as `pipeline.*`. `+x` adds all tools
+    upstream of x, and `x+` all tools downstream.
     """
     lock: ProjectLock | None = None
     reports = None if dry_run else _find_outputs(context, arguments.view, outputs)

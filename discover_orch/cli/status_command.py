@@ -57,8 +57,8 @@ def command(
 ) -> int:
     """Show which tools are fresh or stale, and why.
 
-    Compares with what `orch run` would use for the same arguments. For a single tool, shows
-    everything that is known about it. Only reads source text and files: your code is not imported.
+    For a single tool, shows everything that is known about it. Only reads source text and files: your
+    code is not imported.
     """
     values = read_values(arguments)
     view = view_of(arguments)
@@ -141,9 +141,8 @@ def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float |
 def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as_json: bool) -> int:
     """Mark the targets as fresh without running them.
 
-    Use this after a change that makes no difference to the results. Later changes are compared with
-    the code, parameters and files as they are now. A tool that is downstream of a stale one,
-    or whose declared output does not exist, stays stale.
+    Use this after a change that makes no difference to the results. A tool that is downstream of a
+    stale one, or whose declared output does not exist, stays stale.
     """
     if not arguments.targets:
         raise OrchUsage(

@@ -82,9 +82,8 @@ def command(
 ) -> int:
     """Run the targets, then run again what a change makes stale.
 
-    A change is an edit to the code of a module, to a file that a tool declares as input or has been
-    seen to read, to orchconf.py or to the configuration. Changes to comments or formatting run
-    nothing. Press q and Enter, or Ctrl-C, to quit.
+    A change is an edit to code, to the settings, or to a file that a tool reads. Press q and Enter,
+    or Ctrl-C, to quit.
     """
     from discover_orch.cli.show_watch import show
     from discover_orch.watch.loop import WatchLoop, WatchOptions

@@ -143,13 +143,13 @@ RULES = {
         read=_read_paths,
         example='"inputs": ["data/*.csv"], relative to the root',
         meaning="a path or glob, or a list of them, relative to the root, in addition to what `orch` observes. An "
-        "empty list says that there are none that `orch` cannot see",
+        "empty list: the tool reads nothing else",
     ),
     "outputs": Rule(
         read=_read_paths,
         example='"outputs": "output/report.html", relative to the root',
         meaning="a path or glob that the tool writes, or a list of them. A missing output fails the tool before its "
-        "commit. An empty list says that there are none",
+        "commit. An empty list: it writes nothing that `orch` does not see",
     ),
     "retries": Rule(
         read=_read_retries,

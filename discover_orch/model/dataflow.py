@@ -25,7 +25,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `gaps`: why the rest is incomplete, as ends of the sentence "orch cannot see everything: it ...".
 
     Declared. `inputs` and `outputs`: files, folders and globs. `has_inputs`, `has_outputs`: they are given, and an
-    empty list says that there are none that orch cannot see.
+    empty list: there are none but those that orch sees.
     """
 
     reads: tuple[str, ...] = ()

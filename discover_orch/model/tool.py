@@ -19,7 +19,7 @@ class OldPlace(Struct, frozen=True, kw_only=True):
 class ToolSettings(Struct, frozen=True, kw_only=True):
     """What the tag `ORCH` of a tool says beside its name, with defaults. Times are in seconds.
 
-    - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list says that there are none that orch cannot see.
+    - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list: there are none but those that orch sees.
     - `max_age`: after this time a success is stale. `is_repeatable`: running the tool again on its own result changes
       nothing. `commits_by_itself`: orch neither commits nor rolls back.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.

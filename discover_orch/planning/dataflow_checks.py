@@ -167,9 +167,9 @@ def _writers(flows: Mapping[str, Dataflow]) -> dict[str, list[str]]:
 
 
 def _unseen(registry: Registry) -> Iterator[Problem]:
-    """Tools that have run and were not observed completely, and tools on which all later stages depend, since they are
-    not known to write anything and no `AFTER` names them. One that declares both inputs and outputs has said what orch
-    cannot see."""
+    """Tools that have run and may use what orch does not see, and tools on which all later stages depend, since they
+    are not known to write anything and no `AFTER` names them. One that declares both inputs and outputs has said what
+    orch cannot see."""
     last = max(registry.rank.values(), default=0)
     named = {other for others in registry.before.values() for other in others}
     for module in registry.order:
@@ -184,7 +184,7 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
             else:
                 gap = listed([*flow.gaps])
                 hint = 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing'
-            message = f"{tool.name} was not observed completely: it {gap}"
+            message = f"orch may not see all that {tool.name} reads and writes: it {gap}"
             yield build_warning("not-observed", message, hint, tool)
         elif not flow.has_writes and registry.rank[module] < last and module not in named:
             yield build_warning(

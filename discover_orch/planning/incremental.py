@@ -195,7 +195,9 @@ class RemainingWork:
         if success.flow.is_unclear:
             return "it used the database in a way that orch cannot see"
         if not success.is_whole:
-            return f"it {' and '.join(success.flow.gaps) or 'was not observed completely'}"
+            return (
+                f"it {' and '.join(success.flow.gaps) or 'uses something that orch does not see'}"
+            )
         return ""
 
     @cached_property

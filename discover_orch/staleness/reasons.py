@@ -134,12 +134,12 @@ def reason_sentence(
         case "database":
             return _database_sentence(reason)
         case _:
-            return f"{name_of(reason.by)} ran after this tool (run {run_of(reason.seq)})"
+            return f"it depends on {name_of(reason.by)}, which ran later (run {run_of(reason.seq)})"
 
 
 def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
     """Why the tool `module` must run again before another one; `name_of` as above."""
-    return f"{shown_key(key)} is no longer as {name_of(module)} left it"
+    return f"a stale tool needs {shown_key(key)} as {name_of(module)} made it"
 
 
 def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool]) -> str:

@@ -126,7 +126,7 @@ def test_check_names_what_orch_cannot_see_of_tools_that_have_run(
     warnings = {one["path"]: one for one in orch("check", "--json").json["warnings"]}
     assert warnings.keys() == {"src/alone.py", "src/notify.py"}
     assert warnings["src/alone.py"]["message"] == (
-        "alone was not observed completely: it used the database in a way that orch cannot see"
+        "orch may not see all that alone reads and writes: it used the database in a way that orch cannot see"
     )
     assert warnings["src/notify.py"]["hint"] == (
         'fine if they do; a tool that must wait for it can say so: AFTER = "notify"'

@@ -2,9 +2,9 @@
 
 A page marks the place of such a part by two comments, and all between them is made anew:
 
-    <!-- made: orch list -->
+    <!--made: orch list-->
     ...
-    <!-- end -->
+    <!--end-->
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("docs/tags.md", "docs/settings.md", "docs/commands.md", "docs/json.md", "docs/api.md")
 RECORDED = ROOT / "tests" / "cases" / "documents"
 WIDTH = 118
-MARK = re.compile(r"(<!-- made: ([^\n]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!--made: ([^\n]+)-->\n)(.*?)(<!--end-->)", re.DOTALL)
 
 #: Where the pages say more about an option, a setting or a key.
 MORE: Mapping[str, str] = {
@@ -171,6 +171,7 @@ SHARED: Mapping[str, str] = {
     "--exclude": "list",
     "--param": "run",
     "--database": "run",
+    "--wait": "run",
     "--json": "list",
 }
 #: Of these, what every command has.
@@ -197,7 +198,8 @@ def _command(name: str) -> str:
     names = [re.sub(r"^.*, `|`| .*$", "", one) for one in also]
     more = f"Also {', '.join(f'`{one}`' for one in names)}." if names else ""
     table = _option_list(own)
-    return "\n\n".join(one for one in (f"```\n{usage}\n```", text, table, more) if one)
+    shown = "" if usage == f"orch {name}" else f"`{usage}`"
+    return "\n\n".join(one for one in (shown, text, table, more) if one)
 
 
 def _options(found: click.Command, ctx: click.Context) -> list[click.Option]:
@@ -357,7 +359,10 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
     shown = _plain(parameters.replace(parameters=left)).replace(" -> None", "")
     if name == "Project.events":  # the arguments are those of `run`, just above
         shown = f"(...) -> {shown.rpartition(' -> ')[2]}"
-    if len(name + shown) > 78:
+    if name in ("Project.status", "Project.plan"):  # `run` has the types
+        bare = [one.replace(annotation=inspect.Parameter.empty) for one in left]
+        shown = _plain(parameters.replace(parameters=bare))
+    elif len(name + shown) > 78:
         words = ["*", *(_plain(one) for one in left if one.kind is one.KEYWORD_ONLY)]
         first = [_plain(one) for one in left if one.kind is one.POSITIONAL_OR_KEYWORD]
         last = [_plain(one) for one in left if one.kind is one.VAR_KEYWORD]

@@ -84,7 +84,7 @@ def difference(key: str, then: str | None, now: str | None, by: str = "", seq: i
         ),
         (
             Reason("tool:src.first", by="src.first", seq=LATER),
-            "first ran after this tool (run 5)",
+            "it depends on first, which ran later (run 5)",
         ),
         (difference("database", "1 x.db", "0 x.db"), "the database x.db is missing"),
         (difference("database", "1 x.db", "2 x.db"), "the database x.db was replaced"),
