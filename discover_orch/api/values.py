@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a tool ended. `status` is as in JSON; `duration` is in seconds; `metrics` is what `run()` returned; `output`
-    is the end of what it printed in its last attempt; `blocked_by` is the name of the tool whose failure blocked it."""
+    is the end of what it printed in its last attempt; `blocked_by` is the tool whose failure blocked it."""
 
     name: str
     module: str

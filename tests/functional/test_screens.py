@@ -30,7 +30,7 @@ SCREENS = ROOT / "docs" / "screens"
 THEMES: Mapping[str, TerminalTheme] = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
 #: Columns of the terminal, and pixels of the page.
 WIDTH = 96
-PAGE = {"width": 1240, "height": 860, "deviceScaleFactor": 1, "mobile": False}
+PAGE = {"width": 1000, "height": 1180, "deviceScaleFactor": 1, "mobile": False}
 TIME = re.compile(r"\d+\.\d\d s|\d\d:\d\d:\d\d")
 #: The fonts that rich's SVG loads from another server, and its comment.
 REMOTE = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
@@ -45,7 +45,7 @@ def make_screens(folder: Path) -> dict[str, str]:
     watched = watch(sample).replace(str(sample), "/home/ada/sample_project")
     screens = {f"watch-{name}": draw(watched, theme) for name, theme in THEMES.items()}
     shop.mkdir()
-    for command in ("init", "run"):
+    for command in ("init", "run", "run"):
         assert run_orch(shop, command).code == 0
     answer = run_orch(shop, "graph", "--format", "svg")
     assert answer.code == 0, answer.text
@@ -88,11 +88,11 @@ def draw(shown: str, theme: TerminalTheme) -> str:
 
 
 def photograph(folder: Path) -> dict[str, bytes]:
-    """A PNG by the name of its file: the page about the last run of the sample project below `folder`."""
+    """A PNG by the name of its file: the page about the last run of the new project below `folder`."""
     from selenium import webdriver
 
     page = folder / "report.html"
-    answer = run_orch(folder / "sample_project", "report", "-o", str(page))
+    answer = run_orch(folder / "shop", "report", "-o", str(page))
     assert answer.code == 0, answer.text
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
