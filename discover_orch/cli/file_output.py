@@ -7,7 +7,7 @@ import os
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.store import UNFINISHED, make_folder, open_nonblocking
+from discover_orch.state.store import UNFINISHED, make_folder
 
 #: Stands for the standard output, as in other tools.
 STANDARD_OUTPUT = "-"
@@ -41,7 +41,8 @@ def write_file(path: str, text: str) -> None:
     reader. Raises OSError."""
     if not os.path.exists(folder := os.path.dirname(path) or "."):
         os.makedirs(folder, exist_ok=True)
-    with open(path, "wb", opener=open_nonblocking) as file:  # else a pipe waits for a reader
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY
+    with open(os.open(path, flags | os.O_NONBLOCK, 0o666), "wb") as file:  # a pipe would wait
         os.set_blocking(file.fileno(), True)
         file.write(text.encode("utf-8", "backslashreplace"))
 

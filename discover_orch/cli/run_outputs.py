@@ -14,6 +14,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, is_on_github
@@ -22,9 +23,9 @@ from discover_orch.cli.options import OutputOptions
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
-from discover_orch.render.history import failure_summary, refused_summary
+from discover_orch.render.history import failure_summary
 from discover_orch.state.journal import timestamp
-from discover_orch.state.run_record import RunRecord, ToolRecord, read_run
+from discover_orch.state.run_record import RecordedNote, RunRecord, ToolRecord, read_run
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 WORKSPACE = "GITHUB_WORKSPACE"
@@ -44,7 +45,6 @@ class RunOutputs:
     def __init__(self, console: Console, options: OutputOptions, root: str) -> None:
         self._console, self._options, self._root = console, options, root
         self._files: Mapping[str, str] = {}
-        self._summary: dict[str, object] | None = None
         self.lines: list[bytes] = []
         self._record: RunRecord | None = None
 
@@ -54,68 +54,61 @@ class RunOutputs:
         self._files = self._options.files
 
     def refuse(self, targets: Sequence[str], problems: Sequence[Problem], exit_code: int) -> None:
-        """The run does not start. JUnit shows why; the other formats have nothing to show. A run that is in progress
-        may write the same files."""
+        """The run does not start. A run that is in progress may write the same files."""
         if not self._files and not any(one.code == "locked" for one in problems):
             with contextlib.suppress(OrchError):
                 self.check()
-        if "--junit" in self._files:
-            from discover_orch.render.junit import refused_text
-
-            path = self._files["--junit"]
-            self._files = {one: file for one, file in self._files.items() if one != "--junit"}
-            self._write("--junit", path, refused_text(problems, timestamp()))
-        self._summary = refused_summary(self._root, targets, problems, exit_code)
-        if is_on_github():
-            show_problems_on_github(self._console, problems, self._root)
+        notes = tuple(RecordedNote(problem=one, at=0.0) for one in problems)
+        self._note_idle(targets, status="failed", exit_code=exit_code, notes=notes)
 
     def note_nothing_to_do(self, plan: Plan) -> None:
-        """The run has nothing to do, and so no journal."""
-        tools = [
+        tools = tuple(
             ToolRecord(module=one.module, name=one.name, stage=one.stages[0], status="fresh")
             for one in plan.fresh
-        ]
+        )
+        counts = {"fresh": len(tools)} if tools else {}
+        self._note_idle(plan.targets, status="passed", exit_code=0, tools=tools, counts=counts)
+
+    def _note_idle(self, targets: Sequence[str], **more: Any) -> None:
+        """The run has no journal, since nothing ran."""
         self._record = RunRecord(
             run="",
-            targets=plan.targets,
+            targets=tuple(targets),
+            orch=__version__,
             started=timestamp(),
             began=time.time(),
-            status="passed",
-            tools=tuple(tools),
             duration=0.0,
-            exit_code=ExitCode.OK,
-            counts={"fresh": len(tools)} if tools else {},
+            **more,
         )
 
     def end(self) -> None:
         """Writes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
         interrupted, or whose output was closed, has not failed."""
         record = self._record or read_run(self.lines, lambda *_: False)
-        if record is not None:
-            for option, path in self._files.items():
-                self._write(option, path, format_text(option, record, self._root))
-            if self._summary is None and is_on_github():
-                self._show_on_github(record)
-            if self._summary is None and record.exit_code == ExitCode.FAILED:
-                self._summary = failure_summary(self._root, record)
-        if self._options.on_failure is not None and self._summary is not None:
-            _call(self._options.on_failure, self._summary, self._console)
+        if record is None:
+            return
+        for option, path in self._files.items():
+            self._write(option, path, format_text(option, record, self._root))
+        if is_on_github():
+            self._show_on_github(record)
+        has_failed = 0 < (record.exit_code or 0) < ExitCode.HANGUP
+        if self._options.on_failure is not None and has_failed:
+            summary = failure_summary(self._root, record)
+            _call(self._options.on_failure, summary, self._console)
 
     def _write(self, option: str, path: str, text: str) -> None:
         try:
             write_file(path, text)
         except OSError as error:
             message = f"the {option} file is incomplete: {path}: {error.strerror}"
-            self._console.problems([_warning(message, "output-file")])
+            self._console.problems([_warning(message)])
 
     def _show_on_github(self, record: RunRecord) -> None:
         root, console = self._root, self._console
-        folder = _folder_in_repository(root)
-        problems = [note.problem for note in record.notes]
-        console.command(problem_annotations(problems, folder))
-        console.command(failure_annotations(record, folder))
+        show_problems_on_github(console, [note.problem for note in record.notes], root)
+        console.command(failure_annotations(record, _folder_in_repository(root)))
         path = os.environ.get(STEP_SUMMARY)
-        if not path:
+        if not path or not record.tools:
             return
         text = step_summary(record, os.path.basename(root) or "orch")
         try:
@@ -139,10 +132,10 @@ def format_text(option: str, record: RunRecord, root: str) -> str:
         from discover_orch.render.trace import trace_text
 
         return trace_text(record)
-    from discover_orch.render.openlineage import lineage_text
+    from discover_orch.render.openlineage import Lineage
 
     namespace = os.environ.get(LINEAGE_NAMESPACE) or "default"
-    return lineage_text(record, root, namespace, __version__)
+    return Lineage(record=record, root=root, namespace=namespace).text()
 
 
 def empty_files(paths: Mapping[str, str]) -> None:
@@ -159,9 +152,6 @@ def empty_files(paths: Mapping[str, str]) -> None:
         if same != option and is_file:
             message = f"{option} and {same} name the same file: {path}"
             raise UsageError.of("output-file", message, "give each its own file")
-        if _is_standard_output(path):
-            message = f"{option} names the file that standard output goes to: {path}"
-            raise UsageError.of("output-file", message, "name another file")
         try:
             if is_file or os.path.isdir(path):
                 write_file(path, "")
@@ -173,14 +163,6 @@ def empty_files(paths: Mapping[str, str]) -> None:
                 reason, hint = "nothing reads from this pipe", "start the reader first"
             message = f"cannot write the {option} file: {path}: {reason}"
             raise UsageError.of("output-file", message, hint) from None
-
-
-def _is_standard_output(path: str) -> bool:
-    """Whether both would write to the same places of a file."""
-    try:
-        return os.path.isfile(path) and os.path.samestat(os.stat(path), os.fstat(1))
-    except OSError:  # standard output is closed
-        return False
 
 
 # GitHub.
@@ -223,5 +205,5 @@ def _call(command: str, summary: Mapping[str, object], console: Console) -> None
         console.problems([_warning(f"the --on-failure command {how}")])
 
 
-def _warning(message: str, code: str = "observer") -> Problem:
-    return Problem(code=code, message=message, severity="warning")
+def _warning(message: str) -> Problem:
+    return Problem(code="output", message=message, severity="warning")

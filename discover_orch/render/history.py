@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import to_builtins
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.errors import Problem, failure_json, problem_json
+from discover_orch.model.errors import failure_json, problem_json
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.style import (
@@ -194,25 +194,16 @@ def log_text(data: bytes, style: Style) -> str:
 
 def failure_summary(root: str, record: RunRecord) -> dict[str, object]:
     """The summary of a run that failed, for the command of `--on-failure`. A tool has the keys of its `tool_finished`,
-    and its `module`, `stage` and `traceback`. `errors` are problems outside any tool."""
+    and its `module`, `stage` and `traceback`. `errors` are problems outside any tool. Where the run was refused,
+    `run` is null and there are no tools."""
     return {
         "version": 1,
         "root": root,
-        **_pick(record, "run", "targets", "status", "exit_code", "duration", "counts"),
+        "run": record.run or None,
+        **_pick(record, "targets", "status", "exit_code", "duration", "counts"),
         "tools": [_summary_row(tool) for tool in record.tools],
         "errors": [problem_json(one) for one in record.errors],
     }
-
-
-def refused_summary(
-    root: str, targets: Sequence[str], problems: Sequence[Problem], exit_code: int
-) -> dict[str, object]:
-    """The same of a run that was refused before it started: `run` is null and there are no tools."""
-    record = RunRecord(
-        run="", targets=tuple(targets), status="failed", exit_code=exit_code, duration=0.0
-    )
-    errors = [problem_json(one) for one in problems]
-    return failure_summary(root, record) | {"run": None, "errors": errors}
 
 
 def _summary_row(tool: ToolRecord) -> dict[str, object]:

@@ -43,13 +43,6 @@ def junit_text(record: RunRecord) -> str:
     return _complete(root, record.started)
 
 
-def refused_text(problems: Iterable[Problem], start: str) -> str:
-    """The document of a run that was refused: each problem is an error. `start` is the time in ISO 8601."""
-    root = Element("testsuites")
-    _add_problems(root, problems)
-    return _complete(root, start)
-
-
 def _add_result(case: Element, tool: ToolRecord) -> None:
     """Why the tool did not pass."""
     if tool.status in _SKIPPED:

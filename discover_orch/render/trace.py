@@ -8,10 +8,8 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from msgspec import Struct
-
-from discover_orch.model.errors import Failure
 from discover_orch.render.style import json_text
 from discover_orch.state.run_record import Attempt, RunRecord, ToolRecord
 
@@ -21,88 +19,81 @@ OWN_ROW = 0
 #: Characters of an error's message.
 LONGEST_MESSAGE = 500
 
-Row = dict[str, object]
-
-
-class _Slice(Struct, frozen=True, kw_only=True):
-    """An attempt that was drawn, in microseconds."""
-
-    row: int
-    start: int
-    end: int
+Element = dict[str, Any]
 
 
 def trace_text(record: RunRecord) -> str:
     attempts = [(one, tool) for tool in record.tools for one in tool.attempts]
     attempts.sort(key=lambda found: (found[0].end, found[0].start))
-    workers = sorted({one.worker for one, _ in attempts})
-    rows = [
-        _name_row(OWN_ROW, "process_name", name=f"orch run {record.run}"),
-        *_new_row(OWN_ROW, "orch"),
-        *(row for one in workers for row in _new_row(one, f"worker {one}")),
-        *_attempt_rows(record, attempts),
-    ]
+    rows = {OWN_ROW: "orch"}
+    rows.update((one.worker, f"worker {one.worker}") for one, _ in attempts)
+    found = [_name(OWN_ROW, "process_name", name=f"orch run {record.run}")]
+    for row in sorted(rows):
+        found.append(_name(row, "thread_name", name=rows[row]))
+        found.append(_name(row, "thread_sort_index", sort_index=row))
+    found += _attempts(record, attempts)
     for note in record.notes:
         problem = note.problem
         said = {"severity": problem.severity, "hint": problem.hint}
-        rows.append(_mark(problem.message, OWN_ROW, _time(record, note.at), **said))
-    rows += _overhead_rows(record, [one for one, _ in attempts])
-    rows.append(_mark(f"run {record.status}", OWN_ROW, _time(record, record.ended)))
-    return "[\n" + ",\n".join(map(json_text, rows)) + "\n]\n"
+        found.append(_mark(problem.message, OWN_ROW, _time(record, note.at), **said))
+    found += _overhead(record, [one for one, _ in attempts])
+    found.append(_mark(f"run {record.status}", OWN_ROW, _time(record, record.ended)))
+    return "[\n" + ",\n".join(map(json_text, found)) + "\n]\n"
 
 
-def _attempt_rows(record: RunRecord, attempts: Sequence[tuple[Attempt, ToolRecord]]) -> list[Row]:
+def _attempts(record: RunRecord, attempts: Sequence[tuple[Attempt, ToolRecord]]) -> list[Element]:
     """Each attempt with its commit inside, a mark where another one follows, and arrows from the tools before it."""
-    rows: list[Row] = []
+    found: list[Element] = []
     row_ends: dict[int, int] = {}
-    passed: dict[str, _Slice] = {}
+    ended: dict[str, Element] = {}  # the last attempt of each tool
     arrows = 0
     for one, tool in attempts:
         row, end = one.worker, _time(record, one.end)
-        start = max(_time(record, one.start), row_ends.get(row, 0))
-        own = _Slice(row=row, start=min(start, end), end=end)
+        start = min(end, max(_time(record, one.start), row_ends.get(row, 0)))
         row_ends[row] = end
-        rows.append(_slice(tool.name, "tool", own, **_facts(tool, one)))
+        own = _slice(tool.name, "tool", row, start, end, **_facts(tool, one))
+        found.append(own)
         if one.commit_seconds:
-            start = max(own.start, end - round(one.commit_seconds * 1e6))
-            rows.append(_slice("commit", "database", _Slice(row=row, start=start, end=end)))
+            begun = max(start, end - round(one.commit_seconds * 1e6))
+            found.append(_slice("commit", "database", row, begun, end))
         for before in tool.step.after:
-            if before in passed and (arrow := _arrow(passed[before], own, arrows + 1)):
-                rows += arrow
+            if before in ended and (arrow := _arrow(ended[before], own, arrows + 1)):
+                found += arrow
                 arrows += 1
         if one.delay is None:
-            passed[tool.module] = own
+            ended[tool.module] = own
         else:
             again = f"{tool.name} is tried again"
-            rows.append(_mark(again, row, end, attempt=one.number, delay=one.delay))
-    return rows
+            found.append(_mark(again, row, end, attempt=one.number, delay=one.delay))
+    return found
 
 
-def _facts(tool: ToolRecord, one: Attempt) -> Row:
-    metrics = tool.metrics if one.delay is None else {}
-    return {
-        "status": tool.status if one.delay is None else one.status,
+def _facts(tool: ToolRecord, one: Attempt) -> Element:
+    is_last, error = one.delay is None, one.error
+    facts = {
+        "status": tool.status if is_last else one.status,
         "stage": tool.stage,
         "module": tool.module,
         "attempt": one.number,
         "seconds": round(one.end - one.start, 6),
-        **{f"metric {name}": str(value) for name, value in metrics.items()},
-        **_error(one.error),
+        **{f"metric {name}": str(value) for name, value in tool.metrics.items() if is_last},
     }
+    if error is not None:
+        facts["error"] = f"{error.type}: {error.message}"[:LONGEST_MESSAGE]
+        facts["place"] = f"{error.path}:{error.line}" if error.path else ""
+    return facts
 
 
-def _overhead_rows(record: RunRecord, attempts: Sequence[Attempt]) -> list[Row]:
+def _overhead(record: RunRecord, attempts: Sequence[Attempt]) -> list[Element]:
     """When no tool ran: before the first, between two, and after the last."""
-    rows, last, name = [], 0, "start"
+    found, last, name = [], 0, "start"
     for one in sorted(attempts, key=lambda one: one.start):
-        start = _time(record, one.start)
-        if start > last:
-            rows.append(_slice(name, "orch", _Slice(row=OWN_ROW, start=last, end=start)))
+        if (start := _time(record, one.start)) > last:
+            found.append(_slice(name, "orch", OWN_ROW, last, start))
         last, name = max(last, _time(record, one.end)), "between tools"
     if (end := _time(record, record.ended)) > last:
-        name = "end" if attempts else "start"
-        rows.append(_slice(name, "orch", _Slice(row=OWN_ROW, start=last, end=end)))
-    return rows
+        found.append(_slice("end" if attempts else "start", "orch", OWN_ROW, last, end))
+    return found
 
 
 def _time(record: RunRecord, seconds: float) -> int:
@@ -110,44 +101,30 @@ def _time(record: RunRecord, seconds: float) -> int:
     return max(0, round((seconds + record.age) * 1e6))
 
 
-def _slice(name: str, kind: str, own: _Slice, **said: object) -> Row:
-    about = {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": own.row, "ts": own.start}
-    return about | {"dur": max(0, own.end - own.start), "args": said}
+def _slice(name: str, kind: str, row: int, start: int, end: int, **said: object) -> Element:
+    about = {"ph": "X", "name": name, "cat": kind, "pid": PROCESS, "tid": row, "ts": start}
+    return about | {"dur": max(0, end - start), "args": said}
 
 
-def _mark(name: str, row: int, at: int, **said: object) -> Row:
+def _mark(name: str, row: int, at: int, **said: object) -> Element:
     short = name[:LONGEST_MESSAGE]
     about = {"ph": "i", "name": short, "cat": "orch", "pid": PROCESS, "tid": row}
     return about | {"ts": at, "s": "t", "args": said}
 
 
-def _arrow(source: _Slice, target: _Slice, number: int) -> Sequence[Row]:
+def _arrow(source: Element, target: Element, number: int) -> Sequence[Element]:
     """From the last moment of a tool to the start of one that depends on it. Perfetto refuses an arrow that begins
     or ends where no slice is open, and a slice is not open any more at its end."""
-    begun = source.end - 1
-    ended = max(target.start, begun)
-    if begun < source.start or ended >= target.end:
+    begun = source["ts"] + source["dur"] - 1
+    ended = max(target["ts"], begun)
+    if begun < source["ts"] or ended >= target["ts"] + target["dur"]:
         return ()
     both = {"name": "after", "cat": "after", "id": number, "pid": PROCESS}
     return (
-        both | {"ph": "s", "tid": source.row, "ts": begun},
-        both | {"ph": "f", "bp": "e", "tid": target.row, "ts": ended},
+        both | {"ph": "s", "tid": source["tid"], "ts": begun},
+        both | {"ph": "f", "bp": "e", "tid": target["tid"], "ts": ended},
     )
 
 
-def _error(error: Failure | None) -> Row:
-    if error is None:
-        return {}
-    place = f"{error.path}:{error.line}" if error.path else ""
-    return {"error": f"{error.type}: {error.message}"[:LONGEST_MESSAGE], "place": place}
-
-
-def _new_row(row: int, name: str) -> Sequence[Row]:
-    return (
-        _name_row(row, "thread_name", name=name),
-        _name_row(row, "thread_sort_index", sort_index=row),
-    )
-
-
-def _name_row(row: int, what: str, **said: object) -> Row:
+def _name(row: int, what: str, **said: object) -> Element:
     return {"ph": "M", "pid": PROCESS, "tid": row, "name": what, "args": said}

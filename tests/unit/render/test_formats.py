@@ -19,8 +19,8 @@ from discover_orch.model.errors import Failure, Location, Problem, Severity
 from discover_orch.model.tool import Tool
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.graph_svg import project_html
-from discover_orch.render.junit import junit_text, refused_text
-from discover_orch.render.openlineage import LineageSource, lineage_text, name_table
+from discover_orch.render.junit import junit_text
+from discover_orch.render.openlineage import Lineage
 from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import trace_text
 from discover_orch.staleness.reasons import Freshness
@@ -93,6 +93,7 @@ def record_of(text: str) -> RunRecord:
         ended=6.0,
         tools=tools,
         notes=(RecordedNote(problem=problem, at=5.0),),
+        orch="1",
         duration=6.0,
         exit_code=1,
         counts={"passed": 1, "failed": 1, "blocked": 1},
@@ -100,7 +101,7 @@ def record_of(text: str) -> RunRecord:
 
 
 def lineage(record: RunRecord, root: str = "/p") -> str:
-    return lineage_text(record, root, "n", "1")
+    return Lineage(record=record, root=root, namespace="n").text()
 
 
 Test = Callable[[str], None]
@@ -129,8 +130,6 @@ def test_no_text_breaks_a_file(text: str) -> None:
     }
     read_trace(trace_text(record))
     assert len(read_lineage(lineage(record, f"/{text}"))) == 6
-    problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
-    read_junit(refused_text([problem], record.started))
 
 
 @with_examples
@@ -233,8 +232,8 @@ def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> 
 def test_tables_are_named_by_the_rules_of_openlineage(
     database: str, table: str, expected: str
 ) -> None:
-    source = LineageSource(root="/p", namespace="n", version="1", database=database)
-    found = name_table(source, table)
+    record = replace(record_of(""), database=database)
+    found = Lineage(record=record, root="/p", namespace="n").name_table(table)
     assert f"{found['namespace']} {found['name']}" == expected
 
 
