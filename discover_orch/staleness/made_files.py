@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.staleness.fingerprint import (
     ABSENT,
     DATABASE,
     EXISTS,
-    UNSURE,
     ToolResult,
     Write,
     run_of,
@@ -60,7 +60,9 @@ def read_made_files(root: str, record: RunRecord) -> dict[str, tuple[MadeFile, .
     """By module, of the tools that have passed in this run, in the order of the page."""
     reader, found = _Reader(root, record), {}
     for tool in record.tools:
-        if tool.status == "passed" and tool.data.files_written:
+        seen = tool.seen or Observation()
+        has_written = tool.data.files_written or seen.find("file", *WRITTEN)
+        if tool.status == "passed" and has_written:
             found[tool.module] = tuple(reader.find(tool))
     return found
 
@@ -85,15 +87,13 @@ class _Reader:
         for key, write in sorted(result.writes.items()):
             path, run = key.partition(":")[2], run_of(write.seq)
             is_file = key.startswith("file:") and write.mark not in (ABSENT, EXISTS)
-            if not is_file or not write.is_sure or write.version == DATABASE or run < self._run:
+            if not is_file or write.evidence == "once" or write.version == DATABASE:
                 continue
             if run == self._run:
                 change = self._find_change(tool, result, path, write)
+                yield self._read(MadeFile(path=path, change=change))
             elif path in tool.data.files_written:
-                change = f"replaced by run {run}"
-            else:
-                continue
-            yield self._read(MadeFile(path=path, change=change))
+                yield MadeFile(path=path, change=f"replaced by run {run}")
 
     def _find_change(self, tool: ToolRecord, result: ToolResult, path: str, write: Write) -> str:
         """What became of the file since the tool wrote it."""
@@ -103,8 +103,6 @@ class _Reader:
             return "deleted since"
         if mark == EXISTS:
             return "not a file any more"
-        if write.mark == UNSURE:
-            return "what the run left in it is not known"
         if mark == write.mark:
             # What `orch accept` has found there counts as if the tool had left it.
             is_accepted = result.success is not None and result.success.is_accepted

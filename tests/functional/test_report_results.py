@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from base64 import b64decode
 from html import unescape
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -20,10 +22,13 @@ DRAW = """
     STAGE = "render"
     def run(*, word: str = "one"):
         Path("plot.png").write_bytes(b"\\x89PNG" + bytes(90))
-        Path("plot.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>x</script></svg>")
+        token = os.environ.get("MY_TOKEN", "")
+        image = f"<svg xmlns='http://www.w3.org/2000/svg'><script>x</script>{token}</svg>"
+        Path("plot.svg").write_text(image)
         Path("page.html").write_text(f"<h1>{word} & \\"all\\"</h1><script>x</script>")
         Path("rows.csv").write_text("name;note\\n" + "Adelie;<i>\\u202e\\x07\\n" * 11)
-        Path("notes.md").write_text("# Notes\\nkey " + os.environ.get("MY_TOKEN", "") + "\\n")
+        Path("notes.md").write_text(f"# Notes\\nkey {token}\\n")
+        Path("binary.txt").write_bytes(bytes(20))
         Path("large.txt").write_text("x" * 200_001)
         Path("model.bin").write_bytes(bytes(2500))
     """
@@ -62,6 +67,9 @@ def test_the_page_shows_the_files_that_a_tool_made(project: Project, orch: Orch)
         ("plot.png", "image/png;base64"),
         ("plot.svg", "image/svg+xml;base64"),
     ]
+    packed = re.search(r"svg\+xml;base64,([^\"]*)", page)
+    assert packed is not None
+    assert b64decode(packed[1]).endswith(b"</script>***</svg>")
     frame = re.search(r"<iframe [^>]*>", page)
     assert frame is not None
     assert 'sandbox=""' in frame[0]
@@ -71,10 +79,10 @@ def test_the_page_shows_the_files_that_a_tool_made(project: Project, orch: Orch)
     assert document.endswith('<h1>one & "all"</h1><script>x</script>')
     assert "<script" not in page
     text = text_of(page)
-    assert "7 results of 1 tool draw Draws <b>everything</b>." in text
+    assert "8 results of 1 tool draw Draws <b>everything</b>." in text
     assert "rows.csv 175 bytes · first 10 rows name note " + r"Adelie <i>\u202e\x07 " * 10 in text
     assert "# Notes key ***" in text
-    assert text.endswith("large.txt (200 kB) , model.bin (2.5 kB)")
+    assert text.endswith("binary.txt (20 bytes) , large.txt (200 kB) , model.bin (2.5 kB)")
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "duckdb:///x.duckdb"])
@@ -101,6 +109,8 @@ def check_tables(project: Project, orch: Orch, url: str) -> None:
     journal = (root / ".orch/runs/1/events.jsonl").read_text()
     assert SECRET not in journal
     assert "hunter2" not in journal
+    assert "z" * 201 in journal
+    assert "z" * 202 not in journal
     for path in root.glob("x.*"):
         path.unlink()
     assert text_of(read_page(orch)) == text
@@ -164,14 +174,96 @@ def test_all_files_of_a_page_have_a_limit(project: Project, orch: Orch) -> None:
     assert text_of(page).endswith("25.txt (200 kB) , 26.txt (200 kB)")
 
 
+def test_of_a_csv_file_with_long_rows_only_whole_rows_are_shown(
+    project: Project, orch: Orch
+) -> None:
+    write = "open('a.csv', 'w').write('a,b\\n' + 3 * ('x' * 30_000 + ',1\\n'))"
+    project({"src/a.py": f"STAGE = 's'\ndef run(): {write}\n", "orch.toml": ""})
+    assert orch("run").code == 0
+    assert text_of(read_page(orch)).endswith(
+        f"a.csv 90 kB · first 2 rows a b {'x' * 199}… 1 {'x' * 199}… 1"
+    )
+
+
+def test_all_tables_of_a_page_have_a_limit(project: Project, orch: Orch) -> None:
+    columns = ", ".join(f"c{number}" for number in range(30))
+    values = ", ".join(["printf('%.200c', 'x')"] * 30)
+    load = f"""
+        STAGE = "s"
+        AFTER = ()
+        def run(conn):
+            for one in range(20):
+                table = f"{{__name__.replace('.', '_')}}_{{one}}"
+                conn.execute(f"create table {{table}} ({columns})")
+                for _ in range(10):
+                    conn.execute(f"insert into {{table}} values ({values})")
+        """
+    project({f"src/t{number}.py": load for number in range(5)} | {"orch.toml": ""})
+    assert orch("run").code == 0
+    page = read_page(orch)
+    assert 4_800_000 < len(page) < 5_100_000
+    assert text_of(page).endswith(", table src_t4_8, table src_t4_9")
+
+
+def test_a_blob_is_shown_as_its_size(project: Project, orch: Orch) -> None:
+    load = """
+        STAGE = "s"
+        def run(conn):
+            conn.execute("create table t (a, b)")
+            conn.execute("insert into t values (?, 1.5)", (b"\\x00\\xff",))
+        """
+    project({"src/a.py": load, "orch.toml": ""})
+    assert orch("run").code == 0
+    assert text_of(read_page(orch)).endswith("table t 1 row a b (2 bytes) 1.5")
+
+
+def test_what_a_child_process_wrote_is_a_result_from_the_first_run_on(
+    project: Project, orch: Orch
+) -> None:
+    run = (
+        "import subprocess\nSTAGE = 's'\ndef run(): subprocess.run(['sh', 'make.sh'], check=True)\n"
+    )
+    project({"src/a.py": run, "make.sh": "name=made; echo hello > $name.txt\n", "orch.toml": ""})
+    assert orch("run").code == 0
+    assert text_of(read_page(orch)).endswith("made.txt 6 bytes hello")
+
+
+def test_a_page_has_the_files_of_its_own_run_alone(project: Project, orch: Orch) -> None:
+    write = "def run(*, day: str): open(f'{day}.txt', 'w').write(day)"
+    project({"src/a.py": f"STAGE = 's'\n{write}\n", "orch.toml": ""})
+    for day in ("monday", "tuesday"):
+        assert orch("run", "--day", day).code == 0
+    assert (
+        text_of(read_page(orch, "2")) == "Results 1 result of 1 tool a tuesday.txt 7 bytes tuesday"
+    )
+    assert text_of(read_page(orch, "1")) == "Results 1 result of 1 tool a monday.txt 6 bytes monday"
+
+
 def test_what_was_rolled_back_or_failed_is_no_result(project: Project, orch: Orch) -> None:
-    fail = "STAGE = 'z'\ndef run(conn):\n    conn.execute('create table t (a)')\n    1 / 0\n"
-    project({"src/load.py": LOAD, "src/z.py": fail, "orch.toml": "stages = ['ingest', 'z']"})
+    load = dedent(LOAD) + "    open('made.txt', 'w').write('made')\n"
+    fail = """
+        STAGE = "z"
+        def run(conn):
+            conn.execute("pragma foreign_keys = on")
+            conn.execute("create table a (one integer primary key)")
+            deferred = "references a deferrable initially deferred"
+            conn.execute(f"create table b (word, one integer {deferred})")
+            conn.execute("insert into b values ('half-done', 7)")
+            open("half.txt", "w").write("half")
+        """
+    config = "stages = ['ingest', 'z']"
+    root = project({"src/load.py": load, "src/z.py": fail, "orch.toml": config})
     assert orch("run", env={"ORCH_TRANSACTION": "run"}).code == 1
     assert read_page(orch) == ""
-    assert orch("run").code == 1
-    assert "table birds" in read_page(orch)
-    assert "table t " not in read_page(orch)
+    answer = orch("run")  # the commit fails
+    assert answer.code == 1
+    assert "FOREIGN KEY" in answer.text
+    text = text_of(read_page(orch))
+    assert "table birds" in text
+    assert "made.txt" in text
+    assert "table b " not in text
+    assert "half.txt" not in text
+    assert "half-done" not in (root / ".orch/runs/2/events.jsonl").read_text()
 
 
 def test_damaged_lines_and_memory_cost_results_and_nothing_else(
