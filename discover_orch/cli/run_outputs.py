@@ -31,11 +31,6 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 WORKSPACE = "GITHUB_WORKSPACE"
 #: The namespace of jobs, as the clients of OpenLineage take it from the environment.
 LINEAGE_NAMESPACE = "OPENLINEAGE_NAMESPACE"
-_EXAMPLES = {
-    "--junit": "junit.xml",
-    "--trace": "trace.json",
-    "--openlineage": "lineage.jsonl",
-}
 
 
 class RunOutputs:
@@ -145,8 +140,7 @@ def empty_files(paths: Mapping[str, str]) -> None:
     for option, path in paths.items():
         if path == STANDARD_OUTPUT:
             message = f"{option} cannot write to standard output, where orch reports the run"
-            hint = f"name a file, such as {option} {_EXAMPLES[option]}"
-            raise UsageError.of("output-file", message, hint)
+            raise UsageError.of("output-file", message, f"give a file with {option} FILE")
         is_file = os.path.isfile(path) or not os.path.exists(path)
         same = known.setdefault(os.path.realpath(path), option)
         if same != option and is_file:

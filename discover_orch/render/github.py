@@ -31,8 +31,6 @@ MOST_ROWS, MOST_BYTES = 500, 900_000
 #: Characters of one text in the summary, and of a traceback in an annotation.
 LONGEST_CELL, LONGEST_TRACEBACK = 300, 4000
 _BACKTICKS = re.compile("`+")
-#: No text may have these (https://www.unicode.org/faq/private_use.html#nonchar4), and XML refuses them.
-_NOT_CHARACTERS = {0xFFFE: r"\ufffe", 0xFFFF: r"\uffff"}
 _MARKS = {"passed": "✅", "failed": "❌", "unknown": "❌", "blocked": "⛔", "fresh": "💤"}
 
 
@@ -111,7 +109,7 @@ def _cell(text: str) -> str:
 def _code(text: str) -> str:
     """A code span (https://github.github.com/gfm/#code-spans)."""
     short = text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + "…"
-    shown = one_line(short).translate(_NOT_CHARACTERS)
+    shown = one_line(short)
     if not shown:
         return ""
     fence = "`" * (max(map(len, _BACKTICKS.findall(shown)), default=0) + 1)

@@ -6,7 +6,6 @@ are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -26,8 +25,6 @@ _SKIPPED = {
     "fresh": "is fresh and did not run",
     "rolled_back": "was rolled back with the run",
 }
-#: XML 1.0 allows these two nowhere; `clean` escapes the other characters that it forbids.
-_NEVER_IN_XML = re.compile("[\ufffe\uffff]")
 
 
 def junit_text(record: RunRecord) -> str:
@@ -85,13 +82,10 @@ def _add_case(suite: Element, stage: str, name: str, seconds: float) -> Element:
 
 
 def _add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
-    found = SubElement(parent, tag, {key: _allowed(value) for key, value in attributes.items()})
-    found.text = _allowed(text) or None
+    """`clean` escapes all characters that XML 1.0 forbids."""
+    found = SubElement(parent, tag, {key: clean(value) for key, value in attributes.items()})
+    found.text = clean(text) or None
     return found
-
-
-def _allowed(text: str) -> str:
-    return _NEVER_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", clean(text))
 
 
 def _complete(root: Element, start: str) -> str:

@@ -19,8 +19,6 @@ _SPECIAL = str.maketrans(
         ">": "&gt;",
         '"': "&quot;",
         "'": "&#39;",
-        "\ufffe": "?",
-        "\uffff": "?",
     }
 )
 

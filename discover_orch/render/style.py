@@ -16,10 +16,11 @@ from msgspec import Struct
 _SGR = r"\x1b\[[0-9;:]*m"
 #: What stays on one line: words, `orch list`, `pip install x`, and a command to paste (`resume with: orch run`).
 _UNBROKEN = r" *(?:(?<=with: ).+|orch [a-z]+[^ ]*|pip install [^ ]+|[^ ]+)"
-#: C0 except tab and newline, DEL, C1, the marks that change the direction of text, and lone surrogates.
+#: C0 except tab and newline, DEL, C1, the marks that change the direction of text, lone surrogates, and two that are
+#: no characters (https://www.unicode.org/faq/private_use.html#nonchar4), which XML refuses.
 _CONTROL = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
-    r"\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 _CODES = {
     "bold": "1",

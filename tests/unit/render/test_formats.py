@@ -122,10 +122,7 @@ def test_no_text_breaks_a_file(text: str) -> None:
     record = record_of(text)
     root = read_junit(junit_text(record))
     assert {one.attrib["name"] for one in root.iter("testcase")} == {
-        *(
-            clean(text + name).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
-            for name in "abc"
-        ),
+        *(clean(text + name) for name in "abc"),
         "closing",
     }
     read_trace(trace_text(record))
@@ -153,7 +150,7 @@ def test_no_text_breaks_what_github_reads(text: str) -> None:
 
 def in_summary(text: str) -> str:
     short = text if len(text) <= 300 else text[:300] + "…"
-    return one_line(short).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+    return one_line(short)
 
 
 @with_examples
@@ -164,7 +161,7 @@ def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
     shown = project_html(text, registry, {"a": Freshness(module="a", reasons=(text,))})
     page = ElementTree.fromstring(f"<page>{shown}</page>")
     assert [one.tag.rpartition("}")[2] for one in page] == ["div", "svg"]
-    assert page[0].text == f"{one_line(text)}: 1 tool".translate({0xFFFE: "?", 0xFFFF: "?"})
+    assert page[0].text == f"{one_line(text)}: 1 tool"
     assert not {one.tag.rpartition("}")[2] for one in page.iter()} & {
         "script",
         "a",
