@@ -1,4 +1,4 @@
-"""What it costs a tool to be observed: the same worker with and without, turn by turn.
+"""What it costs a tool to be observed: in a worker of `orch`, and called by a plain Python process, turn by turn.
 
     python benchmarks/observe.py --rounds 7
 
@@ -9,6 +9,8 @@ open 10,000 files of the project pays for a look at each; one that opens a few a
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -113,31 +115,48 @@ def main() -> None:
                 report(name, measure(root, f"tool{number}", name, given.rounds))
 
 
+#: Calls the tool in a process that observes nothing, and prints the seconds of a call.
+PLAIN = """
+import importlib, sqlite3, sys, time
+tool, steps, takes_conn = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "conn"
+run = importlib.import_module(tool).run
+given = [sqlite3.connect("data.db")] if takes_conn else []
+began = time.perf_counter()
+for _ in range(steps):
+    run(*given)
+print((time.perf_counter() - began) / steps)
+"""
+
+
 def measure(root: Path, tool: str, name: str, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of a step without, and with."""
-    without: list[float] = []
+    plain: list[float] = []
     observed: list[float] = []
+    takes_conn, steps = "(conn)" in TOOLS[name], EMPTY_STEPS if name == EMPTY else 1
     for _ in range(rounds):
-        for observes, times in ((False, without), (True, observed)):
-            times.append(run(root, tool, name, observes=observes))
-    return without, observed
+        plain.append(call_plainly(root, tool, steps, takes_conn=takes_conn))
+        observed.append(run(root, tool, steps, takes_conn=takes_conn))
+    return plain, observed
 
 
-def run(root: Path, tool: str, name: str, *, observes: bool) -> float:
-    resources = ("conn",) if "(conn)" in TOOLS[name] else ()
-    steps = EMPTY_STEPS if name == EMPTY else 1
+def call_plainly(root: Path, tool: str, steps: int, *, takes_conn: bool) -> float:
+    words = [sys.executable, "-c", PLAIN, tool, str(steps), "conn" if takes_conn else ""]
+    return float(subprocess.run(words, cwd=root, check=True, capture_output=True).stdout)
+
+
+def run(root: Path, tool: str, steps: int, *, takes_conn: bool) -> float:
     worker = Supervisor.start()
-    worker.send(
-        Prepare(
-            root=str(root), pythonpath=(str(root),), database="sqlite:///data.db", observes=observes
-        )
+    worker.send(Prepare(root=str(root), pythonpath=(str(root),), database="sqlite:///data.db"))
+    step = RunStep(
+        module=tool, name=tool, path=f"{tool}.py", resources=("conn",) if takes_conn else ()
     )
-    began = time.perf_counter()
-    for _ in range(steps):
-        worker.send(RunStep(module=tool, name=tool, path=f"{tool}.py", resources=resources))
     ended: list[ToolFinished] = []
-    while len(ended) < steps:
-        ended += [one for one in worker.events(60) if isinstance(one, ToolFinished)]
+    began = time.perf_counter()
+    while len(ended) < steps:  # the next one is sent when the one before has ended
+        worker.send(step)
+        expected = len(ended) + 1
+        while len(ended) < expected:
+            ended += [one for one in worker.events(60) if isinstance(one, ToolFinished)]
     seconds = time.perf_counter() - began
     worker.send(Finish())
     worker.close(60)

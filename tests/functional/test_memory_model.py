@@ -154,7 +154,8 @@ class Histories(RuleBasedStateMachine):
         plan = self._remaining(view, since).keep_stale(self._plan(words, since))
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
-            self.model.run(steps, since, fresh=[one for one in chosen if one not in steps])
+            fresh = [one for one in chosen if one not in steps]
+            self.model.run(steps, since, fresh=fresh, is_judged=True)
             self._run(plan)
 
     @rule()
@@ -167,7 +168,7 @@ class Histories(RuleBasedStateMachine):
         steps = self.model.to_resume(run)
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
-            self.model.run(steps, run.since, whole=run.plan, resumes=run.number)
+            self.model.run(steps, run.since, whole=run.plan, resumes=run.number, is_judged=True)
             self._run(plan)
 
     @rule(words=targets, since=since_values, place=st.integers(0, 4))

@@ -183,7 +183,9 @@ class Model:
             shares_table = bool(mine & {*TABLES_WRITTEN.get(other, ())})
             if then.knows_flow and shares_table and success.database == self.database:
                 return True
-            if other in AFTER.get(tool, ()) or self._may_follow(tool, other):
+            # A tool whose reads were all seen is judged by them alone.
+            is_unseen = not then.knows_flow and STAGE[tool] > STAGE[other]
+            if other in AFTER.get(tool, ()) or is_unseen:
                 return True
         return False
 
@@ -251,8 +253,10 @@ class Model:
         resumes: int | None = None,
         killed_at: str | None = None,
         fresh: Iterable[str] = (),
+        is_judged: bool = False,
     ) -> Run:
-        """A run of these steps, besides which others are `fresh`; where `killed_at` begins, the run is killed."""
+        """A run of these steps, besides which others are `fresh`; where `killed_at` begins, the run is killed.
+        `is_judged`: each step is judged again when its turn comes."""
         steps = tuple(steps)
         whole = whole or steps
         number = self.latest + 1
@@ -268,6 +272,9 @@ class Model:
         )
         for tool in steps:
             if statuses[tool] == "blocked":
+                continue
+            if is_judged and tool not in self.stale(since, whole if resumes else TOOLS):
+                statuses[tool] = "fresh"
                 continue
             if tool in TAKES_CONN and self.database is None:
                 self.databases += 1
