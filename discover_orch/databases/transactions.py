@@ -85,10 +85,7 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
     if text.startswith("no such table"):
         close = nearest(text.rpartition(":")[2].rpartition(".")[2].strip().lower(), tables)
         otherwise = f"did you mean {close}? Otherwise " if close else ""
-        return (
-            f"{otherwise}run the tool that creates this table first: name it in AFTER, "
-            "or run everything upstream with orch run +TOOL"
-        )
+        return f"{otherwise}run the tool that creates this table first, and name it in AFTER"
     if "locked" in text and holds_lock:
         return (
             "conn has locked the database until the tool ends, also where the tool has committed: use conn for this "

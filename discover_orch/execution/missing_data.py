@@ -1,7 +1,7 @@
 """A hint for a tool that failed because a file or a table is not there yet: which tool makes it, and what to write.
 
 What is missing is read from the text of the error, since libraries wrap the error of the system or of the driver in
-errors of their own. Reads the source of the tools that run later.
+errors of their own. Reads the source of the tools that run later, or that were not in the run.
 """
 
 from __future__ import annotations
@@ -40,16 +40,20 @@ def find_missing_hint(
     later = [
         registry.tools[one] for one in order[order.index(module) + 1 :] if one not in dependents
     ]
+    before = registry.order[: registry.order.index(module)]
+    absent = [registry.tools[one] for one in before if one not in order]
     tool = registry.tools[module]
 
     def tell(what: str, writes: Callable[[Dataflow], bool], names: Callable[[str], bool]) -> str:
-        """By what the later tools were seen to write, or else by what their texts name."""
-        makers = [one for one in later if writes(registry.flows[one.module])]
-        if makers:
-            return _tell(tool, makers, "writes", what, registry)
-        return _tell(
-            tool, [one for one in later if names(_read(root, one))], "names", what, registry
-        )
+        """By what the other tools were seen to write, or else by what their texts name."""
+        groups = ((absent, _tell_absent), (later, _tell_later))
+        for others, say in groups:
+            if makers := [one for one in others if writes(registry.flows[one.module])]:
+                return say(tool, makers, "writes", what, registry)
+        for others, say in groups:
+            if makers := [one for one in others if names(_read(root, one))]:
+                return say(tool, makers, "names", what, registry)
+        return ""
 
     if found := _TABLE.search(failure.message):
         name = (found["sqlite"] or found["postgres"] or found["duckdb"]).rpartition(".")[2]
@@ -81,10 +85,16 @@ def _tell_missing_folder(path: str, root: str) -> str:
     return f"the folder {folder} does not exist"
 
 
-def _tell(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
+def _tell_absent(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
+    """`makers` come before the tool and were not in the run."""
+    paths = " and ".join(one.path for one in makers[:3])
+    verb, was = (verb, "was") if len(makers) == 1 else (verb[:-1], "were")
+    name = registry.display(tool.module)
+    return f"{paths} {verb} {what} and {was} not in this run: orch run +{name} runs what comes before {name}, too"
+
+
+def _tell_later(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
     """`makers` run later than the tool."""
-    if not makers:
-        return ""
     if len(makers) > 1:
         paths = " and ".join(one.path for one in makers[:3])
         return f"{paths} {verb[:-1]} {what} and run later: name in AFTER the one that makes it"
@@ -122,7 +132,7 @@ def _names_file(path: str, text: str) -> bool:
 
 def _names_table(text: str, table: str) -> bool:
     """Whether the text has the name, and not only to read from it."""
-    return bool(re.search(rf"""(?<!from )(?<!join )\b{re.escape(table)}\b""", text, re.IGNORECASE))
+    return bool(re.search(rf"""(?<!from )(?<!join )\b{re.escape(table)}\b(?!\.)""", text, re.IGNORECASE))
 
 
 def _read(root: str, tool: Tool) -> str:

@@ -318,7 +318,8 @@ def _build_intro(
         said = f"; the ledger says that {listed(settled, MOST_NAMES)} {verb} committed"
     if is_done:
         return f"nothing left to run: {tools} in run {record.run}{said}"
-    stale = f", stale again: {'; '.join(again)}" if again else ""
+    verb = "runs again because it is" if len(again) == 1 else "run again because they are"
+    stale = f"; {verb} stale: {', '.join(again)}" if again else ""
     return f"resuming run {record.run} ({record.status}): {tools}{stale}{said}"
 
 

@@ -59,7 +59,7 @@ def status_text(
         out.append(style.paint(stage, "cyan"))
         for row in members:
             first, *more = row.freshness.sentences or ("",)
-            others = "" if verbose else more_reasons(more)
+            others = "" if verbose or not more else f"{more_reasons(more)} (-v)"
             name, state = (
                 column(row.tool.name, width, style, "bold"),
                 freshness_word(row.freshness, style),
