@@ -17,6 +17,7 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.execution.attempt import uses_main_database
 from discover_orch.execution.events import (
     FAILED,
     Event,
@@ -171,7 +172,8 @@ class Recorder:
                 self._printed[module] = printed[-LONGEST_OUTPUT:]
             case ToolFinished(module=module):
                 found += self.tools.end(event)
-                self._write(document, module, **self._attempt(event), **self._data(module))
+                used = {**self._data(module), **self._changes(event)}
+                self._write(document, module, **self._attempt(event), **used)
                 if event.tables and event.status in ("passed", "done"):
                     self._journal.write(to_builtins(_tables_made(event)))
             case DatabaseWritten():
@@ -276,6 +278,13 @@ class Recorder:
         }
         data = {kind: [*found][:MOST_NAMES] for kind, found in names.items() if found}
         return {"data": data, "versions": versions}
+
+    def _changes(self, event: ToolFinished) -> dict[str, object]:
+        """What tells a write of a killed run from a later one by another program."""
+        seen = event.seen
+        has_used = seen is not None and (seen.database or uses_main_database(seen))
+        changes = self._database.count_changes() if has_used else None
+        return {} if changes is None else {"changes": changes}
 
     def _document(self, event: Event) -> dict[str, object]:
         return event_document(event, self._names, self._report) or {}

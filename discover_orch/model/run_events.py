@@ -100,8 +100,9 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `notes` are sentences for the user ("committed by itself"). `attempt` counts from 1. `blocked_by` is the tool whose
     failure blocked this one; in a journal its name. `is_settled`: the ledger in the database says how it ended, and
-    what it used is not known. In a journal, `data` and `versions` are those of what it used, and `printed` is the end
-    of what an attempt that failed printed.
+    what it used is not known. In a journal, `data` and `versions` are those of what it used, `printed` is the end of what
+    an attempt that failed printed, and `changes` is SQLite's counter of changes when a tool that used the project's
+    database had ended.
     """
 
     module: str
@@ -116,6 +117,7 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_settled: bool = False
     data: UsedData = UsedData()
     versions: Mapping[str, str] = field(default_factory=dict)
+    changes: int | None = None
     time: datetime | None = None
     seen: Observation | None = None
     commit_seconds: float = 0.0

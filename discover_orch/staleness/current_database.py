@@ -13,10 +13,15 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
 from discover_orch.model.table_name import WHOLE, table_name
-from discover_orch.staleness.database_file import DatabaseStat, read_database, read_tables
+from discover_orch.staleness.database_file import (
+    DatabaseStat,
+    count_changes,
+    read_database,
+    read_tables,
+)
 from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq, sequence
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.state.journal import find_runs, has_ended
+from discover_orch.state.journal import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.
@@ -116,7 +121,7 @@ class CurrentDatabase:
 
     @cached_property
     def was_written(self) -> bool:
-        """Whether another program has written to it since the last run. What a killed run has written is its own."""
+        """Whether another program has written to it since the last run."""
         known = self.known
         if known is None or known.stat is None or not known.path or self.number != known.number:
             return False
@@ -124,7 +129,20 @@ class CurrentDatabase:
         if found is None or not found.was_written_since(known.stat):
             return False
         runs = find_runs(self._root)
-        return not runs or has_ended(self._root, runs[0])
+        if not runs or has_ended(self._root, runs[0]):
+            return True
+        return self._was_written_after_kill(known, runs[0])
+
+    def _was_written_after_kill(self, known: KnownDatabase, run: str) -> bool:
+        """Whether it was written after the last tool of the run, which was killed or is in progress, that used it and
+        whose end is recorded. What the run itself has written before is its own, and so is all that SQLite does not
+        count."""
+        record = read_open_run(self._root, [run])
+        changes = count_changes(self._root, known.path)
+        if record is None or record.status != "killed" or changes is None or known.stat is None:
+            return False
+        counted = (one.changes for one in record.tools if one.changes is not None)
+        return changes > max((known.stat.counter, *counted))
 
     def remember(self, memory: Memory, known: KnownDatabase) -> None:
         if self.known != known:
@@ -145,6 +163,11 @@ class CurrentDatabase:
         elif self.was_written:
             stat = read_database(self._root, known.path)
             self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
+
+    def note_version(self, version: str) -> None:
+        """A tool of a run in progress has used the database as this version: the run may have made it."""
+        if self.number in (MISSING, UNKNOWN):
+            self.number = int(version.partition(" ")[0])
 
     def _stat(self, path: str) -> DatabaseStat | None:
         """What is known of the file at this one time."""
@@ -196,6 +219,11 @@ class DatabaseRecord:
         if not self._is_noted or known is None or known.path != found:
             self._is_noted = True
             self._save(found)
+
+    def count_changes(self) -> int | None:
+        """SQLite's counter of changes, now that a tool that used the database has ended."""
+        known = self._current.known
+        return count_changes(self._root, known.path) if known and known.path else None
 
     def _find_named(self) -> str:
         """The file that the URL names, if it is there: a tool that can take the connection need not use it."""

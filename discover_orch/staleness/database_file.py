@@ -121,6 +121,20 @@ def read_database(root: str, path: str) -> DatabaseStat | None:
     )
 
 
+def count_changes(root: str, path: str) -> int | None:
+    """SQLite's counter of changes, without a transaction that may still be undone; None where it says nothing: no
+    SQLite file, or one with a write-ahead log."""
+    full = os.path.join(root, path)
+    try:
+        with open(full, "rb", buffering=0, opener=open_nonblocking) as file:
+            header = file.read(_SIZE) or b""
+    except OSError:
+        return None
+    if not header.startswith(_SQLITE) or _WAL_MODE in header[18:20]:
+        return None
+    return _count_changes(full, header)
+
+
 def _count_changes(full: str, header: bytes) -> int:
     """A commit that is cut off has counted already, and is undone by who opens the file next."""
     counter = int.from_bytes(header[24:28], "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -83,3 +84,59 @@ def test_a_tool_whose_turn_had_not_come_when_orch_was_killed_has_not_run(project
     with running(root, "run", "--resume") as again:
         assert again.wait() == 0, again.text
     assert "2 passed" in again.text
+
+
+FIRST = """
+    STAGE = "s"
+    def run(conn):
+        conn.execute("create table t (x)")
+        conn.execute("insert into t values (1)")
+"""
+SECOND = """
+    STAGE = "t"
+    def run(conn):
+        rows = conn.execute("select x from t").fetchall()
+        conn.execute("create table u (x)")
+        conn.executemany("insert into u values (?)", rows)
+"""
+#: Writes more than SQLite keeps in its cache, so the file has changed when the run is killed; who opens it next undoes that.
+THIRD = """
+    import os, time
+    STAGE = "u"
+    def run(conn):
+        conn.execute("select x from u")
+        conn.execute("create table v (x)")
+        conn.executemany("insert into v values (?)", [("x" * 1000,)] * 20_000)
+        with open("pids", "w") as file:
+            file.write(str(os.getpid()))
+        print("it has written")
+        time.sleep(60)
+"""
+
+
+def test_after_a_kill_only_what_another_program_writes_makes_others_stale(project: Project) -> None:
+    root = project(
+        {
+            "orch.toml": 'stages = ["s", "t", "u"]\n',
+            "src/a.py": FIRST,
+            "src/b.py": SECOND,
+            "src/c.py": THIRD,
+        }
+    )
+    with running(root, "run") as orch:
+        orch.wait_for("it has written")
+        orch.send(signal.SIGKILL)
+        assert orch.wait() == -signal.SIGKILL
+    wait_until(lambda: all(map(is_gone, pids(root))), "the end of all processes")
+    assert states(root) == {"a": "fresh", "b": "fresh", "c": "unknown"}
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("update t set x = 2")
+        conn.commit()
+    assert states(root) == {"a": "fresh", "b": "stale", "c": "unknown"}
+
+
+def states(root: Path) -> dict[str, str]:
+    with running(root, "status", "--json") as shown:
+        assert shown.wait() == 0
+    tools = json.loads(shown.text)["tools"]
+    return {tool["name"]: tool["state"] for tool in tools}
