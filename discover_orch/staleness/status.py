@@ -137,6 +137,8 @@ class Status:
             before, self._results[result.module] = self._results[result.module], result
             self._writers.replace(self._place[result.module], before, result)
             self._forget(result.writes)
+            if result.success and (version := result.success.inputs.other.get("database")):
+                self._present.database.note_version(version)
             known = before.writes
             written += [key for key, one in result.writes.items() if known.get(key) != one]
         self._forget_answers()
