@@ -240,3 +240,34 @@ def end_of_run(run: int) -> Seq:
 def after_run(run: int) -> Seq:
     """A number after all tools of that run, and after its end."""
     return sequence(run + 1, 0) - 1
+
+
+def differences(
+    then: Mapping[Key, str], now: Mapping[Key, str]
+) -> Iterator[tuple[Key, str | None, str | None]]:
+    """Each key whose version is another one, with both. Of a folder or a glob each path that came or went."""
+    if then == now and UNSURE not in then.values():
+        return
+    listed: set[Key] = set()
+    # Folders and globs first: that a file came or went says more than that its content is another one.
+    for key in sorted(then.keys() | now.keys(), key=_is_file):
+        old, new = then.get(key), now.get(key)
+        if (old == new and old != UNSURE) or key in listed:
+            continue
+        if key.startswith("stat:") and new == ABSENT:
+            continue  # that it is missing is said of another key
+        is_list = key.startswith(("folder:", "glob:", "there:"))
+        if is_list and old is not None and old != UNSURE and new is not None:
+            before, after = frozenset(paths_in(old)), frozenset(paths_in(new))
+            if before == after:  # it was empty, and is gone now
+                yield key, old, new
+            for path in sorted(before ^ after):
+                is_new = path in after
+                listed.add(f"file:{path}")
+                yield f"file:{path}", *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
+        else:
+            yield key, old, new
+
+
+def _is_file(key: Key) -> tuple[bool, Key]:
+    return key.startswith("file:"), key

@@ -25,12 +25,13 @@ from discover_orch.staleness.fingerprint import (
     Inputs,
     Key,
     ToolResult,
+    differences,
     keys_of,
 )
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.rule import Reason, compare_code, differences, find_edited
+from discover_orch.staleness.rule import Reason, compare_code, find_edited
 from discover_orch.staleness.status import Status
 from discover_orch.staleness.versions import meets_input
 
