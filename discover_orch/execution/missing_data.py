@@ -132,7 +132,9 @@ def _names_file(path: str, text: str) -> bool:
 
 def _names_table(text: str, table: str) -> bool:
     """Whether the text has the name, and not only to read from it."""
-    return bool(re.search(rf"""(?<!from )(?<!join )\b{re.escape(table)}\b(?!\.)""", text, re.IGNORECASE))
+    return bool(
+        re.search(rf"""(?<!from )(?<!join )\b{re.escape(table)}\b(?!\.)""", text, re.IGNORECASE)
+    )
 
 
 def _read(root: str, tool: Tool) -> str:
