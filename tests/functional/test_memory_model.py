@@ -155,7 +155,7 @@ class Histories(RuleBasedStateMachine):
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
             fresh = [one for one in chosen if one not in steps]
-            self.model.run(steps, since, fresh=fresh, is_judged=True)
+            self.model.run(steps, since, fresh=fresh, is_changed=True)
             self._run(plan)
 
     @rule()
@@ -168,7 +168,13 @@ class Histories(RuleBasedStateMachine):
         steps = self.model.to_resume(run)
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
-            self.model.run(steps, run.since, whole=run.plan, resumes=run.number, is_judged=True)
+            self.model.run(
+                steps,
+                run.since,
+                whole=run.plan,
+                resumes=run.number,
+                is_changed=run.is_changed,
+            )
             self._run(plan)
 
     @rule(words=targets, since=since_values, place=st.integers(0, 4))

@@ -106,6 +106,13 @@ class Run:
     status: str
     resumes: int | None = None
     passed_before: tuple[str, ...] = ()
+    is_changed: bool = False
+
+    @property
+    def done(self) -> set[str]:
+        """What passed or was fresh in it or in a run that it resumes."""
+        ended = {one for one, status in self.statuses.items() if status in ("passed", "fresh")}
+        return ended | {*self.passed_before}
 
 
 @dataclass
@@ -253,14 +260,16 @@ class Model:
         resumes: int | None = None,
         killed_at: str | None = None,
         fresh: Iterable[str] = (),
-        is_judged: bool = False,
+        is_changed: bool = False,
     ) -> Run:
         """A run of these steps, besides which others are `fresh`; where `killed_at` begins, the run is killed.
-        `is_judged`: each step is judged again when its turn comes."""
+        `is_changed`: of what is stale. Then each step is judged again when its turn comes, and where a run is resumed
+        what had passed in it."""
         steps = tuple(steps)
         whole = whole or steps
         number = self.latest + 1
         statuses = dict.fromkeys(steps, "not_run")
+        done = next((one.done for one in self.runs if one.number == resumes), set[str]())
         run = Run(
             number=number,
             since=since,
@@ -269,10 +278,12 @@ class Model:
             status="passed",
             resumes=resumes,
             passed_before=tuple(one for one in whole if one not in steps),
+            is_changed=is_changed,
         )
         for tool in steps:
             if statuses[tool] == "blocked":
                 continue
+            is_judged = is_changed or tool in done
             if is_judged and tool not in self.stale(since, whole if resumes else TOOLS):
                 statuses[tool] = "fresh"
                 continue
@@ -371,7 +382,6 @@ class Model:
         return max([0, *numbers, *([success.taken] if success else [])])
 
     def to_resume(self, run: Run) -> tuple[str, ...]:
-        passed = {one for one, status in run.statuses.items() if status in ("passed", "fresh")}
-        passed |= {*run.passed_before}
         stale = self.stale(run.since, run.plan)
-        return tuple(one for one in run.plan if one not in passed or one in stale)
+        left = set[str]() if run.is_changed else {*run.plan} - run.done
+        return tuple(one for one in run.plan if one in left | stale)
