@@ -20,7 +20,7 @@ from discover_orch.render.style import count
     "--jobs",
     "about_jobs",
     is_flag=True,
-    help="Show also which tools run alone with several workers, and which AFTER would change that.",
+    help="Also show which tools run alone with several workers, and which AFTER would change that.",
 )
 @json_option
 @common_options

@@ -9,7 +9,7 @@ import click
 
 from discover_orch.cli.options import STAGE, TARGETS, Context, common_options
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, Location, ProjectError
+from discover_orch.model.errors import ExitCode, Location, ProjectError, nearest
 from discover_orch.planning import project_view
 from discover_orch.render.style import one_line
 from discover_orch.scaffold.files import FileChange, write_changes
@@ -85,9 +85,14 @@ def new_command(
     show_changes(context, changes)
     for change in changes:
         if not change.is_new:
-            context.console.out(f'added the stage "{one_line(stage)}"\n')
+            close = nearest(stage, [one.name for one in view.registry.stages])
+            meant = f": did you mean {one_line(close)}?" if close else ""
+            context.console.out(f'added the stage "{one_line(stage)}"{meant}\n')
     now = context.read_project()
-    context.console.problems([one for one in now.errors if one not in view.errors])
+    new = [one for one in now.errors if one not in view.errors]
+    context.console.problems(new)
+    if new:
+        return ExitCode.DISCOVERY
     module, test = (one_line(change.path) for change in changes[-2:])
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(

@@ -54,8 +54,8 @@ def read_env_file(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
             place = Location(path=path, line=binding.original.line)
-            hint = "write NAME=value, or begin the line with #"
-            raise ProjectError.of("env-file", "this is no variable", hint, place)
+            hint = "write NAME=value with closed quotes, or begin the line with #"
+            raise ProjectError.of("env-file", "this is not a NAME=value line", hint, place)
     values = DotEnv(dotenv_path=None, stream=io.StringIO(text), override=False).dict()
     return {
         name: value for name, value in values.items() if value is not None and name not in environ

@@ -206,7 +206,8 @@ KEYS: Mapping[str, Setting] = {
     ),
     "env_file": Setting(
         "text",
-        "a file with environment variables, one `NAME=value` a line, such as `.env`. What is set already wins",
+        "a file with environment variables, one `NAME=value` a line, such as `.env`. "
+        "Variables that are set already take precedence",
     ),
     "ledger": Setting(
         "text",

@@ -117,7 +117,8 @@ class ResultRecord:
                 "left-over",
                 f"left over from {tool.name}{names and f', read by {names}'}: "
                 f"{listed([one.name for one in things])}",
-                "it no longer makes that; orch clean shows what can be deleted",
+                f"{tool.name} no longer writes it; orch clean shows what can be deleted. "
+                'If it is still wanted, declare it with "outputs"',
             )
 
     def save_flows(self) -> list[Problem]:

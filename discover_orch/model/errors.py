@@ -160,7 +160,7 @@ _TOOL = 'a module under src with STAGE = "..." and run()'
 NO_TOOLS = Problem(
     code="no-tools",
     message="no tools found",
-    hint=f"a tool is {_TOOL}; orch list -v shows what is no tool, and why",
+    hint=f"a tool is {_TOOL}; orch list -v shows which modules are not tools, and why",
 )
 #: The same where the modules that are not tools have been shown.
 NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")

@@ -73,11 +73,12 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
 
 
 def after_hint(tool: Tool, names: list[str]) -> str:
-    """The `AFTER` to write so that the tool runs after these."""
+    """What to write so that the tool runs after these."""
     quoted = ", ".join(f'"{name}"' for name in names)
     if tool.has_after:
-        return f"add {quoted} to its AFTER"
-    return f"AFTER = {quoted}" if len(names) == 1 else f"AFTER = ({quoted})"
+        return f"add {quoted} to AFTER in {tool.path}"
+    value = quoted if len(names) == 1 else f"({quoted})"
+    return f"add AFTER = {value} to {tool.path}"
 
 
 # A tool is identified by its dotted module name. Any suffix of it after a dot names the tool, and so does `name` in

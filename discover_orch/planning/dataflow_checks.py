@@ -75,7 +75,7 @@ def find_observed_orders(registry: Registry) -> Iterator[Problem]:
         yield build_note(
             "observed-order",
             f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
-            "a fresh clone does not know",
+            "a fresh clone would not know it",
             after_hint(tool, names),
             tool,
         )
@@ -190,7 +190,8 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
             yield build_warning(
                 "no-known-write",
                 f"{tool.name} is not known to write anything, so all later stages depend on it",
-                f'fine if they do; a tool that must wait for it can say so: AFTER = "{tool.name}"',
+                f'if it writes files, declare them in "outputs"; if only some tools must wait for it, '
+                f'add to those: AFTER = "{tool.name}"',
                 tool,
             )
 

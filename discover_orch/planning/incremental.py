@@ -210,7 +210,7 @@ class RemainingWork:
             build_warning(
                 "never-passed",
                 f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
-                "until it has run, only changes of its code and parameters make it stale",
+                "until it has run, changes of its code and parameters make it stale, and runs of tools upstream",
             )
             for step in plan.steps
             if (result := self.results.get(step.tool.module)) is None or result.success is None
@@ -251,7 +251,7 @@ class RemainingWork:
             params = step_versions(step, self._project.root)
             inputs = present.inputs(tool, code, params, result)
             accepted = replace(
-                result.success or Success(asof=0, ended=0),
+                result.success or Success(asof=0, ended=0, is_whole=False),
                 asof=now,
                 is_accepted=True,
                 at=timestamp(),

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import VARIABLE_PREFIX
+from discover_orch.model.conventions import OWN_OPTIONS, VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.parameter import (
     MASK,
@@ -214,7 +214,9 @@ def _missing_value(
 ) -> Problem:
     """The problem that a parameter without a default has no value. Its name may be a misspelled resource."""
     name = param.name if is_python else param.flag
-    hint = f"add {param.flag} VALUE or -p {param.name}=VALUE"
+    hint = f"add -p {param.name}=VALUE"
+    if param.name not in OWN_OPTIONS:
+        hint = f"add {param.flag} VALUE or -p {param.name}=VALUE"
     if is_python:
         hint = f"add {param.name}=..."
     if param.is_secret:  # not into a file under version control

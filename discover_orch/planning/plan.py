@@ -16,7 +16,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.parameter import ParamType, Scalar, find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.checks import check_retries, check_stage_order, find_unused
 from discover_orch.planning.dataflow_checks import build_warning
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from discover_orch.staleness.fingerprint import Success
     from discover_orch.staleness.status import Turns
 
+_TEXT = ParamType(base=Scalar(kind="str"))
 #: The reason of every step where no target was typed.
 ALL_SELECTED = "all tools were selected"
 
@@ -162,6 +163,7 @@ def build_plan(
         *check_stage_order(registry, project, _stages_by_name(selection, registry)),
         *_order_warnings(selection.tools, registry),
         *_comma_warnings(steps),
+        *_truth_warnings(steps),
         *check_retries(tools, project),
     )
     return Plan(
@@ -233,7 +235,7 @@ def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
             f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
         )
     return (
-        f"the tools of {names} run in the order of their names: what they use is not known before a first run; "
+        f"the tools of {names} run in alphabetical order: orch learns what they use from their first run; "
         "AFTER declares an order"
     )
 
@@ -263,6 +265,21 @@ def _comma_warnings(steps: Iterable[Step]) -> list[Problem]:
         if (hint := find_commas(bound))
     }
     return [*found.values()]
+
+
+def _truth_warnings(steps: Iterable[Step]) -> list[Problem]:
+    """A warning for each parameter that is a text, as without a type, and gets "false", which is true in Python."""
+    return [
+        build_warning(
+            "untyped",
+            f'{bound.param.name} of {step.tool.name} is the text "{bound.texts[-1]}", which is true in Python',
+            f"write {bound.param.name}: bool in run() to get True or False",
+            step.tool,
+        )
+        for step in steps
+        for bound in step.arguments
+        if bound.param.type == _TEXT and bound.texts[-1].lower() == "false"
+    ]
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:

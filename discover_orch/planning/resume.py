@@ -328,8 +328,6 @@ def _nothing_to_resume(root: str) -> str:
     runs = find_runs(root)
     record = read_record(root, runs[0]) if runs else None
     if record is None or record.status != "killed" or not _has_nothing_left(record):
-        return (
-            "nothing to resume: nothing is left of any run that failed, was interrupted or killed"
-        )
+        return "nothing to resume: no run that failed, was interrupted or killed has anything left to run"
     source = ", according to the ledger" if any(one.is_settled for one in record.tools) else ""
     return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"

@@ -254,7 +254,11 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == UPGRADED:
             return "", ["orch was upgraded and cannot compare with the last success"]
         case _:
-            why = ': its output was closed, as by "| head"' if last.cause == "output closed" else ""
+            why = (
+                ': its output was closed (for example by "| head")'
+                if last.cause == "output closed"
+                else ""
+            )
             return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
 
 

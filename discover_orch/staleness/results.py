@@ -65,6 +65,8 @@ def add_success(
     this one may have found nothing to do."""
     past = before.success
     has_same_code = past is not None and is_same_code(past.inputs, success.inputs)
+    # What it made with other arguments, as a file for each day, is as it should be.
+    has_same_params = past is None or _params(past) == _params(success)
     is_retried = bool(before.tried.code) and is_same_code(before.tried, success.inputs)
 
     used = {*used_files(success.inputs), *success.tables}
@@ -79,10 +81,14 @@ def add_success(
         is_there_still = is_there(key) if is_file else has_same_code
         is_left_over = not is_used and _can_be_left_over(key, write, success)
         is_left_over &= is_there_still or not is_file  # whether a table is there is not known
+        is_left_over &= write.is_left_over or (write.is_checked and has_same_params)
         return replace(
             write,
             mark=success.marks.get(key, UNSURE) if write.mark == UNSURE else write.mark,
-            is_checked=write.is_checked and is_there_still and not is_left_over,
+            is_checked=write.is_checked
+            and is_there_still
+            and not is_left_over
+            and (has_same_params or is_used),
             is_made=write.is_made and (has_code or is_used),
             is_left_over=is_left_over,
         )
@@ -102,6 +108,10 @@ def add_success(
     return replace(before, success=success, writes={**kept, **writes}, tried=Inputs())
 
 
+def _params(success: Success) -> dict[Key, str]:
+    return {key: value for key, value in success.inputs.other.items() if key.startswith("param:")}
+
+
 def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
     """Whether this is left over, if the tool has neither written it nor looked at it now."""
     if not now.is_whole or not write.is_sure or write.only_adds or write.mark == ABSENT:
@@ -110,6 +120,9 @@ def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
         return False
     if not key.startswith("table:"):
         return True
+    used, _, _ = now.inputs.other.get("database", "").partition(" ")
+    if used and database_of(key) != table_key(int(used), ""):
+        return False
     return database_of(key) not in now.tables and table_name(key) not in now.flow.tables_found
 
 

@@ -227,8 +227,8 @@ class Reactions:
 def _edited_problem(path: str, maker: str) -> Problem:
     return Problem(
         code="edited",
-        message=f"{path} was edited after {maker} made it; nothing runs because of that",
-        hint=f"{maker} makes it anew when a change reaches it; orch accept {maker} keeps the edit",
+        message=f"{path} was edited after {maker} made it; this alone starts no run",
+        hint=f"{maker} will overwrite it when it next runs; orch accept {maker} keeps the edit",
         severity="warning",
     )
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.execution.events import Event, Report, RunStatus
 from discover_orch.model.run_events import DebuggerOpened, ToolFinished, ToolStarted
+from discover_orch.staleness.fingerprint import FILES
 from discover_orch.staleness.live_status import Change
 from discover_orch.watch.events import SCOPES, Action, Scope
 from discover_orch.watch.project import WatchedProject
@@ -389,8 +390,8 @@ class FeedbackLoops:
         self._during_run -= {*saved}
         found = []
         for key in sorted(suspects - self.muted):
-            kind, _, path = key.partition(":")
-            if kind != "code" or self._is_output(path):
+            is_file = key.startswith(FILES)
+            if is_file or (key.startswith("code:") and self._is_output(key[5:])):
                 self._runs[key] = self._runs.get(key, 0) + 1
                 found += [key] if self._runs[key] > MOST_RUNS else []
         self.muted.update(found)

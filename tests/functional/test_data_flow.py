@@ -129,7 +129,8 @@ def test_check_names_what_orch_cannot_see_of_tools_that_have_run(
         "orch may not see all that alone reads and writes: it used the database in a way that orch cannot see"
     )
     assert warnings["src/notify.py"]["hint"] == (
-        'fine if they do; a tool that must wait for it can say so: AFTER = "notify"'
+        'if it writes files, declare them in "outputs"; if only some tools must wait for it, '
+        'add to those: AFTER = "notify"'
     )
     write = 'STAGE = "two"\nAFTER = "notify"\ndef run(): open("a.txt", "w").close()\n'
     project({"src/write.py": write})

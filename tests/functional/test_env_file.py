@@ -90,7 +90,7 @@ def test_other_mistakes_are_refused_too(project: Project, orch: Orch) -> None:
     assert answer.code == 2
     assert 'error: the ORCH_ENV_FILE "none" cannot be read: it does not exist' in answer.err
     (root / ".env").write_text("A=1\nnot a variable\n")
-    assert "error: .env:2: this is no variable\n" in orch("run").err
+    assert "error: .env:2: this is not a NAME=value line\n" in orch("run").err
     (root / ".env").write_bytes(b"A=\xff\n")
     assert "orch.toml:2: the env_file" in orch("list").err
     project({"orch.toml": "env_file = 3\n"})

@@ -142,4 +142,4 @@ def test_what_is_missing_is_found_in_the_errors_of_libraries(
         }
     )
     answer = orch("run", "-q")
-    assert 'and runs later: AFTER = "load"' in answer.out, answer.text
+    assert 'and runs later: add AFTER = "load" to' in answer.out, answer.text
