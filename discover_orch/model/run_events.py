@@ -100,9 +100,9 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `notes` are sentences for the user ("committed by itself"). `attempt` counts from 1. `blocked_by` is the tool whose
     failure blocked this one; in a journal its name. `is_settled`: the ledger in the database says how it ended, and
-    what it used is not known. In a journal, `data` and `versions` are those of what it used, `printed` is the end of what
-    an attempt that failed printed, and `changes` is SQLite's counter of changes when a tool that used the project's
-    database had ended.
+    what it used is not known. In a journal, `data` and `versions` are those of what it used, `printed` is the end of
+    what an attempt that failed printed, and `changes` is SQLite's counter of changes when a tool that used the
+    project's database had ended.
     """
 
     module: str
