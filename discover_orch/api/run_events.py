@@ -49,10 +49,12 @@ def run_events(
         first = next(found)  # raises what is wrong with the executor
         yield from (Note(problem=problem) for problem in notes)
         shown = read_events(itertools.chain([first], found), plan.names)
-        yield from _end_with_page(shown, view)
+        yield from _end_with_page(shown, view, plan)
 
 
-def _end_with_page(events: Iterable[Event], view: ProjectView) -> Generator[Event, None, None]:
+def _end_with_page(
+    events: Iterable[Event], view: ProjectView, plan: Plan
+) -> Generator[Event, None, None]:
     """The end of the run comes after its page is written."""
     run, end = "", None
     for event in events:
@@ -64,7 +66,7 @@ def _end_with_page(events: Iterable[Event], view: ProjectView) -> Generator[Even
     if view.project.report and run:
         from discover_orch.render.report_page import write_page  # few projects ask for it
 
-        written = write_page(view.project.root, run)
+        written = write_page(view.project.root, run, plan.secrets)
         if isinstance(written, Problem):
             yield Note(problem=written)
     if end is not None:

@@ -77,16 +77,18 @@ def run_and_show(
         writer.status.hide()
         events.close()
     if view.project.report:
-        _write_page(context, view.project.root, writer.report.run, as_json=shown.as_json)
+        from discover_orch.render.report_page import write_page  # few projects ask for it
+
+        written = write_page(view.project.root, writer.report.run, plan.secrets)
+        _show_page(context, written, as_json=shown.as_json)
     return writer.report.exit_code
 
 
-def _write_page(context: Context, root: str, run: str, *, as_json: bool) -> None:
-    """Writes the page of the run and prints its path. Failing to write it is a warning."""
+def _show_page(context: Context, written: str | Problem, *, as_json: bool) -> None:
+    """Prints the path of the page that was written. Failing to write it is a warning."""
     from discover_orch.cli.file_output import shown_path
-    from discover_orch.render.report_page import write_page  # few projects ask for it
 
-    console, written = context.console, write_page(root, run)
+    console = context.console
     if isinstance(written, Problem):
         console.problems([written])
     elif written:

@@ -50,13 +50,15 @@ MANY_TOOLS = 300
 MOST_ON_PATH = 12
 
 
-def write_page(root: str, run: str) -> str | Problem:
-    """Writes the page of a run that has ended, and returns its path: "" if the run could not be recorded."""
+def write_page(root: str, run: str, secrets: Sequence[str] = ()) -> str | Problem:
+    """Writes the page of a run that has ended, and returns its path: "" if the run could not be recorded. In what the
+    tools made, `secrets` are masked."""
     record = read_record(root, run)
     if record is None:  # it has said so
         return ""
     path = report_path(root, run)
-    if replace_file(path, recorded_page(root, record).encode("utf-8", "backslashreplace")):
+    page = recorded_page(root, record, secrets)
+    if replace_file(path, page.encode("utf-8", "backslashreplace")):
         return path
     return Problem(
         code="output-file",
@@ -66,12 +68,12 @@ def write_page(root: str, run: str) -> str | Problem:
     )
 
 
-def recorded_page(root: str, record: RunRecord) -> str:
-    """The page of a run of the project at `root`."""
+def recorded_page(root: str, record: RunRecord, secrets: Sequence[str] = ()) -> str:
+    """The page of a run of the project at `root`; `secrets` are as of `write_page`."""
     project = os.path.basename(os.path.abspath(root)) or root
     made = read_made_files(root, record)
-    secrets = secret_texts(secret_variables(os.environ, root)) if made else ()
-    return report_html(read_report_source(root, record), project, made, secrets)
+    texts = secret_texts([*secrets, *secret_variables(os.environ, root)]) if made else ()
+    return report_html(read_report_source(root, record), project, made, texts)
 
 
 def report_html(

@@ -85,6 +85,21 @@ def test_the_page_shows_the_files_that_a_tool_made(project: Project, orch: Orch)
     assert text.endswith("binary.txt (20 bytes) , large.txt (200 kB) , model.bin (2.5 kB)")
 
 
+def test_the_page_that_a_run_writes_masks_its_secrets_in_files(
+    project: Project, orch: Orch
+) -> None:
+    tool = """
+        STAGE = "s"
+        def run(*, api_key: str):
+            open("a.txt", "w").write(f"got {api_key}")
+        """
+    root = project({"src/a.py": tool, "orch.toml": "report = true"})
+    assert orch("run", "--api-key", SECRET).code == 0
+    page = (root / ".orch/runs/1/report.html").read_text()
+    assert "got ***" in page
+    assert SECRET not in page
+
+
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "duckdb:///x.duckdb"])
 def test_the_page_has_the_first_rows_of_tables_as_they_were_without_secrets(
     project: Project, orch: Orch, url: str
