@@ -235,8 +235,7 @@ class Project:
         params: Mapping[str, object] | None = None,
         **more_params: object,
     ) -> Generator[Event, None, None]:
-        """Runs the targets, as `run` does, and iterates over what happens. What is wrong with the arguments is raised
-        by the first step of the iterator. Leaving the loop early interrupts the run."""
+        """Runs the targets, as `run` does, and iterates over what happens. Leaving the loop interrupts the run."""
         _check_number("jobs", jobs)
         _check_number("max_failures", max_failures)
         view, request = self._ask(

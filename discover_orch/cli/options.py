@@ -297,8 +297,8 @@ def display_options(
             type=click.Choice(outputs),
             default="live",
             show_default=True,
-            help="What to show of the output of tools. live: all, as it comes. fail: only that of tools "
-            "that fail. none: nothing." + raw,
+            help="Which output of tools to show. live: all, as it comes. fail: of tools that fail. none: nothing."
+            + raw,
         ),
     )
 
@@ -308,7 +308,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     on_failure = click.option(
         "--on-failure",
         metavar="COMMAND",
-        help="If the run fails, call this shell command with the summary of the run as JSON on its standard input.",
+        help="If the run fails, give the summary of the run, as JSON, to this shell command.",
     )
     return file_options(_decorated(command, on_failure))
 

@@ -55,11 +55,10 @@ def command(
 ) -> int:
     """Write one HTML page about a run and print its path. Without RUN, it is the latest run.
 
-    The page needs no network and no other file, so you can send it to others. It shows what failed, what
-    the tools made, the graph, the timeline, and every tool with its history and its log.
+    The page needs no network and no other file, so you can send it to others.
 
-    With --junit, --trace or --openlineage, these files are written, as `orch run` writes them, and the
-    page only with -o or --open. Here, - is the standard output for them too.
+    With --junit, --trace or --openlineage, the page is written only with -o or --open. Here, - is the
+    standard output for them too.
     """
     files = take_files(given)
     has_page = not files or file is not None or opens

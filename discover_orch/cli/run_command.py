@@ -103,8 +103,7 @@ if TYPE_CHECKING:
 @click.option(
     "--if-busy",
     type=click.Choice(["fail", "wait", "skip"]),
-    help="If another run of this project is in progress: exit with 2, wait for its end, or do nothing and exit "
-    "with 0.  [default: fail]",
+    help="If another run is in progress: exit with 2, wait for its end, or exit with 0.  [default: fail]",
 )
 @output_options
 @display_options(

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
-    help="What to run after a change: the stale tools of the affected stages, all tools of these "
-    "stages, or only the tools whose own code or inputs changed.  [default: affected]",
+    help="What to run in the affected stages: the stale tools, all tools, or only those whose own code or "
+    "inputs changed.  [default: affected]",
 )
 @click.option(
     "--no-initial", is_flag=True, help="Do not run at the start: wait for the first change."
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 @click.option(
     "--on-busy",
     type=click.Choice(["restart", "queue"]),
-    help="What to do when a change affects a run in progress: cancel it and start again, or finish "
-    "it first.  [default: restart]",
+    help="If a change affects a run in progress: cancel it and start again, or finish it first.  "
+    "[default: restart]",
 )
 @click.option(
     "--poll",

@@ -221,8 +221,7 @@ KEYS: Mapping[str, Setting] = {
     ),
     "external_writes": Setting(
         "text",
-        'what it means that another program wrote to the SQLite or DuckDB file: `"stale"` makes the tools that read '
-        'it stale, `"ignore"` does not',
+        'what another program writes to the SQLite or DuckDB file makes its readers `"stale"`, or not: `"ignore"`',
         lambda _, given: word(given, ("stale", "ignore")),
     ),
     "jobs": Setting(
@@ -256,8 +255,8 @@ KEYS: Mapping[str, Setting] = {
 WATCH: Mapping[str, Setting] = {
     "scope": Setting(
         "text",
-        'what a change runs: the stale tools of the affected stages, or with `"stage"` all tools of these stages, or '
-        'with `"tool"` only the tools whose own code or inputs changed',
+        'what runs in the affected stages: the stale tools; with `"stage"` all tools; with `"tool"` only those whose '
+        "own code or inputs changed",
         lambda _, given: word(given, ("affected", "stage", "tool")),
         default='"affected"',
     ),

@@ -58,8 +58,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     `kind` is `exception`, `exit` (it called `sys.exit`), `timeout`, `outputs` (a declared output is missing) or
     `crash` (its process ended). `type` is the name of the exception class or of the signal.
-    `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is plain
-    text from `run()` on, without frames of orch and without values of local variables.
+    `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is text.
     """
 
     kind: str
@@ -92,8 +91,7 @@ def problem_json(problem: Problem) -> dict[str, object]:
 
 
 class OrchError(Exception):
-    """What orch refuses: `problems` say why. On the command line it ends the command with its exit code, and is never
-    shown with a traceback."""
+    """What orch refuses: `problems` say why. On the command line it ends the command with its exit code."""
 
     exit_code = ExitCode.USAGE
 

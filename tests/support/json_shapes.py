@@ -70,6 +70,8 @@ class Shape:
     def _lines_of_keys(self) -> list[str]:
         lines = []
         for key, shape in self.keys.items():
+            if key == "version":  # in every document
+                continue
             mark = "?" if shape.seen < self.objects and key != "NAME" else ""
             is_called = key in CALLED and shape.kinds != {"string"}
             head, *rest = [CALLED[key]] if is_called else shape.lines()

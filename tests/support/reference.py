@@ -120,7 +120,7 @@ def made_part(name: str) -> str:
         "settings": _settings,
         "settings of watch": _watch_settings,
         "options of all commands": _common_options,
-        "exit codes": lambda: _table(("code", "meaning"), EXIT_CODES.items()),
+        "exit codes": lambda: _list((f"**{code}**", one) for code, one in EXIT_CODES.items()),
         "JSON of events": _events,
         "JSON of problems": _problems,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
@@ -131,12 +131,11 @@ def made_part(name: str) -> str:
     return parts[name]().strip()
 
 
-# Tables.
+# Lists.
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _list(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {names}: {told}" for names, told in rows)
 
 
 def _and_more(key: str, text: str) -> str:
@@ -145,20 +144,19 @@ def _and_more(key: str, text: str) -> str:
 
 def _orch_keys() -> str:
     rows = [(f'`"{key}"`', _and_more(f"key {key}", one.meaning)) for key, one in ORCH_KEYS.items()]
-    return _table(("key", "meaning"), rows)
+    return _list(rows)
 
 
 def _settings() -> str:
     rows = [
-        (f"`{key}`", f"`{default_of(key)}`", _and_more(f"setting {key}", one.meaning))
+        (f"`{key} = {default_of(key)}`", _and_more(f"setting {key}", one.meaning))
         for key, one in SETTINGS.items()
     ]
-    return _table(("key", "default", "meaning"), rows)
+    return _list(rows)
 
 
 def _watch_settings() -> str:
-    rows = [(f"`{key}`", f"`{one.default}`", one.meaning) for key, one in WATCH.items()]
-    return _table(("key of `watch`", "default", "meaning"), rows)
+    return _list((f"`{key} = {one.default}`", one.meaning) for key, one in WATCH.items())
 
 
 # Commands.
@@ -197,7 +195,7 @@ def _command(name: str) -> str:
     also = [row[0] for row in rows if row in shared and row not in common]
     names = [re.sub(r"^.*, `|`| .*$", "", one) for one in also]
     more = f"Also {', '.join(f'`{one}`' for one in names)}." if names else ""
-    table = _option_list(own)
+    table = _list(own)
     shown = "" if usage == f"orch {name}" else f"`{usage}`"
     return "\n\n".join(one for one in (shown, text, table, more) if one)
 
@@ -216,11 +214,7 @@ def _shared_options(flags: Iterable[str] = tuple(SHARED)) -> list[tuple[str, str
 
 
 def _common_options() -> str:
-    return _option_list(_shared_options())
-
-
-def _option_list(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- {names}: {told}" for names, told in rows)
+    return _list(_shared_options())
 
 
 def _option_rows(command: str, options: Iterable[click.Option]) -> list[tuple[str, str]]:
