@@ -25,6 +25,9 @@ from tests.support.reference import (
     made_part,
 )
 
+#: Where the links of `MORE` are, where their key does not say it.
+PARTS = {"setting": "settings", "key": "keys of ORCH", "option": "options of all commands"}
+
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_parts_made_from_the_code_are_as_the_code_is(name: str) -> None:
@@ -60,7 +63,7 @@ def test_every_link_and_name_that_is_added_belongs_to_something() -> None:
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
     for key, link in MORE.items():
         where, word = key.rsplit(" ", 1)
-        part = made_part({"setting": "settings", "key": "keys of ORCH"}.get(where, where))
+        part = made_part(PARTS.get(where, where))
         assert re.search(rf"`\"?{word}\b.*{re.escape(link)}", part), key
     for key in CALLED:
         assert f'"{key}"' in text, key

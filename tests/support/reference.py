@@ -41,9 +41,9 @@ MARK = re.compile(r"(<!--made: ([^\n]+)-->\n)(.*?)(<!--end-->)", re.DOTALL)
 MORE: Mapping[str, str] = {
     "orch run --jobs": "[Several at a time](parallel.md)",
     "orch run --executor": "[Scaling out](scaling.md)",
-    "orch run --junit": "[CI](ci.md)",
-    "orch run --trace": "[Events](events.md#traces)",
-    "orch run --openlineage": "[Events](events.md#openlineage)",
+    "option --junit": "[CI](ci.md)",
+    "option --trace": "[Events](events.md#traces)",
+    "option --openlineage": "[Events](events.md#openlineage)",
     "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
     "setting database": "[Databases](databases.md)",
     "setting transaction": "[Transactions](transactions.md)",
@@ -170,6 +170,9 @@ SHARED: Mapping[str, str] = {
     "--param": "run",
     "--database": "run",
     "--wait": "run",
+    "--junit": "run",
+    "--trace": "run",
+    "--openlineage": "run",
     "--json": "list",
 }
 #: Of these, what every command has.
@@ -227,7 +230,8 @@ def _option_rows(command: str, options: Iterable[click.Option]) -> list[tuple[st
         flags, told = record
         flags = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"\1", flags)
         shown = ", ".join(f"`{one}`" for one in flags.split(", "))
-        more = MORE.get(f"orch {command} {max(option.opts, key=len)}")
+        flag = max(option.opts, key=len)
+        more = MORE.get(f"orch {command} {flag}") or MORE.get(f"option {flag}")
         rows.append((shown, _option_text(told) + (f" See {more}." if more else "")))
     return rows
 
