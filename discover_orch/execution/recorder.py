@@ -434,7 +434,6 @@ def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> Rec
         name=step.tool.name,
         stage=step.stage,
         path=step.tool.path,
-        line=step.tool.line,
         doc=step.tool.doc,
         after=step.after,
         reason=step.reason,

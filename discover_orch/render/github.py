@@ -52,7 +52,7 @@ def failure_annotations(record: RunRecord, folder: str) -> str:
     lines = []
     for tool in record.failures[:MOST_ANNOTATIONS]:
         error, step = tool.error, tool.step
-        place = Location(path=step.path, line=step.line) if step.path else None
+        place = Location(path=step.path) if step.path else None
         text = f"{tool.name} {tool.status}"
         if error is not None:
             place = Location(path=error.path, line=error.line) if error.path else place

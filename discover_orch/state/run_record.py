@@ -40,15 +40,14 @@ class RecordedParam(Struct, frozen=True, kw_only=True):
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
-    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `line` is that of
-    the tool in its file, and `doc` its description. `secrets` are parameters whose value was not written; `code` is a
-    hash of the tool's code, "" where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
+    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `doc` is the
+    tool's description. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code, ""
+    where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
 
     module: str
     name: str
     stage: str = ""
     path: str = ""
-    line: int | None = None
     doc: str = ""
     after: tuple[str, ...] = ()
     reason: str = ""

@@ -203,6 +203,24 @@ def test_only_the_end_of_what_the_last_attempt_printed_is_kept(
     assert printed.text == "y" * 7999 + "\n"
 
 
+def test_lineage_names_at_most_a_thousand_datasets_the_tables_first(
+    project: Project, orch: Orch
+) -> None:
+    code = """
+        from pathlib import Path
+        STAGE = "s"
+        def run(conn):
+            for number in range(1100):
+                Path(f"{number}.txt").touch()
+            conn.execute("create table raw as select 1 a")
+        """
+    root = project({"src/a.py": code})
+    assert orch("run", "--openlineage", "x.jsonl").code == 0
+    outputs = read_lineage((root / "x.jsonl").read_text("utf-8"))[2]["outputs"]
+    assert len(outputs) == 1000
+    assert "raw" in {one["name"] for one in outputs}
+
+
 def test_no_secret_is_written(failed: Failed) -> None:
     texts = [failed.read(one) for one in ("junit.xml", "trace.json", "lineage.jsonl")]
     texts += [failed.read("failure.json"), failed.summary, failed.answer.text]

@@ -183,10 +183,12 @@ def test_with_if_busy_skip_a_second_run_does_nothing(project: Project, orch: Orc
         assert f"another run is in progress (pid {first.pid}, since " in answer.err
         last = answer.events[-1]
         assert (last["event"], last["status"], last["exit_code"]) == ("run_finished", "skipped", 0)
-        busy = orch("run", "--if-busy", "fail", "--on-failure", "touch called")
+        other = ("--junit", "x.xml", "--trace", "new.json", "--on-failure", "touch called")
+        busy = orch("run", "--if-busy", "fail", *other)
         assert busy.code == 2
         (root / "go").touch()
         assert first.wait() == 0
     assert (root / "called").exists()
-    assert "<testcase" in (root / "x.xml").read_text()  # the second run left it alone
+    assert 'name="a"' in (root / "x.xml").read_text()  # the others left it alone
+    assert not (root / "new.json").exists()
     assert orch("run", "--wait", "--if-busy", "skip").code == 2

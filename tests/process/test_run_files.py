@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -41,6 +44,10 @@ def test_files_are_complete_after_a_signal(project: Project, number: signal.Sign
     cases = read_junit((root / "x.xml").read_text("utf-8")).iter("testcase")
     assert [[one.tag for one in case] for case in cases] == [[], ["error"], ["skipped"]]
     slices = [one for one in read_trace((root / "x.json").read_text("utf-8")) if one["ph"] == "X"]
+    first = json.loads((root / ".orch/runs/1/events.jsonl").read_text("utf-8").splitlines()[0])
+    [start] = [one for one in slices if one["name"] == "start"]
+    assert start["ts"] == 0
+    assert start["dur"] / 1e6 > first["age"] > 0, "the trace begins with the process"
     assert [one["args"]["status"] for one in slices if one["cat"] == "tool"] == [
         "passed",
         "interrupted",
@@ -73,3 +80,24 @@ def test_files_are_complete_after_the_reader_of_the_output_has_gone(project: Pro
     assert names == ["a", "b", "c"]
     read_trace((root / "x.json").read_text())
     read_lineage((root / "x.jsonl").read_text())
+
+
+def test_the_reader_of_a_pipe_waits_for_the_end_of_the_run(project: Project) -> None:
+    root = project(FILES)
+    os.mkfifo(root / "pipe")
+    command = [sys.executable, "-m", "discover_orch", "run", "--junit", "pipe"]
+    alone = subprocess.run(
+        command, cwd=root, env=clean_environment(), capture_output=True, check=False, text=True
+    )
+    assert alone.returncode == 2
+    assert "nothing reads from this pipe\n  hint: start the reader first" in alone.stderr
+    reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with running(root, "run", "--junit", str(root / "pipe")) as process:
+        process.wait_for("holding")
+        poll = select.poll()
+        poll.register(reader)
+        assert poll.poll(0) == [], "the reader has not seen an end"
+        process.send(signal.SIGINT)
+        assert process.wait() == 130
+    assert len([*read_junit(os.read(reader, 1 << 16).decode()).iter("testcase")]) == 3
+    os.close(reader)

@@ -75,7 +75,7 @@ def record_of(text: str) -> RunRecord:
     seen = observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
     error = failure(text)
     problem = Problem(code="closing", message=text, hint=text, location=Location(path=text, line=2))
-    doc = RecordedStep(module="a", name=text, doc=text, path=text, line=1)
+    doc = RecordedStep(module="a", name=text, doc=text, path=text)
     after = RecordedStep(module="b", name=text, after=("a",))
     passed = Attempt(start=1.0, end=2.0, status="passed", seen=seen)
     failed = Attempt(start=3.0, end=4.0, status="failed", error=error)
