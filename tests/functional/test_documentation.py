@@ -130,6 +130,21 @@ def test_the_pages_that_name_the_version_name_this_one() -> None:
         assert set(shown) == {__version__}, name
 
 
+def test_the_readme_counts_what_the_page_on_peers_shows() -> None:
+    """Situations in which a system runs what is needed, too little (▼), too much (▲), and lines of declarations."""
+    page = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8").split("| what happens |")[1]
+    rows = [line.split("|")[3:-1] for line in page.split("\n\n")[0].splitlines()[2:]]
+    shown = [
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in README.split("| | orch | pytask |")[1].split("\n\n")[0].splitlines()[2:]
+    ]
+    for number, (*cells, _) in enumerate(zip(*rows, strict=True)):
+        little, much, unknown = (sum(mark in one for one in cells) for mark in "▼▲—")
+        needed = len(cells) - little - much - unknown
+        assert [row[number] for row in shown[:3]] == [str(needed), str(little), str(much)]
+    assert shown[3] == [cell.strip() for cell in rows[-1]]
+
+
 def shown_in_readme(*words: str) -> str:
     """What the README shows below `$ orch WORDS`, without times and folders."""
     text = README.split(f"\n$ {' '.join(('orch', *words))}\n")[1]
