@@ -30,7 +30,7 @@ MOST_BYTES = 1 << 24
 ROWS = 2000
 #: Of the head of a table, and the characters of a value in it: a longer one is shown as its length, since of a part of
 #: it nobody could tell whether it is a part of a secret.
-HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 2000
+HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 500
 
 
 def read_sqlite_tables(
@@ -123,7 +123,7 @@ def read_head(
 ) -> TableHead | None:
     """The first rows of the table `name`, which SQL calls `table`; None where they cannot be read. A value whose
     column has the name of a secret is hidden."""
-    kept = columns[:HEAD_COLUMNS]
+    kept, more = columns[:HEAD_COLUMNS], columns[HEAD_COLUMNS:]
     texts = [_text_sql(quote(column), is_sqlite=is_sqlite) for column in kept]
     shown = ", ".join(f"{text} AS c{number}" for number, text in enumerate(texts)) or "1"
     try:
@@ -133,7 +133,7 @@ def read_head(
     hidden = [is_secret_name(column) for column in kept]
     return TableHead(
         name=name,
-        columns=tuple(kept),
+        columns=(*kept, *(["…"] if more else [])),
         rows=tuple(
             tuple(
                 MASK if hides and value is not None else value
@@ -142,7 +142,6 @@ def read_head(
             for row in rows[:HEAD_ROWS]
         ),
         has_more=len(rows) > HEAD_ROWS,
-        more_columns=len(columns) - len(kept),
     )
 
 

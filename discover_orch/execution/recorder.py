@@ -71,8 +71,6 @@ from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000
 #: Names of one kind of data that the journal keeps of a tool, and reads and writes of one attempt.
 MOST_NAMES, MOST_USES = 200, 1000
-#: Characters of a value in the first rows of a table: one more than a page shows.
-LONGEST_VALUE = 201
 _FILES_USED = ("read", "opened", *WRITTEN)
 _TABLES_USED = ("read", *MADE)
 
@@ -175,7 +173,8 @@ class Recorder:
                 used = {**self._data(module), **self._changes(event)}
                 self._write(document, module, **self._attempt(event), **used)
                 if event.tables and event.status in ("passed", "done"):
-                    self._journal.write(to_builtins(_tables_made(event)))
+                    made = TablesMade(module=module, tables=event.tables)
+                    self._journal.write(to_builtins(made))
             case DatabaseWritten():
                 self._database.note_foreign_write(self.tools.next_number())
             case ToolRetried(end=end):
@@ -340,22 +339,6 @@ def _reads_and_writes(seen: Observation) -> Observation:
         has_committed=seen.has_committed,
         database=seen.database,
         dialect=seen.dialect,
-    )
-
-
-def _tables_made(event: ToolFinished) -> TablesMade:
-    """What the journal keeps of the tables that a tool wrote. A value is cut here, where secrets are masked."""
-    return TablesMade(
-        module=event.module,
-        tables=tuple(
-            replace(
-                table,
-                rows=tuple(
-                    tuple(value and value[:LONGEST_VALUE] for value in row) for row in table.rows
-                ),
-            )
-            for table in event.tables
-        ),
     )
 
 

@@ -83,14 +83,13 @@ class UsedData(Struct, frozen=True, kw_only=True):
 
 
 class TableHead(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The first rows of a table as texts; None is NULL. `has_more` says whether there are more rows; the columns of
-    which only the number is kept are `more_columns`."""
+    """The first rows of a table as texts; None is NULL. `has_more` says whether there are more rows. Of many columns,
+    the last name is `…`."""
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | None, ...], ...] = ()
     has_more: bool = False
-    more_columns: int = 0
 
 
 class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from posixpath import splitext
@@ -22,7 +23,7 @@ from discover_orch.staleness.made_files import MOST_IN_ALL, START, MadeFile
 #: With more results than this, they are folded at first.
 MOST_OPEN = 20
 #: Rows, columns and characters of a value that are shown of a CSV file; names of what is not shown, for each tool.
-MOST_ROWS, MOST_COLUMNS, LONGEST_VALUE, MOST_NAMES = 10, 30, 200, 50
+MOST_ROWS, MOST_COLUMNS, LONGEST_VALUE, MOST_NAMES = 10, 30, 500, 50
 _MEDIA = {"jpg": "image/jpeg", "svg": "image/svg+xml"}
 #: Before the text of a page. The policy of the report holds in the frame too.
 _POLICY = (
@@ -49,7 +50,7 @@ def results_html(
             figure = _file(file, secrets)
             (shown if figure else named).append(figure or _name(file))
         for table in tables.get(module, ()):
-            figure = _table(table)
+            figure = _table(shown_table(table.name), table)
             room -= len(figure)
             if room >= 0:
                 shown.append(figure)
@@ -103,7 +104,7 @@ def _file(file: MadeFile, secrets: Sequence[str]) -> str:
             page = escape_lines(_POLICY + text)
             content = f'<iframe sandbox="" title="{name}" loading="lazy" srcdoc="{page}"></iframe>'
         case "rows":
-            return _rows(file, text, "\t" if end == "tsv" else _separator(text))
+            return _rows(file, text)
         case _:
             content = f'<pre tabindex="0" aria-label="{name}">{escape_lines(text)}</pre>'
     return _figure(name, size, content)
@@ -126,48 +127,34 @@ def _image(name: str, media: str, data: bytes) -> str:
     return f'<img alt="{name}" loading="lazy" src="data:{media};base64,{packed}">'
 
 
-def _separator(text: str) -> str:
-    first = text.partition("\n")[0]
-    return max(",;\t", key=first.count)
-
-
-def _rows(file: MadeFile, text: str, separator: str) -> str:
+def _rows(file: MadeFile, text: str) -> str:
     """The first rows of a CSV file; "" if it is none."""
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         columns, *rows = [*islice(lines, MOST_ROWS + 2)] or [[]]
     except csv.Error:  # a value is too long
         return ""
+    has_more_columns = any(len(row) > MOST_COLUMNS for row in (columns, *rows))
     table = TableHead(
         name=file.path,
-        columns=tuple(columns[:MOST_COLUMNS]),
+        columns=(*columns[:MOST_COLUMNS], *(["…"] if has_more_columns else [])),
         rows=tuple(tuple(row[:MOST_COLUMNS]) for row in rows[:MOST_ROWS]),
         has_more=len(rows) > MOST_ROWS or file.size > START,
-        more_columns=max(0, *(len(row) - MOST_COLUMNS for row in (columns, *rows))),
     )
-    name = escape(file.path)
-    return _figure(name, f"{size_text(file.size)} · {_extent(table)}", _grid(name, table))
+    return _table(file.path, table, f"{size_text(file.size)} · ")
 
 
-def _table(table: TableHead) -> str:
-    name = escape(shown_table(table.name))
-    return _figure(name, _extent(table), _grid(name, table))
-
-
-def _extent(table: TableHead) -> str:
-    """How much of the table is shown."""
-    rows = f"first {len(table.rows):,} rows" if table.has_more else count(len(table.rows), "row")
-    more = table.more_columns
-    return rows + (f" · {count(more, 'more column')}" if more else "")
-
-
-def _grid(name: str, table: TableHead) -> str:
+def _table(name: str, table: TableHead, size: str = "") -> str:
+    number, shown = len(table.rows), escape(name)
+    rows = f"first {number:,} rows" if table.has_more else count(number, "row")
     head = "".join(f'<th scope="col">{escape(_cut(one))}</th>' for one in table.columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{name}"><table>'
+    grid = (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{shown}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+    return _figure(shown, size + rows, grid)
 
 
 def _cell(value: str | None) -> str:

@@ -39,7 +39,7 @@ LOAD = """
         for number in range(12):
             conn.execute(f"INSERT INTO birds VALUES ('bird {number} {api_key}', 'hunter2', NULL)")
         conn.execute("CREATE TABLE texts (a varchar(3000))")
-        conn.execute(f"INSERT INTO texts VALUES ('{'y' * 2001}'), ('{'z' * 250}')")
+        conn.execute(f"INSERT INTO texts VALUES ('{'y' * 501}'), ('{'z' * 500}')")
     """
 
 
@@ -120,12 +120,10 @@ def check_tables(project: Project, orch: Orch, url: str) -> None:
     text = text_of(read_page(orch))
     rows = " ".join(f"bird {number} *** *** NULL" for number in range(10))
     assert f"table birds first 10 rows name password mass {rows} table texts 2 rows" in text
-    assert f"a (2001 characters) {'z' * 199}… Tools" in f"{text} Tools"
+    assert f"a (501 characters) {'z' * 500} Tools" in f"{text} Tools"
     journal = (root / ".orch/runs/1/events.jsonl").read_text()
     assert SECRET not in journal
     assert "hunter2" not in journal
-    assert "z" * 201 in journal
-    assert "z" * 202 not in journal
     for path in root.glob("x.*"):
         path.unlink()
     assert text_of(read_page(orch)) == text
@@ -189,6 +187,15 @@ def test_all_files_of_a_page_have_a_limit(project: Project, orch: Orch) -> None:
     assert text_of(page).endswith("25.txt (200 kB) , 26.txt (200 kB)")
 
 
+def test_a_csv_file_is_read_as_csv(project: Project, orch: Orch) -> None:
+    rows = 'a\tb\n"one\ntwo, \u2028"\t3\n' + "\t".join("x" * 31) + "\n"
+    write = f"open('a.csv', 'w').write({rows!r})"
+    project({"src/a.py": f"STAGE = 's'\ndef run(): {write}\n", "orch.toml": ""})
+    assert orch("run").code == 0
+    shown = r"2 rows a b … one\ntwo, \u2028 3 " + " ".join("x" * 30)
+    assert text_of(read_page(orch)).endswith(shown)
+
+
 def test_of_a_csv_file_with_long_rows_only_whole_rows_are_shown(
     project: Project, orch: Orch
 ) -> None:
@@ -196,7 +203,7 @@ def test_of_a_csv_file_with_long_rows_only_whole_rows_are_shown(
     project({"src/a.py": f"STAGE = 's'\ndef run(): {write}\n", "orch.toml": ""})
     assert orch("run").code == 0
     assert text_of(read_page(orch)).endswith(
-        f"a.csv 90 kB · first 2 rows a b {'x' * 199}… 1 {'x' * 199}… 1"
+        f"a.csv 90 kB · first 2 rows a b {'x' * 499}… 1 {'x' * 499}… 1"
     )
 
 

@@ -188,7 +188,7 @@ def results_of(source: ReportSource) -> tuple[ReportSource, dict[str, tuple[Made
     tables, made = {}, {}
     for tool in source.record.tools:
         name = tool.name
-        table = TableHead(name=name, columns=(name, "a"), rows=((name, None),), more_columns=2)
+        table = TableHead(name=name, columns=(name, "a"), rows=((name, None),))
         tables[tool.module] = (table,)
         data = name.encode("utf-8", "surrogatepass")
         files = [
