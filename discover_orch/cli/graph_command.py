@@ -70,7 +70,7 @@ def command(
 ) -> int:
     """Show stages and tools in order, with what each tool runs after, reads and writes.
 
-    As a picture, the targets are highlighted, beside the tools that they exchange data with.
+    As a picture, the targets are highlighted, beside the tools that share tables and files with them.
     """
     check_file_option(file, *(["--open"] if opens else ()))
     kind = _format(kind, file, opens=opens, as_json=as_json)
