@@ -11,6 +11,7 @@ import click
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
+    refuse_same_file,
     replace_file,
     shown_path,
     write_and_open,
@@ -62,7 +63,11 @@ def command(
     """
     files = take_files(given)
     has_page = not files or file is not None or opens
-    _check_standard_output({**({"-o": file} if file else {}), **files}, opens, as_json)
+    flags = [*(["--open"] if opens else ()), *(["--json"] if as_json else ())]
+    paths = {**({"-o": file} if file else {}), **files}
+    for option, path in paths.items():
+        check_file_option(path, *flags, *(one for one in paths if one != option), option=option)
+    refuse_same_file(paths)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
     document: dict[str, Any] = {"version": 1, "run": record.run, "path": None}
@@ -92,12 +97,6 @@ def command(
     elif as_json:
         context.console.out(json.dumps(document) + "\n")
     return ExitCode.OK
-
-
-def _check_standard_output(files: dict[str, str], opens: bool, as_json: bool) -> None:
-    flags = [*(["--open"] if opens else ()), *(["--json"] if as_json else ())]
-    for option, path in files.items():
-        check_file_option(path, *flags, *(one for one in files if one != option), option=option)
 
 
 def _latest(root: str) -> str:

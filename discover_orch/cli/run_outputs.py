@@ -18,7 +18,7 @@ from typing import Any
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, is_on_github
-from discover_orch.cli.file_output import STANDARD_OUTPUT, write_file
+from discover_orch.cli.file_output import STANDARD_OUTPUT, refuse_same_file, write_file
 from discover_orch.cli.options import OutputOptions
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
@@ -136,18 +136,14 @@ def format_text(option: str, record: RunRecord, root: str) -> str:
 def empty_files(paths: Mapping[str, str]) -> None:
     """Empties the files before a run, by the options that name them, so that nothing is left of an earlier run. Raises
     UsageError for one that cannot be written."""
-    known: dict[str, str] = {}
     for option, path in paths.items():
         if path == STANDARD_OUTPUT:
             message = f"{option} cannot write to standard output, where orch reports the run"
             raise UsageError.of("output-file", message, f"give a file with {option} FILE")
-        is_file = os.path.isfile(path) or not os.path.exists(path)
-        same = known.setdefault(os.path.realpath(path), option)
-        if same != option and is_file:
-            message = f"{option} and {same} name the same file: {path}"
-            raise UsageError.of("output-file", message, "give each its own file")
+    refuse_same_file(paths)
+    for option, path in paths.items():
         try:
-            if is_file or os.path.isdir(path):
+            if os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path):
                 write_file(path, "")
             else:  # a pipe must stay open, else its reader sees the end
                 os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -44,13 +44,10 @@ def trace_text(record: RunRecord) -> str:
 def _attempts(record: RunRecord, attempts: Sequence[tuple[Attempt, ToolRecord]]) -> list[Element]:
     """Each attempt with its commit inside, a mark where another one follows, and arrows from the tools before it."""
     found: list[Element] = []
-    row_ends: dict[int, int] = {}
     ended: dict[str, Element] = {}  # the last attempt of each tool
     arrows = 0
     for one, tool in attempts:
-        row, end = one.worker, _time(record, one.end)
-        start = min(end, max(_time(record, one.start), row_ends.get(row, 0)))
-        row_ends[row] = end
+        row, start, end = one.worker, _time(record, one.start), _time(record, one.end)
         own = _slice(tool.name, "tool", row, start, end, **_facts(tool, one))
         found.append(own)
         if one.commit_seconds:

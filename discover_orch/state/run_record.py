@@ -248,6 +248,7 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     end: _RunFinished | None = None
     zero = 0.0
     noted: list[_RunNoted] = []
+    ends: dict[int, float] = {}  # by worker, of its last attempt
     tools: dict[str, _Tool] = {}
     for event in _read_events(lines):
         match event:
@@ -263,8 +264,10 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
                 if isinstance(event, _ToolRetried):
                     tool.attempt = event.attempt + 1
                 if tool.began is not None and not event.is_settled:
-                    tool.attempts.append(_read_attempt(tool.began, event, zero))
-                    tool.began = None
+                    worker = tool.began.worker
+                    attempt = _read_attempt(tool.began, event, zero, ends.get(worker, 0.0))
+                    tool.attempts.append(attempt)
+                    tool.began, ends[worker] = None, attempt.end
             case TransactionEnded():
                 for tool in tools.values():
                     if tool.end is not None and tool.end.status == "done":
@@ -279,9 +282,10 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
         return None
     for tool in tools.values():
         if tool.began is not None:
-            begun = _seconds(tool.began.time) - zero
+            worker = tool.began.worker
+            begun = max(_seconds(tool.began.time) - zero, ends.get(worker, 0.0))
             tool.attempts.append(
-                Attempt(start=begun, end=begun, worker=tool.began.worker, number=tool.attempt)
+                Attempt(start=begun, end=begun, worker=worker, number=tool.attempt)
             )
     is_running = end is None and is_alive(start.pid, start.process, start.boot)
     status = end.status if end else "running" if is_running else "killed"
@@ -386,14 +390,18 @@ def _end_killed_transaction(tools: list[ToolRecord]) -> list[ToolRecord]:
     ]
 
 
-def _read_attempt(began: ToolStarted, ended: ToolFinished | _ToolRetried, zero: float) -> Attempt:
-    """Both events have the time at which orch read them, so the tool started and ended no later than that."""
+def _read_attempt(
+    began: ToolStarted, ended: ToolFinished | _ToolRetried, zero: float, free: float
+) -> Attempt:
+    """Both events have the time at which orch read them, so the tool started and ended no later than that, and not
+    before its worker was `free`."""
     duration = ended.duration or 0.0
     latest = min(_seconds(began.time), _seconds(ended.time) - duration)
     start = max(latest - zero, 0.0)
+    end = start + duration
     return Attempt(
-        start=start,
-        end=start + duration,
+        start=min(end, max(start, free)),
+        end=end,
         worker=began.worker,
         number=ended.attempt,
         status=ended.status,

@@ -161,6 +161,20 @@ def test_each_attempt_is_kept_with_its_worker_and_an_end_may_be_missing() -> Non
     assert [(one.module, one.status) for one in read_ends(text)] == [("src.fetch", "passed")] * 2
 
 
+def test_an_attempt_begins_when_its_worker_is_free() -> None:
+    """The times are those at which orch read the events, which is later than they happened."""
+    record = read(
+        at(0.0, started("1")),
+        at(1.5, tool_started("fetch")),
+        at(1.5, tool_finished("fetch", duration=0.25)),
+        at(1.5, tool_started("parse")),
+        at(2.0, tool_finished("parse", duration=0.75)),
+        at(2.0, finished()),
+    )
+    times = [(one.start, one.end) for tool in record.tools for one in tool.attempts]
+    assert times == [(1.25, 1.5), (1.5, 2.0)]
+
+
 def planned(name: str, **more: Any) -> dict[str, Any]:
     return {"module": f"src.{name}", "name": name, **more}
 
