@@ -233,7 +233,7 @@ def test_a_closed_pipe_interrupts_the_tool_and_closes_once(project: Project) -> 
     assert tables(root) == []
     assert (size(root / "opened"), size(root / "closed")) == (1, 1)
     with running(root, "status") as orch:
-        orch.wait_for(r'interrupted \(run 1\): its output was closed, as by "\| head"')
+        orch.wait_for(r'interrupted \(run 1\): its output was closed \(for example by "\| head"\)')
 
 
 def test_a_pause_does_not_count(project: Project) -> None:
