@@ -97,13 +97,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def names(self) -> dict[str, str]:
         """The names of the selected tools by module, those that need not run included."""
-        return {module: tool.name for module, (tool, _) in self.tools.items()}
-
-    @property
-    def tools(self) -> dict[str, tuple[Tool, str]]:
-        """The selected tools with their stages by module, those that need not run included."""
-        steps = {step.tool.module: (step.tool, step.stage) for step in self.steps}
-        return {**steps, **{tool.module: (tool, tool.stages[0]) for tool in self.fresh}}
+        tools = (*(step.tool for step in self.steps), *self.fresh)
+        return {tool.module: tool.name for tool in tools}
 
     @property
     def secrets(self) -> tuple[str, ...]:
