@@ -175,13 +175,21 @@ class Run:
         unsure = [one for one in later if self._may_depend_unseen(one)]
         below = self._registry.downstream((event.module, *unsure)).union(unsure)
         guessed = self._find_guessed(event.module, later)
+        known = self._registry.downstream((event.module,))
         unknown = (f"it is not known what {self._registry.display(event.module)} writes",)
+        new = (
+            "what they use is not known before they have passed; AFTER = () makes a tool independent",
+        )
         blocked = [
             ToolFinished(
                 module=one,
                 status="blocked",
                 blocked_by=event.module,
-                notes=unknown if one in guessed else (),
+                notes=unknown
+                if one in guessed
+                else new
+                if one in unsure and one not in known
+                else (),
             )
             for one in later
             if one in below
