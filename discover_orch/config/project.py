@@ -112,6 +112,11 @@ class Project(Struct, frozen=True, kw_only=True):
         elif "database" not in given and (url := environ.get(DATABASE_VARIABLE, "").strip()):
             # Not checked: it may be meant for orchconf.py only.
             values |= {"database": url, "database_origin": DATABASE_VARIABLE}
+        if "pythonpath" in values:
+            values["pythonpath"] = tuple(
+                os.path.relpath(one, root).replace(os.sep, "/") if os.path.isabs(one) else one
+                for one in values["pythonpath"]
+            )
         if values.get("ledger") == NAMED_BY_ROOT:
             values["ledger"] = name or os.path.basename(root) or "root"
         values["params"], values["tool_params"] = values.get("params", ({}, {}))

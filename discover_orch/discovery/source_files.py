@@ -49,7 +49,8 @@ class PythonPath:
     def name(self, path: str) -> str:
         """The module of a path, by the deepest entry that contains it; "" where none does."""
         for entry in self._entries:
-            if path.startswith(entry):
+            is_inside = entry != "" or not path.startswith("../")
+            if path.startswith(entry) and is_inside:
                 parts = path[len(entry) : -3].split("/")
                 if parts[-1] == "__init__":
                     parts.pop()

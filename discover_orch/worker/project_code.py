@@ -1,7 +1,8 @@
 """Which files are the project's own code.
 
-The project's own code is what is below the root or in `pythonpath`, and packages installed in editable form, wherever
-they are. Installed packages, virtual environments, the standard library and orch are not.
+The project's own code is what is below the root or in `pythonpath`, packages installed in editable form, wherever they
+are, and what `sys.path` leads to otherwise. Installed packages, virtual environments, the standard library, folders of
+the system and for temporary files, and orch are not.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType, FrameType, FunctionType, ModuleType
 
 from discover_orch.model.search_path import (
+    INSTALLED,
     OWN_FOLDER,
     STANDARD_LIBRARY,
     find_editable_packages,
     find_project_folders,
+    is_of_python,
     with_slash,
 )
+from discover_orch.worker.observed_paths import ObservedPaths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ class ProjectCode:
         #: The folders in which Python finds the modules of the project, in this order.
         self.search_path = tuple(dict.fromkeys((*folders, *map(os.path.dirname, packages))))
         self._folders = tuple(dict.fromkeys(map(with_slash, (root, *folders, *packages))))
+        self._paths = ObservedPaths(root)
         self._is_venv: dict[str, bool] = {}
         #: File name of code -> its path as reported; "" where it is not the project's.
         self._shown: dict[str, str] = {}
@@ -68,7 +73,8 @@ class ProjectCode:
                         for depth in range(len(below))
                     )
                 )
-        return False
+        is_installed = any(one in inside for one in INSTALLED) or is_of_python(path)
+        return not is_installed and not self._paths.is_noise_folder(os.path.dirname(path))
 
     def find_file(self, code: CodeType) -> str:
         """The file of this code as it is reported; "" if it is not the project's."""
