@@ -26,19 +26,25 @@ MOVED = 8  # it got this name
 READ_BEFORE = 16  # it had been read when it was written, or was open then
 _OPEN = 32  # it was opened and not closed since
 _OPENED_SINCE = 64  # it was opened since it was last written
+GONE = 128  # it was removed, or got another name
 CHANGED = WRITTEN | CREATED | MOVED
 
 # Numbers of <linux/inotify.h>
 IN_CLOSE_WRITE = 0x8
 IN_CLOSE_NOWRITE = 0x10
 IN_OPEN = 0x20
+IN_MOVED_FROM = 0x40
 IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
+IN_DELETE = 0x200
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
 IN_EXCL_UNLINK = 0x4000000
 IN_ISDIR = 0x40000000
-WATCHED = IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_MOVED_TO | IN_CREATE | IN_EXCL_UNLINK
+LEFT = IN_MOVED_FROM | IN_DELETE
+WATCHED = (
+    IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_MOVED_TO | IN_CREATE | LEFT | IN_EXCL_UNLINK
+)
 EVENT = "iIII"  # watch, mask, cookie, length of the name
 EVENT_SIZE = 16
 BUFFER_SIZE = 1 << 16
@@ -130,7 +136,9 @@ class FileEvents:
         """Whether a file was read before it was written decides what its content says of the tool. Equal events that
         follow each other are one, so opens cannot be counted."""
         known = self.files.get(path, 0)
-        if mask & IN_OPEN:
+        if mask & LEFT:
+            known |= GONE
+        elif mask & IN_OPEN:
             known |= _OPEN | _OPENED_SINCE
         elif mask & IN_CLOSE_NOWRITE:
             was_open = known & CHANGED and not known & _OPENED_SINCE

@@ -21,6 +21,7 @@ from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
 from discover_orch.worker.file_events import (
     CHANGED,
     CREATED,
+    GONE,
     MOVED,
     READ,
     READ_BEFORE,
@@ -242,11 +243,11 @@ class NativeFiles:
         commands.read()
         opened = (self.paths.relative(path) for path in files if path.endswith(".py"))
         commands.find_named_scripts(one for one in opened if not self.paths.is_noise(one))
-        seen.native_missed += [
-            self.paths.relative(path)
-            for path in commands.absent
-            if path not in files and not os.path.lexists(path)
-        ]
+        for path in (one for one in commands.absent if not os.path.lexists(one)):
+            if files.get(path, 0) & GONE:
+                seen.removed[self.paths.relative(path)] = None
+            elif path not in files:
+                seen.native_missed.append(self.paths.relative(path))
 
     def _find_listed(self, seen: StepFiles) -> None:
         """Adds the folders that native code or a child process listed. Of a listing the kernel does not say who made
