@@ -73,7 +73,9 @@ class ProjectCode:
                         for depth in range(len(below))
                     )
                 )
-        is_installed = any(one in inside for one in INSTALLED) or is_of_python(path)
+        if OWN_FOLDER.startswith(inside) or is_of_python(path) or not os.path.isabs(path):
+            return False
+        is_installed = any(one in inside for one in INSTALLED)
         return not is_installed and not self._paths.is_noise_folder(os.path.dirname(path))
 
     def find_file(self, code: CodeType) -> str:
@@ -84,6 +86,7 @@ class ProjectCode:
         """The same by the file name of the code."""
         shown = self._shown.get(name)
         if shown is None:
+            self._shown[name] = ""  # looking at folders asks this again
             path = os.path.abspath(name)
             is_project = name[:1] != "<" and self.includes(path)
             shown = self._shown[name] = self.show(path) if is_project else ""

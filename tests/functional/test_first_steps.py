@@ -196,7 +196,7 @@ def test_new_refuses_what_would_not_be_a_tool(project: Project, orch: Orch) -> N
     assert 'orch_run("src/c/parse.py"' in (root / "tests/test_parse.py").read_text()
     assert "tests/test_load.py already exists" in orch("new", "load", "--stage", "ingest").err
     wrong = orch("new", "late", "--stage", "render", "--after", "nothing")
-    assert wrong.code == 0
+    assert wrong.code == 4
     assert 'error: src/b/late.py:6: AFTER names "nothing"' in wrong.err
     (root / "orch.toml").write_text('"stages" = ["ingest"]\n')
     refused = orch("new", "other", "--stage", "new")

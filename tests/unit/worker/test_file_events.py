@@ -13,6 +13,7 @@ import pytest
 from discover_orch.worker.file_events import (
     CHANGED,
     CREATED,
+    GONE,
     LIMIT_REACHED,
     MOVED,
     READ,
@@ -37,7 +38,7 @@ def find_queues() -> set[int]:
 
 def told(events: FileEvents, root: Path) -> dict[str, int]:
     events.drain()
-    shown = READ | CHANGED | READ_BEFORE
+    shown = READ | CHANGED | READ_BEFORE | GONE
     return {str(Path(path).relative_to(root)): one & shown for path, one in events.files.items()}
 
 
@@ -56,6 +57,7 @@ def test_each_event_has_its_meaning(tmp_path: Path) -> None:
     assert told(events, tmp_path) == {
         "old": READ,
         "new": CREATED | WRITTEN,
+        "moved": GONE,
         "there": MOVED,
         "link": CREATED,
         "updated": READ | WRITTEN | READ_BEFORE,
