@@ -120,6 +120,8 @@ def find_remaining(
             url = find_recorded_database(record, view.project.database, hint)
             view = view if url is None else project_view.with_database(view, url)
     work = RemainingWork(view, request.values)
+    if asks_database:  # also where nothing is left to run
+        work.memory.settle_moves()
     if asks_database and (tables := work.find_tables_left()):
         from discover_orch.execution.ledger import list_tables
 

@@ -144,6 +144,16 @@ class Status:
         self._forget_answers()
         return written
 
+    def note_code(self, paths: Collection[str]) -> Collection[str]:
+        """A tool has written these modules. Returns the tools whose code is another one by now. A watch hears of them
+        by itself."""
+        if self._is_live or not paths:
+            return ()
+        then = self._code
+        self._present.code.refresh(paths)
+        self._read_code()
+        return [one for one in self._registry.order if self._code.get(one) != then.get(one)]
+
     def settle(self) -> None:
         """What another program has done to the database counts as it is now, not after tools of the run have used
         it."""
@@ -363,6 +373,8 @@ class Turns:
         written = self._status.note_results(ended.values())
         self._written.update(written)
         self._unjudged.update(written)
+        for module in self._status.note_code([key[5:] for key in written if key.endswith(".py")]):
+            self._own[module] = self._judge(module)
         for module, result in ended.items():
             if result.last.status in WELL:
                 self._passed.add(module)
