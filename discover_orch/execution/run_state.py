@@ -177,9 +177,7 @@ class Run:
         guessed = self._find_guessed(event.module, later)
         known = self._registry.downstream((event.module,))
         unknown = (f"it is not known what {self._registry.display(event.module)} writes",)
-        new = (
-            "what they use is not known before they have passed; AFTER = () makes a tool independent",
-        )
+        new = ("their inputs are not known yet; AFTER = () makes a tool independent",)
         blocked = [
             ToolFinished(
                 module=one,
