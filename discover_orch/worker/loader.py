@@ -347,7 +347,7 @@ def follow_packages(project: ProjectCode, state: ProcessState) -> None:
     """From now on, what installed packages change in the process while they are loaded holds for all tools."""
 
     def exec_module(loader: Any, module: ModuleType) -> None:
-        path = loader.path
+        path = getattr(loader, "path", None) or loader.archive  # of a module in a zip file
         if (
             state.is_loading_package
             or isinstance(loader, ProjectLoader)
