@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 24
 #: Rows that are in memory at a time.
 ROWS = 2000
-#: Of the head of a table, and the characters of a value in it: a longer one is shown as its length, since of a part of
-#: it nobody could tell whether it is a part of a secret.
+#: Of the head of a table, and the characters of a value in it: a longer one is shown as its length, since a secret is
+#: not found in a part of it.
 HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 500
 
 

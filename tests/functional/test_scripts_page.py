@@ -35,7 +35,6 @@ def test_every_example_is_tried() -> None:
 
 @pytest.mark.parametrize("title", TRIED)
 def test_a_script_prints_the_same_as_a_tool(title: str, tmp_path: Path) -> None:
-    pytest.importorskip({"YAML settings": "yaml", "`.env`": "dotenv"}.get(title, "csv"))
     shown = {}
     for when in ("before", "after"):
         root = tmp_path / when
