@@ -102,6 +102,15 @@ class CurrentDatabase:
     def _tables(self) -> frozenset[str] | None:
         return read_tables(self._root, self.path)
 
+    @cached_property
+    def has_changed(self) -> bool:
+        """Whether anybody has written to it since it was remembered."""
+        known = self.known
+        if known is None or known.stat is None or not known.path or self.number != known.number:
+            return False
+        found = self._stat(known.path)
+        return found is not None and found.was_written_since(known.stat)
+
     @property
     def foreign_write(self) -> float:
         """When another program wrote to it last: infinite if no run has noticed that yet."""
@@ -123,10 +132,7 @@ class CurrentDatabase:
     def was_written(self) -> bool:
         """Whether another program has written to it since the last run."""
         known = self.known
-        if known is None or known.stat is None or not known.path or self.number != known.number:
-            return False
-        found = self._stat(known.path)
-        if found is None or not found.was_written_since(known.stat):
+        if known is None or not self.has_changed:
             return False
         runs = find_runs(self._root)
         if not runs or has_ended(self._root, runs[0]):
@@ -200,8 +206,8 @@ class DatabaseRecord:
         return max(found, sequence(self.run, 0)) if self._was_written else found
 
     def note_start(self) -> None:
-        """Saves that another program has written before this run, so that a killed run does not lose it."""
-        if self._was_written:
+        """Saves what another program or a killed run has written before this one, which may be killed too."""
+        if self._current.has_changed:
             self.save()
 
     def note_foreign_write(self, now: Seq) -> None:

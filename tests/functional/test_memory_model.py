@@ -155,7 +155,7 @@ class Histories(RuleBasedStateMachine):
         assert [step.tool.name for step in plan.steps] == list(steps)
         if steps:
             fresh = [one for one in chosen if one not in steps]
-            self.model.run(steps, since, fresh=fresh, is_changed=True)
+            self.model.run(steps, since, whole=chosen, fresh=fresh, is_changed=True)
             self._run(plan)
 
     @rule()
@@ -326,6 +326,26 @@ def test_what_is_accepted_after_the_database_was_replaced_counts_for_the_new_one
     history.it_stands_as_the_model_says()
     history.change_meaning("mark", 1)
     history.it_stands_as_the_model_says()
+    history.teardown()
+
+
+def test_what_a_killed_run_wrote_is_its_own_also_after_a_second_kill() -> None:
+    history = Histories()
+    history.run((), None)
+    history.a_killed_run((), None, TOOLS.index("mark"))
+    history.a_killed_run(("mark",), None, 0)
+    history.it_stands_as_the_model_says()
+    history.teardown()
+
+
+def test_a_resumed_run_of_what_was_stale_runs_what_was_fresh_then_and_is_stale_now() -> None:
+    history = Histories()
+    history.run((), None)
+    history.turn_a_failure_on_or_off("clean")
+    history.change_the_deep_helper(1)
+    history.run_what_changed((), None)
+    history.delete_the_database()
+    history.a_resume_would_run_what_the_model_says()
     history.teardown()
 
 
