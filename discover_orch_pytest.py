@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from discover_orch.model.errors import Problem
     from discover_orch.testing import OrchRun, OrchTables
     from discover_orch.testing.connections import DatabaseOfTest
-    from discover_orch.testing.project import OrchProject
+    from discover_orch.testing.tested_project import OrchProject
 
 _DATABASES = ("memory", "configured")
 
@@ -49,7 +49,7 @@ class CheckItem(pytest.Item):
     """A test that fails where `orch check` exits with 4."""
 
     def runtest(self) -> None:
-        from discover_orch.testing.project import OrchProject
+        from discover_orch.testing.tested_project import OrchProject
 
         problems = OrchProject(self.config.rootpath).find_problems()
         if problems:
@@ -71,7 +71,7 @@ class CheckFailed(Exception):
 @pytest.fixture
 def orch_project(request: pytest.FixtureRequest) -> OrchProject:
     """The project around the test's file: `root`, `tools`, `stages`, and `select("ingest")` for names in order."""
-    from discover_orch.testing.project import find_project
+    from discover_orch.testing.tested_project import find_project
 
     with _Failing():
         return find_project(request.path.parent, request.config.rootpath)

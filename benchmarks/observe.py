@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import Finish, Prepare, RunStep
 
 FILES = 10_000

@@ -18,7 +18,7 @@ from statistics import median
 from typing import NamedTuple
 
 from discover_orch.execution.supervisor import Supervisor
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import Finish, Prepare, RunStep
 
 ROWS = 1_000_000

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from discover_orch.execution.events import Event
+from discover_orch.execution.run_events import Event
 from discover_orch.execution.signal_handlers import SignalHandlers
 
 #: Seconds after which a wait looks for signals: Python misses one that comes just before it waits for a lock.

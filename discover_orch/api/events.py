@@ -12,8 +12,8 @@ from typing import Literal
 from msgspec import Struct, field
 
 from discover_orch.api.values import Outcome
-from discover_orch.execution import events as own
-from discover_orch.model import run_events
+from discover_orch.execution import run_events as own
+from discover_orch.model import tool_events
 from discover_orch.model.errors import Failure, Problem
 
 #: Characters of the output of a tool that its outcome holds.
@@ -95,9 +95,9 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
         match event:
             case own.RunStarted(run=run, tools=tools):
                 yield RunStarted(run=run, tools=tuple(names[one] for one in tools))
-            case run_events.ToolStarted(module=module):
+            case tool_events.ToolStarted(module=module):
                 yield ToolStarted(name=names[module])
-            case run_events.ToolOutput(module=module, stream=stream, text=text):
+            case tool_events.ToolOutput(module=module, stream=stream, text=text):
                 printed[module] = (printed.get(module, "") + text)[-LONGEST_OUTPUT:]
                 yield ToolOutput(name=names[module], stream=stream, text=text)
             case own.ToolRetried(end=end, delay=delay):
@@ -105,7 +105,7 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
                 yield ToolRetried(
                     name=names[end.module], attempt=end.attempt, delay=delay, error=end.error
                 )
-            case run_events.ToolFinished(module=module):
+            case tool_events.ToolFinished(module=module):
                 outcome = Outcome(
                     name=names[module],
                     module=module,
@@ -119,7 +119,7 @@ def read_events(events: Iterable[own.Event], names: Mapping[str, str]) -> Iterat
                     output=printed.pop(module, ""),
                 )
                 yield ToolFinished(name=outcome.name, outcome=outcome)
-            case run_events.RunNote(problem=problem):
+            case tool_events.RunNote(problem=problem):
                 yield Note(problem=problem)
             case own.RunFinished(status=status, duration=seconds):
                 is_failed = status == "passed" and report.exit_code != 0

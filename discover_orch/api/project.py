@@ -23,7 +23,7 @@ from discover_orch.api.request import (
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.execution import ledger
+from discover_orch.execution import ledger_query
 from discover_orch.execution.request import (
     Request,
     acquire_lock,
@@ -34,9 +34,9 @@ from discover_orch.execution.request import (
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph_svg import project_html
 
 
@@ -248,7 +248,7 @@ class Project:
         lock = acquire_lock(str(self.root), waits=waits, hint=hint)
         try:
             view = with_new_sources(view) if wait else view
-            settled = ledger.settle_killed_run(view.project, view.registry, settles=True)
+            settled = ledger_query.settle_killed_run(view.project, view.registry, settles=True)
             view, plan = keep_remaining(view, request, plan, asks_database=True)
             notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)
             yield from run_events(view, plan, notes, jobs=jobs, max_failures=max_failures)

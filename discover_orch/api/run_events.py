@@ -9,9 +9,9 @@ from contextlib import closing
 from discover_orch.api.background import Interrupts, run_in_background
 from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_events
 from discover_orch.execution import session
-from discover_orch.execution.events import Event as OwnEvent
-from discover_orch.execution.events import nothing_to_do_events
 from discover_orch.execution.request import RunSettings, refuse_plan
+from discover_orch.execution.run_events import Event as OwnEvent
+from discover_orch.execution.run_events import nothing_to_do_events
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView

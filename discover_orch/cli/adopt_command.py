@@ -14,8 +14,8 @@ from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import Style, clean, count, one_line
 from discover_orch.scaffold.adoption import Adopter
-from discover_orch.scaffold.files import FileChange, write_changes
-from discover_orch.scaffold.orchestrator import read_orchestrator
+from discover_orch.scaffold.file_changes import FileChange, write_changes
+from discover_orch.scaffold.old_orchestrator import read_orchestrator
 
 
 @click.command("adopt", short_help="Convert a hand-written TOOL_MAP and STAGES.")

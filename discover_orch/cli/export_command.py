@@ -8,8 +8,8 @@ from discover_orch.cli.init_command import show_changes
 from discover_orch.cli.options import Context, OrchUsage, common_options, targets_argument
 from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import clean
-from discover_orch.scaffold.files import FileChange, read_file, write_changes
-from discover_orch.scaffold.schedule import EVERY, build_files
+from discover_orch.scaffold.file_changes import FileChange, read_file, write_changes
+from discover_orch.scaffold.scheduler_files import EVERY, build_files
 
 
 @click.command("export", short_help="Write a schedule for cron, systemd or GitHub.")

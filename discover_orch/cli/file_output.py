@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.store import UNFINISHED, make_folder
+from discover_orch.state.sealed_files import UNFINISHED, make_folder
 
 #: Stands for the standard output, as in other tools.
 STANDARD_OUTPUT = "-"

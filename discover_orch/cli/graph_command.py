@@ -18,13 +18,13 @@ from discover_orch.cli.file_output import (
 from discover_orch.cli.options import Context, OrchUsage, choosing_options
 from discover_orch.model.errors import EmptyError
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
 from discover_orch.render.style import one_line
-from discover_orch.staleness.reasons import Freshness
-from discover_orch.state.store import FOLDER
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.state.sealed_files import FOLDER
 
 FORMATS = ("text", "mermaid", "dot", "json", "svg")
 _ENDINGS = {
@@ -136,7 +136,7 @@ def _render(
         from discover_orch.render.graph_svg import graph_svg
 
         return graph_svg(document, title=f"Pipeline {os.path.basename(view.project.root)}")
-    from discover_orch.render.graph_text import check_mermaid, dot_text, mermaid_text
+    from discover_orch.render.graph_languages import check_mermaid, dot_text, mermaid_text
 
     if kind == "dot":
         return dot_text(document)

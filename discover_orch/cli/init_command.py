@@ -12,7 +12,7 @@ from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, Location, ProjectError, nearest
 from discover_orch.planning import project_view
 from discover_orch.render.style import one_line
-from discover_orch.scaffold.files import FileChange, write_changes
+from discover_orch.scaffold.file_changes import FileChange, write_changes
 from discover_orch.scaffold.new_files import build_first_project, build_new_tool, find_code
 
 _RUN = (

@@ -88,9 +88,9 @@ class ToolArguments(Struct, frozen=True, kw_only=True):
 def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> None:
     """Ask the ledger, if the project keeps one, how the tools of a run that was killed have ended."""
     if view.project.ledger:
-        from discover_orch.execution import ledger
+        from discover_orch.execution import ledger_query
 
-        problems = ledger.settle_killed_run(view.project, view.registry, settles=settles)
+        problems = ledger_query.settle_killed_run(view.project, view.registry, settles=settles)
         context.console.problems(problems)
 
 

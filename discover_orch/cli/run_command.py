@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from discover_orch.cli.commands_with_tools import ToolsCommand, read_values, view_of
 from discover_orch.cli.console import is_on_github
-from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     RUN,
     Context,
@@ -29,7 +29,6 @@ from discover_orch.cli.options import (
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.config.executor import WORDS
 from discover_orch.config.project import PARAM_PREFIX
-from discover_orch.execution.events import skipped_run_documents
 from discover_orch.execution.request import (
     ProjectBusy,
     Request,
@@ -39,6 +38,7 @@ from discover_orch.execution.request import (
     with_executor,
     with_new_sources,
 )
+from discover_orch.execution.run_events import skipped_run_documents
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError
@@ -50,7 +50,7 @@ from discover_orch.planning.project_view import ProjectView
 if TYPE_CHECKING:
     from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
-    from discover_orch.staleness.reasons import Freshness
+    from discover_orch.staleness.reason_sentences import Freshness
     from discover_orch.state.lock import ProjectLock
 
 

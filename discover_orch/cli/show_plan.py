@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from discover_orch.cli.options import Context
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import (
+from discover_orch.execution.run_events import (
     nothing_to_do_documents,
     refused_run_documents,
 )
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.planning.parallel import Waits
     from discover_orch.render.run import DisplayOptions
-    from discover_orch.staleness.reasons import Freshness
+    from discover_orch.staleness.reason_sentences import Freshness
 
 
 def show_nothing_left(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.execution import session
-from discover_orch.execution.events import Event, Report, Suspended, Ticked, event_document
 from discover_orch.execution.request import RunSettings
+from discover_orch.execution.run_events import Event, Report, Suspended, Ticked, event_document
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
-from discover_orch.model.run_events import DebuggerOpened, RunNote, ToolProgress
+from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few

@@ -18,13 +18,13 @@ from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import DisplayOptions, run_heading
 from discover_orch.render.watch import watch_event_document, watch_event_text
-from discover_orch.watch.events import (
+from discover_orch.watch.loop import WatchLoop
+from discover_orch.watch.watch_events import (
     CannotRun,
     RunStarting,
     WatchEvent,
     WatchNote,
 )
-from discover_orch.watch.loop import WatchLoop
 
 #: Clears the screen, but not the lines that have scrolled off it.
 CLEAR = "\x1b[H\x1b[2J"

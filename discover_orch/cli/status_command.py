@@ -6,7 +6,7 @@ import json
 
 import click
 
-from discover_orch.cli.dynamic_command import ToolsCommand, read_values, view_of
+from discover_orch.cli.commands_with_tools import ToolsCommand, read_values, view_of
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
@@ -21,8 +21,8 @@ from discover_orch.cli.options import (
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import build_warning
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.left_over import left_over_text
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import LATEST, Row, status_document, status_text, tool_text

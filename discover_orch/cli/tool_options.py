@@ -15,7 +15,7 @@ from discover_orch.cli.options import PREFIX, OrchUsage, complete_path, complete
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.parameter import Choice, EnumChoice, Param, Scalar
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import find_mixed
+from discover_orch.planning.project_warnings import find_mixed
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.dynamic_command import ToolsCommand, read_values
+from discover_orch.cli.commands_with_tools import ToolsCommand, read_values
 from discover_orch.cli.options import (
     Context,
     ToolArguments,
@@ -23,7 +23,7 @@ from discover_orch.cli.options import (
 from discover_orch.config.project import Project
 from discover_orch.model.errors import OrchError, Problem, problem_json
 from discover_orch.render.problems import first_few
-from discover_orch.watch.events import SCOPES, Scope
+from discover_orch.watch.watch_events import SCOPES, Scope
 
 if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions
@@ -87,7 +87,7 @@ def command(
     """
     from discover_orch.cli.show_watch import show
     from discover_orch.watch.loop import WatchLoop, WatchOptions
-    from discover_orch.watch.project import WatchRequest
+    from discover_orch.watch.watched_project import WatchRequest
 
     def options_of(configured: Mapping[str, object]) -> WatchOptions:
         preload = cast("bool | tuple[str, ...]", configured.get("preload", True))

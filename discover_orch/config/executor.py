@@ -7,7 +7,7 @@ import os
 import msgspec
 from msgspec import Struct
 
-from discover_orch.config.validation import (
+from discover_orch.config.setting_values import (
     InvalidSetting,
     RawSetting,
     SettingReader,

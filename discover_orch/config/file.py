@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache, partial
 
-from discover_orch.config.validation import KeyPath, ReadLines, printable
+from discover_orch.config.setting_values import KeyPath, ReadLines, printable
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Location, Problem, ProjectError

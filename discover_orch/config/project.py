@@ -16,9 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from discover_orch.config.executor import Command
-from discover_orch.config.rules import KEYS, NAMED_BY_ROOT, WATCH
-from discover_orch.config.rules import ParamDefault as ParamDefault
-from discover_orch.config.validation import (
+from discover_orch.config.setting_values import (
     RawSetting,
     ReadLines,
     SettingReader,
@@ -26,6 +24,8 @@ from discover_orch.config.validation import (
     printable,
     shown,
 )
+from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, WATCH
+from discover_orch.config.settings import ParamDefault as ParamDefault
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.search_path import find_editable_packages, find_project_folders

@@ -9,9 +9,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.driver_transaction import ask_duckdb, ask_postgres
-from discover_orch.databases.sqlite_base import ask_rows
-from discover_orch.databases.transactions import find_driver_connection, find_kind
+from discover_orch.databases.driver_transaction import (
+    ask_duckdb,
+    ask_postgres,
+    find_driver_connection,
+    find_kind,
+)
+from discover_orch.databases.sqlite_calls import ask_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -184,3 +184,14 @@ def read_attribute(conn: Any, name: str, default: object) -> object:
         return getattr(conn, name, default)
     except Exception:
         return default
+
+
+def find_driver_connection(conn: Any) -> Any:
+    """The driver's connection inside one of SQLAlchemy; any other connection itself."""
+    if not type(conn).__module__.startswith("sqlalchemy."):
+        return conn
+    try:
+        pooled = getattr(conn, "connection", conn)
+        return getattr(pooled, "driver_connection", None) or conn
+    except Exception:  # the connection is closed
+        return conn

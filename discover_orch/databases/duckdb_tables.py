@@ -27,7 +27,7 @@ from discover_orch.databases.duckdb_catalog import (
     resolve_effects,
 )
 from discover_orch.databases.duckdb_sql import DATA, DIALECT, Effect, read_statements
-from discover_orch.databases.sqlite_base import quote
+from discover_orch.databases.sqlite_calls import quote
 from discover_orch.databases.table_content import join_version, read_head
 from discover_orch.databases.table_log import TableContent, TableLog
 from discover_orch.model.table_name import WHOLE

@@ -19,7 +19,7 @@ from discover_orch.databases.driver_transaction import (
     ask_duckdb,
 )
 from discover_orch.databases.duckdb_catalog import find_file
-from discover_orch.databases.sqlite_base import quote
+from discover_orch.databases.sqlite_calls import quote
 
 DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
 TEMPORARY = (

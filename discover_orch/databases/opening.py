@@ -13,10 +13,10 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import assert_never
 
-from discover_orch.databases.sqlite_base import ask_rows, quote_path
+from discover_orch.databases.error_hints import find_hint
+from discover_orch.databases.sqlite_calls import ask_rows, quote_path
 from discover_orch.databases.sqlite_connection import BUSY_TIMEOUT, Connection, apply_settings
-from discover_orch.databases.sqlite_own import connect_plainly
-from discover_orch.databases.transactions import find_hint
+from discover_orch.databases.sqlite_user_connections import connect_plainly
 from discover_orch.model.database_url import (
     IN_MEMORY,
     KNOWN_SCHEMES,

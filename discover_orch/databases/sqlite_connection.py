@@ -10,7 +10,7 @@ import functools
 import gc
 import sqlite3
 
-from discover_orch.databases.sqlite_base import (
+from discover_orch.databases.sqlite_calls import (
     CONNECTION_NAMES,
     LEGACY,
     ask_rows,
@@ -22,6 +22,11 @@ from discover_orch.databases.sqlite_base import (
     set_autocommit,
     set_level,
 )
+from discover_orch.databases.sqlite_savepoints import (
+    CLOSED,
+    OUTSIDE,
+    TransactionalConnection,
+)
 from discover_orch.databases.sqlite_statements import DDL
 from discover_orch.databases.sqlite_text import (
     BEGIN,
@@ -32,11 +37,6 @@ from discover_orch.databases.sqlite_text import (
     ROLLBACK,
     read_statement,
     split_script,
-)
-from discover_orch.databases.sqlite_transaction import (
-    CLOSED,
-    OUTSIDE,
-    TransactionalConnection,
 )
 from discover_orch.model.table_name import WHOLE
 

@@ -13,7 +13,7 @@ import re
 import sqlite3
 import sys
 
-from discover_orch.databases.sqlite_base import list_databases
+from discover_orch.databases.sqlite_calls import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
 from discover_orch.databases.table_log import is_asked_whether_there
 from discover_orch.model.database_url import IN_MEMORY

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_base import (
+from discover_orch.databases.sqlite_calls import (
     ask,
     ask_rows,
     find_names,

@@ -11,11 +11,11 @@ import marshal
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_base import ask_rows, quote, text_of
+from discover_orch.databases.sqlite_calls import ask_rows, quote, text_of
 from discover_orch.databases.table_log import TableContent
 from discover_orch.model.encoding import blake2b
 from discover_orch.model.parameter import MASK, is_secret_name
-from discover_orch.model.run_events import TableHead
+from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

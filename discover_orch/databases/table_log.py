@@ -8,8 +8,8 @@ import sys
 from msgspec import Struct, field
 
 from discover_orch.model.observation import UNCLEAR, Use
-from discover_orch.model.run_events import TableHead
 from discover_orch.model.table_name import is_counted
+from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

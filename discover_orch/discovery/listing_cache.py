@@ -19,7 +19,7 @@ from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import config_key, find_root, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.state.store import (
+from discover_orch.state.sealed_files import (
     FOLDER,
     flows_stamp,
     read_sealed,

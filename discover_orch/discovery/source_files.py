@@ -27,7 +27,7 @@ from discover_orch.source.source_file import (
     names_of,
     read_source_file,
 )
-from discover_orch.state.store import FOLDER, open_nonblocking, read_sealed, write_sealed
+from discover_orch.state.sealed_files import FOLDER, open_nonblocking, read_sealed, write_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.table_name import WHOLE, table_key
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.fingerprint import (
+from discover_orch.staleness.input_versions import Versions, meets_input, read_mark
+from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
     Evidence,
@@ -20,7 +21,6 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
 )
-from discover_orch.staleness.versions import Versions, meets_input, read_mark
 
 
 def find_writes(

@@ -15,11 +15,11 @@ from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.read_files import ReadFiles
 from discover_orch.model.observation import ChildCode, Observation
-from discover_orch.model.run_events import ToolFinished
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current import CurrentState
-from discover_orch.staleness.fingerprint import ABSENT, UNSURE, Key
+from discover_orch.model.tool_events import ToolFinished
+from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
+from discover_orch.staleness.tool_result import ABSENT, UNSURE, Key
 
 
 class CodeAsRun(Struct, frozen=True, kw_only=True):

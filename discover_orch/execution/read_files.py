@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable
 from discover_orch.discovery.tree import build_signature, stat_file
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.fingerprint import (
+from discover_orch.staleness.input_versions import Versions, hash_file, is_database, read_mark
+from discover_orch.staleness.tool_result import (
     ABSENT,
     DATABASE,
     EXISTS,
@@ -21,7 +22,6 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     without_paths,
 )
-from discover_orch.staleness.versions import Versions, hash_file, is_database, read_mark
 
 #: Bytes; reading a larger output after each tool takes too long, so its size and times stand for its content.
 LARGEST_LEFT = 1 << 24

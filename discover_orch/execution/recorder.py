@@ -17,8 +17,10 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.execution.attempt import uses_main_database
-from discover_orch.execution.events import (
+from discover_orch.execution.attempt_uses import uses_main_database
+from discover_orch.execution.remembered_results import ResultRecord
+from discover_orch.execution.result_recorder import ResultRecorder
+from discover_orch.execution.run_events import (
     FAILED,
     Event,
     Report,
@@ -28,13 +30,13 @@ from discover_orch.execution.events import (
     event_document,
     utc_text,
 )
-from discover_orch.execution.run_memory import ResultRecord
-from discover_orch.execution.tool_record import ToolRecord
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.parameter import is_secret_value
-from discover_orch.model.run_events import (
+from discover_orch.model.table_name import WHOLE
+from discover_orch.model.tool import Tool
+from discover_orch.model.tool_events import (
     DatabaseWritten,
     RunNote,
     TablesMade,
@@ -45,16 +47,14 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.model.table_name import WHOLE
-from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.current import CurrentState, hash_code, takes_connection
 from discover_orch.staleness.current_database import GET_CONNECTION, DatabaseRecord
-from discover_orch.staleness.fingerprint import (
-    run_of,
-)
+from discover_orch.staleness.current_inputs import CurrentState, hash_code, takes_connection
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
+from discover_orch.staleness.tool_result import (
+    run_of,
+)
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.journal import (
     Journal,
@@ -123,7 +123,7 @@ class Recorder:
                 one.tool.module for one in (*self._steps.values(), *plan.selected)
             )
         }
-        self.tools = ToolRecord(
+        self.tools = ResultRecorder(
             plan,
             registry,
             self._results,

@@ -18,15 +18,15 @@ from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
 from discover_orch.model.errors import Location, Problem, UsageError
 from discover_orch.planning import project_view
-from discover_orch.planning.checks import check_sharing, check_tokens, opens_database
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
 from discover_orch.state.lock import ProjectLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.planning.incremental import RemainingWork
+    from discover_orch.planning.remaining_work import RemainingWork
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def find_remaining(
 ) -> tuple[ProjectView, Plan, RemainingWork]:
     """The part of the plan that has to run, or what another run left, and the project: a resumed run may have used
     another database. `asks_database`: a run follows, so tables on a server are looked for. Raises OrchError."""
-    from discover_orch.planning.incremental import RemainingWork  # not needed by a plain run
+    from discover_orch.planning.remaining_work import RemainingWork  # not needed by a plain run
 
     record = None
     if request.resume is not None:
@@ -123,7 +123,7 @@ def find_remaining(
     if asks_database:  # also where nothing is left to run
         work.memory.settle_moves()
     if asks_database and (tables := work.find_tables_left()):
-        from discover_orch.execution.ledger import list_tables
+        from discover_orch.execution.ledger_query import list_tables
 
         if (found := list_tables(view.project, view.registry)) is not None:
             work.note_tables(tables, found)

@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import (
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_events import (
     Event,
     Resumed,
     RunFinished,
@@ -20,10 +21,9 @@ from discover_orch.execution.events import (
     Suspended,
     Ticked,
 )
-from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunNote,
     ToolFinished,

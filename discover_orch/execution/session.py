@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import Event, RunFinished
+from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor, WorkerPool
 from discover_orch.execution.executors.local import LocalExecutor, build_prepare
-from discover_orch.execution.masking import Masking
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.request import RunSettings
+from discover_orch.execution.run_events import Event, RunFinished
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunRequests, Settle, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
@@ -31,8 +31,8 @@ from discover_orch.execution.step_queue import build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
-from discover_orch.model.ledger import LedgerEntry
-from discover_orch.model.run_events import RunNote, ToolFinished
+from discover_orch.model.ledger_entry import LedgerEntry
+from discover_orch.model.tool_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.environment import secret_variables
@@ -41,7 +41,7 @@ from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
-    from discover_orch.execution.executors.remote import FarSide
+    from discover_orch.execution.executors.far_executor import FarSide
 
 
 _USUAL = RunSettings()
@@ -120,7 +120,9 @@ def run_plan(
             if jobs > 1:
                 queue = build_queue(plan, registry, project, recorder.tools.has_known_use)
             if side is not None:
-                from discover_orch.execution.executors.remote import build_far_executor  # rare
+                from discover_orch.execution.executors.far_executor import (
+                    build_far_executor,  # rare
+                )
 
                 # The other machine reads its own `env_file`.
                 there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
@@ -181,7 +183,7 @@ def _settle_with(prepare: Prepare) -> Settle:
     def settle(event: ToolFinished, attempt: int) -> tuple[ToolFinished, tuple[Problem, ...]]:
         if event.status != "unknown" or prepare.ledger is None:
             return event, ()
-        from discover_orch.execution.ledger import settle_event  # few runs need it
+        from discover_orch.execution.ledger_query import settle_event  # few runs need it
 
         return settle_event(event, replace(prepare.ledger, attempt=attempt), prepare)
 
@@ -195,10 +197,10 @@ def open_far_side(
     UsageError if that cannot be used."""
     if view.project.executor == "local":
         return None
-    from discover_orch.execution.executors import remote  # few runs need it
+    from discover_orch.execution.executors import far_executor  # few runs need it
 
     tools = [step.tool for step in plan.steps]
-    return remote.open_far_side(
+    return far_executor.open_far_side(
         tools, view.registry, view.project, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
     )
 
@@ -264,7 +266,7 @@ def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event
     error = event.error
     if error is None or error.kind != "exception" or registry.tools.get(event.module) is None:
         return event
-    from discover_orch.execution.missing_data import find_missing_hint  # few tools fail
+    from discover_orch.execution.missing_data_hint import find_missing_hint  # few tools fail
 
     modules = [step.tool.module for step in plan.possible_steps]
     hint = find_missing_hint(error, event.module, modules, registry, root)

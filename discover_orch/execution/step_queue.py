@@ -18,7 +18,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.planning.parallel import Waits, find_waits
 from discover_orch.planning.plan import Plan
-from discover_orch.staleness.current import takes_connection
+from discover_orch.staleness.current_inputs import takes_connection
 
 #: Tokens and how many of each.
 _Needs = tuple[tuple[str, int], ...]

@@ -19,7 +19,7 @@ from _thread import allocate_lock, get_native_id
 from msgspec import Struct
 
 from discover_orch.execution.worker_reader import WorkerReader
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.child_processes import (
     become_subreaper,
     find_children,

@@ -12,7 +12,7 @@ import codecs
 import os
 import re
 
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     DebuggerOpened,
     ToolFinished,
     ToolOutput,
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from discover_orch.model.run_events import Stream
+    from discover_orch.model.tool_events import Stream
 
 READ_SIZE = 1 << 16
 LAST_READS = 64  # more than a pipe holds

@@ -55,7 +55,7 @@ MADE: tuple[Kind, ...] = (*FILLED, "made")
 
 
 class Use(Struct, frozen=True, array_like=True, gc=False):
-    """One thing that a tool used. Its key is as in `staleness/fingerprint.py`, without the number of a database; paths
+    """One thing that a tool used. Its key is as in `staleness/tool_result.py`, without the number of a database; paths
     are relative to the root, with `/`, and the root itself is ".".
 
     `state` is what is known of the thing at the end of the step: of a file the four numbers of its `FileStat`, ""

@@ -3,8 +3,8 @@
 In come the working folder, the environment, targets and values, all as text. Out come a `ProjectView` (the project as
 it was found) and a `Plan`. Nothing of the user's code is imported or run.
 
-Doors: `project_view` (find a project, and ask about it), `incremental` (what is stale or accepted), `resume` (what
-another run left), `parallel` (what may run side by side, and what would let it), `checks` and `dataflow_checks` (what
-is to be said of several tools together), `cleaning` (which files of tools may be deleted). `plan`, `param_values` and
-`selection` have the values that these take and return.
+Doors: `project_view` (find a project, and ask about it), `remaining_work` (what is stale or accepted), `resume` (what
+another run left), `parallel` (what may run side by side, and what would let it), `project_warnings` and
+`dataflow_checks` (what is to be said of several tools together), `cleaning` (which files of tools may be deleted).
+`plan`, `param_values` and `selection` have the values that these take and return.
 """

@@ -13,12 +13,12 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.fingerprint import ABSENT, DATABASE, UNSURE, Key, Write
+from discover_orch.planning.remaining_work import RemainingWork
+from discover_orch.staleness.input_versions import hash_file, is_database, read_mark
 from discover_orch.staleness.left_over import LeftOver, with_readers
-from discover_orch.staleness.versions import hash_file, is_database, read_mark
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, UNSURE, Key, Write
 from discover_orch.state.git_files import find_repository, read_tracked
 
 

@@ -15,11 +15,11 @@ from discover_orch.discovery.registry import NO_DATAFLOW, Registry
 from discover_orch.model import flow_edges
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool, after_hint
-from discover_orch.planning.checks import check_sharing
 from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, Step, had_arguments
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.project_warnings import check_sharing
 
 
 class Waits(Struct, frozen=True):
@@ -89,7 +89,7 @@ def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[in
 def find_alone(view: ProjectView) -> Iterator[Problem]:
     """A note for each tool that runs alone though several workers run, with the `AFTER` that would change that and
     keeps the order, or one that says why several workers cannot run."""
-    from discover_orch.planning.incremental import NO_SUCCESS, RemainingWork  # loads staleness
+    from discover_orch.planning.remaining_work import NO_SUCCESS, RemainingWork  # loads staleness
 
     registry, known = view.registry, RemainingWork(view, GivenParams())
     tools = [registry.tools[module] for module in registry.order]
@@ -121,7 +121,7 @@ def find_alone(view: ProjectView) -> Iterator[Problem]:
 
 def find_planned_waits(plan: Plan, view: ProjectView) -> tuple[Waits, ...]:
     """What each step of a plan waits for with several workers."""
-    from discover_orch.planning.incremental import RemainingWork  # as above
+    from discover_orch.planning.remaining_work import RemainingWork  # as above
 
     known = RemainingWork(view, GivenParams())
     steps = {step.tool.module: step for step in plan.steps}

@@ -18,7 +18,6 @@ from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import ParamType, Scalar, find_url_passwords, is_secret_name
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import check_retries, check_stage_order, find_unused
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
     MISSING,
@@ -29,12 +28,13 @@ from discover_orch.planning.param_values import (
     extra_arguments,
     find_commas,
 )
+from discover_orch.planning.project_warnings import check_retries, check_stage_order, find_unused
 from discover_orch.planning.selection import Selection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.staleness.fingerprint import Success
     from discover_orch.staleness.status import Turns
+    from discover_orch.staleness.tool_result import Success
 
 _TEXT = ParamType(base=Scalar(kind="str"))
 #: The reason of every step where no target was typed.

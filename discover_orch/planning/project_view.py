@@ -39,7 +39,9 @@ from discover_orch.model.errors import (
 )
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import (
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.plan import Plan, build_plan
+from discover_orch.planning.project_warnings import (
     check_imports,
     check_registry,
     check_sharing,
@@ -50,10 +52,8 @@ from discover_orch.planning.checks import (
     find_unreadable,
     find_unused_params,
 )
-from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.selection import Selection, TypedAt, find_known, select
-from discover_orch.state.store import FOLDER, flows_stamp, read_flows
+from discover_orch.state.sealed_files import FOLDER, flows_stamp, read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
 _MOST_READ = 1_000_000
@@ -318,7 +318,7 @@ def listing_document(
     rows = [_tool_row(tool, registry) for tool in tools]
     if with_sources:
         # Both load the parser, which few listings need.
-        from discover_orch.staleness.current import takes_orchconf
+        from discover_orch.staleness.current_inputs import takes_orchconf
         from discover_orch.staleness.import_graph import project_sources
 
         starts = {

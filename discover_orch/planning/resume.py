@@ -15,9 +15,7 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.model.tool import Tool
-from discover_orch.planning.checks import find_unused
 from discover_orch.planning.dataflow_checks import build_warning, listed
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import (
     extra_arguments,
     find_arguments,
@@ -26,11 +24,13 @@ from discover_orch.planning.param_values import (
     keep_valid,
 )
 from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep_steps
+from discover_orch.planning.project_warnings import find_unused
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.selection import Selection, find_known, select
 from discover_orch.staleness.current_database import GET_CONNECTION
-from discover_orch.staleness.fingerprint import SETTLED, LastOutcome, latest_run
 from discover_orch.staleness.memory import Memory, with_unended
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
 from discover_orch.state.journal import find_runs, read_record, read_summary
 from discover_orch.state.run_record import RecordedStep, RunRecord
 

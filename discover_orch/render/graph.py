@@ -8,7 +8,7 @@ from typing import Any
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.style import MOST_ALIKE, Style, count, indent, one_line, pattern_of, wrap
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
 
 #: Lines for files that a tool reads, and as many for those that it writes.
 MOST_FILES = 12

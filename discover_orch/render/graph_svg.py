@@ -12,11 +12,11 @@ from typing import Any
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.render.graph import graph_document
+from discover_orch.render.graph_layout import Box, Layout, Place, lay_out
 from discover_orch.render.graph_picture import Node, Picture, build_picture
-from discover_orch.render.layout import Box, Layout, Place, lay_out
 from discover_orch.render.markup import clean_word, escape, fit, number, text_width, tip
 from discover_orch.render.style import count
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
 
 #: The widest label, in pixels; the space beside it; and the heights of boxes.
 WIDEST, MARGIN, TOOL_HEIGHT, DATA_HEIGHT = 190.0, 12.0, 30.0, 24.0

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.events import utc_text
+from discover_orch.execution.run_events import utc_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import MADE, WRITTEN, Kind, Observation
 from discover_orch.render.style import json_text

@@ -26,7 +26,7 @@ from discover_orch.render.style import (
     value_text,
     wrap,
 )
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
 
 MOST_FRESH = 20
 _UNKNOWN: Mapping[str, Freshness] = {}

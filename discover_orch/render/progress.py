@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Report, Running, Ticked
+from discover_orch.execution.run_events import Report, Running, Ticked
 from discover_orch.planning.plan import Plan
 from discover_orch.render.style import Style, column, column_width, cut_name, duration, one_line
 

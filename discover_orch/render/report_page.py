@@ -11,7 +11,7 @@ from typing import Any
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem
-from discover_orch.model.secret_texts import secret_texts
+from discover_orch.model.secret_masking import secret_texts
 from discover_orch.render.graph import used_documents
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
@@ -36,11 +36,11 @@ from discover_orch.render.style import (
 )
 from discover_orch.render.timeline_svg import timeline_svg
 from discover_orch.staleness.environment import secret_variables
-from discover_orch.staleness.made_files import MadeFile, read_made_files
+from discover_orch.staleness.report_files import MadeFile, read_made_files
 from discover_orch.state.journal import read_record, report_path
 from discover_orch.state.report_source import ReportSource, read_report_source
 from discover_orch.state.run_record import RunRecord
-from discover_orch.state.store import replace_file
+from discover_orch.state.sealed_files import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
 NOTHING: Mapping[str, Sequence[MadeFile]] = {}

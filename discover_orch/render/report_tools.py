@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.errors import Failure
-from discover_orch.model.run_events import ToolEnd
 from discover_orch.model.table_name import shown_table
+from discover_orch.model.tool_events import ToolEnd
 from discover_orch.render.graph import MOST_FILES, folded_files
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.markup import clean_word, escape, escape_lines, number

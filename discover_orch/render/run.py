@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from discover_orch import __version__
-from discover_orch.execution.events import (
+from discover_orch.execution.run_events import (
     FAILED,
     Event,
     Report,
@@ -18,7 +18,7 @@ from discover_orch.execution.events import (
     ToolRetried,
 )
 from discover_orch.model.errors import Failure
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     RunNote,
     ToolFinished,
     ToolOutput,

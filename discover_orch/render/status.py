@@ -25,9 +25,9 @@ from discover_orch.render.style import (
     time_text,
     wrap,
 )
-from discover_orch.staleness.fingerprint import ToolResult, run_of
 from discover_orch.staleness.left_over import LeftOver
-from discover_orch.staleness.reasons import Freshness, param_text
+from discover_orch.staleness.reason_sentences import Freshness, param_text
+from discover_orch.staleness.tool_result import ToolResult, run_of
 
 #: Runs that are shown for a single tool.
 LATEST = 5

@@ -14,7 +14,7 @@ from discover_orch.render.style import (
     wrap,
     wrap_prose,
 )
-from discover_orch.watch.events import (
+from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,
     KeyAnswered,

@@ -1,8 +1,8 @@
 """What orch writes into a user's project: a first project, a new tool, tags and settings, schedules.
 
-What the project has goes in; `FileChange`s come out, which `files` writes all or not at all. Only what a command was
-asked for is written, and no file is overwritten. Source is read, and run only by `orch adopt --import`, in a child
-process. For `orch adopt`, `orchestrator` reads what is there, and `adoption` decides, with `stage_lists`. Others
-import `files`, `new_files`, `orchestrator`, `adoption` and `schedule`. Three folders have texts:
-`first_project`, `new_tool` and `schedules`.
+What the project has goes in; `FileChange`s come out, which `file_changes` writes all or not at all. Only what a
+command was asked for is written, and no file is overwritten. Source is read, and run only by `orch adopt --import`, in
+a child process. For `orch adopt`, `old_orchestrator` reads what is there, and `adoption` decides, with `stage_lists`.
+Others import `file_changes`, `new_files`, `old_orchestrator`, `adoption` and `scheduler_files`. Three folders have
+texts: `first_project`, `new_tool` and `schedules`.
 """

@@ -20,8 +20,8 @@ from discover_orch.config.file import SHARED_FILE, find_root
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_view import ProjectView, plan_targets, read_project
-from discover_orch.scaffold.files import FileChange, is_searched, read_file, write_changes
-from discover_orch.scaffold.orchestrator import Orchestrator, search_folders
+from discover_orch.scaffold.file_changes import FileChange, is_searched, read_file, write_changes
+from discover_orch.scaffold.old_orchestrator import Orchestrator, search_folders
 from discover_orch.scaffold.stage_lists import divide, find_after
 from discover_orch.scaffold.text_edits import CannotEdit, Table, add_settings, add_tags, toml_table
 from discover_orch.source.facts import BrokenTool, ModuleFacts

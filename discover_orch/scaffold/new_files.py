@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
 from discover_orch.model.errors import Location, ProjectError, UsageError
-from discover_orch.scaffold.files import FileChange, is_searched, read_file, read_text
+from discover_orch.scaffold.file_changes import FileChange, is_searched, read_file, read_text
 from discover_orch.scaffold.text_edits import (
     CannotEdit,
     Table,

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 
 from discover_orch.config.file import SHARED_FILE
-from discover_orch.scaffold.files import FileChange, read_file
+from discover_orch.scaffold.file_changes import FileChange, read_file
 
 #: Strings, lists of strings, or such tables.
 Table = Mapping[str, "str | Sequence[str] | Table | None"]

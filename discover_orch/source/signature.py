@@ -12,7 +12,7 @@ import contextlib
 from msgspec.structs import replace
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
-from discover_orch.source.code import read_path
+from discover_orch.source.code_meaning import read_path
 from discover_orch.source.facts import ArgumentFacts, RunFacts, UnknownType
 from discover_orch.source.literals import (
     NotLiteral,

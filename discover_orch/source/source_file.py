@@ -111,7 +111,12 @@ def read_source_file(
 def _read_code(
     file: SourceFile, data: bytes, path: str, *, is_tool: bool
 ) -> tuple[ast.Module | None, SourceFile]:
-    from discover_orch.source.code import DYNAMIC, hash_code, read_imports, read_search_folders
+    from discover_orch.source.code_meaning import (
+        DYNAMIC,
+        hash_code,
+        read_imports,
+        read_search_folders,
+    )
     from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
     with ignore_warnings():

@@ -19,8 +19,8 @@ from discover_orch.staleness.database_file import (
     read_database,
     read_tables,
 )
-from discover_orch.staleness.fingerprint import ABSENT, EXISTS, Key, Seq, sequence
 from discover_orch.staleness.memory import KnownDatabase, Memory
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, Seq, sequence
 from discover_orch.state.journal import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"

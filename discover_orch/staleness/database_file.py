@@ -15,7 +15,7 @@ from io import FileIO
 from msgspec import Struct
 
 from discover_orch.model.encoding import blake2b, short_hash
-from discover_orch.state.store import open_nonblocking
+from discover_orch.state.sealed_files import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"
 _SIZE = 100  # bytes of the header

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.table_name import database_of, shown_table, table_key, table_name
-from discover_orch.staleness.fingerprint import Key, ToolResult, used_files
-from discover_orch.staleness.versions import meets_input
+from discover_orch.staleness.input_versions import meets_input
+from discover_orch.staleness.tool_result import Key, ToolResult, used_files
 
 
 class LeftOver(Struct, frozen=True, kw_only=True):

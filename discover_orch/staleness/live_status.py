@@ -15,9 +15,15 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current import CurrentState, Params
 from discover_orch.staleness.current_database import CurrentDatabase
-from discover_orch.staleness.fingerprint import (
+from discover_orch.staleness.current_inputs import CurrentState, Params
+from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.input_versions import meets_input
+from discover_orch.staleness.memory import Memory, with_unended
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.rule import Reason, compare_code, find_edited
+from discover_orch.staleness.status import Status
+from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
     FILES,
@@ -28,12 +34,6 @@ from discover_orch.staleness.fingerprint import (
     differences,
     keys_of,
 )
-from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.staleness.memory import Memory, with_unended
-from discover_orch.staleness.reasons import Freshness
-from discover_orch.staleness.rule import Reason, compare_code, find_edited
-from discover_orch.staleness.status import Status
-from discover_orch.staleness.versions import meets_input
 
 
 class Paths(Struct, frozen=True, kw_only=True):

@@ -17,11 +17,11 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.database_file import DatabaseStat
-from discover_orch.staleness.fingerprint import SETTLED, LastOutcome, Seq, ToolResult, end_of_run
-from discover_orch.staleness.results import cut_off, rename_result
+from discover_orch.staleness.result_updates import cut_off, rename_result
+from discover_orch.staleness.tool_result import SETTLED, LastOutcome, Seq, ToolResult, end_of_run
 from discover_orch.state.journal import read_open_run
 from discover_orch.state.run_record import RunRecord
-from discover_orch.state.store import (
+from discover_orch.state.sealed_files import (
     FOLDER,
     append_sealed,
     file_name,

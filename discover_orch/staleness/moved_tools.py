@@ -15,7 +15,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
-from discover_orch.staleness.current import find_gone
+from discover_orch.staleness.current_inputs import find_gone
 from discover_orch.staleness.memory import Memory, rename_flows
 
 Key = Callable[[str], object]

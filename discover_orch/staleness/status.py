@@ -18,11 +18,11 @@ from msgspec.structs import replace
 
 from discover_orch.model.table_name import WHOLE, database_of
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current import CurrentState, Params
-from discover_orch.staleness.fingerprint import FILES, SETTLED, Key, ToolResult, keys_of
+from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.memory import with_unended
-from discover_orch.staleness.reasons import (
+from discover_orch.staleness.reason_sentences import (
     WELL,
     Freshness,
     clock_reasons,
@@ -38,7 +38,7 @@ from discover_orch.staleness.rule import (
     find_left_behind,
     find_unlike,
 )
-from discover_orch.staleness.versions import meets_input
+from discover_orch.staleness.tool_result import FILES, SETTLED, Key, ToolResult, keys_of
 from discover_orch.staleness.writers import GONE, Writers
 
 #: Ends of a last run after which it is unknown what the tool has written.

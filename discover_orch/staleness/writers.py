@@ -9,7 +9,7 @@ from functools import cached_property
 from msgspec import Struct
 
 from discover_orch.model.table_name import WHOLE, database_of, is_table_list
-from discover_orch.staleness.fingerprint import ABSENT, DATABASE, Key, Seq, ToolResult, Write
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
 #: The place of a tool that no longer exists.
 GONE = -1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from discover_orch.state.store import open_nonblocking
+from discover_orch.state.sealed_files import open_nonblocking
 
 #: Seconds after it has written its index in which git counts as busy.
 AFTER_INDEX = 0.02

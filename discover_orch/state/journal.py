@@ -26,7 +26,7 @@ from discover_orch.state.run_record import (
     read_first_and_last,
     read_run,
 )
-from discover_orch.state.store import (
+from discover_orch.state.sealed_files import (
     FOLDER,
     encode_json,
     file_name,

@@ -15,7 +15,7 @@ import time
 from msgspec import Struct
 
 from discover_orch.model.errors import Problem
-from discover_orch.state.store import FOLDER, decode_json, encode_json, make_folder
+from discover_orch.state.sealed_files import FOLDER, decode_json, encode_json, make_folder
 
 NAME = "lock"
 _LONGEST = 4096

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     Seconds,
     ToolEnd,
     ToolFinished,
@@ -25,7 +25,7 @@ from discover_orch.model.run_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.state.store import decode_json, encode_json
+from discover_orch.state.sealed_files import decode_json, encode_json
 
 
 class RecordedParam(Struct, frozen=True, kw_only=True):

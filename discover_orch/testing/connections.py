@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from discover_orch.databases.connection_settings import ConnectionSettings
+from discover_orch.databases.driver_transaction import Transaction
+from discover_orch.databases.drivers import choose_transaction
 from discover_orch.databases.opening import open_url
-from discover_orch.databases.sqlite_own import install_connect
-from discover_orch.databases.transactions import (
-    SqliteTransaction,
-    Transaction,
-    choose_transaction,
-)
+from discover_orch.databases.sqlite_transaction import SqliteTransaction
+from discover_orch.databases.sqlite_user_connections import install_connect
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import UsageError
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from discover_orch.databases.transactions import find_driver_connection, find_kind
+from discover_orch.databases.driver_transaction import find_driver_connection, find_kind
 from discover_orch.model.errors import UsageError
 from discover_orch.testing import DataFrame
 

@@ -1,7 +1,7 @@
 """The loop of a watch: waits for changes, and runs what they affect, one run after another.
 
 It only drives. What a change means is decided by the status of the tools, what is done about it and about keys by
-`reactions`, and what runs next by `schedule`. Yields the events of the watch and of its runs; prints nothing.
+`reactions`, and what runs next by `next_run`. Yields the events of the watch and of its runs; prints nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from typing import Protocol
 from msgspec import Struct
 
 from discover_orch.execution import session
-from discover_orch.execution.events import Event, Resumed, RunFinished, RunStarted
 from discover_orch.execution.request import RunSettings
+from discover_orch.execution.run_events import Event, Resumed, RunFinished, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
-from discover_orch.watch.events import (
+from discover_orch.watch.file_events import Watcher
+from discover_orch.watch.next_run import Schedule
+from discover_orch.watch.reactions import Reactions
+from discover_orch.watch.watch_events import (
     Outbox,
     RunStarting,
     Scope,
@@ -32,10 +35,7 @@ from discover_orch.watch.events import (
     WatchNote,
     WatchWaiting,
 )
-from discover_orch.watch.file_events import Watcher
-from discover_orch.watch.project import OtherRuns, WatchedProject, WatchRequest
-from discover_orch.watch.reactions import Reactions
-from discover_orch.watch.schedule import Schedule
+from discover_orch.watch.watched_project import OtherRuns, WatchedProject, WatchRequest
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
-from discover_orch.watch.events import (
+from discover_orch.watch.next_run import MOST_RUNS, Affected, Schedule
+from discover_orch.watch.watch_events import (
     Action,
     ChangesFound,
     KeyAnswered,
@@ -22,8 +23,7 @@ from discover_orch.watch.events import (
     Outbox,
     Scope,
 )
-from discover_orch.watch.project import OtherRuns, WatchedProject
-from discover_orch.watch.schedule import MOST_RUNS, Affected, Schedule
+from discover_orch.watch.watched_project import OtherRuns, WatchedProject
 
 #: What an action asks of the run in progress.
 REQUESTS: Mapping[str, list[str]] = {"restart": ["cancel"], "hold": ["hold"]}
@@ -37,7 +37,7 @@ SCOPE_MEANINGS: Mapping[Scope, str] = {
 
 
 class Reactions:
-    """Schedules on the `schedule` of a watch; `others` are runs of other commands."""
+    """Schedules on the `next_run` of a watch; `others` are runs of other commands."""
 
     def __init__(
         self,

@@ -27,10 +27,10 @@ from discover_orch.discovery.tree import (
     stat_file,
 )
 from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS
-from discover_orch.staleness.fingerprint import EXISTS
 from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.input_versions import find_data, hash_file, meets_input, read_mark
 from discover_orch.staleness.live_status import Paths
-from discover_orch.staleness.versions import find_data, hash_file, meets_input, read_mark
+from discover_orch.staleness.tool_result import EXISTS
 
 CONFIG_FILES = (OWN_FILE, SHARED_FILE)
 

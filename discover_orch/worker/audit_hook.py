@@ -1,6 +1,6 @@
 """The paths of files that a tool uses, noted from Python's audit events.
 
-The tool waits for the hook, so it only notes paths; `observer` reads the files after the tool has ended. The
+The tool waits for the hook, so it only notes paths; `used_files` reads the files after the tool has ended. The
 hook changes nothing of what the tool does, and stays until the process ends. There are no events for native
 code and child processes, nor for `exists()`, which `path_questions` notes.
 """
@@ -12,7 +12,7 @@ import os
 import sys
 import weakref
 
-from discover_orch.databases.sqlite_own import CONNECT_CODE, OwnConnections
+from discover_orch.databases.sqlite_user_connections import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
 from discover_orch.model.search_path import OWN_FOLDER

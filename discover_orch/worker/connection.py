@@ -9,17 +9,15 @@ from collections.abc import Callable
 from functools import partial
 
 from discover_orch.databases.connection_settings import ConnectionSettings
-from discover_orch.databases.transactions import (
+from discover_orch.databases.driver_transaction import (
     ENDED_NOTE,
     LOST_BY_CLOSING,
     NOT_COMMITTED,
     Transaction,
     WritesLost,
-    choose_log,
-    choose_transaction,
     find_driver_connection,
-    find_file,
 )
+from discover_orch.databases.drivers import choose_log, choose_transaction, find_file
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import MADE
 from discover_orch.worker.child_processes import find_children
@@ -28,9 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from discover_orch.databases.ledger import Ledger
+    from discover_orch.databases.ledger_table import Ledger
     from discover_orch.databases.table_log import TableContent, TableLog
-    from discover_orch.model.ledger import LedgerEntry
+    from discover_orch.model.ledger_entry import LedgerEntry
     from discover_orch.worker.observer import Observer
 
 
@@ -118,7 +116,7 @@ class ToolConnection:
             self.tables.tables_of_caller = observer.uses.tables_of_caller
 
     def _open_ledger(self, conn: Any) -> None:
-        from discover_orch.databases.ledger import find_ledger
+        from discover_orch.databases.ledger_table import find_ledger
 
         self.ledger = find_ledger(find_driver_connection(conn))
         if self.ledger is None:

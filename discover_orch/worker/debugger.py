@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from discover_orch.model.run_events import DebuggerOpened
+from discover_orch.model.tool_events import DebuggerOpened
 from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.protocol import Terminal

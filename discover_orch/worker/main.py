@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from discover_orch.databases.sqlite_own import install_connect
+from discover_orch.databases.sqlite_user_connections import install_connect
 from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.child_processes import (
     become_subreaper,

@@ -18,7 +18,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from discover_orch.model.observation import SIDE_FILES, file_state, list_paths
 from discover_orch.model.search_path import is_of_python
 from discover_orch.worker.child_processes import NO_CHILDREN, describe_children
-from discover_orch.worker.file_events import (
+from discover_orch.worker.inotify import (
     CHANGED,
     CREATED,
     GONE,

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct, field
 
 from discover_orch.model.encoding import decode
-from discover_orch.model.ledger import LedgerEntry
+from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.parameter import ParamType
-from discover_orch.model.run_events import ToolFinished, WorkerSaid
+from discover_orch.model.tool_events import ToolFinished, WorkerSaid
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent

@@ -12,13 +12,10 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
+from discover_orch.databases.driver_transaction import find_driver_connection
+from discover_orch.databases.drivers import cancel_statement, locks_out_others
+from discover_orch.databases.error_hints import find_hint
 from discover_orch.databases.opening import allow_reading_beside_a_writer, open_url
-from discover_orch.databases.transactions import (
-    cancel_statement,
-    find_driver_connection,
-    find_hint,
-    locks_out_others,
-)
 from discover_orch.model.observation import MADE, RESOURCE, UNCLEAR, Use
 from discover_orch.worker.connection import ForeignWrites, ResourceProblem, ToolConnection
 
@@ -29,8 +26,8 @@ if TYPE_CHECKING:
 
     from discover_orch.databases.table_log import TableLog
     from discover_orch.model.errors import Problem
-    from discover_orch.model.ledger import LedgerEntry
-    from discover_orch.model.run_events import TableHead
+    from discover_orch.model.ledger_entry import LedgerEntry
+    from discover_orch.model.tool_events import TableHead
     from discover_orch.worker.observer import Observer
     from discover_orch.worker.protocol import Prepare
 
@@ -129,7 +126,7 @@ class Resources:
     def ask_ledger(self, entries: Iterable[LedgerEntry], *, settles: bool) -> tuple[bool, ...]:
         """For each attempt whether it is committed. With `settles`, those that are not cannot be any more. Raises what
         the database raises."""
-        from discover_orch.databases.ledger import find_ledger
+        from discover_orch.databases.ledger_table import find_ledger
 
         conn = find_driver_connection(self.open([CONN])[CONN])
         ledger = find_ledger(conn)
@@ -142,7 +139,7 @@ class Resources:
 
     def list_tables(self) -> tuple[str, ...] | None:
         """The tables and views of a PostgreSQL database, as they are shown; None for any other database."""
-        from discover_orch.databases.transactions import list_tables
+        from discover_orch.databases.drivers import list_tables
 
         return list_tables(find_driver_connection(self.open([CONN])[CONN]))
 

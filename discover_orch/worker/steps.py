@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from discover_orch.databases.error_hints import find_hint, is_cancelled
 from discover_orch.databases.opening import find_path
-from discover_orch.databases.transactions import find_hint, is_cancelled
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.ledger import AlreadyCommitted
+from discover_orch.model.ledger_entry import AlreadyCommitted
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     DatabaseWritten,
     RunNote,
     SecretFound,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from discover_orch.model.observation import Observation
-    from discover_orch.model.run_events import TableHead, ToolStatus
+    from discover_orch.model.tool_events import TableHead, ToolStatus
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode

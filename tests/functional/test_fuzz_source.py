@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
-from discover_orch.source.code import read_imports
+from discover_orch.source.code_meaning import read_imports
 from discover_orch.source.facts import BrokenTool, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module

@@ -20,12 +20,12 @@ from hypothesis.stateful import (
 )
 
 from discover_orch.execution import session
-from discover_orch.model.run_events import ToolFinished, ToolOutput
+from discover_orch.model.tool_events import ToolFinished, ToolOutput
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.resume import find_run_to_resume, plan_resumed
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.spawn import start_interpreter

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import discover_orch.api
 from discover_orch.cli.app import COMMANDS
-from discover_orch.config.rules import KEYS
+from discover_orch.config.settings import KEYS
 from tests.support.json_shapes import CALLED
 from tests.support.reference import (
     API_GROUPS,

@@ -15,7 +15,7 @@ import duckdb
 import psycopg
 import pytest
 
-from discover_orch.model.ledger import LedgerEntry
+from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
 from tests.conftest import Orch, Project

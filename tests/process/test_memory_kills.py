@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.planning.remaining_work import RemainingWork
+from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
 

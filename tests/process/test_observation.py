@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 from tests.support.seen import Seen

@@ -55,7 +55,7 @@ def run(way: str, end: str):
 PARENT = """
 import sys
 from discover_orch.worker.protocol import Prepare, RunStep
-from discover_orch.model.run_events import ToolOutput
+from discover_orch.model.tool_events import ToolOutput
 from discover_orch.execution.supervisor import Supervisor
 root = sys.argv[1]
 worker = Supervisor.start()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from discover_orch.model.run_events import ToolFinished, ToolOutput
+from discover_orch.model.tool_events import ToolFinished, ToolOutput
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 

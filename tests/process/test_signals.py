@@ -10,7 +10,7 @@ import time
 import pytest
 
 from discover_orch.execution.supervisor import WorkerDied, WorkerEnded, WorkerEvent
-from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
+from discover_orch.model.tool_events import RunNote, ToolFinished, ToolStarted
 from discover_orch.worker.protocol import Finish
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker

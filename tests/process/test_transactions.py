@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from discover_orch.model.run_events import RunNote, ToolFinished
+from discover_orch.model.tool_events import RunNote, ToolFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.parameter import ParamType, Scalar
-from discover_orch.model.run_events import ToolFinished, ToolOutput, ToolStarted
+from discover_orch.model.tool_events import ToolFinished, ToolOutput, ToolStarted
 from discover_orch.worker.protocol import (
     Closed,
     Finish,

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from discover_orch.databases.sqlite_connection import adopt
-from discover_orch.databases.sqlite_own import connect
+from discover_orch.databases.sqlite_user_connections import connect
 
 
 def connect_managed(*args: Any, **named: Any) -> sqlite3.Connection:

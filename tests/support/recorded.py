@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discover_orch.execution.events import RunFinished, RunStarted
 from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.run_events import RunFinished, RunStarted
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.model.run_events import ToolFinished, ToolStarted, ToolStatus
+from discover_orch.model.tool_events import ToolFinished, ToolStarted, ToolStatus
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.fingerprint import Success, ToolResult
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.tool_result import Success, ToolResult
 from tests.support.seen import observation
 
 NOTHING: Mapping[str, Any] = {}

@@ -25,8 +25,8 @@ import discover_orch.api
 from discover_orch.cli.app import COMMANDS, app
 from discover_orch.cli.help_command import EXIT_CODES
 from discover_orch.config.project import default_of
-from discover_orch.config.rules import KEYS as SETTINGS
-from discover_orch.config.rules import WATCH
+from discover_orch.config.settings import KEYS as SETTINGS
+from discover_orch.config.settings import WATCH
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
 from discover_orch.model.errors import Problem, problem_json
 from tests.support.json_shapes import Shape

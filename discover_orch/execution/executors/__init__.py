@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.execution.events import Event
-from discover_orch.model.run_events import ToolStarted
+from discover_orch.execution.run_events import Event
+from discover_orch.model.tool_events import ToolStarted
 from discover_orch.planning.plan import Step
 
 #: Seconds after which a worker is asked again though none of its descriptors is readable.

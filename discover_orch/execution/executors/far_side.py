@@ -39,7 +39,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import content_hash, decode
 from discover_orch.model.errors import OrchError, UsageError
-from discover_orch.model.run_events import ToolFinished, WorkerSaid
+from discover_orch.model.tool_events import ToolFinished, WorkerSaid
 from discover_orch.state.lock import read_boot
 from discover_orch.worker.protocol import (
     Prepare,

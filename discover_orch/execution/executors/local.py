@@ -24,7 +24,8 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors import Word
 from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.errors import Failure, Problem
-from discover_orch.model.run_events import (
+from discover_orch.model.tool import Tool
+from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunNote,
     ToolDeclined,
@@ -34,7 +35,6 @@ from discover_orch.model.run_events import (
     ToolStatus,
     WorkerSaid,
 )
-from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Step
 from discover_orch.worker.protocol import (
     Answer,

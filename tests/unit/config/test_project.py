@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.config.project import Project
-from discover_orch.config.rules import KEYS
+from discover_orch.config.settings import KEYS
 from discover_orch.model.database_url import masked_url
 
 # TOML has no other values than these.

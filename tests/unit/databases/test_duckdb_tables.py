@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from discover_orch.databases.drivers import choose_log
 from discover_orch.databases.duckdb_tables import MOST_STATEMENTS, DuckdbLog
-from discover_orch.databases.transactions import choose_log
 from tests.support.seen import Seen, used_tables
 
 Found = tuple[tuple[str, ...], tuple[str, ...], bool]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from discover_orch.databases.transactions import choose_log, choose_transaction
+from discover_orch.databases.drivers import choose_log, choose_transaction
 from tests.support.seen import Seen, used_tables
 
 

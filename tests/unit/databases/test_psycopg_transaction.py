@@ -12,8 +12,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from discover_orch.databases.driver_transaction import WritesLost
+from discover_orch.databases.drivers import choose_transaction
 from discover_orch.databases.psycopg_transaction import PsycopgTransaction
-from discover_orch.databases.transactions import choose_transaction
 
 
 class Session:

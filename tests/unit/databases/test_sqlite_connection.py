@@ -18,7 +18,7 @@ from discover_orch.databases.sqlite_connection import (
     Connection,
     adopt,
 )
-from discover_orch.databases.sqlite_own import connect
+from discover_orch.databases.sqlite_user_connections import connect
 
 
 @pytest.fixture

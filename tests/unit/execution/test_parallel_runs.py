@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.execution.events import ToolRetried
+from discover_orch.execution.run_events import ToolRetried
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.parallel import find_waits
 from tests.support.values import make_facts, make_plan, make_registry
 

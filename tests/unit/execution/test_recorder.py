@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from discover_orch.execution.events import RunStarted
 from discover_orch.execution.recorder import Recorder
-from discover_orch.model.run_events import ToolFinished, ToolStarted
+from discover_orch.execution.run_events import RunStarted
+from discover_orch.model.tool_events import ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.staleness.memory import Memory
 from discover_orch.state.journal import read_record, timestamp
 from discover_orch.state.lock import is_alive
-from discover_orch.state.store import read_flows
+from discover_orch.state.sealed_files import read_flows
 from tests.conftest import Project
 from tests.support.recorded import record, result, seen, stale, success, tool, view_of, write
 from tests.support.seen import observation

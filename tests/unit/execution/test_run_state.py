@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.events import ToolRetried
+from discover_orch.execution.run_events import ToolRetried
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     RunNote,
     ToolFinished,
     ToolOutput,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.execution.events import Event, RunFinished, Running, RunStarted, Ticked
 from discover_orch.execution.executors import Executor
+from discover_orch.execution.run_events import Event, RunFinished, Running, RunStarted, Ticked
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import TICK, run_steps
 from discover_orch.model.errors import Failure, Problem
-from discover_orch.model.run_events import (
+from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunNote,
     ToolFinished,

@@ -19,7 +19,7 @@ from discover_orch.execution.warm_worker import (
     discard_worker,
     read_installation,
 )
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import Closed, Finish, Preload, Prepare, RunStep
 from tests.conftest import Project
 from tests.support.running import DEADLINE, is_gone, wait_until

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.execution.worker_reader import LONGEST_LINE, OutputStream, WorkerReader
-from discover_orch.model.run_events import DebuggerOpened, ToolFinished, ToolOutput, ToolStarted
+from discover_orch.model.tool_events import DebuggerOpened, ToolFinished, ToolOutput, ToolStarted
 from discover_orch.worker.protocol import Message, encode_message
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Failure
-from discover_orch.model.run_events import TableHead, UsedData
+from discover_orch.model.tool_events import TableHead, UsedData
 from discover_orch.render import report_page
 from discover_orch.render.graph import graph_text
+from discover_orch.render.graph_languages import dot_text, mermaid_text
 from discover_orch.render.graph_svg import graph_svg
-from discover_orch.render.graph_text import dot_text, mermaid_text
 from discover_orch.render.report_page import report_html
 from discover_orch.render.style import Style
-from discover_orch.staleness.made_files import KINDS, MadeFile
+from discover_orch.staleness.report_files import KINDS, MadeFile
 from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_record import (
     Attempt,

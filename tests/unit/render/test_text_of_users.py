@@ -6,10 +6,10 @@ import pytest
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.execution.events import Event, Report, RunFinished
+from discover_orch.execution.run_events import Event, Report, RunFinished
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.run_events import RunNote, ToolFinished, ToolStarted
+from discover_orch.model.tool_events import RunNote, ToolFinished, ToolStarted
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import TypedAt
 from discover_orch.render.history import (
@@ -24,11 +24,11 @@ from discover_orch.render.run import DisplayOptions, RunRenderer, run_heading
 from discover_orch.render.status import Row, status_text, tool_text
 from discover_orch.render.style import Style
 from discover_orch.render.watch import watch_event_text
-from discover_orch.staleness.fingerprint import Inputs, LastOutcome, Success, ToolResult
-from discover_orch.staleness.reasons import Freshness
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.tool_result import Inputs, LastOutcome, Success, ToolResult
 from discover_orch.state.run_diff import compare_runs
 from discover_orch.state.run_record import RecordedParam, RecordedStep, RunRecord, ToolRecord
-from discover_orch.watch.events import (
+from discover_orch.watch.watch_events import (
     CannotRun,
     ChangesFound,
     KeyAnswered,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.source.code import hash_code
+from discover_orch.source.code_meaning import hash_code
 from tests.support.marks import slow_but
 from tests.support.project_builder import clean_environment
 
@@ -131,7 +131,7 @@ def test_small_edits_count_exactly_where_dump_says_so(name: str) -> None:
 
 def test_the_meaning_is_the_same_in_each_process() -> None:
     text = "def f(a: int = 1) -> str:\n    return {b'x': 'y', **a}\n"
-    program = f"import ast; from discover_orch.source.code import *; print(hash_code(ast.parse({text!r}), b'__doc__')[0])"
+    program = f"import ast; from discover_orch.source.code_meaning import *; print(hash_code(ast.parse({text!r}), b'__doc__')[0])"
     said = {
         subprocess.run(
             [sys.executable, "-c", program],

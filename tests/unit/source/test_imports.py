@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from discover_orch.source.code import read_imports
+from discover_orch.source.code_meaning import read_imports
 from discover_orch.source.facts import ImportFact
 from discover_orch.source.source_file import names_of
 

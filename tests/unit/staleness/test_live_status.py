@@ -12,13 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.planning import project_view
-from discover_orch.planning.incremental import RemainingWork
 from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness import current_database
 from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.staleness.live_status import Change
 from discover_orch.staleness.memory import Memory
-from discover_orch.watch.project import WatchedProject, WatchRequest
+from discover_orch.watch.watched_project import WatchedProject, WatchRequest
 from tests.conftest import Orch, Project
 from tests.support.project_builder import write_files
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.staleness.fingerprint import (
+from discover_orch.staleness.memory import UPGRADED, KnownDatabase, Memory
+from discover_orch.staleness.tool_result import (
     Inputs,
     LastOutcome,
     Success,
@@ -18,8 +19,7 @@ from discover_orch.staleness.fingerprint import (
     Write,
     sequence,
 )
-from discover_orch.staleness.memory import UPGRADED, KnownDatabase, Memory
-from discover_orch.state.store import read_flows
+from discover_orch.state.sealed_files import read_flows
 
 
 def make(module: str = "src.a", run: str = "1", **more: Any) -> ToolResult:

@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.staleness.fingerprint import (
+from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
+from discover_orch.staleness.rule import (
+    Judge,
+    compare,
+    find_left_behind,
+    find_unlike,
+    with_saw,
+    without_lost_writes,
+)
+from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
     Inputs,
@@ -26,15 +35,6 @@ from discover_orch.staleness.fingerprint import (
     ToolResult,
     Write,
     join_paths,
-)
-from discover_orch.staleness.results import add_failure, add_success, cut_off, is_same_code
-from discover_orch.staleness.rule import (
-    Judge,
-    compare,
-    find_left_behind,
-    find_unlike,
-    with_saw,
-    without_lost_writes,
 )
 from discover_orch.staleness.writers import GONE, Writers
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from discover_orch.model.observation import Observation
 from discover_orch.planning import project_view
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.reasons import CLOCK_TOLERANCE
+from discover_orch.staleness.reason_sentences import CLOCK_TOLERANCE
 from discover_orch.state.journal import begin_run
 from tests.conftest import Project
 from tests.support.journals import started, tool_started

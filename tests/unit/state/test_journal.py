@@ -28,7 +28,7 @@ from discover_orch.state.journal import (
     read_record,
     read_summary,
 )
-from discover_orch.state.store import FOLDER
+from discover_orch.state.sealed_files import FOLDER
 from tests.support.journals import (
     finished,
     started,

@@ -14,7 +14,7 @@ from discover_orch.state.lock import (
     LockHolder,
     ProjectLock,
 )
-from discover_orch.state.store import FOLDER
+from discover_orch.state.sealed_files import FOLDER
 
 
 def test_one_holds_it_and_the_other_is_told_who(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import decode_message
 from tests.support.fork_server import PROGRAMS, ForkServer
 from tests.support.seen import Seen, see
@@ -24,7 +24,7 @@ import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempf
 from discover_orch.worker.observer import Observer
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import encode_message
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from tests.support.seen import see
 """
 BEGIN = f"""{IMPORTS}

@@ -19,7 +19,7 @@ from discover_orch.execution.executors.far_side import (
 )
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import UsageError
-from discover_orch.model.run_events import ToolFinished
+from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import Prepare, RunStep
 
 

@@ -1,0 +1,216 @@
+"""Commands that accept tools and their parameters: `run`, `watch`, `status` and `accept`.
+
+The flags of the parameters are read from the source of all tools before the command line is parsed, so that
+options may come before or after targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
+from discover_orch.cli.tool_options import (
+    ParamOption,
+    find_pairs,
+    help_rows,
+    param_options,
+)
+from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
+from discover_orch.model.tool import Tool
+from discover_orch.planning import project_view
+from discover_orch.planning.param_values import GivenParams, KeyValue, find_arguments
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.project_warnings import find_mixed
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+#: Keys of `click.Context.meta`: the options made from parameters, and the words on the line.
+DYNAMIC = "discover_orch.dynamic"
+ARGS = "discover_orch.args"
+
+
+class ToolsCommand(click.Command):
+    """A command whose options depend on the project."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        context = ctx.ensure_object(Context)
+        context.folder = self._find_folder(ctx, args) or context.folder
+        wants_help = bool({"-h", "--help"} & set(_before_dashes(args)))
+        try:
+            view = context.read_project(reads_code=not (wants_help or ctx.resilient_parsing))
+        except ProjectError:
+            if wants_help or ctx.resilient_parsing:
+                return super().parse_args(ctx, args)
+            raise
+        ctx.meta[VIEW] = view
+        ctx.meta[ARGS] = list(args)
+        words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
+        tools = view.registry.tools.values()
+        ctx.meta[DYNAMIC] = param_options(tools, self.own_spellings(ctx), words)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            raise _with_own_name(error, view) from None
+
+    def _find_folder(self, ctx: click.Context, args: list[str]) -> str | None:
+        """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
+        parsed = self._parse(ctx, args, ignore_unknown_options=True)
+        folder: str | None = parsed.get("project")
+        return folder
+
+    def _parse(self, ctx: click.Context, args: Sequence[str], **settings: Any) -> dict[str, Any]:
+        """The values of the options as far as they are known now, as texts; none if they are wrong."""
+        own = click.Context(
+            self,
+            info_name=ctx.info_name,
+            resilient_parsing=True,
+            help_option_names=ctx.help_option_names,
+            **settings,
+        )
+        own.meta[DYNAMIC] = ctx.meta.get(DYNAMIC, ())
+        try:
+            return self.make_parser(own).parse_args(args=list(args))[0]
+        except (click.ClickException, TypeError):
+            return {}
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get(DYNAMIC, ())]
+
+    def own_spellings(self, ctx: click.Context) -> set[str]:
+        """Spellings of orch's own options, which win over a parameter of the same name."""
+        own = super().get_params(ctx)
+        return {one for param in own for one in (*param.opts, *param.secondary_opts)}
+
+    def chosen_tools(
+        self,
+        ctx: click.Context,
+        view: ProjectView,
+        args: Sequence[str],
+    ) -> list[Tool]:
+        """The tools that the words on the line select; none if the words are wrong."""
+        values = self._parse(ctx, args)
+        try:
+            words, exclude = _words(values["targets"]), _words(values.get("exclude"))
+            selection = project_view.select_targets(view, words, exclude)
+        except (OrchError, KeyError):
+            return []
+        return [view.registry.tools[module] for module in selection.tools]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes the flags of the tools selected so far only, each in one spelling."""
+        found = super().shell_complete(ctx, incomplete)
+        view: ProjectView | None = ctx.meta.get(VIEW)
+        if view is None:
+            return found
+        chosen = self.chosen_tools(ctx, view, ctx.meta.get(ARGS, []))
+        names = {param.name for tool in chosen for param in tool.params}
+        hidden: set[str] = set()
+        for option in ctx.meta.get(DYNAMIC, ()):
+            if not isinstance(option, ParamOption):
+                continue
+            spellings = [*option.opts, *option.secondary_opts]
+            is_wanted = option.param.name in names or not chosen
+            hidden.update(one for one in spellings if not is_wanted or "_" in one)
+        return [item for item in found if item.value not in hidden]
+
+    def complete_pair(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes the value of `-p`, for the tools selected so far, or for all."""
+        view: ProjectView | None = ctx.meta.get(VIEW)
+        if view is None:
+            return []
+        words = ctx.meta[ARGS][:-1]  # without the -p itself
+        tools = self.chosen_tools(ctx, view, words) or view.registry.tools.values()
+        return complete_words(find_pairs(tools, incomplete))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The parameters of the selected tools, tool by tool, then orch's own options."""
+        view: ProjectView | None = ctx.meta.get(VIEW)
+        if view is not None:
+            taken = self.own_spellings(ctx)
+            mixed = find_mixed(view.registry.tools.values())
+            for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
+                in_force = find_arguments(tool, view.registry, view.project, GivenParams())
+                rows = help_rows(tool, taken, in_force, mixed)
+                if rows:
+                    with formatter.section(f"Parameters of {tool.name}"):
+                        formatter.write_dl(rows)
+        dynamic = ctx.meta.pop(DYNAMIC, ())
+        super().format_options(ctx, formatter)
+        ctx.meta[DYNAMIC] = dynamic
+
+
+def read_values(arguments: ToolArguments) -> GivenParams:
+    """The values given for parameters. Raises UsageError for a target that may be a value of an option."""
+    view = arguments.view
+    values = GivenParams(
+        options=arguments.options,
+        pairs=tuple(_pair(text) for text in arguments.pairs),
+        folder=view.folder,
+    )
+    if arguments.options:
+        try:
+            project_view.select_targets(view, arguments.targets, arguments.exclude)
+        except UsageError as error:
+            raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
+    return values
+
+
+def view_of(arguments: ToolArguments) -> ProjectView:
+    """The project, with the database of `--database` if one was given."""
+    view, url = arguments.view, arguments.database
+    return view if url is None else project_view.with_database(view, url)
+
+
+def _with_repeats(
+    problems: Sequence[Problem], view: ProjectView, options: Collection[str]
+) -> Iterator[Problem]:
+    """An unknown word may be meant as one more value of an option."""
+    many = {
+        param.flag
+        for tool in view.registry.tools.values()
+        for param in tool.params
+        if param.type.many and param.name in options
+    }
+    for problem in problems:
+        if many and problem.code == "unknown-target" and "did you mean" not in problem.hint:
+            flag = min(many)
+            hint = (
+                f"if it is one more value of {flag}, repeat the option: {flag} VALUE {flag} VALUE"
+            )
+            yield replace(problem, hint=hint)
+        else:
+            yield problem
+
+
+def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadParameter | OrchUsage:
+    """The value may be meant for a parameter that has the name of an option of orch."""
+    name = error.param.name if error.param else None
+    takers = [tool.name for tool in view.registry.tools.values() if name and tool.param(name)]
+    if not takers:
+        return error
+    message = error.format_message()
+    return OrchUsage(
+        message[:1].lower() + message[1:].rstrip("."),
+        f"this is an option of orch; to set the parameter of {takers[0]}, use -p {name}=VALUE",
+    )
+
+
+def _pair(text: str) -> KeyValue:
+    key, found, value = text.partition("=")
+    if not found or not key.strip():
+        raise OrchUsage(f"-p {text}: expected KEY=VALUE", "for example: -p since=2024-01-31")
+    tool, _, name = key.strip().rpartition(".")
+    return KeyValue(tool=tool or None, name=name, text=value)
+
+
+def _before_dashes(args: Sequence[str]) -> list[str]:
+    return list(args[: args.index("--")]) if "--" in args else list(args)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else ()

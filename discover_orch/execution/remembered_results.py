@@ -1,0 +1,184 @@
+"""What a run leaves in the memory of the project: the results of its tools and their data flow; and the versions of
+what a tool used, for `orch history RUN RUN`.
+
+What is remembered is read where it is asked for. Nothing here decides what a result rests on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+from discover_orch.discovery.registry import Registry, with_observed
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.encoding import short_hash
+from discover_orch.model.errors import Problem
+from discover_orch.model.table_name import (
+    is_table_list,
+    table_name,
+)
+from discover_orch.model.tool import Tool
+from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
+from discover_orch.staleness.left_over import find_left_over
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.tool_result import (
+    UNSURE,
+    Seq,
+    Success,
+    ToolResult,
+    run_of,
+)
+from discover_orch.staleness.writers import GONE, Writers
+from discover_orch.state.sealed_files import read_flows
+
+MOST_NAMES = 12
+#: Of what a tool used, the journal keeps the versions of so many things by themselves, and one hash of all others.
+MOST_VERSIONS = 1000
+_KINDS = frozenset({"file", "folder", "glob", "env", "package", "python"})
+#: Longer versions are hashed: those of folders have all names.
+_LONGEST = 40
+
+
+class ResultRecord:
+    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run;
+    `gone` are the results of tools that no longer exist."""
+
+    def __init__(
+        self, root: str, registry: Registry, memory: Memory, gone: Sequence[ToolResult] = ()
+    ) -> None:
+        self._root, self._registry, self._memory, self._gone = root, registry, memory, gone
+        self.passed: set[str] = set()
+        self.foreign_write: Seq = 0  # when another program wrote to the database last
+        self._found: dict[str, ToolResult] = {}
+
+    def find(self, module: str) -> ToolResult:
+        if module not in self._found:
+            known = self._memory.results([module])
+            self._found[module] = known.get(module) or ToolResult(module=module)
+        return self._found[module]
+
+    def write(self, result: ToolResult) -> None:
+        self.hold(result)
+        self._memory.write(result)
+
+    def hold(self, result: ToolResult) -> None:
+        """As `write`, for this run alone until it is written."""
+        before = self.find(result.module)
+        self._found[result.module] = result
+        if "writers" in self.__dict__:
+            self.writers.replace(self.places[result.module], before, result)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Of each tool, its place in the order of all."""
+        return {module: place for place, module in enumerate(self._registry.order)}
+
+    @cached_property
+    def writers(self) -> Writers:
+        """Who wrote what, as is known now."""
+        unread = [one for one in self._registry.order if one not in self._found]
+        self._found = {**self._memory.results(unread), **self._found}
+        rows = [(place, self.find(one)) for one, place in self.places.items()]
+        rows += [(GONE, one) for one in self._gone]
+        return Writers(rows, foreign_write=lambda: self.foreign_write)
+
+    def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
+        """Saves what a killed run could not save."""
+        if flows:
+            self._memory.write_flows({**read_flows(self._root), **flows})
+
+    def find_left_over(
+        self, tool: Tool, before: ToolResult, now: ToolResult, database: int
+    ) -> Iterator[Problem]:
+        """A warning that names what is left over from the tool since this success."""
+        new = {
+            key
+            for key, one in now.writes.items()
+            if one.is_left_over and not before.writes[key].is_left_over
+        }
+        if not new:
+            return
+        results = {one: self.find(one) for one in self._registry.order} | {tool.module: now}
+        known = (*results.values(), *self._gone)
+        found = find_left_over(
+            self._registry,
+            known,
+            database,
+            lambda key: (
+                key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:]))
+            ),
+        )
+        things = [one for one in found if one.key in new]
+        if things:
+            readers = dict.fromkeys(reader for one in things for reader in one.readers)
+            names = listed([*map(self._registry.display, readers)]) if readers else ""
+            yield build_warning(
+                "left-over",
+                f"left over from {tool.name}{names and f', read by {names}'}: "
+                f"{listed([one.name for one in things])}",
+                f"{tool.name} no longer writes it; orch clean shows what can be deleted. "
+                'If it is still wanted, declare it with "outputs"',
+            )
+
+    def save_flows(self) -> list[Problem]:
+        """Saves the data flow of the tools that have `passed`. A warning for each stage whose order changes, and for
+        the order of the stages."""
+        before = read_flows(self._root)
+        # Also those of tools that no longer exist: another branch of the repository may bring them back.
+        now = {**before}
+        for module in self.passed:
+            if (success := self.find(module).success) is not None:
+                now[module] = success.flow
+        if now == before:
+            return []
+        self._memory.write_flows(now)
+        old, new = self._registry, with_observed(self._registry, now)
+        was = {stage.name: stage.tools for stage in old.stages}
+        found = [
+            _reordered(
+                f"stage {stage.name} now runs", [*map(new.display, stage.tools)], "its", "AFTER"
+            )
+            for stage in new.stages
+            if stage.tools != was[stage.name]
+        ]
+        known = {*find_unsure_orders(old)}
+        found += [one for one in find_unsure_orders(new) if one not in known]
+        stages = [stage.name for stage in new.stages]
+        if stages != [*was]:
+            found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
+        return found
+
+
+def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return Problem(
+        code="reordered",
+        message=f"{what} in the order {shown}, because of the data that {whose} tools read and write",
+        hint=f"to fix the order, declare it with {declared_with}",
+        severity="warning",
+    )
+
+
+def find_used_versions(success: Success, writers: Writers) -> dict[str, str]:
+    """By kind and name: `file:data/in.csv`, `table:raw`, `env:REGION`; "" where it was missing, and nothing where the
+    version is unknown. That of a table is the run and the module that wrote it last; `writers` are as they were when
+    the tool began. The key `others` stands for all that are too many."""
+    found: dict[str, str] = {}
+    for key, version in success.inputs.other.items():
+        if key.partition(":")[0] in _KINDS and version != UNSURE:
+            found[key] = version if len(version) <= _LONGEST else _hash(version)
+    for key in success.tables:
+        writer = None if is_table_list(key) else writers.last(key)
+        if writer is not None:
+            found[f"table:{table_name(key)}"] = f"{run_of(writer.write.seq)} {writer.module}"
+    if len(found) <= MOST_VERSIONS:
+        return found
+    names = sorted(found)
+    rest = "\n".join(f"{name} {found[name]}" for name in names[MOST_VERSIONS:])
+    kept = {name: found[name] for name in names[:MOST_VERSIONS]}
+    return {**kept, "others": _hash(rest)}
+
+
+def _hash(text: str) -> str:
+    return short_hash(text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,363 @@
+"""What is remembered of each tool of a run: how it ended, what its success rested on, and what it left.
+
+That is what its worker observed. If it changed while the tool ran, it is recorded as unsure, and the tool is stale
+again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+from msgspec.structs import replace
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.execution.attempt_uses import AttemptReader, uses_main_database
+from discover_orch.execution.overlaps import Overlaps
+from discover_orch.execution.read_files import read_earlier
+from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Location, Problem
+from discover_orch.model.observation import WRITTEN, Observation, Use
+from discover_orch.model.table_name import WHOLE, is_all_tables
+from discover_orch.model.tool import Tool
+from discover_orch.model.tool_events import ToolFinished
+from discover_orch.planning.plan import Plan, Step, had_arguments
+from discover_orch.staleness.current_database import DatabaseRecord
+from discover_orch.staleness.current_inputs import CurrentState, takes_connection
+from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.input_versions import Versions
+from discover_orch.staleness.result_updates import (
+    add_failure,
+    add_success,
+    cut_off,
+    forget,
+    forget_unsure,
+)
+from discover_orch.staleness.rule import find_edited, with_saw, without_lost_writes
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    EXISTS,
+    FILES,
+    SETTLED,
+    Cause,
+    LastOutcome,
+    Seq,
+    ToolResult,
+    sequence,
+)
+from discover_orch.staleness.writers import GONE
+from discover_orch.state.journal import timestamp
+from discover_orch.state.sealed_files import FOLDER
+
+#: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.
+TRIED = ("passed", "done", "failed", "unknown", "interrupted", "cancelled")
+#: Below `.orch`: copies of outputs that were edited by hand; those of one run are in a folder of its own.
+EDITED = "edited"
+#: Nanoseconds by which the clock that files are stamped with can be late.
+TICK = 10_000_000
+
+
+class ResultRecorder:
+    """For the tools of one run. For each: `order`, `start`, `end`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        results: ResultRecord,
+        database: DatabaseRecord,
+        current: CurrentState,
+        code: dict[str, CodeState],
+        *,
+        run: str,
+        is_live: bool,
+    ) -> None:
+        """`code` is that of the tools. `is_live`: a watch brings it up to date while the run is in progress."""
+        self._plan, self._registry, self._results = plan, registry, results
+        self._database, self._current, self._code = database, current, code
+        self._root, self._run, self._is_live = current.project.root, run, is_live
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._attempts = AttemptReader(current, code, is_live=is_live)
+        self.overlaps = Overlaps()
+        self.is_parallel = False
+        #: What was remembered before, and the end, of the tools of a run that is one transaction.
+        self._done: dict[str, tuple[ToolResult, Seq]] = {}
+        self._count = 0  # starts and ends of tools
+        self.began: dict[str, Seq] = {}
+        self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
+        self._unhashed: dict[str, None] = {}  # have ended, and what they left was not read
+        self._sources: dict[str, dict[str, str]] = {}  # of the step that was prepared
+        self._used: dict[str, tuple[Dataflow, dict[str, str]]] = {}  # of those that have passed
+        #: Whether the run ends because nothing reads what orch writes any more.
+        self.is_output_closed = False
+
+    def is_needed(self, module: str) -> bool:
+        """Whether a step has to run, now that its turn has come."""
+        if not self.is_parallel:
+            self.hash_outputs()
+        return self._plan.turns is None or self._plan.turns.is_needed(module)
+
+    def has_known_flow(self, tool: Tool) -> bool:
+        """Whether a success of its present code was observed completely."""
+        success = self._results.find(tool.module).success
+        if success is None or not success.is_whole:
+            return False
+        self._update_code()
+        return self._current.is_of_present_code(tool, success, self._code)
+
+    def has_known_use(self, tool: Tool) -> bool:
+        """Whether such a success had the parameters of this run too."""
+        success = self._results.find(tool.module).success
+        return (
+            success is not None
+            and self.has_known_flow(tool)
+            and had_arguments(success, self._steps[tool.module], self._root)
+        )
+
+    def expected_duration(self, module: str) -> float | None:
+        """The seconds that the last success of the tool took; None if there is none."""
+        success = self._results.find(module).success
+        return success.duration if success is not None and success.ended else None
+
+    def prepare(self, step: Step) -> None:
+        """Read what is needed to order this step, which is the next one, while a tool runs."""
+        self._results.find(step.tool.module)
+        self._sources = {step.tool.module: self.sources_of(step.tool)}
+
+    def sources_of(self, tool: Tool) -> dict[str, str]:
+        """The hashes of the files of its code, as the plan knows them."""
+        known = self._sources.pop(tool.module, None)
+        return self._current.hashes_of(tool, self._code) if known is None else known
+
+    def order(self, module: str) -> list[Problem]:
+        """The tool is about to be ordered. What was edited by hand and it will write anew is copied first."""
+        self._update_code()
+        self._attempts.note_start(module, forget_unsure(self._results.find(module)))
+        found = self._keep_edited(module)
+        self._open[module] = time.time_ns()
+        if self.is_parallel:  # of what several workers report, the order is not known
+            self.began[module] = self.next_number()
+            success = self._results.find(module).success
+            self.overlaps.begin(
+                module,
+                self._find_known_uses(module),
+                has_database=success is not None and "database" in success.inputs.other,
+            )
+        return found
+
+    def start(self, module: str) -> None:
+        if not self.is_parallel:
+            self.began[module] = self.next_number()
+
+    def decline(self, module: str) -> None:
+        """It was ordered and will not start."""
+        self._open.pop(module, None)
+        self.overlaps.end(module)
+
+    def end(self, event: ToolFinished) -> list[Problem]:
+        self.decline(event.module)
+        is_tried = event.status in TRIED and event.module in self._steps
+        return self._remember(event, self._steps[event.module]) if is_tried else []
+
+    def take_used(self, module: str) -> tuple[Dataflow, dict[str, str]] | None:
+        """The data flow of a tool that has passed, and the versions of what it used. Asked once."""
+        return self._used.pop(module, None)
+
+    def _update_code(self) -> None:
+        if self._is_live:
+            self._code |= self._current.code.read_code(self._code)
+
+    def _remember(self, event: ToolFinished, step: Step) -> list[Problem]:
+        """How an attempt has ended, and what it used; the problems that it brings about."""
+        module, tool, results = event.module, step.tool, self._results
+        ended = self.next_number()
+        began = self.began.get(module, ended)
+        status = SETTLED if event.is_settled else event.status
+        last = LastOutcome(
+            run=self._run,
+            status=status,
+            at=timestamp(),
+            duration=event.duration,
+            cause=self._cause_of(event.status),
+        )
+        before = results.find(module)
+        is_alone = self.overlaps.is_alone(module)
+        if self.is_parallel and event.seen is not None:
+            event = replace(event, seen=self.overlaps.without_others(module, event.seen))
+        if event.seen is not None and any(one.via == "aside" for one in event.seen.uses):
+            event = replace(event, seen=self._with_exchanged(module, event.seen))
+        self._attempts.add_event(event)
+        found: list[Problem] = []
+        if event.is_settled or (event.seen is None and event.status != "passed"):
+            now = cut_off(before, ended)
+        else:
+            used = event.seen.database if event.seen else ""
+            is_used = event.seen is not None and uses_main_database(event.seen)
+            takes_conn = takes_connection(tool, self._registry)
+            if event.status in ("passed", "done"):
+                before = forget_unsure(before)
+            self._database.note_use(used, takes_conn or is_used)
+            attempt = self._attempts.read(
+                event,
+                step,
+                began,
+                ended,
+                self._database.number,
+                before,
+                is_alone=is_alone,
+            )
+            if self.is_parallel:
+                for other, strange in self.overlaps.add_written(
+                    module, attempt.surely_written, self._find_native_reads
+                ):
+                    results.write(forget(results.find(other), strange))
+            if event.status in ("passed", "done"):
+                success = replace(attempt.success, at=last.at)
+                now = add_success(
+                    before,
+                    success,
+                    attempt.writes,
+                    is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
+                    read_files=lambda keys: read_earlier(self._root, keys, before.success),
+                )
+                assert now.success is not None
+                results.foreign_write = self._database.foreign_write
+                writers = results.writers.as_of(now.success.asof)
+                self._used[module] = success.flow, find_used_versions(success, writers)
+                place = results.places[module]
+                now = without_lost_writes(now, place, results.writers, attempt.writes)
+                now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
+                found = [_changed_since_planned(tool, path) for path in attempt.changed]
+                found += results.find_left_over(tool, before, now, self._database.number)
+                if event.status == "passed":
+                    results.passed.add(module)
+                self.overlaps.add_flow(module, success.flow)
+            else:
+                now = add_failure(before, attempt.success.inputs, attempt.writes)
+        # Before the line in the journal: a tool that passed there is also remembered as passed.
+        if event.status == "done":
+            self._done[module] = before, ended
+            now = replace(now, last=replace(last, status="passed"))
+            results.hold(now)
+        else:
+            now = replace(now, last=last)
+            results.write(now)
+        self._tell_turns(now)
+        self._unhashed[module] = None
+        return found
+
+    def _with_exchanged(self, module: str, seen: Observation) -> Observation:
+        """The same with the files that count once one tool has written them and another one has read them."""
+        found, place = [], self._results.places[module]
+        for use in (one for one in seen.uses if one.via == "aside"):
+            rows = () if use.kind in WRITTEN else self._results.writers.of(use.key)
+            makers = {row.module for row in rows if row.place not in (GONE, place)}
+            if makers or use.kind in WRITTEN:
+                found.append(Use(use.key, use.kind, "seen", use.state))
+            for maker in makers:
+                result = self._results.find(maker)
+                if use.key in result.writes and not result.writes[use.key].is_checked:
+                    write = replace(result.writes[use.key], is_checked=True)
+                    known = replace(result, writes={**result.writes, use.key: write})
+                    (self._results.hold if maker in self._done else self._results.write)(known)
+        return replace(seen, uses=(*seen.uses, *found))
+
+    def _keep_edited(self, module: str) -> list[Problem]:
+        """Copies the files that the tool may write and that were edited since a tool left them; a warning for each.
+        What changed after a tool was ordered whose end is not known yet may be the work of that one."""
+        versions = Versions(self._root)
+        writes = self._results.find(module).writes.items()
+        marks = {key: versions.mark(key) for key, _ in writes if key.startswith("file:")}
+        changed = {key: marks[key] for key, one in writes if marks.get(key, one.mark) != one.mark}
+        if not changed or self._results.find(module).success is None:
+            return []
+        until = min(self._open.values(), default=None)
+        found = []
+        for key, mark in changed.items():
+            is_later = (
+                until is not None
+                and mark not in (ABSENT, EXISTS)
+                and int(mark.split()[-1]) >= until - TICK
+            )
+            last = find_edited(key, self._results.writers, mark, versions.version)
+            if last is not None and not is_later:
+                names = self._registry.display(last.module), self._registry.display(module)
+                found.append(self._keep(key[5:], *names))
+        return found
+
+    def _keep(self, path: str, maker: str, writer: str) -> Problem:
+        # A path outside of the root has its whole path below the folder.
+        inside = os.path.normpath(path).lstrip(os.sep).replace(f"..{os.sep}", f"_{os.sep}")
+        copy = f"{FOLDER}/{EDITED}/{self._run}/{inside}"
+        hint = f"the edited file was copied to {copy}"
+        try:
+            os.makedirs(os.path.dirname(os.path.join(self._root, copy)), exist_ok=True)
+            shutil.copy2(os.path.join(self._root, path), os.path.join(self._root, copy))
+        except OSError as error:
+            hint = f"the edited file could not be copied to {copy}: {error.strerror or error}"
+        message = f"{path} was edited after {maker} made it, and {writer} runs again"
+        return Problem(code="edited", message=message, hint=hint, severity="warning")
+
+    def _find_known_uses(self, module: str) -> frozenset[str] | None:
+        """What the tool was seen to use when it ran alone; None where its code is not that of then."""
+        result, tool = self._results.find(module), self._registry.tools[module]
+        success = result.success
+        if success is None or not success.is_alone:
+            return None
+        if not self._current.is_of_present_code(tool, success, self._code):
+            return None
+        keys = (*success.inputs.other, *result.writes)
+        known = {key.partition(":")[2] for key in keys if key.startswith(FILES)}
+        return frozenset((*known, *(WHOLE for key in success.tables if is_all_tables(key))))
+
+    def _find_native_reads(self, module: str) -> tuple[str, ...]:
+        success = self._results.find(module).success
+        return success.flow.native_reads if success else ()
+
+    def end_transaction(self, status: str) -> None:
+        """Remembers the tools that are done as passed, or that they were rolled back."""
+        for module, (before, ended) in self._done.items():
+            now = self._results.find(module)
+            if status == "passed":
+                self._results.passed.add(module)
+            else:
+                last = replace(now.last, status=status, cause=self._cause_of(status))
+                now = replace(cut_off(before, ended), last=last)
+            self._results.write(now)
+        self._done.clear()
+
+    def _cause_of(self, status: str) -> Cause:
+        if status == "interrupted" and self.is_output_closed:
+            return "output closed"
+        return "worker lost" if status == "unknown" else ""
+
+    def next_number(self) -> Seq:
+        """Of the next start or end."""
+        self._count += 1
+        return sequence(self._database.run, self._count)
+
+    def hash_outputs(self) -> None:
+        """Remembers the content of what the tools have left that ended since the last call. No tool runs now."""
+        ended, self._unhashed = self._unhashed, {}
+        for module in ended:
+            before = self._results.find(module)
+            now = self._attempts.hash_outputs(before, self._results.writers)
+            if now is not before:
+                self._results.write(now)
+                self._tell_turns(now)
+
+    def _tell_turns(self, result: ToolResult) -> None:
+        if self._plan.turns is not None:
+            self._plan.turns.note(result)
+
+
+def _changed_since_planned(tool: Tool, path: str) -> Problem:
+    return Problem(
+        code="changed-meanwhile",
+        message=f"{path} changed after {tool.name} was planned or while it ran",
+        hint=f"{tool.name} is stale again",
+        location=Location(path=path),
+        severity="warning",
+    )

@@ -1,0 +1,310 @@
+"""What is left to run: the stale part of a plan, or what another run did not finish.
+
+Reads what is remembered of the tools, and their files. Writes only what `accept` and the cache of sources keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+
+from msgspec.structs import replace
+
+from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.table_name import WHOLE, table_name
+from discover_orch.model.tool import Tool
+from discover_orch.planning.dataflow_checks import build_warning, listed
+from discover_orch.planning.param_values import GivenParams, default_versions, param_versions
+from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.planning.project_warnings import STAGES_BY_NAME
+from discover_orch.staleness.current_database import GET_CONNECTION
+from discover_orch.staleness.current_inputs import (
+    CurrentState,
+    Params,
+    hash_code,
+    takes_connection,
+)
+from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.left_over import LeftOver, find_left_over
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.result_updates import move_tables
+from discover_orch.staleness.rule import with_saw
+from discover_orch.staleness.status import Status, Turns
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    EXISTS,
+    Inputs,
+    Key,
+    LastOutcome,
+    Success,
+    ToolResult,
+    Write,
+    after_run,
+    latest_run,
+)
+from discover_orch.staleness.writers import GONE, Writers
+from discover_orch.state.journal import find_runs, timestamp
+
+NO_SUCCESS = "no success of its present code is recorded: run it once"
+
+
+class RemainingWork:
+    """The state of a project's tools, read once."""
+
+    def __init__(self, view: ProjectView, values: GivenParams) -> None:
+        project, registry = view.project, view.registry
+        self.view, self.values = view, values
+        self._project, self._registry = project, registry
+        self.memory = Memory(project.root, registry)
+        #: What is remembered of the tools.
+        self.results = self.memory.results(registry.order)
+        self.current = CurrentState(project, registry, self.memory, self.results, view.sources)
+
+    @property
+    def all_results(self) -> tuple[ToolResult, ...]:
+        """Those of the tools, and of tools that no longer exist."""
+        return (*self.results.values(), *self.current.gone)
+
+    def is_there(self, key: Key) -> bool:
+        return self.current.mark(key) != ABSENT
+
+    def find_left_over(self) -> list[LeftOver]:
+        """What is left over from tools."""
+        number = self.current.database.number
+        return find_left_over(self._registry, self.all_results, number, self.is_there)
+
+    def freshness(
+        self, steps: Iterable[Step] = (), just_ran: Collection[str] = ()
+    ) -> dict[str, Freshness]:
+        """Of all tools, by module; those of these steps with the values that the steps have. Tools that `just_ran` are
+        not stale for the time alone."""
+        planned = {step.tool.module: step for step in steps}
+
+        def params(tool: Tool) -> Params:
+            step = planned.get(tool.module)
+            return step_versions(step, self._project.root) if step else self.params_of(tool)
+
+        self._status = Status(self.current, params, self.defaults_of, just_ran=just_ran)
+        freshness = self._status.freshness()
+        self.current.code.files.write()
+        return freshness
+
+    def params_of(self, tool: Tool) -> Params:
+        """What the command line would pass to a tool."""
+        return param_versions(tool, self._registry, self._project, self.values)
+
+    def defaults_of(self, tool: Tool) -> Params:
+        """The default of each parameter, in the same form."""
+        return default_versions(tool, self._project.root)
+
+    def keep_stale(self, plan: Plan) -> Plan:
+        """The stale part of a plan, and what is downstream of it within the plan. Stale tools upstream of the plan do
+        not run; a warning names them."""
+        chosen = [step.tool.module for step in plan.steps]
+        freshness = self.freshness(plan.steps)
+        stale = {module for module in chosen if not freshness[module].is_fresh}
+        steps = keep_steps(plan.steps, {one: freshness[one].sentences[0] for one in stale})
+        steps = tuple(
+            replace(step, may_run=self._may_end_fresh(freshness[step.tool.module], stale))
+            for step in steps
+        )
+        absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
+        if absent:
+            raise UsageError(*absent)
+        fresh = tuple(step.tool for step in plan.steps if step.tool.module not in stale)
+        unbound = {module for module, found in plan.missing.items() if found}
+        said = [one for one in plan.warnings if steps or one.code != STAGES_BY_NAME]
+        return replace(
+            plan,
+            steps=steps,
+            fresh=fresh,
+            warnings=(*said, *self._stale_upstream(chosen, freshness)),
+            intro=_count_text(len(steps), len(chosen)) if steps else "",
+            turns=self.build_turns(),
+            is_changed=True,
+            selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
+        )
+
+    def _may_end_fresh(self, freshness: Freshness, stale: Collection[str]) -> bool:
+        """Whether a stale tool may be fresh when others of the plan, which are `stale`, have run before it."""
+        if freshness.is_for_others:
+            return True
+        above = self._registry.upstream([freshness.module]) - {freshness.module}
+        return not freshness.is_lasting and not above.isdisjoint(stale)
+
+    def find_tables_left(self) -> frozenset[str]:
+        """The tables that successes left in a database on a server, where nothing tells that one was dropped."""
+        main = self.current.database
+        known = main.known
+        is_server = main.name == GET_CONNECTION or main.name.startswith("postgres")
+        if known is None or known.path or not is_server:
+            return frozenset()
+        prefix = f"table:{known.number}:"
+        return frozenset(
+            table_name(key)
+            for result in self.results.values()
+            for key, write in result.writes.items()
+            if key.startswith(prefix) and write.is_checked and write.mark == EXISTS
+        ) - {"", WHOLE}
+
+    def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
+        """Remembers which of the tables that successes left are not among those that were found now."""
+        missing = tuple(sorted({*left}.difference(found)))
+        known, runs = self.current.database.known, find_runs(self._project.root)
+        if known is not None and runs and (missing or known.missing):
+            now = after_run(int(runs[0]))
+            self.current.database.note_missing(self.memory, missing, now)
+
+    def _stale_upstream(
+        self, chosen: list[str], freshness: Mapping[str, Freshness]
+    ) -> list[Problem]:
+        """A warning for each tool that is upstream of the chosen ones and stale for a reason of its own."""
+        if len(chosen) == len(self._registry.order):
+            return []
+        inside = frozenset(chosen)
+        above = self._registry.upstream(chosen) - inside
+        return [
+            build_warning(
+                "stale-upstream",
+                f"{self._registry.display(module)} is upstream of the targets and stale, but does not run: "
+                f"{freshness[module].reasons[0]}",
+                "run all upstream tools too with: orch run --changed +TARGET",
+            )
+            for module in self._registry.order
+            if module in above and freshness[module].reasons
+        ]
+
+    def build_turns(self, forced: Collection[str] = frozenset()) -> Turns:
+        """For the steps of which `freshness` was asked last; `forced` tools run, fresh or not."""
+        return Turns(self._status, forced)
+
+    def hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
+        """The hashes of the code of these tools, as a run records them."""
+        code = self.current.read_code(modules) if modules else {}
+        tools = self._registry.tools
+        return {one: hash_code(self.current.code_of(tools[one], code)) for one in modules}
+
+    def find_gap(self, tool: Tool) -> str:
+        """Why the data flow of the tool is not known completely; "" where it is."""
+        result, code = self.results.get(tool.module), self._whole_code
+        success = None if result is None else result.success
+        if success is None or not self.current.is_of_present_code(tool, success, code):
+            return NO_SUCCESS
+        if success.flow.is_unclear:
+            return "it used the database in a way that orch cannot see"
+        if not success.is_whole:
+            return (
+                f"it {' and '.join(success.flow.gaps) or 'uses something that orch does not see'}"
+            )
+        return ""
+
+    @cached_property
+    def _whole_code(self) -> Mapping[str, CodeState]:
+        return self.current.read_code(self._registry.order)
+
+    def warn_never_passed(self, plan: Plan) -> list[Problem]:
+        """A warning for each tool that has never passed, so that its tables and files are unknown."""
+        return [
+            build_warning(
+                "never-passed",
+                f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
+                "until it has run, changes of its code and parameters make it stale, and runs of tools upstream",
+            )
+            for step in plan.steps
+            if (result := self.results.get(step.tool.module)) is None or result.success is None
+        ]
+
+    def warn_damaged(self, modules: Iterable[str]) -> list[Problem]:
+        """A warning that names the tools whose memory cannot be read, so that they seem never to have run."""
+        unknown = [module for module in modules if module not in self.results]
+        names = [self._registry.display(one) for one in self.memory.find_damaged(unknown)]
+        if not names:
+            return []
+        return [
+            build_warning(
+                "damaged-memory",
+                f"what is remembered of {listed(names)} cannot be read",
+                "orch run --changed runs what nothing is remembered of; you can delete .orch",
+            )
+        ]
+
+    def accept(self, plan: Plan) -> bool:
+        """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
+        present, memory = self.current, self.memory
+        memory.settle_moves()
+        runs = find_runs(self._project.root)
+        latest = max([0, *map(int, runs), *(latest_run(one) for one in self.results.values())])
+        now = after_run(latest)
+        present.database.note_present(memory, now)
+        code = self._whole_code
+        results = {
+            module: self.results.get(module) or ToolResult(module=module)
+            for module in self._registry.order
+        }
+        for step in plan.steps:
+            tool = step.tool
+            result = results[tool.module]
+            if takes_connection(tool, self._registry) and present.database.number > 0:
+                result = move_tables(result, present.database.number)
+            params = step_versions(step, self._project.root)
+            inputs = present.inputs(tool, code, params, result)
+            accepted = replace(
+                result.success or Success(asof=0, ended=0, is_whole=False),
+                asof=now,
+                is_accepted=True,
+                at=timestamp(),
+                inputs=inputs,
+                marks=self._marks(inputs),
+            )
+            last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
+            writes = self._as_present(tool, result)
+            results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
+        rows = [*enumerate(results.values()), *((GONE, one) for one in present.gone)]
+        writers = Writers(rows, foreign_write=lambda: present.database.foreign_write)
+        modules = {step.tool.module: step.tool for step in plan.steps}
+        for place, result in rows:
+            if result.module in modules:
+                memory.write(with_saw(result, place, writers, is_accepted=True))
+        return not memory.is_lost
+
+    def _as_present(self, tool: Tool, result: ToolResult) -> dict[Key, Write]:
+        """The writes of the tool: what is missing now need not be there, unless it is a declared output. An output
+        that the tool was never seen to write counts as written before anything else."""
+        outputs = [*self.current.versions.declared(tool.outputs)]
+        writes = {
+            key: replace(write, is_checked=False)
+            if key not in outputs and self.current.mark(key) == ABSENT
+            else self._as_edited(key, write)
+            for key, write in result.writes.items()
+        }
+        for key in outputs:
+            mark, known = self.current.mark(key), writes.get(key)
+            if known is None or known.mark == ABSENT:
+                writes[key] = Write(0, EXISTS if mark == ABSENT else mark)
+            else:
+                writes[key] = replace(known, is_checked=True)
+        return writes
+
+    def _as_edited(self, key: Key, write: Write) -> Write:
+        """The write of a file that was edited since, as it is now."""
+        mark = self.current.mark(key)
+        if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
+            return write
+        return replace(write, mark=mark, version=self.current.versions.version(key))
+
+    def _marks(self, inputs: Inputs) -> dict[Key, str]:
+        """The states that stand for the versions of these files."""
+        found = {}
+        for key in inputs.other:
+            if key.startswith("file:"):
+                _, mark = self.current.versions.file(key.partition(":")[2])
+                if mark:
+                    found[key] = mark
+        return found
+
+
+def _count_text(stale: int, chosen: int) -> str:
+    verb = "is" if stale == 1 else "are"
+    return f"{stale:,} of {chosen:,} tools {verb} stale" if chosen > 1 else "the tool is stale"

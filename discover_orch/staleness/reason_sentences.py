@@ -1,0 +1,326 @@
+"""Why tools are stale, as sentences for the user, and the freshness of a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.table_name import is_all_tables, is_table_list, shown_table, table_name
+from discover_orch.model.tool import Tool
+from discover_orch.staleness.memory import UPGRADED
+from discover_orch.staleness.rule import Reason
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    EXISTS,
+    SETTLED,
+    UNSURE,
+    Key,
+    Success,
+    ToolResult,
+    paths_in,
+    run_of,
+)
+
+#: Ends of a last run after which the success counts.
+WELL = ("passed", "accepted")
+#: Seconds by which the clock of another machine, or this one after it was set, may be behind a recorded time.
+CLOCK_TOLERANCE = 60
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Freshness(Struct, frozen=True, kw_only=True):
+    """Whether a tool is fresh, and why not. `reasons` are its own; `upstream` has one sentence about another tool that
+    is stale, where that is the only reason.
+
+    `last_ending`: `never`, `failed`, `unknown`, or "" where that does not count. `starting` are those of its own
+    reasons that a watch acts on: not "always", and not what other programs or hands have written. `is_lasting`: what
+    other tools do does not end them. `is_for_others`: it is stale only because other tools are.
+    """
+
+    module: str
+    reasons: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    last_ending: str = ""
+    starting: tuple[str, ...] = ()
+    is_lasting: bool = False
+    is_for_others: bool = False
+
+    @property
+    def state(self) -> str:
+        """`fresh`, `stale`, or how the last run of the tool ended: `never`, `failed`, `unknown`."""
+        if self.is_fresh:
+            return "fresh"
+        return self.last_ending or "stale"
+
+    @property
+    def is_fresh(self) -> bool:
+        return not self.reasons and not self.upstream
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return (*self.reasons, *self.upstream)
+
+
+def reason_sentence(
+    reason: Reason,
+    result: ToolResult,
+    name_of: Callable[[str], str],
+    defaults: Mapping[str, str] = _NOTHING,
+    *,
+    is_missing: Callable[[str], bool] = lambda _: False,
+    has_new_code: bool = False,
+) -> str:
+    """`result` is that of the tool that is stale; `name_of` gives the name of a module; `defaults` are the values of
+    its parameters where they are not given. `is_missing`: whether code imports this file, which does not exist.
+    `has_new_code`: the code of the tool changed too, so a default may be a new one."""
+    kind, _, name = reason.key.partition(":")
+    shown = shown_key(reason.key)
+    match reason.how:
+        case "gone":
+            return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
+        case "overwritten" if not is_all_tables(reason.key):
+            return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"
+        case "out of order" if not is_all_tables(reason.key):
+            other = "it or a later tool" if reason.key in result.writes else "a later tool"
+            return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
+        case "edited":
+            return f"{shown} was edited after {name_of(result.module)} made it"
+        case _:
+            pass
+    match kind:
+        case "code":
+            return _code_sentence(name, reason, is_missing)
+        case "file":
+            return _file_sentence(name, reason, result, name_of)
+        case "stat":
+            by = f": {name_of(reason.by)} wrote it ({_when(reason, result)})" if reason.by else ""
+            return f"the size or time of {name} changed{by}"
+        case "link":
+            by = f": {name_of(reason.by)} made it ({_when(reason, result)})" if reason.by else ""
+            change = "the link {} leads elsewhere" if reason.now else "{} is no longer a link"
+            return f"{change.format(name)}{by}"
+        case "folder":
+            shown = "the project folder" if name == "." else f"{name}/"
+            return f"the list of files in {shown} changed"
+        case "glob":
+            if (reason.then, reason.now) == (EXISTS, ABSENT):
+                return f"no file matches {name}"
+            return f"{name} now matches other files"
+        case "table":
+            return _table_sentence(reason, result, name_of)
+        case "param":
+            default = defaults.get(name)
+            then, now = param_text(reason.then, default), param_text(reason.now, default)
+            if has_new_code and now == "default" and reason.now != "default":
+                now = f"{reason.now} (the default)"
+            return f"--{name.replace('_', '-')}: {then} → {now}"
+        case "env":
+            return f"the environment variable {name} changed"
+        case "environ":
+            new = sorted({*paths_in(reason.now)} - {*paths_in(reason.then)})
+            return f"the environment variable {', '.join(new)} is now set"
+        case "package":
+            if not reason.now:
+                return f"{name} {reason.then} is no longer installed"
+            if not reason.then:
+                return f"{name} {reason.now} was installed"
+            return f"{name}: {reason.then} → {reason.now}"
+        case "python":
+            return f"Python: {reason.then} → {reason.now}"
+        case "database":
+            return _database_sentence(reason)
+        case _:
+            return f"it depends on {name_of(reason.by)}, which ran later (run {run_of(reason.seq)})"
+
+
+def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
+    """Why the tool `module` must run again before another one; `name_of` as above."""
+    return f"a stale tool needs {shown_key(key)} as {name_of(module)} made it"
+
+
+def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool]) -> str:
+    if reason.now is None:
+        return f"{path} is {'missing' if is_missing(path) else 'no longer imported'}"
+    if reason.then is None:
+        return f"{path} is now imported"
+    return f"{path} changed" + (" while the tool ran" if reason.then == UNSURE else "")
+
+
+def _file_sentence(
+    path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    if reason.evidence:
+        return _unsure_sentence(path, reason, result, name_of)
+    if reason.then == UNSURE:
+        return f"{path} changed while the tool ran"
+    if reason.now == ABSENT:
+        by = f": {name_of(reason.by)} removed it" if reason.by else ""
+        return f"{path} is missing{by}"
+    if reason.by:
+        verb = "made" if reason.then == ABSENT else "rewritten"
+        return f"{path} was {verb} by {name_of(reason.by)} ({_when(reason, result)})"
+    return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
+
+
+def _unsure_sentence(
+    path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    """Only the kernel reported that the file was written while the tool `by` ran. Another program may have done it."""
+    is_own = reason.by == result.module
+    who = "the tool" if is_own else name_of(reason.by)
+    text = f"{path} changed while {who} ran" + ("" if is_own else f" ({_when(reason, result)})")
+    if reason.evidence in ("sure", "again"):
+        return f'{text}: if {who} writes it, declare that in "outputs"'
+    return text
+
+
+def shown_key(key: Key) -> str:
+    """`table raw` for `table:3:raw`, and the path of a file."""
+    return shown_table(table_name(key)) if key.startswith("table:") else key.partition(":")[2]
+
+
+def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:
+    shown = shown_key(reason.key)
+    if not reason.by:
+        return f"{shown} is missing"
+    tool, when = name_of(reason.by), _when(reason, result)
+    if is_table_list(reason.key):
+        return f"{tool} changed which tables exist ({when})"
+    if is_all_tables(reason.key):
+        return f"{tool} used {shown} in a way that cannot be observed ({when})"
+    missed = result.success.flow.tables_missed if result.success else ()
+    verb = "made" if table_name(reason.key) in missed else "rewritten"
+    return f"{shown} was {verb} by {tool} ({when})"
+
+
+def _database_sentence(reason: Reason) -> str:
+    """Versions are "number name"; 0 is a database that does not exist."""
+    if reason.seq:
+        return (
+            'another program wrote to the database (to ignore that, set external_writes = "ignore", '
+            "or mark the tools as fresh with orch accept)"
+        )
+    before, _, old = (reason.then or "").partition(" ")
+    number, _, new = (reason.now or "").partition(" ")
+    if not (old and new):
+        return f"the tool {'now' if new else 'no longer'} uses the database"
+    if old != new:
+        return f"database: {old} → {new}"
+    shown = f"the database {f'of {new}' if new.endswith('()') else new}"
+    if number == "0":
+        return f"{shown} is missing"
+    return f"{shown} {'now exists' if before == '0' else 'was replaced'}"
+
+
+def _when(reason: Reason, result: ToolResult) -> str:
+    run = run_of(reason.seq)
+    own = result.success.ended if result.success else 0
+    is_after = run == run_of(own) and reason.seq > own
+    return f"run {run}, after this tool" if is_after else f"run {run}"
+
+
+def param_text(value: str | None, default: str | None) -> str:
+    """The value of a parameter as it is shown; None where it is not given and has no default."""
+    if value is None:
+        return "not given"
+    return "default" if value == default else value
+
+
+def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
+    """How the last run of the tool ended, and the reason that follows from that."""
+    last = result.last
+    if not last.status or (last.status in WELL and result.success is None):
+        return "never", ["never ran"]
+    match last.status:
+        case "passed" | "accepted":
+            return "", []
+        case "failed":
+            return "failed", [f"failed (run {last.run})"]
+        case "unknown":
+            done = "committed" if last.has_started else "started it"
+            killed = f"run {last.run} was killed"
+            if last.cause == "worker lost":
+                killed = f"its worker was lost in run {last.run}"
+            return "unknown", [f"outcome unknown: {killed} and may have {done}"]
+        case "running":
+            return "", [f"running now (run {last.run})"]
+        case _ if last.status == SETTLED:
+            sentence = f"run {last.run} committed it and was killed, so what it used is not known"
+            return "", [sentence]
+        case _ if last.status == UPGRADED:
+            return "", ["orch was upgraded and cannot compare with the last success"]
+        case _:
+            why = (
+                ': its output was closed (for example by "| head")'
+                if last.cause == "output closed"
+                else ""
+            )
+            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
+
+
+def clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
+    """What follows from the time alone."""
+    found = ['"always" is set'] if tool.is_always_stale else []
+    expires = expires_at(tool, success)
+    if expires is not None and now >= expires:
+        found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
+    elif expires is not None and expires - (tool.max_age or 0) > now + CLOCK_TOLERANCE:
+        found.append("the last success is dated in the future, so its age is not known (max_age)")
+    return found
+
+
+def expires_at(tool: Tool, success: Success | None) -> float | None:
+    """When the last success becomes too old, in seconds since 1970; None for never."""
+    if tool.max_age is None or success is None or not success.at:
+        return None
+    return datetime.fromisoformat(success.at).timestamp() + tool.max_age
+
+
+def _span(seconds: float) -> str:
+    """As a user writes it in `ORCH`: `1d`, `6h`, `30m`, `45s`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def find_upstream_reasons(
+    registry: Registry, below: Collection[str], wanted: Iterable[str]
+) -> dict[str, str]:
+    """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
+    upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
+    `below` are all tools downstream of a stale one."""
+    line = [module for module in registry.order if module in below]
+    unsure = [module for module in line if not registry.flows[module].has_writes]
+
+    def reason(module: str) -> str:
+        flow = registry.flows[module]
+        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
+            if other in below:
+                written, name = registry.flows[other], registry.display(other)
+                # What it reads says more than what both write.
+                tables = (*flow.tables_read, *flow.tables_written)
+                table = _shared(tables, written.tables_written)
+                files = (*flow.files_read, *flow.native_reads, *flow.files_written)
+                theirs = (*written.files_written, *written.native_writes)
+                shared = f"table {table}" if table else _shared(files, theirs)
+                return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
+        name = registry.display((unsure if flow.has_reads and unsure else line)[0])
+        if flow.has_reads:
+            unseen = f"the writes of {name} are not known"
+        elif flow.is_unclear or flow.gaps or flow.native_reads:
+            unseen = "the reads of this tool are not known"
+        else:
+            unseen = "this tool is not known to read anything"
+        return f"{name} is stale and may be upstream ({unseen})"
+
+    return {module: reason(module) for module in wanted}
+
+
+def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
+    written = frozenset(writes)
+    return next((one for one in reads if one in written), "")

@@ -1,0 +1,304 @@
+"""What stands on the disk of files, folders and databases."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from discover_orch.staleness import input_versions as versions
+from discover_orch.staleness.input_versions import (
+    Versions,
+    find_data,
+    meets_input,
+    read_mark,
+)
+from discover_orch.staleness.tool_result import ABSENT, EXISTS
+from tests.support.permissions import run_bound
+
+OLD = (1_700_000_000_123_456_789,) * 2
+
+
+def write(root: Path, *names: str, text: str = "x") -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, ns=OLD)
+
+
+def hash_old(root: Path, name: str) -> tuple[str, str]:
+    """The version and the mark of a file, once its last change is older than a tick of the clock."""
+    while not (found := Versions(str(root)).file(name))[1]:
+        pass
+    return found
+
+
+# Files.
+
+
+def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b", text="one")
+    write(tmp_path, "c", text="two")
+    look = Versions(str(tmp_path))
+    (a, _), (b, _), (c, _) = (look.file(name) for name in "abc")
+    assert a == b != c
+
+
+def test_a_file_that_was_not_changed_just_now_has_a_mark_that_stands_for_its_content(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "a")
+    assert hash_old(tmp_path, "a")[1] == read_mark(str(tmp_path / "a"))
+
+
+def test_a_file_with_the_mark_that_it_had_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    mark = read_mark(str(tmp_path / "a"))
+    assert Versions(str(tmp_path)).file("a", "known", mark) == ("known", mark)
+
+
+@pytest.mark.parametrize("how", ["content", "time", "replaced"])
+def test_a_file_with_another_mark_is_read(tmp_path: Path, how: str) -> None:
+    write(tmp_path, "a")
+    content, mark = hash_old(tmp_path, "a")
+    if how == "replaced":
+        write(tmp_path, "b")
+        os.replace(tmp_path / "b", tmp_path / "a")
+    elif how == "time":
+        os.utime(tmp_path / "a", ns=(1, 1))
+    else:
+        (tmp_path / "a").write_text("y")
+    now, _ = Versions(str(tmp_path)).file("a", content, mark)
+    assert (now == content) == (how != "content")
+
+
+def test_a_file_is_read_once_a_look(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    look = Versions(str(tmp_path))
+    first = look.file("a")
+    (tmp_path / "a").write_text("y")
+    assert look.file("a") == first
+
+
+def test_a_file_that_may_change_again_unseen_has_no_mark(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    future = (1 << 62,) * 2
+    os.utime(tmp_path / "a", ns=future)
+    content, mark = Versions(str(tmp_path)).file("a")
+    assert content
+    assert mark == ""
+
+
+@pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "nowhere", "below a file"])
+def test_what_is_no_regular_file_has_no_content(tmp_path: Path, what: str) -> None:
+    name = "a"
+    if what == "folder":
+        (tmp_path / "a").mkdir()
+    elif what == "pipe":
+        os.mkfifo(tmp_path / "a")
+    elif what == "nowhere":
+        (tmp_path / "a").symlink_to("absent")
+    elif what == "below a file":
+        write(tmp_path, "f")
+        name = "f/a"
+    version = EXISTS if what in ("folder", "pipe") else ABSENT
+    assert Versions(str(tmp_path)).file(name) == (version, "")
+    assert Versions(str(tmp_path)).file("a\0b") == (ABSENT, "")
+
+
+def test_a_file_that_may_not_be_read_is_told_as_such_until_it_may(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    (tmp_path / "a").chmod(0)
+    said = run_bound(lambda: repr(Versions(str(tmp_path)).file("a")))
+    assert said == repr((f"unreadable {errno.EACCES}", ""))
+    assert Versions(str(tmp_path)).file("a")[0] not in (ABSENT, said)
+
+
+def test_a_large_file_counts_as_changed_when_its_mark_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "LARGEST", 3)
+    write(tmp_path, "a", text="four")
+    content, mark = Versions(str(tmp_path)).file("a")
+    assert (content.split()[0], mark) == ("large", read_mark(str(tmp_path / "a")))
+    assert Versions(str(tmp_path)).file("a", content, mark) == (content, mark)
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert Versions(str(tmp_path)).file("a", content, mark)[0] not in (content, ABSENT)
+
+
+# Folders and names.
+
+
+def test_a_folder_is_told_by_the_paths_in_it_but_for_noise(tmp_path: Path) -> None:
+    write(tmp_path, "data/a", "data/b")
+    root = str(tmp_path)
+    assert Versions(root).folder("data") == Versions(root).version("folder:data")
+    assert Versions(root).folder("data") == "data/a\0data/b"
+    write(tmp_path, "data/__pycache__/x", "data/.DS_Store", text="y")
+    write(tmp_path, "data/a", text="other")
+    assert Versions(root).folder("data") == "data/a\0data/b"
+    write(tmp_path, "data/c")
+    (tmp_path / "data" / "b").unlink()
+    assert Versions(root).folder("data") == "data/a\0data/c"
+    assert Versions(root).folder("absent") == ABSENT
+    assert Versions(root).folder("data/a") == ABSENT
+
+
+def test_the_database_and_what_stands_beside_it_is_nobody_s_input(tmp_path: Path) -> None:
+    write(tmp_path, "a.csv")
+    root = str(tmp_path)
+    names, files = Versions(root).folder("."), Versions(root).matches("*")
+    write(tmp_path, "data.db", "data.db-wal", "data.db-shm", "data.db-journal")
+    look = Versions(root, "data.db")
+    assert look.folder(".") == names
+    assert look.matches("*") == files == ("a.csv",)
+    assert Versions(root).folder(".") != names
+
+
+def test_a_link_that_leads_nowhere_is_there_and_has_no_content(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("absent")
+    root = str(tmp_path)
+    assert Versions(root).mark("file:link") == EXISTS
+    assert Versions(root).version("file:link") == ABSENT
+    write(tmp_path, "absent")
+    assert Versions(root).mark("file:link") == read_mark(f"{root}/absent")
+    assert Versions(root).version("file:link") != ABSENT
+    assert Versions(root).mark("file:other") == ABSENT
+
+
+# Declared inputs and outputs.
+
+TREE = (
+    "data/a.csv",
+    "data/b.txt",
+    "data/deep/c.csv",
+    "data/.hidden/d.csv",
+    "data/__pycache__/e.csv",
+    "other.csv",
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("data/a.csv", ["data/a.csv"]),
+        ("./data/../data/a.csv", ["data/a.csv"]),
+        ("data", ["data/a.csv", "data/b.txt", "data/deep/c.csv"]),
+        ("data/", ["data/a.csv", "data/b.txt", "data/deep/c.csv"]),
+        ("data/*.csv", ["data/a.csv"]),
+        ("data/**/*.csv", ["data/a.csv", "data/deep/c.csv"]),
+        ("**/*.csv", ["data/a.csv", "data/deep/c.csv", "other.csv"]),
+        ("data/[ab].*", ["data/a.csv", "data/b.txt"]),
+        ("data/dee?", ["data/deep/c.csv"]),
+        ("data/__pycache__/e.csv", ["data/__pycache__/e.csv"]),
+        ("absent.csv", []),
+        ("absent/*", []),
+        ("absent/", []),
+    ],
+)
+def test_an_input_means_a_file_all_below_a_folder_or_what_a_glob_matches(
+    tmp_path: Path, pattern: str, found: list[str]
+) -> None:
+    write(tmp_path, *TREE)
+    assert [*Versions(str(tmp_path)).matches(pattern)] == found
+
+
+def test_a_file_meets_the_inputs_that_would_find_it(tmp_path: Path) -> None:
+    write(tmp_path, *TREE, "data/d [1].csv")
+    patterns = ("data", "./data/", "data/*", "data/**", "**/*.csv", "data/**/*", "*", "data/[!a].*")
+    for pattern in (*patterns, "data/de*/**", "data/d [[]1].csv", "data/dee?", "absent"):
+        found = {*find_data(str(tmp_path), pattern)}
+        assert {one for one in found if meets_input(one, ["absent", pattern])} == found, pattern
+    for pattern in ("data/*.csv", "data/[ab]", "data/a.csv/x", "a.csv", "**/deep/a.csv"):
+        assert not meets_input("data/deep/c.csv", [pattern]), pattern
+
+
+def test_an_existing_path_is_no_glob(tmp_path: Path) -> None:
+    write(tmp_path, "data/in [v2].csv", "data/in v.csv", "set[1]/x.csv", "set1/y.csv")
+    versions = Versions(str(tmp_path))
+    assert versions.matches("data/in [v2].csv") == ("data/in [v2].csv",)
+    assert versions.matches("set[1]") == ("set[1]/x.csv",)
+    assert versions.matches("data/in [uv].csv") == ("data/in v.csv",)
+    assert declared(tmp_path, "data/in [v2].csv") == {"file:data/in [v2].csv"}
+
+
+def test_links_to_folders_are_followed_and_never_in_circles(tmp_path: Path) -> None:
+    write(tmp_path, "outside/a.csv", "outside/deep/b.csv", "data/c.csv", "data/more/d.csv")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "data" / "more" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "outside" / "deep" / "down").symlink_to(tmp_path / "outside")
+    (tmp_path / "data" / "self").symlink_to("self")
+    (tmp_path / "data" / "gone").symlink_to("nowhere")
+    found = ("data/c.csv", "data/link/a.csv", "data/link/deep/b.csv", "data/more/d.csv")
+    for pattern in ("data", "data/", "data/**", "data/**/**", "data/**/*.csv", "data/**/**/*.csv"):
+        assert Versions(str(tmp_path)).matches(pattern) == found, pattern
+    assert Versions(str(tmp_path)).matches("data/link/*.csv") == ("data/link/a.csv",)
+    assert Versions(str(tmp_path)).matches("**/deep/*.csv") == (
+        "data/link/deep/b.csv",
+        "outside/deep/b.csv",
+    )
+
+
+def test_folders_whose_names_look_like_globs_are_searched_too(tmp_path: Path) -> None:
+    write(tmp_path, "data/[x]/a.csv", "data/x/b.csv")
+    found = ("data/[x]/a.csv", "data/x/b.csv")
+    assert Versions(str(tmp_path)).matches("data/**/*.csv") == found
+
+
+def test_a_path_that_is_not_there_is_found_as_what_it_would_be(tmp_path: Path) -> None:
+    assert [*find_data(str(tmp_path), "./x/../absent.csv")] == ["absent.csv"]
+
+
+def declared(root: Path, *patterns: str) -> set[str]:
+    return {*Versions(str(root)).declared(patterns)}
+
+
+def test_plain_files_are_asked_for_though_they_are_missing_and_globs_by_what_they_match(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, *TREE, "odd[1].csv")
+    assert declared(tmp_path, "absent.csv", "./other.csv") == {"file:absent.csv", "file:other.csv"}
+    assert declared(tmp_path, "data/*.csv") == {"glob:data/*.csv", "file:data/a.csv"}
+    assert declared(tmp_path, "absent/*") == {"glob:absent/*"}
+    assert declared(tmp_path, "data/deep") == {"glob:data/deep", "file:data/deep/c.csv"}
+    assert declared(tmp_path, "odd[1].csv") == {"file:odd[1].csv"}  # it exists, so it is no glob
+
+
+def test_a_new_file_gives_a_glob_and_a_folder_another_version(tmp_path: Path) -> None:
+    write(tmp_path, *TREE)
+    (tmp_path / "empty").mkdir()
+    root = str(tmp_path)
+    keys = ("glob:data", "glob:data/*.csv", "glob:empty")
+    before = [Versions(root).version(key) for key in keys]
+    assert [Versions(root).mark(key) for key in keys] == [EXISTS, EXISTS, ABSENT]
+    write(tmp_path, "data/new.csv", "empty/new")
+    after = [Versions(root).version(key) for key in keys]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert after[1:] == ["data/a.csv\0data/new.csv", "empty/new"]
+
+
+# Environment variables.
+
+
+def test_a_variable_has_its_version_while_its_value_is_the_same(tmp_path: Path) -> None:
+    def read(known: str = "", **environ: str) -> str:
+        return Versions(str(tmp_path), environ=environ).variable("REGION", known)
+
+    version = read(REGION="north")
+    assert "north" not in version
+    assert read(version, REGION="north") == version != read(REGION="north")  # salted
+    assert read(version, REGION="south") != version
+    assert read(version) == ABSENT
+    assert read(ABSENT, REGION="") != ABSENT
+
+
+def test_the_password_in_a_url_is_no_part_of_its_version(tmp_path: Path) -> None:
+    def read(url: str, known: str = "") -> str:
+        return Versions(str(tmp_path), environ={"URL": url}).version("env:URL", known)
+
+    version = read("postgresql://me:one@host/db")
+    assert read("postgresql://me:two@host/db", version) == version
+    assert read("postgresql://me:one@other/db", version) != version
