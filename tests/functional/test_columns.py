@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.functional.test_never_stale_fresh import run_all, run_changed
-from tests.support.remembered import change
+from tests.support.remembered import change, run_all, run_changed
 
 LOAD = """
 STAGE = "load"

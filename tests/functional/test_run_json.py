@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.conftest import Orch, Project
 
 
-def test_all_output_of_a_tool_comes_before_its_end(project: Project, orch: Orch) -> None:
+def test_all_output_of_a_tool_comes_before_its_end_and_events_have_times(
+    project: Project, orch: Orch
+) -> None:
     project(
         {
             "src/a.py": """
@@ -20,6 +22,9 @@ def test_all_output_of_a_tool_comes_before_its_end(project: Project, orch: Orch)
         }
     )
     events = orch("run", "--json").events
+    times = [one["time"] for one in events]
+    assert times == sorted(times)
+    assert all(one.endswith(("Z", "+00:00")) for one in times)
     end = next(at for at, one in enumerate(events) if one["event"] == "tool_finished")
     texts = [one for one in events if one["event"] == "tool_output" and one["name"] == "a"]
     assert texts == [one for one in events[:end] if one["event"] == "tool_output"]

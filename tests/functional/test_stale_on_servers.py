@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.functional.test_never_stale_fresh import edit, run_all, run_changed
-from tests.support.remembered import change, ran, reasons
+from tests.support.marks import slow_but
+from tests.support.remembered import change, edit, ran, reasons, run_all, run_changed
 
 
 def tool(stage: str, *lines: str, top: str = "") -> str:
@@ -185,3 +185,37 @@ def test_who_replaces_a_table_by_one_without_rows_is_its_first_writer(
     run_all(orch)
     edit(root, "load")
     assert run_changed(orch) == ["make", "load"]
+
+
+@pytest.mark.parametrize("database", slow_but({"postgres"}, ["postgres", "duckdb"]))
+def test_a_statement_that_fails_makes_no_other_tool_stale(
+    database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else "w.duckdb"
+    driver = "psycopg" if database == "postgres" else "duckdb"
+    make = """
+        STAGE = "s"
+        def run(conn):
+            conn.execute("CREATE TABLE IF NOT EXISTS {name} (x int)")
+            conn.execute("DELETE FROM {name}")
+            conn.execute("INSERT INTO {name} VALUES (1)")
+        """
+    root = project(
+        {
+            "orchconf.py": f"import {driver}\ndef get_connection(): return {driver}.connect({url!r})\n",
+            "src/a.py": make.format(name="t"),
+            "src/b.py": make.format(name="u"),
+            "src/c.py": make.format(name="v").replace("VALUES (1)", "SELECT x FROM t"),
+        }
+    )
+    run_all(orch)
+    before = (root / "src/c.py").read_text()
+    # What it had written before would be made anew if it were not known that all was undone.
+    failing = (
+        '    conn.execute("DELETE FROM t")\n    conn.execute("INSERT INTO nothing VALUES (1)")\n'
+    )
+    (root / "src/c.py").write_text(before + failing)
+    assert orch("run", "c").code == 1
+    assert [*reasons(orch)] == ["c"]
+    (root / "src/c.py").write_text(before)
+    assert run_changed(orch) == ["c"]

@@ -8,6 +8,7 @@ each scene starts anew. The first characters of a line say what it is:
     + src/a.py     writes this file; the lines below, indented by two spaces, are its text (`+ data/` makes a folder)
     $ orch list    a command in a pipe, at 80 columns: `orch` with words and variables (`FOO=x orch run`) runs in the
                    fork server, anything else (`sed`, `rm`, pipes, `;`, `python`) in bash, which knows `orch` too
+                   (and `sql 'SELECT ...'`, for data.db or the file that is named behind)
     % orch list    the same `orch` on a terminal of 80 columns; what it wiped is left out
       text         what the command printed on stdout
     ! text         what it printed on stderr
@@ -64,7 +65,13 @@ VARYING = (
 MARKED = re.compile(r"^ +[~^]+\n", re.MULTILINE)
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
-SHELL = 'orch() { "$PYTHON" -m discover_orch "$@"; }; python() { "$PYTHON" "$@"; }; '
+SHELL = """
+orch() { "$PYTHON" -m discover_orch "$@"; }
+python() { "$PYTHON" "$@"; }
+sql() { "$PYTHON" -c "import sqlite3, sys
+with sqlite3.connect(sys.argv[2] if len(sys.argv) > 2 else 'data.db') as conn:
+    for row in conn.execute(sys.argv[1]): print(*row)" "$@"; }
+"""
 
 
 @dataclass(frozen=True)

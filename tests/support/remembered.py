@@ -48,6 +48,20 @@ def ran(answer: Answer) -> list[str]:
     return [event["name"] for event in answer.events if event["event"] == "tool_started"]
 
 
+def run_all(orch: Callable[..., Answer], **how: Any) -> None:
+    answer = orch("run", **how)
+    assert answer.code == 0, answer.text
+    assert reasons(orch, **how) == {}
+
+
+def run_changed(orch: Callable[..., Answer], **how: Any) -> list[str]:
+    """The tools that `run --changed` ran, after which nothing is stale."""
+    answer = orch("run", "--changed", "--json", **how)
+    assert answer.code == 0, answer.text
+    assert reasons(orch, **how) == {}
+    return ran(answer)
+
+
 def rows(root: Path, sql: str, database: str = "data.db") -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(root / database)) as conn:
         return conn.execute(sql).fetchall()
@@ -57,6 +71,12 @@ def change(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, (path, old)
     path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def edit(root: Path, tool: str) -> None:
+    """Change what its code means, and nothing that it does."""
+    with (root / "src" / f"{tool}.py").open("a") as file:
+        file.write("X = 1\n")
 
 
 def memory_files(root: Path) -> list[Path]:
