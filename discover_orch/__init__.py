@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 __version__ = "1.0.0rc1"
-__all__ = ["Project", "__version__", "resource"]
+__all__ = ["Project", "__version__", "observer", "resource"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +28,15 @@ def __getattr__(name: str) -> Any:
 
 def resource(function: F) -> F:
     """Marks a function in `orchconf.py` as a resource: a `run()` with a parameter of its name gets its result.
+
+    The decorator is read from the source; it returns the function unchanged.
+    """
+    return function
+
+
+def observer(function: F) -> F:
+    """Marks a function in `orchconf.py` as an observer: a run calls it, in a process of its own, with an iterator over
+    the documents of `orch run --json`.
 
     The decorator is read from the source; it returns the function unchanged.
     """

@@ -17,13 +17,14 @@ from discover_orch.cli.show_run import RunWriter
 from discover_orch.model.errors import BlockedInterrupt, ExitCode
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import DisplayOptions, run_heading
-from discover_orch.render.watch import watch_event_document, watch_event_text
+from discover_orch.render.watch import watch_event_text
 from discover_orch.watch.loop import WatchLoop
 from discover_orch.watch.watch_events import (
     CannotRun,
     RunStarting,
     WatchEvent,
     WatchNote,
+    watch_event_document,
 )
 
 #: Clears the screen, but not the lines that have scrolled off it.

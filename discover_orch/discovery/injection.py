@@ -80,15 +80,29 @@ def offered_resources(conf: ConfFacts | None) -> tuple[str, ...]:
 
 
 def conf_warnings(conf: ConfFacts | None) -> tuple[Problem, ...]:
-    """A function whose name is nearly `get_connection`, where there is none of that name: the tools would use another
-    database."""
-    if conf is None or conf.connection_line is not None:
+    """Observers that cannot be called, and a function whose name is nearly `get_connection`, where there is none of
+    that name: the tools would use another database."""
+    if conf is None:
         return ()
+    misused = tuple(
+        Problem(
+            code="observer",
+            message=f"observer {one.name} {one.problem}; it gets no events",
+            hint=f"an observer is a function at the top level of {conf.path}: def {one.name}(events):",
+            location=Location(path=conf.path, line=one.line),
+            severity="warning",
+        )
+        for one in conf.observers
+        if one.problem
+    )
+    if conf.connection_line is not None:
+        return misused
     lines = dict(conf.others)
     close = nearest("get_connection", lines, similarity=_CONNECTION_SIMILARITY)
     if close is None:
-        return ()
+        return misused
     return (
+        *misused,
         Problem(
             code="near-connection",
             message=f"{close}() does not provide conn",

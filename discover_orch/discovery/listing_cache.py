@@ -26,11 +26,11 @@ from discover_orch.state.sealed_files import (
     write_sealed,
 )
 
-#: `stages`: a list of [name, is configured, rows]; `disabled`: rows; `errors`, `warnings`, `passed_over` as in the
-#: document. A row: name, first line of the docstring, path, options, then any source files.
+#: `stages`: a list of [name, is configured, rows]; `disabled`: rows; the rest as in the document. A row: name, first
+#: line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
-_KIND = f"index 11 {__version__}"
+_KIND = f"index 12 {__version__}"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -99,6 +99,7 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
         "errors": document["errors"],
         "warnings": document["warnings"],
         "passed_over": document.get("passed_over", []),
+        "observers": document.get("observers", []),
     }
 
 

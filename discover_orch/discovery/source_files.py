@@ -74,7 +74,7 @@ class SourceFiles:
         self._root, self._space = project.root, PythonPath(project)
         self._reads_code = reads_code
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
-        self._kind = f"files 5 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 6 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
     from discover_orch.execution.executors.far_executor import FarSide
+    from discover_orch.execution.observers import Observers
 
 
 _USUAL = RunSettings()
@@ -71,7 +73,8 @@ def run_plan(
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
     more. With a `side`, the steps are carried out there. With `requests`, no signal handlers are installed; if they
     are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
-    adopted. `keep` gets each line of the journal, also where `.orch` cannot be written."""
+    adopted. `keep` gets each line of the journal, also where `.orch` cannot be written. The observers of a watch are
+    its own."""
     registry, project = view.registry, view.project
     code = view.sources if watched is None else watched.code
     prepare = build_prepare(
@@ -96,6 +99,7 @@ def run_plan(
     handlers = SignalHandlers() if requests is None else None
     signals = requests or handlers
     assert signals is not None
+    observers = None if watched is not None else open_observers(registry)
     try:
         with handlers or contextlib.nullcontext():
             is_warm = watched is not None
@@ -170,9 +174,21 @@ def run_plan(
                 is_needed=None if plan.turns is None else recorder.tools.is_needed,
             )
             yield from _carry_out(
-                events, plan, registry, project, executor, signals, recorder, has_alarm=not is_guest
+                events,
+                plan,
+                registry,
+                project,
+                executor,
+                signals,
+                recorder,
+                observers,
+                has_alarm=not is_guest,
             )
+            if observers is not None:
+                yield from observers.close(signals)
     finally:
+        if observers is not None:
+            deque(observers.close(signals), maxlen=0)
         if side is not None:
             side.close()
         if handlers is not None:
@@ -205,6 +221,15 @@ def open_far_side(
     )
 
 
+def open_observers(registry: Registry) -> Observers | None:
+    """None if `orchconf.py` has none: nothing is imported and no process started."""
+    if registry.conf is None or not registry.conf.observers:
+        return None
+    from discover_orch.execution.observers import Observers  # few projects have any
+
+    return Observers()
+
+
 def _random() -> float:
     import random  # takes 2 ms, and few runs need it
 
@@ -219,6 +244,7 @@ def _carry_out(
     executor: Executor,
     requests: RunRequests,
     recorder: Recorder,
+    observers: Observers | None,
     *,
     has_alarm: bool = True,
 ) -> Iterator[Event]:
@@ -227,7 +253,10 @@ def _carry_out(
     variables = secret_variables(recorder.environ, project.root)
     masking = Masking([*plan.secrets, *url_secrets(project.database), *variables])
     notes_before: set[RunNote] = set()
+    names = plan.names
     try:
+        if observers is not None:
+            yield from observers.follow(registry, project)
         for event in events:
             if (masked := masking.mask(event)) is None:
                 continue
@@ -237,12 +266,13 @@ def _carry_out(
                     continue
                 notes_before.add(masked)
             notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
+            found: tuple[Event, ...] = (masked, *notes)
             if isinstance(masked, RunFinished):
-                yield from notes
-                yield masked
-            else:
-                yield masked
-                yield from notes
+                found = (*notes, masked)
+            for one in found:
+                yield one
+                if observers is not None:
+                    yield from observers.note_event(one, names)
     except BrokenPipeError:  # thrown in by the caller, which could not write an event
         recorder.tools.is_output_closed = True
         raise

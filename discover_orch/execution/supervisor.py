@@ -92,7 +92,8 @@ class WorkerEnded(Struct, frozen=True, kw_only=True):
 WorkerEvent = Message | WorkerDied | WorkerEnded
 
 _start_lock = allocate_lock()
-_alive: set[int] = set()  # workers of this process, which are not orphans
+#: Workers and observers of this process, which are not orphans.
+OWN_CHILDREN: set[int] = set()
 _others: set[int] | None = None  # children that this process had before its first worker
 
 
@@ -140,7 +141,7 @@ class Supervisor:
                 _others.discard(interpreter[0])
         with _start_lock:
             pid, pipes = interpreter or start_interpreter(raw_output=raw_output)
-        _alive.add(pid)
+        OWN_CHILDREN.add(pid)
         made = cls(pid, pipes, is_raw=raw_output, adopts=adopts_orphans)
         # The kernel signals the end of the thread that started the worker, not of the process.
         watches_death = sys.platform == "linux" and get_native_id() == os.getpid()
@@ -314,10 +315,10 @@ class Supervisor:
         kill_group(self.pid)
         if hasattr(os, "waitid"):  # else it was reaped when it was found dead
             self._status = read_status(self.pid, reap=True)
-        _alive.discard(self.pid)
+        OWN_CHILDREN.discard(self.pid)
         kill_all(self._descendants)
         if self._adopts:
-            sweep(_alive | (_others or set()), time.monotonic() + SWEEP_TIME)
+            sweep(OWN_CHILDREN | (_others or set()), time.monotonic() + SWEEP_TIME)
         found += self._track(self._reader.read_rest())
         self._take_terminal_back()
         self._pipes.close()

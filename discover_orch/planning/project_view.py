@@ -26,7 +26,7 @@ from discover_orch.discovery.listing_cache import read_index, write_listing
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import scan
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE
+from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, CONF_MODULE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -353,6 +353,11 @@ def listing_document(
         document["passed_over"] = [
             {"path": one.path, "line": one.line, "reason": one.reason}
             for one in registry.passed_over
+        ]
+        document["observers"] = [
+            {"name": one.name, "path": CONF_FILE, "line": one.line}
+            for one in (registry.conf.observers if registry.conf else ())
+            if not one.problem
         ]
     return document
 

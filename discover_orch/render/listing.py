@@ -29,6 +29,12 @@ def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False
     if off:
         out.append(style.paint("disabled", "stage"))
         out += [lines.text(row) for row in off]
+    if verbose and summary["observers"]:
+        out.append(style.paint("observers", "stage"))
+        out += [
+            wrap(f"  {one['name']}  {style.paint(_place(one), 'dim')}", style, "      ")
+            for one in summary["observers"]
+        ]
     if verbose and summary["passed_over"]:
         out.append(style.paint("not tools", "stage"))
         out += [_passed_over(one, style) for one in summary["passed_over"]]
@@ -91,5 +97,8 @@ class _Lines:
 
 
 def _passed_over(one: Mapping[str, Any], style: Style) -> str:
-    place = one_line(one["path"]) + (f":{one['line']}" if one["line"] else "")
-    return wrap(f"  {place}  {style.paint(one['reason'], 'dim')}", style, "      ")
+    return wrap(f"  {_place(one)}  {style.paint(one['reason'], 'dim')}", style, "      ")
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    return one_line(one["path"]) + (f":{one['line']}" if one["line"] else "")

@@ -1,10 +1,9 @@
-"""A watch as text and as JSON: what happens between its runs."""
+"""A watch as text: what happens between its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from discover_orch.model.errors import problem_json
 from discover_orch.render.style import (
     Style,
     arrow,
@@ -20,7 +19,6 @@ from discover_orch.watch.watch_events import (
     KeyAnswered,
     NoMeaningfulChange,
     WatchEvent,
-    WatchNote,
     WatchWaiting,
 )
 
@@ -44,18 +42,6 @@ KEYS = (
     ("q", "quit"),
     ("h", "show this help"),
 )
-
-#: The word for an event in JSON, and its keys. Two are fields with another name.
-_KEYS_OF_EVENTS: dict[type[WatchEvent], tuple[str, str]] = {
-    WatchWaiting: ("watching", "tools files mode scope paused failing"),
-    ChangesFound: (
-        "changed",
-        "paths tools stages stale stays_stale blocked fresh not_affected gone deleted reasons during_run action",
-    ),
-    NoMeaningfulChange: ("unchanged", "paths"),
-    KeyAnswered: ("key", "key sentence"),
-}
-_FIELDS = {"paused": "is_paused", "stale": "left"}
 
 
 def watch_event_text(
@@ -88,22 +74,6 @@ def watch_event_text(
 def help_text(style: Style) -> str:
     lines = [f"  {style.paint(key.ljust(5), 'bold')}  {what}" for key, what in KEYS]
     return "keys (press Enter after each):\n" + "\n".join(lines) + "\n"
-
-
-def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
-    """An object for `--json`; None if the events of the run say the same."""
-    match event:
-        case CannotRun(problems=problems, waiting=waiting):
-            errors = [problem_json(problem) for problem in problems]
-            return {"event": "broken", "errors": errors, "waiting": waiting}
-        case WatchNote(problem=problem):
-            return {"event": "notice", "message": problem.message, "hint": problem.hint}
-        case WatchWaiting() | ChangesFound() | NoMeaningfulChange() | KeyAnswered():
-            word, keys = _KEYS_OF_EVENTS[type(event)]
-            fields = {key: getattr(event, _FIELDS.get(key, key)) for key in keys.split()}
-            return {"event": word, **fields}
-        case _:
-            return None
 
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:

@@ -124,6 +124,14 @@ class ResourceFacts(Struct, frozen=True, kw_only=True, array_like=True):
     needs: tuple[tuple[str, bool], ...] = ()
 
 
+class ObserverFacts(Struct, frozen=True, kw_only=True, array_like=True):
+    """Something in `orchconf.py` that is marked with `@observer`. `problem` says why it cannot be called as one."""
+
+    name: str
+    line: int
+    problem: str = ""
+
+
 class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
     """What `orchconf.py` offers. `connection_line` is None where it has no `get_connection`; `others` are its other
     functions, without those that begin with an underscore, each with its line."""
@@ -131,6 +139,7 @@ class ConfFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="conf"):
     path: str
     connection_line: int | None = None
     resources: tuple[ResourceFacts, ...] = ()
+    observers: tuple[ObserverFacts, ...] = ()
     others: tuple[tuple[str, int], ...] = ()
 
 

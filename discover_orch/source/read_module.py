@@ -8,6 +8,7 @@ it raise.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
@@ -17,6 +18,7 @@ from discover_orch.source.facts import (
     BrokenTool,
     ConfFacts,
     ModuleFacts,
+    ObserverFacts,
     OrchTag,
     ResourceFacts,
     RunFacts,
@@ -31,9 +33,10 @@ from discover_orch.source.parse import (
     parse_strictly,
 )
 from discover_orch.source.scope import Binding, Definition, Lookup, ModuleScope, Unreadable
-from discover_orch.source.signature import read_function
+from discover_orch.source.signature import find_yield, read_function
 
 RESOURCE = "discover_orch.resource"
+OBSERVER = "discover_orch.observer"
 NO_STAGE = "has run() but no STAGE"
 #: What is written instead of STAGE by mistake, in capitals.
 NEAR_STAGE = ("STAGE", "STAGES", "STGE", "SATGE", "STAEG", "_STAGE", "STAGE_")
@@ -69,18 +72,21 @@ def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None
 
 
 def read_conf(data: bytes, path: str) -> ConfFacts | BrokenTool:
-    """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource`."""
+    """What `orchconf.py` offers: `get_connection`, and functions marked with `@resource` or `@observer`."""
     with ignore_warnings():
         try:
             tree = parse_strictly(data)
             scope = ModuleScope(tree, CONF_MODULE)
             found = [_read_resource(name, scope) for name in scope.bindings]
             connection = scope.last("get_connection")
-            taken = {"get_connection", *(one.name for one in found if one is not None)}
+            has_observers = b"observer" in data  # few have, and all of the tree is searched
+            observers = tuple(_read_observers(tree, scope)) if has_observers else ()
+            taken = {"get_connection", *(one.name for one in (*found, *observers) if one)}
             return ConfFacts(
                 path=path,
                 connection_line=None if connection is None else connection.line,
                 resources=tuple(resource for resource in found if resource is not None),
+                observers=observers,
                 others=tuple(
                     (name, bindings[-1].line)
                     for name, bindings in scope.bindings.items()
@@ -236,21 +242,59 @@ def _read_resource(name: str, scope: ModuleScope) -> ResourceFacts | None:
     if binding is None or binding.where:
         return None
     node = binding.node
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    if not isinstance(node, _Function) or not _is_marked(node, RESOURCE, scope):
         return None
+    run = read_function(node, scope)
+    return ResourceFacts(
+        name=name,
+        line=node.lineno,
+        needs=tuple(
+            (argument.name, argument.default_source is not None) for argument in run.arguments
+        ),
+    )
+
+
+def _read_observers(tree: ast.Module, scope: ModuleScope) -> Iterator[ObserverFacts]:
+    """All that is marked, also where no observer can be."""
+    for node in ast.walk(tree):
+        if isinstance(node, _Function | ast.ClassDef) and _is_marked(node, OBSERVER, scope):
+            binding = scope.last(node.name)
+            is_global = binding is not None and binding.node is node and not binding.where
+            problem = _find_misuse(node) if is_global else _MISPLACED
+            yield ObserverFacts(name=node.name, line=node.lineno, problem=problem)
+
+
+_MISPLACED = "is not the last definition of its name at the top level"
+
+
+def _find_misuse(node: _Function | ast.ClassDef) -> str:
+    """Why the observer cannot be called with the events, or ""."""
+    if isinstance(node, ast.ClassDef):
+        return "is a class, not a function"
+    if isinstance(node, ast.AsyncFunctionDef):
+        return "is an async function, so calling it would execute nothing"
+    if len(node.decorator_list) > 1:
+        return ""  # what other decorators make of it is not known
+    if isinstance(node.decorator_list[0], ast.Call):
+        return "is marked with @observer(): leave out the parentheses"
+    if find_yield(node):
+        return "contains yield, so calling it would execute nothing"
+    spec = node.args
+    positional = len(spec.posonlyargs) + len(spec.args)
+    required = positional - len(spec.defaults)
+    takes_one = required <= 1 and (positional >= 1 or spec.vararg is not None)
+    if not takes_one or None in spec.kw_defaults:
+        return "does not take one argument, the events"
+    return ""
+
+
+def _is_marked(node: _Function | ast.ClassDef, mark: str, scope: ModuleScope) -> bool:
+    """Whether it has the decorator of this absolute name."""
     for decorator in node.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if scope.outside(target) == RESOURCE:
-            run = read_function(node, scope)
-            return ResourceFacts(
-                name=name,
-                line=node.lineno,
-                needs=tuple(
-                    (argument.name, argument.default_source is not None)
-                    for argument in run.arguments
-                ),
-            )
-    return None
+        if scope.outside(target) == mark:
+            return True
+    return False
 
 
 def _stages_before(problem: Problem, data: bytes, module: str, lookup: Lookup) -> tuple[str, ...]:

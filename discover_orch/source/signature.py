@@ -71,7 +71,7 @@ def read_function(
         for number, (arg, default) in enumerate(pairs)
     )
     is_plain = isinstance(node, ast.Lambda) or not node.decorator_list
-    yield_line = _find_yield(node) if is_plain else 0
+    yield_line = find_yield(node) if is_plain else 0
     return RunFacts(
         line=node.lineno,
         is_async=isinstance(node, ast.AsyncFunctionDef),
@@ -81,7 +81,7 @@ def read_function(
     )
 
 
-def _find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
+def find_yield(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
     """The line of the first `yield` in its own body, 0 if there is none: a call would only make a generator."""
     body = [function.body] if isinstance(function, ast.Lambda) else function.body
     pending: list[ast.AST] = [*reversed(body)]

@@ -1,4 +1,4 @@
-"""What a watch reports between its runs: values that `render` shows, and the queue that they wait in.
+"""What a watch reports between its runs: values that `render` shows, their JSON, and the queue that they wait in.
 
 Pure. The events of the runs themselves are those of `execution.run_state`.
 """
@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Problem, problem_json
 from discover_orch.planning.plan import Plan
 
 Scope = Literal["affected", "stage", "tool"]
@@ -105,6 +105,35 @@ WatchEvent = (
     | WatchNote
     | KeyAnswered
 )
+
+
+#: The word for an event in JSON, and its keys. Two are fields with another name.
+_KEYS_OF_EVENTS: dict[type[WatchEvent], tuple[str, str]] = {
+    WatchWaiting: ("watching", "tools files mode scope paused failing"),
+    ChangesFound: (
+        "changed",
+        "paths tools stages stale stays_stale blocked fresh not_affected gone deleted reasons during_run action",
+    ),
+    NoMeaningfulChange: ("unchanged", "paths"),
+    KeyAnswered: ("key", "key sentence"),
+}
+_FIELDS = {"paused": "is_paused", "stale": "left"}
+
+
+def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
+    """An object for `--json`; None if the events of the run say the same."""
+    match event:
+        case CannotRun(problems=problems, waiting=waiting):
+            errors = [problem_json(problem) for problem in problems]
+            return {"event": "broken", "errors": errors, "waiting": waiting}
+        case WatchNote(problem=problem):
+            return {"event": "notice", "message": problem.message, "hint": problem.hint}
+        case WatchWaiting() | ChangesFound() | NoMeaningfulChange() | KeyAnswered():
+            word, keys = _KEYS_OF_EVENTS[type(event)]
+            fields = {key: getattr(event, _FIELDS.get(key, key)) for key in keys.split()}
+            return {"event": word, **fields}
+        case _:
+            return None
 
 
 class Outbox:

@@ -124,8 +124,8 @@ def end_interpreter(interpreter: Interpreter) -> None:
     os.waitpid(pid, 0)
 
 
-def find_start_code() -> str:
-    """The code that the worker's interpreter runs. It imports this package from where it is now.
+def find_start_code(module: str = "main") -> str:
+    """The code that the interpreter runs: `main` of this module. It imports this package from where it is now.
 
     That folder goes first on `sys.path` only if it is not there already, as it is for an installed package.
     """
@@ -133,7 +133,7 @@ def find_start_code() -> str:
     return (
         f"import gc, sys; gc.disable(); folder = {folder!r}; is_new = folder not in sys.path\n"
         "if is_new: sys.path.insert(0, folder)\n"
-        "from discover_orch.worker.main import main\n"
+        f"from discover_orch.worker.{module} import main\n"
         "if is_new: sys.path.remove(folder)\n"
         "del gc, is_new, folder; main()"
     )

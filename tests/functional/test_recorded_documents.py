@@ -34,7 +34,7 @@ MIXED = {
         """,
     "orchconf.py": """
         import sqlite3
-        from discover_orch import resource
+        from discover_orch import observer, resource
 
         def get_connection():
             return sqlite3.connect("own.db")
@@ -42,6 +42,10 @@ MIXED = {
         @resource
         def clock(conn):
             yield 5
+
+        @observer
+        def tell(events):
+            pass
         """,
     "src/a.py": '''
         """Make a table."""
