@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -17,19 +18,17 @@ from discover_orch.api.request import (
     Resume,
     Targets,
     given_params,
-    keep_remaining,
     resumed_run,
+    warnings_of,
     words_of,
 )
 from discover_orch.api.run_events import run_events
 from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
-from discover_orch.execution import ledger_query
 from discover_orch.execution.request import (
     Request,
-    acquire_lock,
-    plan_request,
-    with_executor,
-    with_new_sources,
+    look_ahead,
+    open_run,
+    read_status,
 )
 from discover_orch.model import tool as model
 from discover_orch.model.errors import Problem, ProjectError
@@ -112,13 +111,10 @@ class Project:
         **more_params: object,
     ) -> tuple[ToolStatus, ...]:
         """Which tools are fresh, in order, compared with what `run` would use for the same arguments."""
-        view = self._read()
-        words, left_out = words_of(targets), words_of(exclude)
-        values = given_params(view, {**(params or {}), **more_params})
-        registry, flows = view.registry, view.registry.flows
-        chosen = project_view.select_readable(view, words, left_out)
-        project_view.refuse_wrong(view, chosen, values)
-        freshness = RemainingWork(view, values).freshness()
+        given = {**(params or {}), **more_params}
+        work, chosen = read_status(*self._ask(targets, exclude, given))
+        registry, flows = work.view.registry, work.view.registry.flows
+        freshness = work.freshness()
         return tuple(
             ToolStatus(
                 name=registry.display(module),
@@ -146,11 +142,10 @@ class Project:
         **more_params: object,
     ) -> Plan:
         """What `run` would do; runs nothing."""
-        view, request = self._ask(
-            targets, exclude, changed, resume, {**(params or {}), **more_params}
-        )
-        view, found = keep_remaining(view, request, plan_request(view, request))
-        names = found.names
+        given = {**(params or {}), **more_params}
+        asked = self._ask(targets, exclude, given, changed=changed, resume=resume)
+        ready = look_ahead(*asked)
+        found, names = ready.plan, ready.plan.names
         return Plan(
             steps=tuple(
                 Step(
@@ -164,7 +159,7 @@ class Project:
                 for step in found.steps
             ),
             fresh=tuple(tool.name for tool in found.fresh),
-            warnings=(*view.warnings, *found.warnings),
+            warnings=warnings_of(ready),
         )
 
     # Running.
@@ -238,41 +233,40 @@ class Project:
         """Runs the targets, as `run` does, and iterates over what happens. Leaving the loop interrupts the run."""
         _check_number("jobs", jobs)
         _check_number("max_failures", max_failures)
-        view, request = self._ask(
-            targets, exclude, changed, resume, {**(params or {}), **more_params}
+        notes: list[Problem] = []
+        asked = self._ask(
+            targets,
+            exclude,
+            {**(params or {}), **more_params},
+            changed=changed,
+            resume=resume,
+            executor=executor,
+            jobs=jobs,
+            if_busy="wait" if wait else "fail",
         )
-        view = with_executor(view, executor, f'executor="{executor}"')
-        plan = plan_request(view, request)
-        hint = "wait for it with wait=True"
-        waits = (lambda _: None) if wait else None
-        lock = acquire_lock(str(self.root), waits=waits, hint=hint)
-        try:
-            view = with_new_sources(view) if wait else view
-            settled = ledger_query.settle_killed_run(view.project, view.registry, settles=True)
-            view, plan = keep_remaining(view, request, plan, asks_database=True)
-            notes = (*lock.new_warnings(), *settled, *view.warnings, *plan.warnings)
-            yield from run_events(view, plan, notes, jobs=jobs, max_failures=max_failures)
-        finally:
-            lock.release()
+        with open_run(*asked, notes.extend) as ready:
+            yield from run_events(ready, (*notes, *warnings_of(ready)), max_failures)
 
     def _ask(
         self,
         targets: Targets,
         exclude: Targets,
-        changed: bool,
-        resume: Resume,
         given: Mapping[str, object],
+        *,
+        resume: Resume = False,
+        **more: Any,
     ) -> tuple[ProjectView, Request]:
+        """The project, and the request with these parameters and `more` fields."""
         view = self._read()
         words, left_out = words_of(targets), words_of(exclude)
-        beside = {"targets": words, "exclude": left_out, "changed": changed}
+        beside = {"targets": words, "exclude": left_out, "changed": more.get("changed")}
         return view, Request(
             targets=words,
             exclude=left_out,
             values=given_params(view, given),
-            changed=changed,
+            database=self._database,
             resume=resumed_run(resume, beside),
-            has_database=self._database is not None,
+            **more,
         )
 
     def _read(self) -> ProjectView:

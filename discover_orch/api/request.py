@@ -6,12 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from msgspec.structs import replace
-
-from discover_orch.execution.request import Request, find_remaining
+from discover_orch.execution.request import ReadyRun
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.planning.param_values import GivenParams, KeyValue
-from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 
 Target = str | os.PathLike[str]
@@ -43,17 +40,13 @@ def resumed_run(resume: Resume, given: Mapping[str, object]) -> str | None:
     return "" if resume is True else str(resume)
 
 
-def keep_remaining(
-    view: ProjectView, request: Request, plan: Plan, *, asks_database: bool = False
-) -> tuple[ProjectView, Plan]:
-    """As `find_remaining`; that nothing is left to resume is a warning of the plan."""
-    if request.resume is None and not request.changed:
-        return view, plan
-    view, plan, _ = find_remaining(view, request, plan, asks_database=asks_database)
-    if request.resume is not None and not plan.steps:
-        said = Problem(code="nothing-to-resume", message=plan.intro, severity="warning")
-        plan = replace(plan, warnings=(*plan.warnings, said))
-    return view, plan
+def warnings_of(ready: ReadyRun) -> tuple[Problem, ...]:
+    """Those of the project and of the plan, and that nothing is left to resume."""
+    plan = ready.plan
+    found = (*ready.view.warnings, *plan.warnings)
+    if ready.request.resume is None or plan.steps:
+        return found
+    return (*found, Problem(code="nothing-to-resume", message=plan.intro, severity="warning"))
 
 
 def given_params(view: ProjectView, given: Mapping[str, object]) -> GivenParams:

@@ -9,7 +9,7 @@ from contextlib import closing
 from discover_orch.api.background import Interrupts, run_in_background
 from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_events
 from discover_orch.execution import session
-from discover_orch.execution.request import RunSettings, refuse_plan
+from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
 from discover_orch.execution.run_events import nothing_to_do_events
 from discover_orch.model.errors import Problem
@@ -18,28 +18,16 @@ from discover_orch.planning.project_view import ProjectView
 
 
 def run_events(
-    view: ProjectView,
-    plan: Plan,
-    notes: Iterable[Problem],
-    *,
-    jobs: int | None,
-    max_failures: int | None,
+    ready: ReadyRun, notes: Iterable[Problem], max_failures: int | None
 ) -> Generator[Event, None, None]:
-    """Runs the plan; `notes` are reported at its start. `jobs` is None where the call does not give it. The caller
-    holds the lock of the project. Raises OrchError."""
-    project = view.project
-    workers = project.jobs if jobs is None else jobs
-    refuse_plan(plan, view, workers)
+    """Runs the plan; `notes` are reported at its start. The caller holds the lock of the project. Raises OrchError."""
+    view, plan = ready.view, ready.plan
 
     def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
-        has_jobs = jobs is not None or "jobs" in project.origins
-        side = session.open_far_side(plan, view, jobs=workers, has_jobs=has_jobs, is_guest=True)
+        side = session.open_far_side(ready, is_guest=True)
+        settings = RunSettings(max_failures=max_failures, jobs=ready.jobs)
         yield from session.run_plan(
-            plan,
-            view,
-            RunSettings(max_failures=max_failures, jobs=workers),
-            side=side,
-            requests=interrupts,
+            plan, view, settings, session.Host(side=side, requests=interrupts)
         )
 
     def events() -> Generator[OwnEvent, None, None]:

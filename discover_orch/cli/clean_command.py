@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 
 import click
 
-from discover_orch.cli.options import Context, acquire_lock, choosing_options, wait_option
+from discover_orch.cli.options import Context, choosing_options, if_busy_option
+from discover_orch.execution.request import Request, hold_lock
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
@@ -21,7 +23,7 @@ from discover_orch.render.style import count
 @choosing_options(
     click.option("--all", "is_all", is_flag=True, help="All files that the tools made."),
     click.option("--yes", is_flag=True, help="Delete the files, after the list."),
-    wait_option,
+    if_busy_option,
 )
 def command(
     context: Context,
@@ -29,7 +31,7 @@ def command(
     exclude: tuple[str, ...],
     is_all: bool,
     yes: bool,
-    wait: bool,
+    if_busy: str,
     as_json: bool,
 ) -> int:
     """List the files that the tools made once, and that their last success did not make.
@@ -41,17 +43,15 @@ def command(
     view = context.read_project()
     chosen = project_view.select_readable(view, targets, exclude)
     is_whole = not targets and not exclude
-    lock = acquire_lock(context, view, waits=wait, option="--wait") if yes else None
-    try:
+    console, request = context.console, Request(if_busy=if_busy)
+    lock = hold_lock(view.project.root, request, console.problems)
+    with lock if yes else contextlib.nullcontext():
         cleaning = Cleaning(view)
         found = cleaning.find(None if is_whole else chosen, is_all=is_all)
         if not as_json:
-            shown = clean_text(found, cleaning.name_of, context.console.out_style)
-            context.console.out(shown or f"{_nothing(is_all=is_all)}\n")
+            shown = clean_text(found, cleaning.name_of, console.out_style)
+            console.out(shown or f"{_nothing(is_all=is_all)}\n")
         done = cleaning.delete(found) if yes else []
-    finally:
-        if lock is not None:
-            lock.release()
     return _show_end(context, view, cleaning, found, done, yes=yes, as_json=as_json)
 
 

@@ -19,6 +19,7 @@ from discover_orch.cli.tool_options import (
     help_rows,
     param_options,
 )
+from discover_orch.execution.request import Request
 from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
@@ -144,8 +145,8 @@ class ToolsCommand(click.Command):
         ctx.meta[DYNAMIC] = dynamic
 
 
-def read_values(arguments: ToolArguments) -> GivenParams:
-    """The values given for parameters. Raises UsageError for a target that may be a value of an option."""
+def build_request(arguments: ToolArguments, **more: Any) -> Request:
+    """What was typed, and `more` fields of it. Raises UsageError for a target that may be a value of an option."""
     view = arguments.view
     values = GivenParams(
         options=arguments.options,
@@ -157,13 +158,13 @@ def read_values(arguments: ToolArguments) -> GivenParams:
             project_view.select_targets(view, arguments.targets, arguments.exclude)
         except UsageError as error:
             raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
-    return values
-
-
-def view_of(arguments: ToolArguments) -> ProjectView:
-    """The project, with the database of `--database` if one was given."""
-    view, url = arguments.view, arguments.database
-    return view if url is None else project_view.with_database(view, url)
+    return Request(
+        targets=arguments.targets,
+        exclude=arguments.exclude,
+        values=values,
+        database=arguments.database,
+        **more,
+    )
 
 
 def _with_repeats(

@@ -15,7 +15,6 @@ from discover_orch.cli.options import (
     Context,
     WholeNumber,
     common_options,
-    settle_killed_run,
 )
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import (
@@ -77,7 +76,7 @@ def command(
     if tool is not None and runs:
         raise click.UsageError("--metrics cannot be combined with a run")
     root = find_root(context.start, context.folder)[0]
-    _settle_latest(context, root)
+    _settle_latest(root)
     records = [read_run(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
@@ -106,14 +105,15 @@ def command(
     return ExitCode.OK
 
 
-def _settle_latest(context: Context, root: str) -> None:
+def _settle_latest(root: str) -> None:
     """If the latest run was killed and kept a ledger, asks it how its tools ended."""
     record = read_open_run(root)
     if record is not None and record.ledger and record.status == "killed":
+        from discover_orch.execution.request import settle_killed_run
         from discover_orch.planning.project_view import read_project
 
         with suppress(OrchError, OSError):  # the history is readable without the project
-            settle_killed_run(context, read_project(root, root, os.environ), settles=False)
+            settle_killed_run(read_project(root, root, os.environ), settles=False)
 
 
 def read_run(root: str, run: str) -> RunRecord:

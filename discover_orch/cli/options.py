@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from discover_orch.planning.project_view import ProjectView
-    from discover_orch.state.lock import ProjectLock
     from discover_orch.worker.spawn import Interpreter
 
 #: Key of the `ProjectView` in `click.Context.meta`, set by `ToolsCommand`.
@@ -83,29 +82,6 @@ class ToolArguments(Struct, frozen=True, kw_only=True):
     pairs: tuple[str, ...]
     database: str | None
     options: Mapping[str, tuple[str, ...]]
-
-
-def settle_killed_run(context: Context, view: ProjectView, *, settles: bool) -> None:
-    """Ask the ledger, if the project keeps one, how the tools of a run that was killed have ended."""
-    if view.project.ledger:
-        from discover_orch.execution import ledger_query
-
-        problems = ledger_query.settle_killed_run(view.project, view.registry, settles=settles)
-        context.console.problems(problems)
-
-
-def acquire_lock(context: Context, view: ProjectView, *, waits: bool, option: str) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, waits, or raises ProjectBusy; `option` is the one
-    that would have waited."""
-    from discover_orch.execution import request
-
-    def tell(sentence: str) -> None:
-        context.console.err(f"{sentence}; waiting for it to end\n")
-
-    hint = f"wait for it with {option}"
-    lock = request.acquire_lock(view.project.root, waits=tell if waits else None, hint=hint)
-    context.console.problems(lock.new_warnings())
-    return lock
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):
@@ -213,8 +189,12 @@ exclude_option = click.option(
     help="Leave out this target. Can be given several times.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-wait_option = click.option(
-    "--wait", is_flag=True, help="If another run of this project is in progress, wait for its end."
+if_busy_option = click.option(
+    "--if-busy",
+    type=click.Choice(["fail", "wait", "skip"]),
+    default="fail",
+    show_default=True,
+    help="If another run is in progress: exit with 2, wait for its end, or exit with 0.",
 )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, read_values, view_of
+from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import (
     RUN,
@@ -18,40 +18,48 @@ from discover_orch.cli.options import (
     OutputOptions,
     ToolArguments,
     WholeNumber,
-    acquire_lock,
     common_options,
     display_options,
+    if_busy_option,
     output_options,
-    settle_killed_run,
     tools_arguments,
-    wait_option,
 )
 from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
 from discover_orch.config.executor import WORDS
 from discover_orch.config.project import PARAM_PREFIX
 from discover_orch.execution.request import (
-    ProjectBusy,
     Request,
-    find_remaining,
-    plan_request,
-    refuse_plan,
-    with_executor,
-    with_new_sources,
+    RunSettings,
+    RunSkipped,
+    look_ahead,
+    open_run,
 )
-from discover_orch.execution.run_events import skipped_run_documents
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import ExitCode, OrchError
+from discover_orch.model.errors import OrchError
 from discover_orch.model.parameter import MASK, is_secret_value
 from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
 
 if TYPE_CHECKING:
     from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
-    from discover_orch.staleness.reason_sentences import Freshness
-    from discover_orch.state.lock import ProjectLock
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """The options of `orch run`, as they were given."""
+
+    dry_run: bool
+    changed: bool
+    resume: str | None
+    exitfirst: bool
+    maxfail: int | None
+    jobs: int | None
+    executor: str | None
+    pdb: bool
+    if_busy: str
+    outputs: OutputOptions
+    shown: DisplayOptions
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -99,12 +107,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Open the debugger where a tool fails. breakpoint() works without it.",
 )
-@wait_option
-@click.option(
-    "--if-busy",
-    type=click.Choice(["fail", "wait", "skip"]),
-    help="If another run is in progress: exit with 2, wait for its end, or exit with 0.  [default: fail]",
-)
+@if_busy_option
 @output_options
 @display_options(
     "live",
@@ -115,147 +118,105 @@ if TYPE_CHECKING:
     verbose="Also show reasons, parameter values and notes.",
 )
 @common_options
-def command(
-    context: Context,
-    arguments: ToolArguments,
-    *,
-    dry_run: bool,
-    changed: bool,
-    resume: str | None,
-    exitfirst: bool,
-    maxfail: int | None,
-    jobs: int | None,
-    executor: str | None,
-    pdb: bool,
-    wait: bool,
-    if_busy: str | None,
-    outputs: OutputOptions,
-    shown: DisplayOptions,
-) -> int:
+def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
     """Run tools, in order.
 
     A target is a stage, a tool, a file, a group, or a glob such as `pipeline.*`. `+x` adds all tools
     upstream of x, and `x+` all tools downstream.
     """
-    lock: ProjectLock | None = None
-    reports = None if dry_run else _find_outputs(context, arguments.view, outputs)
+    options = RunOptions(**given)
+    outputs = None if options.dry_run else _find_outputs(context, arguments, options.outputs)
     try:
-        if shown.as_json and shown.output == "raw":
-            raise OrchUsage(
-                "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
-                "leave one of them out",
-            )
-        when_busy = _read_busy(wait, if_busy)
-        if resume is not None:
-            _refuse_targets(arguments, changed=changed)
-        request = Request(
-            targets=arguments.targets,
-            exclude=arguments.exclude,
-            values=read_values(arguments),
-            changed=changed,
-            resume=resume,
-            has_database=arguments.database is not None,
-        )
-        view = with_executor(view_of(arguments), executor, f"--executor {executor}")
-        plan = plan_request(view, request)
-        if not dry_run:  # before the question what is left, so that no other run changes the answer
-            lock = _acquire_lock_or_skip(context, view, request, when_busy, as_json=shown.as_json)
-            if lock is None:
-                return ExitCode.OK
-            view = with_new_sources(view) if when_busy == "wait" else view
-        if reports is not None:
-            reports.check()
-        settle_killed_run(context, view, settles=not dry_run)
-        freshness: Mapping[str, Freshness] = {}
-        if resume is not None or changed or dry_run:
-            view, plan, work = find_remaining(view, request, plan, asks_database=not dry_run)
-            freshness = work.freshness(plan.steps) if dry_run and plan.steps else {}
-        if not plan.steps:
-            return show_nothing_left(context, plan, reports, as_json=shown.as_json, dry_run=dry_run)
-        count = _count_jobs(view, jobs, shown, has_debugger=pdb)
-        refuse_plan(plan, view, count)
-        if dry_run:
-            return show_plan(context, view, plan, freshness, shown, count)
-        from discover_orch.cli.show_run import run_and_show
-
-        return run_and_show(
-            context,
-            view,
-            plan,
-            shown=shown,
-            post_mortem=pdb,
-            max_failures=1 if exitfirst else maxfail,
-            jobs=count,
-            has_jobs=jobs is not None or "jobs" in view.project.origins,
-            resume=_find_resume(context, plan, arguments.database),
-            outputs=reports,
-        )
+        request = _read_request(arguments, options)
+        if options.dry_run:
+            return show_plan(context, look_ahead(arguments.view, request), options.shown)
+        return _run(context, arguments, request, options, outputs)
     except OrchError as error:
-        code, problems = int(error.exit_code), error.problems
-        if shown.as_json:  # complete JSON, although nothing ran
-            for document in error_documents(problems, code, arguments.targets, dry_run=dry_run):
+        code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
+        if options.shown.as_json:  # complete JSON, although nothing ran
+            documents = error_documents(
+                error.problems, code, arguments.targets, dry_run=options.dry_run
+            )
+            for document in documents:
                 context.console.out(json.dumps(document) + "\n")
-        if reports is not None:
-            reports.refuse(arguments.targets, problems, code)
+        if outputs is not None and not is_skipped:
+            outputs.refuse(arguments.targets, error.problems, code)
         raise
     finally:
-        if lock is not None:
-            lock.release()
-        if reports is not None:  # without the lock: the command may run something
-            reports.end()
+        if outputs is not None:  # without the lock: the command may run something
+            outputs.end()
 
 
-def _find_outputs(context: Context, view: ProjectView, options: OutputOptions) -> RunOutputs | None:
+def _run(
+    context: Context,
+    arguments: ToolArguments,
+    request: Request,
+    options: RunOptions,
+    outputs: RunOutputs | None,
+) -> int:
+    with open_run(arguments.view, request, context.console.problems) as ready:
+        if outputs is not None:
+            outputs.check()
+        if not ready.plan.steps:
+            return show_nothing_left(context, ready.plan, outputs, as_json=options.shown.as_json)
+        from discover_orch.cli.show_run import run_and_show
+
+        settings = RunSettings(
+            jobs=ready.jobs,
+            max_failures=1 if options.exitfirst else options.maxfail,
+            is_raw=options.shown.output == "raw",
+            post_mortem=options.pdb,
+            all_frames=options.shown.verbose,
+        )
+        resume = _find_resume(context, ready.plan, arguments.database)
+        return run_and_show(context, ready, settings, options.shown, resume, outputs)
+
+
+def _find_outputs(
+    context: Context, arguments: ToolArguments, options: OutputOptions
+) -> RunOutputs | None:
     """None if the run is reported on the terminal alone."""
     if not (options.is_needed or is_on_github()):
         return None
     from discover_orch.cli.run_outputs import RunOutputs
 
-    return RunOutputs(context.console, options, view.project.root)
+    return RunOutputs(context.console, options, arguments.view.project.root)
 
 
-def _read_busy(wait: bool, if_busy: str | None) -> str:
-    if wait and if_busy not in (None, "wait"):
+def _read_request(arguments: ToolArguments, options: RunOptions) -> Request:
+    """Raises UsageError for options that cannot be combined."""
+    if options.shown.as_json and options.shown.output == "raw":
         raise OrchUsage(
-            f"--wait cannot be combined with --if-busy {if_busy}", "--wait means --if-busy wait"
+            "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
+            "leave one of them out",
         )
-    return "wait" if wait else if_busy or "fail"
+    if options.resume is not None:
+        _refuse_targets(arguments, changed=options.changed)
+    return build_request(
+        arguments,
+        changed=options.changed,
+        resume=options.resume,
+        executor=options.executor,
+        jobs=_count_jobs(arguments, options),
+        if_busy=options.if_busy,
+    )
 
 
-def _acquire_lock_or_skip(
-    context: Context, view: ProjectView, request: Request, when_busy: str, *, as_json: bool
-) -> ProjectLock | None:
-    """The lock; None if another run holds it and this one is skipped. Raises ProjectBusy."""
-    try:
-        return acquire_lock(context, view, waits=when_busy == "wait", option="--if-busy wait")
-    except ProjectBusy as busy:
-        if when_busy != "skip":
-            raise
-        said = busy.problems[0].message
-        for document in skipped_run_documents(request.targets, said) if as_json else ():
-            context.console.out(json.dumps(document) + "\n")
-        context.console.err(f"{said}; this one is skipped\n")
-        return None
-
-
-def _count_jobs(
-    view: ProjectView, jobs: int | None, shown: DisplayOptions, *, has_debugger: bool
-) -> int:
-    """The number of workers. A debugger and raw output need the terminal for one of them."""
-    if has_debugger or shown.output == "raw":
-        option = "--pdb" if has_debugger else "--output raw"
-        if view.project.executor != "local":
-            raise OrchUsage(
-                f"{option} cannot be combined with the executor {view.project.executor}: the tool runs elsewhere",
-                "add --executor local",
-            )
-        if jobs is not None and jobs > 1:
-            message = (
-                f"--jobs cannot be combined with {option}: only one tool can have the terminal"
-            )
-            raise OrchUsage(message, "leave one of them out")
-        return 1
-    return view.project.jobs if jobs is None else jobs
+def _count_jobs(arguments: ToolArguments, options: RunOptions) -> int | None:
+    """The number of workers, if it was given. A debugger and raw output need the terminal for one of them."""
+    if not options.pdb and options.shown.output != "raw":
+        return options.jobs
+    option = "--pdb" if options.pdb else "--output raw"
+    executor = options.executor or arguments.view.project.executor
+    if executor != "local":
+        raise OrchUsage(
+            f"{option} cannot be combined with the executor {executor}: the tool runs elsewhere",
+            "add --executor local",
+        )
+    if options.jobs is not None and options.jobs > 1:
+        message = f"--jobs cannot be combined with {option}: only one tool can have the terminal"
+        raise OrchUsage(message, "leave one of them out")
+    return 1
 
 
 def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:

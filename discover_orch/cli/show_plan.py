@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from discover_orch.cli.options import Context
 from discover_orch.discovery.registry import Registry
+from discover_orch.execution.request import ReadyRun
 from discover_orch.execution.run_events import (
     nothing_to_do_documents,
     refused_run_documents,
+    skipped_run_documents,
 )
 from discover_orch.model.errors import ExitCode, Problem, problem_json
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
@@ -22,65 +23,59 @@ if TYPE_CHECKING:
     from discover_orch.cli.run_outputs import RunOutputs
     from discover_orch.planning.parallel import Waits
     from discover_orch.render.run import DisplayOptions
-    from discover_orch.staleness.reason_sentences import Freshness
 
 
 def show_nothing_left(
-    context: Context,
-    plan: Plan,
-    outputs: RunOutputs | None,
-    *,
-    as_json: bool,
-    dry_run: bool,
+    context: Context, plan: Plan, outputs: RunOutputs | None = None, *, as_json: bool
 ) -> int:
     """Nothing is stale, or nothing is left to resume, which is a success."""
     console = context.console
     if outputs is not None:
         outputs.note_nothing_to_do(plan)
-    if as_json and dry_run:
-        console.out(json.dumps(plan_document(plan, Registry())) + "\n")
-    elif as_json:
+    if as_json:
         for document in nothing_to_do_documents(plan):
             console.out(json.dumps(document) + "\n")
     else:
-        from discover_orch.render.status import all_fresh_text
-
-        console.out(all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n")
+        console.out(_nothing_left_text(plan))
     console.problems(plan.warnings)
     return ExitCode.OK
 
 
-def show_plan(
-    context: Context,
-    view: ProjectView,
-    plan: Plan,
-    freshness: Mapping[str, Freshness],
-    shown: DisplayOptions,
-    jobs: int,
-) -> int:
-    console, verbose, registry = context.console, shown.verbose, view.registry
+def _nothing_left_text(plan: Plan) -> str:
+    from discover_orch.render.status import all_fresh_text
+
+    return all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n"
+
+
+def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
+    """What `ready` would run, and why; it was looked ahead at."""
+    console, view, plan = context.console, ready.view, ready.plan
+    registry, freshness = view.registry, {}
+    if plan.steps and ready.work is not None:
+        freshness = ready.work.freshness(plan.steps)
     waits: tuple[Waits, ...] = ()
-    if jobs > 1:
+    if ready.jobs > 1 and plan.steps:
         from discover_orch.planning.parallel import find_planned_waits
 
         waits = find_planned_waits(plan, view)
     if shown.as_json:
         console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
+    elif not plan.steps:
+        console.out(_nothing_left_text(plan))
     else:
-        console.out(
-            plan_text(
-                plan,
-                registry,
-                console.out_style,
-                freshness,
-                verbose=verbose,
-                jobs=jobs,
-                waits=waits,
-            )
+        text = plan_text(
+            plan,
+            registry,
+            console.out_style,
+            freshness,
+            verbose=shown.verbose,
+            jobs=ready.jobs,
+            waits=waits,
         )
-        if verbose:
-            console.out(settings_text(registry, view.project, console.out_style))
-    console.problems(first_few((*view.warnings, *plan.warnings)))
+        settings = settings_text(registry, view.project, console.out_style)
+        console.out(text + settings if shown.verbose else text)
+    warnings = view.warnings if plan.steps else ()
+    console.problems(first_few((*warnings, *plan.warnings)))
     return ExitCode.OK
 
 
@@ -89,8 +84,10 @@ def error_documents(
 ) -> list[dict[str, object]]:
     """Complete JSON for stdout, although nothing ran."""
     errors = [one for one in problems if one.severity == "error"]
+    warnings = tuple(one for one in problems if one.severity == "warning")
+    if not dry_run and code == ExitCode.OK:
+        return skipped_run_documents(targets, warnings[0].message)
     if not dry_run:
         return refused_run_documents(targets, errors, code)
-    warnings = tuple(one for one in problems if one.severity == "warning")
     document = plan_document(Plan(warnings=warnings), Registry())
     return [document | {"errors": [problem_json(one) for one in errors]}]

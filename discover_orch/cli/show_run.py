@@ -6,10 +6,12 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.execution import session
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event, Report, Suspended, Ticked, event_document
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
@@ -25,41 +27,27 @@ if TYPE_CHECKING:
 
 def run_and_show(
     context: Context,
-    view: ProjectView,
-    plan: Plan,
-    *,
+    ready: ReadyRun,
+    settings: RunSettings,
     shown: DisplayOptions,
-    post_mortem: bool,
-    max_failures: int | None,
-    jobs: int,
-    has_jobs: bool,
     resume: Resume,
     outputs: RunOutputs | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
+    view, plan = ready.view, ready.plan
     console, writer = context.console, RunWriter(context.console, shown)
-    warnings = _find_terminal_warning() if post_mortem else ()
+    warnings = _find_terminal_warning() if settings.post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
-    is_raw = shown.output == "raw"
-    side = session.open_far_side(plan, view, jobs=jobs, has_jobs=has_jobs)
+    side = session.open_far_side(ready)
     if side is not None:  # no worker is needed on this machine
         context.end_interpreter()
-    interpreter = None if is_raw else context.claim_interpreter()
-    events = session.run_plan(
-        plan,
-        view,
-        RunSettings(
-            is_raw=is_raw,
-            post_mortem=post_mortem,
-            max_failures=max_failures,
-            jobs=jobs,
-            all_frames=shown.verbose,
-            predicts=writer.terminal is not None,
-        ),
-        interpreter=interpreter,
+    host = session.Host(
+        interpreter=None if settings.is_raw else context.claim_interpreter(),
         side=side,
         keep=None if outputs is None else outputs.lines.append,
     )
+    settings = replace(settings, predicts=writer.terminal is not None)
+    events = session.run_plan(plan, view, settings, host)
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(view, plan, heading=heading, resume=resume)
     try:

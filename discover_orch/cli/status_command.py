@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import click
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, read_values, view_of
+from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
     ToolArguments,
-    acquire_lock,
     common_options,
+    if_busy_option,
     json_option,
-    settle_killed_run,
     tools_arguments,
-    wait_option,
 )
+from discover_orch.execution.request import hold_lock, read_status, use_choices
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import build_warning
@@ -60,32 +60,8 @@ def command(
     For a single tool, shows everything that is known about it. Only reads source text and files: your
     code is not imported.
     """
-    values = read_values(arguments)
-    view = view_of(arguments)
-    chosen = project_view.select_readable(view, arguments.targets, arguments.exclude)
-    project_view.refuse_wrong(view, chosen, values)
-    settle_killed_run(context, view, settles=False)
-    left = RemainingWork(view, values)
-    freshness = left.freshness()
-    left_over: dict[str, list[LeftOver]] = {}
-    for one in left.find_left_over():
-        left_over.setdefault(one.module, []).append(one)
-    rows = [
-        Row(
-            tool=view.registry.tools[module],
-            stage=view.registry.stages[view.registry.rank[module]].name,
-            freshness=freshness[module],
-            result=left.results.get(module),
-            flow=view.registry.flows[module],
-            left_over=tuple(left_over.get(module, ())),
-        )
-        for module in view.registry.order
-        if module in chosen
-    ]
-    damaged = left.warn_damaged(row.tool.module for row in rows)
-    problems = (*view.errors, *view.warnings, *damaged, *_warn_running(view))
-    is_all_fresh = all(row.freshness.is_fresh for row in rows)
-    console = context.console
+    left, chosen = read_status(arguments.view, build_request(arguments))
+    rows, view, console = _build_rows(left, chosen), left.view, context.console
     if as_json:
         console.out(json.dumps(status_document(rows, view.registry.display)) + "\n")
     elif len(rows) == 1 and arguments.targets:
@@ -105,10 +81,31 @@ def command(
                 console.out_style,
             )
         )
+    damaged = left.warn_damaged(row.tool.module for row in rows)
+    problems = (*view.errors, *view.warnings, *damaged, *_warn_running(view))
     code = console.report(problems, view.no_tools)
-    if code == ExitCode.OK and has_exit_code and not is_all_fresh:
+    if code == ExitCode.OK and has_exit_code and not all(row.freshness.is_fresh for row in rows):
         return ExitCode.FAILED
     return code
+
+
+def _build_rows(left: RemainingWork, chosen: Collection[str]) -> list[Row]:
+    registry, freshness = left.view.registry, left.freshness()
+    left_over: dict[str, list[LeftOver]] = {}
+    for one in left.find_left_over():
+        left_over.setdefault(one.module, []).append(one)
+    return [
+        Row(
+            tool=registry.tools[module],
+            stage=registry.stages[registry.rank[module]].name,
+            freshness=freshness[module],
+            result=left.results.get(module),
+            flow=registry.flows[module],
+            left_over=tuple(left_over.get(module, ())),
+        )
+        for module in registry.order
+        if module in chosen
+    ]
 
 
 def _warn_running(view: ProjectView) -> list[Problem]:
@@ -135,10 +132,12 @@ def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float |
 
 @click.command("accept", cls=ToolsCommand, short_help="Mark tools as fresh without running them.")
 @tools_arguments
-@wait_option
+@if_busy_option
 @json_option
 @common_options
-def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as_json: bool) -> int:
+def accept_command(
+    context: Context, arguments: ToolArguments, *, if_busy: str, as_json: bool
+) -> int:
     """Mark the targets as fresh without running them.
 
     Use this after a change that makes no difference to the results. A tool that is downstream of a
@@ -148,19 +147,17 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
         raise OrchUsage(
             "orch accept needs at least one target", "orch accept full accepts all tools"
         )
-    values = read_values(arguments)
-    view = view_of(arguments)
+    request = build_request(arguments, if_busy=if_busy)
+    view = use_choices(arguments.view, request)
+    values, console = request.values, context.console
     plan = project_view.plan_targets(
-        view, arguments.targets, exclude=arguments.exclude, values=values, is_partial=True
+        view, request.targets, exclude=request.exclude, values=values, is_partial=True
     )
-    lock = acquire_lock(context, view, waits=wait, option="--wait")
-    try:
+    with hold_lock(view.project.root, request, console.problems):
         left = RemainingWork(view, values)
         unseen = left.warn_never_passed(plan)
         is_kept = left.accept(plan)
         freshness = RemainingWork(view, values).freshness(plan.steps)
-    finally:
-        lock.release()
     if not is_kept:
         message = "cannot write to .orch: nothing was accepted"
         hint = "make .orch writable, and free some space on its disk"
@@ -175,7 +172,6 @@ def accept_command(context: Context, arguments: ToolArguments, *, wait: bool, as
         for step in plan.steps
         if not (now := freshness[step.tool.module]).is_fresh
     ]
-    console = context.console
     if as_json:
         console.out(json.dumps({"version": 1, "accepted": names}) + "\n")
     elif names:

@@ -31,6 +31,7 @@ _FOR_RUN: Mapping[str, str] = {
     **dict.fromkeys(("f", "force", "forceall", "full-refresh", "rerun", "no-cache", "all"), _FORCE),
     **dict.fromkeys(("s", "no-capture", "nocapture", "capture"), _OUTPUT),
     **dict.fromkeys(("var", "vars", "set", "config-override"), _PARAM),
+    "wait": "wait for the end of another run with: --if-busy wait",
     **dict.fromkeys(("watch", "w"), "run again after each save with: orch watch"),
     **dict.fromkeys(("fail-fast", "failfast"), "stop at the first tool that fails with: -x"),
     **dict.fromkeys(

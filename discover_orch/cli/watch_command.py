@@ -6,27 +6,56 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, read_values
+from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.options import (
     Context,
     ToolArguments,
     common_options,
     display_options,
-    settle_killed_run,
     tools_arguments,
 )
 from discover_orch.config.project import Project
+from discover_orch.execution.request import settle_killed_run
 from discover_orch.model.errors import OrchError, Problem, problem_json
 from discover_orch.render.problems import first_few
 from discover_orch.watch.watch_events import SCOPES, Scope
 
 if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions
+    from discover_orch.watch.loop import WatchOptions
+
+
+class CommandOptions(Struct, frozen=True, kw_only=True):
+    """The options of `orch watch`, as they were given."""
+
+    scope: Scope | None
+    no_initial: bool
+    on_busy: str | None
+    poll: bool
+    debounce: float | None
+    clear: bool
+    shown: DisplayOptions
+
+    def with_settings(self, configured: Mapping[str, Any]) -> WatchOptions:
+        """With the settings in `watch` for what was not given."""
+        from discover_orch.watch.loop import WatchOptions
+
+        preload, debounce = configured.get("preload", True), self.debounce
+        return WatchOptions(
+            scope=self.scope or configured.get("scope") or "affected",
+            queues=(self.on_busy or configured.get("on_busy")) == "queue",
+            runs_at_start=not self.no_initial,
+            must_poll=self.poll or bool(configured.get("poll")),
+            debounce=configured.get("debounce", 0.0) if debounce is None else debounce,
+            preload=None if preload is True else preload or (),
+            all_frames=self.shown.verbose,
+        )
 
 
 @click.command(
@@ -68,51 +97,24 @@ if TYPE_CHECKING:
     verbose="Also show reasons, parameter values and notes.",
 )
 @common_options
-def command(
-    context: Context,
-    arguments: ToolArguments,
-    *,
-    scope: str | None,
-    no_initial: bool,
-    on_busy: str | None,
-    poll: bool,
-    debounce: float | None,
-    clear: bool,
-    shown: DisplayOptions,
-) -> int:
+def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
     """Run the targets, then run again what a change makes stale.
 
     A change is an edit to code, to the settings, or to a file that a tool reads. Press q and Enter,
     or Ctrl-C, to quit.
     """
     from discover_orch.cli.show_watch import show
-    from discover_orch.watch.loop import WatchLoop, WatchOptions
+    from discover_orch.watch.loop import WatchLoop
     from discover_orch.watch.watched_project import WatchRequest
 
-    def options_of(configured: Mapping[str, object]) -> WatchOptions:
-        preload = cast("bool | tuple[str, ...]", configured.get("preload", True))
-        return WatchOptions(
-            scope=cast(Scope, scope or configured.get("scope") or "affected"),
-            queues=(on_busy or configured.get("on_busy")) == "queue",
-            runs_at_start=not no_initial,
-            must_poll=poll or bool(configured.get("poll")),
-            debounce=cast(float, configured.get("debounce", 0.0)) if debounce is None else debounce,
-            preload=None if preload is True else preload or (),
-            all_frames=shown.verbose,
-        )
-
+    options = CommandOptions(**given)
+    shown = options.shown
     try:
-        values = read_values(arguments)
         request = WatchRequest(
-            start=context.start,
-            folder=context.folder,
-            words=arguments.targets,
-            exclude=arguments.exclude,
-            values=values,
-            database=arguments.database,
+            start=context.start, folder=context.folder, request=build_request(arguments)
         )
-        settle_killed_run(context, arguments.view, settles=True)
-        watching = WatchLoop(request, options_of, os.environ)
+        context.console.problems(settle_killed_run(arguments.view, settles=True))
+        watching = WatchLoop(request, options.with_settings, os.environ)
     except OrchError as error:
         if shown.as_json:
             errors = [problem_json(problem) for problem in error.problems]
@@ -125,7 +127,7 @@ def command(
     context.console.problems(first_few(warnings))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # keep watching in the background of a shell
         signal.signal(number, signal.SIG_IGN)
-    return show(context, watching, replace(shown, clears=clear))
+    return show(context, watching, replace(shown, clears=options.clear))
 
 
 def _ignored(project: Project) -> tuple[Problem, ...]:

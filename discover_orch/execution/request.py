@@ -1,11 +1,14 @@
-"""From what was asked of a run to its plan, for the command line and for Python code alike, and what must hold before
-the plan can run: the lock, a database that can be opened, workers that can share it. Starts no tool.
+"""The one way into a run, for the command line and for Python code alike: from what was asked for to what is to run.
+
+`look_ahead` says what a run would do, `open_run` holds the lock and says what it will do, and `read_status` says what
+is fresh. Starts no tool.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,29 +19,61 @@ from discover_orch.config.project import INSIDE_VARIABLE, Project
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
-from discover_orch.model.errors import Location, Problem, UsageError
+from discover_orch.model.errors import ExitCode, Location, OrchError, Problem, UsageError
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
-from discover_orch.state.lock import ProjectLock
+from discover_orch.state.lock import LockHolder, ProjectLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.planning.remaining_work import RemainingWork
 
+#: Shows warnings to the user, or keeps them.
+Note = Callable[[Iterable[Problem]], object]
+
 
 class Request(Struct, frozen=True, kw_only=True):
-    """`resume` is the number of the run to resume, "" for the latest that did not finish. `has_database`: the database
-    of the project is one that was given for this run."""
+    """What was asked for, on the command line or in Python code (`values.is_python`).
+
+    `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is the
+    number of the run to resume, "" for the latest that did not finish. `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     values: GivenParams = GivenParams()
+    database: str | None = None
+    executor: str | None = None
+    jobs: int | None = None
     changed: bool = False
     resume: str | None = None
-    has_database: bool = False
+    if_busy: str = "fail"
+
+    @property
+    def is_partial(self) -> bool:
+        return self.changed or self.resume is not None
+
+
+class ReadyRun(Struct, frozen=True, kw_only=True):
+    """What is to run, of which project: a resumed run may have used another database. `work` is None where all of the
+    plan runs, fresh or not."""
+
+    request: Request
+    view: ProjectView
+    plan: Plan
+    work: RemainingWork | None = None
+
+    @property
+    def jobs(self) -> int:
+        jobs = self.request.jobs
+        return self.view.project.jobs if jobs is None else jobs
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the number is one that the user chose."""
+        return self.request.jobs is not None or "jobs" in self.view.project.origins
 
 
 class RunSettings(Struct, frozen=True, kw_only=True):
@@ -54,57 +89,97 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     predicts: bool = True
 
 
-class ProjectBusy(UsageError):
-    """Another run of the project is in progress."""
+class RunSkipped(OrchError):
+    """Another run of the project is in progress, and this one was to be skipped then."""
+
+    exit_code = ExitCode.OK
 
 
-def with_executor(view: ProjectView, executor: str | None, given: str) -> ProjectView:
-    """With the executor that was asked for, if one was: `given` is how. Raises UsageError."""
+# From the request to what is to run.
+
+
+def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
+    """What a run would do now. Raises OrchError."""
+    planned = _plan(view, request)
+    settle_killed_run(planned.view, settles=False)
+    ready = _find_remaining(planned, asks_database=False)
+    _refuse(ready)
+    return ready
+
+
+@contextlib.contextmanager
+def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyRun]:
+    """What runs, while no other run can begin. Raises OrchError, also if another run is in progress."""
+    planned = _plan(view, request)
+    with hold_lock(view.project.root, request, note):  # before the question what is left
+        if request.if_busy == "wait":  # meanwhile files may have changed
+            planned = replace(
+                planned, view=replace(planned.view, sources=SourceFiles(view.project))
+            )
+        note(settle_killed_run(planned.view, settles=True))
+        if request.is_partial:
+            planned = _find_remaining(planned, asks_database=True)
+        _refuse(planned)
+        yield planned
+
+
+def read_status(view: ProjectView, request: Request) -> tuple[RemainingWork, frozenset[str]]:
+    """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
+    Raises OrchError."""
+    from discover_orch.planning.remaining_work import RemainingWork
+
+    view = use_choices(view, request)
+    chosen = project_view.select_readable(view, request.targets, request.exclude)
+    project_view.refuse_wrong(view, chosen, request.values)
+    settle_killed_run(view, settles=False)
+    return RemainingWork(view, request.values), chosen
+
+
+def use_choices(view: ProjectView, request: Request) -> ProjectView:
+    """The project with the database and the executor that were asked for. Raises UsageError."""
+    is_python, executor = request.values.is_python, request.executor
+    if request.database is not None:
+        origin = "database" if is_python else "--database"
+        view = project_view.with_database(view, request.database, origin)
     if executor is None:
         return view
     if not is_executor(executor):
+        given = f'executor="{executor}"' if is_python else f"--executor {executor}"
         message = f"{given} is not an executor"
         raise UsageError.of("usage", message, executor_hint(executor))
     return replace(view, project=replace(view.project, executor=executor))
 
 
-def acquire_lock(root: str, *, waits: Callable[[str], None] | None, hint: str) -> ProjectLock:
-    """The lock of the project, for one run. If another run holds it, calls `waits` with a sentence and waits for its
-    end, or raises ProjectBusy with `hint`."""
-    lock = ProjectLock(root)
-    is_inside = os.environ.get(INSIDE_VARIABLE) == root
-    holder = lock.acquire()
-    if holder is not None and waits is not None and not is_inside:
-        waits(holder.sentence)
-        holder = lock.acquire(waits=True)
-    if holder is None:
-        return lock
-    if is_inside:
-        hint = "a tool of that run started this command: name all tools in one orch run instead"
-    raise ProjectBusy.of("locked", holder.sentence, hint)
+def settle_killed_run(view: ProjectView, *, settles: bool) -> tuple[Problem, ...]:
+    """Asks the ledger, if the project keeps one, how the tools of a run that was killed have ended."""
+    if not view.project.ledger:
+        return ()
+    from discover_orch.execution import ledger_query  # few projects have one
+
+    return ledger_query.settle_killed_run(view.project, view.registry, settles=settles)
 
 
-def plan_request(view: ProjectView, request: Request) -> Plan:
-    """What was asked for, before it is known what is left of it. Raises OrchError."""
-    if request.resume is not None:
-        return Plan()
-    return project_view.plan_targets(
-        view,
-        request.targets,
-        exclude=request.exclude,
-        values=request.values,
-        is_partial=request.changed,
-    )
+def _plan(view: ProjectView, request: Request) -> ReadyRun:
+    """What was asked for, before it is known what is left of it."""
+    view = use_choices(view, request)
+    plan = Plan()
+    if request.resume is None:
+        plan = project_view.plan_targets(
+            view,
+            request.targets,
+            exclude=request.exclude,
+            values=request.values,
+            is_partial=request.changed,
+        )
+    return ReadyRun(request=request, view=view, plan=plan)
 
 
-def find_remaining(
-    view: ProjectView, request: Request, plan: Plan, *, asks_database: bool = False
-) -> tuple[ProjectView, Plan, RemainingWork]:
-    """The part of the plan that has to run, or what another run left, and the project: a resumed run may have used
-    another database. `asks_database`: a run follows, so tables on a server are looked for. Raises OrchError."""
+def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
+    """The part of the plan that has to run, or what another run left. `asks_database`: a run follows, so tables on a
+    server are looked for."""
     from discover_orch.planning.remaining_work import RemainingWork  # not needed by a plain run
 
-    record = None
+    request, view, plan, record = planned.request, planned.view, planned.plan, None
     if request.resume is not None:
         from discover_orch.planning.resume import (
             find_recorded_database,
@@ -113,7 +188,7 @@ def find_remaining(
         )
 
         record = find_run_to_resume(view.project.root, request.resume or None)
-        if not request.has_database:
+        if request.database is None:
             hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
             if request.values.is_python:
                 hint = "give it again: Project(root, database=URL)"
@@ -131,18 +206,16 @@ def find_remaining(
         plan = plan_resumed(record, work)
     elif request.changed:
         plan = work.keep_stale(plan)
-    return view, plan, work
+    return ReadyRun(request=request, view=view, plan=plan, work=work)
 
 
-def with_new_sources(view: ProjectView) -> ProjectView:
-    """The project after a wait, in which files may have changed."""
-    return replace(view, sources=SourceFiles(view.project))
-
-
-def refuse_plan(plan: Plan, view: ProjectView, jobs: int) -> None:
+def _refuse(ready: ReadyRun) -> None:
     """Raises UsageError for a database URL that orch cannot open, for tokens that do not exist, and for what several
     workers or one transaction cannot share."""
-    tools, registry, project = [step.tool for step in plan.steps], view.registry, view.project
+    registry, project = ready.view.registry, ready.view.project
+    tools = [step.tool for step in ready.plan.steps]
+    if not tools:
+        return
     if opens_database(tools, registry, project):
         try:
             if not isinstance(read_database_url(project.database), SqliteUrl):
@@ -151,7 +224,7 @@ def refuse_plan(plan: Plan, view: ProjectView, jobs: int) -> None:
                 check_url(project.database)
         except CannotOpen as error:
             raise UsageError(_bad_url(project, error)) from None
-    problems = check_tokens(tools, project) or check_sharing(tools, registry, project, jobs)
+    problems = check_tokens(tools, project) or check_sharing(tools, registry, project, ready.jobs)
     if problems:
         raise UsageError(*problems)
 
@@ -164,3 +237,38 @@ def _bad_url(project: Project, error: CannotOpen) -> Problem:
     elif not origin.startswith("-"):
         message += f" (from {origin})"
     return Problem(code="database", message=message, hint=error.hint, location=place)
+
+
+# The lock.
+
+
+@contextlib.contextmanager
+def hold_lock(root: str, request: Request, note: Note) -> Iterator[None]:
+    """Holds the lock of the project. If another run holds it, waits for its end or raises OrchError."""
+    lock = ProjectLock(root)
+    is_inside = os.environ.get(INSIDE_VARIABLE) == root
+    holder = lock.acquire()
+    if holder is not None and request.if_busy == "wait" and not is_inside:
+        note([waiting_problem(holder)])
+        holder = lock.acquire(waits=True)
+    if holder is not None and request.if_busy == "skip":
+        message = f"{holder.sentence}; this one is skipped"
+        raise RunSkipped(Problem(code="locked", message=message, severity="warning"))
+    if holder is not None:
+        hint = "wait for it with --if-busy wait"
+        if is_inside:
+            hint = "a tool of that run started this command: name all tools in one orch run instead"
+        elif request.values.is_python:
+            hint = "wait for it with wait=True"
+        raise UsageError.of("locked", holder.sentence, hint)
+    try:
+        note(lock.new_warnings())
+        yield
+    finally:
+        lock.release()
+
+
+def waiting_problem(holder: LockHolder) -> Problem:
+    """That this run begins when that of the holder has ended."""
+    message = f"{holder.sentence}; waiting for it to end"
+    return Problem(code="locked", message=message, severity="warning")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.execution.request import RunSettings
 from discover_orch.execution.run_events import FAILED, Event, RunStatus, ToolRetried
 from discover_orch.execution.step_queue import WRITES, StepQueue, one_by_one
 from discover_orch.model.graph import reachable, reverse
@@ -23,6 +24,7 @@ from discover_orch.planning.plan import Plan
 _CODE_ERRORS = frozenset(
     {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
 )
+_USUAL = RunSettings()
 
 
 class Run:
@@ -42,12 +44,11 @@ class Run:
         self,
         plan: Plan,
         registry: Registry,
+        settings: RunSettings = _USUAL,
         *,
         has_known_flow: Callable[[Tool], bool],
         queue: StepQueue | None = None,
         workers: int = 1,
-        max_failures: int | None = None,
-        has_retries: bool = True,
         is_one_transaction: bool = False,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
@@ -56,10 +57,10 @@ class Run:
         the run."""
         self.is_one_transaction = is_one_transaction
         self.workers = workers
-        self._has_retries = has_retries and not is_one_transaction
+        self._has_retries = not (settings.post_mortem or is_one_transaction)
         self._random = random
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
-        self._max_failures = 1 if is_one_transaction else max_failures
+        self._max_failures = 1 if is_one_transaction else settings.max_failures
         self._has_known_flow = has_known_flow
         self._registry = registry
         self.plan = plan

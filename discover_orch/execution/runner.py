@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import Literal, Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.executors import Executor
@@ -68,123 +69,163 @@ class RunRequests(Protocol):
         """Stops this process until the user continues it."""
 
 
+class RunHooks(Struct, frozen=True, kw_only=True):
+    """What else is asked and done while a run goes on. `expected` are the seconds that a tool is expected to take.
+    `settle` gives the end of a tool as it is known elsewhere, and problems; the number is that of the attempt. With
+    `prepare`, the next step is prepared while a tool runs, and is submitted before the end of that tool is yielded, so
+    that it runs while that is recorded. `is_needed` is asked of each step when its turn comes: a tool that is fresh by
+    then does not run."""
+
+    expected: Callable[[str], float | None] | None = None
+    settle: Settle | None = None
+    prepare: Callable[[Step], None] | None = None
+    is_needed: Callable[[str], bool] | None = None
+
+
+_NONE = RunHooks()
+
+
 def run_steps(
     run: Run,
     executor: Executor,
     requests: RunRequests,
+    hooks: RunHooks = _NONE,
     *,
     run_id: str,
     clock: Callable[[], float],
-    expected: Callable[[str], float | None] = lambda _: None,
-    settle: Settle = lambda event, _: (event, ()),
     notes: Sequence[Problem] = (),
-    prepare: Callable[[Step], None] | None = None,
-    is_needed: Callable[[str], bool] | None = None,
 ) -> Iterator[Event]:
-    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `expected`
-    are the seconds that a tool is expected to take. `settle` gives the end of a tool as it is known elsewhere, and
-    problems; the number is that of the attempt. `notes` come first. With `prepare`, the next step is prepared while a
-    tool runs, and is submitted before the end of that tool is yielded, so that it runs while that is recorded.
-    `is_needed` is asked of each step when its turn comes: a tool that is fresh by then does not run."""
-    plan = run.plan
-    steps = {step.tool.module: step for step in plan.possible_steps}
-    fresh = [tool.module for tool in plan.fresh if tool.module not in run.modules]
-    workers = run.workers
+    """All events of one run, from `RunStarted` to `RunFinished`. The executor is closed before the last. `notes` come
+    first."""
+    plan, runner = run.plan, _Runner(run, executor, requests, hooks, clock)
     planned = [step.tool.module for step in plan.steps]
-    following = dict(zip(planned, plan.steps[1:], strict=False))
-    stopwatch = _Stopwatch(clock, planned, workers, expected)
+    tools = (*planned, *(tool.module for tool in plan.fresh))
+    yield RunStarted(run=run_id, targets=plan.targets, tools=tools, workers=run.workers)
+    yield from (RunNote(problem=problem) for problem in notes)
+    for tool in plan.fresh:
+        if tool.module not in run.modules:
+            yield ToolFinished(module=tool.module, status="fresh")
+    while not (run.is_over and executor.is_idle):
+        yield from runner.submit_ready()
+        yield from runner.next_events()
+    for end in run.unstarted():
+        run.apply(end)
+        yield end
+    yield from runner.finish()
+    yield RunFinished(status=run.status, duration=runner.stopwatch.total, signal=requests.signal)
 
-    def submit_ready() -> Iterator[Event]:
-        while executor.has_room and (module := run.ready(clock())) is not None:
-            if is_needed is not None and run.attempt_of(module) == 1 and not is_needed(module):
+
+class _Runner:
+    """What `run_steps` does again and again, until the run is over."""
+
+    def __init__(
+        self,
+        run: Run,
+        executor: Executor,
+        requests: RunRequests,
+        hooks: RunHooks,
+        clock: Callable[[], float],
+    ) -> None:
+        self._run, self._executor, self._requests, self._hooks = run, executor, requests, hooks
+        self._clock = clock
+        self._steps = {step.tool.module: step for step in run.plan.possible_steps}
+        planned = [step.tool.module for step in run.plan.steps]
+        self._following = dict(zip(planned, run.plan.steps[1:], strict=False))
+        expected = hooks.expected or (lambda _: None)
+        self.stopwatch = _Stopwatch(clock, planned, run.workers, expected)
+
+    def submit_ready(self) -> Iterator[Event]:
+        run, is_needed = self._run, self._hooks.is_needed
+        while self._executor.has_room and (module := run.ready(self._clock())) is not None:
+            attempt = run.attempt_of(module)
+            if is_needed is not None and attempt == 1 and not is_needed(module):
                 end = ToolFinished(module=module, status="fresh")
                 run.apply(end)
                 yield end
                 continue
             yield ToolOrdered(module=module)
-            attempt = run.attempt_of(module)
-            step = steps[module]
-            is_alone = run.writes_alone(module)
+            step, is_alone = self._steps[module], run.writes_alone(module)
             if attempt > 1 or is_alone:
                 step = replace(step, attempt=attempt, writes_alone=is_alone)
-            executor.submit(step)
+            self._executor.submit(step)
             run.mark_submitted(module)
 
-    def next_events() -> Iterator[Event]:
+    def next_events(self) -> Iterator[Event]:
+        """What happens next, from the executor and from outside. Waits for it."""
+        run, requests, stopwatch = self._run, self._requests, self.stopwatch
         happened = False
         wait = min(stopwatch.tick_wait, requests.poll_interval, run.wait_time(stopwatch.now))
-        for event in executor.events(wait, requests.wake):
+        for event in self._executor.events(wait, requests.wake):
             happened = True
-            if isinstance(event, ToolFinished):
-                event, problems = settle(event, run.attempt_of(event.module))
-                yield from (RunNote(problem=one) for one in problems)
-            timed = run.classify(stopwatch.time(event))
-            run.apply(timed, stopwatch.now)
-            blocked = run.drain_blocked(timed)  # before anything is submitted
-            if prepare is not None:
-                yield from submit_ready()
-            yield timed
-            yield from blocked
-            if prepare is not None and isinstance(event, ToolStarted) and event.module in following:
-                prepare(following[event.module])
-            if workers > 1:  # a free worker does not wait for the ends of other tools
-                yield from submit_ready()
+            yield from self._follow(event)
+            if run.workers > 1:  # a free worker does not wait for the ends of other tools
+                yield from self.submit_ready()
         for request in requests.drain():
             happened = True
-            match request:
-                case "interrupt" | "kill":
-                    run.interrupt()
-                    executor.control(request)
-                case "cancel":
-                    run.cancel()
-                    executor.control("interrupt")
-                case "hold":
-                    run.cancel()
-                case "wake":
-                    yield Resumed()
-                case _:
-                    yield Suspended()
-                    executor.control("suspend")
-                    stopwatch.pause(requests.pause)
-                    executor.control("resume")
+            yield from self._obey(request)
         if stopwatch.is_tick_due(is_silent=not happened):
             yield stopwatch.tick(run)
 
-    tools = (*planned, *(tool.module for tool in plan.fresh))
-    yield RunStarted(run=run_id, targets=plan.targets, tools=tools, workers=workers)
-    yield from (RunNote(problem=problem) for problem in notes)
-    yield from (ToolFinished(module=module, status="fresh") for module in fresh)
-    while not (run.is_over and executor.is_idle):
-        yield from submit_ready()
-        yield from next_events()
-    for end in run.unstarted():
-        run.apply(end)
-        yield end
-    outcome: Outcome = "rolled_back"
-    if run.is_one_transaction and run.is_all_done:
-        outcome = "unknown"
-    executor.finish(commits=outcome == "unknown")
-    stopwatch.begin(None)
-    has_ended = False
-    while not executor.is_over:
-        for event in next_events():
-            has_ended |= isinstance(event, TransactionEnded)
-            yield event
-    if run.is_one_transaction and not has_ended:
-        yield _find_end(run, outcome, settle)
-    yield RunFinished(status=run.status, duration=stopwatch.total, signal=requests.signal)
+    def _follow(self, event: Event) -> Iterator[Event]:
+        """An event of the executor, and what it brings about."""
+        run, hooks = self._run, self._hooks
+        if isinstance(event, ToolFinished) and hooks.settle is not None:
+            event, problems = hooks.settle(event, run.attempt_of(event.module))
+            yield from (RunNote(problem=one) for one in problems)
+        timed = run.classify(self.stopwatch.time(event))
+        run.apply(timed, self.stopwatch.now)
+        blocked = run.drain_blocked(timed)  # before anything is submitted
+        if hooks.prepare is not None:
+            yield from self.submit_ready()
+        yield timed
+        yield from blocked
+        following = self._following.get(event.module) if isinstance(event, ToolStarted) else None
+        if hooks.prepare is not None and following is not None:
+            hooks.prepare(following)
 
+    def _obey(self, request: str) -> Iterator[Event]:
+        run, executor = self._run, self._executor
+        match request:
+            case "interrupt" | "kill":
+                run.interrupt()
+                executor.control(request)
+            case "cancel":
+                run.cancel()
+                executor.control("interrupt")
+            case "hold":
+                run.cancel()
+            case "wake":
+                yield Resumed()
+            case _:
+                yield Suspended()
+                executor.control("suspend")
+                self.stopwatch.pause(self._requests.pause)
+                executor.control("resume")
 
-def _find_end(run: Run, outcome: Outcome, settle: Settle) -> TransactionEnded:
-    """How a run ended that is one transaction, and whose worker has not said so."""
-    module = run.first_done
-    if outcome == "unknown" and module is not None:
-        known, _ = settle(ToolFinished(module=module, status="unknown"), 1)
-        if known.status == "passed":
-            outcome = "passed"
-        elif known.status == "failed":
-            outcome = "rolled_back"
-    return TransactionEnded(status=outcome)
+    def finish(self) -> Iterator[Event]:
+        """Closes the executor. A run that is one transaction is committed if all its tools are done."""
+        run, executor = self._run, self._executor
+        commits = run.is_one_transaction and run.is_all_done
+        executor.finish(commits=commits)
+        self.stopwatch.begin(None)
+        has_ended = False
+        while not executor.is_over:
+            for event in self.next_events():
+                has_ended |= isinstance(event, TransactionEnded)
+                yield event
+        if run.is_one_transaction and not has_ended:
+            yield TransactionEnded(status=self._find_end() if commits else "rolled_back")
+
+    def _find_end(self) -> Outcome:
+        """How the transaction ended whose worker has not said so."""
+        module, settle = self._run.first_done, self._hooks.settle
+        if module is not None and settle is not None:
+            known, _ = settle(ToolFinished(module=module, status="unknown"), 1)
+            if known.status == "passed":
+                return "passed"
+            if known.status == "failed":
+                return "rolled_back"
+        return "unknown"
 
 
 class _Stopwatch:

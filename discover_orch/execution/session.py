@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor, WorkerPool
 from discover_orch.execution.executors.local import LocalExecutor, build_prepare
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event, RunFinished
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.runner import RunRequests, Settle, run_steps
+from discover_orch.execution.runner import RunHooks, RunRequests, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.step_queue import build_queue, nothing_to_overlap
+from discover_orch.execution.step_queue import StepQueue, build_queue, nothing_to_overlap
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
@@ -38,15 +37,11 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.environment import secret_variables
 from discover_orch.staleness.import_graph import ImportGraph
-from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
     from discover_orch.execution.executors.far_executor import FarSide
     from discover_orch.execution.observers import Observers
-
-
-_USUAL = RunSettings()
 
 
 class WatchedRun(Struct, frozen=True, kw_only=True):
@@ -58,166 +53,237 @@ class WatchedRun(Struct, frozen=True, kw_only=True):
     code: ImportGraph
 
 
+class Host(Struct, frozen=True, kw_only=True):
+    """The process that a run is in, and what it has ready. With a `side`, the steps are carried out there.
+
+    With `requests`, no signal handlers are installed. If they are not those of a watch, the process belongs to another
+    program, so this may be any thread, and no processes are adopted. `keep` gets each line of the journal, also where
+    `.orch` cannot be written."""
+
+    interpreter: Interpreter | None = None
+    side: FarSide | None = None
+    requests: RunRequests | None = None
+    watched: WatchedRun | None = None
+    keep: Callable[[bytes], object] | None = None
+
+    @property
+    def is_guest(self) -> bool:
+        return self.requests is not None and self.watched is None
+
+
+_USUAL, _OWN_PROCESS = RunSettings(), Host()
+
+
 def run_plan(
-    plan: Plan,
-    view: ProjectView,
-    settings: RunSettings = _USUAL,
-    *,
-    interpreter: Interpreter | None = None,
-    side: FarSide | None = None,
-    requests: RunRequests | None = None,
-    watched: WatchedRun | None = None,
-    keep: Callable[[bytes], object] | None = None,
+    plan: Plan, view: ProjectView, settings: RunSettings = _USUAL, host: Host = _OWN_PROCESS
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
-    more. With a `side`, the steps are carried out there. With `requests`, no signal handlers are installed; if they
-    are not those of a watch, the process belongs to another program, so this may be any thread, and no processes are
-    adopted. `keep` gets each line of the journal, also where `.orch` cannot be written. The observers of a watch are
-    its own."""
-    registry, project = view.registry, view.project
-    code = view.sources if watched is None else watched.code
-    prepare = build_prepare(
-        registry,
-        project,
-        raw_output=settings.is_raw,
-        post_mortem=settings.post_mortem,
-        all_frames=settings.all_frames,
-    )
-    jobs = settings.jobs if side is None else side.jobs
-    is_guest = requests is not None and watched is None
-    start = partial(Supervisor.start, adopts_orphans=False) if is_guest else None
-    environ: Mapping[str, str] = os.environ
-    worker = None
-    if watched is not None:
-        worker, environ = watched.worker, watched.environment
-        prepare = replace(prepare, environment=environ)
-    elif interpreter is not None:
-        worker = Supervisor.start(interpreter=interpreter)
-    # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
-    key = os.urandom(8).hex() if project.ledger else ""
-    handlers = SignalHandlers() if requests is None else None
-    signals = requests or handlers
-    assert signals is not None
-    observers = None if watched is not None else open_observers(registry)
+    more. The observers of a watch are its own."""
+    handlers = SignalHandlers() if host.requests is None else None
+    requests = host.requests or handlers
+    assert requests is not None
+    observers = None if host.watched is not None else open_observers(view.registry)
     try:
         with handlers or contextlib.nullcontext():
-            is_warm = watched is not None
-            alone = partial(LocalExecutor, worker=worker, is_warm=is_warm, start=start)
-            executor: Executor | None = None
-            if jobs == 1 and side is None and not project.ledger:
-                executor = alone(prepare)  # the worker gets ready while the recorder reads the code
-            recorder = Recorder(
-                plan,
-                registry,
-                project,
-                code=code,
-                environ=environ,
-                ledger=key,
-                keep=keep,
-                has_process=requests is None,
-            )
-            if project.ledger:
-                entry = LedgerEntry(project=project.ledger, tool="", run=recorder.run, key=key)
-                prepare = replace(prepare, ledger=entry)
-            queue = None
-            if jobs > 1:
-                queue = build_queue(plan, registry, project, recorder.tools.has_known_use)
-            if side is not None:
-                from discover_orch.execution.executors.far_executor import (
-                    build_far_executor,  # rare
-                )
-
-                # The other machine reads its own `env_file`.
-                there = replace(prepare, is_one_of_several=jobs > 1, environment=None)
-                build_far = build_far_executor(side, there, registry, recorder.tools.sources_of)
-                executor = WorkerPool(build_far, build_far(), jobs)
-            elif queue is not None:
-                build = partial(
-                    LocalExecutor,
-                    replace(prepare, is_one_of_several=True),
-                    start=start,
-                    sources_of=recorder.tools.sources_of,
-                )
-                executor = WorkerPool(build, build(worker), jobs)
-            executor = executor or alone(prepare)
-            if is_alone := isinstance(executor, LocalExecutor):
-                executor.sources_of = recorder.tools.sources_of
-            run = Run(
-                plan,
-                registry,
-                has_known_flow=recorder.tools.has_known_flow,
-                queue=queue,
-                workers=1 if queue is None else min(jobs, len(plan.steps)),
-                max_failures=settings.max_failures,
-                has_retries=not settings.post_mortem,
-                is_one_transaction=is_alone and project.transaction == "run",
-                random=_random,
-            )
-            notes = []
-            # Who configured several workers knows that a few tools do not need them.
-            is_narrow = jobs == project.jobs and len(plan.steps) < len(registry.order)
-            if jobs > 1 and queue is None and len(plan.steps) > 1 and not is_narrow:
-                notes = [nothing_to_overlap(plan, registry, project)]
-            # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
-            is_early = is_alone and watched is None and plan.turns is None and not settings.is_raw
-            events = run_steps(
-                run,
-                executor,
-                signals,
-                run_id=recorder.run,
-                clock=time.monotonic,
-                expected=recorder.tools.expected_duration if settings.predicts else lambda _: None,
-                settle=_settle_with(prepare),
-                notes=notes,
-                prepare=recorder.tools.prepare if is_early else None,
-                is_needed=None if plan.turns is None else recorder.tools.is_needed,
-            )
-            yield from _carry_out(
-                events,
-                plan,
-                registry,
-                project,
-                executor,
-                signals,
-                recorder,
-                observers,
-                has_alarm=not is_guest,
-            )
+            yield from _Session(plan, view, settings, host).events(requests, observers)
             if observers is not None:
-                yield from observers.close(signals)
+                yield from observers.close(requests)
     finally:
         if observers is not None:
-            deque(observers.close(signals), maxlen=0)
-        if side is not None:
-            side.close()
+            deque(observers.close(requests), maxlen=0)
+        if host.side is not None:
+            host.side.close()
         if handlers is not None:
             handlers.close()
 
 
-def _settle_with(prepare: Prepare) -> Settle:
-    def settle(event: ToolFinished, attempt: int) -> tuple[ToolFinished, tuple[Problem, ...]]:
-        if event.status != "unknown" or prepare.ledger is None:
+class _Session:
+    """The parts of one run."""
+
+    def __init__(self, plan: Plan, view: ProjectView, settings: RunSettings, host: Host) -> None:
+        self._plan, self._settings, self._host = plan, settings, host
+        self._registry, self._project = registry, project = view.registry, view.project
+        self._jobs = settings.jobs if host.side is None else host.side.jobs
+        self._start = partial(Supervisor.start, adopts_orphans=False) if host.is_guest else None
+        self._prepare = build_prepare(
+            registry,
+            project,
+            raw_output=settings.is_raw,
+            post_mortem=settings.post_mortem,
+            all_frames=settings.all_frames,
+        )
+        environ: Mapping[str, str] = os.environ
+        self._worker = None
+        watched = host.watched
+        if watched is not None:
+            self._worker, environ = watched.worker, watched.environment
+            self._prepare = replace(self._prepare, environment=environ)
+        elif host.interpreter is not None:
+            self._worker = Supervisor.start(interpreter=host.interpreter)
+        self._alone: LocalExecutor | None = None
+        if self._jobs == 1 and host.side is None and not project.ledger:
+            self._alone = self._build_alone()  # gets ready while the recorder reads the code
+        # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
+        key = os.urandom(8).hex() if project.ledger else ""
+        self._recorder = Recorder(
+            plan,
+            registry,
+            project,
+            code=view.sources if watched is None else watched.code,
+            environ=environ,
+            ledger=key,
+            keep=host.keep,
+            has_process=host.requests is None,
+        )
+        self._tools = self._recorder.tools
+        if project.ledger:
+            entry = LedgerEntry(project=project.ledger, tool="", run=self._recorder.run, key=key)
+            self._prepare = replace(self._prepare, ledger=entry)
+
+    def events(self, requests: RunRequests, observers: Observers | None) -> Iterator[Event]:
+        plan, settings, tools = self._plan, self._settings, self._tools
+        queue = None
+        if self._jobs > 1:
+            queue = build_queue(plan, self._registry, self._project, tools.has_known_use)
+        executor = self._build_executor(queue)
+        if is_alone := isinstance(executor, LocalExecutor):
+            executor.sources_of = tools.sources_of
+        run = Run(
+            plan,
+            self._registry,
+            settings,
+            has_known_flow=tools.has_known_flow,
+            queue=queue,
+            workers=1 if queue is None else min(self._jobs, len(plan.steps)),
+            is_one_transaction=is_alone and self._project.transaction == "run",
+            random=_random,
+        )
+        # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
+        may_submit_early = plan.turns is None and self._host.watched is None and not settings.is_raw
+        hooks = RunHooks(
+            expected=tools.expected_duration if settings.predicts else None,
+            settle=self._settle if self._prepare.ledger is not None else None,
+            prepare=tools.prepare if is_alone and may_submit_early else None,
+            is_needed=None if plan.turns is None else tools.is_needed,
+        )
+        events = run_steps(
+            run,
+            executor,
+            requests,
+            hooks,
+            run_id=self._recorder.run,
+            clock=time.monotonic,
+            notes=self._find_idle_workers(queue),
+        )
+        yield from self._carry_out(events, executor, requests, observers)
+
+    def _build_alone(self) -> LocalExecutor:
+        is_warm = self._host.watched is not None
+        return LocalExecutor(self._prepare, self._worker, is_warm=is_warm, start=self._start)
+
+    def _build_executor(self, queue: StepQueue | None) -> Executor:
+        side, jobs = self._host.side, self._jobs
+        if side is not None:
+            from discover_orch.execution.executors.far_executor import build_far_executor  # rare
+
+            # The other machine reads its own `env_file`.
+            there = replace(self._prepare, is_one_of_several=jobs > 1, environment=None)
+            build_far = build_far_executor(side, there, self._registry, self._tools.sources_of)
+            return WorkerPool(build_far, build_far(), jobs)
+        if queue is not None:
+            build = partial(
+                LocalExecutor,
+                replace(self._prepare, is_one_of_several=True),
+                start=self._start,
+                sources_of=self._tools.sources_of,
+            )
+            return WorkerPool(build, build(self._worker), jobs)
+        return self._alone or self._build_alone()
+
+    def _find_idle_workers(self, queue: StepQueue | None) -> list[Problem]:
+        """Why several workers are of no use, where someone has asked for them."""
+        steps, jobs = len(self._plan.steps), self._jobs
+        # Who configured several workers knows that a few tools do not need them.
+        is_narrow = jobs == self._project.jobs and steps < len(self._registry.order)
+        if jobs == 1 or queue is not None or steps <= 1 or is_narrow:
+            return []
+        return [nothing_to_overlap(self._plan, self._registry, self._project)]
+
+    def _settle(
+        self, event: ToolFinished, attempt: int
+    ) -> tuple[ToolFinished, tuple[Problem, ...]]:
+        if event.status != "unknown" or self._prepare.ledger is None:
             return event, ()
         from discover_orch.execution.ledger_query import settle_event  # few runs need it
 
-        return settle_event(event, replace(prepare.ledger, attempt=attempt), prepare)
+        return settle_event(event, replace(self._prepare.ledger, attempt=attempt), self._prepare)
 
-    return settle
+    def _carry_out(
+        self,
+        events: Iterator[Event],
+        executor: Executor,
+        requests: RunRequests,
+        observers: Observers | None,
+    ) -> Iterator[Event]:
+        """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
+        executor is over afterwards."""
+        recorder, project = self._recorder, self._project
+        variables = secret_variables(recorder.environ, project.root)
+        masking = Masking([*self._plan.secrets, *url_secrets(project.database), *variables])
+        notes_before: set[RunNote] = set()
+        names = self._plan.names
+        try:
+            if observers is not None:
+                yield from observers.follow(self._registry, project)
+            for event in events:
+                if (masked := masking.mask(event)) is None:
+                    continue
+                masked = _with_hint(masked, self._plan, self._registry, project.root)
+                if isinstance(masked, RunNote):
+                    if masked in notes_before:  # another worker has said it
+                        continue
+                    notes_before.add(masked)
+                notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
+                found: tuple[Event, ...] = (masked, *notes)
+                if isinstance(masked, RunFinished):
+                    found = (*notes, masked)
+                for one in found:
+                    yield one
+                    if observers is not None:
+                        yield from observers.note_event(one, names)
+        except BrokenPipeError:  # thrown in by the caller, which could not write an event
+            recorder.tools.is_output_closed = True
+            raise
+        finally:
+            if not self._host.is_guest:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
+            if not executor.is_over:
+                executor.control("interrupt")
+                executor.finish()
+                while not executor.is_over:
+                    for event in executor.events(0.1, requests.wake):
+                        if (masked := masking.mask(event)) is not None:
+                            recorder.record(masked)
+            recorder.close()
 
 
-def open_far_side(
-    plan: Plan, view: ProjectView, *, jobs: int, has_jobs: bool, is_guest: bool = False
-) -> FarSide | None:
+def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
     """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
     UsageError if that cannot be used."""
+    view = ready.view
     if view.project.executor == "local":
         return None
     from discover_orch.execution.executors import far_executor  # few runs need it
 
-    tools = [step.tool for step in plan.steps]
+    tools = [step.tool for step in ready.plan.steps]
     return far_executor.open_far_side(
-        tools, view.registry, view.project, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
+        tools,
+        view.registry,
+        view.project,
+        jobs=ready.jobs,
+        has_jobs=ready.has_jobs,
+        is_guest=is_guest,
     )
 
 
@@ -234,59 +300,6 @@ def _random() -> float:
     import random  # takes 2 ms, and few runs need it
 
     return random.random()
-
-
-def _carry_out(
-    events: Iterator[Event],
-    plan: Plan,
-    registry: Registry,
-    project: Project,
-    executor: Executor,
-    requests: RunRequests,
-    recorder: Recorder,
-    observers: Observers | None,
-    *,
-    has_alarm: bool = True,
-) -> Iterator[Event]:
-    """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
-    executor is over afterwards."""
-    variables = secret_variables(recorder.environ, project.root)
-    masking = Masking([*plan.secrets, *url_secrets(project.database), *variables])
-    notes_before: set[RunNote] = set()
-    names = plan.names
-    try:
-        if observers is not None:
-            yield from observers.follow(registry, project)
-        for event in events:
-            if (masked := masking.mask(event)) is None:
-                continue
-            masked = _with_hint(masked, plan, registry, project.root)
-            if isinstance(masked, RunNote):
-                if masked in notes_before:  # another worker has said it
-                    continue
-                notes_before.add(masked)
-            notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
-            found: tuple[Event, ...] = (masked, *notes)
-            if isinstance(masked, RunFinished):
-                found = (*notes, masked)
-            for one in found:
-                yield one
-                if observers is not None:
-                    yield from observers.note_event(one, names)
-    except BrokenPipeError:  # thrown in by the caller, which could not write an event
-        recorder.tools.is_output_closed = True
-        raise
-    finally:
-        if has_alarm:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # cleaning up may take longer
-        if not executor.is_over:
-            executor.control("interrupt")
-            executor.finish()
-            while not executor.is_over:
-                for event in executor.events(0.1, requests.wake):
-                    if (masked := masking.mask(event)) is not None:
-                        recorder.record(masked)
-        recorder.close()
 
 
 def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from discover_orch.execution import session
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import RunSettings, waiting_problem
 from discover_orch.execution.run_events import Event, Resumed, RunFinished, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
-from discover_orch.model.errors import Problem
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
@@ -217,16 +216,16 @@ class WatchLoop:
         self._run_started_at = time.monotonic()
         watched.set_running(is_running=True)
         self._bursts.compare_soon()
+        ready = session.WatchedRun(
+            worker=self._warm_worker.claim(self._spec()),
+            environment=dict(self._environ),
+            code=watched.status.code,
+        )
         events = session.run_plan(
             plan,
             watched.view,
             RunSettings(all_frames=self._options.all_frames),
-            requests=self,
-            watched=session.WatchedRun(
-                worker=self._warm_worker.claim(self._spec()),
-                environment=dict(self._environ),
-                code=watched.status.code,
-            ),
+            session.Host(requests=self, watched=ready),
         )
         try:
             for event in events:
@@ -352,7 +351,7 @@ class WatchLoop:
         """Report once that another command's run has to end first."""
         if holder != self._reported_holder:
             self._reported_holder = holder
-            self._outbox.add_note(_locked_problem(holder))
+            self._outbox.add_note(waiting_problem(holder))
 
     # The parts.
 
@@ -377,14 +376,6 @@ class WatchLoop:
             is_paused=self._schedule.is_paused,
             failing=tuple(map(watched.registry.display, watched.failing)),
         )
-
-
-def _locked_problem(holder: LockHolder) -> Problem:
-    return Problem(
-        code="locked",
-        message=f"{holder.sentence}; waiting for it to end",
-        severity="warning",
-    )
 
 
 def _shortened(reasons: list[str]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import scanned_folders
+from discover_orch.execution.request import Request, use_choices
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
     DiscoveryError,
@@ -27,7 +28,6 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import (
     MISSING,
-    GivenParams,
     default_versions,
     param_versions,
 )
@@ -46,21 +46,18 @@ from discover_orch.worker.protocol import Preload
 
 
 class WatchRequest(Struct, frozen=True, kw_only=True):
-    """What was asked to be watched, as typed."""
+    """What was asked to be watched, and of which project: as `read_project` takes it."""
 
     start: str
     folder: str | None
-    words: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    values: GivenParams = field(default_factory=GivenParams)
-    database: str | None = None
+    request: Request
 
     def read_project(self, environ: MutableMapping[str, str]) -> ProjectView:
         """Raises ProjectError."""
         view = project_view.read_project(self.start, self.folder, environ, reads_code=True)
         if view.config_errors:
             raise ProjectError(*view.config_errors)
-        return view if self.database is None else project_view.with_database(view, self.database)
+        return use_choices(view, self.request)
 
 
 class WatchedProject:
@@ -70,7 +67,7 @@ class WatchedProject:
 
     def __init__(self, request: WatchRequest, environ: MutableMapping[str, str]) -> None:
         """Raises ProjectError and UsageError; later such errors are `problems`."""
-        self._request, self._environ = request, environ
+        self._place, self._request, self._environ = request, request.request, environ
         self.view = request.read_project(environ)
         self.plan = Plan()
         self.problems: tuple[Problem, ...] = ()
@@ -125,7 +122,7 @@ class WatchedProject:
         steps = keep_steps(self.plan.steps, reasons)
         self.status.note_start(step.tool.module for step in steps)
         self._turns = Turns(self.status, forced)
-        return Plan(steps=steps, targets=self._request.words, turns=self._turns)
+        return Plan(steps=steps, targets=self._request.targets, turns=self._turns)
 
     def set_running(self, *, is_running: bool) -> None:
         """What a run does to data counts when it has ended."""
@@ -203,7 +200,7 @@ class WatchedProject:
         """The whole project. Returns the names of the tools that are gone."""
         old = self.view
         try:
-            self.view = self._request.read_project(self._environ)
+            self.view = self._place.read_project(self._environ)
         except OrchError as error:
             self.problems, self._strays = error.problems, ()
             return ()
@@ -259,15 +256,15 @@ class WatchedProject:
         view, request = self.view, self._request
         self.problems, self._strays = (), ()
         try:
-            selection = select_targets(view, request.words, request.exclude)
+            selection = select_targets(view, request.targets, request.exclude)
         except DiscoveryError:  # these files are left out
-            selection = select_each(view, request.words, request.exclude)
+            selection = select_each(view, request.targets, request.exclude)
         except (UsageError, EmptyError) as error:
             can_be_fixed = isinstance(error, EmptyError) and view.registry.broken
             if is_first and not can_be_fixed:
                 raise
             self._strays = error.problems  # the other targets remain
-            selection = select_each(view, request.words, request.exclude)
+            selection = select_each(view, request.targets, request.exclude)
         try:
             self.plan = build_plan(selection, view.registry, view.project, request.values)
         except UsageError as error:

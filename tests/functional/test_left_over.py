@@ -112,7 +112,7 @@ def test_nothing_is_deleted_while_a_run_is_in_progress(project: Project, orch: O
         answer = orch("clean", "--yes")
         assert (answer.code, answer.out) == (2, "")
         assert "another run is in progress" in answer.err
-        assert "wait for it with --wait" in answer.err
+        assert "wait for it with --if-busy wait" in answer.err
         assert orch("clean").code == 0
     finally:
         holder.communicate()

@@ -273,7 +273,7 @@ class Histories(RuleBasedStateMachine):
         interpreter = start_interpreter()
         ended = {}
         told = []
-        for event in session.run_plan(plan, view, interpreter=interpreter):
+        for event in session.run_plan(plan, view, host=session.Host(interpreter=interpreter)):
             if isinstance(event, ToolFinished):
                 ended[event.module.removeprefix("src.")] = event.status
             told.append(event)

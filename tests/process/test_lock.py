@@ -48,7 +48,7 @@ def test_with_wait_it_runs_when_the_other_has_ended_with_the_code_of_then(
     assert orch("run", "b").code == 0
     with running(root, "run", "a") as first:
         first.wait_for("holding")
-        with running(root, "run", "b", "--wait", "--changed") as second:
+        with running(root, "run", "b", "--if-busy", "wait", "--changed") as second:
             wait_until(lambda: is_waiting(second.pid), "its waiting")
             project({"src/b.py": tool_text(8)})
             (root / "go").touch()
@@ -63,7 +63,7 @@ def test_who_waits_can_be_interrupted(project: Project) -> None:
     root = project({"orch.toml": "", "src/a.py": HOLDS})
     with running(root, "run") as first:
         first.wait_for("holding")
-        with running(root, "run", "--wait") as second:
+        with running(root, "run", "--if-busy", "wait") as second:
             wait_until(lambda: is_waiting(second.pid), "its waiting")
             second.send(signal.SIGINT)
             assert second.wait() == 130
@@ -122,7 +122,7 @@ def test_commands_that_look_need_no_lock(project: Project, orch: Orch) -> None:
 def test_a_tool_that_runs_orch_in_its_own_project_fails_with_a_sentence(
     project: Project, orch: Orch
 ) -> None:
-    command = [sys.executable, "-m", "discover_orch", "run", "b", "--wait"]
+    command = [sys.executable, "-m", "discover_orch", "run", "b", "--if-busy", "wait"]
     body = f"sys.exit(subprocess.run({command!r}).returncode)"
     project(
         {
@@ -143,7 +143,17 @@ def test_of_many_that_start_at_once_one_runs_after_another(project: Project) -> 
     pids = [
         os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "discover_orch", "-C", str(root), "run", "-q", "--wait"],
+            [
+                sys.executable,
+                "-m",
+                "discover_orch",
+                "-C",
+                str(root),
+                "run",
+                "-q",
+                "--if-busy",
+                "wait",
+            ],
             {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
         )
@@ -191,4 +201,4 @@ def test_with_if_busy_skip_a_second_run_does_nothing(project: Project, orch: Orc
     assert (root / "called").exists()
     assert 'name="a"' in (root / "x.xml").read_text()  # the others left it alone
     assert not (root / "new.json").exists()
-    assert orch("run", "--wait", "--if-busy", "skip").code == 2
+    assert "--if-busy wait" in orch("run", "--wait").err

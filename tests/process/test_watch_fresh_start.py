@@ -265,7 +265,7 @@ def test_warm_and_cold_runs_give_the_same_results(project: Project, orch: Orch, 
             save(root / "src/a.py", text)
             warm = watch.next_run()
             # The watch releases the lock a moment after the end of its run. With standard input nothing is a fork.
-            cold = orch("run", "a", "--json", "--wait", env=environment, stdin="")
+            cold = orch("run", "a", "--json", "--if-busy", "wait", env=environment, stdin="")
             events = cold.events
             ends = [one for one in events if one["event"] == "tool_finished"]
             assert ends, cold.text

@@ -169,7 +169,7 @@ SHARED: Mapping[str, str] = {
     "--exclude": "list",
     "--param": "run",
     "--database": "run",
-    "--wait": "run",
+    "--if-busy": "run",
     "--junit": "run",
     "--trace": "run",
     "--openlineage": "run",

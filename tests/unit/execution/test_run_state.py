@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.execution.request import RunSettings
 from discover_orch.execution.run_events import ToolRetried
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
@@ -40,8 +41,8 @@ def begin(
     return Run(
         make_plan(found, *targets),
         found,
+        RunSettings(max_failures=max_failures),
         has_known_flow=lambda tool: tool.module in known,
-        max_failures=max_failures,
     )
 
 

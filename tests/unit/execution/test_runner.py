@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_events import Event, RunFinished, Running, RunStarted, Ticked
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.runner import TICK, run_steps
+from discover_orch.execution.runner import TICK, RunHooks, run_steps
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.tool_events import (
     DebuggerOpened,
@@ -180,9 +180,9 @@ class Played:
                 ),
                 executor,
                 Interruptions(self.executor, clock, wishes),
+                RunHooks(prepare=(lambda step: None) if is_early else None),
                 run_id="41",
                 clock=clock,
-                prepare=(lambda step: None) if is_early else None,
             )
         )
         self.events = [one for one in self.all_events if not isinstance(one, ToolOrdered)]

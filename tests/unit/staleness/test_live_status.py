@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from discover_orch.execution.request import Request
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.remaining_work import RemainingWork
@@ -40,8 +41,9 @@ class Live:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        request = Request(values=GivenParams(folder=str(root)))
         self.watched = WatchedProject(
-            WatchRequest(start=str(root), folder=None, values=GivenParams(folder=str(root))), {}
+            WatchRequest(start=str(root), folder=None, request=request), {}
         )
 
     def save(self, files: Mapping[str, str | None]) -> Change:
