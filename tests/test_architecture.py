@@ -86,3 +86,32 @@ def test_each_package_says_what_it_is_for_and_names_its_doors() -> None:
         assert 3 <= len(docstring.splitlines()) <= 10, path
         doors = re.findall(rf"\*\* -> discover_orch\.{path.parent.name}\.(\w+)\"", text)
         assert [door for door in doors if f"`{door}" not in docstring] == [], path
+
+
+#: Functions that are longer or have more parameters than others, each with the reason.
+LARGE = {
+    ("api/project.py", "run"): "the options of orch run are its keywords, which editors complete",
+    ("api/project.py", "events"): "the same",
+}
+MOST_LINES, MOST_PARAMETERS = 60, 8
+
+
+def test_no_function_is_long_or_takes_many_parameters() -> None:
+    """What belongs together is one value, and each function has one subject."""
+    package = ROOT / "discover_orch"
+    found = {
+        (os.path.relpath(path, package), node.name)
+        for path in (*package.rglob("*.py"), ROOT / "discover_orch_pytest.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_large(node)
+    }
+    assert found == LARGE.keys()
+
+
+def is_large(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    given = function.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names += [one.arg for one in (given.vararg, given.kwarg) if one is not None]
+    parameters = len(names) - (names[:1] in (["self"], ["cls"]))
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    return lines > MOST_LINES or parameters > MOST_PARAMETERS

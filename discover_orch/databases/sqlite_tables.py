@@ -154,20 +154,12 @@ def find_tables(
     """
     read, written = notes.read.copy(), notes.written | notes.created | notes.dropped
     if before is None or conn is None:
-        used = _display_names(written)
-        is_unclear = not notes.is_silent
+        used, is_unclear = _display_names(written), not notes.is_silent
         return FoundTables(
             read=_display_names(read), written=used, changed=used, is_unclear=is_unclear
         )
     looked_up = {*notes.looked_up, *_split_names(_not_found)}
-    # A table that was not there was asked for in vain, or is the tool's own.
-    asked = {*notes.asked, *_find_indexed(conn, notes.asked_indexes)}
-    read |= {one for one in asked if one[1] == WHOLE or one[1].lower() in before}
-    # SQLite does not say from which tables a view has its columns.
-    if asked and not find_names(conn, "sqlite_master", _VIEWS).isdisjoint(
-        name.lower() for _, name in asked
-    ):
-        read.add((MAIN, WHOLE))
+    read |= _find_asked(notes, before, conn)
     bare = {name for base, name in read if base is None}
     has_altered = bool(notes.created or notes.dropped) or notes.may_have_renamed
     now = read_names() if has_altered or looked_up else before
@@ -179,33 +171,22 @@ def find_tables(
         one for one in notes.created - notes.dropped if one[0] == MAIN and one[1].lower() in before
     }
     written -= skipped - notes.written
+    if notes.may_have_renamed:  # SQLite does not report the new name of a table
+        written |= {(MAIN, name) for name in now - before}
     if has_altered:
-        # SQLite does not report the new name of a table. A table that came and went does not count.
-        if notes.may_have_renamed:
-            written |= {(MAIN, name) for name in now - before}
         there = before | now | {WHOLE}
-        read, written = (
-            {one for one in tables if one[0] != MAIN or one[1].lower() in there}
-            for tables in (read, written)
-        )
+        read, written = _keep_there(read, there), _keep_there(written, there)
     # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
     for name in bare:
         read.discard((None, name))
         if name.lower() not in temporary and name.lower() in now:
             read.add((MAIN, name))
-    changed = notes.changed | (written - notes.written) | (notes.created - skipped) | notes.dropped
-    if written - changed:
-        resolving = find_names(conn, "sqlite_master", _RESOLVES_CONFLICTS)
-        changed |= {one for one in written if one[1].lower() in resolving}
+    changed = _find_changed(notes, written, skipped, conn)
     kept = {one for one in notes.kept if one[1].lower() in before}
     filled = {name.lower() for name in notes.filled}
     made = _display_names(notes.created)
     shown = _display_names(written)
-    missed = {
-        display_name(name)
-        for base, name in looked_up
-        if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
-    }
+    missed = _find_missed(looked_up, now, temporary)
     return FoundTables(
         read=_display_names(read),
         written=shown,
@@ -220,6 +201,45 @@ def find_tables(
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
+
+
+def _find_missed(looked_up: set[Name], now: frozenset[str], temporary: frozenset[str]) -> set[str]:
+    """The tables that were looked for in vain."""
+    return {
+        display_name(name)
+        for base, name in looked_up
+        if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
+    }
+
+
+def _keep_there(tables: set[Name], there: frozenset[str]) -> set[Name]:
+    """Without tables of the main database that came and went."""
+    return {one for one in tables if one[0] != MAIN or one[1].lower() in there}
+
+
+def _find_asked(
+    notes: StatementNotes, before: frozenset[str], conn: sqlite3.Connection
+) -> set[Name]:
+    """The tables that were asked about. One that was not there was asked for in vain, or is the tool's own."""
+    asked = {*notes.asked, *_find_indexed(conn, notes.asked_indexes)}
+    found = {one for one in asked if one[1] == WHOLE or one[1].lower() in before}
+    # SQLite does not say from which tables a view has its columns.
+    if asked and not find_names(conn, "sqlite_master", _VIEWS).isdisjoint(
+        name.lower() for _, name in asked
+    ):
+        found.add((MAIN, WHOLE))
+    return found
+
+
+def _find_changed(
+    notes: StatementNotes, written: set[Name], skipped: set[Name], conn: sqlite3.Connection
+) -> set[Name]:
+    """The tables of which rows that were there may have changed."""
+    changed = notes.changed | (written - notes.written) | (notes.created - skipped) | notes.dropped
+    if written - changed:
+        resolving = find_names(conn, "sqlite_master", _RESOLVES_CONFLICTS)
+        changed |= {one for one in written if one[1].lower() in resolving}
+    return changed
 
 
 def _find_indexed(conn: sqlite3.Connection, indexes: set[str]) -> Iterator[Name]:

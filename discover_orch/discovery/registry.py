@@ -174,31 +174,27 @@ def build_registry(
     for module, problem in find_cycles(after.edges, healthy, enabled, names):
         problems[module].append(problem)
     broken = find_broken_tools(scan, candidates, problems)
-
     broken_modules = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in broken_modules}
+    before = {
+        module: tuple(filter(tools.__contains__, others)) for module, others in after.edges.items()
+    }
+    after_broken = {
+        module: (*after.to_broken.get(module, ()), *sorted(broken_modules.intersection(others)))
+        for module, others in after.edges.items()
+    }
+    disabled = (_build_tool(one, off_names, {}, scan.conf)[0] for one in candidates.disabled)
+    stages = (Stage(name=one, tools=(), is_configured=one in project.stages) for one in stage_names)
     plain = Registry(
         tools=tools,
-        disabled=tuple(
-            _build_tool(candidate, off_names, {}, scan.conf)[0] for candidate in candidates.disabled
-        ),
-        stages=tuple(
-            Stage(name=name, tools=(), is_configured=name in project.stages) for name in stage_names
-        ),
+        disabled=tuple(disabled),
+        stages=tuple(stages),
         groups=project.groups,
         stages_before=stages_before,
-        before={
-            module: tuple(other for other in others if other in tools)
-            for module, others in after.edges.items()
-            if module in tools
-        },
+        before={module: before[module] for module in tools if module in before},
         names=names,
         broken=broken,
-        after_broken={
-            module: (*after.to_broken.get(module, ()), *sorted(broken_modules.intersection(others)))
-            for module, others in after.edges.items()
-            if module in tools
-        },
+        after_broken={module: after_broken[module] for module in tools if module in after_broken},
         warnings=(
             *(one for one in candidates.tag_warnings if one.severity == "warning"),
             *after.warnings,

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.attempt_writes import find_made_before, find_writes
+from discover_orch.execution.attempt_writes import AttemptEnd, find_made_before, find_writes
 from discover_orch.execution.code_as_run import CodeReader
 from discover_orch.execution.read_files import ReadFiles
 from discover_orch.model.dataflow import Dataflow
@@ -31,7 +31,7 @@ from discover_orch.model.parameter import is_secret_name
 from discover_orch.model.table_name import WHOLE, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
-from discover_orch.planning.plan import Step, step_versions
+from discover_orch.planning.plan import step_versions
 from discover_orch.staleness.current_inputs import CurrentState, all_resources, takes_orchconf
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import Versions
@@ -40,7 +40,6 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     Inputs,
     Key,
-    Seq,
     Success,
     ToolResult,
     Write,
@@ -91,40 +90,17 @@ class AttemptReader:
         for one, use in zip(seen.shared, self._newest, strict=True):
             self._shared.setdefault(one.owner, []).append(use)
 
-    def read(
-        self,
-        event: ToolFinished,
-        step: Step,
-        began: Seq,
-        ended: Seq,
-        database: int,
-        before: ToolResult,
-        *,
-        is_alone: bool = True,
-    ) -> Attempt:
-        """`database` is the number of the database; `before` is what was remembered of the tool; `is_alone` is as of
-        `Success`."""
-        tool = step.tool
-        seen = self._without_others(event.seen or Observation())
+    def read(self, end: AttemptEnd) -> Attempt:
+        tool, before, database = end.tool, end.before, end.database
+        seen = self._without_others(end.event.seen or Observation())
         known = [*self._find_shared(tool, self._code.known(tool))]
         names = [name for one in (seen, *known) for name in one.names("module", "read")]
-        code = self._code.read(tool, event, names)
+        code = self._code.read(tool, end.event, names)
         packages = self._code.packages(tool, code.modules)
         if not (packages or seen.may_be_native or self._takes_native(tool, seen)):
             seen = replace(seen, uses=tuple(one for one in seen.uses if one.via != "kernel"))
         shared = [self._without_others(one, seen) for one in self._find_shared(tool, code.meanings)]
-        has_passed = event.status in ("passed", "done")
-        writes = find_writes(
-            tool,
-            seen,
-            ended,
-            database,
-            before,
-            self._root,
-            self._current.registry.flows,
-            has_passed=has_passed,
-            is_alone=is_alone,
-        )
+        writes = find_writes(end, seen, self._root, self._current.registry.flows)
         made = find_made_before(seen, database, before)
         writes |= made
         own = {key for key, one in writes.items() if one.is_sure}
@@ -134,12 +110,12 @@ class AttemptReader:
         files = self._files.versions(tool, seen, shared, before, own, came)
         # In the order in which they are shown: files first. What was missed and then read was read.
         other = {
-            **self._current.surroundings(tool, step_versions(step, self._root)),
+            **self._current.surroundings(tool, step_versions(end.step, self._root)),
             **(files.versions | self._find_inputs(observed, before, own, came) | files.versions),
             **packages,
             **self._spelled_variables(observed, code.meanings, files.versions),
         }
-        flow = build_flow(seen, shared, writes, made, is_alone=is_alone)
+        flow = build_flow(seen, shared, writes, made, is_alone=end.is_alone)
         names = [*flow.tables_read, *flow.tables_missed, *([""] if flow.lists_tables else [])]
         if flow.is_unclear:
             names.append(WHOLE)
@@ -150,14 +126,14 @@ class AttemptReader:
         ):
             other["database"] = f"{database} {self._current.database.name}"
         success = Success(
-            asof=began,
-            ended=ended,
+            asof=end.began,
+            ended=end.ended,
             inputs=Inputs(code=code.meanings, other=other),
             tables=tuple(table_key(database, name) for name in names),
             # Who declares inputs says that orch sees all others.
             is_whole=not (flow.is_unclear or (flow.gaps and not tool.has_inputs)),
-            duration=event.duration,
-            is_alone=is_alone,
+            duration=end.event.duration,
+            is_alone=end.is_alone,
             marks=files.marks,
             modules=code.modules,
             flow=flow,
@@ -296,15 +272,9 @@ def build_flow(
     what stays of it; `made` are tables that it made before. What only the kernel saw being written counts as written
     where that is sure."""
     both = (seen, *shared)
-
-    def names(thing: str, *kinds: Kind, of: Collection[Observation] = both) -> list[str]:
-        is_table = thing == "table"
-        found = (use for one in of for use in one.find(thing, *kinds))
-        return [*dict.fromkeys(use.name for use in found if is_table or use.via == "seen")]
-
-    written = dict.fromkeys(names("file", *WRITTEN, of=(seen,)))
-    reads = dict.fromkeys(names("file", "read", "opened", "updated", of=(seen,)))
-    shared_reads = names("file", "read", "opened", of=shared)
+    written = dict.fromkeys(_names((seen,), "file", *WRITTEN))
+    reads = dict.fromkeys(_names((seen,), "file", "read", "opened", "updated"))
+    shared_reads = _names(shared, "file", "read", "opened")
     reads.update(dict.fromkeys(one for one in shared_reads if one not in written))
     native = {
         use: writes[use.key].is_sure for use in seen.find("file", *WRITTEN) if use.via != "seen"
@@ -316,17 +286,15 @@ def build_flow(
     own = {*written, *(use.name for use in native if use.kind != "updated")}
     read = (use.name for one in both for use in one.find("file", "read") if use.via == "kernel")
     # That a folder is there says nothing of the tools that write into it.
-    asked = [one for one in names("there", "asked") if one[-1] != "/" and one not in kept]
-    missed = [one for one in names("file", "missed") if one not in kept]
-    tables_written = dict.fromkeys((*names("table", *MADE, of=(seen,)), *map(table_name, made)))
-    filled = {table_name(key) for key, one in made.items() if not one.only_creates}
-    return Dataflow(
+    asked = [one for one in _names(both, "there", "asked") if one[-1] != "/" and one not in kept]
+    missed = [one for one in _names(both, "file", "missed") if one not in kept]
+    files = Dataflow(
         reads=tuple(reads),
         writes=(*written, *(use.name for use in sure)),
-        folders=tuple(names("folder", "listed")),
+        folders=tuple(_names(both, "folder", "listed")),
         missed=(*missed, *asked),
         appended=(
-            *names("file", "appended", of=(seen,)),
+            *_names((seen,), "file", "appended"),
             *(use.name for use in sure if use.kind != "updated"),
         ),
         removed=seen.names("file", "removed"),
@@ -337,20 +305,42 @@ def build_flow(
             key[5:] for key, one in writes.items() if one.only_adds and one.mark == EXISTS
         ),
         gaps=tuple(dict.fromkeys(name for one in both for name in one.names("gap", "unclear"))),
-        # What was written while a resource was opened: its users depend on it.
-        tables_read=tuple(sorted({*names("table", "read"), *names("table", *MADE, of=shared)})),
-        tables_written=tuple(tables_written),
-        tables_missed=tuple(names("table", "missed")),
-        tables_found=tuple(names("table", "found")),
-        tables_inserted=tuple(names("table", "inserted", of=(seen,))),
-        tables_created=tuple(names("table", "created", of=(seen,))),
-        tables_dropped=tuple(names("table", "dropped", of=(seen,))),
-        tables_kept=tuple(
-            one for one in names("table", "kept", "made", of=(seen,)) if one not in filled
-        ),
-        lists_tables=bool(names("table", "listed")),
         is_unclear=any(one.is_unclear for one in both),
     )
+    return _with_tables(files, seen, shared, made)
+
+
+def _with_tables(
+    files: Dataflow,
+    seen: Observation,
+    shared: Collection[Observation],
+    made: Mapping[Key, Write],
+) -> Dataflow:
+    own, both = (seen,), (seen, *shared)
+    filled = {table_name(key) for key, one in made.items() if not one.only_creates}
+    kept = (one for one in _names(own, "table", "kept", "made") if one not in filled)
+    return replace(
+        files,
+        # What was written while a resource was opened: its users depend on it.
+        tables_read=tuple(
+            sorted({*_names(both, "table", "read"), *_names(shared, "table", *MADE)})
+        ),
+        tables_written=tuple(dict.fromkeys((*_names(own, "table", *MADE), *map(table_name, made)))),
+        tables_missed=tuple(_names(both, "table", "missed")),
+        tables_found=tuple(_names(both, "table", "found")),
+        tables_inserted=tuple(_names(own, "table", "inserted")),
+        tables_created=tuple(_names(own, "table", "created")),
+        tables_dropped=tuple(_names(own, "table", "dropped")),
+        tables_kept=tuple(kept),
+        lists_tables=bool(_names(both, "table", "listed")),
+    )
+
+
+def _names(of: Collection[Observation], thing: str, *kinds: Kind) -> list[str]:
+    """What Python saw being used so, each once."""
+    is_table = thing == "table"
+    found = (use for one in of for use in one.find(thing, *kinds))
+    return [*dict.fromkeys(use.name for use in found if is_table or use.via == "seen")]
 
 
 def uses_main_database(seen: Observation) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.table_name import WHOLE, table_key
 from discover_orch.model.tool import Tool
+from discover_orch.model.tool_events import ToolFinished
+from discover_orch.planning.plan import Step
 from discover_orch.staleness.input_versions import Versions, meets_input, read_mark
 from discover_orch.staleness.tool_result import (
     ABSENT,
@@ -23,27 +26,40 @@ from discover_orch.staleness.tool_result import (
 )
 
 
+class AttemptEnd(Struct, frozen=True, kw_only=True):
+    """The end of an attempt: of which step, as its worker reported it, and when it began and ended. `database` is the
+    number of the database; `before` is what was remembered of the tool; `is_alone` is as of `Success`."""
+
+    step: Step
+    event: ToolFinished
+    began: Seq
+    ended: Seq
+    database: int
+    before: ToolResult
+    is_alone: bool = True
+
+    @property
+    def tool(self) -> Tool:
+        return self.step.tool
+
+    @property
+    def has_passed(self) -> bool:
+        return self.event.status in ("passed", "done")
+
+
 def find_writes(
-    tool: Tool,
-    seen: Observation,
-    ended: Seq,
-    database: int,
-    before: ToolResult,
-    root: str,
-    flows: Mapping[str, Dataflow],
-    *,
-    has_passed: bool,
-    is_alone: bool,
+    end: AttemptEnd, seen: Observation, root: str, flows: Mapping[str, Dataflow]
 ) -> dict[Key, Write]:
     """What stays of what the tool wrote. `flows` are those of all tools."""
+    tool, ended, database, before = end.tool, end.ended, end.database, end.before
     found: dict[Key, Write] = {}
     new = _find_new(seen, before)
     aside = {use.key for use in seen.uses if use.via == "aside"}
     for use in seen.find("file", *WRITTEN):
         if use.via in ("kernel", "command"):
-            evidence = find_evidence(use, tool, seen, before, is_alone=is_alone)
+            evidence = find_evidence(use, seen, end)
             # It can only make this one stale, and for one run: see `keep` in `add_success`.
-            is_checked = is_alone or evidence == "sure"
+            is_checked = end.is_alone or evidence == "sure"
             may_add = use.kind != "updated"
             found[use.key] = Write(ended, use.state, is_checked, may_add, evidence=evidence)
             continue
@@ -55,7 +71,7 @@ def find_writes(
         mark = use.state or read_mark(os.path.join(root, use.name))
         found[use.key] = Write(ended, mark, is_checked, is_appended, is_new=use.name in new)
     found |= {use.key: Write(ended, ABSENT) for use in seen.find("file", "removed")}
-    if has_passed or seen.has_committed:
+    if end.has_passed or seen.has_committed:
         dropped = seen.names("table", "dropped")
         for use in seen.find("table", *MADE):
             found[table_key(database, use.name)] = Write(
@@ -69,7 +85,7 @@ def find_writes(
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)
         if dropped or seen.find("table", "created"):
             found[table_key(database, "")] = Write(ended, EXISTS)  # the list of tables
-    if has_passed and tool.outputs:
+    if end.has_passed and tool.outputs:
         versions = Versions(root)
         states = {use.key: use.state for use in seen.find("file", *WRITTEN)}
         for key in versions.declared(tool.outputs):
@@ -114,9 +130,7 @@ def _find_new(seen: Observation, before: ToolResult) -> set[str]:
     return made if has_moved else made.union(seen.names("file", "created"))
 
 
-def find_evidence(
-    use: Use, tool: Tool, seen: Observation, before: ToolResult, *, is_alone: bool
-) -> Evidence:
+def find_evidence(use: Use, seen: Observation, end: AttemptEnd) -> Evidence:
     """How sure it is that the tool wrote this file, where only the kernel reported the write. That counts wherever it
     makes something stale. It excuses a change only if it is "sure": the tool declares the output, a command line of
     its children names the file, or the kernel showed the write at its last success too.
@@ -124,7 +138,8 @@ def find_evidence(
     A file that it declares to read, was seen to read, or had read before the write, may be an input that another
     program saved, even if a command line names it. What was reported while another tool ran may be that tool's work
     each time, so it does not count as a repetition."""
-    success, earlier = before.success, before.writes.get(use.key)
+    tool, is_alone = end.tool, end.is_alone
+    success, earlier = end.before.success, end.before.writes.get(use.key)
     # The last success itself, not one before it: what is known to be written is the union over all.
     was_shown = success is not None and earlier is not None and earlier.seq == success.ended
     if meets_input(use.name, tool.outputs):

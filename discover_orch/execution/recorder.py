@@ -50,7 +50,7 @@ from discover_orch.model.tool_events import (
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.staleness.current_database import GET_CONNECTION, DatabaseRecord
 from discover_orch.staleness.current_inputs import CurrentState, hash_code, takes_connection
-from discover_orch.staleness.import_graph import CodeState, ImportGraph
+from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
 from discover_orch.staleness.tool_result import (
     run_of,
@@ -144,18 +144,7 @@ class Recorder:
                 self._has_begun = True
                 self.tools.is_parallel = workers > 1
                 self._database.note_start()
-                line = _start_line(
-                    event,
-                    self._plan,
-                    self._registry,
-                    self._project,
-                    self._current,
-                    self._code,
-                    kind="watch" if self._is_live else "run",
-                    ledger=self._ledger,
-                    age=process_age() if self._has_process else 0.0,
-                )
-                self._journal.write({**to_builtins(line), **document})
+                self._journal.write({**to_builtins(self._start_line(event)), **document})
             case ToolOrdered(module=module):
                 found += self.tools.order(module)
                 self._journal.write({"event": "tool_ordered", "module": module})
@@ -238,6 +227,59 @@ class Recorder:
         return [problem]
 
     # The journal.
+
+    def _start_line(self, event: RunStarted) -> RunBegan:
+        plan, registry, project = self._plan, self._registry, self._project
+        name = self._current.database.name
+        has_own = name == GET_CONNECTION
+        run_now = {step.tool.module for step in plan.steps}
+        # Of thousands of fresh tools that may join, only what was given is needed again.
+        steps = [
+            step
+            for step in plan.selected or plan.steps
+            if plan.resumes or step.tool.module in run_now or step.arguments or step.extra
+        ]
+        codes = [self._current.code_of(step.tool, self._code) for step in steps]
+        chosen = {*event.tools}
+        order = tuple(module for module in registry.order if module in chosen)
+        return RunBegan(
+            run=event.run,
+            targets=event.targets,
+            exclude=plan.exclude,
+            is_changed=plan.is_changed,
+            tools=tuple(registry.display(module) for module in event.tools),
+            modules=event.tools,
+            fresh_stages=tuple(
+                registry.stages[registry.rank[tool.module]].name for tool in plan.fresh
+            ),
+            started=timestamp(),
+            pid=os.getpid(),
+            process=read_start(os.getpid()),
+            boot=read_boot(),
+            kind="watch" if self._is_live else "run",
+            orch=__version__,
+            python=sys.version.partition(" ")[0],
+            system=f"{sys.platform} {os.uname().machine}",
+            commit=read_commit(project.root),
+            workers=event.workers,
+            age=round(process_age() if self._has_process else 0.0, 6),
+            plan=tuple(
+                _record_step(step, one, bool(self._ledger) and _has_row(step.tool, registry))
+                for step, one in zip(steps, codes, strict=True)
+            ),
+            sources={path: meaning for one in codes for path, meaning in one.items()},
+            order=() if order == event.tools else order,
+            database=name if has_own else masked_url(project.database),
+            database_origin="orchconf.py" if has_own else project.database_origin,
+            resumes=plan.resumes or None,
+            ledger=self._ledger,
+            transaction=project.transaction,
+            passed_before=tuple(
+                step.tool.module
+                for step in plan.selected
+                if plan.resumes and step.tool.module not in run_now
+            ),
+        )
 
     def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:
         self._journal.write({**document, "module": module, **more})
@@ -344,70 +386,6 @@ def _reads_and_writes(seen: Observation) -> Observation:
 
 def _number(run: str) -> int:
     return int(run) if run.isdecimal() else 0
-
-
-def _start_line(
-    event: RunStarted,
-    plan: Plan,
-    registry: Registry,
-    project: Project,
-    current: CurrentState,
-    code: Mapping[str, CodeState],
-    *,
-    kind: str,
-    ledger: str,
-    age: float,
-) -> RunBegan:
-    """`code` is that of the tools, as `CurrentState.read_code` gives it; `kind` is "run" or "watch"; `ledger` is the
-    run's key in the ledger, "" if it has none."""
-    name = current.database.name
-    has_own = name == GET_CONNECTION
-    run_now = {step.tool.module for step in plan.steps}
-    # Of thousands of fresh tools that may join, only what was given is needed again.
-    steps = [
-        step
-        for step in plan.selected or plan.steps
-        if plan.resumes or step.tool.module in run_now or step.arguments or step.extra
-    ]
-    codes = [current.code_of(step.tool, code) for step in steps]
-    chosen = {*event.tools}
-    order = tuple(module for module in registry.order if module in chosen)
-    return RunBegan(
-        run=event.run,
-        targets=event.targets,
-        exclude=plan.exclude,
-        is_changed=plan.is_changed,
-        tools=tuple(registry.display(module) for module in event.tools),
-        modules=event.tools,
-        fresh_stages=tuple(registry.stages[registry.rank[tool.module]].name for tool in plan.fresh),
-        started=timestamp(),
-        pid=os.getpid(),
-        process=read_start(os.getpid()),
-        boot=read_boot(),
-        kind=kind,
-        orch=__version__,
-        python=sys.version.partition(" ")[0],
-        system=f"{sys.platform} {os.uname().machine}",
-        commit=read_commit(project.root),
-        workers=event.workers,
-        age=round(age, 6),
-        plan=tuple(
-            _record_step(step, one, bool(ledger) and _has_row(step.tool, registry))
-            for step, one in zip(steps, codes, strict=True)
-        ),
-        sources={path: meaning for one in codes for path, meaning in one.items()},
-        order=() if order == event.tools else order,
-        database=name if has_own else masked_url(project.database),
-        database_origin="orchconf.py" if has_own else project.database_origin,
-        resumes=plan.resumes or None,
-        ledger=ledger,
-        transaction=project.transaction,
-        passed_before=tuple(
-            step.tool.module
-            for step in plan.selected
-            if plan.resumes and step.tool.module not in run_now
-        ),
-    )
 
 
 def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> RecordedStep:

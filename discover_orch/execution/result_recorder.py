@@ -13,7 +13,8 @@ import time
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.attempt_uses import AttemptReader, uses_main_database
+from discover_orch.execution.attempt_uses import Attempt, AttemptReader, uses_main_database
+from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.read_files import read_earlier
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
@@ -171,13 +172,11 @@ class ResultRecorder:
 
     def _remember(self, event: ToolFinished, step: Step) -> list[Problem]:
         """How an attempt has ended, and what it used; the problems that it brings about."""
-        module, tool, results = event.module, step.tool, self._results
+        module, results = event.module, self._results
         ended = self.next_number()
-        began = self.began.get(module, ended)
-        status = SETTLED if event.is_settled else event.status
         last = LastOutcome(
             run=self._run,
-            status=status,
+            status=SETTLED if event.is_settled else event.status,
             at=timestamp(),
             duration=event.duration,
             cause=self._cause_of(event.status),
@@ -193,47 +192,26 @@ class ResultRecorder:
         if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
         else:
-            used = event.seen.database if event.seen else ""
-            is_used = event.seen is not None and uses_main_database(event.seen)
-            takes_conn = takes_connection(tool, self._registry)
             if event.status in ("passed", "done"):
                 before = forget_unsure(before)
-            self._database.note_use(used, takes_conn or is_used)
-            attempt = self._attempts.read(
-                event,
-                step,
-                began,
-                ended,
-                self._database.number,
-                before,
+            self._note_database(event, step.tool)
+            end = AttemptEnd(
+                step=step,
+                event=event,
+                began=self.began.get(module, ended),
+                ended=ended,
+                database=self._database.number,
+                before=before,
                 is_alone=is_alone,
             )
+            attempt = self._attempts.read(end)
             if self.is_parallel:
                 for other, strange in self.overlaps.add_written(
                     module, attempt.surely_written, self._find_native_reads
                 ):
                     results.write(forget(results.find(other), strange))
-            if event.status in ("passed", "done"):
-                success = replace(attempt.success, at=last.at)
-                now = add_success(
-                    before,
-                    success,
-                    attempt.writes,
-                    is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
-                    read_files=lambda keys: read_earlier(self._root, keys, before.success),
-                )
-                assert now.success is not None
-                results.foreign_write = self._database.foreign_write
-                writers = results.writers.as_of(now.success.asof)
-                self._used[module] = success.flow, find_used_versions(success, writers)
-                place = results.places[module]
-                now = without_lost_writes(now, place, results.writers, attempt.writes)
-                now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
-                found = [_changed_since_planned(tool, path) for path in attempt.changed]
-                found += results.find_left_over(tool, before, now, self._database.number)
-                if event.status == "passed":
-                    results.passed.add(module)
-                self.overlaps.add_flow(module, success.flow)
+            if end.has_passed:
+                now, found = self._add_success(end, attempt, last)
             else:
                 now = add_failure(before, attempt.success.inputs, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
@@ -247,6 +225,37 @@ class ResultRecorder:
         self._tell_turns(now)
         self._unhashed[module] = None
         return found
+
+    def _note_database(self, event: ToolFinished, tool: Tool) -> None:
+        used = event.seen.database if event.seen else ""
+        is_used = event.seen is not None and uses_main_database(event.seen)
+        self._database.note_use(used, takes_connection(tool, self._registry) or is_used)
+
+    def _add_success(
+        self, end: AttemptEnd, attempt: Attempt, last: LastOutcome
+    ) -> tuple[ToolResult, list[Problem]]:
+        """What is remembered of the tool now, and the problems that this success brings about."""
+        results, tool, before = self._results, end.tool, end.before
+        now = add_success(
+            before,
+            replace(attempt.success, at=last.at),
+            attempt.writes,
+            is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
+            read_files=lambda keys: read_earlier(self._root, keys, before.success),
+        )
+        success = now.success
+        assert success is not None
+        results.foreign_write = self._database.foreign_write
+        writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        self._used[tool.module] = success.flow, find_used_versions(success, writers)
+        now = without_lost_writes(now, place, results.writers, attempt.writes)
+        now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
+        found = [_changed_since_planned(tool, path) for path in attempt.changed]
+        found += results.find_left_over(tool, before, now, self._database.number)
+        if end.event.status == "passed":
+            results.passed.add(tool.module)
+        self.overlaps.add_flow(tool.module, success.flow)
+        return now, found
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
         """The same with the files that count once one tool has written them and another one has read them."""

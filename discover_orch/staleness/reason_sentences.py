@@ -96,20 +96,8 @@ def reason_sentence(
             return _code_sentence(name, reason, is_missing)
         case "file":
             return _file_sentence(name, reason, result, name_of)
-        case "stat":
-            by = f": {name_of(reason.by)} wrote it ({_when(reason, result)})" if reason.by else ""
-            return f"the size or time of {name} changed{by}"
-        case "link":
-            by = f": {name_of(reason.by)} made it ({_when(reason, result)})" if reason.by else ""
-            change = "the link {} leads elsewhere" if reason.now else "{} is no longer a link"
-            return f"{change.format(name)}{by}"
-        case "folder":
-            shown = "the project folder" if name == "." else f"{name}/"
-            return f"the list of files in {shown} changed"
-        case "glob":
-            if (reason.then, reason.now) == (EXISTS, ABSENT):
-                return f"no file matches {name}"
-            return f"{name} now matches other files"
+        case "stat" | "link" | "folder" | "glob":
+            return _path_sentence(kind, name, reason, result, name_of)
         case "table":
             return _table_sentence(reason, result, name_of)
         case "param":
@@ -140,6 +128,26 @@ def reason_sentence(
 def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
     """Why the tool `module` must run again before another one; `name_of` as above."""
     return f"a stale tool needs {shown_key(key)} as {name_of(module)} made it"
+
+
+def _path_sentence(
+    kind: str, name: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    """Of what a tool asked about paths."""
+    by = f"{name_of(reason.by)} {{}} it ({_when(reason, result)})" if reason.by else ""
+    match kind:
+        case "stat":
+            return f"the size or time of {name} changed" + (by and f": {by.format('wrote')}")
+        case "link":
+            change = "the link {} leads elsewhere" if reason.now else "{} is no longer a link"
+            return change.format(name) + (by and f": {by.format('made')}")
+        case "folder":
+            shown = "the project folder" if name == "." else f"{name}/"
+            return f"the list of files in {shown} changed"
+        case _ if (reason.then, reason.now) == (EXISTS, ABSENT):
+            return f"no file matches {name}"
+        case _:
+            return f"{name} now matches other files"
 
 
 def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool]) -> str:

@@ -241,6 +241,21 @@ class _Tool:
         self.attempt = 1
         self.attempts: list[Attempt] = []
 
+    def build_record(
+        self, module: str, name: str, stage: str, step: RecordedStep, run_status: str
+    ) -> ToolRecord:
+        end = self.end or _unfinished_tool(module, name, run_status, self)
+        known = {one: getattr(end, one) for one in ToolEnd.__struct_fields__}
+        if not self.has_started:
+            known["duration"] = None
+        return ToolRecord(
+            **known,
+            stage=stage,
+            step=step,
+            attempts=tuple(self.attempts),
+            has_started=self.has_started,
+        )
+
 
 def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     """None where the lines are not those of a run."""
@@ -293,21 +308,9 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     fresh = dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False))
     found = []
     for module, name in zip(start.modules, start.tools, strict=True):
-        tool = tools[module]
-        end_of_tool = tool.end or _unfinished_tool(module, name, status, tool)
-        known = {one: getattr(end_of_tool, one) for one in ToolEnd.__struct_fields__}
-        if not tool.has_started:
-            known["duration"] = None
         step = steps.get(module, RecordedStep(module="", name=""))
-        found.append(
-            ToolRecord(
-                **known,
-                stage=fresh.get(module, step.stage),
-                step=step,
-                attempts=tuple(tool.attempts),
-                has_started=tool.has_started,
-            )
-        )
+        stage = fresh.get(module, step.stage)
+        found.append(tools[module].build_record(module, name, stage, step, status))
     if status == "killed" and start.transaction == "run":
         found = _end_killed_transaction(found)
     notes = [RecordedNote(problem=one.problem, at=_seconds(one.time) - zero) for one in noted]

@@ -125,13 +125,7 @@ class UsedFiles:
             except (FileNotFoundError, NotADirectoryError):
                 if shown in seen.removed:  # whoever made it must run before this tool
                     read[shown] = ""
-                    continue
-                is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
-                if (
-                    path not in self._audit.changed
-                    and not self._is_in_changed_folder(path)
-                    and not is_made_up
-                ):
+                elif self._is_missed(path, shown):
                     missed[shown] = None
             except OSError:
                 read[shown] = ""
@@ -140,11 +134,7 @@ class UsedFiles:
             else:
                 if not stat.S_ISREG(found.st_mode):
                     continue
-                if (
-                    inodes
-                    and found.st_ino in inodes
-                    and self._paths.show(os.path.realpath(path)) in written
-                ):
+                if found.st_ino in inodes and self._paths.show(os.path.realpath(path)) in written:
                     continue  # a link to a file that the tool wrote
                 if found.st_ino == database_inode:  # a link to it
                     self.has_opened_database = True
@@ -152,15 +142,17 @@ class UsedFiles:
                 read[shown] = file_state(found)
                 if is_link or real_folder(folder) != folder:
                     # Another tool may have written it under its real name.
-                    real = (
-                        os.path.realpath(path)
-                        if is_link
-                        else f"{real_folder(folder)}{os.sep}{name}"
-                    )
+                    real = os.path.realpath(path) if is_link else f"{real_folder(folder)}/{name}"
                     shown_real = self._paths.show(real)
                     if shown_real not in own and not self._paths.is_noise(shown_real):
                         read[shown_real] = read[shown]
         return left_out
+
+    def _is_missed(self, path: str, shown: str) -> bool:
+        """Whether a file that is not there was not there when the tool opened it either."""
+        is_made_up = shown[0] == "<" and shown[-1] == ">"  # the "file" of generated code
+        has_changed = path in self._audit.changed or self._is_in_changed_folder(path)
+        return not (is_made_up or has_changed)
 
     def _find_aside(self, paths: Iterable[str]) -> dict[str, str]:
         """Those of these files that are there and count once one tool has written and another one has read them."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from discover_orch.execution import attempt_uses as attempt
 from discover_orch.execution import read_files
 from discover_orch.execution.attempt_uses import AttemptReader
+from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.model.observation import Observation, SharedUse, file_state
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning import project_view
@@ -165,7 +166,10 @@ class Run:
         event = ToolFinished(module=module, status="passed", seen=sight, **end)
         before = ToolResult(module=module, success=self.remembered.get(name))
         self.reader.add_event(event)
-        return self.reader.read(event, self.steps[name], 40, 41, 1, before).success
+        step = self.steps[name]
+        return self.reader.read(
+            AttemptEnd(step=step, event=event, began=40, ended=41, database=1, before=before)
+        ).success
 
 
 def test_a_file_that_may_change_again_unseen_has_a_hash_and_no_mark(root: Path) -> None:
