@@ -301,6 +301,35 @@ def test_a_connection_on_which_a_commit_is_final_is_refused(
     assert "cannot be rolled back" in result.stdout.str()
 
 
+def test_the_variables_of_the_env_file_are_there(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "orch.toml": 'env_file = ".env"\n',
+            ".env": "REGION=north\nSHOP_TOKEN='open-sesame-4711'\nORCH_PARAM_LIMIT=7\n",
+            "src/a.py": """
+                import os
+                STAGE = "s"
+                def run(*, limit: int = 1):
+                    print("a:", os.environ["REGION"], limit, os.environ["SHOP_TOKEN"])
+                """,
+            "tests/test_a.py": """
+                def test_a(orch_run, capsys):
+                    orch_run("a")
+                    assert "a: north 7 open-sesame-4711" in capsys.readouterr().out
+                """,
+        },
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "tests")],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_orch_check_makes_discovery_errors_a_failed_test(pytester: pytest.Pytester) -> None:
     passes = "def test_it(): ...\n"
     run_tests(pytester, passes, "--orch-check").assert_outcomes(passed=2)
