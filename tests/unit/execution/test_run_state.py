@@ -12,7 +12,6 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.tool_events import (
     RunNote,
     ToolFinished,
-    ToolOutput,
     ToolStarted,
     ToolStatus,
 )
@@ -129,21 +128,6 @@ def test_a_failure_blocks_through_tools_that_are_not_selected() -> None:
     assert finish(run, start(run), "failed") == {"c": "a"}
 
 
-def test_an_interrupt_between_tools_ends_the_run() -> None:
-    run = begin()
-    finish(run, start(run))
-    run.interrupt()
-    assert (run.is_over, run.ready(), run.status) == (True, None, "interrupted")
-    assert set(ends(run).values()) == {"not_run"}
-
-
-def test_an_interrupt_after_a_failure_is_an_interrupted_run() -> None:
-    run = begin()
-    finish(run, start(run), "failed")
-    run.interrupt()
-    assert run.status == "interrupted"
-
-
 # Cancelled.
 
 
@@ -165,13 +149,6 @@ def test_what_ends_by_itself_in_a_cancelled_run_has_ended_so() -> None:
         end = ToolFinished(module=start(run), status=status)
         run.cancel()
         assert run.classify(end) is end
-
-
-def test_only_ends_of_tools_are_settled() -> None:
-    run = begin()
-    run.cancel()
-    said = ToolOutput(module="a", stream="stdout", text="interrupted")
-    assert run.classify(said) is said
 
 
 def test_what_raises_on_closing_fails_a_run_that_was_cancelled_too_late() -> None:

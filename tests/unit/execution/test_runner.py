@@ -13,13 +13,12 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_events import Event, RunFinished, Running, RunStarted, Ticked
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import TICK, RunHooks, run_steps
-from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunNote,
     ToolFinished,
     ToolOrdered,
-    ToolOutput,
     ToolStarted,
     ToolStatus,
 )
@@ -222,12 +221,6 @@ def _short(event: Event) -> str:
             return type(event).__name__
 
 
-def test_a_run_begins_and_ends_with_itself_and_says_what_it_is() -> None:
-    run = Played("c", "a", "b")
-    assert run.events[0] == RunStarted(run="41", targets=("c", "a", "b"), tools=("c", "a", "b"))
-    assert run.events[-1] == RunFinished(status="passed", duration=0.0)
-
-
 def test_tools_run_in_the_order_of_the_plan() -> None:
     run = Played("c", "a", "b")
     assert run.told == [
@@ -247,11 +240,6 @@ def test_a_step_may_be_submitted_before_the_end_of_the_one_before_it_is_seen(
     assert told[3:5] == (between[::-1] if is_early else between)
 
 
-def test_what_a_tool_prints_passes_through() -> None:
-    line = ToolOutput(module="a", stream="stdout", text="hello\n")
-    assert line in Played(says={"a": [line]}).events
-
-
 @pytest.mark.parametrize("is_early", [False, True])
 def test_a_step_that_a_failure_blocks_is_not_submitted(is_early: bool) -> None:
     run = Played(ends={"a": "failed"}, is_early=is_early)
@@ -261,29 +249,9 @@ def test_a_step_that_a_failure_blocks_is_not_submitted(is_early: bool) -> None:
     assert run.log == ["submit a", "begin a", "submit c", "begin c", "finish"]
 
 
-def test_an_interrupt_ends_what_runs_and_begins_nothing_more() -> None:
-    run = Played(wishes={2: ["interrupt"]}, silent={"a": 3})
-    assert run.ends == {"a": "interrupted", "b": "not_run", "c": "not_run"}
-    assert run.log == ["submit a", "begin a", "interrupt", "finish"]
-    assert (run.last.status, run.last.signal) == ("interrupted", 2)
-
-
-def test_an_interrupt_before_the_first_tool_begins_runs_none() -> None:
-    run = Played(wishes={1: ["interrupt"]}, starting=1)
-    assert run.told == ["start", "a not_run", "b not_run", "c not_run", "run interrupted"]
-    assert run.log == ["submit a", "interrupt", "finish"]
-
-
 def test_a_tool_that_passes_in_spite_of_the_interrupt_has_passed() -> None:
     run = Played("a", wishes={2: ["interrupt"]}, ends={"a": "passed"})
     assert run.ends == {"a": "passed"}
-    assert run.last.status == "interrupted"
-
-
-def test_a_second_interrupt_kills() -> None:
-    run = Played(wishes={2: ["interrupt"], 4: ["kill"]}, silent={"a": 1000})
-    assert run.log == ["submit a", "begin a", "interrupt", "kill", "finish"]
-    assert run.ends["a"] == "interrupted"
     assert run.last.status == "interrupted"
 
 
@@ -291,25 +259,6 @@ def test_an_interrupt_while_all_is_closed_is_passed_on() -> None:
     run = Played("a", wishes={3: ["interrupt"]}, closing=3)
     assert run.log == ["submit a", "begin a", "finish", "interrupt"]
     assert (run.ends, run.last.status) == ({"a": "passed"}, "interrupted")
-
-
-def test_a_resource_that_raises_on_closing_fails_the_run() -> None:
-    notice = RunNote(problem=Problem(code="closing", message="x"))
-    run = Played("a", notices=[notice])
-    assert run.told == ["start", "a begins", "a passed", "RunNote", "run failed"]
-
-
-def test_a_cancelled_run_interrupts_its_tool_which_is_then_cancelled() -> None:
-    run = Played(wishes={2: ["cancel"]}, silent={"a": 3})
-    assert run.ends == {"a": "cancelled", "b": "not_run", "c": "not_run"}
-    assert run.log == ["submit a", "begin a", "interrupt", "finish"]
-    assert (run.last.status, run.last.signal) == ("cancelled", 0)
-
-
-def test_an_interrupt_after_a_cancel_counts_as_an_interrupt() -> None:
-    run = Played(wishes={2: ["cancel"], 3: ["interrupt"]}, silent={"a": 3})
-    assert run.ends["a"] == "interrupted"
-    assert run.last.status == "interrupted"
 
 
 def test_a_run_that_is_held_lets_its_tool_finish_and_begins_no_other() -> None:
@@ -324,31 +273,11 @@ def test_a_cancel_that_comes_when_all_has_passed_changes_nothing() -> None:
     assert (run.ends, run.last.status) == ({"a": "passed"}, "passed")
 
 
-def test_a_failure_before_the_cancel_stays_a_failure() -> None:
-    run = Played(ends={"a": "failed"}, wishes={3: ["cancel"]}, closing=2)
-    assert run.ends["a"] == "failed"
-    assert run.last.status == "failed"
-
-
 def test_a_wake_request_becomes_an_event() -> None:
     assert "Resumed" in Played("a", wishes={2: ["wake"]}, silent={"a": 1}).told
 
 
 # Time.
-
-
-def test_a_silent_tool_ticks_with_the_time_it_has_taken() -> None:
-    run = Played("a", silent={"a": 3})
-    ticks = [one for one in run.told if one.startswith("tick")]
-    assert ticks == [f"tick a {TICK:g}", f"tick a {2 * TICK:g}", f"tick a {3 * TICK:g}"]
-
-
-def test_a_tick_says_that_the_interrupt_has_been_passed_on() -> None:
-    run = Played("a", silent={"a": 3}, wishes={2: ["interrupt"]})
-    assert [one for one in run.told if one.startswith("tick")] == [
-        f"tick a {2 * TICK:g} ending",
-        f"tick a {3 * TICK:g} ending",
-    ]
 
 
 def test_each_tool_has_its_own_time_and_so_has_the_closing() -> None:
@@ -385,13 +314,6 @@ def test_a_pause_is_taken_off_the_time_of_the_tool_that_it_fell_in() -> None:
     # the worker measured 0.25 s for each; the hour's pause is more than that
     run = Played("a", "c", wishes={2: ["suspend"]}, silent={"a": 1})
     assert durations(run) == {"a": 0.0, "c": 0.25}
-
-
-def test_the_stopwatch_times_a_tool_that_crashed() -> None:
-    run = Played("a", silent={"a": 4}, ends={"a": "failed"}, crashes="a")
-    assert durations(run) == {"a": 4 * TICK}
-    run = Played("a", silent={"a": 4}, ends={"a": "failed"})
-    assert durations(run) == {"a": 0.25}
 
 
 # Whatever happens.
@@ -457,23 +379,3 @@ def test_an_order_is_announced_before_it_is_submitted() -> None:
     assert (next(events), executor.log) == (ToolOrdered(module="a"), [])
     ordered = [one.module for one in Played().all_events if isinstance(one, ToolOrdered)]
     assert ordered == ["a", "b", "c"]
-
-
-def test_closing_the_events_leaves_the_executor_to_its_owner() -> None:
-    registry = make_registry(make_facts("a"))
-    clock = Clock()
-    executor = PlayedExecutor(clock, silent={"a": 3})
-    events = run_steps(
-        Run(make_plan(registry), registry, has_known_flow=lambda _: True),
-        executor,
-        Interruptions(executor, clock),
-        run_id="1",
-        clock=clock,
-    )
-    for _ in range(3):
-        next(events)
-    assert executor.log == ["submit a", "begin a"]
-    events.close()  # type: ignore[attr-defined]
-    with pytest.raises(StopIteration):
-        next(events)
-    assert executor.log == ["submit a", "begin a"]
