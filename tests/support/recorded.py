@@ -14,7 +14,6 @@ from discover_orch.model.observation import Observation, file_stat, list_paths
 from discover_orch.model.tool_events import ToolFinished, ToolStarted, ToolStatus
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.memory import Memory
@@ -72,16 +71,13 @@ def record(
     sights: Mapping[str, Observation] = NOTHING,
     *targets: str,
     ends: Mapping[str, ToolStatus] = NOTHING,
-    loaded: Mapping[str, Mapping[str, str]] = NOTHING,
-    values: GivenParams | None = None,
     database: str | None = None,
-    plan: Plan | None = None,
     broken_off: str = "",
 ) -> list[Problem]:
     """A run of the targets, all of which pass but what `ends` says; `broken_off` is a tool whose end nobody sees.
     By name of the tools. What there was to tell."""
     view = view_of(root, database)
-    made = plan or project_view.plan_targets(view, targets, values=values or GivenParams())
+    made = project_view.plan_targets(view, targets)
     recorder = Recorder(made, view.registry, view.project)
     modules = tuple(step.tool.module for step in made.steps)
     told = [*recorder.record(RunStarted(run=recorder.run, targets=made.targets, tools=modules))]
@@ -99,7 +95,6 @@ def record(
                 module=module,
                 status=status,
                 duration=0.5,
-                loaded=loaded.get(name, {}),
                 seen=sights.get(name, Observation()),
             )
             told += recorder.record(end)

@@ -102,7 +102,10 @@ WAYS: list[tuple[dict[str, list[object]], list[str]]] = [
             "try: open('x')\nexcept OSError: open('x', 'w').close()",
         ],
     ),
-    ({"written": ["x"], "read": ["old"]}, ["shutil.copy('old', 'x')", "shutil.copyfile('old', 'x')"]),
+    (
+        {"written": ["x"], "read": ["old"]},
+        ["shutil.copy('old', 'x')", "shutil.copyfile('old', 'x')"],
+    ),
     (  # changed in place: written, and no input
         {"written": ["old"]},
         [
