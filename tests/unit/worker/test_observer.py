@@ -81,7 +81,7 @@ def make(root: Path, *paths: str) -> None:
 
 TREE = ("old", "log", "a", "b", "in/a", "in/b", "sub/x", "module.py")
 IN = ("in", list_paths("in", ["a", "b"], ()))
-WAYS: list[tuple[dict[str, list[object]], list[str]]] = [
+WAYS: list[tuple[dict[str, list[Any]], list[str]]] = [
     (
         {"written": ["x"]},
         [
@@ -205,9 +205,9 @@ WAYS: list[tuple[dict[str, list[object]], list[str]]] = [
 ]
 
 
-def told(seen: Seen) -> dict[str, list[object]]:
+def told(seen: Seen) -> dict[str, list[Any]]:
     """What was seen of files, by what was done to them."""
-    kinds = {
+    kinds: dict[str, Any] = {
         "written": seen.written,
         "removed": seen.removed,
         "appended": [one for one in seen.appended if one == "log"],
@@ -222,7 +222,7 @@ def told(seen: Seen) -> dict[str, list[object]]:
     ("code", "expected"), [(code, expected) for expected, ways in WAYS for code in ways]
 )
 def test_each_way_to_use_a_file_or_folder_is_seen(
-    tmp_path: Path, code: str, expected: dict[str, list[object]]
+    tmp_path: Path, code: str, expected: dict[str, list[Any]]
 ) -> None:
     make(tmp_path, *TREE)
     seen = observe(tmp_path, code)
