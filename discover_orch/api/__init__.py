@@ -4,11 +4,14 @@ A path goes in; a `Project` comes out, which gives values, events and results. A
 users need is here or, for `Project`, in `discover_orch`. It installs no signal handlers, prints nothing, and knows
 nothing of the command line. No package imports it; `discover_orch` does so when `Project` is first used.
 
-Doors: `project`. The others: `values` (what is given out), `events` (what happens in a run), `run_events` (a plan
-is run), `background` (the thread in which that takes place).
+Doors: `project`. The others: `values` (the result of a run), `request` (what a call asks for), `run_events` (a plan is
+run), `background` (the thread in which that takes place). What is given out is what `--json` prints:
+`model/documents.py`, `execution/event_documents.py`.
 """
 
-from discover_orch.api.events import (
+from discover_orch.api.project import Project
+from discover_orch.api.values import Result, RunFailed
+from discover_orch.execution.event_documents import (
     Event,
     Note,
     RunFinished,
@@ -17,17 +20,18 @@ from discover_orch.api.events import (
     ToolOutput,
     ToolRetried,
     ToolStarted,
+    TransactionEnded,
 )
-from discover_orch.api.project import Project
-from discover_orch.api.values import (
+from discover_orch.model.documents import (
     Outcome,
+    Param,
     Plan,
-    Result,
-    RunFailed,
     Stage,
     Step,
     Tool,
     ToolStatus,
+    Used,
+    Value,
 )
 from discover_orch.model.errors import Failure, OrchError, Problem
 
@@ -37,6 +41,7 @@ __all__ = [
     "Note",
     "OrchError",
     "Outcome",
+    "Param",
     "Plan",
     "Problem",
     "Project",
@@ -52,4 +57,7 @@ __all__ = [
     "ToolRetried",
     "ToolStarted",
     "ToolStatus",
+    "TransactionEnded",
+    "Used",
+    "Value",
 ]

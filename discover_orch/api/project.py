@@ -7,13 +7,12 @@ of the project: tools run in worker processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from discover_orch.api.events import Event, Note, RunFinished, RunStarted, ToolFinished
 from discover_orch.api.request import (
     Resume,
     Targets,
@@ -23,20 +22,35 @@ from discover_orch.api.request import (
     words_of,
 )
 from discover_orch.api.run_events import run_events
-from discover_orch.api.values import Outcome, Plan, Result, Stage, Step, Tool, ToolStatus
+from discover_orch.api.values import Result
+from discover_orch.execution.event_documents import (
+    Event,
+    Note,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+    TransactionEnded,
+)
 from discover_orch.execution.request import (
     Request,
     look_ahead,
     open_run,
     read_status,
 )
-from discover_orch.model import tool as model
+from discover_orch.model.documents import Outcome, Plan, Stage, Tool, ToolStatus
 from discover_orch.model.errors import Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph_svg import project_html
+from discover_orch.render.plan import build_plan
+from discover_orch.render.status import build_status, read_rows
+
+#: Characters of the output of a tool that a result holds.
+LONGEST_OUTPUT = 1_000_000
 
 
 class Project:
@@ -79,22 +93,12 @@ class Project:
     @property
     def tools(self) -> tuple[Tool, ...]:
         """All tools in order, then those that are disabled."""
-        registry = self._read().registry
-        tools = [registry.tools[module] for module in registry.order]
-        return tuple(
-            _tool(one, [registry.display(other) for other in one.after])
-            for one in (*tools, *registry.disabled)
-        )
+        return project_view.build_listing(self._read()).tools
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages that have tools, in order."""
-        registry = self._read().registry
-        return tuple(
-            Stage(name=one.name, tools=tuple(registry.display(module) for module in one.tools))
-            for one in registry.stages
-            if one.tools
-        )
+        return tuple(one for one in project_view.build_listing(self._read()).stages if one.tools)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -113,23 +117,8 @@ class Project:
         """Which tools are fresh, in order, compared with what `run` would use for the same arguments."""
         given = {**(params or {}), **more_params}
         work, chosen = read_status(*self._ask(targets, exclude, given))
-        registry, flows = work.view.registry, work.view.registry.flows
-        freshness = work.freshness()
-        return tuple(
-            ToolStatus(
-                name=registry.display(module),
-                module=module,
-                stage=registry.stages[registry.rank[module]].name,
-                state=freshness[module].state,
-                reasons=freshness[module].sentences,
-                files_read=flows[module].files_read,
-                files_written=flows[module].files_written,
-                tables_read=flows[module].tables_read,
-                tables_written=flows[module].tables_written,
-            )
-            for module in registry.order
-            if module in chosen
-        )
+        rows = read_rows(work, chosen)
+        return tuple(build_status(row, work.view.registry.display) for row in rows)
 
     def plan(
         self,
@@ -145,22 +134,8 @@ class Project:
         given = {**(params or {}), **more_params}
         asked = self._ask(targets, exclude, given, changed=changed, resume=resume)
         ready = look_ahead(*asked)
-        found, names = ready.plan, ready.plan.names
-        return Plan(
-            steps=tuple(
-                Step(
-                    name=step.tool.name,
-                    module=step.tool.module,
-                    stage=step.stage,
-                    reason=step.reason,
-                    after=tuple(names[one] for one in step.after if one in names),
-                    params={one.param.name: one.shown for one in step.arguments},
-                )
-                for step in found.steps
-            ),
-            fresh=tuple(tool.name for tool in found.fresh),
-            warnings=warnings_of(ready),
-        )
+        shown = build_plan(ready.plan, ready.view.registry)
+        return replace(shown, warnings=warnings_of(ready))
 
     # Running.
 
@@ -184,6 +159,7 @@ class Project:
         not finish, and a number that run. `wait` waits for another run of this project, which is refused otherwise.
         """
         outcomes: dict[str, Outcome] = {}
+        output: dict[str, str] = {}
         problems: list[Problem] = []
         run, status, seconds = "", "interrupted", 0.0
         for event in self.events(
@@ -199,21 +175,32 @@ class Project:
         ):
             match event:
                 case RunStarted():
-                    run = event.run
+                    run = event.run or ""
+                case ToolStarted():
+                    output[event.name] = ""
+                case ToolOutput():
+                    printed = output.get(event.name, "") + event.text
+                    output[event.name] = printed[-LONGEST_OUTPUT:]
                 case ToolFinished():
-                    outcomes[event.name] = event.outcome
+                    outcomes[event.name] = event
+                case TransactionEnded():
+                    outcomes = {
+                        name: replace(one, status=event.status) if one.status == "done" else one
+                        for name, one in outcomes.items()
+                    }
                 case Note():
                     problems.append(event.problem)
                 case RunFinished():
                     status, seconds = event.status, event.duration
-                    outcomes = {
-                        name: replace(outcomes[name], status=final)
-                        for name, final in event.statuses.items()
-                    }
                 case _:
                     pass
         return Result(
-            run=run, status=status, duration=seconds, outcomes=outcomes, problems=tuple(problems)
+            run=run,
+            status=status,
+            duration=seconds,
+            outcomes=outcomes,
+            output=output,
+            problems=tuple(problems),
         )
 
     def events(
@@ -291,17 +278,3 @@ def _refuse_missing(folder: str) -> None:
         message = f'folder "{folder}" does not exist'
         hint = "give the folder of the project, or one below it"
         raise ProjectError.of("no-project", message, hint)
-
-
-def _tool(tool: model.Tool, after: Sequence[str]) -> Tool:
-    return Tool(
-        name=tool.name,
-        module=tool.module,
-        path=tool.path,
-        line=tool.line,
-        stages=tool.stages,
-        doc=tool.doc,
-        after=tuple(after),
-        params={param.name: str(param.type) for param in tool.params},
-        disabled=tool.disabled,
-    )

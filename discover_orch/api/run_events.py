@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
 from discover_orch.api.background import Interrupts, run_in_background
-from discover_orch.api.events import Event, Note, RunFinished, RunStarted, read_events
 from discover_orch.execution import session
+from discover_orch.execution.event_documents import (
+    Event,
+    Note,
+    RunFinished,
+    RunStarted,
+    build_event,
+)
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
-from discover_orch.execution.run_events import nothing_to_do_events
+from discover_orch.execution.run_events import Report, nothing_to_do_events
 from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -36,15 +42,22 @@ def run_events(
     with closing(events()) as found:
         first = next(found)  # raises what is wrong with the executor
         yield from (Note(problem=problem) for problem in notes)
-        shown = read_events(itertools.chain([first], found), plan.names)
-        yield from _end_with_page(shown, view, plan)
+        report = Report()
+
+        def shown() -> Iterator[Event]:
+            for event in itertools.chain([first], found):
+                report.add(event)
+                if (one := build_event(event, plan.names, report)) is not None:
+                    yield one
+
+        yield from _end_with_page(shown(), view, plan)
 
 
 def _end_with_page(
     events: Iterable[Event], view: ProjectView, plan: Plan
 ) -> Generator[Event, None, None]:
     """The end of the run comes after its page is written."""
-    run, end = "", None
+    run, end = None, None
     for event in events:
         if isinstance(event, RunFinished):
             end = event

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ from discover_orch.model.errors import (
     OrchError,
     Problem,
     nearest,
-    problem_json,
 )
 
 if TYPE_CHECKING:
@@ -250,8 +248,7 @@ def _report(
     """With `--json` among the arguments, stdout gets a document of the problems if it has none yet."""
     try:
         if "--json" in arguments and not context.console.has_written:
-            errors = [problem_json(problem) for problem in problems]
-            context.console.out(json.dumps({"version": 1, "errors": errors}) + "\n")
+            context.console.json({"errors": problems})
         context.console.problems(problems)
     except BrokenPipeError:
         return _end_quietly()

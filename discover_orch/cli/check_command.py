@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import Context, common_options, json_option
-from discover_orch.model.errors import ExitCode, problem_json
+from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import find_observed_orders
 from discover_orch.render.problems import problems_text
@@ -42,13 +40,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         notes += find_alone(view)
     console, tools = context.console, len(view.registry.tools)
     if as_json:
-        document = {
-            "version": 1,
-            "errors": [problem_json(problem) for problem in errors],
-            "warnings": [problem_json(problem) for problem in warnings],
-            **({"notes": [problem_json(problem) for problem in notes]} if notes else {}),
-        }
-        console.out(json.dumps(document) + "\n")
+        console.json({"errors": errors, "warnings": warnings, "notes": notes})
     else:
         said = (*errors, *warnings, *notes)
         text = problems_text(said, console.out_style, most_places=len(warnings))

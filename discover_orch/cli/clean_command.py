@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 
 import click
@@ -73,8 +72,7 @@ def _show_end(
     reasons = {one.thing.key: one.reason for one in done}
     deleted = {key for key, reason in reasons.items() if not reason}
     if as_json:
-        document = clean_document(found, cleaning.name_of, reasons)
-        console.out(json.dumps(document) + "\n")
+        console.json(clean_document(found, cleaning.name_of, reasons))
     elif yes and found:
         console.out(f"deleted {count(len(deleted), 'file')}\n")
     elif number := sum(not one.reason for one in found):

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from msgspec import to_builtins
+
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import Style, hide_commands, one_line
@@ -45,6 +47,13 @@ class Console:
                 raise HungUp from None
             raise
 
+    def json(self, document: object) -> None:
+        self.out(document_text(document))
+
+    def json_lines(self, values: Iterable[object]) -> None:
+        for value in values:
+            self.out(_json_line(value))
+
     def err(self, text: str) -> None:
         """Never raises for a stream that cannot be written."""
         self.command(hide_commands(text) if is_on_github() else text)
@@ -73,6 +82,18 @@ class Console:
         """Standard output, if it is a terminal that can clear a line."""
         is_able = _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
         return sys.stdout if is_able else None
+
+
+def document_text(document: object) -> str:
+    """The document with its version, as JSON on one line."""
+    return _json_line({"version": 1, **to_builtins(document)})
+
+
+def _json_line(value: object) -> str:
+    """It is ASCII: no text in it commands a terminal."""
+    import json
+
+    return json.dumps(to_builtins(value)) + "\n"
 
 
 class StatusLine:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import click
 from msgspec.structs import replace
 
+from discover_orch.cli.console import document_text
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
@@ -21,7 +20,7 @@ from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.render.graph import graph_document, graph_text, graph_with_selection
+from discover_orch.render.graph import build_graph, graph_text
 from discover_orch.render.style import one_line
 from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.state.sealed_files import FOLDER
@@ -81,15 +80,14 @@ def command(
         chosen = project_view.select_readable(view, targets, exclude)
     except EmptyError:
         if kind == "json":
-            console.out(json.dumps(graph_document(view.registry, ())) + "\n")
+            console.json({"stages": ()})
         raise
     freshness = RemainingWork(view, GivenParams(folder=view.folder)).freshness()
-    if kind == "text":
-        document = graph_document(view.registry, chosen, freshness)
-        style = console.out_style
-        text = graph_text(
-            document, style if file is None else replace(style, colour=False), verbose=verbose
-        )
+    if kind in ("text", "json"):
+        graph, style = build_graph(view.registry, chosen, freshness), console.out_style
+        style = style if file is None else replace(style, colour=False)
+        text = document_text({"stages": graph})
+        text = text if kind == "json" else graph_text(graph, style, verbose=verbose)
     else:
         text = _render(context, view, chosen, freshness, kind)
     if not view.registry.tools and kind != "json":
@@ -129,18 +127,17 @@ def _render(
     freshness: Mapping[str, Freshness],
     kind: str,
 ) -> str:
-    if kind == "json":
-        return json.dumps(graph_document(view.registry, chosen, freshness)) + "\n"
-    document: dict[str, Any] = graph_with_selection(view.registry, chosen, freshness)
+    graph = build_graph(view.registry, view.registry.tools, freshness)
+    selected = chosen if len(chosen) < len(view.registry.order) else None
     if kind == "svg":
         from discover_orch.render.graph_svg import graph_svg
 
-        return graph_svg(document, title=f"Pipeline {os.path.basename(view.project.root)}")
+        return graph_svg(graph, selected, title=f"Pipeline {os.path.basename(view.project.root)}")
     from discover_orch.render.graph_languages import check_mermaid, dot_text, mermaid_text
 
     if kind == "dot":
-        return dot_text(document)
-    text = mermaid_text(document)
+        return dot_text(graph, selected)
+    text = mermaid_text(graph, selected)
     problem = check_mermaid(text)
     context.console.problems([problem] if problem else [])
     return text

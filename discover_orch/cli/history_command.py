@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from discover_orch.model.errors import (
     did_you_mean,
     nearest,
 )
-from discover_orch.render.history import runs_document, runs_text
+from discover_orch.render.history import build_run, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.journal import (
     find_runs,
@@ -85,14 +84,14 @@ def command(
 
         found = compare_runs(records[0], records[1])
         if as_json:
-            console.out(json.dumps(comparison_document(found)) + "\n")
+            console.json(comparison_document(found))
         else:
             console.out(comparison_text(found, console.out_style))
     elif records:
         from discover_orch.render.history import run_text
 
         if as_json:
-            console.out(json.dumps(runs_document(records)) + "\n")
+            console.json({"runs": [*map(build_run, records)]})
         else:
             console.out(run_text(records[0], console.out_style))
     else:
@@ -147,7 +146,7 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
     records = [record for record in found.values() if record is not None]
     console = context.console
     if as_json:
-        console.out(json.dumps(runs_document(records)) + "\n")
+        console.json({"runs": [*map(build_run, records)]})
     elif records:
         console.out(runs_text(records, console.out_style, older=len(kept) - len(shown)))
     damaged = [run for run, record in found.items() if record is None and has_begun(root, run)]
@@ -192,7 +191,7 @@ def _show_metrics(
     ((module, name),) = found.items()
     console = context.console
     if as_json:
-        console.out(json.dumps(metrics_document(name, module, rows)) + "\n")
+        console.json(metrics_document(name, module, rows))
     elif rows:
         console.out(metrics_text(rows, console.out_style))
     else:

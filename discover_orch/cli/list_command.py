@@ -6,10 +6,11 @@ a few milliseconds.
 
 from __future__ import annotations
 
-import json
 import os
 
 import click
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
 
 from discover_orch.cli.options import Context, choosing_options
 from discover_orch.discovery.listing_cache import (
@@ -19,7 +20,6 @@ from discover_orch.discovery.listing_cache import (
 )
 from discover_orch.model.errors import NO_TOOLS, NO_TOOLS_AT_ALL, EmptyError, Problem
 from discover_orch.render.listing import listing_text
-from discover_orch.render.problems import problems_of
 
 
 @click.command("list", short_help="List the tools of the project, by stage.")
@@ -58,16 +58,16 @@ def command(
 
     view = context.read_project(is_wide=verbose)
     try:
-        document = project_view.listing_document(
+        listing = project_view.build_listing(
             view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
         )
     except EmptyError:
         if as_json:
-            console.out(json.dumps(project_view.empty_listing_document(view)) + "\n")
+            console.json(replace(project_view.build_listing(view), stages=(), tools=()))
         raise
-    summary = build_summary(document)
+    summary = build_summary(to_builtins(listing))
     if as_json:
-        console.out(json.dumps(document) + "\n")
+        console.json(listing)
     else:
         console.out(listing_text(summary, console.out_style, verbose=verbose))
     no_tools = view.registry.no_tools
@@ -92,6 +92,7 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
 
 def _report(context: Context, summary: ListingSummary, no_tools: Problem = NO_TOOLS) -> int:
     """Shows the problems and returns the exit code."""
-    problems = problems_of(summary) if summary["errors"] or summary["warnings"] else []
+    rows = [*summary["errors"], *summary["warnings"]]
+    problems = convert(rows, list[Problem]) if rows else []
     has_tools = bool(summary["stages"] or summary["disabled"])
     return context.console.report(problems, None if has_tools else no_tools)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -41,7 +40,6 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
     if as_json:
         data = b"".join(read_log(path)) if path else b""
         document = {
-            "version": 1,
             "run": record.run,
             "started": record.started,
             "name": started.name,
@@ -51,7 +49,7 @@ def command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
             "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
             "traceback": started.traceback,
         }
-        console.out(json.dumps(document) + "\n")
+        console.json(document)
         return ExitCode.OK
     silent = "" if path else " (no output recorded)"
     console.err(f"{log_heading(record, started)}{silent}\n")

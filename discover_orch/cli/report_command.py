@@ -3,11 +3,11 @@ tools made, no source."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
+from discover_orch.cli.console import document_text
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
@@ -70,7 +70,7 @@ def command(
     refuse_same_file(paths)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run or _latest(root))
-    document: dict[str, Any] = {"version": 1, "run": record.run, "path": None}
+    document: dict[str, Any] = {"run": record.run, "path": None}
     for option, path in files.items():
         from discover_orch.cli.run_outputs import format_text  # the page needs none of it
 
@@ -92,10 +92,10 @@ def command(
             return ExitCode.OK
         path = file or shown_path(report_path(root, record.run), context.start)
         document["path"] = path
-        said = json.dumps(document) + "\n" if as_json else None
+        said = document_text(document) if as_json else None
         write_and_open(context, page, path, is_own=file is None, opens=opens, said=said)
     elif as_json:
-        context.console.out(json.dumps(document) + "\n")
+        context.console.json(document)
     return ExitCode.OK
 
 

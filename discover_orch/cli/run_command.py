@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from discover_orch.cli.options import (
     output_options,
     tools_arguments,
 )
-from discover_orch.cli.show_plan import error_documents, show_nothing_left, show_plan
+from discover_orch.cli.show_plan import show_nothing_left, show_plan, show_refused
 from discover_orch.config.executor import WORDS
 from discover_orch.config.project import PARAM_PREFIX
 from discover_orch.execution.request import (
@@ -134,11 +133,8 @@ def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
         if options.shown.as_json:  # complete JSON, although nothing ran
-            documents = error_documents(
-                error.problems, code, arguments.targets, dry_run=options.dry_run
-            )
-            for document in documents:
-                context.console.out(json.dumps(document) + "\n")
+            console, targets = context.console, arguments.targets
+            show_refused(console, error.problems, code, targets, dry_run=options.dry_run)
         if outputs is not None and not is_skipped:
             outputs.refuse(arguments.targets, error.problems, code)
         raise

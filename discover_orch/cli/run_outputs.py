@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import to_builtins
+
 from discover_orch import __version__
 from discover_orch.cli.console import Console, is_on_github
 from discover_orch.cli.file_output import STANDARD_OUTPUT, refuse_same_file, write_file
@@ -23,7 +25,7 @@ from discover_orch.cli.options import OutputOptions
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
-from discover_orch.render.history import failure_summary
+from discover_orch.render.history import build_run
 from discover_orch.state.journal import timestamp
 from discover_orch.state.run_record import RecordedNote, RunRecord, ToolRecord, read_run
 
@@ -88,7 +90,8 @@ class RunOutputs:
             self._show_on_github(record)
         has_failed = 0 < (record.exit_code or 0) < ExitCode.HANGUP
         if self._options.on_failure is not None and has_failed:
-            summary = failure_summary(self._root, record)
+            run = to_builtins(build_run(record))
+            summary = {"version": 1, "root": self._root, **run}
             _call(self._options.on_failure, summary, self._console)
 
     def _write(self, option: str, path: str, text: str) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from discover_orch.cli.console import Console
 from discover_orch.cli.options import Context
-from discover_orch.discovery.registry import Registry
+from discover_orch.execution.event_documents import not_started, nothing_to_do
 from discover_orch.execution.request import ReadyRun
-from discover_orch.execution.run_events import (
-    nothing_to_do_documents,
-    refused_run_documents,
-    skipped_run_documents,
-)
-from discover_orch.model.errors import ExitCode, Problem, problem_json
+from discover_orch.model import documents
+from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.planning.plan import Plan
-from discover_orch.render.plan import plan_document, plan_text, settings_text
+from discover_orch.render.plan import build_plan, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
 if TYPE_CHECKING:
@@ -33,8 +29,7 @@ def show_nothing_left(
     if outputs is not None:
         outputs.note_nothing_to_do(plan)
     if as_json:
-        for document in nothing_to_do_documents(plan):
-            console.out(json.dumps(document) + "\n")
+        console.json_lines(nothing_to_do(plan))
     else:
         console.out(_nothing_left_text(plan))
     console.problems(plan.warnings)
@@ -59,7 +54,7 @@ def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
 
         waits = find_planned_waits(plan, view)
     if shown.as_json:
-        console.out(json.dumps(plan_document(plan, registry, freshness, waits)) + "\n")
+        console.json(build_plan(plan, registry, freshness, waits))
     elif not plan.steps:
         console.out(_nothing_left_text(plan))
     else:
@@ -79,15 +74,20 @@ def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
     return ExitCode.OK
 
 
-def error_documents(
-    problems: Sequence[Problem], code: int, targets: Sequence[str], *, dry_run: bool
-) -> list[dict[str, object]]:
-    """Complete JSON for stdout, although nothing ran."""
-    errors = [one for one in problems if one.severity == "error"]
+def show_refused(
+    console: Console,
+    problems: Sequence[Problem],
+    code: int,
+    targets: Sequence[str],
+    *,
+    dry_run: bool,
+) -> None:
+    """Complete JSON, although nothing ran."""
+    errors = tuple(one for one in problems if one.severity == "error")
     warnings = tuple(one for one in problems if one.severity == "warning")
-    if not dry_run and code == ExitCode.OK:
-        return skipped_run_documents(targets, warnings[0].message)
-    if not dry_run:
-        return refused_run_documents(targets, errors, code)
-    document = plan_document(Plan(warnings=warnings), Registry())
-    return [document | {"errors": [problem_json(one) for one in errors]}]
+    if dry_run:
+        console.json(documents.Plan(warnings=warnings, errors=errors))
+    elif code == ExitCode.OK:
+        console.json_lines(not_started(targets, "skipped", reason=warnings[0].message))
+    else:
+        console.json_lines(not_started(targets, "failed", code, errors=errors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ from msgspec.structs import replace
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.execution import session
+from discover_orch.execution.event_documents import Note, build_event
 from discover_orch.execution.request import ReadyRun, RunSettings
-from discover_orch.execution.run_events import Event, Report, Suspended, Ticked, event_document
+from discover_orch.execution.run_events import Event, Report, Suspended, Ticked
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
 from discover_orch.planning.plan import Plan
@@ -116,11 +116,11 @@ class RunWriter:
     def write(self, event: Event) -> None:
         self.report.add(event)
         if self._shown.as_json:
-            document = event_document(event, self._names, self.report)
-            if document is not None:
-                self._console.out(json.dumps(document) + "\n")
-            elif isinstance(event, RunNote):
-                self._console.problems([event.problem])
+            shown = build_event(event, self._names, self.report)
+            if isinstance(shown, Note):
+                self._console.problems([shown.problem])
+            elif shown is not None:
+                self._console.json_lines([shown])
         else:
             self._write_text(event)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import threading
@@ -24,7 +23,6 @@ from discover_orch.watch.watch_events import (
     RunStarting,
     WatchEvent,
     WatchNote,
-    watch_event_document,
 )
 
 #: Clears the screen, but not the lines that have scrolled off it.
@@ -80,9 +78,8 @@ class _Writer(RunWriter):
             if self._clears:
                 console.out(CLEAR)
         if shown.as_json:
-            document = watch_event_document(event)
-            if document is not None:
-                console.out(json.dumps(document) + "\n")
+            if not isinstance(event, RunStarting):  # the events of the run say the same
+                console.json_lines([event])
             return
         self.status.hide()
         match event:

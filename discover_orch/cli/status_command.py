@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-
 import click
 
 from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
@@ -25,9 +22,8 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.left_over import left_over_text
 from discover_orch.render.problems import first_few
-from discover_orch.render.status import LATEST, Row, status_document, status_text, tool_text
+from discover_orch.render.status import LATEST, Row, build_status, read_rows, status_text, tool_text
 from discover_orch.render.style import count, one_line
-from discover_orch.staleness.left_over import LeftOver
 from discover_orch.state.journal import read_records
 from discover_orch.state.lock import find_holder
 
@@ -61,9 +57,9 @@ def command(
     code is not imported.
     """
     left, chosen = read_status(arguments.view, build_request(arguments))
-    rows, view, console = _build_rows(left, chosen), left.view, context.console
+    rows, view, console = read_rows(left, chosen), left.view, context.console
     if as_json:
-        console.out(json.dumps(status_document(rows, view.registry.display)) + "\n")
+        console.json({"tools": [build_status(row, view.registry.display) for row in rows]})
     elif len(rows) == 1 and arguments.targets:
         tool = rows[0].tool
         params, defaults = left.params_of(tool), left.defaults_of(tool)
@@ -87,25 +83,6 @@ def command(
     if code == ExitCode.OK and has_exit_code and not all(row.freshness.is_fresh for row in rows):
         return ExitCode.FAILED
     return code
-
-
-def _build_rows(left: RemainingWork, chosen: Collection[str]) -> list[Row]:
-    registry, freshness = left.view.registry, left.freshness()
-    left_over: dict[str, list[LeftOver]] = {}
-    for one in left.find_left_over():
-        left_over.setdefault(one.module, []).append(one)
-    return [
-        Row(
-            tool=registry.tools[module],
-            stage=registry.stages[registry.rank[module]].name,
-            freshness=freshness[module],
-            result=left.results.get(module),
-            flow=registry.flows[module],
-            left_over=tuple(left_over.get(module, ())),
-        )
-        for module in registry.order
-        if module in chosen
-    ]
 
 
 def _warn_running(view: ProjectView) -> list[Problem]:
@@ -173,7 +150,7 @@ def accept_command(
         if not (now := freshness[step.tool.module]).is_fresh
     ]
     if as_json:
-        console.out(json.dumps({"version": 1, "accepted": names}) + "\n")
+        console.json({"accepted": names})
     elif names:
         shown = ", ".join(map(one_line, names))
         what = shown if len(names) <= MOST_NAMED else count(len(names), "tool")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Mapping
@@ -22,9 +21,9 @@ from discover_orch.cli.options import (
 )
 from discover_orch.config.project import Project
 from discover_orch.execution.request import settle_killed_run
-from discover_orch.model.errors import OrchError, Problem, problem_json
+from discover_orch.model.errors import OrchError, Problem
 from discover_orch.render.problems import first_few
-from discover_orch.watch.watch_events import SCOPES, Scope
+from discover_orch.watch.watch_events import SCOPES, CannotRun, Scope
 
 if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions
@@ -117,10 +116,7 @@ def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
         watching = WatchLoop(request, options.with_settings, os.environ)
     except OrchError as error:
         if shown.as_json:
-            errors = [problem_json(problem) for problem in error.problems]
-            context.console.out(
-                json.dumps({"event": "broken", "errors": errors, "waiting": []}) + "\n"
-            )
+            context.console.json_lines([CannotRun(problems=error.problems)])
         raise
     project = arguments.view.project
     warnings = (*arguments.view.warnings, *watching.watched.plan.warnings, *_ignored(project))

@@ -116,7 +116,7 @@ def build_project(
                 code="two-configurations",
                 message=message,
                 hint=hint,
-                location=Location(path=ignored),
+                path=ignored,
                 severity="warning",
             ),
         )
@@ -290,7 +290,7 @@ def _find_packages(
         location = None
         if is_in_file and origin:
             location = Location(path=origin, line=read_lines().get(("packages",)))
-        problems.append(Problem(code=code, message=message, hint=hint, location=location))
+        problems.append(Problem(code=code, message=message, hint=hint).at(location))
     return tuple(dict.fromkeys(folders)), tuple(problems)
 
 

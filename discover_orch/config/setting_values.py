@@ -122,7 +122,7 @@ class SettingReader:
                 path = path[:-1]
             location = Location(path=self.file, line=lines.get(path))
         self.problems.append(
-            Problem(code=code, message=message, hint=hint, location=location, severity=severity)
+            Problem(code=code, message=message, hint=hint, severity=severity).at(location)
         )
 
 

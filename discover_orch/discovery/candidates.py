@@ -113,8 +113,7 @@ def _candidate(facts: ModuleFacts, root: str) -> Candidate:
                 code="stage-tag",
                 message=facts.stage.problem or "STAGE is empty",
                 hint=f"{TAG_FORMS}; None disables the tool",
-                location=candidate.stage_place,
-            )
+            ).at(candidate.stage_place)
         )
     problems.extend(
         Problem(
@@ -124,8 +123,7 @@ def _candidate(facts: ModuleFacts, root: str) -> Candidate:
             if stage == ALL_STAGES
             else 'a name cannot begin with -, +, "stage:" or "tool:", end with +, or contain * ? [ '
             "or what is not printable",
-            location=candidate.stage_place,
-        )
+        ).at(candidate.stage_place)
         for stage in stages
         if stage == ALL_STAGES or not _is_stage_word(stage)
     )
@@ -167,7 +165,7 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
                 code="same-module",
                 message=f'{others[0]} is also the module "{candidate.module}"',
                 hint="rename one of them: Python imports only one module with a given name",
-                location=Location(path=candidate.facts.path),
+                path=candidate.facts.path,
             )
             candidate = replace(candidate, problems=(*candidate.problems, problem))
         checked.append(candidate)
@@ -180,7 +178,8 @@ def _no_run_problem(facts: ModuleFacts) -> Problem:
         code="no-run",
         message="has STAGE but no run()",
         hint=facts.miss or "define run() at the top level, or rename the constant",
-        location=Location(path=facts.path, line=line),
+        path=facts.path,
+        line=line,
         severity="warning",
     )
 
@@ -200,9 +199,8 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
                     code=UNLISTED_STAGE,
                     message=f'stage "{stage}" is not a configured stage',
                     hint=did_you_mean(stage, project.stages, otherwise),
-                    location=candidate.stage_place,
                     severity="warning",
-                )
+                ).at(candidate.stage_place)
             )
     return tag_warnings
 
@@ -212,7 +210,8 @@ def _near_stage_problem(found: PassedOver) -> Problem:
         code="near-stage",
         message=f"{found.reason}: it is not a tool",
         hint=f"rename {found.near} to STAGE if this is a tool",
-        location=Location(path=found.path, line=found.line),
+        path=found.path,
+        line=found.line,
         severity="warning",
     )
 
@@ -239,8 +238,8 @@ def find_broken_tools(
             )
     read = {one.path: one for one in scan.modules}
     for problem in candidates.tag_warnings:
-        if problem.severity == "error" and problem.location is not None:
-            path = problem.location.path
+        if problem.severity == "error" and problem.path is not None:
+            path = problem.path
             facts = read.get(path)
             module = facts.module if facts else path.removesuffix(".py").replace("/", ".")
             # A stage that is not configured may be a typo of any configured one.

@@ -37,7 +37,8 @@ def split_arguments(
                 code="yield",
                 message="run() contains yield, so calling it would execute nothing",
                 hint="do the work without yield, or move it into another function and consume its result in run()",
-                location=Location(path=path, line=run.yield_line),
+                path=path,
+                line=run.yield_line,
             )
         )
     for argument in run.arguments:
@@ -48,7 +49,8 @@ def split_arguments(
                         code="positional-only",
                         message=f'argument "{argument.name}" of run() is positional-only',
                         hint="arguments are passed by name: remove the / from the signature",
-                        location=Location(path=path, line=argument.line),
+                        path=path,
+                        line=argument.line,
                     )
                 )
         elif argument.name in offered:
@@ -89,7 +91,8 @@ def conf_warnings(conf: ConfFacts | None) -> tuple[Problem, ...]:
             code="observer",
             message=f"observer {one.name} {one.problem}; it gets no events",
             hint=f"an observer is a function at the top level of {conf.path}: def {one.name}(events):",
-            location=Location(path=conf.path, line=one.line),
+            path=conf.path,
+            line=one.line,
             severity="warning",
         )
         for one in conf.observers
@@ -107,7 +110,8 @@ def conf_warnings(conf: ConfFacts | None) -> tuple[Problem, ...]:
             code="near-connection",
             message=f"{close}() does not provide conn",
             hint="rename it to get_connection if it should provide conn",
-            location=Location(path=conf.path, line=lines[close]),
+            path=conf.path,
+            line=lines[close],
             severity="warning",
         ),
     )
@@ -125,8 +129,7 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                     code="resource-name",
                     message='a resource cannot be named "conn"',
                     hint="define get_connection() instead: its result is conn",
-                    location=place,
-                )
+                ).at(place)
             )
         for need, has_default in one.needs:
             if need in offered or has_default:
@@ -138,8 +141,7 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                     code="resource-unknown",
                     message=f'resource "{one.name}" requires "{need}", which is not defined',
                     hint=did_you_mean(need, offered, otherwise),
-                    location=place,
-                )
+                ).at(place)
             )
     needs = {one.name: tuple(need for need, _ in one.needs) for one in conf.resources}
     lines = {one.name: one.line for one in conf.resources}
@@ -152,7 +154,8 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
                 code="resource-cycle",
                 message="resources form a cycle: " + " -> ".join(places),
                 hint="each of these requires the one before it; remove one of the arguments",
-                location=Location(path=conf.path, line=lines[error.cycle[0]]),
+                path=conf.path,
+                line=lines[error.cycle[0]],
             )
         )
     return tuple(problems)
@@ -167,5 +170,4 @@ def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Lo
         code="unknown-argument",
         message=f'argument "{argument.name}" of run() is neither a resource nor of a supported type',
         hint=find_meant_resource(meant, conf).removesuffix(".") or instead,
-        location=place,
-    )
+    ).at(place)

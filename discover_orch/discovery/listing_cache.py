@@ -26,6 +26,10 @@ from discover_orch.state.sealed_files import (
     write_sealed,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.model.documents import Listing
+
 #: `stages`: a list of [name, is configured, rows]; `disabled`: rows; the rest as in the document. A row: name, first
 #: line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
@@ -80,11 +84,13 @@ def read_index(root: str) -> KeptListing | None:
     return read_sealed(os.path.join(root, FOLDER, "index"), _KIND, KeptListing)
 
 
-def write_listing(root: str, snapshot: Snapshot, document: dict[str, object]) -> None:
-    kept = {key: one for key, one in document.items() if key not in ("version", "root")}
-    text = msgspec.Raw(json.dumps(kept).encode())
-    listing = KeptListing(snapshot=snapshot, summary=dict(build_summary(document)), document=text)
-    write_sealed(os.path.join(root, FOLDER, "index"), _KIND, listing)
+def write_listing(root: str, snapshot: Snapshot, listing: Listing) -> None:
+    document: dict[str, object] = msgspec.to_builtins(listing)
+    summary = dict(build_summary(document))
+    del document["root"]
+    text = msgspec.Raw(json.dumps(document).encode())
+    kept = KeptListing(snapshot=snapshot, summary=summary, document=text)
+    write_sealed(os.path.join(root, FOLDER, "index"), _KIND, kept)
 
 
 def build_summary(document: Mapping[str, Any]) -> ListingSummary:

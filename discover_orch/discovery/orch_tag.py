@@ -42,7 +42,7 @@ def read_settings(
 
     def add(code: str, message: str, hint: str, line: int) -> None:
         place = Location(path=path, line=line)
-        problems.append(Problem(code=code, message=message, hint=hint, location=place))
+        problems.append(Problem(code=code, message=message, hint=hint).at(place))
 
     if tag.problem:
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from discover_orch.discovery.candidates import TAG_FORMS, Candidate
 from discover_orch.model import graph
@@ -132,7 +131,7 @@ def read_after(
         found: list[str] = []
         unread: list[str] = []
         if tag.problem:
-            problem = Problem(code="after-tag", message=tag.problem, hint=TAG_FORMS, location=place)
+            problem = Problem(code="after-tag", message=tag.problem, hint=TAG_FORMS).at(place)
             problems.append((candidate.module, problem))
         for word in tag.words:
             if not isinstance(word, str):
@@ -147,14 +146,13 @@ def read_after(
                         code="after-disabled",
                         message=f'AFTER names "{word}", which is disabled (STAGE = None)',
                         hint="remove it from AFTER, or give that tool a stage",
-                        location=place,
                         severity="warning",
-                    )
+                    ).at(place)
                 )
             elif named := broken_names.find(word.removeprefix("tool:")):
                 unread += named
             elif word.removeprefix("stage:") not in broken_stages:
-                problems.append((candidate.module, replace(targets, location=place)))
+                problems.append((candidate.module, targets.at(place)))
         edges[candidate.module] = tuple(dict.fromkeys(found))
         if unread:
             to_broken[candidate.module] = tuple(dict.fromkeys(unread))
@@ -219,8 +217,7 @@ def find_later_stages(
                 message=f'AFTER names "{names.display[other]}" of the later stage '
                 f'"{stages[rank[other]]}"',
                 hint=f'stage "{stages[rank[module]]}" runs before it: remove the tool from AFTER, or move one of them',
-                location=candidates[module].after_place,
-            )
+            ).at(candidates[module].after_place)
             found.append((module, problem))
             break
     return found
@@ -244,8 +241,7 @@ def find_cycles(
                 code="cycle",
                 message="AFTER forms a cycle: " + " -> ".join(places),
                 hint="each of these waits for the one before it; remove one of them from AFTER",
-                location=candidates[min(error.cycle)].after_place,
-            )
+            ).at(candidates[min(error.cycle)].after_place)
             on_cycle = set(error.cycle)
             found.extend((module, problem) for module in sorted(on_cycle))
             left = [module for module in left if module not in on_cycle]

@@ -18,7 +18,7 @@ from discover_orch.discovery.listing_cache import Snapshot
 from discover_orch.discovery.source_files import SourceFiles, read_source
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
 from discover_orch.model.conventions import CONF_FILE
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
     BrokenTool,
     ConfFacts,
@@ -144,7 +144,8 @@ def _misnamed(found: ModuleFacts) -> Problem:
         code="misnamed",
         message=message,
         hint=hint,
-        location=Location(path=found.path, line=found.stage.line if found.stage else None),
+        path=found.path,
+        line=found.stage.line if found.stage else None,
         severity="warning",
     )
 
@@ -155,6 +156,6 @@ def _folder_problems(tree: Tree) -> Iterable[Problem]:
             code="unreadable-folder",
             message=f"cannot be listed: {reason}",
             hint="change its permissions, or add it to exclude",
-            location=Location(path=path or "."),
+            path=path or ".",
             severity="warning",
         )

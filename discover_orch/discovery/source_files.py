@@ -20,7 +20,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.encoding import content_hash, short_hash
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.source_file import (
     SourceFile,
@@ -319,7 +319,7 @@ def read_source(root: str, path: str) -> bytes | Problem | None:
             code="unreadable",
             message=f"cannot be read: {error.strerror}",
             hint="change its permissions, or add it to exclude",
-            location=Location(path=path),
+            path=path,
         )
 
 

@@ -4,7 +4,7 @@ In comes a `Plan` with its project; out come events, one after another, until `R
 in `.orch/` before anybody sees it, with secrets masked.
 
 Doors: `request` (from what was asked to a plan), `session` (run a plan), `run_events` (what happens, and the report),
-`ledger_query` (what the database knows), and for a watch, which starts a worker before a run and keeps
-observers, `signal_handlers`, `warm_worker`, `supervisor` and `observers`. `executors` has the ways to carry out a
-step.
+`event_documents` (the same as users get it), `ledger_query` (what the database knows), and for a watch, which starts a
+worker before a run and keeps observers, `signal_handlers`, `warm_worker`, `supervisor` and `observers`. `executors`
+has the ways to carry out a step.
 """

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import to_builtins
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.execution.event_documents import Note, ToolOutput, build_event
 from discover_orch.execution.event_masking import Masking
-from discover_orch.execution.run_events import Event, Report, RunStarted, event_document
+from discover_orch.execution.run_events import Event, Report, RunStarted
 from discover_orch.execution.runner import RunRequests
 from discover_orch.execution.supervisor import OWN_CHILDREN, read_status
 from discover_orch.model.conventions import CONF_FILE
@@ -85,14 +86,15 @@ class Observers:
         if isinstance(event, RunStarted):
             self._report = Report()
         self._report.add(event)
-        return self.send(event_document(event, names, self._report))
+        shown = build_event(event, names, self._report)
+        return self.send(None if isinstance(shown, Note) else shown)
 
-    def send(self, document: Mapping[str, object] | None) -> list[RunNote]:
+    def send(self, shown: object) -> list[RunNote]:
         """With None, only what is left is written, and what has come is read."""
         line, most = b"", MOST_UNSENT
-        if document is not None:
-            line = json.dumps(document).encode() + b"\n"
-            most = MOST_OUTPUT if document["event"] == "tool_output" else MOST_UNSENT
+        if shown is not None:
+            line = json.dumps(to_builtins(shown)).encode() + b"\n"
+            most = MOST_OUTPUT if isinstance(shown, ToolOutput) else MOST_UNSENT
         notes = [note for one in self._processes for note in one.update(line, most)]
         self._processes = [one for one in self._processes if not one.is_over]
         return notes
@@ -230,7 +232,7 @@ class _ObserverProcess:
         if failure.path is None:
             return note
         place = Location(path=failure.path, line=failure.line)
-        problem = replace(note.problem, location=place)
+        problem = note.problem.at(place)
         return self._masked(RunNote(problem=problem, traceback=failure.traceback))
 
     def _warn(self, what: str, hint: str = "") -> RunNote:
@@ -276,8 +278,5 @@ def _wait(fds: list[int]) -> None:
 def _note(
     message: str, place: Location | None, *, severity: Severity = "warning", hint: str = ""
 ) -> RunNote:
-    return RunNote(
-        problem=Problem(
-            code="observer", message=message, hint=hint, location=place, severity=severity
-        )
-    )
+    problem = Problem(code="observer", message=message, hint=hint, severity=severity)
+    return RunNote(problem=problem.at(place))

@@ -17,7 +17,9 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.execution import event_documents
 from discover_orch.execution.attempt_uses import uses_main_database
+from discover_orch.execution.event_documents import build_event
 from discover_orch.execution.remembered_results import ResultRecord
 from discover_orch.execution.result_recorder import ResultRecorder
 from discover_orch.execution.run_events import (
@@ -27,8 +29,6 @@ from discover_orch.execution.run_events import (
     RunFinished,
     RunStarted,
     ToolRetried,
-    event_document,
-    utc_text,
 )
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
@@ -200,15 +200,13 @@ class Recorder:
                 )
                 self._report.add(idle)
                 self._write(self._document(idle), module)
-            end = {
-                "event": "run_finished",
-                "status": "killed" if self.tools.began.keys() - ended else "interrupted",
-                "exit_code": int(ExitCode.INTERRUPTED),
-                "counts": dict(self._report.counts),
-                "duration": round(time.monotonic() - self._started, 6),
-                "time": utc_text(time.time()),
-            }
-            self._journal.write(end)
+            end = event_documents.RunFinished(
+                status="killed" if self.tools.began.keys() - ended else "interrupted",
+                exit_code=ExitCode.INTERRUPTED,
+                counts=self._report.counts,
+                duration=round(time.monotonic() - self._started, 6),
+            )
+            self._journal.write(to_builtins(end))
         self._journal.close()
 
     def _find_loss(self) -> list[Problem]:
@@ -286,8 +284,7 @@ class Recorder:
 
     def _note(self, problem: Problem) -> None:
         if not self._is_over:  # the end of the run is the last line
-            now = utc_text(time.time())
-            self._journal.write({"event": "run_note", "problem": problem, "time": now})
+            self._journal.write(to_builtins(event_documents.Note(problem=problem)))
 
     def _attempt(self, event: ToolFinished) -> dict[str, object]:
         """What `--json` does not have of an attempt: the traceback, the end of what it printed if it failed, the time
@@ -328,7 +325,8 @@ class Recorder:
         return {} if changes is None else {"changes": changes}
 
     def _document(self, event: Event) -> dict[str, object]:
-        return event_document(event, self._names, self._report) or {}
+        shown = build_event(event, self._names, self._report)
+        return {} if shown is None else to_builtins(shown)
 
     def _close_killed_run(self) -> int:
         """If the last run was killed, remembers that the outcome of its unfinished tools is unknown, and what its

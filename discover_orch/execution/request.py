@@ -236,7 +236,7 @@ def _bad_url(project: Project, error: CannotOpen) -> Problem:
         place = Location(path=origin, line=find_line(project, ("database",)))
     elif not origin.startswith("-"):
         message += f" (from {origin})"
-    return Problem(code="database", message=message, hint=error.hint, location=place)
+    return Problem(code="database", message=message, hint=error.hint).at(place)
 
 
 # The lock.

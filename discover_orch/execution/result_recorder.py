@@ -19,7 +19,7 @@ from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.read_files import read_earlier
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.table_name import WHOLE, is_all_tables
 from discover_orch.model.tool import Tool
@@ -367,6 +367,6 @@ def _changed_since_planned(tool: Tool, path: str) -> Problem:
         code="changed-meanwhile",
         message=f"{path} changed after {tool.name} was planned or while it ran",
         hint=f"{tool.name} is stale again",
-        location=Location(path=path),
+        path=path,
         severity="warning",
     )

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Literal, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 Severity = Literal["error", "warning", "note"]
 
@@ -41,16 +42,26 @@ class Location(Struct, frozen=True, kw_only=True):
 class Problem(Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what, where, and how to fix it.
 
-    `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `message` is one line
-    without the place; `hint` says how to fix it, or is empty; `source` is the text of the line where that helps.
+    `path` is relative to the root, and `line` counts from 1; `message` is one line without the place; `hint` says how
+    to fix it, or is empty; `code` is a stable short word for programs (`"syntax"`, `"unknown-target"`); `source` is
+    the text of the line where that helps.
     """
 
-    code: str
+    path: str | None = None
+    line: int | None = None
     message: str
     hint: str = ""
-    location: Location | None = None
+    code: str
     severity: Severity = "error"
     source: str = ""
+
+    @property
+    def location(self) -> Location | None:
+        return None if self.path is None else Location(path=self.path, line=self.line)
+
+    def at(self, place: Location | None) -> Problem:
+        """The same problem at this place."""
+        return replace(self, path=place and place.path, line=place and place.line)
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -70,26 +81,6 @@ class Failure(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-def failure_json(failure: Failure | None) -> dict[str, object] | None:
-    """A failure as the JSON documents have it."""
-    names = ("kind", "type", "message", "path", "line")
-    return {name: getattr(failure, name) for name in names} if failure else None
-
-
-def problem_json(problem: Problem) -> dict[str, object]:
-    """A problem as the JSON documents have it: `{"path", "line", "message", "hint", "code"}`, and `"source"` if it has
-    one."""
-    place = problem.location
-    document: dict[str, object] = {
-        "path": place.path if place else None,
-        "line": place.line if place else None,
-        "message": problem.message,
-        "hint": problem.hint,
-        "code": problem.code,
-    }
-    return document | {"source": problem.source} if problem.source else document
-
-
 class OrchError(Exception):
     """What orch refuses: `problems` say why. On the command line it ends the command with its exit code."""
 
@@ -102,7 +93,7 @@ class OrchError(Exception):
     @classmethod
     def of(cls, code: str, message: str, hint: str = "", location: Location | None = None) -> Self:
         """The error with this one problem."""
-        return cls(Problem(code=code, message=message, hint=hint, location=location))
+        return cls(Problem(code=code, message=message, hint=hint).at(location))
 
 
 class UsageError(OrchError):

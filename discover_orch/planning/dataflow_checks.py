@@ -211,7 +211,7 @@ def build_warning(
     code: str, message: str, hint: str, tool: Tool | None = None, severity: Severity = "warning"
 ) -> Problem:
     place = Location(path=tool.path, line=tool.line) if tool else None
-    return Problem(code=code, message=message, hint=hint, location=place, severity=severity)
+    return Problem(code=code, message=message, hint=hint, severity=severity).at(place)
 
 
 def build_note(code: str, message: str, hint: str, tool: Tool | None = None) -> Problem:

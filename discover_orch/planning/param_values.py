@@ -20,7 +20,7 @@ from discover_orch.config.file import name_table
 from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import OWN_OPTIONS, VARIABLE_PREFIX
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.model.parameter import (
     MASK,
     Choice,
@@ -229,7 +229,8 @@ def _missing_value(
         code=MISSING,
         message=f"{tool.name} requires {name} ({param.type})",
         hint=f"{meant} Otherwise {hint}" if meant else hint,
-        location=Location(path=tool.path, line=tool.line),
+        path=tool.path,
+        line=tool.line,
     )
 
 
@@ -267,7 +268,8 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
             message=f"invalid {name} for {tool.name}: {text}",
             hint=find_commas(bound)
             or f"its type in run() is {param.type}; the value comes from {bound.origin}",
-            location=Location(path=tool.path, line=tool.line),
+            path=tool.path,
+            line=tool.line,
         )
     return None
 

@@ -1,8 +1,8 @@
 """Finds a project and reads its tools, as all commands do first, and answers about it: what is selected, a plan,
 checks, the listing. Reads source text only, runs nothing of the user's, and writes only orch's own index.
 
-The document of the listing is built here and not in `render`, since the index keeps it: `orch list` in an unchanged
-project prints that text.
+The listing is built here and not in `render`, since the index keeps its JSON: `orch list` in an unchanged project
+prints that text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Collection, MutableMapping, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from discover_orch.config.env_file import load_env_file
@@ -26,8 +26,10 @@ from discover_orch.discovery.listing_cache import read_index, write_listing
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import scan
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.model import documents
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, CONF_MODULE
 from discover_orch.model.database_url import masked_url
+from discover_orch.model.documents import Listing, Observer, PassedOver, Stage
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -35,7 +37,6 @@ from discover_orch.model.errors import (
     ProjectError,
     UsageError,
     no_source,
-    problem_json,
 )
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
@@ -147,7 +148,7 @@ def read_project(
         sources.write()
         kept = read_index(root)
         if not is_wide and (kept is None or kept.snapshot != snapshot):
-            write_listing(root, snapshot, listing_document(view))
+            write_listing(root, snapshot, build_listing(view))
     return view
 
 
@@ -277,7 +278,7 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """What `orch check` says beside the errors of the listing: its warnings, those about several tools together, and
     imported modules that cannot be read, which are errors."""
     tools, project = [*view.registry.tools.values()], view.project
-    known = {problem.location.path for problem in view.errors if problem.location}
+    known = {problem.path for problem in view.errors if problem.path}
     refused = (
         *check_tokens(tools, project),
         *check_sharing(tools, view.registry, project, project.jobs),
@@ -293,29 +294,27 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
 
 
 def _sort_key(problem: Problem) -> tuple[str, int]:
-    where = problem.location
-    return (where.path, where.line or 0) if where else ("", 0)
+    return problem.path or "", problem.line or 0
 
 
 # The listing.
 
 
-def listing_document(
+def build_listing(
     view: ProjectView,
     words: Sequence[str] = (),
     *,
     exclude: Sequence[str] = (),
     with_sources: bool = False,
     with_passed_over: bool = False,
-) -> dict[str, object]:
-    """The document of `orch list --json`, of all tools or of those that `words` select. Raises UsageError and
-    EmptyError."""
+) -> Listing:
+    """All tools, or those that `words` select. Raises UsageError and EmptyError."""
     registry = view.registry
     chosen = select_readable(view, words, exclude)
     tools = [registry.tools[module] for module in registry.order if module in chosen]
     if not words:
         tools += registry.disabled
-    rows = [_tool_row(tool, registry) for tool in tools]
+    rows = [_build_tool(tool, registry) for tool in tools]
     if with_sources:
         # Both load the parser, which few listings need.
         from discover_orch.staleness.current_inputs import takes_orchconf
@@ -329,67 +328,61 @@ def listing_document(
             for tool in tools
         }
         sources = project_sources(view.project, starts, view.sources)
-        rows = [
-            {**row, "sources": sources[tool.module]} for row, tool in zip(rows, tools, strict=True)
-        ]
+        rows = [replace(row, sources=tuple(sources[row.module])) for row in rows]
     by_name = check_stage_order(registry, view.project, registry.by_name)
-    document: dict[str, object] = {
-        "version": 1,
-        "root": view.project.root,
-        "stages": [
-            {
-                "name": stage.name,
-                "tools": [registry.display(module) for module in stage.tools if module in chosen],
-                "configured": stage.is_configured,
-            }
+    return Listing(
+        root=view.project.root,
+        stages=tuple(
+            Stage(
+                name=stage.name,
+                tools=tuple(registry.display(module) for module in stage.tools if module in chosen),
+                configured=stage.is_configured,
+            )
             for stage in registry.stages
             if stage.tools or not words
-        ],
-        "tools": rows,
-        "errors": [problem_json(problem) for problem in view.errors],
-        "warnings": [problem_json(problem) for problem in (*view.warnings, *by_name)],
-    }
-    if with_passed_over:
-        document["passed_over"] = [
-            {"path": one.path, "line": one.line, "reason": one.reason}
+        ),
+        tools=tuple(rows),
+        errors=view.errors,
+        warnings=(*view.warnings, *by_name),
+        passed_over=tuple(
+            PassedOver(path=one.path, line=one.line, reason=one.reason)
             for one in registry.passed_over
-        ]
-        document["observers"] = [
-            {"name": one.name, "path": CONF_FILE, "line": one.line}
+        )
+        if with_passed_over
+        else UNSET,
+        observers=tuple(
+            Observer(name=one.name, path=CONF_FILE, line=one.line)
             for one in (registry.conf.observers if registry.conf else ())
             if not one.problem
-        ]
-    return document
+        )
+        if with_passed_over
+        else UNSET,
+    )
 
 
-def empty_listing_document(view: ProjectView) -> dict[str, object]:
-    """The document if no tool was selected."""
-    return {**listing_document(view), "stages": [], "tools": []}
+def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
+    return documents.Tool(
+        name=tool.name,
+        module=tool.module,
+        path=tool.path,
+        line=tool.line,
+        stages=tool.stages,
+        doc=tool.doc,
+        after=tuple(registry.display(module) for module in tool.after),
+        disabled=tool.disabled,
+        params=tuple(map(_build_param, tool.params)),
+        resources=tool.resources if tool.is_readable else (),
+        readable=tool.is_readable,
+    )
 
 
-def _tool_row(tool: Tool, registry: Registry) -> dict[str, object]:
-    return {
-        "name": tool.name,
-        "module": tool.module,
-        "path": tool.path,
-        "line": tool.line,
-        "stages": list(tool.stages),
-        "doc": tool.doc,
-        "after": [registry.display(module) for module in tool.after],
-        "disabled": tool.disabled,
-        "params": [_param_row(param) for param in tool.params],
-        "resources": list(tool.resources) if tool.is_readable else [],
-        "readable": tool.is_readable,
-    }
-
-
-def _param_row(param: Param) -> dict[str, object]:
+def _build_param(param: Param) -> documents.Param:
     hides = param.has_secret_default
-    return {
-        "name": param.name,
-        "type": str(param.type),
-        "default": None if hides else param.default,
-        "default_source": param.masked_source if hides else param.default_source,
-        "required": param.required,
-        "help": param.help,
-    }
+    return documents.Param(
+        name=param.name,
+        type=str(param.type),
+        default=None if hides else param.default,
+        default_source=param.masked_source if hides else param.default_source,
+        required=param.required,
+        help=param.help,
+    )

@@ -196,7 +196,7 @@ def _at_setting(problem: Problem, project: Project, *keys: str) -> Problem:
     """With the line of the setting, if a file has it."""
     line = find_line(project, keys)
     place = None if line is None else Location(path=project.config or "", line=line)
-    return replace(problem, location=place)
+    return problem.at(place)
 
 
 def _param_names(registry: Registry) -> set[str]:
@@ -246,9 +246,8 @@ def find_group_clashes(registry: Registry, project: Project) -> list[Problem]:
             code="group-name",
             message=f'group "{name}" has the same name as a stage',
             hint=f"rename the group in {project.config or 'the environment'}",
-            location=Location(path=owners[name].path, line=owners[name].line)
-            if name in owners
-            else None,
+            path=owners[name].path if name in owners else None,
+            line=owners[name].line if name in owners else None,
         )
         for name in registry.groups
         if name in stages
@@ -310,7 +309,8 @@ def _check_used(
                 code="withheld",
                 message=f"{option}{one.name}: the type of {one.name} in {tool.name} is not supported",
                 hint="run() always gets the default; annotate it with a supported type to set it",
-                location=Location(path=tool.path, line=tool.line),
+                path=tool.path,
+                line=tool.line,
             )
     message = f'no selected tool has a parameter "{one.name}"{" (from -p)" if option else ""}'
     if one.tool is not None:
@@ -397,7 +397,8 @@ def check_tokens(tools: Sequence[Tool], project: Project) -> list[Problem]:
                     code="tokens",
                     message=message,
                     hint=hint,
-                    location=Location(path=tool.path, line=tool.line),
+                    path=tool.path,
+                    line=tool.line,
                 )
             )
     return problems

@@ -18,7 +18,6 @@ from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
-    Location,
     Problem,
     UsageError,
     nearest,
@@ -349,7 +348,8 @@ def _find_disabled(registry: Registry, name: str, path: str | None) -> Problem |
                 code="disabled",
                 message=f'"{tool.name}" is disabled',
                 hint="its module sets STAGE = None",
-                location=Location(path=tool.path, line=tool.line),
+                path=tool.path,
+                line=tool.line,
             )
     return None
 
@@ -418,7 +418,8 @@ def _not_a_tool(path: str, line: int | None, reason: str, hint: str = "") -> Pro
         code="not-a-tool",
         message=f"not a tool: {reason}",
         hint=hint,
-        location=Location(path=path, line=line),
+        path=path,
+        line=line,
     )
 
 

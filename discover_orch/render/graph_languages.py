@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
 from discover_orch.model.errors import Problem
+from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import Node, Picture, build_picture
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.style import Style, cut_name, one_line
@@ -20,9 +20,9 @@ _SHAPES = {"tool": ("(", ")"), "stage": ("(", ")"), "table": ("[(", ")]"), "file
 _DOT_SHAPES = {"tool": "box", "stage": "box", "table": "cylinder", "file": "note"}
 
 
-def mermaid_text(document: Mapping[str, Any]) -> str:
+def mermaid_text(graph: Graph, selected: Collection[str] | None = None) -> str:
     """A flowchart. Codes like `#34;` stand for what Mermaid would read as its own."""
-    picture = build_picture(document)
+    picture = build_picture(graph, selected)
     out = ["flowchart LR"]
     for place, name, nodes in _stages(picture):
         out.append(f'  subgraph s{place}["{_text(name, _MERMAID)}"]')
@@ -62,9 +62,9 @@ def check_mermaid(text: str) -> Problem | None:
     )
 
 
-def dot_text(document: Mapping[str, Any]) -> str:
+def dot_text(graph: Graph, selected: Collection[str] | None = None) -> str:
     """A digraph with a cluster for each stage."""
-    picture = build_picture(document)
+    picture = build_picture(graph, selected)
     out = [
         "digraph pipeline {",
         "  rankdir=LR;",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.documents import GraphTool, Used
 from discover_orch.model.table_name import WHOLE
+from discover_orch.render.graph import Graph
 from discover_orch.render.style import MOST_ALIKE, count, pattern_of
 
 #: So many of the files of one node are named in its tip.
@@ -58,12 +60,14 @@ class Data(Struct, frozen=True):
     tip: str = ""
 
 
-def build_picture(document: Mapping[str, Any]) -> Picture:
-    """From a `graph_document`. A tool may also have a `state`, a `tip`, and `selected`; if some are selected, the
-    others that they exchange data with are dimmed and the rest is left out."""
-    stages = tuple(stage["name"] for stage in document["stages"])
-    tools = _tools_of(document)
-    chosen = {name for name, (_, tool) in tools.items() if tool.get("selected")} or set(tools)
+def build_picture(graph: Graph, selected: Collection[str] | None = None) -> Picture:
+    """The `selected` are modules: the other tools that they exchange data with are dimmed, and the rest is left out.
+    The tip of a tool is its first reason."""
+    stages = tuple(stage.name for stage in graph)
+    tools = _tools_of(graph)
+    chosen = {
+        name for name, (_, tool) in tools.items() if selected is None or tool.module in selected
+    }
     data = _find_data(tools, chosen)
     shown = {name for one in data for name in (*one.writers, *one.readers)}
     kept = [name for name in tools if name in chosen or name in shown]
@@ -77,9 +81,9 @@ def build_picture(document: Mapping[str, Any]) -> Picture:
             kind="tool",
             label=name,
             stage=place,
-            module=tool["module"],
-            state=tool.get("state", ""),
-            tip=tool.get("tip", ""),
+            module=tool.module,
+            state=tool.state,
+            tip="".join(tool.reasons[:1]),
             is_dim=name not in chosen,
         )
     joined: set[tuple[str, str]] = set()
@@ -104,7 +108,7 @@ def build_picture(document: Mapping[str, Any]) -> Picture:
         if len(one.writers) > 1:  # an update in place: the later waits for the earlier
             joined.update((a, b) for a in one.writers for b in one.writers)
     for name in kept:
-        for before in tools[name][1]["after"]:
+        for before in tools[name][1].after:
             if before in keys and (before, name) not in joined:
                 edges[keys[before], keys[name]] = None
     return Picture(
@@ -114,84 +118,83 @@ def build_picture(document: Mapping[str, Any]) -> Picture:
     )
 
 
-def _tools_of(document: Mapping[str, Any]) -> dict[str, tuple[int, Mapping[str, Any]]]:
+def _tools_of(graph: Graph) -> dict[str, tuple[int, GraphTool]]:
     """The tools by name, each with the place of its first stage."""
-    tools: dict[str, tuple[int, Mapping[str, Any]]] = {}
-    for place, stage in enumerate(document["stages"]):
-        for tool in stage["tools"]:
-            tools.setdefault(tool["name"], (place, tool))
+    tools: dict[str, tuple[int, GraphTool]] = {}
+    for place, stage in enumerate(graph):
+        for tool in stage.tools:
+            tools.setdefault(tool.name, (place, tool))
     return tools
 
 
-def _find_data(tools: Mapping[str, tuple[int, Mapping[str, Any]]], chosen: set[str]) -> list[Data]:
+def _find_data(tools: Mapping[str, tuple[int, GraphTool]], chosen: set[str]) -> list[Data]:
     """What the chosen tools use."""
-    readers: dict[tuple[str, str], list[str]] = {}
-    writers: dict[tuple[str, str], list[str]] = {}
+    readers: dict[Used, list[str]] = {}
+    writers: dict[Used, list[str]] = {}
     for name, (_, tool) in tools.items():
-        for verb, users in (("reads", readers), ("writes", writers)):
-            for used in tool[verb]:
-                users.setdefault(next(iter(used.items())), []).append(name)
+        for used in tool.reads:
+            readers.setdefault(used, []).append(name)
+        for used in tool.writes:
+            writers.setdefault(used, []).append(name)
     _replace_globs(readers, writers)
     found = []
     for key in dict.fromkeys((*writers, *readers)):
         reading, writing = (tuple(dict.fromkeys(one.get(key, ()))) for one in (readers, writers))
         if not chosen.isdisjoint((*reading, *writing)):
-            kind: Kind = "table" if key[0] == "table" else "file"
-            label = key[1]
+            kind: Kind = "table" if key.table else "file"
+            label = key.table or key.file
             if kind == "table" and (label == WHOLE or label.endswith(f":{WHOLE}")):
                 label = f"{label[:-1]}all tables"
             found.append(Data(kind, label, reading, writing))
     return _fold_files(found)
 
 
-def _replace_globs(
-    readers: dict[tuple[str, str], list[str]], writers: Mapping[tuple[str, str], Sequence[str]]
-) -> None:
+def _replace_globs(readers: dict[Used, list[str]], writers: Mapping[Used, Sequence[str]]) -> None:
     """A declared glob that matches files which tools write stands for these files."""
     globs = [
-        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key[1])
+        key for key in readers if key not in writers and not GLOB_CHARACTERS.isdisjoint(key.file)
     ]
-    files = [what for kind, what in writers if kind == "file"]
+    files = [one.file for one in writers if one.file]
     for key in globs if len(globs) * len(files) <= MOST_MATCHED else ():
-        is_match = re.compile(fnmatch.translate(key[1].replace("**/", "*"))).match
+        is_match = re.compile(fnmatch.translate(key.file.replace("**/", "*"))).match
         matches = [path for path in files if is_match(path)]
         for path in matches:
-            readers.setdefault(("file", path), []).extend(readers[key])
+            readers.setdefault(Used(file=path), []).extend(readers[key])
         if matches:
             del readers[key]
 
 
-def build_stage_picture(document: Mapping[str, Any]) -> Picture:
+def build_stage_picture(graph: Graph) -> Picture:
     """One node for each stage, for a project with many tools. An edge stands for any data or any `after`."""
-    tools = _tools_of(document)
+    tools = _tools_of(graph)
     stage_of: dict[str, int] = {}
     edges: dict[tuple[int, int], None] = {}
     nodes = []
-    for place, stage in enumerate(document["stages"]):
-        words = [tool.get("state", "") for tool in stage["tools"]]
+    for place, stage in enumerate(graph):
+        words = [tool.state for tool in stage.tools]
         worst = next((one for one in ("failed", "unknown", "blocked", "stale") if one in words), "")
         tip = ", ".join(f"{words.count(one):,} {one}" for one in dict.fromkeys(words) if one)
         nodes.append(
             Node(
                 key=f"s{place}",
                 kind="stage",
-                label=f"{stage['name']} ({count(len(words), 'tool')})",
+                label=f"{stage.name} ({count(len(words), 'tool')})",
                 stage=place,
                 layer=place,
                 state=worst or (words[0] if words else ""),
                 tip=tip,
             )
         )
-        for tool in stage["tools"]:
-            stage_of.setdefault(tool["name"], place)
-            for before in tool["after"]:
+        for tool in stage.tools:
+            stage_of.setdefault(tool.name, place)
+            for before in tool.after:
                 edges[stage_of.get(before, place), place] = None
     for one in _find_data(tools, set(tools)):
         writing, reading = (
             {stage_of[name] for name in names} for names in (one.writers, one.readers)
         )
         edges.update(dict.fromkeys(itertools.product(writing, reading)))
-    stages = tuple(stage["name"] for stage in document["stages"])
+    stages = tuple(stage.name for stage in graph)
     forward = tuple((f"s{a}", f"s{b}") for a, b in edges if a < b)
     return Picture(stages=stages, nodes=tuple(nodes), edges=forward)
 

@@ -7,11 +7,10 @@ in its colour alone. Pure.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.render.graph import graph_document
+from discover_orch.render.graph import Graph, build_graph
 from discover_orch.render.graph_layout import Box, Layout, Place, lay_out
 from discover_orch.render.graph_picture import Node, Picture, build_picture
 from discover_orch.render.markup import clean_word, escape, fit, number, text_width, tip
@@ -48,16 +47,18 @@ def read_page_file(name: str) -> str:
         return file.read()
 
 
-def graph_svg(document: Mapping[str, Any], *, title: str = "Pipeline") -> str:
-    """The SVG of a `graph_document`; what a tool of it may also have is said at `build_picture`."""
-    return picture_svg(build_picture(document), title=title)
+def graph_svg(
+    graph: Graph, selected: Collection[str] | None = None, *, title: str = "Pipeline"
+) -> str:
+    """`selected` as in `build_picture`."""
+    return picture_svg(build_picture(graph, selected), title=title)
 
 
 def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> str:
     """How a project looks in a notebook: its graph below one line. `freshness` is that of the tools, by module."""
-    document = graph_document(registry, registry.order, freshness)
+    graph = build_graph(registry, registry.order, freshness)
     total = count(len(registry.tools), "tool")
-    return f"<div>{escape(root)}: {total}</div>{graph_svg(document)}"
+    return f"<div>{escape(root)}: {total}</div>{graph_svg(graph)}"
 
 
 def picture_svg(picture: Picture, *, title: str, is_inside: bool = False) -> str:

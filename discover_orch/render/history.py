@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from msgspec import to_builtins
+from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.errors import failure_json, problem_json
+from discover_orch.model.documents import Outcome, RecordedOutcome, Run, Value
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.style import (
@@ -32,7 +30,7 @@ from discover_orch.render.style import (
     wrap,
 )
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: Characters of an exception's message that are shown of a recorded run.
 LONGEST_MESSAGE = 200
@@ -51,8 +49,29 @@ _INPUT_NAMES = {
 }
 
 
-def runs_document(records: Sequence[RunRecord]) -> dict[str, object]:
-    return {"version": 1, "runs": [_run_row(record) for record in records]}
+def build_run(record: RunRecord) -> Run:
+    """The run as users get it."""
+    names = Outcome.__struct_fields__
+    return Run(
+        **{
+            name: getattr(record, name)
+            for name in Run.__struct_fields__
+            if name not in ("run", "params", "tools")
+        },
+        run=record.run or None,
+        params=_build_values(record.params),
+        tools=tuple(
+            RecordedOutcome(**{one: getattr(tool, one) for one in names}, stage=tool.stage)
+            for tool in record.tools
+        ),
+    )
+
+
+def _build_values(params: Mapping[str, RecordedParam]) -> dict[str, Value]:
+    return {
+        name: Value(value=one.texts if len(one.texts) > 1 else one.shown, origin=one.origin)
+        for name, one in params.items()
+    }
 
 
 def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
@@ -115,38 +134,27 @@ def run_text(record: RunRecord, style: Style) -> str:
 
 
 def comparison_document(found: RunDiff) -> dict[str, object]:
-    return {
-        "version": 1,
-        "comparison": {
-            "old": _head(found.old),
-            "new": _head(found.new),
-            "sources": found.sources,
-            "added": [tool.name for tool in found.added],
-            "removed": [tool.name for tool in found.removed],
-            "tools": [
-                {
-                    **_pick(tool.new, "name", "module"),
-                    "status": {"old": tool.old.status, "new": tool.new.status},
-                    "duration": {"old": tool.old.duration, "new": tool.new.duration},
-                    "params": to_builtins(tool.params),
-                    "code_changed": tool.is_code_changed,
-                    "inputs": list(map(_input_row, tool.inputs)),
-                    "metrics": to_builtins(tool.metrics),
-                }
-                for tool in found.tools
-            ],
-        },
+    head = ("run", "started", "status", "duration")
+    comparison = {
+        "old": _pick(found.old, *head),
+        "new": _pick(found.new, *head),
+        "sources": found.sources,
+        "added": [tool.name for tool in found.added],
+        "removed": [tool.name for tool in found.removed],
+        "tools": [
+            {
+                **_pick(tool.new, "name", "module"),
+                "status": {"old": tool.old.status, "new": tool.new.status},
+                "duration": {"old": tool.old.duration, "new": tool.new.duration},
+                "params": tool.params,
+                "code_changed": tool.is_code_changed,
+                "inputs": tool.inputs,
+                "metrics": tool.metrics,
+            }
+            for tool in found.tools
+        ],
     }
-
-
-def _input_row(one: InputChange) -> dict[str, object]:
-    """The versions of files and variables are hashes, which say nothing."""
-    has_versions = one.old is not None or one.new is not None
-    return {
-        one.kind: one.name,
-        "change": one.change,
-        **(_pick(one, "old", "new") if has_versions else {}),
-    }
+    return {"comparison": comparison}
 
 
 def comparison_text(found: RunDiff, style: Style) -> str:
@@ -190,59 +198,6 @@ def log_heading(record: RunRecord, tool: ToolRecord) -> str:
 def log_text(data: bytes, style: Style) -> str:
     """Whole lines as a run shows them: cleaned."""
     return clean(data.decode("utf-8", "surrogateescape"), style)
-
-
-def failure_summary(root: str, record: RunRecord) -> dict[str, object]:
-    """The summary of a run that failed, for the command of `--on-failure`. A tool has the keys of its `tool_finished`,
-    and its `module`, `stage` and `traceback`. `errors` are problems outside any tool. Where the run was refused,
-    `run` is null and there are no tools."""
-    return {
-        "version": 1,
-        "root": root,
-        "run": record.run or None,
-        **_pick(record, "targets", "status", "exit_code", "duration", "counts"),
-        "tools": [_summary_row(tool) for tool in record.tools],
-        "errors": [problem_json(one) for one in record.errors],
-    }
-
-
-def _summary_row(tool: ToolRecord) -> dict[str, object]:
-    return {
-        **_pick(tool, "name", "status"),
-        "duration": tool.duration or 0.0,
-        "error": failure_json(tool.error),
-        **_pick(tool, "metrics", "attempt", "notes"),
-        **({"blocked_by": tool.blocked_by} if tool.blocked_by else {}),
-        **_pick(tool, "module", "stage", "traceback"),
-    }
-
-
-def _run_row(record: RunRecord) -> dict[str, object]:
-    return {
-        **_head(record),
-        **_pick(record, "kind", "targets"),
-        "params": {
-            name: {
-                "value": list(given.texts) if len(given.texts) > 1 else given.shown,
-                "origin": given.origin,
-            }
-            for name, given in record.params.items()
-        },
-        **_pick(record, "exit_code", "counts", "database", "resumes"),
-        "tools": [_tool_row(tool) for tool in record.tools],
-    }
-
-
-def _head(record: RunRecord) -> dict[str, object]:
-    return _pick(record, "run", "started", "status", "duration")
-
-
-def _tool_row(tool: ToolRecord) -> dict[str, object]:
-    return {
-        **_pick(tool, "name", "module", "status", "duration", "metrics"),
-        "error": failure_json(tool.error),
-        **_pick(tool, "notes", "attempt"),
-    }
 
 
 def _pick(value: object, *names: str) -> dict[str, object]:
@@ -330,20 +285,15 @@ def _writer(version: str | None) -> str:
 
 
 def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict[str, object]:
-    return {
-        "version": 1,
-        "name": name,
-        "module": module,
-        "runs": [
-            {
-                **_pick(record, "run", "started"),
-                **_pick(tool, "status", "duration"),
-                "params": {key: one.shown for key, one in tool.step.arguments.items()},
-                "metrics": tool.metrics,
-            }
-            for record, tool in rows
-        ],
-    }
+    runs = [
+        {
+            **_pick(record, "run", "started"),
+            **_pick(tool, "status", "duration", "metrics"),
+            "params": _build_values(tool.step.arguments),
+        }
+        for record, tool in rows
+    ]
+    return {"name": name, "module": module, "runs": runs}
 
 
 def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:

@@ -56,10 +56,9 @@ def clean_document(
 ) -> dict[str, object]:
     """`done` has the keys of what was to be deleted, each with why it has stayed, or ""."""
     return {
-        "version": 1,
         "found": [
             {
-                **one.thing.document,
+                **one.thing.used,
                 "tool": name_of(one.thing.module),
                 "read_by": [*map(name_of, one.thing.readers)],
                 "left_over": one.is_left_over,

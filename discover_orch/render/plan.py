@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
-from typing import Any
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model import documents
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.errors import problem_json
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits
 from discover_orch.planning.param_values import BoundArgument
@@ -106,46 +105,40 @@ def more_reasons(more: Sequence[str]) -> str:
     return f", and {count(len(more), 'more reason')}" if more else ""
 
 
-def plan_document(
+def build_plan(
     plan: Plan,
     registry: Registry,
     freshness: Mapping[str, Freshness] = _UNKNOWN,
     waits: Sequence[Waits] = (),
-) -> dict[str, Any]:
-    """With `waits`, also what each step waits for within its stage, and whether it runs alone."""
+) -> documents.Plan:
+    """The plan as users get it. With `waits`, also what each step waits for within its stage."""
     names = [step.tool.name for step in plan.steps]
-    keys: list[dict[str, object]] = [
-        {"waits_for": [names[one] for one in own.steps], "runs_alone": own.is_alone}
-        for own in waits
-    ] or [{} for _ in names]
-    return {
-        "version": 1,
-        "tools": [
-            {
-                "name": step.tool.name,
-                "module": step.tool.module,
-                "stage": step.stage,
-                "after": [registry.display(other) for other in step.tool.after],
-                "reason": step.reason,
-                "params": {
-                    name: {"value": value, "origin": origin}
+    steps = []
+    for step, own in zip(plan.steps, waits or [Waits(0)] * len(names), strict=True):
+        now = freshness.get(step.tool.module)
+        steps.append(
+            documents.Step(
+                name=step.tool.name,
+                module=step.tool.module,
+                stage=step.stage,
+                after=tuple(registry.display(other) for other in step.tool.after),
+                reason=step.reason,
+                params={
+                    name: documents.Value(value=value, origin=origin)
                     for name, _, origin, value in _values(step)
                 },
-                **({"may_run": True} if step.may_run else {}),
-                **_freshness_keys(freshness.get(step.tool.module)),
-                **more,
-            }
-            for step, more in zip(plan.steps, keys, strict=True)
-        ],
-        "fresh": [tool.name for tool in plan.fresh],
-        "warnings": [problem_json(problem) for problem in plan.warnings],
-    }
-
-
-def _freshness_keys(freshness: Freshness | None) -> dict[str, object]:
-    if freshness is None:
-        return {}
-    return {"state": freshness.state, "reasons": list(freshness.sentences)}
+                may_run=step.may_run,
+                state=now.state if now else None,
+                reasons=now.sentences if now else (),
+                waits_for=tuple(names[one] for one in own.steps),
+                runs_alone=own.is_alone,
+            )
+        )
+    return documents.Plan(
+        steps=tuple(steps),
+        fresh=tuple(tool.name for tool in plan.fresh),
+        warnings=plan.warnings,
+    )
 
 
 def find_database(registry: Registry, project: Project) -> tuple[str, str]:

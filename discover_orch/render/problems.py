@@ -1,13 +1,12 @@
-"""Problems as text and as JSON: what is wrong, where, and how to fix it."""
+"""Problems as text: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Failure, Location, Problem, Severity
+from discover_orch.model.errors import Failure, Problem, Severity
 from discover_orch.render.style import Style, cut, names_text, one_line, wrap_prose
 
 ERROR: Severity = "error"
@@ -44,7 +43,7 @@ def folded(problems: Iterable[Problem], most_places: int = MOST_PLACES) -> list[
     the others."""
     groups: dict[Problem, list[Problem]] = {}
     for one in problems:
-        key = replace(one, location=None) if one.severity == WARNING and one.location else one
+        key = one.at(None) if one.severity == WARNING and one.path else one
         group = groups.setdefault(key, [])
         if one not in group:
             group.append(one)
@@ -86,19 +85,3 @@ def failure_line(error: Failure, traceback: str = "") -> str:
 def failure_place(error: Failure, after: str) -> str:
     """`src/parse.py:12` and what stands after it; empty if no line is known."""
     return one_line(f"{error.path}:{error.line}{after}") if error.path and error.line else ""
-
-
-def problems_of(document: Mapping[str, Any]) -> list[Problem]:
-    """The problems of a listing's document, errors first."""
-    return [
-        Problem(
-            code=row["code"],
-            message=row["message"],
-            hint=row["hint"],
-            location=Location(path=row["path"], line=row["line"]) if row["path"] else None,
-            severity=severity,
-            source=row.get("source", ""),
-        )
-        for severity in (ERROR, WARNING)
-        for row in document[f"{severity}s"]
-    ]

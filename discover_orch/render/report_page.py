@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from discover_orch.model.conventions import ALL_STAGES
+from discover_orch.model.documents import GraphStage, GraphTool, list_used
 from discover_orch.model.errors import Problem
 from discover_orch.model.secret_masking import secret_texts
-from discover_orch.render.graph import used_documents
+from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
 from discover_orch.render.markup import escape
@@ -169,8 +169,8 @@ def _build_tools(
                 number=number,
                 record=tool,
                 earlier=source.earlier.get(module, ()),
-                reads=used_documents(used.files_read, used.tables_read),
-                writes=used_documents(used.files_written, used.tables_written),
+                reads=list_used(used.files_read, used.tables_read),
+                writes=list_used(used.files_written, used.tables_written),
                 wait=wait,
                 waited_for=f"{names.get(wait.by, wait.by)}{_WHY[wait.why]}" if wait else "",
                 is_critical=module in critical,
@@ -181,18 +181,16 @@ def _build_tools(
 
 
 def _graph_section(tools: Sequence[ReportTool]) -> str:
-    document = _graph_of_run(tools)
+    graph = _graph_of_run(tools)
     if len(tools) > MANY_TOOLS:
-        svg = picture_svg(build_stage_picture(document), title="Stages", is_inside=True)
+        svg = picture_svg(build_stage_picture(graph), title="Stages", is_inside=True)
         hint = (
             f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
             "Select one to see its tools in the list.</p>"
         )
     else:
-        svg = picture_svg(build_picture(document), title="Tools and data", is_inside=True)
-        states = dict.fromkeys(
-            row["state"] for stage in document["stages"] for row in stage["tools"]
-        )
+        svg = picture_svg(build_picture(graph), title="Tools and data", is_inside=True)
+        states = dict.fromkeys(tool.state for stage in graph for tool in stage.tools)
         legend = " · ".join(f"{MARKS[one]} {escape(one)}" for one in states if one in MARKS)
         hint = f"<p><small>{legend}</small></p>"
     return (
@@ -203,28 +201,26 @@ def _graph_section(tools: Sequence[ReportTool]) -> str:
     )
 
 
-def _graph_of_run(tools: Sequence[ReportTool]) -> Mapping[str, Any]:
-    """A `graph_document` with the statuses of the run; `module` is the tool's number in the page."""
+def _graph_of_run(tools: Sequence[ReportTool]) -> Graph:
+    """The graph with the statuses of the run; `module` is the tool's number in the page, and its tip the duration."""
     names = {tool.record.module: tool.record.name for tool in tools}
-    return {
-        "stages": [
-            {"name": stage, "tools": [_graph_row(tool, names) for tool in group]}
-            for stage, group in by_stage(tools).items()
-        ]
-    }
+    return tuple(
+        GraphStage(name=stage, tools=tuple(_graph_tool(tool, names) for tool in group))
+        for stage, group in by_stage(tools).items()
+    )
 
 
-def _graph_row(tool: ReportTool, names: Mapping[str, str]) -> dict[str, Any]:
+def _graph_tool(tool: ReportTool, names: Mapping[str, str]) -> GraphTool:
     record = tool.record
-    return {
-        "name": record.name,
-        "module": str(tool.number),
-        "after": [names[one] for one in record.step.after if one in names],
-        "reads": tool.reads,
-        "writes": tool.writes,
-        "state": status_word(record.status),
-        "tip": duration(record.duration),
-    }
+    return GraphTool(
+        name=record.name,
+        module=str(tool.number),
+        after=tuple(names[one] for one in record.step.after if one in names),
+        reads=tool.reads,
+        writes=tool.writes,
+        state=status_word(record.status),
+        reasons=(duration(record.duration),),
+    )
 
 
 def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from discover_orch.model.documents import Used
 from discover_orch.model.errors import Failure
-from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool_events import ToolEnd
-from discover_orch.render.graph import MOST_FILES, folded_files
+from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.markup import clean_word, escape, escape_lines, number
 from discover_orch.render.problems import failure_line, failure_place
@@ -36,8 +36,8 @@ class ReportTool(Struct, frozen=True, kw_only=True):
     number: int
     record: ToolRecord
     earlier: Sequence[ToolEnd] = ()
-    reads: Sequence[Mapping[str, str]] = ()
-    writes: Sequence[Mapping[str, str]] = ()
+    reads: tuple[Used, ...] = ()
+    writes: tuple[Used, ...] = ()
     wait: Wait | None = None
     waited_for: str = ""
     is_critical: bool = False
@@ -251,12 +251,8 @@ def _attempt(record: ToolRecord, one: Attempt) -> str:
     return f"{escape(one.status or 'no end')} after {duration(one.end - one.start)}{said}"
 
 
-def _used(used: Sequence[Mapping[str, str]]) -> str:
-    tables = [escape(shown_table(one["table"])) for one in used[:MOST_SHOWN] if "table" in one]
-    if len(tables) == len(used):
-        return ", ".join(tables)
-    files = folded_files([one["file"] for one in used if "file" in one], MOST_FILES)
-    return ", ".join([*tables, *map(escape, files)])
+def _used(used: Sequence[Used]) -> str:
+    return ", ".join(map(escape, used_texts(used, MOST_FILES)))
 
 
 def size_text(size: int) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.documents import ToolStatus, UsedLeftOver, list_used
 from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool import Tool
-from discover_orch.render.graph import folded_files, used_documents
+from discover_orch.planning.remaining_work import RemainingWork
+from discover_orch.render.graph import folded_files
 from discover_orch.render.plan import freshness_word, more_reasons
 from discover_orch.render.style import (
     Style,
@@ -45,6 +47,26 @@ class Row(Struct, frozen=True, kw_only=True):
     result: ToolResult | None
     flow: Dataflow
     left_over: tuple[LeftOver, ...] = ()
+
+
+def read_rows(left: RemainingWork, chosen: Collection[str]) -> list[Row]:
+    """Of the chosen tools, in order."""
+    registry, freshness = left.view.registry, left.freshness()
+    left_over: dict[str, list[LeftOver]] = {}
+    for one in left.find_left_over():
+        left_over.setdefault(one.module, []).append(one)
+    return [
+        Row(
+            tool=registry.tools[module],
+            stage=registry.stages[registry.rank[module]].name,
+            freshness=freshness[module],
+            result=left.results.get(module),
+            flow=registry.flows[module],
+            left_over=tuple(left_over.get(module, ())),
+        )
+        for module in registry.order
+        if module in chosen
+    ]
 
 
 def status_text(
@@ -125,34 +147,30 @@ def tool_text(
     return "\n".join(wrap(line, style, " " * 12) for line in out) + "\n"
 
 
-def status_document(rows: Iterable[Row], name_of: Callable[[str], str]) -> dict[str, object]:
-    return {"version": 1, "tools": [_document(row, name_of) for row in rows]}
-
-
-def _document(row: Row, name_of: Callable[[str], str]) -> dict[str, object]:
+def build_status(row: Row, name_of: Callable[[str], str]) -> ToolStatus:
+    """The status of a tool as users get it."""
     freshness, result, flow = row.freshness, row.result, row.flow
     success = result.success if result else None
-    return {
-        "name": row.tool.name,
-        "module": row.tool.module,
-        "stage": row.stage,
-        "state": freshness.state,
-        "never": freshness.last_ending == "never",
-        "failed": freshness.last_ending == "failed",
-        "unknown": freshness.last_ending == "unknown",
-        "reasons": list(freshness.sentences),
-        "reads": used_documents(flow.files_read, flow.tables_read),
-        "writes": used_documents(flow.files_written, flow.tables_written),
-        "tables_read": list(flow.tables_read),
-        "tables_written": list(flow.tables_written),
-        "left_over": [
-            {**one.document, "read_by": [*map(name_of, one.readers)]} for one in row.left_over
-        ],
-        "is_unclear": flow.is_unclear,
-        "last_run": (result.last.run or None) if result else None,
-        "last_status": result.last.status if result else None,
-        "duration": success.duration if success else None,
-    }
+    return ToolStatus(
+        name=row.tool.name,
+        module=row.tool.module,
+        stage=row.stage,
+        state=freshness.state,
+        never=freshness.last_ending == "never",
+        failed=freshness.last_ending == "failed",
+        unknown=freshness.last_ending == "unknown",
+        reasons=freshness.sentences,
+        reads=list_used(flow.files_read, flow.tables_read),
+        writes=list_used(flow.files_written, flow.tables_written),
+        left_over=tuple(
+            UsedLeftOver(**one.used, read_by=tuple(map(name_of, one.readers)))
+            for one in row.left_over
+        ),
+        is_unclear=flow.is_unclear,
+        last_run=(result.last.run or None) if result else None,
+        last_status=result.last.status if result else None,
+        duration=success.duration if success else None,
+    )
 
 
 def _flow(flow: Dataflow, result: ToolResult | None) -> list[tuple[str, list[str]]]:

@@ -136,7 +136,7 @@ class Adopter:
 
     def _warn(self, place: Location, message: str, hint: str = "") -> None:
         self.problems.append(
-            Problem(code="adopt", message=message, hint=hint, location=place, severity="warning")
+            Problem(code="adopt", message=message, hint=hint, severity="warning").at(place)
         )
 
     def _find_tools(self) -> Iterator[FoundTool]:

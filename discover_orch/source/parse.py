@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 
 # What `compile` raises for some file or other; found by fuzzing.
 PARSE_ERRORS = (
@@ -101,7 +101,8 @@ def _problem(
         code=code,
         message=message,
         hint=hint,
-        location=Location(path=path, line=line),
+        path=path,
+        line=line,
         source=texts[0].decode("utf-8", "replace").strip()[:LONGEST_SOURCE] if texts else "",
     )
 

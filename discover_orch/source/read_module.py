@@ -299,7 +299,7 @@ def _is_marked(node: _Function | ast.ClassDef, mark: str, scope: ModuleScope) ->
 
 def _stages_before(problem: Problem, data: bytes, module: str, lookup: Lookup) -> tuple[str, ...]:
     """The stages that the text before the line of a problem states."""
-    line = (problem.location and problem.location.line) or 1
+    line = problem.line or 1
     lines = data.splitlines(keepends=True)[: line - 1]
     for _ in range(2):
         try:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.encoding import content_hash
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
     BrokenTool,
     ConfFacts,
@@ -175,5 +175,5 @@ def _too_large(path: str, size: int) -> Problem:
         code="too-large",
         message=f"contains STAGE, but is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
         hint="move its data into a data file, or add the file to exclude",
-        location=Location(path=path),
+        path=path,
     )

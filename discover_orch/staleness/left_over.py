@@ -28,7 +28,7 @@ class LeftOver(Struct, frozen=True, kw_only=True):
         return self.key[5:] if self.key.startswith("file:") else shown_table(table_name(self.key))
 
     @property
-    def document(self) -> dict[str, str]:
+    def used(self) -> dict[str, str]:
         is_file = self.key.startswith("file:")
         return {"file": self.name} if is_file else {"table": table_name(self.key)}
 

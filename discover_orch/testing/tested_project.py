@@ -156,9 +156,7 @@ class OrchProject:
                     )
                     hint = f"give it: orch_run(..., {param.name}=VALUE)"
                     place = Location(path=step.tool.path, line=step.tool.line)
-                    problems.append(
-                        Problem(code=MISSING, message=message, hint=hint, location=place)
-                    )
+                    problems.append(Problem(code=MISSING, message=message, hint=hint).at(place))
         if problems:
             raise UsageError(*problems)
 

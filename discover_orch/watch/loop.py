@@ -34,7 +34,6 @@ from discover_orch.watch.watch_events import (
     WatchEvent,
     WatchNote,
     WatchWaiting,
-    watch_event_document,
 )
 from discover_orch.watch.watched_project import OtherRuns, WatchedProject, WatchRequest
 
@@ -139,8 +138,10 @@ class WatchLoop:
                 yield from self._observers.follow(view.registry, view.project)
         if self._observers is None:
             return
-        if isinstance(event, WatchEvent):
-            yield from self._observers.send(watch_event_document(event))
+        if isinstance(event, RunStarting):
+            yield from self._observers.send(None)
+        elif isinstance(event, WatchEvent):
+            yield from self._observers.send(event)
         else:
             yield from self._observers.note_event(event, self._names)
 

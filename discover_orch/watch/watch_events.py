@@ -1,4 +1,5 @@
-"""What a watch reports between its runs: values that `render` shows, their JSON, and the queue that they wait in.
+"""What a watch reports between its runs: values that `render` shows and that `--json` prints, and the queue that they
+wait in.
 
 Pure. The events of the runs themselves are those of `execution.run_state`.
 """
@@ -10,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from discover_orch.model.errors import Problem, problem_json
+from discover_orch.model.errors import Problem
 from discover_orch.planning.plan import Plan
 
 Scope = Literal["affected", "stage", "tool"]
@@ -21,7 +22,7 @@ SCOPES: tuple[Scope, ...] = ("affected", "stage", "tool")
 Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 
 
-class WatchWaiting(Struct, frozen=True, kw_only=True):
+class WatchWaiting(Struct, frozen=True, kw_only=True, tag_field="event", tag="watching"):
     """The watch waits for changes: from now on every save is noticed. `files` are watched, for `tools` tools.
 
     `failing` are the names of the tools that failed when they last ran.
@@ -31,11 +32,11 @@ class WatchWaiting(Struct, frozen=True, kw_only=True):
     files: int
     mode: str
     scope: Scope
-    is_paused: bool = False
+    is_paused: bool = field(default=False, name="paused")
     failing: tuple[str, ...] = ()
 
 
-class ChangesFound(Struct, frozen=True, kw_only=True):
+class ChangesFound(Struct, frozen=True, kw_only=True, tag_field="event", tag="changed"):
     """Files that changed in meaning, appeared or disappeared. `tools` are the names of those to run, with `reasons`.
 
     `stages` are the affected ones: `stale` is the number of stale tools among `tools`, `fresh` that of the other tools
@@ -49,9 +50,9 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
-    stale: int = 0
+    stale: int = field(default=0, name="stale_tools")
     fresh: int = 0
-    left: tuple[str, ...] = ()
+    left: tuple[str, ...] = field(default=(), name="stale")
     stays_stale: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
     not_affected: int = 0
@@ -62,16 +63,16 @@ class ChangesFound(Struct, frozen=True, kw_only=True):
     action: Action = "run"
 
 
-class NoMeaningfulChange(Struct, frozen=True, kw_only=True):
+class NoMeaningfulChange(Struct, frozen=True, kw_only=True, tag_field="event", tag="unchanged"):
     """Files that were saved and mean the same as when their tools last ran."""
 
     paths: tuple[str, ...]
 
 
-class CannotRun(Struct, frozen=True, kw_only=True):
+class CannotRun(Struct, frozen=True, kw_only=True, tag_field="event", tag="broken"):
     """What cannot be read or run; `waiting` are the names of tools that wait for the fix."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = field(name="errors")
     waiting: tuple[str, ...] = ()
 
 
@@ -83,13 +84,13 @@ class RunStarting(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class WatchNote(Struct, frozen=True, kw_only=True):
+class WatchNote(Struct, frozen=True, kw_only=True, tag_field="event", tag="notice"):
     """A message for the user that is not the failure of a tool."""
 
     problem: Problem
 
 
-class KeyAnswered(Struct, frozen=True, kw_only=True):
+class KeyAnswered(Struct, frozen=True, kw_only=True, tag_field="event", tag="key"):
     """A key was pressed: a sentence about what it did; none for the help on keys."""
 
     key: str
@@ -105,35 +106,6 @@ WatchEvent = (
     | WatchNote
     | KeyAnswered
 )
-
-
-#: The word for an event in JSON, and its keys. Two are fields with another name.
-_KEYS_OF_EVENTS: dict[type[WatchEvent], tuple[str, str]] = {
-    WatchWaiting: ("watching", "tools files mode scope paused failing"),
-    ChangesFound: (
-        "changed",
-        "paths tools stages stale stays_stale blocked fresh not_affected gone deleted reasons during_run action",
-    ),
-    NoMeaningfulChange: ("unchanged", "paths"),
-    KeyAnswered: ("key", "key sentence"),
-}
-_FIELDS = {"paused": "is_paused", "stale": "left"}
-
-
-def watch_event_document(event: WatchEvent) -> dict[str, object] | None:
-    """An object for `--json`; None if the events of the run say the same."""
-    match event:
-        case CannotRun(problems=problems, waiting=waiting):
-            errors = [problem_json(problem) for problem in problems]
-            return {"event": "broken", "errors": errors, "waiting": waiting}
-        case WatchNote(problem=problem):
-            return {"event": "notice", "message": problem.message, "hint": problem.hint}
-        case WatchWaiting() | ChangesFound() | NoMeaningfulChange() | KeyAnswered():
-            word, keys = _KEYS_OF_EVENTS[type(event)]
-            fields = {key: getattr(event, _FIELDS.get(key, key)) for key in keys.split()}
-            return {"event": word, **fields}
-        case _:
-            return None
 
 
 class Outbox:

@@ -93,7 +93,7 @@ class WatchedProject:
     @property
     def all_problems(self) -> tuple[Problem, ...]:
         planned, errors = self.problems, self.view.errors
-        if any(one.location and one.location.path == CONF_FILE for one in errors):
+        if any(one.path == CONF_FILE for one in errors):
             # A resource of the file that cannot be read looks like a parameter without a value.
             planned = tuple(one for one in planned if one.code != MISSING)
         return (*planned, *self._strays, *errors, *self.status.broken.values())

@@ -421,5 +421,5 @@ def _note_unclosed(what: str, failure: Failure, hint: str = "") -> RunNote:
     if failure.path is not None:
         message += f" ({failure.type})"
         place = Location(path=failure.path, line=failure.line)
-    problem = Problem(code="closing", message=message, hint=hint, location=place)
+    problem = Problem(code="closing", message=message, hint=hint).at(place)
     return RunNote(problem=problem, traceback=failure.traceback if place else "")

@@ -33,6 +33,7 @@ from discover_orch.api import (
     ToolOutput,
     ToolRetried,
     ToolStarted,
+    Used,
 )
 from tests.conftest import Orch, Project
 from tests.support.project_builder import clean_environment
@@ -86,7 +87,10 @@ def test_looking_imports_no_user_code(project: Project) -> None:
     assert [tool.name for tool in found.tools] == ["bad", "load", "total", "page"]
     load = found.tools[1]
     assert (load.module, load.path, load.stages) == ("src.load", "src/load.py", ("ingest",))
-    assert (load.doc, dict(load.params)) == ("Load rows.", {"rows": "int"})
+    assert (load.doc, [(one.name, one.type) for one in load.params]) == (
+        "Load rows.",
+        [("rows", "int")],
+    )
     assert found.tools[2].after == ("load",)
     assert [(one.name, one.tools) for one in found.stages] == [
         ("ingest", ("bad", "load")),
@@ -94,7 +98,7 @@ def test_looking_imports_no_user_code(project: Project) -> None:
     ]
     assert {one.state for one in found.status()} == {"never"}
     plan = found.plan("load", rows=5)
-    assert [(one.name, dict(one.params)) for one in plan.steps] == [("load", {"rows": "5"})]
+    assert [(one.name, one.params["rows"].value) for one in plan.steps] == [("load", 5)]
     assert ">load</text>" in found._repr_html_()
     assert found.problems == ()
     assert not (root / "ran").exists()
@@ -106,11 +110,11 @@ def test_a_run_gives_outcomes_metrics_and_output(project: Project) -> None:
     assert result.is_passed
     assert [*result.outcomes] == ["load", "total", "page"]
     assert result.metrics == {"load": {"rows": 3}}
-    assert result.outcomes["load"].output == "loaded 3\n"
+    assert result.output["load"] == "loaded 3\n"
     assert result.raise_if_failed() is result
     status = {one.name: one for one in found.status(rows=3)}
     assert all(one.is_fresh for one in status.values())
-    assert status["load"].tables_written == ("raw",)
+    assert status["load"].writes == (Used(table="raw"),)
     assert [one.name for one in found.status(rows=4) if not one.is_fresh] == [
         "load",
         "total",
@@ -203,7 +207,7 @@ def test_values_are_those_of_the_command_line(project: Project) -> None:
         x=None,
         params={"jobs": 3, "a.x": "y"},
     )
-    assert result.outcomes["a"].output == "2024-01-31 True ['a,b', 'c'] NEW False 3 y\n"
+    assert result.output["a"] == "2024-01-31 True ['a,b', 'c'] NEW False 3 y\n"
 
 
 def test_what_is_wrong_is_raised_with_its_problems(project: Project) -> None:
@@ -480,8 +484,9 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
             if isinstance(event, ToolStarted):
                 others.append(subprocess.Popen(["sleep", "600"]))
             if isinstance(event, ToolFinished):
-                statuses[event.name] = event.outcome.status
-                assert event.name != "load" or event.outcome.output == "loaded 4\n"
+                statuses[event.name] = event.status
+            if isinstance(event, ToolOutput) and event.name == "load":
+                assert event.text == "loaded 4\n"
         assert statuses == {"load": "passed", "total": "failed", "page": "blocked"}
         assert [one.poll() for one in others] == [None] * len(others)
     finally:

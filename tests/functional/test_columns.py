@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.support.remembered import change, run_all, run_changed
+from tests.support.remembered import change, run_all, run_changed, tables_of
 
 LOAD = """
 STAGE = "load"
@@ -113,8 +113,8 @@ def test_who_asks_for_the_columns_of_a_table_has_read_it(
     run_all(orch)
     assert run_changed(orch) == []
     tools = {tool["name"]: tool for tool in orch("status", "--json").json["tools"]}
-    assert {one: tools[one]["tables_read"] for one in named} == {one: ["raw"] for one in named}
-    assert "write" not in tools or tools["write"]["tables_read"] == []
+    assert {one: tables_of(tools[one]["reads"]) for one in named} == {one: ["raw"] for one in named}
+    assert "write" not in tools or tables_of(tools["write"]["reads"]) == []
     change(root / "src/raw.py", "v int", "v int, added int")
     assert {*run_changed(orch)} - rewritten == {"raw", *named, *unnamed}
     for name in (*named, *unnamed):

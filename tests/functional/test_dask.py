@@ -124,7 +124,7 @@ def test_a_program_that_runs_tools_on_a_cluster_keeps_its_logging(
     level = logging.getLogger("asyncio").level
     with dask_cluster(tmp_path) as made:
         result = OrchProject(root).run(executor=f"dask={made.address}")
-    assert result.outcomes["a"].output == "later\n"
+    assert result.output["a"] == "later\n"
     assert logging.getLogger("asyncio").level == level
 
 

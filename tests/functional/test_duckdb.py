@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.marks import slow_but
-from tests.support.remembered import reasons
+from tests.support.remembered import reasons, tables_of
 
 CONF = """
     import duckdb
@@ -192,7 +192,7 @@ def test_what_a_tool_commits_by_itself_stays_and_the_run_says_so(
     assert rows(root, "from t") == [(1,), (1,)]
     assert note in orch("history", "2").out
     (status,) = orch("status", "--json").json["tools"]
-    assert status["tables_written"] == ["t"]
+    assert tables_of(status["writes"]) == ["t"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
-from tests.support.remembered import reasons
+from tests.support.remembered import reasons, tables_of
 
 CONF = """
     import os
@@ -39,7 +39,7 @@ def flows(run: Callable[..., Answer]) -> dict[str, tuple[list[str], list[str], b
     answer = run("status", "--json")
     assert answer.code == 0, answer.text
     return {
-        one["name"]: (one["tables_read"], one["tables_written"], one["is_unclear"])
+        one["name"]: (tables_of(one["reads"]), tables_of(one["writes"]), one["is_unclear"])
         for one in answer.json["tools"]
     }
 

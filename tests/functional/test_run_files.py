@@ -163,7 +163,7 @@ def test_the_command_gets_the_summary_once_and_changes_nothing(failed: Failed) -
     load, total, page = summary["tools"]
     assert load["metrics"] == {"rows": 1}
     assert (total["stage"], total["attempt"], total["error"]["line"]) == ("analyze", 2, 12)
-    assert "line 12, in run" in total["traceback"]
+    assert "line 12, in run" in total["error"]["traceback"]
     assert page["blocked_by"] == "total"
     assert failed.read("accepted.txt") == "accepted as fresh: load\n"
     assert "called\n" in failed.answer.err  # stdout holds only JSON

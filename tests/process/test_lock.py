@@ -176,7 +176,7 @@ def test_a_watch_waits_for_a_run_and_says_so(project: Project) -> None:
         first.wait_for("holding")
         (root / "src/b.py").write_text(tool_text(1))
         notice = watch.wait_for("notice")
-        assert f"(pid {first.pid}, since " in notice["message"]
+        assert f"(pid {first.pid}, since " in notice["problem"]["message"]
         assert json.dumps(notice).count("waiting for it to end") == 1
         (root / "go").touch()
         assert first.wait() == 0

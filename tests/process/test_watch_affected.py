@@ -254,7 +254,7 @@ def test_a_source_folder_that_is_gone_for_a_while_is_read_again(project: Project
         watch.wait_for("watching")
         bump(root, "src/b.py", 1)
         assert watch.next_run().tools == ("b",)
-        said = [one["message"] for one in watch.events if "message" in one]
+        said = [one["problem"]["message"] for one in watch.all_events("notice")]
         assert not [text for text in said if "was planned" in text], watch.story()
 
 
@@ -548,7 +548,7 @@ def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> No
     )
     with watching(root) as watch:
         notice = watch.wait_for("notice")
-        assert "src/made.py" in notice["message"], watch.story()
+        assert "src/made.py" in notice["problem"]["message"], watch.story()
         watch.until(lambda: watch.events[-1]["event"] in ("watching", "notice"), "the waiting")
         assert len(watch.settle()) <= 5, watch.story()
         assert watch.settle() == [], watch.story()

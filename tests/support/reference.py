@@ -28,7 +28,7 @@ from discover_orch.config.project import default_of
 from discover_orch.config.settings import KEYS as SETTINGS
 from discover_orch.config.settings import WATCH
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
-from discover_orch.model.errors import Problem, problem_json
+from discover_orch.model.errors import Problem
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
@@ -88,10 +88,13 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
 #: The names of the Python API but `Project`, as the page shows them together.
 API_GROUPS: Mapping[str, Sequence[str]] = {
     "results": ["Result", "Outcome", "Failure", "RunFailed"],
-    "values": ["Tool", "Stage", "ToolStatus", "Plan", "Step", "Problem", "OrchError"],
+    "values": [
+        *("Tool", "Param", "Stage", "ToolStatus", "Used", "Plan", "Step", "Value", "Problem"),
+        "OrchError",
+    ],
     "events": [
         *("Event", "RunStarted", "ToolStarted", "ToolOutput", "ToolRetried"),
-        *("ToolFinished", "Note", "RunFinished"),
+        *("ToolFinished", "TransactionEnded", "Note", "RunFinished"),
     ],
 }
 EVENTS = [
@@ -273,7 +276,7 @@ def _problems() -> str:
     for document in _recorded(DOCUMENTS["list"]):
         for one in (*document["errors"], *document["warnings"]):
             problem.add(one)
-    problem.add(problem_json(Problem(code="", message="")))
+    problem.add(msgspec.to_builtins(Problem(code="", message="")))
     for event in _run_events():
         if event.get("error"):
             error.add(event["error"])
@@ -312,7 +315,8 @@ def _api_group(group: str) -> str:
 def _api(name: str) -> str:
     found = getattr(discover_orch.api, name)
     if name == "Event":
-        return f"```python\nEvent = {' | '.join(one.__name__ for one in get_args(found))}\n```"
+        kinds = "\n    | ".join(one.__name__ for one in get_args(found))
+        return f"```python\nEvent = (\n    {kinds}\n)\n```"
     text = "\n\n".join(
         _wrapped(part) for part in inspect.cleandoc(found.__doc__ or "").split("\n\n")
     )
@@ -325,9 +329,12 @@ def _api(name: str) -> str:
     base = "(Exception)" if issubclass(found, Exception) else ""
     lines = [f"class {name}{base}:"]
     if issubclass(found, msgspec.Struct):
-        lines += [
-            _field(one, found.__annotations__[one.name]) for one in msgspec.structs.fields(found)
-        ]
+        written = {
+            name: text
+            for kind in reversed(found.__mro__)
+            for name, text in getattr(kind, "__annotations__", {}).items()
+        }
+        lines += [_field(one, written[one.name]) for one in msgspec.structs.fields(found)]
     for member, value in found.__dict__.items():
         if isinstance(value, property):
             lines.append(f"    {member}: {value.fget.__annotations__['return']}")

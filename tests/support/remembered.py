@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ def copy_sample(target: Path) -> Path:
     """A copy of the sample project without what earlier runs left."""
     left = shutil.ignore_patterns(".orch", "__pycache__", "data.db*", "output")
     return Path(shutil.copytree(SAMPLE, target, ignore=left))
+
+
+def tables_of(used: Sequence[Mapping[str, str]]) -> list[str]:
+    """The tables of `reads` or `writes` in JSON."""
+    return [one["table"] for one in used if "table" in one]
 
 
 def reasons(orch: Callable[..., Answer], *words: str, **how: Any) -> dict[str, list[str]]:

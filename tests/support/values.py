@@ -135,7 +135,7 @@ def make_broken(module: str, stages: Words = ()) -> BrokenTool:
     return BrokenTool(
         path=path,
         module=module,
-        problems=(Problem(code="syntax", message=f"{module} is broken", location=place),),
+        problems=(Problem(code="syntax", message=f"{module} is broken").at(place),),
         stages=words(stages),
     )
 

@@ -20,7 +20,6 @@ from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
-    Location,
     OrchError,
     Problem,
     ProjectError,
@@ -30,7 +29,7 @@ from tests.support.project_builder import write_files
 
 TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
 
-PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", location=Location(path="a.py"))
+PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", path="a.py")
 
 Captured = pytest.CaptureFixture[str]
 

@@ -65,7 +65,7 @@ def test_every_text_of_an_end_is_masked() -> None:
 def test_every_text_of_a_notice_is_masked() -> None:
     def notice(said: str) -> RunNote:
         place = Location(path="a.py", line=3)
-        problem = Problem(code="x", message=said, hint=said, location=place, severity="warning")
+        problem = Problem(code="x", message=said, hint=said, severity="warning").at(place)
         return RunNote(problem=problem, traceback=said)
 
     assert mask(notice(SAID)) == notice(HIDDEN)

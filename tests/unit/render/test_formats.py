@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.ordering import Stage
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.errors import Failure, Location, Problem, Severity
+from discover_orch.model.errors import Failure, Problem, Severity
 from discover_orch.model.tool import Tool
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.graph_svg import project_html
@@ -74,7 +74,7 @@ def record_of(text: str) -> RunRecord:
     """A run in which everything that a user can name is called `text`."""
     seen = observation(read=((text, 1, 1, 1, 1),), written=(text,), tables_read=(text,))
     error = failure(text)
-    problem = Problem(code="closing", message=text, hint=text, location=Location(path=text, line=2))
+    problem = Problem(code="closing", message=text, hint=text, path=text, line=2)
     doc = RecordedStep(module="a", name=text, doc=text, path=text)
     after = RecordedStep(module="b", name=text, after=("a",))
     passed = Attempt(start=1.0, end=2.0, status="passed", seen=seen)
@@ -136,7 +136,7 @@ def test_no_text_breaks_what_github_reads(text: str) -> None:
     (found,) = read_annotations(failure_annotations(record, "sub").rstrip("\n"))
     assert found[0] == "error"
     assert found[2] == clean(text)[-4000:] or not text or len(text) > 4000
-    problem = Problem(code="syntax", message=text, hint=text, location=Location(path=text, line=3))
+    problem = Problem(code="syntax", message=text, hint=text, path=text, line=3)
     (found,) = read_annotations(problem_annotations([problem], "").rstrip("\n"))
     assert found[1]["line"] == "3"
     assert found[2] == clean(text + (f"\nhint: {text}" if text else ""))

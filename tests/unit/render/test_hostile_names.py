@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from discover_orch.model.documents import GraphStage, GraphTool, list_used
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import TableHead, UsedData
 from discover_orch.render import report_page
-from discover_orch.render.graph import graph_text
+from discover_orch.render.graph import Graph, graph_text
 from discover_orch.render.graph_languages import dot_text, mermaid_text
 from discover_orch.render.graph_svg import graph_svg
 from discover_orch.render.report_page import report_html
@@ -94,20 +93,20 @@ class Page(HTMLParser):
         raise AssertionError(data)
 
 
-def graph_of(names: list[str]) -> dict[str, Any]:
-    tools = [
-        {
-            "name": name,
-            "module": f"src.{name}",
-            "after": names[:place],
-            "reads": [{"table": name}, {"file": name}, {"file": f"data/{place}{name}"}],
-            "writes": [{"table": names[-1]}, {"file": names[0]}],
-            "state": "stale",
-            "tip": name,
-        }
+def graph_of(names: list[str]) -> Graph:
+    tools = tuple(
+        GraphTool(
+            name=name,
+            module=f"src.{name}",
+            after=tuple(names[:place]),
+            reads=list_used((name, f"data/{place}{name}"), (name,)),
+            writes=list_used((names[0],), (names[-1],)),
+            state="stale",
+            reasons=(name,),
+        )
         for place, name in enumerate(names)
-    ]
-    return {"version": 1, "stages": [{"name": name, "tools": tools} for name in names[:2]]}
+    )
+    return tuple(GraphStage(name=name, tools=tools) for name in names[:2])
 
 
 def source_of(names: list[str], run: str) -> ReportSource:
@@ -202,15 +201,15 @@ def results_of(source: ReportSource) -> tuple[ReportSource, dict[str, tuple[Made
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(HOSTILE, min_size=2, max_size=4, unique=True))
 def test_no_name_breaks_a_picture(names: list[str]) -> None:
-    document = graph_of(names)
-    svg = graph_svg(document, title=names[0])
+    graph = graph_of(names)
+    svg = graph_svg(graph, title=names[0])
     svg.encode()
     root = ElementTree.fromstring(svg)
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags <= {"svg", "title", "desc", "style", "rect", "text", "g", "path"}
     assert not [name for one in root.iter() for name in one.attrib if name.startswith("on")]
 
-    for line in mermaid_text(document).splitlines():
+    for line in mermaid_text(graph).splitlines():
         assert re.fullmatch(
             r'flowchart LR|  subgraph s\d+\["[^"]*"\]|  end'
             r'|    [td]\d+(\("[^"]*"\)|\[\("[^"]*"\)\]|\[/"[^"]*"/\])'
@@ -220,7 +219,7 @@ def test_no_name_breaks_a_picture(names: list[str]) -> None:
         assert "%%" not in line
         assert "<" not in line
 
-    dot = re.sub(r'"(?:[^"\\\n]|\\["\\])*"', "Q", dot_text(document))
+    dot = re.sub(r'"(?:[^"\\\n]|\\["\\])*"', "Q", dot_text(graph))
     for line in dot.splitlines():
         assert re.fullmatch(
             r"digraph pipeline \{|  rankdir=LR;|  node \[fontname=Q, fontsize=11\];|  }|}"
@@ -229,8 +228,7 @@ def test_no_name_breaks_a_picture(names: list[str]) -> None:
             line,
         ), line
 
-    json.loads(json.dumps(document))
-    tree = graph_text(document, Style())
+    tree = graph_text(graph, Style())
     assert "\x1b" not in tree
     assert "\u202e" not in tree
 

@@ -150,7 +150,7 @@ def test_of_a_run(style: Style) -> None:
 def test_of_a_problem(style: Style) -> None:
     place = Location(path=EVIL)
     assert_harmless(
-        problem_text(Problem(code="c", message=EVIL, hint=EVIL, location=place, source=EVIL), style)
+        problem_text(Problem(code="c", message=EVIL, hint=EVIL, source=EVIL).at(place), style)
     )
 
 

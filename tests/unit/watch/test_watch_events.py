@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from discover_orch.model.errors import Location, Problem
+from discover_orch.model.errors import Problem
 from discover_orch.watch.watch_events import (
     CannotRun,
     Outbox,
 )
 
-PROBLEM = Problem(code="syntax", message="bad", location=Location(path="src/a.py", line=3))
+PROBLEM = Problem(code="syntax", message="bad", path="src/a.py", line=3)
 OTHER = Problem(code="syntax", message="worse")
 
 
@@ -35,7 +35,7 @@ def test_a_problem_that_comes_twice_at_once_is_reported_once() -> None:
 def test_of_problems_at_one_place_the_first_is_reported() -> None:
     """The scan and the watch both find a broken tool, each in its own words."""
     outbox = Outbox()
-    same = Problem(code="broken", message="cannot be read", location=PROBLEM.location)
+    same = Problem(code="broken", message="cannot be read").at(PROBLEM.location)
     outbox.add_problems([PROBLEM, same, OTHER])
     outbox.add_problems([PROBLEM])
     assert outbox.drain() == [CannotRun(problems=(PROBLEM, OTHER))]

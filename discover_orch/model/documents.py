@@ -1,0 +1,227 @@
+"""What the Python API returns and `--json` prints: one set of immutable values for both.
+
+The fields of a value are the keys of its object, in order. The commands print them in a document with a `version`.
+What happens in a run is in `execution/event_documents.py`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from discover_orch.model.errors import Failure, Problem
+
+
+class Used(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A table or a file: `{"table": "raw"}` or `{"file": "data/x.csv"}`."""
+
+    table: str = ""
+    file: str = ""
+
+
+def list_used(files: Iterable[str], tables: Iterable[str]) -> tuple[Used, ...]:
+    """Tables first."""
+    return (*(Used(table=name) for name in tables), *(Used(file=path) for path in files))
+
+
+class UsedLeftOver(Used, frozen=True, kw_only=True):
+    """A file or table that is left over, and the names of the tools that read it."""
+
+    read_by: tuple[str, ...]
+
+
+class Param(Struct, frozen=True, kw_only=True):
+    """A parameter of a tool. `default_source` is the text of its default in the source. Both defaults are None where
+    there is none, and `default` also where the source does not show its value."""
+
+    name: str
+    type: str
+    default: object = None
+    default_source: str | None = None
+    required: bool = False
+    help: str = ""
+
+
+class Tool(Struct, frozen=True, kw_only=True):
+    """A tool. `path` is relative to the root of the project. `after` has the names of the tools that its `AFTER`
+    means. `readable` is false where its signature cannot be read: then it has no `params`. `sources` are the files of
+    the project that it depends on, where they were asked for."""
+
+    name: str
+    module: str
+    path: str
+    line: int
+    stages: tuple[str, ...]
+    doc: str = ""
+    after: tuple[str, ...] = ()
+    disabled: bool = False
+    params: tuple[Param, ...] = ()
+    resources: tuple[str, ...] = ()
+    readable: bool = True
+    sources: tuple[str, ...] | UnsetType = UNSET
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """A stage and the names of its tools, in order. `configured`: it is among `stages = [...]`."""
+
+    name: str
+    tools: tuple[str, ...]
+    configured: bool = False
+
+
+class PassedOver(Struct, frozen=True, kw_only=True):
+    """A file or folder that was not scanned or is not a tool, and why, in a few words."""
+
+    path: str
+    line: int | None
+    reason: str
+
+
+class Observer(Struct, frozen=True, kw_only=True):
+    """A function of `orchconf.py` that reads the events of runs."""
+
+    name: str
+    path: str
+    line: int
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """The tools of a project, its stages, and what is wrong with it. `passed_over` are modules that look like tools
+    and are not; these and the `observers` are there where they were asked for."""
+
+    root: str
+    stages: tuple[Stage, ...]
+    tools: tuple[Tool, ...]
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    passed_over: tuple[PassedOver, ...] | UnsetType = UNSET
+    observers: tuple[Observer, ...] | UnsetType = UNSET
+
+
+class GraphTool(Struct, frozen=True, kw_only=True):
+    """A tool in the graph. `after` has the names of the tools before it, by `AFTER` and by data. `inputs` and
+    `outputs` are declared; `reads` and `writes` are what it declares or was seen to use. `state` and `reasons` are
+    those of its status."""
+
+    name: str
+    module: str
+    after: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    reads: tuple[Used, ...] = ()
+    writes: tuple[Used, ...] = ()
+    state: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class GraphStage(Struct, frozen=True, kw_only=True):
+    """A stage and its tools."""
+
+    name: str
+    tools: tuple[GraphTool, ...]
+
+
+class ToolStatus(Struct, frozen=True, kw_only=True):
+    """Whether a tool is fresh. `state` is `fresh`, `stale`, `never`, `failed` or `unknown`; `reasons` are sentences,
+    none for a fresh tool; `never`, `failed` and `unknown` say how its last run ended, where that is why it is stale.
+    `reads` and `writes` are what it declares or was seen to use, and `is_unclear`: it also used the database in a way
+    that cannot be observed. `duration` are the seconds of its last success."""
+
+    name: str
+    module: str
+    stage: str
+    state: str
+    never: bool = False
+    failed: bool = False
+    unknown: bool = False
+    reasons: tuple[str, ...] = ()
+    reads: tuple[Used, ...] = ()
+    writes: tuple[Used, ...] = ()
+    left_over: tuple[UsedLeftOver, ...] = ()
+    is_unclear: bool = False
+    last_run: str | None = None
+    last_status: str | None = None
+    duration: float | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.state == "fresh"
+
+
+class Value(Struct, frozen=True, kw_only=True):
+    """The value of a parameter, and where it came from: `--since`, `default`, a file. Secrets are masked."""
+
+    value: object
+    origin: str = ""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A tool in a plan. `reason` is why it would run; `params` has all its parameters. `may_run`: a step before it may
+    make it fresh. `state` and `reasons` are those of its status, where they were asked for. With several jobs, it
+    `waits_for` these tools of its stage, or `runs_alone`."""
+
+    name: str
+    module: str
+    stage: str
+    after: tuple[str, ...] = ()
+    reason: str = ""
+    params: Mapping[str, Value] = field(default_factory=dict)
+    may_run: bool = False
+    state: str | None = None
+    reasons: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    runs_alone: bool = False
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What would run, in order. `fresh` are the selected tools that need not run; `warnings` stop nothing; `errors`
+    are why nothing would run."""
+
+    steps: tuple[Step, ...] = field(default=(), name="tools")
+    fresh: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a tool ended. `duration` is in seconds; `metrics` is what `run()` returned; `attempt` counts from 1;
+    `blocked_by` is the tool whose failure blocked it."""
+
+    name: str
+    module: str
+    status: str
+    duration: float | None = None
+    error: Failure | None = None
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    attempt: int = 1
+    notes: tuple[str, ...] = ()
+    blocked_by: str = ""
+
+    @property
+    def is_passed(self) -> bool:
+        return self.status == "passed"
+
+
+class RecordedOutcome(Outcome, frozen=True, kw_only=True):
+    """How a tool ended in a recorded run."""
+
+    stage: str = ""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A recorded run. `run` is null where it was refused. `errors` are problems outside any tool."""
+
+    run: str | None
+    started: str
+    status: str
+    duration: float | None
+    kind: str = "run"
+    targets: tuple[str, ...] = ()
+    params: Mapping[str, Value] = field(default_factory=dict)
+    exit_code: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    database: str = ""
+    resumes: str | None = None
+    tools: tuple[RecordedOutcome, ...] = ()
+    errors: tuple[Problem, ...] = ()
