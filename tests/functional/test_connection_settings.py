@@ -6,14 +6,8 @@ import pytest
 
 from tests.conftest import Orch, Project
 
-#: What a tool does to the settings, and what the next one and the next attempt print.
-SQLITE = (
-    "conn.row_factory = sqlite3.Row; conn.text_factory = bytes; conn.isolation_level = None; "
-    "conn.execute('PRAGMA busy_timeout = 7'); conn.execute('PRAGMA foreign_keys = OFF'); "
-    "conn.execute('PRAGMA query_only = ON')",
-    "conn.row_factory, conn.text_factory, conn.isolation_level, "
-    "[conn.execute('PRAGMA ' + one).fetchone() for one in ('foreign_keys', 'busy_timeout', 'query_only')]",
-)
+#: What a tool does to the settings, and what the next one and the next attempt print. SQLite is in
+#: `tests/scenes/transactions.scene`.
 POSTGRES = (
     "conn.execute('SET search_path TO s, public'); conn.execute(\"SET TIME ZONE 'Asia/Tokyo'\"); "
     "conn.execute(\"SELECT set_config('work_mem', '1MB', false)\"); conn.execute('SET ROLE orch_reader'); "
@@ -65,26 +59,6 @@ def run_three(
     found = [line[3:] for line in lines if line[:3] in ("a: ", "b: ", "c: ")]
     assert len(found) == 4, answer.text
     return found
-
-
-SET_SQLITE = """
-    import sqlite3
-    def get_connection():
-        conn = sqlite3.connect("own.db")
-        conn.row_factory = lambda cursor, row: list(row)
-        conn.execute("PRAGMA busy_timeout = 4321")
-        return conn
-    """
-
-
-@pytest.mark.parametrize("conf", ["", SET_SQLITE])
-@pytest.mark.parametrize("transaction", ["tool", "none"])
-def test_sqlite(project: Project, orch: Orch, conf: str, transaction: str) -> None:
-    found = run_three(
-        project, orch, SQLITE, conf, config=f'transaction = "{transaction}"\n', top="import sqlite3"
-    )
-    assert len({*found}) == 1, found
-    assert ("4321" in found[0]) == bool(conf)
 
 
 CONNECT = """
