@@ -100,7 +100,9 @@ def _complete(root: Element, start: str) -> str:
         element.set("time", f"{sum(float(case.attrib['time']) for case in cases):.3f}")
         if element is not root:
             element.set("skipped", str(kinds.count("skipped")))
-            element.set("timestamp", start[:19])  # the schema allows no fractions and no zone
+            element.set(
+                "timestamp", clean(start[:19])
+            )  # the schema allows no fractions and no zone
     ElementTree.indent(root, space="")
     text = ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'

@@ -32,7 +32,7 @@ def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False
     if verbose and summary["observers"]:
         out.append(style.paint("observers", "stage"))
         out += [
-            wrap(f"  {one['name']}  {style.paint(_place(one), 'dim')}", style, "      ")
+            wrap(f"  {one_line(one['name'])}  {style.paint(_place(one), 'dim')}", style, "      ")
             for one in summary["observers"]
         ]
     if verbose and summary["passed_over"]:

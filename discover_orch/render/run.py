@@ -82,7 +82,7 @@ def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str
     title = (
         style.paint(f"orch {__version__}", "bold"),
         one_line(project.root),
-        project.config or "no configuration",
+        one_line(project.config or "no configuration"),
         f"{count(len(registry.tools), 'tool')} in {count(stages, 'stage')}",
     )
     database, origin = find_database(registry, project)

@@ -16,7 +16,7 @@ import pytest
 from discover_orch.render import report_page
 from tests.browser.conftest import DEADLINE, Driver, View
 from tests.conftest import Orch, Project
-from tests.unit.render.test_hostile_names import HOSTILE_NAMES, source_of
+from tests.unit.render.test_hostile_text import HOSTILE_NAMES, source_of
 
 pytestmark = pytest.mark.slow
 #: A key, as the driver of the browser takes it (https://www.w3.org/TR/webdriver2/#keyboard-actions).
@@ -194,7 +194,7 @@ def test_names_are_text_and_nothing_else_in_the_browser(
     names = [*HOSTILE_NAMES, "__proto__.constructor", "a b" * 3000]
     path = tmp_path / "page.html"
     path.write_text(
-        report_page.report_html(source_of(names, "1"), names[0]),
+        report_page.report_html(source_of(names), names[0]),
         "utf-8",
     )
     driver = view(path, width=390 if opens_by_stage else 1440)
