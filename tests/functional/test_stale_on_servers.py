@@ -219,3 +219,31 @@ def test_a_statement_that_fails_makes_no_other_tool_stale(
     assert [*reasons(orch)] == ["c"]
     (root / "src/c.py").write_text(before)
     assert run_changed(orch) == ["c"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgres", "duckdb"])
+def test_a_table_that_is_made_again_with_the_same_rows_makes_nothing_stale(
+    database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else "duckdb:///w.duckdb"
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['load', 'use']\n",
+            "src/load.py": tool(
+                "load",
+                'conn.execute("drop table if exists t")',
+                'conn.execute("create table t (n int, name text)")',
+                "for one in range(300):",
+                "    conn.execute(f\"insert into t values ({one}, '{one}')\")",
+            ),
+            "src/use.py": show("out", "select * from t"),
+        }
+    )
+    run_all(orch)
+    edit(root, "load")
+    assert run_changed(orch) == ["load"]
+    change(root / "src/load.py", "range(300)", "range(1, 301)")
+    assert run_changed(orch) == ["load", "use"]
+    change(root / "src/load.py", "name text", "label text")
+    assert run_changed(orch) == ["load", "use"]

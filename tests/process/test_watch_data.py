@@ -331,3 +331,22 @@ def test_a_tool_reads_two_thousand_files_and_a_change_of_each_counts(project: Pr
         save(root / "in/7/1500.csv", "2")
         assert reasons(watch) == {"a": "in/7/1500.csv changed"}
         watch.next_run()
+
+
+def test_each_tool_with_a_shared_module_runs_again_for_what_it_read(project: Project) -> None:
+    top = "from src import cfg"
+    root = project(
+        {
+            "orch.toml": "",
+            "cfg.json": "1",
+            "src/cfg.py": "TEXT = open('cfg.json').read()\n",
+            "src/t1.py": tool_text(top=top),
+            "src/t2.py": tool_text(top=top),
+            "src/t3.py": tool_text(),
+        }
+    )
+    with watching(root, "--scope", "tool") as watch:
+        for text in ("22", "333"):
+            save(root / "cfg.json", text)
+            assert {*watch.next_run().ended} == {"t1", "t2"}
+        assert watch.settle() == [], watch.story()
