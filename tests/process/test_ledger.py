@@ -15,6 +15,7 @@ import duckdb
 import psycopg
 import pytest
 
+import discover_orch
 from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
@@ -115,6 +116,14 @@ def test_after_a_kill_the_ledger_says_which_tools_were_committed(
     shown = orch("status", "-v")
     assert "orch_ledger" not in shown.text
     assert "orch_ledger" not in orch("graph").text
+
+
+def test_python_code_asks_the_ledger_too(project: Project, orch: Orch) -> None:
+    root = project({**files("sqlite:///data.db", ["a", "b"]), "kill b": ""})
+    assert orch("run", "--since", "one").code == -9
+    found = {one.name: one.state for one in discover_orch.Project(root).status(since="one")}
+    assert found["b"] == "failed"
+    assert found["a"] != "unknown"  # whether or not its end was recorded in time
 
 
 STOPS = """
