@@ -236,17 +236,17 @@ class ResultRecorder:
     ) -> tuple[ToolResult, list[Problem]]:
         """What is remembered of the tool now, and the problems that this success brings about."""
         results, tool, before = self._results, end.tool, end.before
+        success = replace(attempt.success, at=last.at)
         now = add_success(
             before,
-            replace(attempt.success, at=last.at),
+            success,
             attempt.writes,
             is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
             read_files=lambda keys: read_earlier(self._root, keys, before.success),
         )
-        success = now.success
-        assert success is not None
+        assert now.success is not None
         results.foreign_write = self._database.foreign_write
-        writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        writers, place = results.writers.as_of(now.success.asof), results.places[tool.module]
         self._used[tool.module] = success.flow, find_used_versions(success, writers)
         now = without_lost_writes(now, place, results.writers, attempt.writes)
         now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
