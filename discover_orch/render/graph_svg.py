@@ -13,7 +13,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.render.graph import Graph, build_graph
 from discover_orch.render.graph_layout import Box, Layout, Place, lay_out
 from discover_orch.render.graph_picture import Node, Picture, build_picture
-from discover_orch.render.markup import clean_word, escape, fit, number, text_width, tip
+from discover_orch.render.markup import Html, clean_word, fit, h, join, number, text_width, tip
 from discover_orch.render.style import count
 from discover_orch.staleness.reason_sentences import Freshness
 
@@ -49,44 +49,52 @@ def read_page_file(name: str) -> str:
 
 def graph_svg(
     graph: Graph, selected: Collection[str] | None = None, *, title: str = "Pipeline"
-) -> str:
+) -> Html:
     """`selected` as in `build_picture`."""
     return picture_svg(build_picture(graph, selected), title=title)
 
 
-def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> str:
+def project_html(root: str, registry: Registry, freshness: Mapping[str, Freshness]) -> Html:
     """How a project looks in a notebook: its graph below one line. `freshness` is that of the tools, by module."""
     graph = build_graph(registry, registry.order, freshness)
     total = count(len(registry.tools), "tool")
-    return f"<div>{escape(root)}: {total}</div>{graph_svg(graph)}"
+    return join([h("div", f"{root}: {total}"), graph_svg(graph)])
 
 
-def picture_svg(picture: Picture, *, title: str, is_inside: bool = False) -> str:
+def picture_svg(picture: Picture, *, title: str, is_inside: bool = False) -> Html:
     """With `is_inside` it has no style of its own: the page has the style sheet `STYLE`, the colours, and for each
     stage a place with its key as id."""
     boxes = [_box(node) for node in picture.nodes]
     layout = lay_out(boxes, picture.edges)
     width, height = layout.width + 2 * EDGE, layout.height + HEAD + 2 * EDGE
     has_links = is_inside and any(node.kind == "stage" for node in picture.nodes)
-    role = f'group" aria-label="{escape(title)}' if has_links else "img"
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="orch-graph" role="{role}" width="{number(width)}" '
-        f'height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}">',
-        f"<title>{escape(title)}</title><desc>{escape(_describe(picture))}</desc>",
-    ]
-    if not is_inside:
-        style = read_page_file(_COLOURS) + read_page_file(STYLE)
-        out.append(f"<style>{style}</style>")
-    out += _bands(picture, layout, height)
-    out.append(f'<g transform="translate({number(EDGE)} {number(HEAD + EDGE)})">')
-    out += _edges(picture, layout)
     is_chosen = any(one.is_dim for one in picture.nodes)
+    drawn = _edges(picture, layout)
     for one in picture.nodes:
-        drawn = _node(one, layout.places[one.key], is_chosen=is_chosen)
+        node = _node(one, layout.places[one.key], is_chosen=is_chosen)
         is_link = is_inside and one.kind == "stage"
-        out.append(f'<a href="#{one.key}">{drawn}</a>' if is_link else drawn)
-    out.append("</g></svg>")
-    return "\n".join(out) + "\n"
+        drawn.append(h("a", node, href=f"#{one.key}") if is_link else node)
+    style = Html(read_page_file(_COLOURS) + read_page_file(STYLE))
+    move = f"translate({number(EDGE)} {number(HEAD + EDGE)})"
+    parts = [
+        h("title", title),
+        h("desc", _describe(picture)),
+        *([] if is_inside else [h("style", style)]),
+        *_bands(picture, layout, height),
+        h("g", join(drawn, "\n"), transform=move),
+    ]
+    svg = h(
+        "svg",
+        join(parts, "\n"),
+        xmlns="http://www.w3.org/2000/svg",
+        class_="orch-graph",
+        role="group" if has_links else "img",
+        aria_label=title if has_links else None,
+        width=width,
+        height=height,
+        viewBox=f"0 0 {number(width)} {number(height)}",
+    )
+    return Html(svg + "\n")
 
 
 def _box(node: Node) -> Box:
@@ -104,7 +112,7 @@ def _describe(picture: Picture) -> str:
     return ", ".join(parts) + f", in {count(len(picture.stages), 'stage')}."
 
 
-def _bands(picture: Picture, layout: Layout, height: float) -> list[str]:
+def _bands(picture: Picture, layout: Layout, height: float) -> list[Html]:
     """A band and a heading for each stage."""
     layers: dict[int, list[int]] = {}
     for node in picture.nodes:
@@ -114,16 +122,15 @@ def _bands(picture: Picture, layout: Layout, height: float) -> list[str]:
         left = layout.columns[min(found)][0] + EDGE - 10
         right = layout.columns[max(found)][1] + EDGE + 10
         name = picture.stages[stage]
-        shown = escape(fit(name, max(right - left - 20, 40)))
-        out.append(
-            f'<rect class="band" x="{number(left)}" y="6" width="{number(right - left)}" '
-            f'height="{number(height - 12)}" rx="8"/>'
-            f'<text class="heading" x="{number(left + 10)}" y="26">{shown}</text>'
-        )
+        shown, wide = fit(name, max(right - left - 20, 40)), right - left
+        out += [
+            h("rect", class_="band", x=left, y=6, width=wide, height=height - 12, rx=8),
+            h("text", shown, class_="heading", x=left + 10, y=26),
+        ]
     return out
 
 
-def _edges(picture: Picture, layout: Layout) -> list[str]:
+def _edges(picture: Picture, layout: Layout) -> list[Html]:
     out = []
     for source, target in picture.edges:
         points = layout.lines.get((source, target))
@@ -132,10 +139,11 @@ def _edges(picture: Picture, layout: Layout) -> list[str]:
         (x, y), before = points[-1], points[-2]
         back = -6.0 if before[0] <= x else 6.0
         path = _curve((*points[:-1], (x + back, y)))
-        out.append(
-            f'<path class="edge" data-from="{source}" data-to="{target}" d="{path}"/>'
-            f'<path class="head" d="M{number(x)} {number(y)}l{number(back * 1.2)} -3.5v7z"/>'
-        )
+        head = f"M{number(x)} {number(y)}l{number(back * 1.2)} -3.5v7z"
+        out += [
+            h("path", class_="edge", data_from=source, data_to=target, d=path),
+            h("path", class_="head", d=head),
+        ]
     return out
 
 
@@ -155,22 +163,22 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
     return "".join(out)
 
 
-def _node(node: Node, place: Place, *, is_chosen: bool) -> str:
+def _node(node: Node, place: Place, *, is_chosen: bool) -> Html:
     x, y, width, height = place.x, place.y, place.width, place.height
     classes = [node.kind, f"s-{clean_word(node.state)}" if node.state else "", _tone(node.state)]
     is_chosen = is_chosen and node.kind == "tool"
     classes.append("dim" if node.is_dim else "chosen" if is_chosen else "")
-    mark = MARKS.get(node.state, "")
-    left = x + MARGIN + (16 if mark else 0)
-    shown = escape(fit(node.label, WIDEST))
+    mark, line = MARKS.get(node.state, ""), y + height / 2 + 4
     about = "\n".join(filter(None, (f"{node.kind} {node.label}", node.state, node.tip)))
-    tool = f' data-tool="{escape(node.module)}"' if node.module else ""
-    shape = _shape(node.kind, x, y, width, height)
-    drawn = f'<text class="mark" x="{number(x + MARGIN - 2)}" y="{number(y + height / 2 + 4)}">{mark}</text>'
-    return (
-        f'<g class="{" ".join(filter(None, classes))}" data-key="{node.key}"{tool}><title>{tip(about)}</title>'
-        f"{shape}{drawn if mark else ''}"
-        f'<text x="{number(left)}" y="{number(y + height / 2 + 4)}">{shown}</text></g>'
+    return h(
+        "g",
+        tip(about),
+        *_shape(node.kind, x, y, width, height),
+        h("text", mark, class_="mark", x=x + MARGIN - 2, y=line) if mark else None,
+        h("text", fit(node.label, WIDEST), x=x + MARGIN + (16 if mark else 0), y=line),
+        class_=" ".join(filter(None, classes)),
+        data_key=node.key,
+        data_tool=node.module or None,
     )
 
 
@@ -182,20 +190,16 @@ def _tone(state: str) -> str:
     return "warn" if state else ""
 
 
-def _shape(kind: str, x: float, y: float, width: float, height: float) -> str:
+def _shape(kind: str, x: float, y: float, width: float, height: float) -> list[Html]:
     """A tool is a rounded box, a table has a bar for its heading, a file a folded corner."""
     left, top, right, bottom = (number(one) for one in (x, y, x + width, y + height))
     if kind == "file":
-        corner = number(x + width - 8)
-        return (
-            f'<path class="box" d="M{left} {top}H{corner}L{right} {number(y + 8)}V{bottom}H{left}z"/>'
-            f'<path class="fold" d="M{corner} {top}V{number(y + 8)}H{right}"/>'
-        )
+        corner, fold = number(x + width - 8), number(y + 8)
+        box = f"M{left} {top}H{corner}L{right} {fold}V{bottom}H{left}z"
+        corner = f"M{corner} {top}V{fold}H{right}"
+        return [h("path", class_="box", d=box), h("path", class_="fold", d=corner)]
     radius = 2 if kind == "table" else 7
-    box = (
-        f'<rect class="box" x="{left}" y="{top}" width="{number(width)}" height="{number(height)}" '
-        f'rx="{radius}"/>'
-    )
+    drawn = [h("rect", class_="box", x=x, y=y, width=width, height=height, rx=radius)]
     if kind == "table":
-        box += f'<path class="fold" d="M{left} {number(y + 4)}H{right}"/>'
-    return box
+        drawn.append(h("path", class_="fold", d=f"M{left} {number(y + 4)}H{right}"))
+    return drawn

@@ -15,7 +15,7 @@ from discover_orch.model.secret_masking import secret_texts
 from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
-from discover_orch.render.markup import escape
+from discover_orch.render.markup import NOTHING, Html, h, join
 from discover_orch.render.report_results import results_html
 from discover_orch.render.report_tools import (
     ReportTool,
@@ -23,6 +23,7 @@ from discover_orch.render.report_tools import (
     facts_html,
     failures_html,
     params_html,
+    section,
     tools_html,
 )
 from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
@@ -43,7 +44,11 @@ from discover_orch.state.run_record import RunRecord
 from discover_orch.state.sealed_files import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}
-NOTHING: Mapping[str, Sequence[MadeFile]] = {}
+_NO_FILES: Mapping[str, Sequence[MadeFile]] = {}
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 #: Above so many tools, the page opens by stage.
 MANY_TOOLS = 300
 #: Of the critical path, so many tools are named.
@@ -79,7 +84,7 @@ def recorded_page(root: str, record: RunRecord, secrets: Sequence[str] = ()) -> 
 def report_html(
     source: ReportSource,
     project: str,
-    made: Mapping[str, Sequence[MadeFile]] = NOTHING,
+    made: Mapping[str, Sequence[MadeFile]] = _NO_FILES,
     secrets: Sequence[str] = (),
 ) -> str:
     """`project` is the name of the project's folder; `made` has by module the files that the tools made, in which
@@ -90,8 +95,8 @@ def report_html(
     tools = _build_tools(source, waits, path)
     title = f"Run {record.run} of {project}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="said s-{escape(record.status)}">{_run_sentence(record)}</p>',
+        h("h1", title),
+        h("p", *_run_sentence(record), class_=f"said s-{record.status}"),
         _run_facts(record),
         failures_html(tools),
         results_html(tools, source.tables, made, secrets),
@@ -99,38 +104,38 @@ def report_html(
         _timeline_section(record, tools, path),
         tools_html(tools, is_open=len(tools) <= MANY_TOOLS),
     ]
-    return _page_html(title, "\n".join(filter(None, parts)))
+    return _page_html(title, join(filter(None, parts), "\n"))
 
 
-def _page_html(title: str, body: str) -> str:
+def _page_html(title: str, body: Html) -> str:
     """The whole page. Its policy allows what is inside it and nothing from anywhere else."""
     style = read_page_file("report.css") + read_page_file(STYLE)
     script = read_page_file("report_graph.js") + read_page_file("report.js")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        "form-action 'none'\">\n"
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n"
-        f"<script>\n{script}</script>\n</body>\n</html>\n"
+    head = (
+        h("meta", charset="utf-8"),
+        h("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        h("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        h("meta", name="color-scheme", content="light dark"),
+        h("title", title),
+        h("style", Html(f"\n{style}")),
     )
+    parts = (h("main", body), h("script", Html(f"\n{script}")))
+    page = h("html", h("head", join(head, "\n")), h("body", join(parts, "\n")), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _run_sentence(record: RunRecord) -> str:
+def _run_sentence(record: RunRecord) -> tuple[Html, str]:
     """One line on what happened."""
     took = "" if record.duration is None else f" in {duration(record.duration)}"
     blamed = ""
     for word, status in (("Failed", "failed"), ("Outcome unknown", "unknown")):
         names = [tool.name for tool in record.tools if tool.status == status]
-        blamed += f". {word}: {escape(names_text(names, 5))}" if names else ""
-    counts = escape(counts_text(record.counts, Style())) or "no tools"
-    return f"<b>{escape(status_word(record.status))}</b>{took}: {counts}{blamed}."
+        blamed += f". {word}: {names_text(names, 5)}" if names else ""
+    counts = counts_text(record.counts, Style()) or "no tools"
+    return h("b", status_word(record.status)), f"{took}: {counts}{blamed}."
 
 
-def _run_facts(record: RunRecord) -> str:
+def _run_facts(record: RunRecord) -> Html:
     words = " ".join(record.targets) or ALL_STAGES
     versions = [f"orch {record.orch}" if record.orch else "", record.system]
     versions.insert(1, f"Python {record.python}" if record.python else "")
@@ -145,9 +150,9 @@ def _run_facts(record: RunRecord) -> str:
         "Database": f"{record.database} ({record.database_origin})" if record.database else "",
         "Versions": " · ".join(filter(None, versions)),
         "Git commit": record.commit[:12],
+        "Parameters": params_html(given),
     }
-    facts = {name: escape(text) for name, text in rows.items()}
-    return facts_html({**facts, "Parameters": params_html(given)}, ' class="facts"')
+    return facts_html(rows, "facts")
 
 
 def _build_tools(
@@ -180,25 +185,25 @@ def _build_tools(
     return found
 
 
-def _graph_section(tools: Sequence[ReportTool]) -> str:
+def _graph_section(tools: Sequence[ReportTool]) -> Html:
     graph = _graph_of_run(tools)
     if len(tools) > MANY_TOOLS:
         svg = picture_svg(build_stage_picture(graph), title="Stages", is_inside=True)
-        hint = (
-            f"<p>There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
-            "Select one to see its tools in the list.</p>"
+        hint = h(
+            "p",
+            f"There are more than {MANY_TOOLS} tools, so this graph shows the stages. "
+            "Select one to see its tools in the list.",
         )
     else:
         svg = picture_svg(build_picture(graph), title="Tools and data", is_inside=True)
         states = dict.fromkeys(tool.state for stage in graph for tool in stage.tools)
-        legend = " · ".join(f"{MARKS[one]} {escape(one)}" for one in states if one in MARKS)
-        hint = f"<p><small>{legend}</small></p>"
-    return (
-        '<section aria-labelledby="h-graph"><h2 id="h-graph">Graph</h2>'
-        f"{hint}"
-        '<div class="scroll" id="graph" tabindex="0" role="group" aria-label="Graph">'
-        f"{svg}</div></section>"
-    )
+        legend = " · ".join(f"{MARKS[one]} {one}" for one in states if one in MARKS)
+        hint = h("p", h("small", legend))
+    return section("graph", "Graph", hint, _scrolled(svg, "Graph", key="graph"))
+
+
+def _scrolled(svg: Html, name: str, key: str | None = None) -> Html:
+    return h("div", svg, class_="scroll", id=key, tabindex=0, role="group", aria_label=name)
 
 
 def _graph_of_run(tools: Sequence[ReportTool]) -> Graph:
@@ -223,13 +228,13 @@ def _graph_tool(tool: ReportTool, names: Mapping[str, str]) -> GraphTool:
     )
 
 
-def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> str:
+def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> Html:
     svg = timeline_svg(tools, record.duration or 0.0, most_rows=MANY_TOOLS)
     if not svg:
-        return ""
+        return NOTHING
     by_module = {tool.module: tool for tool in record.tools}
     names = [by_module[module].name for module in path]
-    shown = " → ".join(map(escape, names[-MOST_ON_PATH:]))
+    shown = " → ".join(names[-MOST_ON_PATH:])
     if len(names) > MOST_ON_PATH:
         shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
     busy = duration(busy_seconds(by_module[module] for module in path))
@@ -241,8 +246,4 @@ def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequ
         )
     # Of a run that did not get to its end, and of one tool, it would say nothing.
     says = record.status == "passed" and len(names) > 1
-    return (
-        '<section aria-labelledby="h-time"><h2 id="h-time">Timeline</h2>'
-        + (f"<p>{said}</p>" if says else "")
-        + f'<div class="scroll" tabindex="0" role="group" aria-label="Timeline">{svg}</div></section>'
-    )
+    return section("time", "Timeline", h("p", said) if says else None, _scrolled(svg, "Timeline"))

@@ -15,8 +15,8 @@ from posixpath import splitext
 from discover_orch.model.secret_masking import mask_text
 from discover_orch.model.table_name import shown_table
 from discover_orch.model.tool_events import TableHead
-from discover_orch.render.markup import escape, escape_lines
-from discover_orch.render.report_tools import ReportTool, size_text
+from discover_orch.render.markup import NOTHING, Html, h, join, lines
+from discover_orch.render.report_tools import ReportTool, section, size_text
 from discover_orch.render.style import Style, count, cut
 from discover_orch.staleness.report_files import MOST_IN_ALL, START, MadeFile
 
@@ -37,76 +37,67 @@ def results_html(
     tables: Mapping[str, Sequence[TableHead]],
     made: Mapping[str, Sequence[MadeFile]],
     secrets: Sequence[str],
-) -> str:
+) -> Html:
     """The results by tool. `secrets` are masked in files; in `tables` they are already."""
     room = MOST_IN_ALL - sum(len(one.data or b"") for files in made.values() for one in files)
-    parts: list[str] = []
-    number = 0
+    parts: list[Html] = []
+    total = 0
     for tool in tools:
-        module = tool.record.module
-        shown: list[str] = []
+        record = tool.record
+        shown: list[Html] = []
         named: list[str] = []
-        for file in made.get(module, ()):
+        for file in made.get(record.module, ()):
             figure = _file(file, secrets)
-            (shown if figure else named).append(figure or _name(file))
-        for table in tables.get(module, ()):
+            if figure:
+                shown.append(figure)
+            else:  # its name, and why it is not shown
+                why = file.change or size_text(file.size)
+                named.append(join([file.path, " ", h("small", f"({why})")]))
+        for table in tables.get(record.module, ()):
             figure = _table(shown_table(table.name), table)
             room -= len(figure)
             if room >= 0:
                 shown.append(figure)
             else:
-                named.append(escape(shown_table(table.name)))
-        number += len(shown) + len(named)
+                named.append(shown_table(table.name))
+        total += len(shown) + len(named)
         if named:
             more = len(named) - MOST_NAMES
             names = named[:MOST_NAMES] + ([f"and {more:,} more"] if more > 0 else [])
-            shown.append(f"<p>{', '.join(names)}</p>")
+            shown.append(h("p", join(names, ", ")))
         if shown:
-            about = escape(tool.record.step.doc)
-            parts.append(
-                f'<article><h3><a href="#t{tool.number}" data-t="{tool.number}">'
-                f"{escape(tool.record.name)}</a> <small>{about}</small></h3>"
-                f"{''.join(shown)}</article>"
-            )
+            heading = h("h3", tool.link, " ", h("small", record.step.doc))
+            parts.append(h("article", heading, *shown))
     if not parts:
-        return ""
-    opened = " open" if number <= MOST_OPEN else ""
-    summary = f"{count(number, 'result')} of {count(len(parts), 'tool')}"
-    return (
-        f'<section aria-labelledby="h-made"><h2 id="h-made">Results</h2><details class="made"{opened}>'
-        f"<summary>{summary}</summary>{''.join(parts)}</details></section>"
-    )
+        return NOTHING
+    summary = h("summary", f"{count(total, 'result')} of {count(len(parts), 'tool')}")
+    folded = h("details", summary, *parts, class_="made", open=total <= MOST_OPEN)
+    return section("made", "Results", folded)
 
 
-def _name(file: MadeFile) -> str:
-    """A file that is not shown, and why."""
-    why = file.change or size_text(file.size)
-    return f"{escape(file.path)} <small>({escape(why)})</small>"
-
-
-def _file(file: MadeFile, secrets: Sequence[str]) -> str:
-    """The file as it is shown; "" where only its name is."""
+def _file(file: MadeFile, secrets: Sequence[str]) -> Html:
+    """The file as it is shown; nothing where only its name is."""
     data = file.data
     if data is None:
-        return ""
-    name, size = escape(file.path), size_text(file.size)
-    end = splitext(file.path)[1][1:].lower()
+        return NOTHING
+    name, size = file.path, size_text(file.size)
+    end = splitext(name)[1][1:].lower()
     if file.kind == "image" and end != "svg":
         return _figure(name, size, _image(name, _MEDIA.get(end, f"image/{end}"), data))
     text = _text(data, is_part=len(data) < file.size)
     if text is None:
-        return ""
+        return NOTHING
     text = mask_text(text, secrets)
     match file.kind:
         case "image":
             content = _image(name, _MEDIA[end], text.encode("utf-8"))
         case "page":
-            page = escape_lines(_POLICY + text)
-            content = f'<iframe sandbox="" title="{name}" loading="lazy" srcdoc="{page}"></iframe>'
+            page = lines(_POLICY + text)
+            content = h("iframe", sandbox="", title=name, loading="lazy", srcdoc=page)
         case "rows":
             return _rows(file, text)
         case _:
-            content = f'<pre tabindex="0" aria-label="{name}">{escape_lines(text)}</pre>'
+            content = h("pre", lines(text), tabindex=0, aria_label=name)
     return _figure(name, size, content)
 
 
@@ -117,24 +108,23 @@ def _text(data: bytes, *, is_part: bool) -> str | None:
     return None if (not data and is_part) or b"\0" in data else data.decode("utf-8-sig", "replace")
 
 
-def _figure(name: str, said: str, content: str) -> str:
-    caption = f"<figcaption>{name} <small>{said}</small></figcaption>"
-    return f"<figure>{caption}{content}</figure>"
+def _figure(name: str, said: str, content: Html) -> Html:
+    return h("figure", h("figcaption", name, " ", h("small", said)), content)
 
 
-def _image(name: str, media: str, data: bytes) -> str:
+def _image(name: str, media: str, data: bytes) -> Html:
     packed = binascii.b2a_base64(data, newline=False).decode("ascii")
-    return f'<img alt="{name}" loading="lazy" src="data:{media};base64,{packed}">'
+    return h("img", alt=name, loading="lazy", src=join([f"data:{media};base64,", Html(packed)]))
 
 
-def _rows(file: MadeFile, text: str) -> str:
-    """The first rows of a CSV file; "" if it is none."""
+def _rows(file: MadeFile, text: str) -> Html:
+    """The first rows of a CSV file; nothing if it is none."""
     separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         columns, *rows = [*islice(lines, MOST_ROWS + 2)] or [[]]
     except csv.Error:  # a value is too long
-        return ""
+        return NOTHING
     has_more_columns = any(len(row) > MOST_COLUMNS for row in (columns, *rows))
     table = TableHead(
         name=file.path,
@@ -145,20 +135,18 @@ def _rows(file: MadeFile, text: str) -> str:
     return _table(file.path, table, f"{size_text(file.size)} · ")
 
 
-def _table(name: str, table: TableHead, size: str = "") -> str:
-    number, shown = len(table.rows), escape(name)
-    rows = f"first {number:,} rows" if table.has_more else count(number, "row")
-    head = "".join(f'<th scope="col">{escape(_cut(one))}</th>' for one in table.columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    grid = (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{shown}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-    return _figure(shown, size + rows, grid)
+def _table(name: str, table: TableHead, size: str = "") -> Html:
+    number = len(table.rows)
+    said = f"first {number:,} rows" if table.has_more else count(number, "row")
+    head = h("tr", *(h("th", _cut(one), scope="col") for one in table.columns))
+    rows = (h("tr", *map(_cell, row)) for row in table.rows)
+    grid = h("table", h("thead", head), h("tbody", *rows))
+    box = h("div", grid, class_="scroll", tabindex=0, role="group", aria_label=name)
+    return _figure(name, size + said, box)
 
 
-def _cell(value: str | None) -> str:
-    return "<td><small>NULL</small></td>" if value is None else f"<td>{escape(_cut(value))}</td>"
+def _cell(value: str | None) -> Html:
+    return h("td", h("small", "NULL") if value is None else _cut(value))
 
 
 def _cut(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,7 @@ from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import ToolEnd
 from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
-from discover_orch.render.markup import clean_word, escape, escape_lines, number
+from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, join, lines, number
 from discover_orch.render.problems import failure_line, failure_place
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import Style, count, cut, duration, status_word
@@ -25,6 +26,7 @@ NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3
 MOST_SHOWN = 50
 #: Characters of why a tool failed.
 LONGEST_ERROR = 1000
+BREAK = h("br")
 SPARK_WIDTH, SPARK_HEIGHT = 66, 18
 SPARK_STEPS = SPARK_HEIGHT - 6
 
@@ -43,6 +45,17 @@ class ReportTool(Struct, frozen=True, kw_only=True):
     is_critical: bool = False
     log: PackedLog | None = None
 
+    @property
+    def link(self) -> Html:
+        """To its entry."""
+        return h("a", self.record.name, href=f"#t{self.number}", data_t=self.number)
+
+
+def section(key: str, title: str, *children: Child) -> Html:
+    """A part of the page."""
+    heading = h("h2", title, id=f"h-{key}")
+    return h("section", heading, *children, aria_labelledby=f"h-{key}")
+
 
 def by_stage(tools: Sequence[ReportTool]) -> Mapping[str, list[ReportTool]]:
     """The tools by their stages, in order."""
@@ -52,38 +65,22 @@ def by_stage(tools: Sequence[ReportTool]) -> Mapping[str, list[ReportTool]]:
     return stages
 
 
-def failures_html(tools: Sequence[ReportTool]) -> str:
+def failures_html(tools: Sequence[ReportTool]) -> Html:
     """What failed, with the traceback and the end of the log."""
     failed = [tool for tool in tools if tool.record.status in ("failed", "unknown")]
-    if not failed:
-        return ""
-    parts = [_failure(tool) for tool in failed]
-    return (
-        f'<section aria-labelledby="h-fail"><h2 id="h-fail">Failures</h2>{"".join(parts)}</section>'
-    )
+    return section("fail", "Failures", *map(_failure, failed)) if failed else NOTHING
 
 
-def _failure(tool: ReportTool) -> str:
-    record = tool.record
-    error = record.error
-    shown = (
-        escape(error_text(record, error))
-        if error
-        else "Its end is not recorded. It may have written to the database."
-    )
-    out = [
-        f'<article class="failure"><h3><a href="#t{tool.number}" data-t="{tool.number}">'
-        f"{escape(record.name)}</a></h3><p>{shown}</p>"
-    ]
+def _failure(tool: ReportTool) -> Html:
+    record, error = tool.record, tool.record.error
+    said = "Its end is not recorded. It may have written to the database."
+    parts = [h("h3", tool.link), h("p", error_text(record, error) if error else said)]
     if record.traceback:
-        shown = escape_lines(record.traceback)
-        out.append(f'<pre tabindex="0" aria-label="Traceback">{shown}</pre>')
+        parts.append(h("pre", lines(record.traceback), tabindex=0, aria_label="Traceback"))
     if tool.log is not None and tool.log.tail:
-        shown = escape_lines(tool.log.tail)
-        out.append(
-            f'<h4>End of the log</h4><pre tabindex="0" aria-label="End of the log">{shown}</pre>'
-        )
-    return "".join([*out, "</article>"])
+        title = "End of the log"
+        parts += [h("h4", title), h("pre", lines(tool.log.tail), tabindex=0, aria_label=title)]
+    return h("article", *parts, class_="failure")
 
 
 def error_text(record: ToolRecord, error: Failure) -> str:
@@ -91,35 +88,33 @@ def error_text(record: ToolRecord, error: Failure) -> str:
     return failure_place(error, ": ") + cut(said, LONGEST_ERROR, Style(), is_prose=False)
 
 
-def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> str:
+def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> Html:
     """The list of all tools by stage; of many tools each stage is closed at first."""
     words = dict.fromkeys(tool.record.status for tool in tools)
-    buttons = "".join(
-        f'<button type="button" data-s="{clean_word(word)}" aria-pressed="true">'
-        f"{escape(status_word(word))}</button>"
-        for word in words
-    )
-    parts = [
-        '<section aria-labelledby="h-tools"><h2 id="h-tools">Tools</h2>',
-        '<div class="filter js"><label>Filter <input id="filter" type="search" '
-        f'placeholder="name, stage or metric"></label><span role="group" aria-label="Statuses">{buttons}</span>'
-        '<span id="found" role="status"></span></div>',
+    buttons = [
+        h("button", status_word(one), type="button", data_s=clean_word(one), aria_pressed="true")
+        for one in words
     ]
+    search = h("input", id="filter", type="search", placeholder="name, stage or metric")
+    bar = h(
+        "div",
+        h("label", "Filter ", search),
+        h("span", *buttons, role="group", aria_label="Statuses"),
+        h("span", id="found", role="status"),
+        class_="filter js",
+    )
+    stages = []
     for place, (stage, group) in enumerate(by_stage(tools).items()):
-        opened = " open" if is_open else ""
-        parts.append(
-            f'<details class="stage" id="s{place}"{opened}><summary>{escape(stage or "without a stage")} '
-            f"<small>{_stage_line(group)}</small></summary>"
-        )
-        parts += [_entry(tool) for tool in group]
-        parts.append("</details>")
-    return "\n".join([*parts, "</section>"])
+        name, about = stage or "without a stage", h("small", _stage_line(group))
+        entries = join([h("summary", name, " ", about), *map(_entry, group)], "\n")
+        stages.append(h("details", entries, class_="stage", id=f"s{place}", open=is_open))
+    return section("tools", "Tools", bar, *stages)
 
 
 def _stage_line(group: Sequence[ReportTool]) -> str:
     words = [tool.record.status for tool in group]
     others = [
-        f"{words.count(one):,} {escape(status_word(one))}"
+        f"{words.count(one):,} {status_word(one)}"
         for one in dict.fromkeys(words)
         if one not in ("passed", "fresh")
     ]
@@ -127,37 +122,47 @@ def _stage_line(group: Sequence[ReportTool]) -> str:
     return " · ".join([count(len(group), "tool"), *others, duration(seconds)])
 
 
-def _entry(tool: ReportTool) -> str:
+def _entry(tool: ReportTool) -> Html:
     record = tool.record
     usual = _median(tool.earlier)
     status, shown = _status(record.status)
-    took = duration(record.duration)
-    critical = ' <i title="on the critical path">◆</i>' if tool.is_critical else ""
-    return (
-        f'<details class="tool s-{status}" id="t{tool.number}" data-t="{tool.number}" data-s="{status}"><summary>'
-        f"<b>{escape(record.name)}{critical}</b>{shown}"
-        f'<span class="took">{took}{_change(tool, usual)}</span>{_spark(tool)}'
-        f'<span class="metrics">{_metrics(tool)}</span></summary>{_more(tool, usual)}</details>'
+    critical = join([" ", h("i", "◆", title="on the critical path")]) if tool.is_critical else None
+    summary = h(
+        "summary",
+        h("b", record.name, critical),
+        shown,
+        h("span", duration(record.duration), _change(tool, usual), class_="took"),
+        _spark(tool),
+        h("span", _metrics(tool), class_="metrics"),
+    )
+    number = tool.number
+    return h(
+        "details",
+        summary,
+        _more(tool, usual),
+        class_=f"tool s-{status}",
+        id=f"t{number}",
+        data_t=number,
+        data_s=status,
     )
 
 
 @functools.lru_cache(64)
-def _status(status: str) -> tuple[str, str]:
+def _status(status: str) -> tuple[str, Html]:
     """The word of the status in the page, and the status as it is shown."""
     word = status_word(status)
-    return clean_word(status), f'<span class="status">{MARKS.get(word, "")} {escape(word)}</span>'
+    return clean_word(status), h("span", f"{MARKS.get(word, '')} {word}", class_="status")
 
 
-def _change(tool: ReportTool, usual: float) -> str:
+def _change(tool: ReportTool, usual: float) -> Html:
     """The change against the median of earlier runs, where it is notable. One or two runs are no measure."""
     if len(tool.earlier) < LEAST_EARLIER or tool.record.duration is None:
-        return ""
+        return NOTHING
     change = tool.record.duration - usual
     if abs(change) < max(NOTABLE_SECONDS, NOTABLE_SHARE * usual) or not usual:
-        return ""
-    return (
-        f' <small title="median of earlier runs: {duration(usual)}">{change / usual:+.0%}</small>'
-    )
+        return NOTHING
+    title = f"median of earlier runs: {duration(usual)}"
+    return join([" ", h("small", f"{change / usual:+.0%}", title=title)])
 
 
 def _median(ends: Sequence[ToolEnd]) -> float:
@@ -169,90 +174,94 @@ def _median(ends: Sequence[ToolEnd]) -> float:
     return times[half] if len(times) % 2 else (times[half - 1] + times[half]) / 2
 
 
-def _spark(tool: ReportTool) -> str:
+def _spark(tool: ReportTool) -> Html:
     """The durations of earlier runs as a line, and this one as a dot."""
     times = [one.duration or 0.0 for one in tool.earlier]
     if tool.record.duration is not None:
         times.append(tool.record.duration)
     if len(times) < 2:
-        return "<span></span>"
+        return h("span")
     scale, step = SPARK_STEPS / (max(times) or 1.0), (SPARK_WIDTH - 6) / (len(times) - 1)
     points = [
         f"{3 + place * step:.0f},{SPARK_HEIGHT - 3 - int(one * scale + 0.5)}"
         for place, one in enumerate(times)
     ]
     x, y = points[-1].split(",")
-    return (
-        f'<svg class="spark" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" aria-hidden="true">'
-        f'<polyline points="{" ".join(points)}"/><circle cx="{x}" cy="{y}" r="2.5"/></svg>'
+    return h(
+        "svg",
+        h("polyline", points=" ".join(points)),
+        h("circle", cx=x, cy=y, r=2.5),
+        class_="spark",
+        width=SPARK_WIDTH,
+        height=SPARK_HEIGHT,
+        aria_hidden="true",
     )
 
 
-def _metrics(tool: ReportTool) -> str:
+def _metrics(tool: ReportTool) -> Html:
     before = tool.earlier[-1].metrics if tool.earlier else {}
-    shown = [
-        f"{escape(name)} {escape(str(one))}{_difference(one, before.get(name))}"
+    shown = (
+        join([f"{name} {one}", _difference(one, before.get(name))])
         for name, one in [*tool.record.metrics.items()][:MOST_SHOWN]
-    ]
-    return ", ".join(shown)
+    )
+    return join(shown, ", ")
 
 
-def _difference(now: object, before: object) -> str:
+def _difference(now: object, before: object) -> Html:
     if isinstance(now, bool) or isinstance(before, bool) or now == before:
-        return ""
+        return NOTHING
+    shown = ""
     if isinstance(now, int) and isinstance(before, int):
-        return f" <small>({now - before:+,})</small>"
-    if not (isinstance(now, int | float) and isinstance(before, int | float)):
-        return ""
-    try:
-        return f" <small>({now - before:+,g})</small>"
-    except OverflowError:  # an integer that no float can hold
-        return ""
+        shown = f"({now - before:+,})"
+    elif isinstance(now, int | float) and isinstance(before, int | float):
+        with contextlib.suppress(OverflowError):  # an integer that no float can hold
+            shown = f"({now - before:+,g})"
+    return join([" ", h("small", shown)]) if shown else NOTHING
 
 
-def _more(tool: ReportTool, usual: float) -> str:
+def _more(tool: ReportTool, usual: float) -> Html:
     """What is known of the tool, as a list of names and texts."""
     record = tool.record
     attempts = record.attempts if len(record.attempts) > 1 else ()
     earlier = count(len(tool.earlier), "earlier run")
     rows = {
-        "About": escape(record.step.doc),
-        "Error": escape(error_text(record, record.error)) if record.error else "",
-        "Blocked by": escape(record.blocked_by),
-        "Why": escape(record.step.reason),
-        "Waited for": escape(tool.waited_for),
-        "Attempts": "<br>".join(_attempt(record, one) for one in attempts),
+        "About": record.step.doc,
+        "Error": error_text(record, record.error) if record.error else "",
+        "Blocked by": record.blocked_by,
+        "Why": record.step.reason,
+        "Waited for": tool.waited_for,
+        "Attempts": join((_attempt(record, one) for one in attempts), BREAK),
         "Parameters": params_html(record.step.arguments),
         "Reads": _used(tool.reads),
         "Writes": _used(tool.writes),
         "Earlier": f"median {duration(usual)} of {earlier}" if tool.earlier else "",
-        "Notes": "<br>".join(map(escape, record.notes[:MOST_SHOWN])),
-        "Module": f"{escape(record.module)} <small>{escape(record.step.path)}</small>",
+        "Notes": join(record.notes[:MOST_SHOWN], BREAK),
+        "Module": join([record.module, " ", h("small", record.step.path)]),
     }
-    return f'<div class="more">{facts_html(rows)}{_log(tool)}</div>'
+    return h("div", facts_html(rows), _log(tool), class_="more")
 
 
-def facts_html(rows: Mapping[str, str], attributes: str = "") -> str:
-    """A list of names and what is known, as HTML, without what is empty."""
-    shown = [f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows.items() if text]
-    return f"<dl{attributes}>{''.join(shown)}</dl>"
+def facts_html(rows: Mapping[str, str], kind: str | None = None) -> Html:
+    """A list of names and what is known, without what is empty."""
+    shown = (h("div", h("dt", name), h("dd", text)) for name, text in rows.items() if text)
+    return h("dl", *shown, class_=kind)
 
 
-def params_html(params: Mapping[str, RecordedParam]) -> str:
-    shown = [
-        f"{escape(name)} = {escape(one.shown)} <small>{escape(one.origin)}</small>"
+def params_html(params: Mapping[str, RecordedParam]) -> Html:
+    shown: list[Child] = [
+        join([f"{name} = {one.shown} ", h("small", one.origin)])
         for name, one in [*params.items()][:MOST_SHOWN]
     ]
-    return "<br>".join([*shown, "…"] if len(params) > MOST_SHOWN else shown)
+    return join([*shown, "…"] if len(params) > MOST_SHOWN else shown, BREAK)
 
 
 def _attempt(record: ToolRecord, one: Attempt) -> str:
-    said = f": {escape(error_text(record, one.error))}" if one.error else ""
-    return f"{escape(one.status or 'no end')} after {duration(one.end - one.start)}{said}"
+    said = f": {error_text(record, one.error)}" if one.error else ""
+    return f"{one.status or 'no end'} after {duration(one.end - one.start)}{said}"
 
 
 def _used(used: Sequence[Used]) -> str:
-    return ", ".join(map(escape, used_texts(used, MOST_FILES)))
+    return ", ".join(used_texts(used, MOST_FILES))
 
 
 def size_text(size: int) -> str:
@@ -261,13 +270,11 @@ def size_text(size: int) -> str:
     return f"{number(size / 1000)} kB" if size < 999_950 else f"{number(size / 1e6)} MB"
 
 
-def _log(tool: ReportTool) -> str:
+def _log(tool: ReportTool) -> Html:
     """A button and the log behind it, packed."""
     log = tool.log
     if log is None:
-        return ""
-    size = size_text(log.size)
-    return (
-        f'<p><button type="button" class="log js" data-cut="{log.cut}">Show the log ({size})</button></p>'
-        f'<template class="log">{log.packed}</template>'
-    )
+        return NOTHING
+    said = f"Show the log ({size_text(log.size)})"
+    button = h("button", said, type="button", class_="log js", data_cut=log.cut)
+    return join([h("p", button), h("template", Html(log.packed), class_="log")])
