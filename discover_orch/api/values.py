@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from discover_orch.model.documents import Outcome
 from discover_orch.model.errors import Problem
+from discover_orch.render.problems import failure_line
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -44,15 +45,13 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class RunFailed(Exception):
-    """A run did not pass; `result` says why. Its text names the tools that failed, with the end of each traceback."""
+    """A run did not pass; `result` says why. Its text names the tools that failed, where and why."""
 
     def __init__(self, result: Result) -> None:
         lines = [f"run {result.run} {result.status}"]
         for one in result.failures:
-            error = one.error
-            place = f" at {error.path}:{error.line}" if error and error.path else ""
-            why = f": {error.type}: {error.message}" if error else ""
-            lines.append(f"{one.name} {one.status}{place}{why}")
+            why = f": {failure_line(one.error)}" if one.error else ""
+            lines.append(f"{one.name} {one.status}{why}")
         errors = (one for one in result.problems if one.severity == "error")
         lines += [one.message for one in errors]
         super().__init__("\n".join(lines))

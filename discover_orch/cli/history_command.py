@@ -36,6 +36,7 @@ from discover_orch.state.journal import (
 )
 
 if TYPE_CHECKING:
+    from discover_orch.model.documents import ToolRun
     from discover_orch.state.run_record import RunRecord
 
 
@@ -79,12 +80,12 @@ def command(
     records = [read_run(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
-        from discover_orch.render.history import comparison_document, comparison_text
+        from discover_orch.render.history import comparison_text
         from discover_orch.state.run_diff import compare_runs
 
         found = compare_runs(records[0], records[1])
         if as_json:
-            console.json(comparison_document(found))
+            console.json({"comparison": found})
         else:
             console.out(comparison_text(found, console.out_style))
     elif records:
@@ -167,9 +168,9 @@ def _show_metrics(
     context: Context, root: str, word: str, limit: int | None, *, as_json: bool
 ) -> None:
     """The newest runs in which the tool ran. It need not exist any more."""
-    from discover_orch.render.history import MetricsRow, metrics_document, metrics_text
+    from discover_orch.render.history import build_tool_run, metrics_text
 
-    rows: list[MetricsRow] = []
+    rows: list[ToolRun] = []
     found: dict[str, str] = {}  # module → name
     names: dict[str, None] = {}
     for record in read_records(root):
@@ -180,7 +181,7 @@ def _show_metrics(
             if word == tool.name or f".{tool.module}".endswith(f".{word}"):
                 found.setdefault(tool.module, tool.name)
                 if tool.has_started:
-                    rows.append((record, tool))
+                    rows.append(build_tool_run(record, tool))
     if len(found) != 1:
         hint = did_you_mean(word, names, "orch history RUN lists the tools of a run")
         message = f'no recorded run has a tool "{word}"'
@@ -191,7 +192,7 @@ def _show_metrics(
     ((module, name),) = found.items()
     console = context.console
     if as_json:
-        console.json(metrics_document(name, module, rows))
+        console.json({"name": name, "module": module, "runs": rows})
     elif rows:
         console.out(metrics_text(rows, console.out_style))
     else:

@@ -155,6 +155,13 @@ class Value(Struct, frozen=True, kw_only=True):
     value: object
     origin: str = ""
 
+    @property
+    def shown(self) -> str:
+        """As text."""
+        if isinstance(self.value, list | tuple):
+            return ", ".join(map(str, self.value))
+        return str(self.value)
+
 
 class Step(Struct, frozen=True, kw_only=True):
     """A tool in a plan. `reason` is why it would run; `params` has all its parameters. `may_run`: a step before it may
@@ -207,6 +214,17 @@ class RecordedOutcome(Outcome, frozen=True, kw_only=True):
     """How a tool ended in a recorded run."""
 
     stage: str = ""
+
+
+class ToolRun(Struct, frozen=True, kw_only=True):
+    """A recorded run of one tool."""
+
+    run: str
+    started: str
+    status: str
+    duration: float | None
+    params: Mapping[str, Value]
+    metrics: Mapping[str, object]
 
 
 class Run(Struct, frozen=True, kw_only=True):

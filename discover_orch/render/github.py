@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from discover_orch.model.errors import Location, Problem
-from discover_orch.render.problems import failure_line, folded
+from discover_orch.render.problems import failure_line, failure_reason, folded
 from discover_orch.render.style import (
     Style,
     clean,
@@ -53,11 +53,12 @@ def failure_annotations(record: RunRecord, folder: str) -> str:
     for tool in record.failures[:MOST_ANNOTATIONS]:
         error, step = tool.error, tool.step
         place = Location(path=step.path) if step.path else None
-        text = f"{tool.name} {tool.status}"
+        text = f"{tool.name} {status_word(tool.status)}"
         if error is not None:
             place = Location(path=error.path, line=error.line) if error.path else place
             text = (error.traceback or error.message)[-LONGEST_TRACEBACK:]
-        lines.append(_command("error", f"{tool.name}: {_reason(tool)}", text, place, folder))
+        reason = failure_reason(error) if error else status_word(tool.status)
+        lines.append(_command("error", f"{tool.name}: {reason}", text, place, folder))
     return "".join(lines)
 
 
@@ -92,13 +93,9 @@ def step_summary(record: RunRecord, name: str) -> str:
 def _tool_row(tool: ToolRecord) -> str:
     status = f"{_MARKS.get(tool.status, '⚪')} {status_word(tool.status)}"
     facts = "  ".join(f"{key}={value}" for key, value in tool.metrics.items())
-    about = _reason(tool) if tool.has_failed else facts
+    about = failure_line(tool.error) if tool.error and tool.has_failed else facts
     took = duration(tool.duration) if tool.duration else ""
     return f"| {_cell(tool.name)} | {_cell(tool.stage)} | {status} | {took} | {_cell(about)} |"
-
-
-def _reason(tool: ToolRecord) -> str:
-    return tool.status if tool.error is None else failure_line(tool.error)
 
 
 def _cell(text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.documents import Outcome, RecordedOutcome, Run, Value
+from discover_orch.model.documents import Outcome, RecordedOutcome, Run, ToolRun, Value
 from discover_orch.model.table_name import shown_table
-from discover_orch.render.problems import failure_line, failure_place
+from discover_orch.render.problems import failure_line
 from discover_orch.render.style import (
     Style,
     arrow,
@@ -16,7 +16,6 @@ from discover_orch.render.style import (
     column_width,
     count,
     counts_text,
-    cut,
     cut_name,
     duration,
     indent,
@@ -32,12 +31,8 @@ from discover_orch.render.style import (
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
 from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
-#: Characters of an exception's message that are shown of a recorded run.
-LONGEST_MESSAGE = 200
 #: So many files of the code, and changes of what a tool used, are named.
 MOST_INPUTS = 20
-#: A run, and the tool in it.
-MetricsRow = tuple[RunRecord, ToolRecord]
 #: Columns that the table of runs keeps for targets.
 _TARGETS_WIDTH = 12
 
@@ -114,7 +109,7 @@ def run_text(record: RunRecord, style: Style) -> str:
         f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
         f", started {time_text(record.started, has_seconds=True)}"
     ]
-    facts = [("targets", _targets(record)), ("tools", counts_text(record.counts, Style()))]
+    facts = [("targets", _targets(record.targets)), ("tools", counts_text(record.counts, Style()))]
     if record.exit_code:
         facts.append(("exit code", str(record.exit_code)))
     if record.resumes:
@@ -133,37 +128,13 @@ def run_text(record: RunRecord, style: Style) -> str:
     return "\n".join(out) + "\n"
 
 
-def comparison_document(found: RunDiff) -> dict[str, object]:
-    head = ("run", "started", "status", "duration")
-    comparison = {
-        "old": _pick(found.old, *head),
-        "new": _pick(found.new, *head),
-        "sources": found.sources,
-        "added": [tool.name for tool in found.added],
-        "removed": [tool.name for tool in found.removed],
-        "tools": [
-            {
-                **_pick(tool.new, "name", "module"),
-                "status": {"old": tool.old.status, "new": tool.new.status},
-                "duration": {"old": tool.old.duration, "new": tool.new.duration},
-                "params": tool.params,
-                "code_changed": tool.is_code_changed,
-                "inputs": tool.inputs,
-                "metrics": tool.metrics,
-            }
-            for tool in found.tools
-        ],
-    }
-    return {"comparison": comparison}
-
-
 def comparison_text(found: RunDiff, style: Style) -> str:
     """The two runs, the code and the tools that changed, then for each tool its times and what changed."""
     out = [
         wrap(
             f"{label} {one_line(run.run):<4} {time_text(run.started)}  {paint_status(run.status, style)}"
             + ("" if run.duration is None else f"  {duration(run.duration)}")
-            + f"  {_targets(run)}",
+            + f"  {_targets(run.targets)}",
             style,
             " " * 14,
         )
@@ -172,12 +143,12 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     if found.sources:
         files = names_text(found.sources, MOST_INPUTS)
         out.append(wrap(f"  changed code: {files}", style, " " * 4))
-    out += [f"  {style.paint('+', 'green')} {one_line(tool.name)}" for tool in found.added]
-    out += [f"  {style.paint('-', 'red')} {one_line(tool.name)}" for tool in found.removed]
-    names = column_width((tool.new.name for tool in found.tools), style)
+    out += [f"  {style.paint('+', 'green')} {one_line(name)}" for name in found.added]
+    out += [f"  {style.paint('-', 'red')} {one_line(name)}" for name in found.removed]
+    names = column_width((tool.name for tool in found.tools), style)
     for tool in found.tools:
-        name = column(tool.new.name, names, style, "bold")
-        old, new = duration(tool.old.duration), duration(tool.new.duration)
+        name = column(tool.name, names, style, "bold")
+        old, new = (duration(one) for one in (tool.duration.old, tool.duration.new))
         times = f"{old or '-'} {arrow(style)} {new or '-'}" if old or new else ""
         out.append(f"    {name}  {times}".rstrip())
         pad = indent(names + 6, style)
@@ -207,7 +178,7 @@ def _pick(value: object, *names: str) -> dict[str, object]:
 def _row(record: RunRecord) -> tuple[str, ...]:
     # Only values that were typed; the others are shown with a single run.
     given = [(name, one.shown) for name, one in record.params.items() if one.origin[:1] == "-"]
-    words = [_targets(record), *(f"{name}={shown}" for name, shown in given)]
+    words = [_targets(record.targets), *(f"{name}={shown}" for name, shown in given)]
     if record.resumes:
         words.append(f"(resumes {record.resumes})")
     if record.kind == "watch":
@@ -221,9 +192,8 @@ def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> li
     facts = [pairs_text(tool.metrics)] if tool.metrics else []
     if tool.attempt > 1:
         facts.insert(0, f"attempt {tool.attempt}")
-    if tool.error:  # `src/parse.py:12: ValueError: no such row`
-        said = cut(failure_line(tool.error, tool.traceback), LONGEST_MESSAGE, Style())
-        facts.append(failure_place(tool.error, ": ") + said)
+    if tool.error:
+        facts.append(failure_line(tool.error))
     name = column(tool.name, names, style, "bold")
     how = paint_status(tool.status, style, statuses)
     pad = indent(names + 6, style)
@@ -240,12 +210,12 @@ def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> li
 
 
 def _changes(tool: ToolChange, style: Style) -> list[str]:
-    old, new = tool.old.status, tool.new.status
+    old, new = tool.status.old, tool.status.new
     to = arrow(style)
     changes = []
     if old != new:
         changes.append(f"{paint_status(old, style)} {to} {paint_status(new, style)}")
-    if tool.is_code_changed:
+    if tool.code_changed:
         changes.append("code changed")
     changes += [_value_change(one, "default", to) for one in tool.params]
     inputs = [one_line(_input_text(one, to)) for one in tool.inputs]
@@ -284,35 +254,34 @@ def _writer(version: str | None) -> str:
     return f"{module} in run {run}"
 
 
-def metrics_document(name: str, module: str, rows: Sequence[MetricsRow]) -> dict[str, object]:
-    runs = [
-        {
-            **_pick(record, "run", "started"),
-            **_pick(tool, "status", "duration", "metrics"),
-            "params": _build_values(tool.step.arguments),
-        }
-        for record, tool in rows
-    ]
-    return {"name": name, "module": module, "runs": runs}
+def build_tool_run(record: RunRecord, tool: ToolRecord) -> ToolRun:
+    """The run of one tool as users get it."""
+    return ToolRun(
+        run=record.run,
+        started=record.started,
+        status=tool.status,
+        duration=tool.duration,
+        params=_build_values(tool.step.arguments),
+        metrics=tool.metrics,
+    )
 
 
-def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
+def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
     """A table of the runs of one tool, with its parameters and its metrics."""
-    params = [*dict.fromkeys(name for _, tool in rows for name in tool.step.arguments)]
-    metrics = [*dict.fromkeys(name for _, tool in rows for name in tool.metrics)]
+    params = [*dict.fromkeys(name for row in rows for name in row.params)]
+    metrics = [*dict.fromkeys(name for row in rows for name in row.metrics)]
     lines = [("run", "started", "status", "duration", *params, *metrics)]
-    for record, tool in rows:
-        given = {name: one.shown for name, one in tool.step.arguments.items()}
-        lines.append(
-            (
-                record.run,
-                time_text(record.started),
-                status_word(tool.status),
-                duration(tool.duration),
-                *(given.get(name, "default") for name in params),
-                *(str(tool.metrics.get(name, "")) for name in metrics),
-            )
+    lines += [
+        (
+            row.run,
+            time_text(row.started),
+            status_word(row.status),
+            duration(row.duration),
+            *(row.params[one].shown if one in row.params else "default" for one in params),
+            *(str(row.metrics.get(name, "")) for name in metrics),
         )
+        for row in rows
+    ]
     room = max(style.width // 4, 8)
     cells = [[cut_name(one_line(text), room, style) for text in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -328,5 +297,5 @@ def metrics_text(rows: Sequence[MetricsRow], style: Style) -> str:
     return "\n".join(out) + "\n"
 
 
-def _targets(record: RunRecord) -> str:
-    return " ".join(map(one_line, record.targets)) or ALL_STAGES
+def _targets(words: Sequence[str]) -> str:
+    return " ".join(map(one_line, words)) or ALL_STAGES

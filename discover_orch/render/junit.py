@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.render.problems import failure_line
-from discover_orch.render.style import clean
+from discover_orch.render.style import clean, status_word
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
 #: Characters of a traceback, and of a message, which viewers show on one line.
@@ -51,13 +51,13 @@ def _add_result(case: Element, tool: ToolRecord) -> None:
     if tool.error is None and tool.status in ("unknown", "running"):
         _add(case, "error", message="the run did not finish")
         return
-    error = tool.error or Failure(kind="exception", type="", message=tool.status)
+    error = tool.error or Failure(kind="exception", type="", message=status_word(tool.status))
     _add(
         case,
         "failure" if tool.status == "failed" else "error",
         (error.traceback or error.message)[-LONGEST_TRACEBACK:] + _hint(error.hint),
         type=error.type or error.kind,
-        message=failure_line(error)[:LONGEST_MESSAGE],
+        message=failure_line(error, LONGEST_MESSAGE),
     )
     if tool.printed:
         _add(case, "system-out", tool.printed)

@@ -12,6 +12,8 @@ from discover_orch.render.style import Style, cut, names_text, one_line, wrap_pr
 ERROR: Severity = "error"
 WARNING: Severity = "warning"
 MOST_SHOWN = 5
+#: Characters of why a tool failed, in a line.
+LONGEST_REASON = 200
 #: Places that are named beside the first one of a warning that has several.
 MOST_PLACES = 5
 
@@ -72,16 +74,17 @@ def first_few(problems: Iterable[Problem]) -> list[Problem]:
     return [*found[: MOST_SHOWN - 1], rest]
 
 
-def failure_line(error: Failure, traceback: str = "") -> str:
+def failure_line(error: Failure, most: int = LONGEST_REASON) -> str:
+    """Where and why a tool failed, on one line: `src/parse.py:12: ValueError: no such row`."""
+    place = f"{error.path}:{error.line}: " if error.path and error.line else ""
+    return one_line(place) + cut(failure_reason(error), most, Style(), is_prose=False)
+
+
+def failure_reason(error: Failure) -> str:
     """Why a tool failed, on one line: the first line of the exception's message after its type. What orch itself says
-    has no traceback; it is a sentence and needs no type. `traceback` is that of a recorded failure."""
+    has no traceback; it is a sentence and needs no type."""
     line = error.message.strip().partition("\n")[0].rstrip("\r")
-    has_type = error.kind == "exception" and bool(error.traceback or traceback)
+    has_type = error.kind == "exception" and bool(error.traceback)
     if error.type and (has_type or not line):
         line = f"{error.type}: {line}" if line else error.type
     return one_line(line)
-
-
-def failure_place(error: Failure, after: str) -> str:
-    """`src/parse.py:12` and what stands after it; empty if no line is known."""
-    return one_line(f"{error.path}:{error.line}{after}") if error.path and error.line else ""

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.documents import Used
-from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import ToolEnd
 from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, join, lines, number
-from discover_orch.render.problems import failure_line, failure_place
+from discover_orch.render.problems import failure_line
 from discover_orch.render.run_schedule import Wait
-from discover_orch.render.style import Style, count, cut, duration, status_word
+from discover_orch.render.style import count, duration, status_word
 from discover_orch.state.report_source import PackedLog
 from discover_orch.state.run_record import Attempt, RecordedParam, ToolRecord
 
@@ -74,18 +73,13 @@ def failures_html(tools: Sequence[ReportTool]) -> Html:
 def _failure(tool: ReportTool) -> Html:
     record, error = tool.record, tool.record.error
     said = "Its end is not recorded. It may have written to the database."
-    parts = [h("h3", tool.link), h("p", error_text(record, error) if error else said)]
+    parts = [h("h3", tool.link), h("p", failure_line(error, LONGEST_ERROR) if error else said)]
     if record.traceback:
         parts.append(h("pre", lines(record.traceback), tabindex=0, aria_label="Traceback"))
     if tool.log is not None and tool.log.tail:
         title = "End of the log"
         parts += [h("h4", title), h("pre", lines(tool.log.tail), tabindex=0, aria_label=title)]
     return h("article", *parts, class_="failure")
-
-
-def error_text(record: ToolRecord, error: Failure) -> str:
-    said = failure_line(error, record.traceback)
-    return failure_place(error, ": ") + cut(said, LONGEST_ERROR, Style(), is_prose=False)
 
 
 def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> Html:
@@ -226,11 +220,11 @@ def _more(tool: ReportTool, usual: float) -> Html:
     earlier = count(len(tool.earlier), "earlier run")
     rows = {
         "About": record.step.doc,
-        "Error": error_text(record, record.error) if record.error else "",
+        "Error": failure_line(record.error, LONGEST_ERROR) if record.error else "",
         "Blocked by": record.blocked_by,
         "Why": record.step.reason,
         "Waited for": tool.waited_for,
-        "Attempts": join((_attempt(record, one) for one in attempts), BREAK),
+        "Attempts": join(map(_attempt, attempts), BREAK),
         "Parameters": params_html(record.step.arguments),
         "Reads": _used(tool.reads),
         "Writes": _used(tool.writes),
@@ -255,8 +249,8 @@ def params_html(params: Mapping[str, RecordedParam]) -> Html:
     return join([*shown, "…"] if len(params) > MOST_SHOWN else shown, BREAK)
 
 
-def _attempt(record: ToolRecord, one: Attempt) -> str:
-    said = f": {error_text(record, one.error)}" if one.error else ""
+def _attempt(one: Attempt) -> str:
+    said = f": {failure_line(one.error, LONGEST_ERROR)}" if one.error else ""
     return f"{one.status or 'no end'} after {duration(one.end - one.start)}{said}"
 
 

@@ -28,7 +28,13 @@ from discover_orch.model.tool_events import (
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import find_database
-from discover_orch.render.problems import failure_line, failure_place, hint_text, problem_text
+from discover_orch.render.problems import (
+    LONGEST_REASON,
+    failure_line,
+    failure_reason,
+    hint_text,
+    problem_text,
+)
 from discover_orch.render.progress import RunProgress
 from discover_orch.render.style import (
     Style,
@@ -54,8 +60,6 @@ MOST_BLOCKED = 8
 LEAST_ROOM = 20
 #: Characters of what a tool prints that are kept until it ends. Of longer output the log has all.
 LONGEST_KEPT = 1 << 20
-#: Characters of an exception in the summary that is written to a file or pipe.
-LONGEST_EXCEPTION = 200
 
 
 class DisplayOptions(Struct, frozen=True, kw_only=True):
@@ -305,8 +309,7 @@ class RunRenderer:
             line = f"retrying {one_line(tool.name)}: {next_one}"
         if error is None:
             return f"{line}\n"
-        said = failure_place(error, "  ") + failure_line(error)
-        return f"{line}\n      {cut(said, style.width - 6, style)}\n"
+        return f"{line}\n      {cut(failure_line(error), style.width - 6, style)}\n"
 
     def _failure(self, name: str, error: Failure) -> str:
         style = self._style
@@ -368,9 +371,9 @@ class RunRenderer:
         line = f"{style.paint(word, 'error')} {one_line(tool.name)} {one_line(place)}"
         if error is None:
             return line
-        text = failure_line(error)
+        text = failure_reason(error)
         if not style.is_terminal:
-            return f"{line}  {cut(text, LONGEST_EXCEPTION, style)}"
+            return f"{line}  {cut(text, LONGEST_REASON, style)}"
         room = style.width - len(f"{word} {one_line(tool.name)} {one_line(place)}  ")
         if room < LEAST_ROOM:
             return f"{wrap(line, style, '  ')}\n  {cut(text, style.width - 2, style)}"

@@ -1,12 +1,16 @@
-"""What changed from one run to another: code, parameters, what the tools read, metrics, ends and times. Pure."""
+"""What changed from one run to another: code, parameters, what the tools read, metrics, ends and times. Its values are
+printed as JSON, and a text is made from them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from discover_orch.state.run_record import RunRecord, ToolRecord
+
+T = TypeVar("T")
 
 #: What a key of `ToolRecord.versions` begins with.
 _KINDS = frozenset({"file", "folder", "glob", "table", "env", "package", "python", "others"})
@@ -34,32 +38,51 @@ class InputChange(Struct, frozen=True, kw_only=True):
     new: str | None = None
 
 
-class ToolChange(Struct, frozen=True, kw_only=True):
-    """A tool that is in both runs; `is_code_changed` is None where the code of one of them is not known."""
+class OldNew(Struct, Generic[T], frozen=True, kw_only=True):
+    """A status or a duration in both runs."""
 
-    old: ToolRecord
-    new: ToolRecord
+    old: T
+    new: T
+
+
+class ToolChange(Struct, frozen=True, kw_only=True):
+    """A tool that is in both runs; `code_changed` is None where the code of one of them is not known."""
+
+    name: str
+    module: str
+    status: OldNew[str]
+    duration: OldNew[float | None]
     params: tuple[ValueChange, ...] = ()
-    is_code_changed: bool | None = None
+    code_changed: bool | None = None
     inputs: tuple[InputChange, ...] = ()
     metrics: tuple[ValueChange, ...] = ()
 
     @property
     def is_changed(self) -> bool:
         """Whether more than its duration differs."""
-        other = self.params or self.is_code_changed or self.inputs or self.metrics
-        return self.old.status != self.new.status or bool(other)
+        other = self.params or self.code_changed or self.inputs or self.metrics
+        return self.status.old != self.status.new or bool(other)
+
+
+class ComparedRun(Struct, frozen=True, kw_only=True):
+    """One of the two runs."""
+
+    run: str
+    started: str
+    status: str
+    duration: float | None
+    targets: tuple[str, ...]
 
 
 class RunDiff(Struct, frozen=True, kw_only=True):
-    """What changed from one run to another; `added` and `removed` are the tools that only one of them has; `sources`
-    are the files of the tools' code that both have and that differ."""
+    """What changed from one run to another; `added` and `removed` are the names of the tools that only one of them
+    has; `sources` are the files of the tools' code that both have and that differ."""
 
-    old: RunRecord
-    new: RunRecord
+    old: ComparedRun
+    new: ComparedRun
     sources: tuple[str, ...] = ()
-    added: tuple[ToolRecord, ...] = ()
-    removed: tuple[ToolRecord, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     tools: tuple[ToolChange, ...] = ()
 
     @property
@@ -73,16 +96,20 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
+    ends = [
+        ComparedRun(**{name: getattr(one, name) for name in ComparedRun.__struct_fields__})
+        for one in (old, new)
+    ]
     return RunDiff(
-        old=old,
-        new=new,
+        old=ends[0],
+        new=ends[1],
         sources=tuple(
             path
             for path, content in new.sources.items()
             if old.sources.get(path, content) != content
         ),
-        added=tuple(tool for tool in new.tools if tool.module not in before),
-        removed=tuple(tool for tool in old.tools if tool.module not in now),
+        added=tuple(tool.name for tool in new.tools if tool.module not in before),
+        removed=tuple(tool.name for tool in old.tools if tool.module not in now),
         tools=tuple(
             _compare_tool(before[tool.module], tool, (old.run, new.run))
             for tool in new.tools
@@ -96,10 +123,12 @@ def _compare_tool(old: ToolRecord, new: ToolRecord, runs: tuple[str, str]) -> To
     was, now = old.step, new.step
     texts = [{name: one.shown for name, one in step.arguments.items()} for step in (was, now)]
     return ToolChange(
-        old=old,
-        new=new,
+        name=new.name,
+        module=new.module,
+        status=OldNew(old=old.status, new=new.status),
+        duration=OldNew(old=old.duration, new=new.duration),
         params=_value_changes(*texts) if was.module and now.module else (),
-        is_code_changed=was.code != now.code if was.code and now.code else None,
+        code_changed=was.code != now.code if was.code and now.code else None,
         inputs=_input_changes(old.versions, new.versions, *runs)
         if old.versions and new.versions
         else (),

@@ -156,7 +156,7 @@ def test_a_failure_is_in_the_result_and_can_be_raised(project: Project) -> None:
     assert (failure.error.path, failure.error.line, failure.attempt) == ("src/total.py", 7, 2)
     assert "in run" in failure.error.traceback
     assert result.outcomes["page"].blocked_by == "total"
-    with pytest.raises(RunFailed, match=r"total failed at src/total.py:7: ValueError: no total"):
+    with pytest.raises(RunFailed, match=r"total failed: src/total.py:7: ValueError: no total"):
         result.raise_if_failed()
     assert pickle.loads(pickle.dumps(RunFailed(result))).result == result  # schedulers do that
 

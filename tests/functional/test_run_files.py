@@ -99,7 +99,7 @@ def test_junit_has_each_tool_and_why_it_failed(failed: Failed) -> None:
     assert cases["total"].attrib["classname"] == "analyze"
     failure = cases["total"].find("failure")
     assert failure is not None
-    assert failure.attrib["message"] == "ValueError: no total: ***, 100%"
+    assert failure.attrib["message"] == "src/total.py:12: ValueError: no total: ***, 100%"
     assert 'File "src/total.py", line 12, in run' in (failure.text or "")
     assert (cases["total"].findtext("system-out") or "").strip() == "the token is ***"
     assert cases["page"].find("skipped") is not None

@@ -42,6 +42,10 @@ def _value(kind: Any, text: str) -> Any:
         return (_value(inner[0], text),)
     if origin in (dict, Mapping):
         return {_value(inner[0], text): _value(inner[1], text)}
+    if isinstance(origin, type) and issubclass(
+        origin, Struct
+    ):  # all fields have the type in brackets
+        return origin(**{name: _value(inner[0], text) for name in origin.__struct_fields__})
     if isinstance(kind, type) and issubclass(kind, Struct):
         return filled(kind, text)
     return None

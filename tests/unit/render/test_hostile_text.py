@@ -111,7 +111,7 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     "run_text": lambda text, style: history.run_text(filled(RunRecord, text), style),
     "comparison_text": lambda text, style: history.comparison_text(filled(RunDiff, text), style),
     "metrics_text": lambda text, style: history.metrics_text(
-        [(filled(RunRecord, text), filled(ToolRecord, text))], style
+        [filled(documents.ToolRun, text)], style
     ),
     "log_heading": lambda text, style: history.log_heading(
         filled(RunRecord, text), filled(ToolRecord, text)
@@ -158,7 +158,7 @@ IN_FILES = frozenset(
     "report_html results_html failures_html tools_html facts_html params_html step_summary timeline_svg trace_text".split()
 )
 #: What only words of orch go into, or one text that the caller cleans.
-OF_ORCH = frozenset("all_fresh_text help_text size_text time_left_text error_text log_text".split())
+OF_ORCH = frozenset("all_fresh_text help_text size_text time_left_text log_text".split())
 
 
 def test_every_renderer_is_tried() -> None:
