@@ -9,80 +9,11 @@ from hypothesis import strategies as st
 from discover_orch.source.literals import first_line
 from discover_orch.source.literals import param_help as read_help
 
-GOOGLE = """Fetch it.
-
-    Args:
-        source (str, optional): Where it
-            comes from.
-
-            A second paragraph.
-        since: Only newer: rows.
-        *args, **extra: Ignored.
-
-    Returns:
-        limit: not a parameter.
-    """
-
-NUMPY = """Fetch it.
-
-    Parameters
-    ----------
-    source : str, default "x"
-        Where it
-        comes from.
-
-        A second paragraph.
-    since, until
-        Only rows between.
-
-    Returns
-    -------
-    limit : int
-        Not a parameter.
-    """
-
-SPHINX = """Fetch it.
-
-    :param source: Where it
-        comes from.
-    :param int since: Only newer rows.
-    :type since: int
-    :returns: limit
-    """
-
 
 def param_help(
     text: str | None, names: str = "source since until args extra a b"
 ) -> dict[str, str]:
     return read_help(text, names.split())
-
-
-def test_google() -> None:
-    assert param_help(GOOGLE) == {
-        "source": "Where it comes from.",
-        "since": "Only newer: rows.",
-        "args": "Ignored.",
-        "extra": "Ignored.",
-    }
-
-
-def test_numpy() -> None:
-    assert param_help(NUMPY) == {
-        "source": "Where it comes from.",
-        "since": "Only rows between.",
-        "until": "Only rows between.",
-    }
-
-
-def test_sphinx() -> None:
-    assert param_help(SPHINX) == {
-        "source": "Where it comes from.",
-        "since": "Only newer rows.",
-    }
-
-
-def test_styles_may_be_mixed() -> None:
-    assert param_help("x\n\nArgs:\n    a: One.\n\n:param b: Two.\n") == {"a": "One.", "b": "Two."}
 
 
 @pytest.mark.parametrize(
