@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import click
@@ -18,12 +16,7 @@ from discover_orch import __version__
 from discover_orch.cli.app import StdoutClosed, app, run_command_line
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import (
-    DiscoveryError,
-    EmptyError,
-    OrchError,
     Problem,
-    ProjectError,
-    UsageError,
 )
 from tests.support.project_builder import write_files
 
@@ -61,19 +54,6 @@ def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
 
     monkeypatch.setattr(app, "main", main)
     return run_command_line(["list"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "code"), [(UsageError, 2), (ProjectError, 2), (DiscoveryError, 4), (EmptyError, 5)]
-)
-def test_an_error_ends_with_its_own_code_and_all_its_problems(
-    kind: type[OrchError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    assert ends_with(kind(PROBLEM, Problem(code="y", message="so is y")), monkeypatch) == code
-    assert capsys.readouterr() == (
-        "",
-        "error: a.py: it is wrong\n  hint: fix it\nerror: so is y\n",
-    )
 
 
 @pytest.mark.parametrize(
@@ -132,18 +112,6 @@ def test_a_closed_pipe_ends_quietly_even_at_the_last_flush(
     assert capsys.readouterr().err == ""
 
 
-def test_a_deleted_current_folder_is_replaced_by_a_dot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lost = tmp_path / "lost"
-    lost.mkdir()
-    monkeypatch.chdir(lost)
-    assert Context().start == str(lost)
-    lost.rmdir()
-    assert Context().start == "."
-    assert run_command_line(["list"]) == 2
-
-
 def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -171,15 +139,3 @@ def test_orch_new_says_to_install_pytest_where_it_is_missing(
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "  pytest tests/test_second.py"
     assert ("  pip install pytest" in lines) is not is_there
-
-
-@pytest.mark.parametrize("url", ["sqlite:///a.db", "duckdb:///a.db"])
-def test_the_query_of_a_new_tool_is_not_built_from_text(url: str) -> None:
-    files = {"src/first.py": TOOL, "orch.toml": f'database = "{url}"\nstages = ["ingest"]\n'}
-    assert orch("new", "second", "--stage", "ingest", files=files) == 0
-    text = Path("src/second.py").read_text()
-    assert 'execute("SELECT 1' in text
-    names: dict[str, object] = {}
-    exec(text, names)
-    with closing(sqlite3.connect(":memory:")) as conn:
-        assert names["run"](conn, limit=0) == {"rows": 0}  # type: ignore[operator]
