@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import decimal
-import math
 import pathlib
-import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.model.parameter import (
-    Choice,
     ConvertError,
-    EnumChoice,
-    EnumMember,
-    Param,
-    ParamType,
     ScalarKind,
     find_url_passwords,
     hide_url_passwords,
-    is_secret_name,
 )
 from tests.support.values import make_param
-
-ENUM = EnumChoice(module="src.kinds", name="Kind", members=(("RAW", "raw"), ("CLEAN", "clean")))
 
 VALUES: dict[ScalarKind, st.SearchStrategy[object]] = {
     "str": st.text(),
@@ -73,113 +62,6 @@ def test_any_text_is_converted_or_refused_in_one_sentence(kind: ScalarKind, text
         refusal = str(error)
     assert "\n" not in refusal
     assert len(refusal) < 300
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "value"),
-    [
-        ("int", "1_000", 1000),
-        ("int", "-3", -3),
-        ("float", "1e3", 1000.0),
-        ("float", "inf", math.inf),
-        ("bool", "yes", True),
-        ("bool", "OFF", False),
-        ("bool", "0", False),
-        ("date", "2024-01-31", datetime.date(2024, 1, 31)),
-        ("datetime", "2024-01-31", datetime.datetime(2024, 1, 31)),
-        ("decimal", "1.10", decimal.Decimal("1.10")),
-        ("path", "data/x.csv", pathlib.Path("data/x.csv")),
-        ("uuid", str(uuid.UUID(int=5)), uuid.UUID(int=5)),
-    ],
-)
-def test_each_type_is_made_from_its_usual_spelling(
-    kind: ScalarKind, text: str, value: object
-) -> None:
-    assert convert(kind, text) == value
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "said"),
-    [
-        ("int", "3.0", "'3.0' is not a whole number"),
-        ("int", "", "'' is not a whole number"),
-        ("int", "9" * 5000, "is not a whole number"),
-        ("float", "1,5", "'1,5' is not a number"),
-        ("bool", "maybe", "'maybe' is not true or false"),
-        ("date", "31.1.2024", "'31.1.2024' is not a date like 2024-01-31"),
-        ("datetime", "noon", "'noon' is not a time like 2024-01-31T12:00:00"),
-        ("decimal", "x", "'x' is not a decimal number"),
-        ("uuid", "x", "'x' is not a UUID"),
-    ],
-)
-def test_what_does_not_fit_is_refused_with_what_would(
-    kind: ScalarKind, text: str, said: str
-) -> None:
-    with pytest.raises(ConvertError) as caught:
-        convert(kind, text)
-    assert str(caught.value).endswith(said)
-
-
-def test_of_a_single_value_the_last_one_counts_and_a_list_keeps_all() -> None:
-    assert convert("int", "1", "2") == 2
-    assert convert("int", "1", "2", many=True) == [1, 2]
-
-
-def test_a_literal_gives_its_own_value() -> None:
-    param = Param(name="x", type=ParamType(base=Choice(values=("fast", 3, True))))
-    assert [param.convert([text]) for text in ("fast", "3", "true")] == ["fast", 3, True]
-    with pytest.raises(ConvertError, match=r"'slow' is not one of fast, 3, True"):
-        param.convert(["slow"])
-
-
-def test_an_enum_is_named_by_value_or_name_and_stays_unimported() -> None:
-    param = Param(name="x", type=ParamType(base=ENUM))
-    member = EnumMember(module="src.kinds", enum="Kind", name="RAW")
-    assert param.convert(["raw"]) == param.convert(["RAW"]) == member
-    with pytest.raises(ConvertError, match=r"'x' is not one of raw, clean"):
-        param.convert(["x"])
-
-
-def test_a_type_is_shown_in_one_word() -> None:
-    assert str(ParamType(base=ENUM)) == "raw|clean"
-    assert str(ParamType(base=Choice(values=("a", 1)), many=True)) == "list[a|1]"
-    assert str(make_param("x", "date").type) == "date"
-
-
-def test_only_a_single_bool_is_a_flag() -> None:
-    assert make_param("x", "bool").type.is_flag
-    assert not make_param("x", "bool", many=True).type.is_flag
-    assert not make_param("x", "int").type.is_flag
-
-
-def test_an_option_has_dashes_and_without_a_default_it_is_required() -> None:
-    param = make_param("start_date", default_source=None)
-    assert (param.flag, param.required) == ("--start-date", True)
-    assert not make_param("x").required
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("token", "api_token", "API_TOKEN", "password", "db-passwd", "secret", "my_api_key"),
-        *(
-            "passphrase",
-            "aws_credentials",
-            "AWS_SECRET_ACCESS_KEY",
-            "secret_key",
-            "ssh-private-key",
-        ),
-    ],
-)
-def test_a_secret_is_known_by_its_name(name: str) -> None:
-    assert is_secret_name(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["tokens", "token_count", "key", "sort_key", "primary_key", "keys", "secretary", "x"]
-)
-def test_a_name_that_only_resembles_one_is_no_secret(name: str) -> None:
-    assert not is_secret_name(name)
 
 
 @pytest.mark.parametrize(
