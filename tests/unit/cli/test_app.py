@@ -15,14 +15,10 @@ import pytest
 from discover_orch import __version__
 from discover_orch.cli.app import StdoutClosed, app, run_command_line
 from discover_orch.cli.options import Context, OrchUsage
-from discover_orch.model.errors import (
-    Problem,
-)
 from tests.support.project_builder import write_files
 
 TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
 
-PROBLEM = Problem(code="x", message="it is wrong", hint="fix it", path="a.py")
 
 Captured = pytest.CaptureFixture[str]
 
