@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from discover_orch.execution import run_events as own
 from discover_orch.execution.run_events import Report, nothing_to_do_events
 from discover_orch.model import tool_events
-from discover_orch.model.documents import Outcome
+from discover_orch.model.documents import Outcome, copied
 from discover_orch.model.errors import ExitCode, Failure, Problem
 from discover_orch.planning.plan import Plan
 
@@ -121,16 +121,14 @@ def build_event(event: own.Event, names: Mapping[str, str], report: Report) -> E
         case tool_events.ToolOutput(module=module, stream=stream, text=text):
             return ToolOutput(name=names[module], stream=stream, text=text)
         case tool_events.ToolFinished():
-            return ToolFinished(
+            return copied(
+                ToolFinished,
+                event,
                 name=names[event.module],
-                module=event.module,
-                status=event.status,
                 duration=round(event.duration, 6),
-                error=event.error,
                 metrics={name: _json_number(value) for name, value in event.metrics.items()},
-                attempt=event.attempt,
-                notes=event.notes,
                 blocked_by=names.get(event.blocked_by, ""),
+                time=_now(),
             )
         case own.ToolRetried(end=end, delay=delay):
             return ToolRetried(

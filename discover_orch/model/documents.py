@@ -7,10 +7,19 @@ What happens in a run is in `execution/event_documents.py`. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from discover_orch.model.errors import Failure, Problem
+
+T = TypeVar("T", bound=Struct)
+
+
+def copied(kind: type[T], source: object, **others: object) -> T:
+    """A value of this kind: the fields that `source` has too are as there, unless they are among the `others`."""
+    names = (one for one in kind.__struct_fields__ if one not in others)
+    return kind(**{one: getattr(source, one) for one in names if hasattr(source, one)}, **others)
 
 
 class Used(Struct, frozen=True, kw_only=True, omit_defaults=True):

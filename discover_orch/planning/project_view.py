@@ -29,7 +29,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import documents
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, CONF_MODULE
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.documents import Listing, Observer, PassedOver, Stage
+from discover_orch.model.documents import Listing, Observer, PassedOver, Stage, copied
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -344,14 +344,11 @@ def build_listing(
         tools=tuple(rows),
         errors=view.errors,
         warnings=(*view.warnings, *by_name),
-        passed_over=tuple(
-            PassedOver(path=one.path, line=one.line, reason=one.reason)
-            for one in registry.passed_over
-        )
+        passed_over=tuple(copied(PassedOver, one) for one in registry.passed_over)
         if with_passed_over
         else UNSET,
         observers=tuple(
-            Observer(name=one.name, path=CONF_FILE, line=one.line)
+            copied(Observer, one, path=CONF_FILE)
             for one in (registry.conf.observers if registry.conf else ())
             if not one.problem
         )
@@ -361,15 +358,10 @@ def build_listing(
 
 
 def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
-    return documents.Tool(
-        name=tool.name,
-        module=tool.module,
-        path=tool.path,
-        line=tool.line,
-        stages=tool.stages,
-        doc=tool.doc,
+    return copied(
+        documents.Tool,
+        tool,
         after=tuple(registry.display(module) for module in tool.after),
-        disabled=tool.disabled,
         params=tuple(map(_build_param, tool.params)),
         resources=tool.resources if tool.is_readable else (),
         readable=tool.is_readable,
@@ -378,11 +370,10 @@ def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
 
 def _build_param(param: Param) -> documents.Param:
     hides = param.has_secret_default
-    return documents.Param(
-        name=param.name,
+    return copied(
+        documents.Param,
+        param,
         type=str(param.type),
         default=None if hides else param.default,
         default_source=param.masked_source if hides else param.default_source,
-        required=param.required,
-        help=param.help,
     )

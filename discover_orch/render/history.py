@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.documents import Outcome, RecordedOutcome, Run, ToolRun, Value
+from discover_orch.model.documents import RecordedOutcome, Run, ToolRun, Value, copied
 from discover_orch.model.table_name import shown_table
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import (
@@ -46,19 +46,12 @@ _INPUT_NAMES = {
 
 def build_run(record: RunRecord) -> Run:
     """The run as users get it."""
-    names = Outcome.__struct_fields__
-    return Run(
-        **{
-            name: getattr(record, name)
-            for name in Run.__struct_fields__
-            if name not in ("run", "params", "tools")
-        },
+    return copied(
+        Run,
+        record,
         run=record.run or None,
         params=_build_values(record.params),
-        tools=tuple(
-            RecordedOutcome(**{one: getattr(tool, one) for one in names}, stage=tool.stage)
-            for tool in record.tools
-        ),
+        tools=tuple(copied(RecordedOutcome, tool) for tool in record.tools),
     )
 
 
@@ -256,14 +249,8 @@ def _writer(version: str | None) -> str:
 
 def build_tool_run(record: RunRecord, tool: ToolRecord) -> ToolRun:
     """The run of one tool as users get it."""
-    return ToolRun(
-        run=record.run,
-        started=record.started,
-        status=tool.status,
-        duration=tool.duration,
-        params=_build_values(tool.step.arguments),
-        metrics=tool.metrics,
-    )
+    params = _build_values(tool.step.arguments)
+    return copied(ToolRun, tool, run=record.run, started=record.started, params=params)
 
 
 def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from discover_orch.model.documents import copied
 from discover_orch.state.run_record import RunRecord, ToolRecord
 
 T = TypeVar("T")
@@ -96,13 +97,9 @@ def compare_runs(old: RunRecord, new: RunRecord) -> RunDiff:
     """Tools in the order of the new run."""
     before = {tool.module: tool for tool in old.tools}
     now = {tool.module for tool in new.tools}
-    ends = [
-        ComparedRun(**{name: getattr(one, name) for name in ComparedRun.__struct_fields__})
-        for one in (old, new)
-    ]
     return RunDiff(
-        old=ends[0],
-        new=ends[1],
+        old=copied(ComparedRun, old),
+        new=copied(ComparedRun, new),
         sources=tuple(
             path
             for path, content in new.sources.items()
