@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from discover_orch.execution.run_events import Event
 from discover_orch.model.observation import Observation, SharedUse, Use
 from discover_orch.model.parameter import MASK
 from discover_orch.model.secret_masking import mask_text, secret_texts
-from discover_orch.model.tool_events import SecretFound
+from discover_orch.model.tool_events import RunNote, SecretFound
 
 #: In place of something whose name holds a secret.
 HIDDEN = Use("gap:used something whose name holds a secret", "unclear")
@@ -37,6 +37,9 @@ class Masking:
         self._secrets.append(event.text)
         self._texts = secret_texts(self._secrets)
         return None
+
+    def mask_notes(self, notes: Iterable[RunNote]) -> Iterator[Event]:
+        return (mask_event(note, self._texts) for note in notes)
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:

@@ -79,19 +79,14 @@ def run_plan(
 ) -> Generator[Event, None, None]:
     """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
     journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
-    more. The observers of a watch are its own."""
+    more."""
     handlers = SignalHandlers() if host.requests is None else None
     requests = host.requests or handlers
     assert requests is not None
-    observers = None if host.watched is not None else open_observers(view.registry)
     try:
         with handlers or contextlib.nullcontext():
-            yield from _Session(plan, view, settings, host).events(requests, observers)
-            if observers is not None:
-                yield from observers.close(requests)
+            yield from _Session(plan, view, settings, host).events(requests)
     finally:
-        if observers is not None:
-            deque(observers.close(requests), maxlen=0)
         if host.side is not None:
             host.side.close()
         if handlers is not None:
@@ -141,7 +136,7 @@ class _Session:
             entry = LedgerEntry(project=project.ledger, tool="", run=self._recorder.run, key=key)
             self._prepare = replace(self._prepare, ledger=entry)
 
-    def events(self, requests: RunRequests, observers: Observers | None) -> Iterator[Event]:
+    def events(self, requests: RunRequests) -> Iterator[Event]:
         plan, settings, tools = self._plan, self._settings, self._tools
         queue = None
         if self._jobs > 1:
@@ -176,7 +171,7 @@ class _Session:
             clock=time.monotonic,
             notes=self._find_idle_workers(queue),
         )
-        yield from self._carry_out(events, executor, requests, observers)
+        yield from self._carry_out(events, executor, requests)
 
     def _build_alone(self) -> LocalExecutor:
         is_warm = self._host.watched is not None
@@ -219,12 +214,18 @@ class _Session:
 
         return settle_event(event, replace(self._prepare.ledger, attempt=attempt), self._prepare)
 
+    def _open_observers(self) -> Observers | None:
+        """Those of `orchconf.py`; None if it has none: then nothing is imported, and no process started."""
+        conf = self._registry.conf
+        found = [one for one in conf.observers if not one.problem] if conf else []
+        if not found:
+            return None
+        from discover_orch.execution.observers import Observers  # few projects have any
+
+        return Observers(found, self._project, self._plan.names)
+
     def _carry_out(
-        self,
-        events: Iterator[Event],
-        executor: Executor,
-        requests: RunRequests,
-        observers: Observers | None,
+        self, events: Iterator[Event], executor: Executor, requests: RunRequests
     ) -> Iterator[Event]:
         """The events of the run with their secrets masked, each recorded before it is yielded. However it ends, the
         executor is over afterwards."""
@@ -232,10 +233,8 @@ class _Session:
         variables = secret_variables(recorder.environ, project.root)
         masking = Masking([*self._plan.secrets, *url_secrets(project.database), *variables])
         notes_before: set[RunNote] = set()
-        names = self._plan.names
+        observers = self._open_observers()
         try:
-            if observers is not None:
-                yield from observers.follow(self._registry, project)
             for event in events:
                 if (masked := masking.mask(event)) is None:
                     continue
@@ -245,13 +244,13 @@ class _Session:
                         continue
                     notes_before.add(masked)
                 notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
-                found: tuple[Event, ...] = (masked, *notes)
-                if isinstance(masked, RunFinished):
-                    found = (*notes, masked)
-                for one in found:
+                is_end = isinstance(masked, RunFinished)
+                for one in (*notes, masked) if is_end else (masked, *notes):
                     yield one
                     if observers is not None:
-                        yield from observers.note_event(one, names)
+                        yield from masking.mask_notes(observers.note(one))
+            if observers is not None:
+                yield from masking.mask_notes(observers.end(requests))
         except BrokenPipeError:  # thrown in by the caller, which could not write an event
             recorder.tools.is_output_closed = True
             raise
@@ -266,6 +265,8 @@ class _Session:
                         if (masked := masking.mask(event)) is not None:
                             recorder.record(masked)
             recorder.close()
+            if observers is not None:
+                deque(observers.end(requests), maxlen=0)
 
 
 def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
@@ -285,15 +286,6 @@ def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
         has_jobs=ready.has_jobs,
         is_guest=is_guest,
     )
-
-
-def open_observers(registry: Registry) -> Observers | None:
-    """None if `orchconf.py` has none: nothing is imported and no process started."""
-    if registry.conf is None or not registry.conf.observers:
-        return None
-    from discover_orch.execution.observers import Observers  # few projects have any
-
-    return Observers()
 
 
 def _random() -> float:

@@ -11,8 +11,7 @@ import math
 import select
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, MutableMapping
-from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -36,9 +35,6 @@ from discover_orch.watch.watch_events import (
     WatchWaiting,
 )
 from discover_orch.watch.watched_project import OtherRuns, WatchedProject, WatchRequest
-
-if TYPE_CHECKING:
-    from discover_orch.execution.observers import Observers
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25
@@ -87,8 +83,6 @@ class WatchLoop:
         self._reactions = Reactions(self.watched, self._schedule, self._outbox, self._others)
         self._packages = PackageDetector()
         self._warm_worker = WarmWorker()
-        self._observers: Observers | None = None
-        self._names: dict[str, str] = {}
         self._run_started_at = 0.0
         self._reported_holder: LockHolder | None = None
 
@@ -105,45 +99,18 @@ class WatchLoop:
         with self._signals:
             watcher = Watcher(self._root, self._signals.wake_up, must_poll=self._options.must_poll)
             try:
-                with closing(self._drive(watcher)) as events:
-                    for event in events:
-                        yield event
-                        yield from self._observe(event)
-                number = self._signals.signal  # before an interrupt of what follows
-                if self._observers is not None:
-                    yield from self._observers.close(self._signals)
+                yield from self._start(watcher)
+                while not self._schedule.is_over:
+                    if self._schedule.must_run():
+                        yield from self._run()
+                    else:
+                        yield from self._wait()
             finally:
                 self._signals.cancel_alarm()
                 watcher.close()
                 self._warm_worker.close()
                 self._signals.close()
-        return 128 + number if number else 0
-
-    def _drive(self, watcher: Watcher) -> Generator[WatchEvent | Event, None, None]:
-        yield from self._start(watcher)
-        while not self._schedule.is_over:
-            if self._schedule.must_run():
-                yield from self._run()
-            else:
-                yield from self._wait()
-
-    def _observe(self, event: WatchEvent | Event) -> Iterator[Event]:
-        """Gives the observers of `orchconf.py` the documents of `--json`, from the first run on. If the file has
-        changed, they start anew with the next run."""
-        if isinstance(event, RunStarting):
-            view = self.watched.view
-            self._names.update(event.plan.names)
-            self._observers = self._observers or session.open_observers(view.registry)
-            if self._observers is not None:
-                yield from self._observers.follow(view.registry, view.project)
-        if self._observers is None:
-            return
-        if isinstance(event, RunStarting):
-            yield from self._observers.send(None)
-        elif isinstance(event, WatchEvent):
-            yield from self._observers.send(event)
-        else:
-            yield from self._observers.note_event(event, self._names)
+        return 128 + self._signals.signal if self._signals.signal else 0
 
     def _start(self, watcher: Watcher) -> Iterator[WatchEvent]:
         """Subscribe first, and compare then, so that no save from now on is missed."""
@@ -179,8 +146,6 @@ class WatchLoop:
             self._handle_arrivals(math.inf)
             if self._packages.has_changed():
                 self._reactions.act(self.watched.note_installation())
-            if self._observers is not None:
-                yield from self._observers.send(None)
             yield from self._outbox.drain()
             if self._outbox.is_all_fixed and not self._schedule.must_run():
                 yield self._waiting()

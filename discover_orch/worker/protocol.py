@@ -21,6 +21,9 @@ from discover_orch.model.tool_events import ToolFinished, WorkerSaid
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 TIME_TO_END = 10.0  # seconds that an observer has after the end of the run, or of orch
+OBSERVER_FAILED = (
+    b"\0orch failure: "  # begins the line in which its process says how its function failed
+)
 CHANNEL_LOST = 94  # exit code of a worker whose tool closed the pipes to the parent
 
 
@@ -53,17 +56,6 @@ class Preload(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     root: str
     pythonpath: tuple[str, ...]
     modules: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-class Observe(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The first line for the process of an observer: the function `name` of `orchconf` gets the documents that follow.
-    Paths are absolute; `parent` is the process of orch."""
-
-    root: str
-    pythonpath: tuple[str, ...]
-    orchconf: str
-    name: str
-    parent: int
 
 
 class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
