@@ -35,7 +35,7 @@ from discover_orch.worker.spawn import PIPE_SIZE, find_start_code
 #: Bytes that wait for an observer that reads slowly. Of the output of tools, fewer.
 MOST_UNSENT, MOST_OUTPUT = 8 << 20, 1 << 20
 #: Seconds after the end of a run until it is said what is waited for, and between two looks at what is.
-QUIET_TIME, POLL_INTERVAL = 1.0, 0.05
+QUIET_TIME, POLL_INTERVAL = 3.0, 0.05
 
 
 class Observers:

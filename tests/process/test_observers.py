@@ -31,22 +31,25 @@ PASSES = "STAGE = 's'\ndef run(): ...\n"
 
 
 def seen(root: Path) -> list[list[str]]:
-    found: list[list[str]] = json.loads((root / "seen.json").read_text("utf-8"))
+    found: list[list[str]] = json.loads((root / "seen.json").read_text("utf-8") or "[]")
     return found
 
 
 def test_an_interrupt_ends_the_wait_for_an_observer_that_hangs(project: Project) -> None:
-    leaves = "    subprocess.Popen(['sleep', '600'])\n"
+    """What the observers have started ends with them, also with one that returns."""
+    leaves = "    subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
     root = project(
         {
-            "orchconf.py": HEAD + HANGS.replace("    time", leaves + "    time") + KEEPS,
+            "orchconf.py": HEAD
+            + HANGS.replace("    time", leaves + "    time")
+            + KEEPS.replace("    seen", leaves + "    seen"),
             "src/a.py": PASSES,
         }
     )
     mark = f"OBSERVED={root}"
     with running(root, "run", OBSERVED=str(root)) as process:
-        process.wait_for("waiting up to 10 s for hangs to end")
-        assert "1 passed" in process.text, "the end of the run is shown before"
+        process.wait_for("1 passed")  # the end of the run is shown before the wait
+        wait_until(lambda: (root / "seen.json").exists() and bool(seen(root)), "the other one")
         process.send(signal.SIGINT)
         assert process.wait() == 0, "the exit code is that of the run"
         assert "warning: orchconf.py:5: observer hangs was interrupted" in process.text
@@ -60,6 +63,7 @@ def test_an_observer_that_hangs_is_killed_after_its_time(project: Project) -> No
     with running(root, "run") as process:
         process.wait_for("1 passed")
         began = time.monotonic()
+        process.wait_for("note: waiting up to 10 s for hangs to end; Ctrl-C stops this")
         assert process.wait() == 0
         assert 9 < time.monotonic() - began < 9 + DEADLINE
         assert "observer hangs did not end within 10 s of the run and was killed" in (
@@ -86,7 +90,8 @@ def test_a_run_does_not_wait_for_an_observer_that_does_not_read(project: Project
     root = project(
         {
             "orchconf.py": HEAD + KEEPS.replace("    seen =", waits),
-            "src/a.py": "STAGE = 's'\ndef run():\n    for _ in range(300): print('x' * 10_000)\n",
+            "src/a.py": "STAGE = 's'\ndef run():\n    for size in (10_000, 1000, 100, 10, 1):\n"
+            "        for _ in range(300): print('x' * size, flush=True)\n",
             "src/b.py": "STAGE = 't'\ndef run(): open('over', 'w').close()\n",
             "orch.toml": 'stages = ["s", "t"]\n',
         }
@@ -124,6 +129,16 @@ def test_an_observer_ends_with_an_orch_that_is_killed(project: Project) -> None:
         process.wait()
     wait_until((root / "seen.json").exists, "what the observer writes at the end")
     wait_until(lambda: not find_marked(f"OBSERVED={root}"), "the end of its process")
+
+
+@pytest.mark.slow
+def test_one_that_hangs_ends_though_the_reader_of_the_output_has_gone(project: Project) -> None:
+    root = project({"orchconf.py": HEAD + HANGS, "src/a.py": PASSES})
+    line = f"{sys.executable} -m discover_orch run --json | head -1"
+    subprocess.run(
+        ["bash", "-c", line], cwd=root, env=clean_environment(OBSERVED=str(root)), check=True
+    )
+    assert not find_marked(f"OBSERVED={root}")
 
 
 @pytest.mark.slow
