@@ -27,6 +27,7 @@ HANGS = """
 def hangs(events):
     time.sleep(600)
 """
+LEAVES = "    subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
 PASSES = "STAGE = 's'\ndef run(): ...\n"
 
 
@@ -36,16 +37,8 @@ def seen(root: Path) -> list[list[str]]:
 
 
 def test_an_interrupt_ends_the_wait_for_an_observer_that_hangs(project: Project) -> None:
-    """What the observers have started ends with them, also with one that returns."""
-    leaves = "    subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
-    root = project(
-        {
-            "orchconf.py": HEAD
-            + HANGS.replace("    time", leaves + "    time")
-            + KEEPS.replace("    seen", leaves + "    seen"),
-            "src/a.py": PASSES,
-        }
-    )
+    hangs = HANGS.replace("    time", LEAVES + "    time")
+    root = project({"orchconf.py": HEAD + hangs + KEEPS, "src/a.py": PASSES})
     mark = f"OBSERVED={root}"
     with running(root, "run", OBSERVED=str(root)) as process:
         process.wait_for("1 passed")  # the end of the run is shown before the wait
@@ -73,8 +66,9 @@ def test_an_observer_that_hangs_is_killed_after_its_time(project: Project) -> No
 
 def test_observers_get_the_end_of_a_run_that_is_interrupted(project: Project) -> None:
     tool = "import time\nSTAGE = 's'\ndef run():\n    print('holding', flush=True)\n    time.sleep(600)\n"
-    root = project({"orchconf.py": HEAD + KEEPS, "src/a.py": tool})
-    with running(root, "run") as process:
+    keeps = KEEPS.replace("    seen", LEAVES + "    seen")
+    root = project({"orchconf.py": HEAD + keeps, "src/a.py": tool})
+    with running(root, "run", OBSERVED=str(root)) as process:
         process.wait_for("holding")
         process.send(signal.SIGINT)
         assert process.wait() == 130
@@ -82,6 +76,7 @@ def test_observers_get_the_end_of_a_run_that_is_interrupted(project: Project) ->
         ["tool_finished", "a", "interrupted"],
         ["run_finished", None, "interrupted"],
     ]
+    wait_until(lambda: not find_marked(f"OBSERVED={root}"), "the end of what it has started")
 
 
 def test_a_run_does_not_wait_for_an_observer_that_does_not_read(project: Project) -> None:
