@@ -274,12 +274,17 @@ class ResultRecorder:
         return replace(seen, uses=(*seen.uses, *found))
 
     def _keep_edited(self, module: str) -> list[Problem]:
-        """Copies the files that the tool may write and that were edited since a tool left them; a warning for each.
+        """Copies the files that the tool may write and that were edited since a tool left them, accepted or not; a
+        warning for each.
         What changed after a tool was ordered whose end is not known yet may be the work of that one."""
         versions = Versions(self._root)
         writes = self._results.find(module).writes.items()
         marks = {key: versions.mark(key) for key, _ in writes if key.startswith("file:")}
-        changed = {key: marks[key] for key, one in writes if marks.get(key, one.mark) != one.mark}
+        changed = {
+            key: marks[key]
+            for key, one in writes
+            if key in marks and (one.is_by_hand or marks[key] != one.mark)
+        }
         if not changed or self._results.find(module).success is None:
             return []
         until = min(self._open.values(), default=None)
@@ -290,7 +295,9 @@ class ResultRecorder:
                 and mark not in (ABSENT, EXISTS)
                 and int(mark.split()[-1]) >= until - TICK
             )
-            last = find_edited(key, self._results.writers, mark, versions.version)
+            last = self._results.writers.last(key)
+            if last is None or not last.write.is_by_hand:
+                last = find_edited(key, self._results.writers, mark, versions.version)
             if last is not None and not is_later:
                 names = self._registry.display(last.module), self._registry.display(module)
                 found.append(self._keep(key[5:], *names))

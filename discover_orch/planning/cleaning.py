@@ -150,12 +150,11 @@ class Cleaning:
     def _find_edit(self, full: str, write: Write, name: str) -> str:
         if write.mark == UNSURE:
             return f"{name} was broken off, and what it left in it is not known"
-        mark = read_mark(full)
+        mark, is_changed = read_mark(full), write.is_by_hand
         if mark != write.mark:
             version = write.version and hash_file(full, os.lstat(full))[0]
-            if version is None or version != write.version:
-                return f"it was changed after {name} made it"
-        return ""
+            is_changed |= version is None or version != write.version
+        return f"it was changed after {name} made it" if is_changed else ""
 
     def _find_in_git(self, folder: str, file: str) -> str:
         repository = self._find_repository(folder)

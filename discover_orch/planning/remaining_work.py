@@ -292,7 +292,9 @@ class RemainingWork:
         mark = self.current.mark(key)
         if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
             return write
-        return replace(write, mark=mark, version=self.current.versions.version(key))
+        version = self.current.versions.version(key)
+        is_by_hand = write.is_by_hand or version != write.version
+        return replace(write, mark=mark, version=version, is_by_hand=is_by_hand)
 
     def _marks(self, inputs: Inputs) -> dict[Key, str]:
         """The states that stand for the versions of these files."""

@@ -83,10 +83,10 @@ class _Reader:
             if not is_file or write.evidence == "once" or write.version == DATABASE:
                 continue
             if run_of(write.seq) == self._run or path in tool.data.files_written:
-                change = self._find_change(tool, result, key, write)
+                change = self._find_change(tool, key, write)
                 yield MadeFile(path=path, change=change) if change else self._read(path)
 
-    def _find_change(self, tool: ToolRecord, result: ToolResult, key: Key, write: Write) -> str:
+    def _find_change(self, tool: ToolRecord, key: Key, write: Write) -> str:
         """What became of the file since the tool wrote it in this run."""
         if (run := run_of(write.seq)) != self._run:
             return f"replaced by run {run}"
@@ -96,11 +96,7 @@ class _Reader:
             return "deleted since" if mark == ABSENT else "not a file any more"
         has_same_size = mark.split()[0] == write.mark.split()[0]
         if mark == write.mark or (has_same_size and versions.version(key) == write.version):
-            # What `orch accept` has found there counts as if the tool had left it.
-            is_accepted = result.success is not None and result.success.is_accepted
-            ended = tool.time.timestamp() if tool.time else 0.0
-            is_edited = is_accepted and int(mark.split()[-1]) > ended * 1e9
-            return "edited since, and accepted" if is_edited else ""
+            return "edited since, and accepted" if write.is_by_hand else ""
         last = self._writers.last(key)
         if last is None or last.module == tool.module:
             return "changed since"

@@ -63,6 +63,7 @@ class Write(Struct, frozen=True, array_like=True):
     `version` is the content that it left; None where that is not known, as of large files and tables. `is_made`: the
     code of its last success writes it, as far as is known. `is_new`: there was no such file before a tool wrote it.
     `is_left_over`: its last success neither wrote it nor looked at it, and all that this success read was seen.
+    `is_by_hand`: what is there is an edit by the user that was accepted, not what the tool left.
     """
 
     seq: Seq
@@ -75,6 +76,7 @@ class Write(Struct, frozen=True, array_like=True):
     is_made: bool = True
     is_new: bool = False
     is_left_over: bool = False
+    is_by_hand: bool = False
 
     @property
     def is_unread(self) -> bool:
