@@ -70,13 +70,10 @@ def command(
     elif rows:
         has_errors = bool(view.errors)
         console.out(status_text(rows, console.out_style, verbose=verbose, has_errors=has_errors))
-        console.out(
-            left_over_text(
-                [one for row in rows for one in row.left_over],
-                view.registry.display,
-                console.out_style,
-            )
-        )
+        shown = {row.tool.module for row in rows}
+        gone = frozenset() if arguments.targets else view.registry.observed - {*view.registry.tools}
+        things = [one for one in left.find_left_over() if one.module in shown | gone]
+        console.out(left_over_text(things, view.registry.display, console.out_style))
     damaged = left.warn_damaged(row.tool.module for row in rows)
     problems = (*view.errors, *view.warnings, *damaged, *_warn_running(view))
     code = console.report(problems, view.no_tools)

@@ -155,7 +155,7 @@ def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> P
     return Problem(
         code="reordered",
         message=f"{what} in the order {shown}, because of the data that {whose} tools read and write",
-        hint=f"to fix the order, declare it with {declared_with}",
+        hint=f"to keep this order, declare it with {declared_with}",
         severity="warning",
     )
 

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.table_name import database_of, shown_table, table_key, table_name
+from discover_orch.staleness.current_inputs import find_gone
 from discover_orch.staleness.input_versions import meets_input
-from discover_orch.staleness.tool_result import Key, ToolResult, used_files
+from discover_orch.staleness.tool_result import ABSENT, Key, ToolResult, used_files
 
 
 class LeftOver(Struct, frozen=True, kw_only=True):
@@ -39,31 +40,36 @@ def find_left_over(
     database: int,
     is_there: Callable[[Key], bool],
 ) -> list[LeftOver]:
-    """By the results of all tools, those that no longer exist too. `database` is the number of the present one;
-    `is_there` says whether a file or a table of it exists. What another tool writes, or removed, is its own."""
+    """By the results of all tools, those that no longer exist too: of what these made, what another tool reads.
+    `database` is the number of the present one; `is_there` says whether a file or a table of it exists. What another
+    tool writes, or removed, is its own."""
+    gone = {*find_gone(registry)}
     found: dict[Key, str] = {}
     kept: set[Key] = set()
     for result in results:
         for key, write in result.writes.items():
-            if write.is_left_over:
+            if write.is_left_over or (result.module in gone and write.mark != ABSENT):
                 found[key] = result.module
     if not found:
         return []
     for result in results:
         kept.update(
-            key for key in found if (one := result.writes.get(key)) and not one.is_left_over
+            key
+            for key in found
+            if (one := result.writes.get(key)) and not (one.is_left_over or result.module in gone)
         )
     left = []
     for key, module in found.items():
         tool = registry.tools.get(module)
-        if key in kept or tool is None:
+        if key in kept:
             continue
         is_file = key.startswith("file:")
-        if is_file and meets_input(key[5:], tool.outputs):
+        if is_file and tool is not None and meets_input(key[5:], tool.outputs):
             continue
         if (is_file or database_of(key) == table_key(database, "")) and is_there(key):
             left.append((key, module))
-    return with_readers(registry, results, left)
+    things = with_readers(registry, results, left)
+    return [one for one in things if one.readers or one.module in registry.tools]
 
 
 def with_readers(
