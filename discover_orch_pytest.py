@@ -144,14 +144,16 @@ def orch_run(request: pytest.FixtureRequest, orch_project: OrchProject) -> Itera
 
 
 @pytest.fixture
-def orch_tables(orch_conn: Any) -> OrchTables:
-    """Makes tables: `orch_tables(raw=[{"id": 1}, {"id": 2}])`, or with a data frame."""
+def orch_tables(request: pytest.FixtureRequest) -> OrchTables:
+    """Makes tables on the connection of the tools: `orch_tables(raw=[{"id": 1}, {"id": 2}])`, or with a data frame."""
     from discover_orch.testing.tables import fill_table
+
+    conn = request.getfixturevalue("conn" if _has_fixture(request, "conn") else "orch_conn")
 
     def fill(**tables: Any) -> None:
         with _Failing():
             for name, rows in tables.items():
-                fill_table(orch_conn, name, rows)
+                fill_table(conn, name, rows)
 
     return fill
 

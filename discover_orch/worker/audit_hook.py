@@ -46,6 +46,10 @@ _LIBRARY = os.path.dirname(os.__file__)
 _GLOB = os.path.join(_LIBRARY, "glob.py")
 _TOKENIZE = os.path.join(_LIBRARY, "tokenize.py")
 _SHUTIL = os.path.join(_LIBRARY, "shutil.py")
+#: What these open for writing is a log, also where it is emptied first.
+_LOGGING = frozenset(
+    os.path.join(_LIBRARY, "logging", one) for one in ("__init__.py", "handlers.py")
+)
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
 #: Code that opens files to import modules or to show source lines.
 IMPORT_CODE = frozenset(
@@ -80,11 +84,11 @@ class AuditHook:
         self._project = project
         self._uses = uses
         self._native = native
-        self.questions = PathQuestions(project, uses, IMPORT_CODE, native.follow_path)
+        self.questions = PathQuestions(project, uses, IMPORT_CODE | _LOGGING, native.follow_path)
         self.opened: dict[str, None] = {}  # for reading
         self.listed: dict[str, None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
-        #: Those of `changed` that were only opened to append to them.
+        #: Those of `changed` that were only opened to append to them, or by `logging`.
         self.appended: dict[str, None] = {}
         self.link_targets: dict[str, str] = {}  # possible new link -> target of a hard link
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
@@ -229,10 +233,14 @@ class AuditHook:
                 return  # it fails
             self.changed[path] = was_there
             self._uses.note_change(path, self._cwd)
-            if flags & APPEND_FLAGS == os.O_APPEND | os.O_WRONLY:
+            if self._only_adds(flags):
                 self.appended[path] = None
-        elif self.appended and flags & APPEND_FLAGS != os.O_APPEND | os.O_WRONLY:
+        elif self.appended and not self._only_adds(flags):
             self.appended.pop(path, None)
+
+    def _only_adds(self, flags: int) -> bool:
+        is_append = flags & APPEND_FLAGS == os.O_APPEND | os.O_WRONLY
+        return is_append or _getframe(3).f_code.co_filename in _LOGGING
 
     def _on_list(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)
@@ -267,12 +275,14 @@ class AuditHook:
             self._note(path)
 
     def _on_remove(self, given: Any, folder: int = -1) -> None:
-        if folder == -1:
+        if folder == -1 and _getframe(2).f_code.co_filename not in _LOGGING:
             self._note(self._absolute(given))
 
     def _on_rename(
         self, source: Any, target: Any, source_folder: int = -1, target_folder: int = -1
     ) -> None:
+        if _getframe(2).f_code.co_filename in _LOGGING:
+            return  # a full log is put aside
         old = self._absolute(source) if source_folder == -1 else ""
         new = self._absolute(target) if target_folder == -1 else ""
         if old and os.path.isdir(old) and not os.path.islink(old):

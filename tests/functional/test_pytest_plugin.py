@@ -158,9 +158,14 @@ def test_a_fixture_with_the_name_of_a_resource_takes_its_place(pytester: pytest.
             def test_conn(self, orch_run, conn):
                 assert orch_run("show") == [3]
                 assert conn.execute("SELECT id FROM shown").fetchone() == (3,)
+
+            def test_tables_are_made_on_it(self, orch_run, orch_tables, conn):
+                conn.execute("DROP TABLE parsed")
+                orch_tables(parsed=[{"id": 4}])
+                assert orch_run("show") == [4]
         """,
     )
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=4)
 
 
 def test_a_mistake_fails_the_test_with_a_sentence(pytester: pytest.Pytester) -> None:
