@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import SHARED_FILE, find_root
-from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.conventions import CONF_FILE, OWN_OPTIONS
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_view import ProjectView, plan_targets, read_project
 from discover_orch.scaffold.file_changes import FileChange, is_searched, read_file, write_changes
@@ -112,7 +112,7 @@ class Adopter:
         return changes
 
     def _check(self, view: ProjectView, targets: Mapping[str, str]) -> None:
-        """Warns where a list or a name does not mean the same in the changed copy. Adds a note on the flags."""
+        """Warns where a list or a name does not mean the same in the changed copy. Adds notes on the options."""
         self.problems += view.errors
         for tool in self.tools.values():
             if view.registry.names.find(tool.name) != (tool.module,):
@@ -128,10 +128,16 @@ class Adopter:
                 self._warn(
                     place, message, "correct STAGE and AFTER in its tools, or rename the list"
                 )
-        if any(tool.params for tool in view.registry.tools.values()):
+        params = [param for tool in view.registry.tools.values() for param in tool.params]
+        if params:
             self.notes.append(
-                "the parameters of run() are the flags of orch run now: "
-                "compare them with the old ones in orch run --help"
+                "the parameters of run() are the options of orch run now: write the types and defaults of argparse "
+                "there, such as limit: int = 500"
+            )
+        for name in sorted({param.name for param in params} & OWN_OPTIONS):
+            self.notes.append(
+                f"orch run has an option --{name.replace('_', '-')} of its own: rename the parameter {name}, or set it with "
+                f"-p {name}=VALUE"
             )
 
     def _warn(self, place: Location, message: str, hint: str = "") -> None:

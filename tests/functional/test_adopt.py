@@ -272,7 +272,7 @@ def test_everything_runs_as_before(project: Project, orch: Orch) -> None:
     (root / "old pipeline.py").rename(root / "old_pipeline.py")
     answer = orch("adopt", "old_pipeline.py", "--write", env={"COLUMNS": "300"})
     assert (answer.code, answer.err) == (0, ""), answer.text
-    assert "the parameters of run() are the flags of orch run now" in answer.out
+    assert "the parameters of run() are the options of orch run now" in answer.out
     assert "get_connection() from old_pipeline.py, so that file stays" in answer.out
     assert "AFTER" not in (root / "src/pipeline/parse.py").read_text()
     assert 'AFTER = "enrich"' in (root / "src/analysis/summarize.py").read_text()
@@ -387,7 +387,7 @@ main()
         "old_pipeline.py:14: TOOL_MAP has no 1, which is in the list number",
         "old_pipeline.py:15: the list empty has no tools",
         "orchconf.py imports get_connection() from old_pipeline.py, so that file stays: put what an import should not do",
-        "the parameters of run() are the flags of orch run now: compare them with the old ones",
+        "the parameters of run() are the options of orch run now: write the types and defaults",
     ):
         assert said in answer.out + answer.err, f"{said}\n{answer.text}"
     after = {
