@@ -313,7 +313,8 @@ def find_upstream_reasons(
                 # What it reads says more than what both write.
                 tables = (*flow.tables_read, *flow.tables_written)
                 table = _shared(tables, written.tables_written)
-                files = (*flow.files_read, *flow.native_reads, *flow.files_written)
+                made = (one for one in flow.files_written if one not in flow.appended)
+                files = (*flow.files_read, *flow.native_reads, *made)  # no log that both add to
                 theirs = (*written.files_written, *written.native_writes)
                 shared = f"table {table}" if table else _shared(files, theirs)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
