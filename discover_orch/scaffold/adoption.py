@@ -136,8 +136,8 @@ class Adopter:
             )
         for name in sorted({param.name for param in params} & OWN_OPTIONS):
             self.notes.append(
-                f"orch run has an option --{name.replace('_', '-')} of its own: rename the parameter {name}, or set it with "
-                f"-p {name}=VALUE"
+                f"orch run has an option --{name.replace('_', '-')} of its own: rename the parameter {name}, "
+                f"or set it with -p {name}=VALUE"
             )
 
     def _warn(self, place: Location, message: str, hint: str = "") -> None:
