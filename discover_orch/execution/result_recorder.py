@@ -283,18 +283,16 @@ class ResultRecorder:
         changed = {
             key: marks[key]
             for key, one in writes
-            if key in marks and (one.is_by_hand or marks[key] != one.mark)
+            if key in marks
+            and (one.is_by_hand or marks[key] != one.mark)
+            and marks[key] not in (ABSENT, EXISTS)
         }
         if not changed or self._results.find(module).success is None:
             return []
         until = min(self._open.values(), default=None)
         found = []
         for key, mark in changed.items():
-            is_later = (
-                until is not None
-                and mark not in (ABSENT, EXISTS)
-                and int(mark.split()[-1]) >= until - TICK
-            )
+            is_later = until is not None and int(mark.split()[-1]) >= until - TICK
             last = self._results.writers.last(key)
             if last is None or not last.write.is_by_hand:
                 last = find_edited(key, self._results.writers, mark, versions.version)

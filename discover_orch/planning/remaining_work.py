@@ -34,6 +34,7 @@ from discover_orch.staleness.rule import with_saw
 from discover_orch.staleness.status import Status, Turns
 from discover_orch.staleness.tool_result import (
     ABSENT,
+    DATABASE,
     EXISTS,
     Inputs,
     Key,
@@ -293,7 +294,7 @@ class RemainingWork:
         if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
             return write
         version = self.current.versions.version(key)
-        is_by_hand = write.is_by_hand or version != write.version
+        is_by_hand = write.is_by_hand or write.version not in (version, DATABASE)
         return replace(write, mark=mark, version=version, is_by_hand=is_by_hand)
 
     def _marks(self, inputs: Inputs) -> dict[Key, str]:
