@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from discover_orch.api.background import Interrupts, run_in_background
@@ -12,15 +12,12 @@ from discover_orch.execution.event_documents import (
     Event,
     Note,
     RunFinished,
-    RunStarted,
     build_event,
 )
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
 from discover_orch.execution.run_events import Report, nothing_to_do_events
 from discover_orch.model.errors import Problem
-from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
 
 
 def run_events(
@@ -42,32 +39,18 @@ def run_events(
     with closing(events()) as found:
         first = next(found)  # raises what is wrong with the executor
         yield from (Note(problem=problem) for problem in notes)
-        report = Report()
-
-        def shown() -> Iterator[Event]:
-            for event in itertools.chain([first], found):
-                report.add(event)
-                if (one := build_event(event, plan.names, report)) is not None:
-                    yield one
-
-        yield from _end_with_page(shown(), view, plan)
-
-
-def _end_with_page(
-    events: Iterable[Event], view: ProjectView, plan: Plan
-) -> Generator[Event, None, None]:
-    """The end of the run comes after its page is written."""
-    run, end = None, None
-    for event in events:
-        if isinstance(event, RunFinished):
-            end = event
-            continue
-        run = event.run if isinstance(event, RunStarted) else run
-        yield event
-    if view.project.report and run:
+        report, end = Report(), None
+        for event in itertools.chain([first], found):
+            report.add(event)
+            shown = build_event(event, plan.names, report)
+            if isinstance(shown, RunFinished):
+                end = shown  # it comes after the page
+            elif shown is not None:
+                yield shown
+    if view.project.report and report.run:
         from discover_orch.render.report_page import write_page  # few projects ask for it
 
-        written = write_page(view.project.root, run, plan.secrets)
+        written = write_page(view.project.root, report.run, plan.secrets)
         if isinstance(written, Problem):
             yield Note(problem=written)
     if end is not None:
