@@ -1,7 +1,6 @@
 """The process of one `@observer` function of `orchconf.py`. It gets the documents of `--json` as lines from a pipe.
 
 It loads `orchconf.py` as a worker does. What the function prints, and at last how it failed, goes to another pipe.
-(`observer` is about what tools do.)
 """
 
 from __future__ import annotations

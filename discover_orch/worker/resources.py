@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from discover_orch.model.errors import Problem
     from discover_orch.model.ledger_entry import LedgerEntry
     from discover_orch.model.tool_events import TableHead
-    from discover_orch.worker.observer import Observer
     from discover_orch.worker.protocol import Prepare
+    from discover_orch.worker.tool_observer import Observer
 
     class UserCall(Protocol):
         """Calls code of the user, awaits its result, and lets no interrupt break into it."""

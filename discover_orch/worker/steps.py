@@ -35,7 +35,6 @@ from discover_orch.worker.loader import (
     follow_packages,
     write_bytecode,
 )
-from discover_orch.worker.observer import Observer
 from discover_orch.worker.process_state import ProcessState, find_threads
 from discover_orch.worker.protocol import (
     INSIDE,
@@ -59,6 +58,7 @@ from discover_orch.worker.tool_call import (
     read_metrics,
     refuse_generator,
 )
+from discover_orch.worker.tool_observer import Observer
 from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
