@@ -35,7 +35,7 @@ from discover_orch.worker.spawn import PIPE_SIZE, find_start_code
 #: Bytes that wait for an observer that reads slowly. Of the output of tools, fewer.
 MOST_UNSENT, MOST_OUTPUT = 8 << 20, 1 << 20
 #: Seconds after the end of a run until it is said what is waited for, and between two looks at what is.
-QUIET_TIME, POLL_INTERVAL = 3.0, 0.05
+QUIET_TIME, POLL_INTERVAL = 3.0, 0.01
 
 
 class Observers:
@@ -70,10 +70,9 @@ class Observers:
             one.end()
         yield from self._update()
         says_at = time.monotonic() + QUIET_TIME
+        poll = select.poll()
+        poll.register(requests.wake, select.POLLIN)
         while self._processes:
-            poll = select.poll()
-            for fd in (requests.wake, *(one.output.fileno() for one in self._processes)):
-                poll.register(fd, select.POLLIN)
             poll.poll(POLL_INTERVAL * 1000)
             if {"interrupt", "kill"}.intersection(requests.drain()):
                 for one in self._processes:
@@ -112,8 +111,8 @@ class _Process:
         OWN_CHILDREN.add(self._process.pid)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._documents, self.output = self._process.stdin, self._process.stdout
-        for pipe in (self._documents, self.output):
+        self._documents, self._output = self._process.stdin, self._process.stdout
+        for pipe in (self._documents, self._output):
             os.set_blocking(pipe.fileno(), False)
         self.name, self.is_over = facts.name, False
         self._place = Location(path=CONF_FILE, line=facts.line)
@@ -158,7 +157,7 @@ class _Process:
 
     def _read(self, end: bytes = b"") -> Iterator[RunNote]:
         """What it has printed, line by line, and how the function failed."""
-        data = self._printed + (self.output.read(PIPE_SIZE) or b"") + end
+        data = self._printed + (self._output.read(PIPE_SIZE) or b"") + end
         *lines, self._printed = data.split(b"\n")
         for line in lines:
             if line.startswith(OBSERVER_FAILED):
@@ -173,7 +172,7 @@ class _Process:
         OWN_CHILDREN.discard(self._process.pid)
         yield from self._read(end=b"\n")
         self._documents.close()
-        self.output.close()
+        self._output.close()
         code = self._process.returncode
         if self._failure:
             yield self._describe_failure()
