@@ -248,7 +248,8 @@ def _report(
     """With `--json` among the arguments, stdout gets a document of the problems if it has none yet."""
     try:
         if "--json" in arguments and not context.console.has_written:
-            context.console.json({"errors": problems})
+            errors = [one for one in problems if one.severity == "error"]
+            context.console.json({"errors": errors})
         context.console.problems(problems)
     except BrokenPipeError:
         return _end_quietly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -50,20 +51,9 @@ def run_and_show(
     events = session.run_plan(plan, view, settings, host)
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(view, plan, heading=heading, resume=resume)
-    try:
-        for event in events:
-            writer.write(event)
-    except HungUp:
-        return ExitCode.HANGUP
-    except BrokenPipeError as error:
-        events.throw(error)
-        raise
-    except BlockedInterrupt:
-        writer.status.forget()
-        raise
-    finally:
-        writer.status.hide()
-        events.close()
+    ended = writer.follow(events)
+    if ended is not None:
+        return ended
     if view.project.report:
         from discover_orch.render.report_page import write_page  # few projects ask for it
 
@@ -112,6 +102,26 @@ class RunWriter:
         self._names.update(plan.names)
         style, root = self._console.out_style, view.project.root
         self._renderer = RunRenderer(plan, style, self._shown, root=root, **about)
+
+    def follow(self, events: Generator[Any, None, int | None]) -> int | None:
+        """Writes them to their end, and returns what the generator returns; an exit code if the terminal is gone."""
+        try:
+            while True:
+                self.write(next(events))
+        except StopIteration as end:
+            code: int | None = end.value
+            return code
+        except HungUp:
+            return ExitCode.HANGUP
+        except BrokenPipeError as error:
+            events.throw(error)
+            raise
+        except BlockedInterrupt:
+            self.status.forget()
+            raise
+        finally:
+            self.status.hide()
+            events.close()
 
     def write(self, event: Event) -> None:
         self.report.add(event)

@@ -10,10 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from discover_orch.cli.console import Console, HungUp
+from discover_orch.cli.console import Console
 from discover_orch.cli.options import Context
 from discover_orch.cli.show_run import RunWriter
-from discover_orch.model.errors import BlockedInterrupt, ExitCode
+from discover_orch.execution.run_events import Event
 from discover_orch.render.problems import problems_text
 from discover_orch.render.run import DisplayOptions, run_heading
 from discover_orch.render.watch import watch_event_text
@@ -35,26 +35,7 @@ LONGEST = 4096
 def show(context: Context, watching: WatchLoop, shown: DisplayOptions) -> int:
     """Shows the watch until it ends, and returns its exit code."""
     keys = StandardInput()
-    events = watching.events(keys)
-    writer = _Writer(context.console, watching, shown, keys)
-    try:
-        while True:
-            try:
-                one = next(events)
-            except StopIteration as end:
-                return int(end.value or 0)
-            if isinstance(one, WatchEvent):
-                writer.write_watch_event(one)
-            else:
-                writer.write(one)
-    except HungUp:
-        return ExitCode.HANGUP
-    except BlockedInterrupt:
-        writer.status.forget()
-        raise
-    finally:
-        writer.status.hide()
-        events.close()
+    return _Writer(context.console, watching, shown, keys).follow(watching.events(keys)) or 0
 
 
 class _Writer(RunWriter):
@@ -67,7 +48,10 @@ class _Writer(RunWriter):
         self._watching, self._keys = watching, keys
         self._clears = shown.clears and self.terminal is not None
 
-    def write_watch_event(self, event: WatchEvent) -> None:
+    def write(self, event: WatchEvent | Event) -> None:
+        if not isinstance(event, WatchEvent):
+            super().write(event)
+            return
         console, shown = self._console, self._shown
         if isinstance(event, RunStarting):
             view, reason = self._watching.watched.view, event.reason
