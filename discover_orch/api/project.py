@@ -21,25 +21,16 @@ from discover_orch.api.request import (
     warnings_of,
     words_of,
 )
-from discover_orch.api.run_events import run_events
+from discover_orch.api.run_events import build_result, run_events
 from discover_orch.api.values import Result
-from discover_orch.execution.event_documents import (
-    Event,
-    Note,
-    RunFinished,
-    RunStarted,
-    ToolFinished,
-    ToolOutput,
-    ToolStarted,
-    TransactionEnded,
-)
+from discover_orch.execution.event_documents import Event
 from discover_orch.execution.request import (
     Request,
     look_ahead,
     open_run,
     read_status,
 )
-from discover_orch.model.documents import Outcome, Plan, Stage, Tool, ToolStatus
+from discover_orch.model.documents import Plan, Stage, Tool, ToolStatus
 from discover_orch.model.errors import Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
@@ -48,9 +39,6 @@ from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph_svg import project_html
 from discover_orch.render.plan import build_plan
 from discover_orch.render.status import build_status, read_rows
-
-#: Characters of the output of a tool that a result holds.
-LONGEST_OUTPUT = 1_000_000
 
 
 class Project:
@@ -158,11 +146,7 @@ class Project:
         The arguments are the options of `orch run`. `resume` takes no targets: True continues the latest run that did
         not finish, and a number that run. `wait` waits for another run of this project, which is refused otherwise.
         """
-        outcomes: dict[str, Outcome] = {}
-        output: dict[str, str] = {}
-        problems: list[Problem] = []
-        run, status, seconds = "", "interrupted", 0.0
-        for event in self.events(
+        events = self.events(
             targets,
             exclude=exclude,
             changed=changed,
@@ -172,36 +156,8 @@ class Project:
             max_failures=max_failures,
             wait=wait,
             params={**(params or {}), **more_params},
-        ):
-            match event:
-                case RunStarted():
-                    run = event.run or ""
-                case ToolStarted():
-                    output[event.name] = ""
-                case ToolOutput():
-                    printed = output.get(event.name, "") + event.text
-                    output[event.name] = printed[-LONGEST_OUTPUT:]
-                case ToolFinished():
-                    outcomes[event.name] = event
-                case TransactionEnded():
-                    outcomes = {
-                        name: replace(one, status=event.status) if one.status == "done" else one
-                        for name, one in outcomes.items()
-                    }
-                case Note():
-                    problems.append(event.problem)
-                case RunFinished():
-                    status, seconds = event.status, event.duration
-                case _:
-                    pass
-        return Result(
-            run=run,
-            status=status,
-            duration=seconds,
-            outcomes=outcomes,
-            output=output,
-            problems=tuple(problems),
         )
+        return build_result(events)
 
     def events(
         self,

@@ -6,18 +6,30 @@ import itertools
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
+from msgspec.structs import replace
+
 from discover_orch.api.background import Interrupts, run_in_background
+from discover_orch.api.values import Result
 from discover_orch.execution import session
 from discover_orch.execution.event_documents import (
     Event,
     Note,
     RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+    TransactionEnded,
     build_event,
 )
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
 from discover_orch.execution.run_events import Report, nothing_to_do_events
+from discover_orch.model.documents import Outcome
 from discover_orch.model.errors import Problem
+
+#: Characters of the output of a tool that a result holds.
+LONGEST_OUTPUT = 1_000_000
 
 
 def run_events(
@@ -55,3 +67,41 @@ def run_events(
             yield Note(problem=written)
     if end is not None:
         yield end
+
+
+def build_result(events: Iterable[Event]) -> Result:
+    """What is left of the events of a run when it has ended."""
+    outcomes: dict[str, Outcome] = {}
+    output: dict[str, str] = {}
+    problems: list[Problem] = []
+    run, status, seconds = "", "interrupted", 0.0
+    for event in events:
+        match event:
+            case RunStarted():
+                run = event.run or ""
+            case ToolStarted():
+                output[event.name] = ""
+            case ToolOutput():
+                printed = output.get(event.name, "") + event.text
+                output[event.name] = printed[-LONGEST_OUTPUT:]
+            case ToolFinished():
+                outcomes[event.name] = event
+            case TransactionEnded():
+                outcomes = {
+                    name: replace(one, status=event.status) if one.status == "done" else one
+                    for name, one in outcomes.items()
+                }
+            case Note():
+                problems.append(event.problem)
+            case RunFinished():
+                status, seconds = event.status, event.duration
+            case _:
+                pass
+    return Result(
+        run=run,
+        status=status,
+        duration=seconds,
+        outcomes=outcomes,
+        output=output,
+        problems=tuple(problems),
+    )
