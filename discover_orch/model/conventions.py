@@ -1,4 +1,5 @@
-"""Names with a fixed meaning that several packages share. They are documented, so a change here breaks projects."""
+"""Names with a fixed meaning that several packages share, and the words of statuses. They are documented, so a change
+here breaks projects."""
 
 from __future__ import annotations
 
@@ -27,3 +28,8 @@ _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
 def is_skipped_file(name: str) -> bool:
     """Whether a Python file cannot be a tool by its name: a test, `conftest.py`, `orchconf.py`, `__main__.py`."""
     return name in _SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py")
+
+
+def status_words(status: str) -> str:
+    """How the status of a tool or a run is shown: `not run`."""
+    return status.replace("_", " ")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from discover_orch.config.project import PARAM_PREFIX, ParamDefault
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
+from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX, status_words
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
@@ -304,7 +304,7 @@ def _find_reason(record: RunRecord, end: str, freshness: Freshness | None, *, is
         return f"passed {word} run {record.run} but is stale: {freshness.sentences[0]}"
     if is_new:
         return f"was not in run {record.run}"
-    word = "outcome unknown" if end == "unknown" else end.replace("_", " ") or "not run"
+    word = "outcome unknown" if end == "unknown" else status_words(end or "not_run")
     return f"{word} in run {record.run}"
 
 

@@ -65,7 +65,9 @@ def failure_annotations(record: RunRecord, folder: str) -> str:
 def step_summary(record: RunRecord, name: str) -> str:
     """The result of the run of the project `name` as Markdown, for the file GITHUB_STEP_SUMMARY."""
     errors = count(len(record.errors), "error") if record.errors else ""
-    total = ", ".join(filter(None, (counts_text(record.counts, Style()), errors))) or record.status
+    total = ", ".join(filter(None, (counts_text(record.counts, Style()), errors))) or status_word(
+        record.status
+    )
     rows: list[str] = []
     left = MOST_BYTES
     for tool in sorted(record.tools, key=lambda tool: not tool.has_failed)[:MOST_ROWS]:

@@ -251,7 +251,7 @@ def params_html(params: Mapping[str, RecordedParam]) -> Html:
 
 def _attempt(one: Attempt) -> str:
     said = f": {failure_line(one.error, LONGEST_ERROR)}" if one.error else ""
-    return f"{one.status or 'no end'} after {duration(one.end - one.start)}{said}"
+    return f"{status_word(one.status or 'no_end')} after {duration(one.end - one.start)}{said}"
 
 
 def _used(used: Sequence[Used]) -> str:

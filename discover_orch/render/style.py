@@ -13,6 +13,8 @@ from posixpath import splitext
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import status_words
+
 _SGR = r"\x1b\[[0-9;:]*m"
 #: What stays on one line: words, `orch list`, `pip install x`, and a command to paste (`resume with: orch run`).
 _UNBROKEN = r" *(?:(?<=with: ).+|orch [a-z]+[^ ]*|pip install [^ ]+|[^ ]+)"
@@ -122,7 +124,7 @@ def time_text(time: str, *, has_seconds: bool = False) -> str:
 
 
 def status_word(status: str) -> str:
-    return one_line(status.replace("_", " "))
+    return one_line(status_words(status))
 
 
 def paint_status(status: str, style: Style, width: int = 0) -> str:

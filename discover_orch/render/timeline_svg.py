@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from discover_orch.render.markup import NOTHING, Html, clean_word, fit, h, join, lines, number
 from discover_orch.render.report_tools import ReportTool, by_stage
-from discover_orch.render.style import count, duration, one_line
+from discover_orch.render.style import count, duration, one_line, status_word
 from discover_orch.state.run_record import Attempt
 
 LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
@@ -107,7 +107,7 @@ def _block(
     state = f"s-{clean_word(one.status or 'unknown')}" + (" critical" if tool.is_critical else "")
     waited = f", waited for {one_line(tool.waited_for)}" if tool.waited_for else ""
     said = (
-        f"{one_line(tool.record.name[:200])}: {duration(one.end - one.start)}, {one.status or 'no end'}"
+        f"{one_line(tool.record.name[:200])}: {duration(one.end - one.start)}, {status_word(one.status or 'no_end')}"
         f"\nfrom {one.start:.2f} s on worker {one.worker}{waited}"
     )
     place = tool.number if is_alone else None

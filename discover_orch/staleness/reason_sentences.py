@@ -8,6 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import status_words
 from discover_orch.model.table_name import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.memory import UPGRADED
@@ -267,7 +268,7 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
                 if last.cause == "output closed"
                 else ""
             )
-            return "", [f"{last.status.replace('_', ' ')} (run {last.run}){why}"]
+            return "", [f"{status_words(last.status)} (run {last.run}){why}"]
 
 
 def clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
