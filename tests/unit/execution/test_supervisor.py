@@ -92,3 +92,11 @@ def test_the_same_package_is_found_from_anywhere(project: Project, tmp_path: Pat
         [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == os.fspath(Path(__file__).parents[3] / "discover_orch/__init__.py")
+
+
+def test_a_worker_takes_the_environment_of_its_orders(project: Project) -> None:
+    root = project({"tool.py": "import os\ndef run():\n    print(sorted(os.environ))\n"})
+    with DrivenWorker(root, environment={"ONLY": "this", "PATH": os.defpath}) as worker:
+        worker.run("tool")
+        worker.finish()
+        assert worker.output() == "['ONLY', 'ORCH_INSIDE', 'PATH']\n"

@@ -181,31 +181,6 @@ TREE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("data/a.csv", ["data/a.csv"]),
-        ("./data/../data/a.csv", ["data/a.csv"]),
-        ("data", ["data/a.csv", "data/b.txt", "data/deep/c.csv"]),
-        ("data/", ["data/a.csv", "data/b.txt", "data/deep/c.csv"]),
-        ("data/*.csv", ["data/a.csv"]),
-        ("data/**/*.csv", ["data/a.csv", "data/deep/c.csv"]),
-        ("**/*.csv", ["data/a.csv", "data/deep/c.csv", "other.csv"]),
-        ("data/[ab].*", ["data/a.csv", "data/b.txt"]),
-        ("data/dee?", ["data/deep/c.csv"]),
-        ("data/__pycache__/e.csv", ["data/__pycache__/e.csv"]),
-        ("absent.csv", []),
-        ("absent/*", []),
-        ("absent/", []),
-    ],
-)
-def test_an_input_means_a_file_all_below_a_folder_or_what_a_glob_matches(
-    tmp_path: Path, pattern: str, found: list[str]
-) -> None:
-    write(tmp_path, *TREE)
-    assert [*Versions(str(tmp_path)).matches(pattern)] == found
-
-
 def test_a_file_meets_the_inputs_that_would_find_it(tmp_path: Path) -> None:
     write(tmp_path, *TREE, "data/d [1].csv")
     patterns = ("data", "./data/", "data/*", "data/**", "**/*.csv", "data/**/*", "*", "data/[!a].*")
@@ -214,70 +189,6 @@ def test_a_file_meets_the_inputs_that_would_find_it(tmp_path: Path) -> None:
         assert {one for one in found if meets_input(one, ["absent", pattern])} == found, pattern
     for pattern in ("data/*.csv", "data/[ab]", "data/a.csv/x", "a.csv", "**/deep/a.csv"):
         assert not meets_input("data/deep/c.csv", [pattern]), pattern
-
-
-def test_an_existing_path_is_no_glob(tmp_path: Path) -> None:
-    write(tmp_path, "data/in [v2].csv", "data/in v.csv", "set[1]/x.csv", "set1/y.csv")
-    versions = Versions(str(tmp_path))
-    assert versions.matches("data/in [v2].csv") == ("data/in [v2].csv",)
-    assert versions.matches("set[1]") == ("set[1]/x.csv",)
-    assert versions.matches("data/in [uv].csv") == ("data/in v.csv",)
-    assert declared(tmp_path, "data/in [v2].csv") == {"file:data/in [v2].csv"}
-
-
-def test_links_to_folders_are_followed_and_never_in_circles(tmp_path: Path) -> None:
-    write(tmp_path, "outside/a.csv", "outside/deep/b.csv", "data/c.csv", "data/more/d.csv")
-    (tmp_path / "data" / "link").symlink_to(tmp_path / "outside")
-    (tmp_path / "data" / "more" / "up").symlink_to(tmp_path / "data")
-    (tmp_path / "outside" / "deep" / "down").symlink_to(tmp_path / "outside")
-    (tmp_path / "data" / "self").symlink_to("self")
-    (tmp_path / "data" / "gone").symlink_to("nowhere")
-    found = ("data/c.csv", "data/link/a.csv", "data/link/deep/b.csv", "data/more/d.csv")
-    for pattern in ("data", "data/", "data/**", "data/**/**", "data/**/*.csv", "data/**/**/*.csv"):
-        assert Versions(str(tmp_path)).matches(pattern) == found, pattern
-    assert Versions(str(tmp_path)).matches("data/link/*.csv") == ("data/link/a.csv",)
-    assert Versions(str(tmp_path)).matches("**/deep/*.csv") == (
-        "data/link/deep/b.csv",
-        "outside/deep/b.csv",
-    )
-
-
-def test_folders_whose_names_look_like_globs_are_searched_too(tmp_path: Path) -> None:
-    write(tmp_path, "data/[x]/a.csv", "data/x/b.csv")
-    found = ("data/[x]/a.csv", "data/x/b.csv")
-    assert Versions(str(tmp_path)).matches("data/**/*.csv") == found
-
-
-def test_a_path_that_is_not_there_is_found_as_what_it_would_be(tmp_path: Path) -> None:
-    assert [*find_data(str(tmp_path), "./x/../absent.csv")] == ["absent.csv"]
-
-
-def declared(root: Path, *patterns: str) -> set[str]:
-    return {*Versions(str(root)).declared(patterns)}
-
-
-def test_plain_files_are_asked_for_though_they_are_missing_and_globs_by_what_they_match(
-    tmp_path: Path,
-) -> None:
-    write(tmp_path, *TREE, "odd[1].csv")
-    assert declared(tmp_path, "absent.csv", "./other.csv") == {"file:absent.csv", "file:other.csv"}
-    assert declared(tmp_path, "data/*.csv") == {"glob:data/*.csv", "file:data/a.csv"}
-    assert declared(tmp_path, "absent/*") == {"glob:absent/*"}
-    assert declared(tmp_path, "data/deep") == {"glob:data/deep", "file:data/deep/c.csv"}
-    assert declared(tmp_path, "odd[1].csv") == {"file:odd[1].csv"}  # it exists, so it is no glob
-
-
-def test_a_new_file_gives_a_glob_and_a_folder_another_version(tmp_path: Path) -> None:
-    write(tmp_path, *TREE)
-    (tmp_path / "empty").mkdir()
-    root = str(tmp_path)
-    keys = ("glob:data", "glob:data/*.csv", "glob:empty")
-    before = [Versions(root).version(key) for key in keys]
-    assert [Versions(root).mark(key) for key in keys] == [EXISTS, EXISTS, ABSENT]
-    write(tmp_path, "data/new.csv", "empty/new")
-    after = [Versions(root).version(key) for key in keys]
-    assert all(one != other for one, other in zip(before, after, strict=True))
-    assert after[1:] == ["data/a.csv\0data/new.csv", "empty/new"]
 
 
 # Environment variables.
