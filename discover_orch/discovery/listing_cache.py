@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
-_KIND = f"index 12 {__version__}"
+_KIND = f"index 13 {__version__}"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -104,8 +104,8 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
         "disabled": [_row(tool) for tool in document["tools"] if tool["disabled"]],
         "errors": document["errors"],
         "warnings": document["warnings"],
-        "passed_over": document.get("passed_over", []),
-        "observers": document.get("observers", []),
+        "passed_over": document["passed_over"] or [],
+        "observers": document["observers"] or [],
     }
 
 
@@ -131,7 +131,7 @@ def _row(tool: Mapping[str, Any]) -> Row:
         if tool["readable"]
         else "(signature cannot be read: set parameters with -p)"
     )
-    return [tool["name"], tool["doc"], tool["path"], options, *tool.get("sources", ())]
+    return [tool["name"], tool["doc"], tool["path"], options, *(tool["sources"] or ())]
 
 
 def _placeholder(kind: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Struct, field
 
 from discover_orch.model.errors import Failure, Problem
 
@@ -55,7 +55,7 @@ class Param(Struct, frozen=True, kw_only=True):
 class Tool(Struct, frozen=True, kw_only=True):
     """A tool. `path` is relative to the root of the project. `after` has the names of the tools that its `AFTER`
     means. `readable` is false where its signature cannot be read: then it has no `params`. `sources` are the files of
-    the project that it depends on, where they were asked for."""
+    the project that it depends on, None unless they were asked for."""
 
     name: str
     module: str
@@ -68,7 +68,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
     readable: bool = True
-    sources: tuple[str, ...] | UnsetType = UNSET
+    sources: tuple[str, ...] | None = None
 
 
 class Stage(Struct, frozen=True, kw_only=True):
@@ -97,15 +97,15 @@ class Observer(Struct, frozen=True, kw_only=True):
 
 class Listing(Struct, frozen=True, kw_only=True):
     """The tools of a project, its stages, and what is wrong with it. `passed_over` are modules that look like tools
-    and are not; these and the `observers` are there where they were asked for."""
+    and are not; these and the `observers` are None unless they were asked for."""
 
     root: str
     stages: tuple[Stage, ...]
     tools: tuple[Tool, ...]
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
-    passed_over: tuple[PassedOver, ...] | UnsetType = UNSET
-    observers: tuple[Observer, ...] | UnsetType = UNSET
+    passed_over: tuple[PassedOver, ...] | None = None
+    observers: tuple[Observer, ...] | None = None
 
 
 class GraphTool(Struct, frozen=True, kw_only=True):

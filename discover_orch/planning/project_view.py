@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Collection, MutableMapping, Sequence
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.env_file import load_env_file
@@ -346,14 +346,14 @@ def build_listing(
         warnings=(*view.warnings, *by_name),
         passed_over=tuple(copied(PassedOver, one) for one in registry.passed_over)
         if with_passed_over
-        else UNSET,
+        else None,
         observers=tuple(
             copied(Observer, one, path=CONF_FILE)
             for one in (registry.conf.observers if registry.conf else ())
             if not one.problem
         )
         if with_passed_over
-        else UNSET,
+        else None,
     )
 
 

@@ -10,7 +10,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 
 def filled(kind: type[Any], text: str, /, **known: object) -> Any:
@@ -34,8 +34,7 @@ def _value(kind: Any, text: str) -> Any:
     if origin is Annotated:
         return _value(inner[0], text)
     if origin in (Union, types.UnionType):
-        kinds = [one for one in inner if one not in (type(None), UnsetType)]
-        return _value(kinds[0], text) if kinds else UNSET
+        return _value(next(one for one in inner if one is not type(None)), text)
     if origin is tuple and inner[-1:] != (...,):
         return tuple(_value(one, text) for one in inner)
     if origin in (tuple, Sequence, list):
