@@ -116,9 +116,7 @@ class Report:
             case RunNote(problem=problem):
                 self.problems.append(problem)
             case RunFinished(status=status, duration=duration, signal=signal):
-                has_failed = status == "passed" and self.errors
-                self.status = "failed" if has_failed else status
-                self.duration, self.signal = duration, signal
+                self.status, self.duration, self.signal = status, duration, signal
             case _:
                 pass
 

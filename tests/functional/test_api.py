@@ -57,6 +57,7 @@ FILES = {
         ORCH = {"retries": 1, "retry_delay": 0.01}
         def run(conn, *, fails: bool = False):
             if fails:
+                print("adding")
                 raise ValueError("no total")
         """,
     "src/page.py": 'STAGE = "analyze"\nAFTER = "total"\ndef run(): pass\n',
@@ -153,10 +154,11 @@ def test_a_failure_is_in_the_result_and_can_be_raised(project: Project) -> None:
     assert (result.status, result.is_passed) == ("failed", False)
     (failure,) = result.failures
     assert failure.error is not None
-    assert (failure.error.path, failure.error.line, failure.attempt) == ("src/total.py", 7, 2)
+    assert (failure.error.path, failure.error.line, failure.attempt) == ("src/total.py", 8, 2)
     assert "in run" in failure.error.traceback
+    assert result.output["total"] == "adding\n"  # of the last attempt
     assert result.outcomes["page"].blocked_by == "total"
-    with pytest.raises(RunFailed, match=r"total failed: src/total.py:7: ValueError: no total"):
+    with pytest.raises(RunFailed, match=r"total failed: src/total.py:8: ValueError: no total"):
         result.raise_if_failed()
     assert pickle.loads(pickle.dumps(RunFailed(result))).result == result  # schedulers do that
 
