@@ -1,4 +1,4 @@
-"""`orch run`: which tools run, in which order, with which arguments, and what one leaves to the next."""
+"""Which files the first run of many tools compiles, and which bytecode is used. Runs are in `tests/scenes/run.scene`."""
 
 from __future__ import annotations
 
@@ -9,84 +9,6 @@ import shutil
 import pytest
 
 from tests.conftest import Orch, Project
-
-SHOW = """
-    STAGE = "{stage}"
-    def run():
-        print("this is {name}")
-"""
-
-
-def show(name: str, stage: str, after: str = "") -> str:
-    tag = f"    AFTER = {after}\n" if after else ""
-    return tag + SHOW.format(name=name, stage=stage)
-
-
-def test_tools_run_in_the_root_and_typed_paths_are_relative_to_where_they_were_typed(
-    project: Project, orch: Orch
-) -> None:
-    root = project(
-        {
-            "orch.toml": "",
-            "deep/er/": "",
-            "src/a.py": """
-                from pathlib import Path
-                STAGE = "s"
-                def run(*, source: Path = Path("x")):
-                    print(Path.cwd(), source.resolve().relative_to(Path.cwd()))
-            """,
-        }
-    )
-    answer = orch("run", "--source", "here.csv", cwd=root / "deep" / "er")
-    assert f"{root} deep/er/here.csv" in answer.out, answer.text
-
-
-MAY_FAIL = """
-    import os
-    STAGE = "s"
-    def run(conn):
-        conn.execute("create table if not exists {name} (x)")
-        conn.execute("insert into {name} values (1)")
-        if os.path.exists("{name} fails"):
-            raise ValueError("no")
-"""
-
-
-def test_a_tool_is_blocked_by_any_failure_until_it_has_been_observed(
-    project: Project, orch: Orch
-) -> None:
-    root = project({f"src/{name}.py": MAY_FAIL.format(name=name) for name in "abc"})
-    (root / "a fails").touch()
-    first = orch("run")
-    assert "  blocked by a: b, c (their inputs are not known yet;" in first.out
-    (root / "a fails").unlink()
-    assert orch("run", "--resume").code == 0
-    (root / "a fails").touch()
-    second = orch("run")
-    assert second.out.splitlines()[-1].startswith("1 failed, 2 passed in ")
-    (root / "src/c.py").write_text((root / "src/c.py").read_text() + "    print(conn)\n")
-    third = orch("run")
-    assert "  blocked by a: c (their inputs" in third.out, "c has no success of its present code"
-    assert third.out.splitlines()[-1].startswith("1 failed, 1 passed, 1 blocked in ")
-
-
-@pytest.mark.parametrize("catches", [False, True])
-def test_after_a_tool_that_interrupts_itself_a_new_worker_goes_on(
-    project: Project, orch: Orch, catches: bool
-) -> None:
-    call = "os.kill(os.getpid(), signal.SIGINT)"
-    body = f"try: {call}\n        except KeyboardInterrupt: pass" if catches else call
-    first = f"""
-    import os, signal
-    STAGE = "s"
-    AFTER = ()
-    def run():
-        {body}
-"""
-    project({"src/a.py": first, "src/b.py": show("b", "s", after="()")})
-    answer = orch("run")
-    assert answer.code == 1
-    assert answer.out.splitlines()[-1].startswith("1 failed, 1 passed in "), answer.text
 
 
 def test_the_first_run_of_many_tools_compiles_tools_and_what_they_may_load_and_no_more(

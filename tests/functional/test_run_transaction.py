@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,57 +96,3 @@ def test_a_run_that_is_killed_is_rolled_back(project: Project, orch: Orch) -> No
     assert counts(root, url) == (1, 1, 2)
     assert orch("run", "--resume", "--no-sleeps").code == 0
     assert counts(root, url) == (2, 2, 4)
-
-
-def test_what_fails_at_the_last_commit_rolls_back_all_tools(project: Project, orch: Orch) -> None:
-    body = """
-STAGE = "s"
-def run(conn):
-    conn.execute("create table p (x integer primary key)")
-    conn.execute("create table c (x references p (x) deferrable initially deferred)")
-    conn.execute("insert into c values (7)")
-"""
-    root = project({"orch.toml": "transaction = 'run'", "src/a.py": body, "src/b.py": body.replace(" p ", " q ").replace(" c ", " d ")})  # fmt: skip
-    answer = orch("run")
-    assert answer.code == 1
-    assert "the run was not committed" in answer.err
-    assert "FOREIGN KEY constraint failed" in answer.err
-    assert "2 rolled back" in answer.out
-    with closing(sqlite3.connect(root / "data.db")) as conn:
-        assert conn.execute("select name from sqlite_master").fetchall() == []
-
-
-def test_what_cannot_be_part_of_one_transaction_is_refused(project: Project, orch: Orch) -> None:
-    alone = "STAGE = 's'\nORCH = {'transaction': 'none'}\ndef run(conn): pass\n"
-    takes = "STAGE = 's'\ndef run(conn):\n    conn.execute('select 1')\n"
-    root = project({"orch.toml": "transaction = 'run'\n", "src/alone.py": alone, "src/b.py": takes})
-    answer = orch("run", "--jobs", "2")
-    assert (answer.code, "several workers cannot share one transaction" in answer.err) == (2, True)
-    answer = orch("run")
-    assert answer.code == 2
-    assert 'alone has the transaction "none"' in answer.err
-    assert "--exclude alone" in answer.err
-    assert orch("run", "b").code == 0
-    closes = "STAGE = 's'\ndef run(conn):\n    conn.close()\n"
-    conf = "import sqlite3\ndef get_connection(): return sqlite3.connect('x.db', isolation_level=None)\n"
-    project({"src/closes.py": closes, "src/b.py": takes})
-    answer = orch("run", "closes")
-    assert answer.code == 1
-    assert "closed the connection" in answer.out
-    project({"orchconf.py": conf})
-    answer = orch("run", "b")
-    assert answer.code == 1
-    assert 'transaction = "run" needs a connection' in " ".join(answer.out.split())
-    assert not (root / ".orch" / "lock").read_text()
-
-
-def test_retries_that_do_not_count_are_said(project: Project, orch: Orch) -> None:
-    text = 'STAGE = "s"\nORCH = {"retries": 2}\ndef run(conn): 1 / 0\n'
-    project({"orch.toml": "transaction = 'run'\n", "src/a.py": text})
-    said = 'warning: the "retries" of a do not count: with transaction = "run" the first failure'
-    answer = orch("run")
-    assert said in answer.err
-    assert answer.out.count("ZeroDivisionError: division by zero\n") == 2  # once, and its summary
-    assert said in orch("check").out
-    project({"orch.toml": ""})
-    assert "do not count" not in orch("run", "-n").text
