@@ -56,6 +56,8 @@ def test_with_wait_it_runs_when_the_other_has_ended_with_the_code_of_then(
             assert second.wait() == 0
             assert "8\n" in second.text
             assert "changed after" not in second.text
+            assert f"(pid {first.pid}, since " in second.text
+            assert "; waiting for it to end" in second.text
     assert orch("status", "b", "--exit-code").code == 0
 
 
