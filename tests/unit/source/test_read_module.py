@@ -13,13 +13,12 @@ import pytest
 from discover_orch.source.facts import (
     ArgumentFacts,
     BrokenTool,
-    ConfFacts,
     ModuleFacts,
     RunFacts,
     Tag,
     UnknownType,
 )
-from discover_orch.source.read_module import read_conf, read_module, read_near_miss
+from discover_orch.source.read_module import read_module
 
 CASES = sorted((Path(__file__).parent.parent.parent / "cases" / "discovery").glob("*.py"))
 RUN = "\n\ndef run(): ...\n"
@@ -106,20 +105,6 @@ def broken_of(text: str | bytes) -> BrokenTool:
     return found
 
 
-def test_a_relative_import_counts_from_the_package_of_an_init() -> None:
-    text = b"from .stages import FIRST\nSTAGE = FIRST\n"
-    facts = read_module(text, module="src.pkg", path="src/pkg/__init__.py")
-    assert isinstance(facts, ModuleFacts)
-    assert facts.stage is not None
-    assert "`src.pkg.stages.FIRST`" in facts.stage.problem
-
-
-def test_the_first_line_of_the_module_goes_before_that_of_run() -> None:
-    run = 'def run():\n    """Of run.\n\n    More."""\n'
-    assert facts_of(f'"""\n  Of   the module.\n"""\nSTAGE = "a"\n{run}').doc == "Of the module."
-    assert facts_of(f'STAGE = "a"\n{run}').doc == "Of run."
-
-
 def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so() -> None:
     text = b'X = 1\n\ndef run():\n    "\\ud800 odd"\nSTAGE = "a"\n'
     found = read_module(text, module="src.pkg.tool", path="src/pkg/tool.py")
@@ -130,13 +115,6 @@ def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so(
         assert isinstance(found, BrokenTool)
         assert str(found.problems[0].location) == "src/pkg/tool.py:4"
         assert "surrogate" in found.problems[0].message
-
-
-def test_orch_remembers_the_line_of_each_key() -> None:
-    facts = facts_of('STAGE = "a"\nORCH = {\n  "name": "b",\n  "tokens": {"gpu": 1},\n}\n')
-    assert facts.orch is not None
-    assert dict(facts.orch.lines) == {"name": 3, "tokens": 4}
-    assert dict(facts.orch.values) == {"name": "b", "tokens": {"gpu": 1}}
 
 
 @pytest.mark.parametrize(
@@ -184,64 +162,3 @@ def test_odd_escapes_do_not_warn() -> None:
         warnings.simplefilter("error")
         facts = facts_of('STAGE = "a"\nX = "\\d"\nassert (X, "")\nX is 1\n' + RUN)
     assert facts.stage == Tag(line=1, words=("a",))
-
-
-def test_near_miss_is_told_only_of_files_with_run() -> None:
-    miss = read_near_miss(b"x = 1\n\ndef run(): ...\n", module="a", path="a.py")
-    assert miss is not None
-    assert (miss.miss, miss.miss_line) == ("has run() but no STAGE", 3)
-    assert read_near_miss(b"def go(): ...\n", module="a", path="a.py") is None
-    assert read_near_miss(b"def run(:\n", module="a", path="a.py") is None
-
-
-CONF = b"""
-import discover_orch
-from discover_orch import resource as r
-
-def get_connection(): ...
-
-@r
-def http(conn, *, retries=3): ...
-
-@discover_orch.resource()
-async def cache(): ...
-
-mark = r
-
-@mark
-def third(): ...
-
-def helper(): ...
-
-if http:
-    @r
-    def hidden(): ...
-"""
-
-
-def test_conf_gives_connection_and_marked_functions() -> None:
-    conf = read_conf(CONF, "orchconf.py")
-    assert isinstance(conf, ConfFacts)
-    assert conf.connection_line == 5
-    found = {resource.name: resource.needs for resource in conf.resources}
-    assert found == {"http": (("conn", False), ("retries", True)), "cache": (), "third": ()}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"from db import get_connection",
-        b"import db\nget_connection = db.connect",
-        b"get_connection = lambda: None",
-    ],
-)
-def test_conf_connection_in_other_forms(text: bytes) -> None:
-    conf = read_conf(text, "orchconf.py")
-    assert isinstance(conf, ConfFacts)
-    assert conf.connection_line is not None
-
-
-def test_conf_that_cannot_be_read_is_broken() -> None:
-    conf = read_conf(b"def (", "orchconf.py")
-    assert isinstance(conf, BrokenTool)
-    assert str(conf.problems[0].location) == "orchconf.py:1"

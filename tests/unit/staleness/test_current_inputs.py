@@ -162,17 +162,3 @@ def test_it_is_asked_for_what_the_last_success_rested_on(root: Path) -> None:
         "env:NO_SUCH_VARIABLE": ABSENT,
         "param:since": "x",
     }
-
-
-def test_declared_inputs_count_without_any_success(root: Path) -> None:
-    (root / "data").mkdir()
-    (root / "data/x.csv").write_text("x")
-    (root / "data/own.csv").write_text("x")
-    tags = "ORCH = {'inputs': ['data/*.csv', 'absent.csv']}\n"
-    (root / "src/a.py").write_text(tags + TOOL)
-    found = inputs(root, writes={"file:data/own.csv": Write(1)}).other
-    assert {key: found[key] for key in found if key.startswith(("file:", "glob:"))} == {
-        "file:data/x.csv": Versions(str(root)).file("data/x.csv")[0],
-        "file:absent.csv": ABSENT,
-        "glob:data/*.csv": "data/own.csv\0data/x.csv",
-    }
