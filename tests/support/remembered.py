@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -10,15 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.project_builder import Answer
-
-SAMPLE = Path(__file__).parents[2] / "sample_project"
-SAMPLE_TOOLS = ["fetch", "parse", "enrich", "summarize", "render"]
-
-
-def copy_sample(target: Path) -> Path:
-    """A copy of the sample project without what earlier runs left."""
-    left = shutil.ignore_patterns(".orch", "__pycache__", "data.db*", "output")
-    return Path(shutil.copytree(SAMPLE, target, ignore=left))
 
 
 def tables_of(used: Sequence[Mapping[str, str]]) -> list[str]:
