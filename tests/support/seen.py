@@ -62,12 +62,6 @@ class Seen:
         return tuple((one.name, one.state) for one in self._find("folder", "listed"))
 
     @property
-    def native_listed(self) -> tuple[tuple[str, str], ...]:
-        return tuple(
-            (one.name, one.state) for one in self._find("folder", "listed", is_native=True)
-        )
-
-    @property
     def shared(self) -> tuple[Seen, ...]:
         return tuple(Seen(one.uses, path=one.owner) for one in self.observed.shared)
 

@@ -18,7 +18,6 @@ from discover_orch.source.facts import (
     ConfFacts,
     ModuleFacts,
     OrchTag,
-    PassedOver,
     ResourceFacts,
     RunFacts,
     Scan,
@@ -167,23 +166,14 @@ def make_registry(
     *found: ModuleFacts | BrokenTool,
     project: Project | None = None,
     stages: Words = (),
-    groups: Mapping[str, Sequence[str]] | None = None,
     conf: ConfFacts | None = None,
-    problems: Sequence[Problem] = (),
-    passed_over: Sequence[PassedOver] = (),
 ) -> Registry:
-    table = {
-        "stages": list(words(stages)),
-        "groups": {name: list(items) for name, items in (groups or {}).items()},
-    }
     scan = Scan(
         modules=tuple(one for one in found if isinstance(one, ModuleFacts)),
         broken=tuple(one for one in found if isinstance(one, BrokenTool)),
         conf=conf,
-        problems=tuple(problems),
-        passed_over=tuple(passed_over),
     )
-    return build_registry(scan, project or make_project(table))
+    return build_registry(scan, project or make_project({"stages": list(words(stages))}))
 
 
 def make_selection(registry: Registry, *targets: str, exclude: Words = ()) -> Selection:
