@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
+import discover_orch.api
+
 #: Objects whose keys are names: of parameters, of metrics, of statuses.
 NAMED = {"params", "metrics", "counts"}
 #: Keys with the same content everywhere, and how the pages call it.
 CALLED = {
-    "errors": "[PROBLEM]",
-    "warnings": "[PROBLEM]",
-    "error": "ERROR | null",
+    "errors": "[Problem]",
+    "warnings": "[Problem]",
+    "error": "Failure | null",
     "notes": "[string]",
     "version": "1",
+}
+#: The keys of the values that the page of the Python API describes, and their names.
+VALUES = {
+    frozenset(kind.__struct_fields__): kind.__name__
+    for kind in vars(discover_orch.api).values()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 }
 
 
@@ -60,6 +70,8 @@ class Shape:
         return [" | ".join([*(one[0] for one in first), last[0]]), *last[1:]]
 
     def _object(self) -> list[str]:
+        if name := VALUES.get(frozenset(self.keys), ""):
+            return [name]
         lines = self._lines_of_keys()
         if not any(line.endswith(("{", "[")) for line in lines):
             short = self.short()

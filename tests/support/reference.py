@@ -28,7 +28,6 @@ from discover_orch.config.project import default_of
 from discover_orch.config.settings import KEYS as SETTINGS
 from discover_orch.config.settings import WATCH
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
-from discover_orch.model.errors import Problem
 from tests.support.json_shapes import Shape
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +82,6 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "check": [("mixed", "check")],
     "accept": [("mixed", "accept")],
     "clean": [("mixed", "clean")],
-    "summary": [("mixed", "on-failure")],
 }
 #: The names of the Python API but `Project`, as the page shows them together.
 API_GROUPS: Mapping[str, Sequence[str]] = {
@@ -97,15 +95,6 @@ API_GROUPS: Mapping[str, Sequence[str]] = {
         *("ToolFinished", "TransactionEnded", "Note", "RunFinished"),
     ],
 }
-EVENTS = [
-    ("mixed", "run"),
-    ("mixed", "resume"),
-    ("mixed", "run-retried"),
-    ("mixed", "run-as-one"),
-    ("sample", "run"),
-    ("sample", "changed"),
-    ("broken", "run"),
-]
 
 
 def made_anew(text: str) -> str:
@@ -124,8 +113,6 @@ def made_part(name: str) -> str:
         "settings of watch": _watch_settings,
         "options of all commands": _common_options,
         "exit codes": lambda: _list((f"**{code}**", one) for code, one in EXIT_CODES.items()),
-        "JSON of events": _events,
-        "JSON of problems": _problems,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
         **{f"JSON of {one}": partial(_document, one) for one in DOCUMENTS},
         "API Project": partial(_api, "Project"),
@@ -268,41 +255,6 @@ def _document(command: str) -> str:
     for document in _recorded(DOCUMENTS[command]):
         shape.add(document)
     return "\n".join(("```", *shape.lines(), "```"))
-
-
-def _problems() -> str:
-    """What the documents call `PROBLEM` and `ERROR`."""
-    problem, error = Shape(), Shape()
-    for document in _recorded(DOCUMENTS["list"]):
-        for one in (*document["errors"], *document["warnings"]):
-            problem.add(one)
-    problem.add(msgspec.to_builtins(Problem(code="", message="")))
-    for event in _run_events():
-        if event.get("error"):
-            error.add(event["error"])
-            error.add({**event["error"], "path": None, "line": None})  # outside the user's code
-    lines = []
-    for name, shape in (("PROBLEM", problem), ("ERROR", error)):
-        head, *rest = shape.lines()
-        lines += [f"{name} = {head}", *rest]
-    return "\n".join(("```", *lines, "```"))
-
-
-def _run_events() -> Iterator[dict[str, Any]]:
-    for found in _recorded(EVENTS):
-        yield from found if isinstance(found[0], dict) else found[1]
-
-
-def _events() -> str:
-    """One object of each kind."""
-    shapes: dict[str, Shape] = {}
-    for event in _run_events():
-        shapes.setdefault(event["event"], Shape()).add(event)
-    lines: list[str] = []
-    for name, shape in shapes.items():
-        head = "\n".join(shape.lines()).replace('"event": string', f'"event": "{name}"', 1)
-        lines.append(head)
-    return "\n".join(("```", *lines, "```"))
 
 
 # The Python API, from signatures and docstrings.
