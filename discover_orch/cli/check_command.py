@@ -51,7 +51,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
         elif tools:
             console.out(f"{count(tools, 'tool')}, no problems found\n")
     if (errors or warnings) and is_on_github():
-        from discover_orch.cli.run_outputs import show_problems_on_github
+        from discover_orch.cli.report_run import show_problems_on_github
 
         show_problems_on_github(console, (*errors, *warnings), view.project.root)
     if errors or (view.project.strict and warnings):

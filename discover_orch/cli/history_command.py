@@ -26,7 +26,7 @@ from discover_orch.model.errors import (
 )
 from discover_orch.render.history import build_run, runs_text
 from discover_orch.render.style import one_line
-from discover_orch.state.journal import (
+from discover_orch.state.run_folders import (
     find_runs,
     has_begun,
     read_open_run,
@@ -37,7 +37,7 @@ from discover_orch.state.journal import (
 
 if TYPE_CHECKING:
     from discover_orch.model.documents import ToolRun
-    from discover_orch.state.run_record import RunRecord
+    from discover_orch.state.recorded_run import RunRecord
 
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")

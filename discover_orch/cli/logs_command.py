@@ -15,8 +15,8 @@ from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, OrchError, UsageError
 from discover_orch.render.history import log_heading, log_text
 from discover_orch.render.style import one_line
-from discover_orch.state.journal import find_log, read_log, read_records
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
+from discover_orch.state.run_folders import find_log, read_log, read_records
 
 
 @click.command("logs", short_help="Show what a tool printed.")

@@ -28,7 +28,7 @@ from discover_orch.cli.options import (
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.journal import find_runs, report_path
+from discover_orch.state.run_folders import find_runs, report_path
 
 
 @click.command("report", short_help="Write a page about a run.")
@@ -72,7 +72,7 @@ def command(
     record = read_run(root, run or _latest(root))
     document: dict[str, Any] = {"run": record.run, "path": None}
     for option, path in files.items():
-        from discover_orch.cli.run_outputs import format_text  # the page needs none of it
+        from discover_orch.cli.report_run import format_text  # the page needs none of it
 
         text = format_text(option, record, root)
         if path == STANDARD_OUTPUT:

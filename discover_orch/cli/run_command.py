@@ -41,7 +41,7 @@ from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from discover_orch.cli.run_outputs import RunOutputs
+    from discover_orch.cli.report_run import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
 
 
@@ -174,7 +174,7 @@ def _find_outputs(
     """None if the run is reported on the terminal alone."""
     if not (options.is_needed or is_on_github()):
         return None
-    from discover_orch.cli.run_outputs import RunOutputs
+    from discover_orch.cli.report_run import RunOutputs
 
     return RunOutputs(context.console, options, arguments.view.project.root)
 

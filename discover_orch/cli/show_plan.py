@@ -16,7 +16,7 @@ from discover_orch.render.plan import build_plan, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
 if TYPE_CHECKING:
-    from discover_orch.cli.run_outputs import RunOutputs
+    from discover_orch.cli.report_run import RunOutputs
     from discover_orch.planning.parallel import Waits
     from discover_orch.render.run import DisplayOptions
 

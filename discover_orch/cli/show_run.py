@@ -23,7 +23,7 @@ from discover_orch.render.run import DisplayOptions, Resume, RunRenderer, run_he
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
-    from discover_orch.cli.run_outputs import RunOutputs
+    from discover_orch.cli.report_run import RunOutputs
 
 
 def run_and_show(

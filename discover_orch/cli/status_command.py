@@ -24,8 +24,8 @@ from discover_orch.render.left_over import left_over_text
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import LATEST, Row, build_status, read_rows, status_text, tool_text
 from discover_orch.render.style import count, one_line
-from discover_orch.state.journal import read_records
 from discover_orch.state.lock import find_holder
+from discover_orch.state.run_folders import read_records
 
 #: `orch accept` names the tools if they are at most so many.
 MOST_NAMED = 20

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from discover_orch.databases.driver_transaction import ask_duckdb
 from discover_orch.databases.duckdb_sql import Effect, Name, read_statements
 from discover_orch.databases.table_log import FoundTables
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

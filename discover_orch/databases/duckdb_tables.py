@@ -30,7 +30,7 @@ from discover_orch.databases.duckdb_sql import DATA, DIALECT, Effect, read_state
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.databases.table_content import join_version, read_head
 from discover_orch.databases.table_log import TableContent, TableLog
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from discover_orch.databases.driver_transaction import ask_duckdb, find_kind, is
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.ledger_entry import COMMITTED, VOID, AlreadyCommitted
-from discover_orch.model.table_name import OWN_TABLE
+from discover_orch.model.table_keys import OWN_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

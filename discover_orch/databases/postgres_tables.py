@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from discover_orch.databases.table_log import FoundTables, TableLog, is_asked_whether_there
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

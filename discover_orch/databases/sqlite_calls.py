@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from discover_orch.databases.sqlite_calls import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
 from discover_orch.databases.table_log import is_asked_whether_there
 from discover_orch.model.database_url import IN_MEMORY
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import StatementNotes
 from discover_orch.databases.table_content import read_sqlite_tables
 from discover_orch.databases.table_log import FoundTables, TableContent, TableLog
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

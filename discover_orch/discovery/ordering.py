@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.discovery.candidates import TAG_FORMS, Candidate
+from discover_orch.discovery.tagged_modules import TAG_FORMS, Candidate
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem, did_you_mean

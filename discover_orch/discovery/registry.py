@@ -11,11 +11,6 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from discover_orch.config.project import Project
-from discover_orch.discovery.candidates import (
-    Candidate,
-    build_candidates,
-    find_broken_tools,
-)
 from discover_orch.discovery.injection import (
     conf_warnings,
     find_meant_resource,
@@ -30,6 +25,11 @@ from discover_orch.discovery.ordering import (
     find_later_stages,
     order_stages,
     read_after,
+)
+from discover_orch.discovery.tagged_modules import (
+    Candidate,
+    build_candidates,
+    find_broken_tools,
 )
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.execution.attempt_reads import ReadFiles
 from discover_orch.execution.attempt_writes import AttemptEnd, find_made_before, find_writes
 from discover_orch.execution.code_as_run import CodeReader
-from discover_orch.execution.read_files import ReadFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import (
     MADE,
@@ -28,7 +28,7 @@ from discover_orch.model.observation import (
     Use,
 )
 from discover_orch.model.parameter import is_secret_name
-from discover_orch.model.table_name import WHOLE, table_key, table_name
+from discover_orch.model.table_keys import WHOLE, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import step_versions

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
-from discover_orch.model.table_name import WHOLE, table_key
+from discover_orch.model.table_keys import WHOLE, table_key
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Step

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
-from discover_orch.execution.read_files import ReadFiles
+from discover_orch.execution.attempt_reads import ReadFiles
 from discover_orch.model.observation import ChildCode, Observation
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
@@ -130,7 +130,7 @@ class CodeReader:
         )
         if not names:
             return {}
-        from discover_orch.staleness.environment import (  # few tools import any
+        from discover_orch.staleness.variables_and_packages import (  # few tools import any
             normalise,
             read_installed,
         )

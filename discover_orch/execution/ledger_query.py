@@ -20,7 +20,7 @@ from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_datab
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.tool_events import ToolEnd, ToolFinished
-from discover_orch.state.journal import read_open_run, write_ends
+from discover_orch.state.run_folders import read_open_run, write_ends
 from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
 
 End = TypeVar("End", bound=ToolEnd)

@@ -10,7 +10,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.flow_edges import Written, shared
 from discover_orch.model.observation import WRITTEN, Observation
-from discover_orch.model.table_name import WHOLE, named_table
+from discover_orch.model.table_keys import WHOLE, named_table
 
 _USING = frozenset(("read", "opened", "listed", *WRITTEN))
 

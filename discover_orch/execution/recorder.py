@@ -34,7 +34,7 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.parameter import is_secret_value
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
     DatabaseWritten,
@@ -48,15 +48,17 @@ from discover_orch.model.tool_events import (
     TransactionEnded,
 )
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.current_database import GET_CONNECTION, DatabaseRecord
 from discover_orch.staleness.current_inputs import CurrentState, hash_code, takes_connection
+from discover_orch.staleness.database_identity import GET_CONNECTION, DatabaseRecord
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
 from discover_orch.staleness.tool_result import (
     run_of,
 )
 from discover_orch.state.git_files import read_commit
-from discover_orch.state.journal import (
+from discover_orch.state.lock import process_age, read_boot, read_start
+from discover_orch.state.recorded_run import RecordedParam, RecordedStep, RunBegan
+from discover_orch.state.run_folders import (
     Journal,
     begin_run,
     find_runs,
@@ -64,8 +66,6 @@ from discover_orch.state.journal import (
     read_open_run,
     timestamp,
 )
-from discover_orch.state.lock import process_age, read_boot, read_start
-from discover_orch.state.run_record import RecordedParam, RecordedStep, RunBegan
 
 #: Characters of a traceback, and of the end of what a failed tool printed, that the journal keeps.
 LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000

@@ -14,7 +14,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
-from discover_orch.model.table_name import (
+from discover_orch.model.table_keys import (
     is_table_list,
     table_name,
 )

@@ -13,20 +13,20 @@ import time
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.execution.attempt_reads import read_earlier
 from discover_orch.execution.attempt_uses import Attempt, AttemptReader, uses_main_database
 from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.execution.overlaps import Overlaps
-from discover_orch.execution.read_files import read_earlier
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
-from discover_orch.model.table_name import WHOLE, is_all_tables
+from discover_orch.model.table_keys import WHOLE, is_all_tables
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Plan, Step, had_arguments
-from discover_orch.staleness.current_database import DatabaseRecord
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
+from discover_orch.staleness.database_identity import DatabaseRecord
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import Versions
 from discover_orch.staleness.result_updates import (
@@ -49,7 +49,7 @@ from discover_orch.staleness.tool_result import (
     sequence,
 )
 from discover_orch.staleness.writers import GONE
-from discover_orch.state.journal import timestamp
+from discover_orch.state.run_folders import timestamp
 from discover_orch.state.sealed_files import FOLDER
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.

@@ -35,8 +35,8 @@ from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.tool_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.staleness.environment import secret_variables
 from discover_orch.staleness.import_graph import ImportGraph
+from discover_orch.staleness.variables_and_packages import secret_variables
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:

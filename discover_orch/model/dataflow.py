@@ -19,7 +19,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       success. They say what is downstream of what, and never change the order of tools.
     - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever; without
       those that the tool surely wrote. `is_overlapped`: another tool that ran beside it may have written some.
-    - Tables, by the names of `table_name`. `tables_kept`: no row of them was changed; those that were created are in
+    - Tables, by the names of `table_keys`. `tables_kept`: no row of them was changed; those that were created are in
       `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`.
     - `is_unclear`: there were statements that could not be observed.
     - `gaps`: why the rest is incomplete, as ends of the sentence "orch cannot see everything: it ...".

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow, less, union
-from discover_orch.model.table_name import WHOLE, named_table
+from discover_orch.model.table_keys import WHOLE, named_table
 
 
 def edges(

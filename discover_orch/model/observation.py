@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 
 #: Files and folders of Python, orch and other programs; they never count, wherever they stand in a path.
 NOISE = frozenset(

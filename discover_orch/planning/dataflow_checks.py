@@ -17,7 +17,7 @@ from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, less
 from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.model.flow_edges import edges, shared
-from discover_orch.model.table_name import named_table
+from discover_orch.model.table_keys import named_table
 from discover_orch.model.tool import Tool, after_hint
 
 

@@ -11,20 +11,20 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.table_name import WHOLE, table_name
+from discover_orch.model.table_keys import WHOLE, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.param_values import GivenParams, default_versions, param_versions
 from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import STAGES_BY_NAME
-from discover_orch.staleness.current_database import GET_CONNECTION
 from discover_orch.staleness.current_inputs import (
     CurrentState,
     Params,
     hash_code,
     takes_connection,
 )
+from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.left_over import LeftOver, find_left_over
 from discover_orch.staleness.memory import Memory
@@ -46,7 +46,7 @@ from discover_orch.staleness.tool_result import (
     latest_run,
 )
 from discover_orch.staleness.writers import GONE, Writers
-from discover_orch.state.journal import find_runs, timestamp
+from discover_orch.state.run_folders import find_runs, timestamp
 
 NO_SUCCESS = "no success of its present code is recorded: run it once"
 

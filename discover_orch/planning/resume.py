@@ -27,12 +27,12 @@ from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep
 from discover_orch.planning.project_warnings import find_unused
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.selection import Selection, find_known, select
-from discover_orch.staleness.current_database import GET_CONNECTION
+from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
-from discover_orch.state.journal import find_runs, read_record, read_summary
-from discover_orch.state.run_record import RecordedStep, RunRecord
+from discover_orch.state.recorded_run import RecordedStep, RunRecord
+from discover_orch.state.run_folders import find_runs, read_record, read_summary
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")

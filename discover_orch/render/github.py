@@ -22,7 +22,7 @@ from discover_orch.render.style import (
     one_line,
     status_word,
 )
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 #: Annotations of one kind that GitHub shows for a step.
 MOST_ANNOTATIONS = 10

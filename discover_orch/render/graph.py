@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.documents import GraphStage, GraphTool, Used, list_used
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_keys import shown_table
 from discover_orch.render.style import MOST_ALIKE, Style, count, indent, one_line, pattern_of, wrap
 from discover_orch.staleness.reason_sentences import Freshness
 

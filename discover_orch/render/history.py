@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.documents import RecordedOutcome, Run, ToolRun, Value, copied
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_keys import shown_table
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import (
     Style,
@@ -28,8 +28,8 @@ from discover_orch.render.style import (
     value_text,
     wrap,
 )
+from discover_orch.state.recorded_run import RecordedParam, RunRecord, ToolRecord
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
-from discover_orch.state.run_record import RecordedParam, RunRecord, ToolRecord
 
 #: So many files of the code, and changes of what a tool used, are named.
 MOST_INPUTS = 20

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean, status_word
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 #: Characters of a traceback, and of a message, which viewers show on one line.
 LONGEST_TRACEBACK, LONGEST_MESSAGE = 20_000, 500

@@ -19,8 +19,8 @@ from discover_orch.execution.run_events import utc_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import MADE, WRITTEN, Kind, Observation
 from discover_orch.render.style import json_text
-from discover_orch.staleness.current_database import GET_CONNECTION
-from discover_orch.state.run_record import Attempt, RunRecord, ToolRecord
+from discover_orch.staleness.database_identity import GET_CONNECTION
+from discover_orch.state.recorded_run import Attempt, RunRecord, ToolRecord
 
 _SPEC = "https://openlineage.io/spec"
 SCHEMA = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"

@@ -36,11 +36,11 @@ from discover_orch.render.style import (
     time_text,
 )
 from discover_orch.render.timeline_svg import timeline_svg
-from discover_orch.staleness.environment import secret_variables
-from discover_orch.staleness.report_files import MadeFile, read_made_files
-from discover_orch.state.journal import read_record, report_path
+from discover_orch.staleness.made_files import MadeFile, read_made_files
+from discover_orch.staleness.variables_and_packages import secret_variables
+from discover_orch.state.recorded_run import RunRecord
 from discover_orch.state.report_source import ReportSource, read_report_source
-from discover_orch.state.run_record import RunRecord
+from discover_orch.state.run_folders import read_record, report_path
 from discover_orch.state.sealed_files import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}

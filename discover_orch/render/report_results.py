@@ -13,12 +13,12 @@ from itertools import islice
 from posixpath import splitext
 
 from discover_orch.model.secret_masking import mask_text
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool_events import TableHead
 from discover_orch.render.markup import NOTHING, Html, h, join, lines
 from discover_orch.render.report_tools import ReportTool, section, size_text
 from discover_orch.render.style import Style, count, cut
-from discover_orch.staleness.report_files import MOST_IN_ALL, START, MadeFile
+from discover_orch.staleness.made_files import MOST_IN_ALL, START, MadeFile
 
 #: With more results than this, they are folded at first.
 MOST_OPEN = 20

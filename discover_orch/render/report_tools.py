@@ -16,8 +16,8 @@ from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, joi
 from discover_orch.render.problems import failure_line
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import count, duration, status_word
+from discover_orch.state.recorded_run import Attempt, RecordedParam, ToolRecord
 from discover_orch.state.report_source import PackedLog
-from discover_orch.state.run_record import Attempt, RecordedParam, ToolRecord
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
 NOTABLE_SHARE, NOTABLE_SECONDS, LEAST_EARLIER = 0.2, 0.05, 3

@@ -49,7 +49,7 @@ from discover_orch.render.style import (
     wrap,
     wrap_prose,
 )
-from discover_orch.state.journal import UNRECORDED, logged_size, read_log_part
+from discover_orch.state.run_folders import UNRECORDED, logged_size, read_log_part
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.

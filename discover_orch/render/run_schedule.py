@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 #: Seconds by which a tool may start before the recorded end of the one that it waited for.
 SLACK = 0.005

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.documents import ToolStatus, UsedLeftOver, list_used
-from discover_orch.model.table_name import shown_table
+from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph import folded_files

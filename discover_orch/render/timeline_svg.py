@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from discover_orch.render.markup import NOTHING, Html, clean_word, fit, h, join, lines, number
 from discover_orch.render.report_tools import ReportTool, by_stage
 from discover_orch.render.style import count, duration, one_line, status_word
-from discover_orch.state.run_record import Attempt
+from discover_orch.state.recorded_run import Attempt
 
 LABEL, ROW, LANE, HEAD = 190.0, 20.0, 22.0, 22.0
 #: Pixels of the whole run, and beside it for the time of the last tool.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from discover_orch.render.style import json_text
-from discover_orch.state.run_record import Attempt, RunRecord, ToolRecord
+from discover_orch.state.recorded_run import Attempt, RunRecord, ToolRecord
 
 PROCESS = 1
 #: The row of orch itself: the time in which no tool ran.

@@ -16,8 +16,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current_database import CurrentDatabase
-from discover_orch.staleness.environment import SpelledNames
+from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.input_versions import Versions
 from discover_orch.staleness.memory import Memory
@@ -32,6 +31,7 @@ from discover_orch.staleness.tool_result import (
     join_paths,
     paths_in,
 )
+from discover_orch.staleness.variables_and_packages import SpelledNames
 from discover_orch.state.sealed_files import encode_json
 
 _CONN = "conn"
@@ -180,7 +180,7 @@ class CurrentState:
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""
         if self._packages is None:
-            from discover_orch.staleness.environment import (
+            from discover_orch.staleness.variables_and_packages import (
                 find_versions,  # few tools load any
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.table_name import database_of, shown_table, table_key, table_name
+from discover_orch.model.table_keys import database_of, shown_table, table_key, table_name
 from discover_orch.staleness.current_inputs import find_gone
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.tool_result import ABSENT, Key, ToolResult, used_files

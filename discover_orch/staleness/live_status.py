@@ -15,8 +15,8 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.current_database import CurrentDatabase
 from discover_orch.staleness.current_inputs import CurrentState, Params
+from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.memory import Memory, with_unended

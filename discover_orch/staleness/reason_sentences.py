@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import status_words
-from discover_orch.model.table_name import is_all_tables, is_table_list, shown_table, table_name
+from discover_orch.model.table_keys import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.rule import Reason

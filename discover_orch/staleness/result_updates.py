@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import add_earlier, less
-from discover_orch.model.table_name import (
+from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
     is_table_list,

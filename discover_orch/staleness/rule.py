@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.table_name import WHOLE, database_of, is_all_tables, is_table_list
+from discover_orch.model.table_keys import WHOLE, database_of, is_all_tables, is_table_list
 from discover_orch.staleness.tool_result import (
     ABSENT,
     DATABASE,

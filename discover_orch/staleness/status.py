@@ -16,7 +16,7 @@ from itertools import accumulate, islice
 
 from msgspec.structs import replace
 
-from discover_orch.model.table_name import WHOLE, database_of
+from discover_orch.model.table_keys import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from discover_orch.model.table_name import WHOLE, database_of, is_table_list
+from discover_orch.model.table_keys import WHOLE, database_of, is_table_list
 from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
 #: The place of a tool that no longer exists.

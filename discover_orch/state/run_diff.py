@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from discover_orch.model.documents import copied
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 T = TypeVar("T")
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.module_uses import ModuleUses
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.opened_databases import Signature
     from discover_orch.worker.project_code import ProjectCode
+    from discover_orch.worker.shared_uses import ModuleUses
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from discover_orch.databases.ledger_table import Ledger
     from discover_orch.databases.table_log import TableContent, TableLog
     from discover_orch.model.ledger_entry import LedgerEntry
-    from discover_orch.worker.tool_observer import Observer
+    from discover_orch.worker.tool_observation import Observer
 
 
 #: Modules that open SQLite databases by themselves.

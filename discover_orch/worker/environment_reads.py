@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-    from discover_orch.worker.module_uses import ModuleUses
     from discover_orch.worker.project_code import ProjectCode
+    from discover_orch.worker.shared_uses import ModuleUses
 
 #: What describes the terminal and the user's session.
 IGNORED = frozenset(["PATH", "HOME", "USER", "PWD", "SHELL", "TERM", "LANG", "COLUMNS", "LINES"])

@@ -16,8 +16,8 @@ import stat
 import sys
 
 from discover_orch.model.search_path import OWN_FOLDER, is_of_python
-from discover_orch.worker.module_uses import CALLS
 from discover_orch.worker.observed_paths import normalize_path
+from discover_orch.worker.shared_uses import CALLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.module_uses import ModuleUses, Uses
     from discover_orch.worker.project_code import ProjectCode
+    from discover_orch.worker.shared_uses import ModuleUses, Uses
 
 #: Functions of the standard library that tell their caller the size or the time of a file.
 MEASURING = frozenset(

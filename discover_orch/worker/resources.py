@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from discover_orch.model.ledger_entry import LedgerEntry
     from discover_orch.model.tool_events import TableHead
     from discover_orch.worker.protocol import Prepare
-    from discover_orch.worker.tool_observer import Observer
+    from discover_orch.worker.tool_observation import Observer
 
     class UserCall(Protocol):
         """Calls code of the user, awaits its result, and lets no interrupt break into it."""

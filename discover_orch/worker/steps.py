@@ -58,7 +58,7 @@ from discover_orch.worker.tool_call import (
     read_metrics,
     refuse_generator,
 )
-from discover_orch.worker.tool_observer import Observer
+from discover_orch.worker.tool_observation import Observer
 from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False

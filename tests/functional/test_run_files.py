@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.cli.run_outputs import format_text
-from discover_orch.state.run_record import read_run
+from discover_orch.cli.report_run import format_text
+from discover_orch.state.recorded_run import read_run
 from tests.conftest import Orch, Project
 from tests.support.formats import (
     read_annotations,

@@ -11,7 +11,7 @@ from tests.conftest import Orch, Project
 
 FACTS = """
 import gc, json, os, re, signal, sys, warnings
-import dataclasses, logging, pathlib, discover_orch.worker.module_uses  # imported ahead if there is time
+import dataclasses, logging, pathlib, discover_orch.worker.shared_uses  # imported ahead if there is time
 
 STAGE = "s"
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.discovery.candidates import Candidate
 from discover_orch.discovery.ordering import (
     AfterEdges,
     StageOrder,
@@ -19,6 +18,7 @@ from discover_orch.discovery.ordering import (
     order_stages,
     read_after,
 )
+from discover_orch.discovery.tagged_modules import Candidate
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.flow_edges import edges

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from discover_orch.execution import attempt_reads as read_files
 from discover_orch.execution import attempt_uses as attempt
-from discover_orch.execution import read_files
 from discover_orch.execution.attempt_uses import AttemptReader
 from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.model.observation import Observation, SharedUse, file_state

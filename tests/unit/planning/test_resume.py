@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.planning.resume import find_resumable
-from discover_orch.state.run_record import RunRecord
+from discover_orch.state.recorded_run import RunRecord
 
 
 def run(number: int, status: str, resumes: int | None = None, kind: str = "run") -> RunRecord:

@@ -24,7 +24,7 @@ from discover_orch.render.openlineage import Lineage
 from discover_orch.render.style import clean, one_line
 from discover_orch.render.trace import trace_text
 from discover_orch.staleness.reason_sentences import Freshness
-from discover_orch.state.run_record import (
+from discover_orch.state.recorded_run import (
     Attempt,
     RecordedNote,
     RecordedStep,

@@ -62,11 +62,11 @@ from discover_orch.render.style import Style
 from discover_orch.render.trace import trace_text
 from discover_orch.render.watch import watch_event_text
 from discover_orch.staleness.left_over import LeftOver
+from discover_orch.staleness.made_files import KINDS, MadeFile
 from discover_orch.staleness.reason_sentences import Freshness
-from discover_orch.staleness.report_files import KINDS, MadeFile
+from discover_orch.state.recorded_run import Attempt, RecordedStep, RunRecord, ToolRecord
 from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_diff import RunDiff
-from discover_orch.state.run_record import Attempt, RecordedStep, RunRecord, ToolRecord
 from discover_orch.watch.watch_events import RunStarting, WatchEvent, WatchNote
 from tests.support.hostile import filled
 

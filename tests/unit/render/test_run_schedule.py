@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from discover_orch.render.run_schedule import find_critical_path, find_waits
-from discover_orch.state.run_record import Attempt, RecordedStep, RunRecord, ToolRecord
+from discover_orch.state.recorded_run import Attempt, RecordedStep, RunRecord, ToolRecord
 
 
 def details(workers: int, **tools: tuple[float, float, int, str]) -> RunRecord:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from discover_orch.staleness.current_database import MISSING, UNKNOWN
 from discover_orch.staleness.current_inputs import (
     CurrentState,
     takes_connection,
     takes_orchconf,
 )
 from discover_orch.staleness.database_file import read_database
+from discover_orch.staleness.database_identity import MISSING, UNKNOWN
 from discover_orch.staleness.input_versions import Versions
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.tool_result import (

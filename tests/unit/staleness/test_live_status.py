@@ -15,7 +15,7 @@ from discover_orch.execution.request import Request
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.staleness import current_database
+from discover_orch.staleness import database_identity as current_database
 from discover_orch.staleness.database_file import DatabaseStat, read_database
 from discover_orch.staleness.live_status import Change
 from discover_orch.staleness.memory import Memory

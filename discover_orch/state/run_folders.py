@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import is_alive
-from discover_orch.state.run_record import (
+from discover_orch.state.recorded_run import (
     RunRecord,
     ToolRecord,
     encode_end,

@@ -21,7 +21,7 @@ from tests.support.seen import Seen, see
 
 IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
-from discover_orch.worker.tool_observer import Observer
+from discover_orch.worker.tool_observation import Observer
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import encode_message
 from discover_orch.model.tool_events import ToolFinished

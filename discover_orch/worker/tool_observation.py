@@ -11,13 +11,13 @@ import sys
 import time
 
 from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, SharedUse, Use
-from discover_orch.model.table_name import WHOLE
+from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
-from discover_orch.worker.module_uses import ModuleUses, Uses
 from discover_orch.worker.native_files import NativeFiles
 from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
 from discover_orch.worker.opened_databases import database_signature
+from discover_orch.worker.shared_uses import ModuleUses, Uses
 from discover_orch.worker.used_files import UsedFiles
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
-from discover_orch.model.table_name import WHOLE, table_name
+from discover_orch.model.table_keys import WHOLE, table_name
 from discover_orch.staleness.database_file import (
     DatabaseStat,
     count_changes,
@@ -21,7 +21,7 @@ from discover_orch.staleness.database_file import (
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, Seq, sequence
-from discover_orch.state.journal import find_runs, has_ended, read_open_run
+from discover_orch.state.run_folders import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state.run_record import (
+from discover_orch.state.recorded_run import (
     RecordedParam,
     RunRecord,
     read_ends,

@@ -25,7 +25,7 @@ from discover_orch.staleness.tool_result import (
     run_of,
 )
 from discover_orch.staleness.writers import Writers
-from discover_orch.state.run_record import RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.sealed_files import open_nonblocking, read_flows
 
 #: Bytes: of one file that a page shows, of the start of one whose first rows are shown, and of all files of a page.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from discover_orch.staleness.environment import find_versions, normalise, read_installed
+from discover_orch.staleness.variables_and_packages import find_versions, normalise, read_installed
 
 
 def install(folder: Path, entry: str, **files: str) -> None:
@@ -102,6 +102,6 @@ def test_an_egg_info_has_its_requirements_in_a_file_of_its_own(tmp_path: Path) -
 
 
 def test_it_does_without_importlib_metadata() -> None:
-    code = "import sys, discover_orch.staleness.environment as d; d.find_versions(sys.path); d.read_installed(sys.path); print(*sys.modules)"
+    code = "import sys, discover_orch.staleness.variables_and_packages as d; d.find_versions(sys.path); d.read_installed(sys.path); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"importlib.metadata", "email", "zipfile", "pathlib"} & {*done.stdout.split()}
