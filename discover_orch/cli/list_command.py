@@ -12,7 +12,7 @@ import click
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
-from discover_orch.cli.options import Context, choosing_options
+from discover_orch.cli.options import Context, changed_since_option, choosing_options
 from discover_orch.discovery.listing_cache import (
     ListingSummary,
     build_summary,
@@ -33,6 +33,7 @@ from discover_orch.render.listing import listing_text
     click.option(
         "--sources", is_flag=True, help="Also show the project files that each tool depends on."
     ),
+    changed_since_option,
 )
 def command(
     context: Context,
@@ -40,6 +41,7 @@ def command(
     exclude: tuple[str, ...],
     verbose: bool,
     sources: bool,
+    changed_since: str | None,
     as_json: bool,
 ) -> int:
     """List the tools of the project, by stage.
@@ -47,7 +49,7 @@ def command(
     Only reads source text: your code is not imported.
     """
     console = context.console
-    if not (targets or exclude or verbose or sources):
+    if not (targets or exclude or verbose or sources or changed_since is not None):
         kept = _kept(context, as_json=as_json)
         if kept is not None:
             text, summary = kept
@@ -65,14 +67,22 @@ def command(
         if as_json:
             console.json(replace(project_view.build_listing(view), stages=(), tools=()))
         raise
+    if changed_since is not None:
+        from discover_orch.planning.changed_since import keep_changed_tools
+
+        listing = keep_changed_tools(listing, view, changed_since)
     summary = build_summary(to_builtins(listing))
     if as_json:
         console.json(listing)
+    elif changed_since is not None and not listing.tools:
+        console.out(f"no tool has changed since {changed_since}\n")
     else:
         console.out(listing_text(summary, console.out_style, verbose=verbose))
-    no_tools = view.registry.no_tools
+    no_tools: Problem | None = view.registry.no_tools
     if verbose and no_tools == NO_TOOLS:
         no_tools = NO_TOOLS_AT_ALL
+    if changed_since is not None and view.registry.tools:
+        no_tools = None
     return _report(context, summary, no_tools)
 
 
@@ -90,7 +100,7 @@ def _kept(context: Context, *, as_json: bool) -> tuple[str, ListingSummary] | No
     return listing_text(summary, context.console.out_style), summary
 
 
-def _report(context: Context, summary: ListingSummary, no_tools: Problem = NO_TOOLS) -> int:
+def _report(context: Context, summary: ListingSummary, no_tools: Problem | None = NO_TOOLS) -> int:
     """Shows the problems and returns the exit code."""
     rows = [*summary["errors"], *summary["warnings"]]
     problems = convert(rows, list[Problem]) if rows else []

@@ -189,6 +189,11 @@ exclude_option = click.option(
     help="Leave out this target. Can be given several times.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+changed_since_option = click.option(
+    "--changed-since",
+    metavar="REF",
+    help="Only tools that mean something else than at this commit of git, and all downstream of them.",
+)
 if_busy_option = click.option(
     "--if-busy",
     type=click.Choice(["fail", "wait", "skip"]),

@@ -17,6 +17,7 @@ from discover_orch.cli.options import (
     OutputOptions,
     ToolArguments,
     WholeNumber,
+    changed_since_option,
     common_options,
     display_options,
     if_busy_option,
@@ -50,6 +51,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
     dry_run: bool
     changed: bool
+    changed_since: str | None
     resume: str | None
     exitfirst: bool
     maxfail: int | None
@@ -74,6 +76,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     is_flag=True,
     help="Run only stale targets, and the targets downstream of them.",
 )
+@changed_since_option
 @click.option(
     "--resume",
     is_flag=False,
@@ -188,9 +191,13 @@ def _read_request(arguments: ToolArguments, options: RunOptions) -> Request:
         )
     if options.resume is not None:
         _refuse_targets(arguments, changed=options.changed)
+    if options.changed_since is not None and (options.changed or options.resume is not None):
+        other = "--changed" if options.changed else "--resume"
+        raise OrchUsage(f"--changed-since cannot be combined with {other}", "use one of them")
     return build_request(
         arguments,
         changed=options.changed,
+        changed_since=options.changed_since,
         resume=options.resume,
         executor=options.executor,
         jobs=_count_jobs(arguments, options),

@@ -39,12 +39,34 @@ def scan(
     tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
     found = sorted(tree.signatures)
     sources.signatures = tree.signatures
-    sources.read_all(found, with_code=False)
+    result, plain = collect(found, sources)
+    near = _find_near_misses(project, plain, sources) if is_wide else ()
+    result = replace(
+        result,
+        problems=(*_folder_problems(tree), *result.problems),
+        passed_over=(*_passed_over(tree), *near),
+    )
+    for path, signature in tree.signatures.items():
+        if is_racy(signature, started):  # it matches none
+            tree.signatures[path] = "?" + signature
+    snapshot = Snapshot(
+        key=key,
+        folders=tuple(folders),
+        excluded=tuple(sorted(tree.excluded)),
+        extras=tuple(sorted(tree.signatures.keys() - {*found})),
+        tree=tree.stamp,
+    )
+    return result, snapshot
+
+
+def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]]:
+    """What these files and `orchconf.py` say, and the files without the word STAGE."""
+    sources.read_all(paths, with_code=False)
     modules: list[ModuleFacts] = []
     broken: list[BrokenTool] = []
     plain: list[str] = []
-    problems = list(_folder_problems(tree))
-    for path in found:
+    problems: list[Problem] = []
+    for path in paths:
         file = sources.read(path, with_code=False)
         match file.facts if file else None:
             case None:
@@ -60,25 +82,13 @@ def scan(
     conf = _read_conf(sources)
     if isinstance(conf, BrokenTool):
         broken.append(conf)
-    near = _find_near_misses(project, plain, sources) if is_wide else ()
-    result = Scan(
+    found = Scan(
         modules=tuple(modules),
         broken=tuple(broken),
         conf=conf if isinstance(conf, ConfFacts) else None,
         problems=tuple(problems),
-        passed_over=(*_passed_over(tree), *near),
     )
-    for path, signature in tree.signatures.items():
-        if is_racy(signature, started):  # it matches none
-            tree.signatures[path] = "?" + signature
-    snapshot = Snapshot(
-        key=key,
-        folders=tuple(folders),
-        excluded=tuple(sorted(tree.excluded)),
-        extras=tuple(sorted(tree.signatures.keys() - {*found})),
-        tree=tree.stamp,
-    )
-    return result, snapshot
+    return found, plain
 
 
 def scanned_folders(project: Project) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from msgspec.structs import replace
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 #: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
+_NO_TEXTS: Mapping[str, bytes | None] = {}
 
 
 class PythonPath:
@@ -69,10 +70,17 @@ class SourceFiles:
     """Paths are relative to the root. `signatures` are those that the last scan met; `problems` are those of the files
     that cannot be parsed now."""
 
-    def __init__(self, project: Project, *, reads_code: bool = False) -> None:
-        """`reads_code`: the code of tools will be asked for, so that each of them is parsed once."""
+    def __init__(
+        self,
+        project: Project,
+        *,
+        reads_code: bool = False,
+        texts: Mapping[str, bytes | None] = _NO_TEXTS,
+    ) -> None:
+        """`reads_code`: the code of tools will be asked for, so that each of them is parsed once. `texts` stand for
+        the files of these paths as they were at another time, None for no file."""
         self._root, self._space = project.root, PythonPath(project)
-        self._reads_code = reads_code
+        self._reads_code, self._texts = reads_code, texts
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
         self._kind = f"files 6 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
@@ -121,7 +129,7 @@ class SourceFiles:
 
     def _signature(self, path: str) -> str:
         """The one that the scan met; _UNSURE where the file may have changed since without another."""
-        found = self.signatures.get(path, _UNSURE)
+        found = _UNSURE if path in self._texts else self.signatures.get(path, _UNSURE)
         return _UNSURE if found[:1] == _UNSURE else found
 
     def look_at(self, path: str) -> SourceFile | None:
@@ -160,6 +168,8 @@ class SourceFiles:
 
     def sign(self, path: str) -> str:
         """The signature of a file that the scan depends on."""
+        if path in self._texts:
+            return ABSENT if self._texts[path] is None else _UNSURE
         if path not in self.signatures:
             self.signatures[path] = signature_of(os.path.join(self._root, path))
         return self.signatures[path]
@@ -189,7 +199,7 @@ class SourceFiles:
             elif path in self._hashes:
                 return self._hashes[path]
             else:
-                data = read_source(self._root, path)
+                data = self._read_text(path)
                 if isinstance(data, bytes) and b"STAGE" in data:
                     self._hashes[path] = content_hash(data)
                     return self._hashes[path]
@@ -210,13 +220,16 @@ class SourceFiles:
         from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings, parse
         from discover_orch.source.scope import ModuleScope
 
-        data = read_source(self._root, path)
+        data = self._read_text(path)
         with ignore_warnings():
             try:
                 tree = parse(data if isinstance(data, bytes) else b"")
                 return ModuleScope(tree, module, path.endswith("__init__.py"), self._look_up)
             except PARSE_ERRORS:
                 return None
+
+    def _read_text(self, path: str) -> bytes | Problem | None:
+        return self._texts[path] if path in self._texts else read_source(self._root, path)
 
     def names(self, path: str, module: str = "") -> tuple[str, ...]:
         """The names that the file looks up when it is imported as `module`, by default under its own name. A file can
@@ -270,7 +283,9 @@ class SourceFiles:
         with_code: bool = True,
     ) -> SourceFile | None:
         """The file as it is now, or `known` where that is the same; `signature` may be known too."""
-        if signature == _UNSURE:
+        if path in self._texts:
+            signature = self.sign(path)
+        elif signature == _UNSURE:
             signature = signature_of(os.path.join(self._root, path))
         if signature == ABSENT or not path.endswith(".py"):
             return None
@@ -279,11 +294,11 @@ class SourceFiles:
         if known is not None and not self._is_valid(known):
             known = replace(known, hash="")  # all of it is read again
         started = time.time_ns()
-        data = read_source(self._root, path)
+        data = self._read_text(path)
         if data is None:
             return None  # it was removed just now
         module = self.name(path)
-        if isinstance(data, Problem) or is_racy(signature, started):
+        if isinstance(data, Problem) or (signature != _UNSURE and is_racy(signature, started)):
             signature = _UNSURE + signature  # another user may be able to read it
         if isinstance(data, Problem):
             broken = BrokenTool(path=path, module=module, problems=(data,))

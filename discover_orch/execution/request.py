@@ -38,8 +38,9 @@ Note = Callable[[Iterable[Problem]], object]
 class Request(Struct, frozen=True, kw_only=True):
     """What was asked for, on the command line or in Python code (`values.is_python`).
 
-    `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is the
-    number of the run to resume, "" for the latest that did not finish. `if_busy` is "fail", "wait" or "skip"."""
+    `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
+    the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
+    `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -48,12 +49,13 @@ class Request(Struct, frozen=True, kw_only=True):
     executor: str | None = None
     jobs: int | None = None
     changed: bool = False
+    changed_since: str | None = None
     resume: str | None = None
     if_busy: str = "fail"
 
     @property
     def is_partial(self) -> bool:
-        return self.changed or self.resume is not None
+        return self.changed or self.changed_since is not None or self.resume is not None
 
 
 class ReadyRun(Struct, frozen=True, kw_only=True):
@@ -169,7 +171,7 @@ def _plan(view: ProjectView, request: Request) -> ReadyRun:
             request.targets,
             exclude=request.exclude,
             values=request.values,
-            is_partial=request.changed,
+            is_partial=request.is_partial,
         )
     return ReadyRun(request=request, view=view, plan=plan)
 
@@ -206,6 +208,10 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
         plan = plan_resumed(record, work)
     elif request.changed:
         plan = work.keep_stale(plan)
+    elif request.changed_since is not None:
+        from discover_orch.planning.changed_since import keep_changed
+
+        plan = keep_changed(plan, view, request.changed_since)
     return ReadyRun(request=request, view=view, plan=plan, work=work)
 
 

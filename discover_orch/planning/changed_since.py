@@ -1,0 +1,219 @@
+"""Which tools mean something else in the working tree than at a commit of git, and what is downstream of them.
+
+git says which files differ. Of those alone the old text is read, by the functions that read the present one, so that a
+comment changes nothing. Files that git ignores have no old text and do not count. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.config.file import OWN_FILE, SHARED_FILE, build_project
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.scanner import collect
+from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.model.documents import Listing
+from discover_orch.model.errors import ProjectError, UsageError
+from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import GivenParams, param_versions
+from discover_orch.planning.plan import Plan, keep_steps
+from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.current_inputs import CurrentState, takes_connection
+from discover_orch.staleness.input_versions import meets_input
+from discover_orch.staleness.memory import Memory
+from discover_orch.state.git_files import GitProblem, read_old_files
+from discover_orch.state.sealed_files import read_flows
+
+#: The files that differ, by path: their bytes then, None for those that are new.
+OldTexts = Mapping[str, bytes | None]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """`files` are the paths that differ, and `names` those of them that are new or gone. `code` are the modules among
+    them that mean something else, and `gone_modules` the names of those that are gone."""
+
+    files: frozenset[str]
+    names: frozenset[str]
+    code: frozenset[str]
+    gone_modules: frozenset[str]
+
+
+def find_changed(view: ProjectView, ref: str) -> dict[str, str]:
+    """The changed tools and all downstream of them, by module, each with a reason. Raises UsageError where git cannot
+    tell."""
+    try:
+        old = read_old_files(view.project.root, ref)
+    except GitProblem as problem:
+        raise UsageError.of("git", str(problem), problem.hint) from None
+    if not old:
+        return {}
+    registry = view.registry
+    then = _read_old_project(view.project, old)
+    reasons = {tool.module: reason for tool, reason in _find_own(view, old, then, ref)}
+    if any(text is not None and b"STAGE" in text for text in old.values()):
+        before = _read_old_registry(view, old, then or view.project)
+        for module in sorted(before.tools.keys() - registry.tools.keys()):
+            why = f"downstream of {before.display(module)}, which was removed since {ref}"
+            for other in before.downstream([module]) & registry.tools.keys():
+                reasons.setdefault(other, why)
+    view.sources.write()
+    affected, first = registry.downstream(reasons), next(iter(reasons), "")
+    for module in affected - reasons.keys():
+        above = (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1])
+        nearest = next((one for one in above if one in affected), first)
+        reasons[module] = f"downstream of {registry.display(nearest)}"
+    return reasons
+
+
+def keep_changed(plan: Plan, view: ProjectView, ref: str) -> Plan:
+    """The steps of the plan whose tools are changed, with the reasons. Raises UsageError as `find_changed` does, and
+    where a required value of them is missing."""
+    reasons = find_changed(view, ref)
+    steps = keep_steps(plan.steps, reasons)
+    absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
+    if absent:
+        raise UsageError(*absent)
+    if not steps:
+        return replace(plan, steps=(), intro=f"nothing to run: no tool has changed since {ref}")
+    # A resumed run continues with these, and not with all that the words mean.
+    names = tuple(step.tool.name for step in steps)
+    verbs = ("has", "is") if len(steps) == 1 else ("have", "are")
+    intro = f"{len(steps):,} of {len(plan.steps):,} tools {verbs[0]} changed since {ref}, or {verbs[1]} downstream"
+    return replace(plan, steps=steps, targets=names, intro=intro)
+
+
+def keep_changed_tools(listing: Listing, view: ProjectView, ref: str) -> Listing:
+    """The changed tools of a listing, and their stages. Raises UsageError as `find_changed` does."""
+    changed = find_changed(view, ref)
+    tools = tuple(one for one in listing.tools if one.module in changed)
+    names = {one.name for one in tools}
+    stages = [
+        replace(one, tools=tuple(name for name in one.tools if name in names))
+        for one in listing.stages
+    ]
+    return replace(listing, tools=tools, stages=tuple(one for one in stages if one.tools))
+
+
+def _read_old_project(project: Project, old: OldTexts) -> Project | None:
+    """The project as it was configured then; None where that cannot be read."""
+    names = [project.config] if project.config else (OWN_FILE, SHARED_FILE)
+    name = next((one for one in names if one in old), None)
+    if name is None:
+        return project
+    data = old[name]
+    if data is None:
+        return None  # it was in another file, or there was none
+    try:
+        return build_project((project.root, name, None), data, os.environ)[0]
+    except ProjectError:
+        return None
+
+
+def _read_old_registry(view: ProjectView, old: OldTexts, project: Project) -> Registry:
+    """The tools of then, from the facts of the files that are the same and the old text of the others."""
+    sources = SourceFiles(project, texts=old)
+    sources.signatures = view.sources.signatures
+    there = {*view.sources.signatures} - old.keys()
+    there |= {path for path, text in old.items() if text is not None and path.endswith(".py")}
+    inside = tuple(f"{one}/" if one != "." else "" for one in project.packages)
+    paths = sorted(path for path in there if path.startswith(inside))
+    return build_registry(collect(paths, sources)[0], project, read_flows(project.root))
+
+
+def _compare(view: ProjectView, old: OldTexts, project: Project) -> Difference:
+    """What differs, as tools see it."""
+    sources = SourceFiles(project, texts=old)
+    code, gone = set(), set()
+    for path in old:
+        if not path.endswith(".py"):
+            continue
+        now, then = view.sources.read(path), sources.read(path)
+        if now is None:
+            gone.add(view.sources.name(path))
+        if (now and now.version) != (then and then.version):
+            code.add(path)
+    return Difference(
+        files=frozenset(old),
+        names=frozenset(
+            path
+            for path, text in old.items()
+            if text is None or not os.path.lexists(os.path.join(project.root, path))
+        ),
+        code=frozenset(code),
+        gone_modules=frozenset(gone - {""}),
+    )
+
+
+def _find_own(
+    view: ProjectView, old: OldTexts, then: Project | None, ref: str
+) -> Iterator[tuple[Tool, str]]:
+    """The tools that mean something else by themselves, with why."""
+    registry, project = view.registry, view.project
+    memory = Memory(project.root, registry)
+    results = memory.results(registry.order)
+    present = CurrentState(project, registry, memory, results, view.sources)
+    code = present.read_code(registry.order)
+    different = _compare(view, old, project)
+    for tool in map(registry.tools.__getitem__, registry.order):
+        result = results.get(tool.module)
+        success = result.success if result else None
+        paths = present.code_of(tool, code, success.modules if success else ())
+        keys = success.inputs.other if success else {}
+        if then is None or (then.pythonpath, then.packages) != (
+            project.pythonpath,
+            project.packages,
+        ):
+            yield tool, f"the configuration changed since {ref}"
+        elif found := sorted(different.code.intersection(paths)):
+            yield tool, f"{found[0]} changed since {ref}"
+        elif name := _find_gone_module(different, paths, view.sources):
+            yield tool, f"the module {name} was removed since {ref}"
+        elif file := _find_input(different, tool, keys):
+            yield tool, f"{file} changed since {ref}"
+        elif name := _find_setting(tool, registry, then, project):
+            yield tool, f"{name} was configured differently at {ref}"
+
+
+def _find_gone_module(different: Difference, paths: Collection[str], sources: SourceFiles) -> str:
+    """A module that the code still imports, or ""."""
+    if not different.gone_modules:
+        return ""
+    names = (name for path in paths for name in sources.names(path))
+    return next((name for name in names if name in different.gone_modules), "")
+
+
+def _find_input(different: Difference, tool: Tool, keys: Collection[str]) -> str:
+    """A file that the tool declares as input, or was seen to use."""
+    for path in sorted(different.files):
+        if meets_input(path, tool.inputs):
+            return path
+    for key in keys:
+        kind, _, name = key.partition(":")
+        if kind in ("file", "stat", "link") and name in different.files:
+            return name
+        if kind == "there" and name in different.names:
+            return name
+        if kind == "folder":
+            inside = "" if name == "." else f"{name}/"
+            if path := next((one for one in different.names if one.startswith(inside)), ""):
+                return path
+    return ""
+
+
+def _find_setting(tool: Tool, registry: Registry, then: Project, now: Project) -> str:
+    """A parameter whose configured value differs, or the database of a tool that takes the connection; or ""."""
+    if then is now:
+        return ""
+    old: Mapping[str, str] = param_versions(tool, registry, then, GivenParams())
+    new = param_versions(tool, registry, now, GivenParams())
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            return f"the parameter {name}"
+    if then.database != now.database and takes_connection(tool, registry):
+        return "the database"
+    return ""
