@@ -68,6 +68,7 @@ def check_database(orch: Orch, url: str, rows: Callable[[], list[str]], **enviro
     assert "table b" in shown.out, shown.text
 
 
+@pytest.mark.slow
 def test_a_postgresql_url_is_opened_and_its_commits_are_deferred(
     project: Project, orch: Orch, postgres: str
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_postgresql_url_is_opened_and_its_commits_are_deferred(
     assert not (root / "data.db").exists()
 
 
+@pytest.mark.slow
 def test_a_duckdb_url_is_opened(project: Project, orch: Orch) -> None:
     root = project(WITHOUT_COMMIT)
     check_database(orch, "duckdb:///d.duckdb", lambda: rows_of_duckdb(root / "d.duckdb"))

@@ -211,6 +211,7 @@ def test_an_executor_that_cannot_be_used_is_a_sentence_and_nothing_runs(
     assert not list((root / ".orch").glob("runs/*/events.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), COMMAND])
 def test_a_thread_that_is_left_is_named_with_what_to_do(
     words: tuple[str, ...], project: Project, orch: Orch

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import Orch, Project
 
+pytestmark = pytest.mark.slow
+
 OLD = {"t": [(0,)]}
 SCHEMA = """
 STAGE = "one"

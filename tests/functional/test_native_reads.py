@@ -14,6 +14,8 @@ from tests.conftest import Orch, Project
 from tests.support.remembered import change, reasons
 from tests.support.running import running
 
+pytestmark = pytest.mark.slow
+
 needs_kernel_events = pytest.mark.skipif(
     sys.platform != "linux", reason="what native code does is seen on Linux only"
 )

@@ -13,6 +13,8 @@ from tests.conftest import Orch, Project
 from tests.support.project_builder import Answer
 from tests.support.remembered import reasons, tables_of
 
+pytestmark = pytest.mark.slow
+
 CONF = """
     import os
     import psycopg

@@ -17,6 +17,8 @@ from tests.support.project_builder import Answer
 from tests.support.remembered import reasons
 from tests.support.running import running
 
+pytestmark = pytest.mark.slow
+
 PSYCOPG = (
     "import os, psycopg\ndef get_connection():\n    return psycopg.connect(os.environ['URL'])\n"
 )

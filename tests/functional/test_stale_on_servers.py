@@ -13,6 +13,8 @@ from tests.conftest import Orch, Project
 from tests.support.marks import slow_but
 from tests.support.remembered import change, edit, ran, reasons, run_all, run_changed
 
+pytestmark = pytest.mark.slow
+
 
 def tool(stage: str, *lines: str, top: str = "") -> str:
     body = "".join(f"    {line}\n" for line in lines)

@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Orch, Project
 from tests.support.running import is_gone
 
@@ -27,6 +29,7 @@ def tables(root: Path) -> list[str]:
         return [row[0] for row in conn.execute("select name from sqlite_master")]
 
 
+@pytest.mark.slow
 def test_a_tool_that_does_not_stop_is_killed_with_its_children(
     project: Project, orch: Orch
 ) -> None:

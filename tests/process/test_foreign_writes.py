@@ -57,6 +57,7 @@ def build(project: Project, mode: str, tools: dict[str, tuple[str, str]]) -> Pat
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "mode"),
     [

@@ -97,6 +97,7 @@ def ledger(root: Path, url: str) -> list[tuple[object, ...]]:
     return [(tool, str(run), attempt) for tool, run, attempt in query(root, url, COMMITTED)]
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_ledger_says_which_tools_were_committed(
     project: Project, orch: Orch, url: str
 ) -> None:
@@ -155,6 +156,7 @@ def kill_during(root: Path, tool: str, *words: str, commits: bool) -> str:
         return orch.text
 
 
+@pytest.mark.slow
 def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
     project: Project, orch: Orch
 ) -> None:
@@ -313,6 +315,7 @@ def check(root: Path, url: str, mark: str, look: str) -> None:
         assert len(found) == sum(tool == f"src.{name}" for tool, _, _ in rows), (name, rows)
 
 
+@pytest.mark.slow
 def test_after_kill_9_at_random_moments_each_commit_is_in_the_ledger_once(tmp_path: Path) -> None:
     assert kill_many(tmp_path, "sqlite:///data.db", 3) >= 0
 

@@ -110,6 +110,7 @@ def killed_parent(root: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         parent.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "end"),
     [
@@ -154,6 +155,7 @@ def test_kill_9_at_any_moment_of_the_start(project: Project, seed: int) -> None:
     assert_gone(set(), mark)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "end"),
     [
@@ -178,6 +180,7 @@ def test_what_a_tool_left_behind_is_gone_once_the_worker_is_over(
         assert_gone({worker.supervisor.pid}, mark)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["ignores_term", "double_fork"])
 def test_the_ladder_leaves_nobody(project: Project, way: str) -> None:
     root, mark = write_tool(project, way, "signal_deaf()")

@@ -171,6 +171,7 @@ def test_the_terminal_is_put_back_as_it_was(project: Project) -> None:
         assert orch.wait() == 0, orch.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_nobody_is_left_when_orch_ends_while_somebody_debugs(
     project: Project, number: signal.Signals

@@ -21,9 +21,12 @@ from tests.support.remembered import reasons
 from tests.support.running import running, wait_until
 from tests.support.watching import watching
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="what native code writes is seen on Linux only"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="what native code writes is seen on Linux only"
+    ),
+]
 
 TOP = """\
 import ctypes, os, subprocess, time

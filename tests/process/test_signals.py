@@ -128,6 +128,7 @@ def test_one_that_comes_while_nothing_runs_ends_what_follows_at_once(project: Pr
         worker.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setup", "at"),
     [
@@ -162,6 +163,7 @@ def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: st
         assert at <= time.monotonic() - started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "deaf"), [("open", False), ("running", False), ("close", False), ("close", True)]
 )

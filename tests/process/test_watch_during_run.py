@@ -344,6 +344,7 @@ def run():
 )
 
 
+@pytest.mark.slow
 def test_after_edits_at_random_times_the_last_run_has_seen_the_disk(project: Project) -> None:
     edit_at_random(project, edits=50, seed=random.randrange(10**6))
 

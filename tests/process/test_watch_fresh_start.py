@@ -16,6 +16,8 @@ from tests.support.editors import save
 from tests.support.running import wait_until
 from tests.support.watching import Event, Watching, tool_text, watching
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = str(Path(__file__).parents[2])
 TOOL = ("--scope", "tool")
 

@@ -42,6 +42,7 @@ def test_what_a_module_leaves_open_is_complete_when_its_worker_has_ended(
         assert (root / f"{name}.handler").read_text() == " y"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words", "code"),
     [

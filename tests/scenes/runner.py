@@ -3,7 +3,7 @@
 A file `NAME.scene` holds many short scenes on one topic. What stands before the first one is the project from which
 each scene starts anew. The first characters of a line say what it is:
 
-    # text         a comment
+    # text         a comment; `# slow`: this scene, or before the first one all of the file, runs with the slow tests
     == name        a scene begins
     + src/a.py     writes this file; the lines below, indented by two spaces, are its text (`+ data/` makes a folder)
     $ orch list    a command in a pipe, at 80 columns: `orch` with words and variables (`FOO=x orch run`) runs in the
@@ -93,6 +93,7 @@ class Scene:
     name: str
     line: int
     steps: tuple[Step, ...]  # those of the project that its file begins with, too
+    is_slow: bool = False
 
     def __str__(self) -> str:
         return f"{self.path.stem}: {self.name}"
@@ -103,13 +104,13 @@ def read_scenes(path: Path) -> list[Scene]:
     lines = path.read_text("utf-8").splitlines()
     shared: list[Step] = []
     scenes: list[Scene] = []
-    steps, number = shared, 0
+    steps, number, is_slow = shared, 0, False
     while number < len(lines):
         line, kind = lines[number], lines[number][:2]
         number += 1
         if kind == "==":
             steps = shared.copy()
-            scenes.append(Scene(path, line[2:].strip(), number, ()))
+            scenes.append(Scene(path, line[2:].strip(), number, (), is_slow))
         elif kind in {"+ ", "$ ", "% "}:
             start, words = number, line[2:].strip()
             while number < len(lines) and re.match(r"  |!|exit \d+$|\s*$", lines[number]):
@@ -118,6 +119,10 @@ def read_scenes(path: Path) -> list[Scene]:
             while end > start and not lines[end - 1].strip():
                 end -= 1
             steps.append(_read_step(line[0], words, lines, start, end))
+        elif line == "# slow" and scenes:
+            scenes[-1] = replace(scenes[-1], is_slow=True)
+        elif line == "# slow":
+            is_slow = True
         elif line.strip() and not line.startswith("#"):
             raise ValueError(f"{path}:{number}: not part of a scene: {line}")
         if scenes:

@@ -10,7 +10,10 @@ from tests.support.fork_server import ForkServer
 SCENES = [scene for path in sorted(FOLDER.glob("*.scene")) for scene in read_scenes(path)]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=str)
+@pytest.mark.parametrize(
+    "scene",
+    [pytest.param(one, marks=[pytest.mark.slow] * one.is_slow, id=str(one)) for one in SCENES],
+)
 def test_scene(scene: Scene, fork_server: ForkServer) -> None:
     shown = ""
     try:

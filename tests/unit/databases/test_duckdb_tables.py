@@ -14,6 +14,8 @@ from discover_orch.databases.drivers import choose_log
 from discover_orch.databases.duckdb_tables import MOST_STATEMENTS, DuckdbLog
 from tests.support.seen import Seen, used_tables
 
+pytestmark = pytest.mark.slow
+
 Found = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 

@@ -198,6 +198,7 @@ def check_program(
         assert our_conn.closed or our_conn.info.transaction_status.name == "IDLE"
 
 
+@pytest.mark.slow
 @settings(max_examples=2 * settings().max_examples)
 @given(program=programs, keep=st.booleans())
 def test_a_tool_sees_the_same_as_without_orch_and_all_of_it_stays_or_nothing(
