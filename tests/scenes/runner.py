@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from discover_orch import __version__
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import CLIENT, ForkServer
 from tests.support.project_builder import Answer, clean_environment, run_orch
 from tests.support.running import on_terminal
 
@@ -65,8 +65,9 @@ VARYING = (
 MARKED = re.compile(r"^ +[~^]+\n", re.MULTILINE)
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
+ALONE = re.compile(r"[^&>]&[^&>]|&$|kill|trap|timeout|exec|ulimit|PYTHON|PATH=|TZ=|env ")
 SHELL = """
-orch() { "$PYTHON" -m discover_orch "$@"; }
+orch() { if [ -n "$SERVER" ]; then "$PYTHON" -IS -c "$CLIENT" "$SERVER" "$@"; else "$PYTHON" -m discover_orch "$@"; fi; }
 python() { "$PYTHON" "$@"; }
 sql() { "$PYTHON" -c "import sqlite3, sys
 with sqlite3.connect(sys.argv[2] if len(sys.argv) > 2 else 'data.db') as conn:
@@ -208,10 +209,13 @@ def _run(step: Step, root: Path, home: str, server: ForkServer) -> Answer:
         if any(name.startswith(("PYTHON", "TZ")) for name in env):
             return run_orch(root, *words[1:], env=env)
         return server.run(root, *words[1:], env=env)
+    # A command that is to be killed, or has variables of Python, is started as it is.
+    is_forked = not ALONE.search(step.text)
+    shell = {"SERVER": server.socket, "CLIENT": CLIENT} if is_forked else {"SERVER": ""}
     done = subprocess.run(
         ["timeout", "60", "bash", "-c", SHELL + step.text],
         cwd=root,
-        env=clean_environment(HOME=home, PYTHON=sys.executable),
+        env=clean_environment(HOME=home, PYTHON=sys.executable, **shell),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

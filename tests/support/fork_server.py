@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,34 +18,66 @@ from types import TracebackType
 from tests.support.project_builder import Answer, clean_environment
 
 SERVER = """
-import json, os, sys
+import array, json, os, select, socket, sys
 replies = os.fdopen(os.dup(1), "w", buffering=1)
-work = None
-for line in sys.stdin.buffer:
-    words, folder, environment, out, err = json.loads(line)
+shells = socket.socket(fileno=int(sys.argv[1]))
+os.set_inheritable(shells.fileno(), False)
+work, typed = None, b""
+def become(words, folder, environment, opened):
+    os.setpgid(0, 0)
+    for fd, other in enumerate(opened):
+        os.dup2(other, fd)
+    os.close(replies.fileno())
+    shells.close()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    return do(words)
+def attempt(*order):
+    code, left = 1, None
+    try:
+        left = become(*order)
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        if left is None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return left
+def open_files(out, err):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    return os.open(os.devnull, os.O_RDONLY), os.open(out, flags), os.open(err, flags)
+def wait_for(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+while work is None:
+    if shells in select.select([0, shells], [], [])[0]:  # a command in a shell: its descriptors come with it
+        end, _ = shells.accept()
+        if os.fork():
+            end.close()
+            continue
+        data, parts, _, _ = end.recvmsg(1 << 17, socket.CMSG_SPACE(12))
+        fds = array.array("i", parts[0][2])
+        pid = os.fork()
+        if pid == 0:
+            end.close()
+            work = attempt(*json.loads(data), fds)
+            break
+        end.send(b"%d" % wait_for(pid))
+        os._exit(0)
+    more = os.read(0, 1 << 17)
+    typed += more
+    if not more:
+        break
+    if not typed.endswith(b"\\n"):
+        continue
+    (words, folder, environment, out, err), typed = json.loads(typed), b""
     pid = os.fork()
     if pid == 0:
-        code = 1
-        try:
-            os.setpgid(0, 0)
-            for fd, path in ((0, os.devnull), (1, out), (2, err)):
-                flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                os.dup2(os.open(path, flags), fd)
-            os.close(replies.fileno())
-            os.chdir(folder)
-            os.environ.clear()
-            os.environ.update(environment)
-            work = do(words)
-        except SystemExit as end:
-            code = end.code or 0
-        finally:
-            if work is None:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+        work = attempt(words, folder, environment, open_files(out, err))
         break
     replies.write(f"{pid}\\n")
-    replies.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n")
+    replies.write(f"{wait_for(pid)}\\n")
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -52,6 +85,23 @@ for line in sys.stdin.buffer:
         pass
 if work is not None:
     work()
+"""
+#: What a shell starts in place of `orch`: it hands its words and descriptors to the server, and ends as the command.
+CLIENT = """
+import _socket, os, sys
+end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+end.connect(sys.argv[1])
+def quoted(text):
+    for one, other in (("\\\\", "\\\\\\\\"), ('"', '\\\\"'), ("\\n", "\\\\n"), ("\\t", "\\\\t"), ("\\x1b", "\\\\u001b")):
+        text = text.replace(one, other)
+    return f'"{text}"'
+words = ", ".join(map(quoted, sys.argv[2:]))
+names = ", ".join(f"{quoted(one)}: {quoted(text)}" for one, text in os.environ.items())
+order = f"[[{words}], {quoted(os.getcwd())}, {{{names}}}]"
+fds = b"".join(one.to_bytes(4, sys.byteorder) for one in range(3))
+end.sendmsg([order.encode("utf-8", "surrogateescape")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+code = int(end.recv(16) or 1)
+os._exit(code if code >= 0 else 128 - code)
 """
 #: What a server imports, and what each of its forks does with the words of the command.
 ORCH = """
@@ -130,7 +180,8 @@ class ForkServer:
     def __init__(self, code: str = ORCH) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="orch-forks-")
         self._code = code
-        self._process = _start_server(code)
+        self.socket = os.path.join(self._folder.name, "shells")
+        self._process = _start_server(code, self.socket)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -163,7 +214,8 @@ class ForkServer:
         if self._process.poll() is not None:
             # A test has ended all processes that its own had started.
             self._end()
-            self._process = _start_server(self._code)
+            os.unlink(self.socket)  # of the one that has ended
+            self._process = _start_server(self._code, self.socket)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
@@ -178,14 +230,19 @@ class ForkServer:
         return Answer(code, *texts)
 
 
-def _start_server(code: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", code + SERVER],
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    )
+def _start_server(code: str, path: str) -> subprocess.Popen[bytes]:
+    """Commands of shells reach it by the socket at `path`, from now on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as shells:
+        shells.bind(path)
+        shells.listen()
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", code + SERVER, str(shells.fileno())],
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=[shells.fileno()],
+        )
 
 
 def has_ended(pid: int) -> bool:
