@@ -231,7 +231,7 @@ def test_a_table_that_is_made_again_with_the_same_rows_makes_nothing_stale(
     url = new_postgres() if database == "postgres" else "duckdb:///w.duckdb"
     root = project(
         {
-            "orch.toml": f"database = '{url}'\nstages = ['load', 'use']\n",
+            "orch.toml": f"database = '{url}'\nstages = ['load', 'show']\n",
             "src/load.py": tool(
                 "load",
                 'conn.execute("drop table if exists t")',
