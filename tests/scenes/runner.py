@@ -65,7 +65,9 @@ VARYING = (
 MARKED = re.compile(r"^ +[~^]+\n", re.MULTILINE)
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
-ALONE = re.compile(r"[^&>]&[^&>]|&$|kill|trap|timeout|exec|ulimit|PYTHON|PATH=|TZ=|env ")
+ALONE = re.compile(
+    r"[^&>]&[^&>]|&$|>&-|kill|trap|timeout|exec|ulimit|PYTHON|PATH=|TZ=|env |python|rmdir"
+)
 SHELL = """
 orch() { if [ -n "$SERVER" ]; then "$PYTHON" -IS -c "$CLIENT" "$SERVER" "$@"; else "$PYTHON" -m discover_orch "$@"; fi; }
 python() { "$PYTHON" "$@"; }

@@ -92,9 +92,8 @@ import _socket, os, sys
 end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 end.connect(sys.argv[1])
 def quoted(text):
-    for one, other in (("\\\\", "\\\\\\\\"), ('"', '\\\\"'), ("\\n", "\\\\n"), ("\\t", "\\\\t"), ("\\x1b", "\\\\u001b")):
-        text = text.replace(one, other)
-    return f'"{text}"'
+    plain = lambda one: " " <= one < "\\x7f" and one not in '"\\\\' or ord(one) > 0xffff
+    return '"' + "".join(one if plain(one) else f"\\\\u{ord(one):04x}" for one in text) + '"'
 words = ", ".join(map(quoted, sys.argv[2:]))
 names = ", ".join(f"{quoted(one)}: {quoted(text)}" for one, text in os.environ.items())
 order = f"[[{words}], {quoted(os.getcwd())}, {{{names}}}]"
