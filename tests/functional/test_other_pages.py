@@ -102,8 +102,10 @@ def test_the_commands_of_the_page_on_schedules_write_their_files(project: Projec
 def test_the_commands_of_the_page_on_ci(project: Project, tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     root = project(TOOLS)
-    github, gitlab, hook = map(yaml.safe_load, blocks("ci.md", "yaml"))
-    for step in github["steps"]:
+    github, affected, gitlab, hook = map(yaml.safe_load, blocks("ci.md", "yaml"))
+    commit = "git -c user.name=a -c user.email=a@b.c commit -qm one"
+    run_shell(f"git init -q && git add -A && {commit} && git branch origin/main", root)
+    for step in (*github["steps"], *affected["steps"]):
         if step.get("run", "").startswith("orch"):
             run_shell(step["run"], root)
     run_shell(gitlab["pipeline"]["script"][0], root)
