@@ -397,8 +397,8 @@ def test_the_code_never_counts_as_unchanged_when_it_is_not(oracle: Oracle) -> No
 
 
 @pytest.mark.slow
-def test_the_code_never_counts_as_unchanged_when_it_is_not_in_125_worlds(oracle: Oracle) -> None:
-    _run(oracle, 125, 20240131)
+def test_the_code_never_counts_as_unchanged_when_it_is_not_in_250_worlds(oracle: Oracle) -> None:
+    _run(oracle, 250, 20240131)
 
 
 @pytest.mark.full

@@ -355,8 +355,8 @@ def test_10_random_histories() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_150_random_histories() -> None:
-    check(150)
+def test_300_random_histories() -> None:
+    check(300)
 
 
 @pytest.mark.full

@@ -61,8 +61,8 @@ VARYING = (
     (re.compile(re.escape(__version__)), "VERSION"),
     (re.compile(r"(?<=\[OPTIONS\]) COMMAND (?=\[ARGS\])"), " [COMMAND] "),  # click before 8.2
 )
-#: Below a line of a traceback; where it is shown differs from one version of Python to the next.
-MARKED = re.compile(r"^ +[~^]+\n", re.MULTILINE)
+#: Below a line of a traceback, also of one in JSON; it differs from one version of Python to the next.
+MARKED = re.compile(r"^ +[~^]+\n|(?<=\\n) +[~^]+\\n", re.MULTILINE)
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
 ALONE = re.compile(
