@@ -59,18 +59,24 @@ def command(
     from discover_orch.planning import project_view
 
     view = context.read_project(is_wide=verbose)
+    changed = None
+    if changed_since is not None:
+        from discover_orch.planning.changed_since import find_changed
+
+        changed = find_changed(view, changed_since)
     try:
         listing = project_view.build_listing(
-            view, targets, exclude=exclude, with_sources=sources, with_passed_over=verbose
+            view,
+            targets,
+            exclude=exclude,
+            among=changed,
+            with_sources=sources,
+            with_passed_over=verbose,
         )
     except EmptyError:
         if as_json:
             console.json(replace(project_view.build_listing(view), stages=(), tools=()))
         raise
-    if changed_since is not None:
-        from discover_orch.planning.changed_since import keep_changed_tools
-
-        listing = keep_changed_tools(listing, view, changed_since)
     summary = build_summary(to_builtins(listing))
     if as_json:
         console.json(listing)

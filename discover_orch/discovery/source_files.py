@@ -76,16 +76,21 @@ class SourceFiles:
         *,
         reads_code: bool = False,
         texts: Mapping[str, bytes | None] = _NO_TEXTS,
+        kept: dict[str, SourceFile] | None = None,
     ) -> None:
         """`reads_code`: the code of tools will be asked for, so that each of them is parsed once. `texts` stand for
-        the files of these paths as they were at another time, None for no file."""
+        the files of these paths as they were at another time, None for no file. `kept` are the records of before,
+        where they have been read already."""
         self._root, self._space = project.root, PythonPath(project)
         self._reads_code, self._texts = reads_code, texts
+        self._pythonpath = project.pythonpath
         depends_on = (__version__, sys.version_info[:2], project.pythonpath)
         self._kind = f"files 6 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
-        self._kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
+        if kept is None:
+            kept = read_sealed(self._path, self._kind, dict[str, SourceFile]) or {}
+        self._kept = kept
         self._files: dict[str, SourceFile | None] = {}
         self._looked_at: dict[str, SourceFile | None] = {}
         self.signatures: dict[str, str] = {}
@@ -95,6 +100,13 @@ class SourceFiles:
         #: Hashes of the files that were looked at for the one that is being read, and of files that are not read yet.
         self._looked_up: dict[str, str] = {}
         self._hashes: dict[str, str] = {}
+
+    def at(self, project: Project, texts: Mapping[str, bytes | None]) -> SourceFiles:
+        """The files of the project as they were at another time, with these texts in place of those of today."""
+        is_alike = project.pythonpath == self._pythonpath
+        found = SourceFiles(project, texts=texts, kept=self._kept if is_alike else None)
+        found.signatures = self.signatures
+        return found
 
     def read(self, path: str, *, with_code: bool = True) -> SourceFile | None:
         """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular

@@ -17,7 +17,6 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import collect
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.model.documents import Listing
 from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams, param_versions
@@ -54,9 +53,10 @@ def find_changed(view: ProjectView, ref: str) -> dict[str, str]:
         return {}
     registry = view.registry
     then = _read_old_project(view.project, old)
-    reasons = {tool.module: reason for tool, reason in _find_own(view, old, then, ref)}
+    sources = view.sources.at(then or view.project, old)
+    reasons = {tool.module: reason for tool, reason in _find_own(view, old, then, sources, ref)}
     if any(text is not None and b"STAGE" in text for text in old.values()):
-        before = _read_old_registry(view, old, then or view.project)
+        before = _read_old_registry(view, old, then or view.project, sources)
         for module in sorted(before.tools.keys() - registry.tools.keys()):
             why = f"downstream of {before.display(module)}, which was removed since {ref}"
             for other in before.downstream([module]) & registry.tools.keys():
@@ -87,18 +87,6 @@ def keep_changed(plan: Plan, view: ProjectView, ref: str) -> Plan:
     return replace(plan, steps=steps, targets=names, intro=intro)
 
 
-def keep_changed_tools(listing: Listing, view: ProjectView, ref: str) -> Listing:
-    """The changed tools of a listing, and their stages. Raises UsageError as `find_changed` does."""
-    changed = find_changed(view, ref)
-    tools = tuple(one for one in listing.tools if one.module in changed)
-    names = {one.name for one in tools}
-    stages = [
-        replace(one, tools=tuple(name for name in one.tools if name in names))
-        for one in listing.stages
-    ]
-    return replace(listing, tools=tools, stages=tuple(one for one in stages if one.tools))
-
-
 def _read_old_project(project: Project, old: OldTexts) -> Project | None:
     """The project as it was configured then; None where that cannot be read."""
     names = [project.config] if project.config else (OWN_FILE, SHARED_FILE)
@@ -114,10 +102,10 @@ def _read_old_project(project: Project, old: OldTexts) -> Project | None:
         return None
 
 
-def _read_old_registry(view: ProjectView, old: OldTexts, project: Project) -> Registry:
+def _read_old_registry(
+    view: ProjectView, old: OldTexts, project: Project, sources: SourceFiles
+) -> Registry:
     """The tools of then, from the facts of the files that are the same and the old text of the others."""
-    sources = SourceFiles(project, texts=old)
-    sources.signatures = view.sources.signatures
     there = {*view.sources.signatures} - old.keys()
     there |= {path for path, text in old.items() if text is not None and path.endswith(".py")}
     inside = tuple(f"{one}/" if one != "." else "" for one in project.packages)
@@ -125,9 +113,8 @@ def _read_old_registry(view: ProjectView, old: OldTexts, project: Project) -> Re
     return build_registry(collect(paths, sources)[0], project, read_flows(project.root))
 
 
-def _compare(view: ProjectView, old: OldTexts, project: Project) -> Difference:
+def _compare(view: ProjectView, old: OldTexts, sources: SourceFiles) -> Difference:
     """What differs, as tools see it."""
-    sources = SourceFiles(project, texts=old)
     code, gone = set(), set()
     for path in old:
         if not path.endswith(".py"):
@@ -142,7 +129,7 @@ def _compare(view: ProjectView, old: OldTexts, project: Project) -> Difference:
         names=frozenset(
             path
             for path, text in old.items()
-            if text is None or not os.path.lexists(os.path.join(project.root, path))
+            if text is None or not os.path.lexists(os.path.join(view.project.root, path))
         ),
         code=frozenset(code),
         gone_modules=frozenset(gone - {""}),
@@ -150,7 +137,7 @@ def _compare(view: ProjectView, old: OldTexts, project: Project) -> Difference:
 
 
 def _find_own(
-    view: ProjectView, old: OldTexts, then: Project | None, ref: str
+    view: ProjectView, old: OldTexts, then: Project | None, sources: SourceFiles, ref: str
 ) -> Iterator[tuple[Tool, str]]:
     """The tools that mean something else by themselves, with why."""
     registry, project = view.registry, view.project
@@ -158,7 +145,7 @@ def _find_own(
     results = memory.results(registry.order)
     present = CurrentState(project, registry, memory, results, view.sources)
     code = present.read_code(registry.order)
-    different = _compare(view, old, project)
+    different = _compare(view, old, sources)
     for tool in map(registry.tools.__getitem__, registry.order):
         result = results.get(tool.module)
         success = result.success if result else None

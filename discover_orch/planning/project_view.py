@@ -305,14 +305,19 @@ def build_listing(
     words: Sequence[str] = (),
     *,
     exclude: Sequence[str] = (),
+    among: Collection[str] | None = None,
     with_sources: bool = False,
     with_passed_over: bool = False,
 ) -> Listing:
-    """All tools, or those that `words` select. Raises UsageError and EmptyError."""
+    """All tools, or those that `words` select, and of these only the modules that are `among` the given ones. Raises
+    UsageError and EmptyError."""
     registry = view.registry
     chosen = select_readable(view, words, exclude)
+    if among is not None:
+        chosen = chosen & {*among}
     tools = [registry.tools[module] for module in registry.order if module in chosen]
-    if not words:
+    is_whole = not words and among is None
+    if is_whole:
         tools += registry.disabled
     rows = [_build_tool(tool, registry) for tool in tools]
     if with_sources:
@@ -339,7 +344,7 @@ def build_listing(
                 configured=stage.is_configured,
             )
             for stage in registry.stages
-            if stage.tools or not words
+            if is_whole or (stage.tools if among is None else chosen.intersection(stage.tools))
         ),
         tools=tuple(rows),
         errors=view.errors,

@@ -106,11 +106,11 @@ class GitProblem(Exception):
 def read_old_files(root: str, ref: str) -> dict[str, bytes | None]:
     """The files in the repository around `root` that differ between the commit that `ref` names and the working tree,
     by their paths relative to `root`: their bytes at the commit, None for those that are new. Raises GitProblem."""
-    if find_repository(root) is None:
+    top = find_repository(os.path.realpath(root))
+    if top is None:
         raise GitProblem(
             f"{root} is in no git repository", "--changed-since compares with a commit of git"
         )
-    top = os.fsdecode(_ask_git(root, "rev-parse", "--show-toplevel")).rstrip("\n")
     try:
         commit = _ask_git(
             root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"
