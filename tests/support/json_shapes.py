@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -72,6 +72,8 @@ class Shape:
     def _object(self) -> list[str]:
         if name := VALUES.get(frozenset(self.keys), ""):
             return [name]
+        if VALUES.get(frozenset(self.keys) - {"stage"}) == "Outcome":
+            return ['Outcome with "stage"']
         lines = self._lines_of_keys()
         if not any(line.endswith(("{", "[")) for line in lines):
             short = self.short()
@@ -80,20 +82,31 @@ class Shape:
         return ["{", *lines, "}"]
 
     def _lines_of_keys(self) -> list[str]:
-        lines = []
+        """Keys in a row whose values have the same shape stand in one line."""
+        alike: list[tuple[list[str], list[str]]] = []
+        for name, value in self._named_values():
+            if alike and alike[-1][1] == value:
+                alike[-1][0].append(name)
+            else:
+                alike.append(([name], value))
+        return [
+            line
+            for names, (head, *rest) in alike
+            for line in (f"  {', '.join(names)}: {head}", *(f"  {one}" for one in rest))
+        ]
+
+    def _named_values(self) -> Iterator[tuple[str, list[str]]]:
         for key, shape in self.keys.items():
             if key == "version":  # in every document
                 continue
             mark = "?" if shape.seen < self.objects and key != "NAME" else ""
             is_called = key in CALLED and shape.kinds != {"string"}
-            head, *rest = [CALLED[key]] if is_called else shape.lines()
-            name = "NAME" if key == "NAME" else f'"{key}"'
-            lines += [f"  {name}{mark}: {head}", *(f"  {line}" for line in rest)]
-        return lines
+            value = [CALLED[key]] if is_called else shape.lines()
+            yield "NAME" if key == "NAME" else f'"{key}"{mark}', value
 
     def short(self) -> str:
         """The object in one line."""
-        return "{" + ", ".join(line.strip() for line in self._lines_of_keys()) + "}"
+        return "{" + ", ".join(f"{name}: {value[0]}" for name, value in self._named_values()) + "}"
 
 
 def _enclosed(start: str, inner: Sequence[str], end: str) -> list[str]:

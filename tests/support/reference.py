@@ -51,7 +51,7 @@ MORE: Mapping[str, str] = {
     "setting executor": "[Executors](scaling.md)",
     "setting report": "[The report page](report.md)",
     "key transaction": "[Transactions](transactions.md)",
-    "key tokens": "[Several at a time](parallel.md#tokens)",
+    "key tokens": "[Several at a time](parallel.md)",
 }
 #: The recorded documents of each command: (file, document), of which the first that has a key gives its place.
 DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -267,8 +267,8 @@ def _api_group(group: str) -> str:
 def _api(name: str) -> str:
     found = getattr(discover_orch.api, name)
     if name == "Event":
-        kinds = "\n    | ".join(one.__name__ for one in get_args(found))
-        return f"```python\nEvent = (\n    {kinds}\n)\n```"
+        assert [one.__name__ for one in get_args(found)] == [*API_GROUPS["events"][1:]]
+        return "One of the values below."
     text = "\n\n".join(
         _wrapped(part) for part in inspect.cleandoc(found.__doc__ or "").split("\n\n")
     )
@@ -286,7 +286,13 @@ def _api(name: str) -> str:
             for kind in reversed(found.__mro__)
             for name, text in getattr(kind, "__annotations__", {}).items()
         }
-        lines += [_field(one, written[one.name]) for one in msgspec.structs.fields(found)]
+        lines += [
+            _field(one, written[one.name])
+            for one in msgspec.structs.fields(found)
+            if not (name in API_GROUPS["events"] and one.name == "time")  # said once, above them
+        ]
+    if name == "ToolFinished":  # its docstring says that it has the fields of an `Outcome`
+        return text
     for member, value in found.__dict__.items():
         if isinstance(value, property):
             lines.append(f"    {member}: {value.fget.__annotations__['return']}")
