@@ -6,7 +6,7 @@ import msgspec
 
 from discover_orch.model import graph
 from discover_orch.model.errors import Location, Problem, did_you_mean, nearest
-from discover_orch.model.parameter import Param, ParamType
+from discover_orch.model.parameter import SCALARS, Param, ParamType
 from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts, UnknownType
 
 CONNECTION = "conn"
@@ -163,7 +163,8 @@ def conf_problems(conf: ConfFacts) -> tuple[Problem, ...]:
 
 def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Location) -> Problem:
     annotation = argument.type.text if isinstance(argument.type, UnknownType) else ""
-    kinds = "str, int, float, bool, Path, date, datetime, Decimal, UUID, Literal, an Enum, or a list of one"
+    plain = [name.rpartition(".")[2] for name in SCALARS]
+    kinds = ", ".join([*plain, "Literal", "an Enum", "or a list of one"])
     instead = f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
     meant = CONNECTION if annotation.endswith("Connection") else argument.name
     return Problem(

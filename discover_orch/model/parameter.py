@@ -1,7 +1,7 @@
 """The parameters of `run()`: their types, and how a text from outside becomes a value of a type.
 
 No class of the user is imported: an Enum of the project is known by the names and values of its members.
-`Param.convert` is the only place that converts. A new type begins here and in `source/signature.py`.
+A new type begins here: `SCALARS` names it, `convert_one` converts it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,18 @@ from typing import Literal
 from msgspec import Struct
 
 ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
+#: The types of plain values, by the names that annotations mean.
+SCALARS: Mapping[str, ScalarKind] = {
+    "builtins.str": "str",
+    "builtins.int": "int",
+    "builtins.float": "float",
+    "builtins.bool": "bool",
+    "pathlib.Path": "path",
+    "datetime.date": "date",
+    "datetime.datetime": "datetime",
+    "decimal.Decimal": "decimal",
+    "uuid.UUID": "uuid",
+}
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 SECRET_LAST_WORDS = frozenset(

@@ -14,6 +14,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from discover_orch.model.parameter import SCALARS
 from discover_orch.source.facts import absolute
 from discover_orch.source.literals import NotLiteral, is_showable, literal, text_of
 
@@ -28,8 +29,8 @@ BUILTIN_TYPES = frozenset({"str", "int", "float", "bool", "list"})
 #: Modules whose names mean the same in each project, so that none of its files is looked at.
 _OUTSIDE = frozenset(
     {
-        *("builtins", "typing", "typing_extensions", "enum", "discover_orch"),
-        *("datetime", "pathlib", "decimal", "uuid"),
+        *("typing", "typing_extensions", "enum", "discover_orch"),
+        *(name.rpartition(".")[0] for name in SCALARS),
     }
 )
 

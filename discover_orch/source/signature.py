@@ -11,7 +11,7 @@ import contextlib
 
 from msgspec.structs import replace
 
-from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar, ScalarKind
+from discover_orch.model.parameter import SCALARS, Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.code_meaning import read_path
 from discover_orch.source.facts import ArgumentFacts, RunFacts, UnknownType
 from discover_orch.source.literals import (
@@ -24,17 +24,6 @@ from discover_orch.source.literals import (
 )
 from discover_orch.source.scope import Definition, Member, ModuleScope, Outside, Unreadable
 
-SCALARS: dict[str, ScalarKind] = {
-    "builtins.str": "str",
-    "builtins.int": "int",
-    "builtins.float": "float",
-    "builtins.bool": "bool",
-    "pathlib.Path": "path",
-    "datetime.date": "date",
-    "datetime.datetime": "datetime",
-    "decimal.Decimal": "decimal",
-    "uuid.UUID": "uuid",
-}
 PLAIN_TYPES = {name: ParamType(base=Scalar(kind=kind)) for name, kind in SCALARS.items()}
 STR = PLAIN_TYPES["builtins.str"]
 STR_OR_NONE = ParamType(base=Scalar(kind="str"), optional=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.parameter import (
+    SCALARS,
     ConvertError,
     EnumMember,
     Param,
@@ -32,16 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
 
-_KINDS: Mapping[str, ScalarKind] = {
-    "int": "int",
-    "float": "float",
-    "bool": "bool",
-    "Path": "path",
-    "date": "date",
-    "datetime": "datetime",
-    "Decimal": "decimal",
-    "UUID": "uuid",
-}
+#: The kind of a plain value by the last name of its type.
+_KINDS: Mapping[str, ScalarKind] = {name.rpartition(".")[2]: SCALARS[name] for name in SCALARS}
 LONGEST_TEXT = 1000  # characters
 LONGEST_NUMBER = 1 << 1000  # Python refuses to write much longer ones as text
 

@@ -27,13 +27,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from discover_orch.model.parameter import Choice, EnumChoice, ParamType, Scalar
+from discover_orch.model.parameter import SCALARS, Choice, EnumChoice, ParamType, Scalar
 from discover_orch.source.code_meaning import read_imports
 from discover_orch.source.facts import BrokenTool, ModuleFacts, RunFacts, UnknownType
 from discover_orch.source.parse import PARSE_ERRORS, ignore_warnings
 from discover_orch.source.read_module import read_module
 from discover_orch.source.scope import Definition, ModuleScope
-from discover_orch.source.signature import SCALARS
 from discover_orch.source.source_file import names_of
 
 AnyFacts = ModuleFacts | BrokenTool
