@@ -30,7 +30,8 @@ SCREENS = ROOT / "docs" / "screens"
 THEMES: Mapping[str, TerminalTheme] = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
 #: Columns of the terminal, and pixels of the page.
 WIDTH = 96
-PAGE = {"width": 1000, "height": 1180, "deviceScaleFactor": 1, "mobile": False}
+PAGE = {"width": 1200, "height": 1290, "deviceScaleFactor": 0.85, "mobile": False}
+PICTURE = {"format": "webp", "quality": 80}
 TIME = re.compile(r"\d+\.\d\d s|\d\d:\d\d:\d\d")
 #: The fonts that rich's SVG loads from another server, and its comment.
 REMOTE = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
@@ -88,12 +89,14 @@ def draw(shown: str, theme: TerminalTheme) -> str:
 
 
 def photograph(folder: Path) -> dict[str, bytes]:
-    """A PNG by the name of its file: the page about the last run of the new project below `folder`."""
+    """A WebP image by the name of its file: the page about a run of the last tools of the sample project below `folder`, with a
+    table and a chart that they made."""
     from selenium import webdriver
 
-    page = folder / "report.html"
-    answer = run_orch(folder / "shop", "report", "-o", str(page))
-    assert answer.code == 0, answer.text
+    page, sample = folder / "report.html", folder / "sample_project"
+    for words in (("run", "summarize", "render"), ("report", "-o", str(page))):
+        answer = run_orch(sample, *words)
+        assert answer.code == 0, answer.text
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for flag in ("headless", "no-sandbox", "disable-gpu", "hide-scrollbars"):
@@ -106,7 +109,7 @@ def photograph(folder: Path) -> dict[str, bytes]:
             feature = {"name": "prefers-color-scheme", "value": theme}
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
             browser.get(page.as_uri())
-            shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+            shot = browser.execute_cdp_cmd("Page.captureScreenshot", PICTURE)
             pictures[f"report-{theme}"] = base64.b64decode(shot["data"])
     return pictures
 
@@ -145,4 +148,4 @@ if __name__ == "__main__":
         for stem, drawing in make_screens(Path(made)).items():
             (SCREENS / f"{stem}.svg").write_text(drawing, encoding="utf-8")
         for stem, picture in photograph(Path(made)).items():
-            (SCREENS / f"{stem}.png").write_bytes(picture)
+            (SCREENS / f"{stem}.webp").write_bytes(picture)

@@ -1,6 +1,6 @@
 """Draw culmens as a scatter chart: values in, SVG text out.
 
-Not a tool: it has no STAGE. orch knows from the import that `render` depends on it.
+Not a tool: it has no STAGE. orch sees from the import that `render` depends on it.
 """
 
 from collections.abc import Mapping, Sequence
