@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -17,7 +17,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.listing_cache import Snapshot
 from discover_orch.discovery.source_files import SourceFiles, read_source
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
-from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.conventions import CONF_FILE, SQL_SUFFIX
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
     BrokenTool,
@@ -66,13 +66,18 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
     broken: list[BrokenTool] = []
     plain: list[str] = []
     problems: list[Problem] = []
+    there = {*paths}
     for path in paths:
         file = sources.read(path, with_code=False)
         match file.facts if file else None:
             case None:
                 plain.append(path)
             case ModuleFacts() as facts if _is_importable(facts.module):
-                modules.append(facts)
+                other = _find_namesake(path, there) if path.endswith(SQL_SUFFIX) else ""
+                if other and facts.stage is not None:
+                    broken.append(_same_name(facts, other))
+                else:
+                    modules.append(facts)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
             case BrokenTool() as one if _is_importable(one.module):
@@ -89,6 +94,24 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
         problems=tuple(problems),
     )
     return found, plain
+
+
+def _find_namesake(path: str, there: Collection[str]) -> str:
+    """The Python file with the same module name as a SQL file, in the same folder; or ""."""
+    base = path.removesuffix(SQL_SUFFIX)
+    return next((one for one in (f"{base}.py", f"{base}/__init__.py") if one in there), "")
+
+
+def _same_name(facts: ModuleFacts, other: str) -> BrokenTool:
+    problem = Problem(
+        code="same-module",
+        message=f'{other} is also the module "{facts.module}"',
+        hint="rename one of them",
+        path=facts.path,
+        line=facts.stage.line if facts.stage else None,
+    )
+    stages = facts.stage.words if facts.stage else ()
+    return BrokenTool(path=facts.path, module=facts.module, problems=(problem,), stages=stages)
 
 
 def scanned_folders(project: Project) -> list[str]:
@@ -129,12 +152,14 @@ def _find_near_misses(
     project: Project, paths: Iterable[str], sources: SourceFiles
 ) -> Iterable[PassedOver]:
     """Of files without the word STAGE, those that look like tools all the same."""
-    from discover_orch.source.read_module import read_near_miss
+    from discover_orch.source import read_module, read_sql
 
     for path in paths:
         data = read_source(project.root, path)
-        if isinstance(data, bytes) and b"run" in data:
-            found = read_near_miss(data, module=sources.name(path), path=path)
+        is_sql = path.endswith(SQL_SUFFIX)
+        if isinstance(data, bytes) and (is_sql or b"run" in data):
+            read = read_sql.read_near_miss if is_sql else read_module.read_near_miss
+            found = read(data, module=sources.name(path), path=path)
             if found is not None:
                 yield PassedOver(
                     path=path, reason=found.miss, line=found.miss_line, near=found.near
@@ -147,7 +172,11 @@ def _misnamed(found: ModuleFacts) -> Problem:
         message = "contains STAGE, but __init__.py in a folder of pythonpath is not a module"
         hint = "move the tool into a module of its own"
     else:
-        what = "its file name" if not name[:-3].isidentifier() else f"a folder name in {folder}/"
+        what = (
+            "its file name"
+            if not os.path.splitext(name)[0].isidentifier()
+            else f"a folder name in {folder}/"
+        )
         message = f"contains STAGE, but {what} is not a valid module name"
         hint = "use only letters, digits and _, and no digit first"
     return Problem(

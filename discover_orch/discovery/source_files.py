@@ -1,4 +1,4 @@
-"""The Python files of a project: what each says and means, as one record, kept from one command to the next.
+"""The Python and SQL files of a project: what each says and means, as one record, kept from one command to the next.
 
 A file is read again only where its signature has changed, and parsed only where its bytes have; many are read in
 several processes. No parser is loaded where nothing has changed. Reads and parses; never imports.
@@ -18,11 +18,12 @@ from msgspec.structs import replace
 from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
-from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
+from discover_orch.model.conventions import CONF_FILE, CONF_MODULE, SQL_SUFFIX, TOOL_SUFFIXES
 from discover_orch.model.encoding import content_hash, short_hash
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.source_file import (
+    SIZE_LIMIT,
     SourceFile,
     names_of,
     read_source_file,
@@ -52,8 +53,8 @@ class PythonPath:
         for entry in self._entries:
             is_inside = entry != "" or not path.startswith("../")
             if path.startswith(entry) and is_inside:
-                parts = path[len(entry) : -3].split("/")
-                if parts[-1] == "__init__":
+                parts = os.path.splitext(path[len(entry) :])[0].split("/")
+                if parts[-1] == "__init__" and path.endswith(".py"):
                     parts.pop()
                 return ".".join(parts)
         return ""
@@ -299,7 +300,7 @@ class SourceFiles:
             signature = self.sign(path)
         elif signature == _UNSURE:
             signature = signature_of(os.path.join(self._root, path))
-        if signature == ABSENT or not path.endswith(".py"):
+        if signature == ABSENT or not path.endswith(TOOL_SUFFIXES):
             return None
         if known is not None and self._is_current(known, signature, with_code):
             return known
@@ -338,7 +339,10 @@ def read_source(root: str, path: str) -> bytes | Problem | None:
     """The bytes of a regular file; None where there is none, a Problem where it cannot be read."""
     try:
         with open(os.path.join(root, path), "rb", buffering=0, opener=open_nonblocking) as file:
-            return file.readall() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            # A dump of a database can be larger than the memory, and what is too large is no tool.
+            return file.read(SIZE_LIMIT + 1) if path.endswith(SQL_SUFFIX) else file.readall()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
     except OSError as error:
@@ -352,5 +356,5 @@ def read_source(root: str, path: str) -> bytes | Problem | None:
 
 def path_module(path: str) -> str:
     """A name for a file that need not be in a folder where Python looks for modules: `/tools/make` for
-    `tools/make.py`."""
+    `tools/make.py`, `/tools/make.sql` for the SQL file."""
     return f"/{path.removesuffix('.py')}"

@@ -16,7 +16,13 @@ from discover_orch.config.file import name_setting
 from discover_orch.config.project import Project
 from discover_orch.discovery.injection import conf_problems
 from discover_orch.discovery.orch_tag import read_settings
-from discover_orch.model.conventions import ALL_STAGES, CONF_MODULE, GLOB_CHARACTERS
+from discover_orch.model.conventions import (
+    ALL_STAGES,
+    CONF_MODULE,
+    GLOB_CHARACTERS,
+    SQL_SUFFIX,
+    module_of,
+)
 from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import BrokenTool, ModuleFacts, PassedOver, Scan
@@ -27,6 +33,9 @@ TAG_FORMS = (
     "assign a string, a list or tuple of strings, or a constant or Enum member of the project, "
     "at the top level"
 )
+NO_RUN = "define run() at the top level, or rename the constant"
+SQL_NO_RUN = "add a statement, or remove the line"
+SQL_TAG_FORMS = "write -- STAGE: NAME before the first statement"
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -99,6 +108,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
 def _candidate(facts: ModuleFacts, root: str) -> Candidate:
     assert facts.stage is not None, "only modules with a STAGE become candidates"
     name, settings, found = read_settings(facts.orch, facts.path)
+    is_sql = facts.path.endswith(SQL_SUFFIX)
     settings = replace(
         settings,
         inputs=_with_absolute(settings.inputs, root),
@@ -112,7 +122,7 @@ def _candidate(facts: ModuleFacts, root: str) -> Candidate:
             Problem(
                 code="stage-tag",
                 message=facts.stage.problem or "STAGE is empty",
-                hint=f"{TAG_FORMS}; None disables the tool",
+                hint=f"{SQL_TAG_FORMS if is_sql else TAG_FORMS}; None disables the tool",
             ).at(candidate.stage_place)
         )
     problems.extend(
@@ -151,7 +161,8 @@ def _with_absolute(paths: tuple[str, ...], root: str) -> tuple[str, ...]:
 
 
 def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
-    """Adds a problem to candidates of one module name: of `a.py` and `a/__init__.py` Python imports only one."""
+    """Adds a problem to candidates of one module name: of `a.py` and `a/__init__.py` Python imports only one. A SQL
+    file beside a Python file was found before (`scanner.collect`)."""
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
         by_module.setdefault(candidate.module, []).append(candidate.facts.path)
@@ -174,10 +185,11 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
 
 def _no_run_problem(facts: ModuleFacts) -> Problem:
     line = facts.stage.line if facts.stage else 1
+    is_sql = facts.path.endswith(SQL_SUFFIX)
     return Problem(
         code="no-run",
-        message="has STAGE but no run()",
-        hint=facts.miss or "define run() at the top level, or rename the constant",
+        message="has STAGE but no statement" if is_sql else "has STAGE but no run()",
+        hint=facts.miss or (SQL_NO_RUN if is_sql else NO_RUN),
         path=facts.path,
         line=line,
         severity="warning",
@@ -241,7 +253,7 @@ def find_broken_tools(
         if problem.severity == "error" and problem.path is not None:
             path = problem.path
             facts = read.get(path)
-            module = facts.module if facts else path.removesuffix(".py").replace("/", ".")
+            module = facts.module if facts else module_of(path)
             # A stage that is not configured may be a typo of any configured one.
             is_known = facts and facts.stage and problem.code != UNLISTED_STAGE
             stages = facts.stage.words if facts and facts.stage and is_known else ()

@@ -1,4 +1,4 @@
-"""Walks the project's tree: the Python files under the scanned folders, and a signature of each.
+"""Walks the project's tree: the Python and SQL files under the scanned folders, and a signature of each.
 
 It reads folders and stats, never a file. Two trees have equal stamps exactly where nothing that discovery depends on
 has changed. A warm `orch list` spends most of its time here, so these are plain loops over `os.scandir`.
@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-from discover_orch.model.conventions import SKIPPED_FOLDERS, is_skipped_file
+from discover_orch.model.conventions import SKIPPED_FOLDERS, TOOL_SUFFIXES, is_skipped_file
 from discover_orch.model.encoding import content_hash
 
 #: In place of a signature: there is no regular file.
@@ -91,11 +91,11 @@ class Tree:
             self._note_entries(entries, prefix)
 
     def _note_entries(self, entries: Iterable[os.DirEntry[str]], prefix: str) -> None:
-        """The Python files of one folder, and the folders in it that are to be entered."""
+        """The Python and SQL files of one folder, and the folders in it that are to be entered."""
         signatures, passed_over = self.signatures, self.passed_over
         for entry in entries:
             name = entry.name
-            if name.endswith(".py"):
+            if name.endswith(TOOL_SUFFIXES):
                 if name[0] == ".":
                     continue
                 path = prefix + name

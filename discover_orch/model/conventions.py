@@ -13,6 +13,9 @@ VARIABLE_PREFIX = "ORCH_"
 DATABASE_VARIABLE = "DATABASE_URL"
 #: What makes a path or a target a pattern.
 GLOB_CHARACTERS = frozenset("*?[")
+#: How the files end that can be tools.
+SQL_SUFFIX = ".sql"
+TOOL_SUFFIXES = (".py", SQL_SUFFIX)
 #: Folders that are not scanned for tools, beside those that are hidden or a virtual environment.
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
 #: Options of orch run: a parameter of the same name can only be set with -p.
@@ -27,7 +30,16 @@ _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
 
 def is_skipped_file(name: str) -> bool:
     """Whether a Python file cannot be a tool by its name: a test, `conftest.py`, `orchconf.py`, `__main__.py`."""
+    if name.endswith(SQL_SUFFIX):
+        return False
     return name in _SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py")
+
+
+def module_of(path: str) -> str:
+    """The dotted name of a file below the root, whatever `pythonpath` says."""
+    for suffix in TOOL_SUFFIXES:
+        path = path.removesuffix(suffix)
+    return path.replace("/", ".")
 
 
 def status_words(status: str) -> str:

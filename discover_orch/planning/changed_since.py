@@ -17,6 +17,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, build_registry
 from discover_orch.discovery.scanner import collect
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams, param_versions
@@ -107,7 +108,9 @@ def _read_old_registry(
 ) -> Registry:
     """The tools of then, from the facts of the files that are the same and the old text of the others."""
     there = {*view.sources.signatures} - old.keys()
-    there |= {path for path, text in old.items() if text is not None and path.endswith(".py")}
+    there |= {
+        path for path, text in old.items() if text is not None and path.endswith(TOOL_SUFFIXES)
+    }
     inside = tuple(f"{one}/" if one != "." else "" for one in project.packages)
     paths = sorted(path for path in there if path.startswith(inside))
     return build_registry(collect(paths, sources)[0], project, read_flows(project.root))
@@ -117,7 +120,7 @@ def _compare(view: ProjectView, old: OldTexts, sources: SourceFiles) -> Differen
     """What differs, as tools see it."""
     code, gone = set(), set()
     for path in old:
-        if not path.endswith(".py"):
+        if not path.endswith(TOOL_SUFFIXES):
             continue
         now, then = view.sources.read(path), sources.read(path)
         if now is None:

@@ -15,7 +15,7 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.scanner import scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import graph
-from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS, TOOL_SUFFIXES
 from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 from discover_orch.model.tool import Tool
@@ -209,7 +209,9 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
     for group, items in registry.groups.items():
         for item in items:
             core = item.strip("+").removeprefix("stage:").removeprefix("tool:")
-            is_path = core.endswith(".py") or not GLOB_CHARACTERS.union("/").isdisjoint(core)
+            is_path = core.endswith(TOOL_SUFFIXES) or not GLOB_CHARACTERS.union("/").isdisjoint(
+                core
+            )
             if not (core in known or registry.names.find(core) or is_path):
                 words = [*known, *registry.names.words]
                 yield build_warning(

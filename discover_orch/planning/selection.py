@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS
+from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, TOOL_SUFFIXES, module_of
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -289,7 +289,7 @@ class _Resolver:
 
     def _find_path(self, word: str) -> str | None:
         """The path relative to the root if the word is a path, else None."""
-        if "/" not in word and not word.endswith(".py"):
+        if "/" not in word and not word.endswith(TOOL_SUFFIXES):
             return None
         if word.startswith("/"):
             return posixpath.relpath(word, self._place.root) if self._place.root else word
@@ -379,7 +379,7 @@ def _unknown_name(word: str, registry: Registry, files: Collection[str]) -> Prob
         return _unknown_target(message, f"set a parameter with: -p {core}")
     known = {tool.path for tool in registry.tools.values()}
     for path in files:
-        if path not in known and _is_suffix(core, path.removesuffix(".py").replace("/", ".")):
+        if path not in known and _is_suffix(core, module_of(path)):
             return _find_reason(path, registry)
     if any(f".{core}." in f".{module}" for module in registry.tools) and core.isidentifier():
         return _package(word, core)

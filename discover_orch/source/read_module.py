@@ -177,17 +177,21 @@ def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:
 
 def _read_orch(binding: Binding) -> OrchTag:
     """`ORCH = {...}`: only a dict literal is read, and no constant in it is followed."""
-    node = binding.node
     if binding.where:
         return OrchTag(line=binding.line, problem=f"ORCH is set {binding.where}")
+    return read_orch_literal(binding.node, binding.line)
+
+
+def read_orch_literal(node: object, start: int) -> OrchTag:
+    """The same of the value, which begins in line `start`."""
     if not isinstance(node, ast.Dict):
-        return OrchTag(line=binding.line, problem="ORCH is not a dict literal")
+        return OrchTag(line=start, problem="ORCH is not a dict literal")
     values: dict[str, object] = {}
     lines: dict[str, int] = {}
     for key, item in zip(node.keys, node.values, strict=True):
         name = None if key is None else text_of(key)
         if key is None or name is None:
-            line = binding.line if key is None else key.lineno
+            line = start if key is None else key.lineno
             return OrchTag(line=line, problem="ORCH has a key that is not a string")
         try:
             literal(key)
@@ -195,7 +199,7 @@ def _read_orch(binding: Binding) -> OrchTag:
         except NotLiteral:
             return OrchTag(line=key.lineno, problem=f"ORCH[{name!a}] is not a literal")
         lines[name] = key.lineno
-    return OrchTag(line=binding.line, values=values, lines=lines)
+    return OrchTag(line=start, values=values, lines=lines)
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.conventions import CONF_FILE
+from discover_orch.model.conventions import CONF_FILE, SQL_SUFFIX
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
@@ -91,6 +91,8 @@ def read_source_file(
         file = replace(known, signature=signature)
     else:
         file = SourceFile(signature, digest, is_blank=not data.strip())
+    if path.endswith(SQL_SUFFIX):
+        return file if has_facts and file.has_code else _read_sql(file, data, path, module)
     is_conf, is_tool = path == CONF_FILE, _WORD in data
     tree: ast.Module | None = None
     if not file.has_code and (with_code or (known is not None and known.has_code)):
@@ -102,10 +104,26 @@ def read_source_file(
     if is_conf:
         return replace(file, facts=read_conf(data, path))
     if len(data) > SIZE_LIMIT:
-        broken = BrokenTool(path=path, module=module, problems=(_too_large(path, len(data)),))
-        return replace(file, facts=broken)
+        return replace(file, facts=_too_large(path, module, len(data)))
     facts = read_module(data, module=module, path=path, tree=tree, lookup=lookup)
     return replace(file, facts=facts)
+
+
+def _read_sql(file: SourceFile, data: bytes, path: str, module: str) -> SourceFile:
+    """The code of a SQL file is read with its facts. One that is no tool means its bytes."""
+    from discover_orch.source.read_sql import has_mark, read_sql
+
+    if not has_mark(data):
+        return replace(file, facts=None, meaning=file.hash)
+    is_large = len(data) > SIZE_LIMIT
+    found = (
+        _too_large(path, module, len(data))
+        if is_large
+        else read_sql(data, module=module, path=path)
+    )
+    if isinstance(found, BrokenTool):
+        return replace(file, facts=found, problem=found.problems[0])
+    return replace(file, facts=found.facts, meaning=found.meaning)
 
 
 def _read_code(
@@ -170,10 +188,12 @@ def names_of(facts: Iterable[ImportFact], package: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _too_large(path: str, size: int) -> Problem:
-    return Problem(
+def _too_large(path: str, module: str, size: int) -> BrokenTool:
+    shown = "" if path.endswith(SQL_SUFFIX) else f"{size / 1e6:.1f} MB, "  # only its start was read
+    problem = Problem(
         code="too-large",
-        message=f"contains STAGE, but is too large to be read ({size / 1e6:.1f} MB, limit 2 MB)",
+        message=f"contains STAGE, but is too large to be read ({shown}limit 2 MB)",
         hint="move its data into a data file, or add the file to exclude",
         path=path,
     )
+    return BrokenTool(path=path, module=module, problems=(problem,))

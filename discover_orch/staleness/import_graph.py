@@ -15,7 +15,7 @@ from msgspec import Struct
 from discover_orch.config.project import Project, module_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import ABSENT
-from discover_orch.model.conventions import CONF_MODULE
+from discover_orch.model.conventions import CONF_MODULE, SQL_SUFFIX
 from discover_orch.model.graph import components
 from discover_orch.source.source_file import SourceFile, with_packages
 
@@ -192,9 +192,10 @@ class ImportGraph:
             self._reached.update(dict.fromkeys(group, paths))
 
     def _find_own(self, modules: Iterable[str]) -> list[str]:
-        """These modules and their packages, without those that have no file."""
-        names = dict.fromkeys(name for module in modules for name in with_packages(module))
-        return [name for name in names if self._locations[name].path is not None]
+        """These modules and their packages, without those that have no file; of a tool in SQL its file."""
+        locations = self._locations
+        names = dict.fromkeys(name for module in modules for name in locations.find_start(module))
+        return [name for name in names if locations[name].path is not None]
 
     def _imports_of(self, module: str) -> tuple[str, ...]:
         known = self._imports.get(module)
@@ -277,13 +278,23 @@ class ModuleLocations(dict[str, Location]):
         self.clear()
         self.missing.clear()
 
+    def find_start(self, module: str) -> Iterable[str]:
+        """The module and its packages; where no Python file has its name, the SQL file that has it, as `path_module`
+        names it."""
+        if module[:1] != "/" and self[module].path is None:
+            inside = module.replace(".", "/") + SQL_SUFFIX
+            for name in (f"/{entry}{inside}" for entry in self._entries):
+                if self[name].path is not None:
+                    return (name,)
+        return with_packages(module)
+
     def __missing__(self, name: str) -> Location:
         found = self[name] = self._find(name)
         return found
 
     def _find(self, name: str) -> Location:
         if name[:1] == "/":  # as of `path_module`
-            path = f"{name[1:]}.py"
+            path = name[1:] if name.endswith(SQL_SUFFIX) else f"{name[1:]}.py"
             if os.path.isfile(self._full(path)):
                 return Location(path=path)
             self.missing.add(path)

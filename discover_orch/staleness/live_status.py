@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
@@ -359,7 +360,7 @@ class LiveStatus(Status):
 
     def _counts(self, path: str) -> bool:
         """Whether it is a known module, or a file that a tool uses."""
-        if path.endswith(".py") and self._meaning(path) is not None:
+        if path.endswith(TOOL_SUFFIXES) and self._meaning(path) is not None:
             return True
         return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
 
@@ -374,4 +375,4 @@ def _is_change(reason: Reason, paths: Collection[str]) -> bool:
 
 
 def _is_code(path: str) -> bool:
-    return path.endswith((".py", "/"))
+    return path.endswith((*TOOL_SUFFIXES, "/"))

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.source_files import SourceFiles
+from discover_orch.model.conventions import module_of
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.current_inputs import find_gone
@@ -83,9 +84,7 @@ def _find_own_path(module: str, paths: Iterable[str]) -> str:
     found = [
         path
         for path in paths
-        if f".{path.removesuffix('.py').replace('/', '.')}".endswith(
-            (f".{module}", f".{module}.__init__")
-        )
+        if f".{module_of(path)}".endswith((f".{module}", f".{module}.__init__"))
     ]
     return min(found, key=len, default="")
 

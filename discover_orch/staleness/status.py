@@ -16,6 +16,7 @@ from itertools import accumulate, islice
 
 from msgspec.structs import replace
 
+from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.table_keys import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
@@ -373,7 +374,9 @@ class Turns:
         written = self._status.note_results(ended.values())
         self._written.update(written)
         self._unjudged.update(written)
-        for module in self._status.note_code([key[5:] for key in written if key.endswith(".py")]):
+        for module in self._status.note_code(
+            [key[5:] for key in written if key.endswith(TOOL_SUFFIXES)]
+        ):
             self._own[module] = self._judge(module)
         for module, result in ended.items():
             if result.last.status in WELL:

@@ -17,6 +17,7 @@ from typing import Any
 
 from discover_orch.config.file import find_root
 from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.model.conventions import SQL_SUFFIX, TOOL_SUFFIXES
 from discover_orch.model.errors import Location, Problem, ProjectError, UsageError, did_you_mean
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import MISSING, GivenParams
@@ -28,7 +29,7 @@ from discover_orch.planning.project_view import (
     read_project,
 )
 from discover_orch.testing.resources import OpenResources, load_conf
-from discover_orch.worker.protocol import WireArgument
+from discover_orch.worker.protocol import WireArgument, build_defaults
 from discover_orch.worker.resources import CONN
 from discover_orch.worker.tool_call import (
     RealSignature,
@@ -133,7 +134,7 @@ class OrchProject:
         registry = self.view.registry
         if registry.stage(word) is not None or word in registry.groups:
             return False
-        return bool(registry.names.find(word.removeprefix("tool:"))) or word.endswith(".py")
+        return bool(registry.names.find(word.removeprefix("tool:"))) or word.endswith(TOOL_SUFFIXES)
 
     def _refuse_arguments(self, plan: Plan, given: Mapping[str, Any]) -> None:
         """Raises UsageError for an argument that none of the tools takes, and for one that is missing."""
@@ -185,14 +186,13 @@ def _importable(pythonpath: Sequence[str], root: Path) -> Iterator[None]:
 
 def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, root: Path) -> Any:
     tool = step.tool
-    module = importlib.import_module(tool.module)
-    _refuse_other_file(module, tool, root)
-    run = module.run
+    run = _load_run(tool, root)
     asked = (
         tool.resources if tool.is_readable else RealSignature(run).select_resources(tool.resources)
     )
     named: dict[str, Any] = convert_arguments(
-        {
+        build_defaults(tool)
+        | {
             one.param.name: WireArgument(type=one.param.type, texts=one.effective)
             for one in step.arguments
         }
@@ -208,6 +208,17 @@ def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, ro
         returned = resources.call(run, *first, **named)
         refuse_generator(run, returned)
     return returned
+
+
+def _load_run(tool: Tool, root: Path) -> Callable[..., Any]:
+    if tool.path.endswith(SQL_SUFFIX):
+        from discover_orch.worker.sql_tool import load_sql
+
+        return load_sql(os.fspath(root), tool.path).run
+    module = importlib.import_module(tool.module)
+    _refuse_other_file(module, tool, root)
+    run: Callable[..., Any] = module.run
+    return run
 
 
 def _refuse_other_file(module: ModuleType, tool: Tool, root: Path) -> None:

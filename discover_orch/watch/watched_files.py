@@ -26,7 +26,7 @@ from discover_orch.discovery.tree import (
     signature_of,
     stat_file,
 )
-from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS
+from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS, SQL_SUFFIX, TOOL_SUFFIXES
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.input_versions import find_data, hash_file, meets_input, read_mark
 from discover_orch.staleness.live_status import Paths
@@ -60,7 +60,9 @@ class Watched(Struct, frozen=True):
         if path in self.paths.code or (path.endswith(".py") and self._is_scanned(path)):
             return "code"
         if path in self.paths.data or meets_input(path, self.paths.globs):
-            return "data"
+            return "data"  # which a file of SQL can be too
+        if path.endswith(SQL_SUFFIX) and self._is_scanned(path):
+            return "code"
         return "name" if (path.rpartition("/")[0] or ".") in self.paths.listed else ""
 
     def has_scanned(self, path: str) -> bool:
@@ -208,7 +210,7 @@ class WatchedFiles:
         return path in self._seen
 
     def is_module(self, path: str) -> bool:
-        return path.endswith(".py") and self._watched.kind(path) in ("code", "")
+        return path.endswith(TOOL_SUFFIXES) and self._watched.kind(path) in ("code", "")
 
     def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The folders to subscribe to: with everything below them, and alone."""

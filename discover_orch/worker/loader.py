@@ -150,6 +150,10 @@ class Loader:
         self._project.include((module,))
         return loaded
 
+    def note_sql(self, path: str, source: bytes) -> None:
+        """A file of SQL was loaded as a tool. No name in Python means it."""
+        self._loaded.append((f"/{path}", path, content_hash(source)))
+
     def load_conf(self, path: str) -> ModuleType:
         """Load `orchconf.py` once. A tool that imports it gets the same module."""
         known = sys.modules.get(CONF_MODULE)

@@ -14,10 +14,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.encoding import decode
 from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.parameter import ParamType
 from discover_orch.model.tool_events import ToolFinished, WorkerSaid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.model.tool import Tool
 
 INSIDE = "ORCH_INSIDE"  # set in the environment of tools: the root of the project that runs them
 TIME_TO_END = 10.0  # seconds that an observer has after the end of the run, or of orch
@@ -32,6 +37,17 @@ class WireArgument(Struct, frozen=True, kw_only=True):
 
     texts: tuple[str, ...]
     type: ParamType
+
+
+def build_defaults(tool: Tool) -> dict[str, WireArgument]:
+    """The defaults of a tool in SQL: nothing but the order tells them to the worker. What is missing is NULL."""
+    found = {}
+    for one in tool.params if tool.path.endswith(SQL_SUFFIX) else ():
+        given = one.default if isinstance(one.default, list) else [one.default]
+        texts = one.default_texts or tuple(str(text) for text in given if text is not None)
+        if texts or one.default is not None:
+            found[one.name] = WireArgument(texts=texts, type=one.type)
+    return found
 
 
 class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

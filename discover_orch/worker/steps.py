@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.databases.error_hints import find_hint, is_cancelled
 from discover_orch.databases.opening import find_path
+from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.ledger_entry import AlreadyCommitted
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
+    from discover_orch.worker.sql_tool import SqlTool
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
 #: modules takes 6 % longer.
@@ -302,7 +304,7 @@ class Worker:
         """The metrics that the tool returned, and notes for the user."""
         self._interrupts.raise_if_requested()
         call = self._interrupts.call
-        module = call(self._loader.load_tool, order.module, order.path)
+        module = call(self._load_tool, order.module, order.path)
         run = getattr(module, "run", None)
         if not callable(run):
             raise ImportProblem(
@@ -334,6 +336,15 @@ class Worker:
         refuse_generator(run, returned)
         metrics = read_metrics(returned)
         return metrics, note_ignored(returned, metrics)
+
+    def _load_tool(self, module: str, path: str) -> ModuleType | SqlTool:
+        if not path.endswith(SQL_SUFFIX):
+            return self._loader.load_tool(module, path)
+        from discover_orch.worker.sql_tool import load_sql
+
+        tool = load_sql(self._prepare.root, path)
+        self._loader.note_sql(path, tool.source)
+        return tool
 
     def _roll_back(self) -> list[str]:
         try:

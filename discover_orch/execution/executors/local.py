@@ -46,6 +46,7 @@ from discover_orch.worker.protocol import (
     Recorded,
     RunStep,
     WireArgument,
+    build_defaults,
 )
 
 SourcesOf = Callable[[Tool], Iterable[str]]
@@ -312,7 +313,8 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         module=tool.module,
         name=tool.name,
         path=tool.path,
-        arguments={
+        arguments=build_defaults(tool)
+        | {
             bound.param.name: WireArgument(texts=bound.texts, type=bound.param.type)
             for bound in step.arguments
         },

@@ -1,0 +1,195 @@
+"""The text of a `.sql` file → its statements, with the parameters in them, and what each means. Pure.
+
+One reader serves SQLite, PostgreSQL and DuckDB, since a tool is found before its database is known. What only one of
+them has, such as dollar quotes and strings with `E`, counts where it ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from discover_orch.model.errors import Problem
+
+_IS_PARAMETER = r"""(?<![\w'"`:\]]):[^\W\d]\w*"""
+#: What is not plain text. PostgreSQL nests comments; two levels are read.
+_TOKEN = re.compile(
+    rf"""
+    (?P<comment>--[^\n]*
+      | /\*(?:[^/*]|/(?!\*)|\*(?!/)|/\*(?:[^/*]|/(?!\*)|\*(?!/))*+\*/)*+\*/
+      | /\*.*?\*/)
+  | (?P<quoted>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*+' | (?<!\w)(?:[xXbBnN]|[uU]&)?'(?:[^']|'')*+' | '(?:[^']|'')*+'
+      | "(?:[^"]|"")*+" | `(?:[^`]|``)*+` | (?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\3)
+  | (?P<open>['"`]|/\*)
+  | (?P<parameter>{_IS_PARAMETER})
+  | (?P<end>;)
+    """,
+    re.S | re.X,
+)
+#: What counts of plain text. The space within an operator would make another one.
+_WORDS = re.compile(r"[\w$.]+|[-+*/<>=~!@#%^&|?:]+|\S")
+#: The semicolons in the body of a trigger or function are part of it.
+_HAS_BODY = re.compile(
+    r"CREATE\s+(?:\w+\s+){0,3}(?:TRIGGER|FUNCTION|PROCEDURE)\b.*\bBEGIN\b", re.I | re.S
+)
+_END_OF_BODY = re.compile(r";\s*END\s*\Z", re.I)
+_ENDS = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:\w+\s+)?TO\b)", re.I)
+_COPIES = re.compile(r"COPY\b.*\b(?:FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.S)
+_MAKES = re.compile(r"CREATE\s+(?:\w+\s+){0,3}(VIEW|TRIGGER|FUNCTION|PROCEDURE|MACRO)\b", re.I)
+_SHELL = re.compile(r"\.\w+")
+
+
+class Token(NamedTuple):
+    """`kind` is a group of the pattern, or "plain"; `line` where it begins."""
+
+    kind: str
+    text: str
+    line: int
+
+
+class Statement(NamedTuple):
+    """One statement, and the comments directly before it. `line` is that of its first word."""
+
+    line: int
+    tokens: tuple[Token, ...]
+    comments: tuple[Token, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names, each once."""
+        found = (one.text[1:] for one in self.tokens if one.kind == "parameter")
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def bare(self) -> str:
+        """Its text without comments and with empty strings."""
+        return _bare(self.tokens)
+
+    @property
+    def meaning(self) -> list[str]:
+        """What counts of it: no comments, no layout."""
+        found: list[str] = []
+        for one in self.tokens:
+            if one.kind == "plain":
+                found += _WORDS.findall(one.text)
+            elif one.kind != "comment":
+                found.append(one.text)
+        return found
+
+    def write(self, place: Callable[[str], str], escape: Callable[[str], str] = str) -> str:
+        """Its text, with `place` for each parameter, and all else as `escape` gives it."""
+        return "".join(
+            place(one.text[1:]) if one.kind == "parameter" else escape(one.text)
+            for one in self.tokens
+        )
+
+
+class UnreadableSql(ValueError):
+    """The text cannot be read, or orch cannot run a statement in it."""
+
+    def __init__(self, line: int, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.line, self.hint = line, hint
+
+    def problem(self, path: str) -> Problem:
+        return Problem(code="sql", message=str(self), hint=self.hint, path=path, line=self.line)
+
+
+def split_statements(text: str) -> list[Statement]:
+    """The statements, without the semicolons that end them. Raises UnreadableSql for a quote without an end."""
+    found: list[Statement] = []
+    pending: list[Token] = []
+    comments: list[Token] = []
+    for token in _read_tokens(text):
+        if token.kind == "open":
+            what = "comment" if token.text == "/*" else "string or name"
+            message = f"the {what} that begins with {token.text} does not end"
+            raise UnreadableSql(token.line, message, "close it")
+        if token.kind == "end" and (not token.text or not _is_in_body(pending)):
+            if pending:
+                found.append(Statement(pending[0].line, tuple(pending), tuple(comments)))
+            pending, comments = [], []
+        elif pending or token.kind != "comment":
+            pending.append(token)
+        else:
+            comments.append(token)
+    return found
+
+
+def read_first_comments(text: str) -> Iterator[Token]:
+    """Those before the first statement, in any text."""
+    for token in _read_tokens(text):
+        if token.kind != "comment":
+            return
+        yield token
+
+
+def find_misuse(statement: Statement, *, commits_by_itself: bool) -> UnreadableSql | None:
+    """Why orch cannot run this statement."""
+    line, bare = statement.line, statement.bare
+    if "\\" in bare:
+        return UnreadableSql(
+            line + bare[: bare.index("\\")].count("\n"),
+            "a backslash begins a command of psql, which is not SQL",
+            "remove the line, or do the same in SQL or in a Python tool",
+        )
+    if found := _SHELL.match(bare):
+        message = f"{found[0]} is a command of a database's shell, not SQL"
+        return UnreadableSql(line, message, "remove the line")
+    if not commits_by_itself and (found := _ENDS.match(bare)):
+        return UnreadableSql(
+            line,
+            f"{found[0].upper()} is not for a tool: orch begins and ends its transaction",
+            'remove the statement, or write -- ORCH: {"transaction": "none"}',
+        )
+    if _COPIES.match(bare):
+        return UnreadableSql(
+            line,
+            "COPY with STDIN or STDOUT has no data here",
+            "use INSERT, a file that the database can read, or a Python tool with cursor.copy()",
+        )
+    if statement.parameters and (found := _MAKES.match(bare)):
+        first = next(one for one in statement.tokens if one.kind == "parameter")
+        return UnreadableSql(
+            first.line,
+            f"CREATE {found[1].upper()} contains the parameter {first.text}, and no database binds one there",
+            "make a table, or have it read the value from a table",
+        )
+    return None
+
+
+def _bare(tokens: tuple[Token, ...] | list[Token]) -> str:
+    shown = {"comment": " ", "quoted": "''"}
+    return "".join(
+        shown[one.kind] + "\n" * one.text.count("\n") if one.kind in shown else one.text
+        for one in tokens
+    )
+
+
+def _is_in_body(tokens: list[Token]) -> bool:
+    """Whether a semicolon after these is one of a body that began and has not ended."""
+    if not tokens or tokens[0].text[:6].upper() != "CREATE":
+        return False
+    bare = _bare(tokens)
+    return bool(_HAS_BODY.match(bare)) and not _END_OF_BODY.search(bare)
+
+
+def _read_tokens(text: str) -> Iterator[Token]:
+    """All of the text but the blanks before and after statements; at last an "end" without a text."""
+    line, done, is_inside = 1, 0, False
+    for found in chain(_TOKEN.finditer(text), (None,)):
+        start = found.start() if found else len(text)
+        kind = found.lastgroup if found else "end"
+        plain, token = text[done:start], found[0] if found else ""
+        if not is_inside:
+            line += plain[: len(plain) - len(plain.lstrip())].count("\n")
+            plain = plain.lstrip()
+        if plain:
+            yield Token("plain", plain, line)
+        line += plain.count("\n")
+        yield Token(kind or "", token, line)
+        line += token.count("\n")
+        is_inside = kind != "end" and (is_inside or bool(plain) or kind != "comment")
+        done = found.end() if found else start
