@@ -63,7 +63,7 @@ class CodeReader:
         """The code of the attempt that has ended so. `names` are modules that it got by their names."""
         seen = event.seen or Observation()
         code = {**self.known(tool)}
-        hashes = self._current.hashes_of(tool, self._code)
+        hashes: Mapping[str, str] = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
         extra = [path for path in (*event.loaded, *self._find_elsewhere(tool)) if path not in code]
         written = seen.names("file", "written", "appended")
@@ -77,7 +77,7 @@ class CodeReader:
             modules = tuple(dict.fromkeys((*named, *names, *by_path)))
             for one in self._current.code.read_code(modules).values():
                 code |= one.meanings
-                hashes |= one.hashes
+                hashes = {**hashes, **one.hashes}
         changed = [
             path
             for path, content in hashes.items()

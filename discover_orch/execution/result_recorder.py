@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -89,7 +90,6 @@ class ResultRecorder:
         self.began: dict[str, Seq] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
         self._unhashed: dict[str, None] = {}  # have ended, and what they left was not read
-        self._sources: dict[str, dict[str, str]] = {}  # of the step that was prepared
         self._used: dict[str, tuple[Dataflow, dict[str, str]]] = {}  # of those that have passed
         #: Whether the run ends because nothing reads what orch writes any more.
         self.is_output_closed = False
@@ -125,12 +125,10 @@ class ResultRecorder:
     def prepare(self, step: Step) -> None:
         """Read what is needed to order this step, which is the next one, while a tool runs."""
         self._results.find(step.tool.module)
-        self._sources = {step.tool.module: self.sources_of(step.tool)}
 
-    def sources_of(self, tool: Tool) -> dict[str, str]:
+    def sources_of(self, tool: Tool) -> Mapping[str, str]:
         """The hashes of the files of its code, as the plan knows them."""
-        known = self._sources.pop(tool.module, None)
-        return self._current.hashes_of(tool, self._code) if known is None else known
+        return self._current.hashes_of(tool, self._code)
 
     def order(self, module: str) -> list[Problem]:
         """The tool is about to be ordered. What was edited by hand and it will write anew is copied first."""

@@ -133,7 +133,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     def find(self, thing: str, *kinds: Kind) -> list[Use]:
         """The uses of these kinds, less those aside: `find("file", "read")`."""
         known = self._by_kind
-        return [use for kind in kinds for use in known.get((thing, kind), ())]
+        return [use for kind in kinds for use in known.get((thing, kind), ())] if known else []
 
     def names(self, thing: str, *kinds: Kind) -> tuple[str, ...]:
         """The same as names, each once: `data/in.csv`."""

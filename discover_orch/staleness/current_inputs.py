@@ -105,9 +105,11 @@ class CurrentState:
             modules.append(CONF_MODULE)
         return modules
 
-    def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> dict[str, str]:
+    def hashes_of(self, tool: Tool, code: Mapping[str, CodeState]) -> Mapping[str, str]:
         """The hashes of the bytes of the same files."""
         parts = self._parts(tool, code, ())
+        if len(parts) == 1:
+            return parts[0].hashes
         return {path: content for one in parts for path, content in one.hashes.items()}
 
     def third_party_of(self, tool: Tool, code: Mapping[str, CodeState]) -> set[str]:

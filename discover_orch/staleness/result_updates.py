@@ -188,6 +188,8 @@ def _with_earlier(write: Write, earlier: Write | None) -> Write:
 
 def is_same_code(one: Inputs, other: Inputs) -> bool:
     """Whether the code means the same, as far as both know the same files of it."""
+    if one.code == other.code and UNSURE not in one.code.values():  # as nearly always
+        return one.other.get("python") == other.other.get("python")
     return one.other.get("python") == other.other.get("python") and all(
         path not in other.code or other.code[path] == meaning != UNSURE
         for path, meaning in one.code.items()
