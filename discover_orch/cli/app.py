@@ -187,7 +187,7 @@ def app(ctx: click.Context) -> None:
     """Find the tools of a pipeline and run them in order.
 
     A tool is a Python module under src with a STAGE constant and a run() function. Start with
-    `orch init` in an empty folder, or with `orch list`, `orch run --dry-run` and `orch run`.
+    `orch init` in an empty folder, or with `orch list`, `orch run -n` and `orch run`.
     """
     ctx.ensure_object(Context)
     if ctx.invoked_subcommand is None:

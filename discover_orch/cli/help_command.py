@@ -79,9 +79,8 @@ def command(ctx: click.Context, topic: str | None) -> int:
     if topic is None:
         width = max(map(len, TOPICS))
         rows = "".join(f"  {name:<{width}}  {about}\n" for name, about in TOPICS.items())
-        context.console.out(
-            f"Topics:\n{rows}\norch help TOPIC explains one. orch --help lists the commands.\n"
-        )
+        last = "orch help TOPIC explains one. orch --help lists the commands."
+        context.console.out(_fit(f"Topics:\n{rows}\n{last}\n", context.console.out_style))
     elif topic in TOPICS:
         context.console.out(_fit(topic_text(topic), context.console.out_style))
     else:

@@ -230,7 +230,7 @@ def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
             f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
         )
     return (
-        f"the tools of {names} run in alphabetical order: orch learns what they use from their first run; "
+        f"the tools of {names} run in alphabetical order: orch sees in their first run what they use; "
         "AFTER declares an order"
     )
 

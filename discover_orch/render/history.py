@@ -82,7 +82,7 @@ def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> 
         how = paint_status(records[number - 1].status, style, widths[2]) if number else how
         line = f"{head}  {how}  {took:<{widths[3]}}  {tools:<{widths[4]}}"
         if len(tools) > widths[4]:
-            out.append(line)
+            out.append(wrap(line, style, " " * start))
             line = pad
         else:
             line += "  "
@@ -142,12 +142,14 @@ def comparison_text(found: RunDiff, style: Style) -> str:
     for tool in found.tools:
         name = column(tool.name, names, style, "bold")
         old, new = (duration(one) for one in (tool.duration.old, tool.duration.new))
-        times = f"{old or '-'} {arrow(style)} {new or '-'}" if old or new else ""
+        times = f"{old or '-'} {arrow(style)} {new or '-'}"
+        if not old and not new:
+            times = status_word(tool.status.new) if tool.status.old == tool.status.new else ""
         out.append(f"    {name}  {times}".rstrip())
         pad = indent(names + 6, style)
         out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
     if not found.is_changed:
-        out.append("no change is recorded, except of the times")
+        out.append("only the times differ")
     return "\n".join(out) + "\n"
 
 
@@ -270,7 +272,9 @@ def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
         for row in rows
     ]
     room = max(style.width // 4, 8)
-    cells = [[cut_name(one_line(text), room, style) for text in line] for line in lines]
+    cells = [
+        [*line[:4], *(cut_name(one_line(text), room, style) for text in line[4:])] for line in lines
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     first_metric = 4 + len(params)
     out = []
