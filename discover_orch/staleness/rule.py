@@ -379,13 +379,11 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
 def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Reason]:
     if then == now and UNSURE not in then.values():
         return
+    different = {path for path, _ in then.items() ^ now.items()}
+    different |= {path for path, meaning in then.items() if meaning == UNSURE}
     # What changed first: that it imports something else follows from that.
-    for path in sorted(
-        then.keys() | now.keys(), key=lambda one: (one not in then or one not in now, one)
-    ):
-        old, new = then.get(path), now.get(path)
-        if old != new or old == UNSURE:
-            yield Reason(f"code:{path}", then=old, now=new)
+    for path in sorted(different, key=lambda one: (one not in then or one not in now, one)):
+        yield Reason(f"code:{path}", then=then.get(path), now=now.get(path))
 
 
 def compare(
