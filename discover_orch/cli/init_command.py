@@ -9,6 +9,7 @@ import click
 
 from discover_orch.cli.options import STAGE, TARGETS, Context, common_options
 from discover_orch.config.file import find_root
+from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.errors import ExitCode, Location, ProjectError, nearest
 from discover_orch.planning import project_view
 from discover_orch.render.style import one_line
@@ -73,8 +74,9 @@ def command(context: Context) -> int:
 def new_command(
     context: Context, name: str, stage: str, after: str | None, package: str | None
 ) -> int:
-    """Add a tool: a module NAME.py with STAGE and run(), and a test for it. No file is overwritten.
+    """Add a tool, a module NAME.py with STAGE and run(), and a test for it. No file is overwritten.
 
+    NAME.sql makes it a file of SQL.
     A stage that does not exist yet is added at the end of the configured stages.
     """
     view = context.read_project()
@@ -94,9 +96,10 @@ def new_command(
     if new:
         return ExitCode.DISCOVERY
     module, test = (one_line(change.path) for change in changes[-2:])
+    what = "the statements" if module.endswith(SQL_SUFFIX) else "run()"
     install = "" if importlib.util.find_spec("pytest") else "  pip install pytest\n"
     context.console.out(
-        f"\nnext: write run() in {module}, then\n  orch run {module}\n{install}  pytest {test}\n"
+        f"\nnext: write {what} in {module}, then\n  orch run {module}\n{install}  pytest {test}\n"
     )
     return ExitCode.OK
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.errors import Location, Problem, did_you_mean
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import OrchTag
@@ -46,6 +47,8 @@ def read_settings(
 
     if tag.problem:
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
+        if path.endswith(SQL_SUFFIX):
+            hint = 'write for example -- ORCH: {"outputs": "report.csv"}'
         add("orch-tag", tag.problem, hint, tag.line)
         return None, ToolSettings(), tuple(problems)
     good: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.parameter import Param
 
 
@@ -74,6 +75,9 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
 
 def after_hint(tool: Tool, names: list[str]) -> str:
     """What to write so that the tool runs after these."""
+    if tool.path.endswith(SQL_SUFFIX):
+        where = f"AFTER: in {tool.path}" if tool.has_after else tool.path
+        return f"add {'' if tool.has_after else '-- AFTER: '}{', '.join(names)} to {where}"
     quoted = ", ".join(f'"{name}"' for name in names)
     if tool.has_after:
         return f"add {quoted} to AFTER in {tool.path}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.file import OWN_FILE, SHARED_FILE, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.model.conventions import ALL_STAGES, is_skipped_file
+from discover_orch.model.conventions import ALL_STAGES, SQL_SUFFIX, TOOL_SUFFIXES, is_skipped_file
 from discover_orch.model.errors import Location, ProjectError, UsageError
 from discover_orch.scaffold.file_changes import FileChange, is_searched, read_file, read_text
 from discover_orch.scaffold.text_edits import (
@@ -110,16 +110,23 @@ def build_new_tool(
     after: str | None = None,
     package: str | None = None,
 ) -> tuple[FileChange, ...]:
-    """The module and its test, and the configuration with the stage if that is new. Raises UsageError."""
+    """The module, of SQL where `name` ends so, and its test, and the configuration with the stage if that is new.
+    Raises UsageError."""
+    is_sql = name.endswith(SQL_SUFFIX)
+    name = name.removesuffix(SQL_SUFFIX)
     if not name.isidentifier() or keyword.iskeyword(name) or is_skipped_file(f"{name}.py"):
         hint = (
             "use letters, digits and underscores, such as load_orders; --package gives the folder"
         )
         raise _wrong(f'"{name}" cannot be the name of a tool\'s module', hint)
     changes = _add_stage(project, registry, stage)
-    path = f"{_find_folder(project, registry, stage, package)}/{name}.py".removeprefix("./")
+    folder = _find_folder(project, registry, stage, package)
+    path, namesake = (
+        f"{folder}/{name}{suffix}".removeprefix("./")
+        for suffix in (TOOL_SUFFIXES[::-1] if is_sql else TOOL_SUFFIXES)
+    )
     test = f"tests/test_{name}.py"
-    for taken in (path, test):
+    for taken in (path, namesake, test):
         if os.path.lexists(os.path.join(project.root, taken)):
             raise _wrong(f"{taken} already exists", "choose another name")
     is_sqlite = project.database.startswith("sqlite:")
@@ -128,9 +135,11 @@ def build_new_tool(
     word = path if is_taken or registry.stage(name) else name
     kind, where = ("Connection", "sqlite3") if is_sqlite else ("Any", "typing")
     tags = [f"STAGE = {toml_value(stage)}"] + ([f"AFTER = {toml_value(after)}"] if after else [])
+    if is_sql:
+        tags = [f"-- STAGE: {stage}"] + ([f"-- AFTER: {after}"] if after else [])
     values = {"name": name, "kind": kind, "where": where, "tags": "\n".join(tags)}
     values["word"] = toml_value(word)
-    texts = ((path, "new_tool/tool.py"), (test, "new_tool/test.py"))
+    texts = ((path, f"new_tool/tool{SQL_SUFFIX if is_sql else '.py'}"), (test, "new_tool/test.py"))
     made = [
         FileChange(path=one, old=None, new=read_text(text).format_map(values).encode())
         for one, text in texts

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import did_you_mean
-from discover_orch.model.parameter import ConvertError, Param, ParamType, Scalar, ScalarKind
+from discover_orch.model.parameter import SCALARS, ConvertError, Param, ParamType, Scalar
 from discover_orch.model.sql_text import (
     Statement,
     UnreadableSql,
@@ -43,17 +43,7 @@ _DECLARATION = re.compile(
     re.S,
 )
 _FORM = "write -- {name}: date = 2024-01-01  help (two spaces before the help)"
-_KINDS: dict[str, ScalarKind] = {
-    "str": "str",
-    "int": "int",
-    "float": "float",
-    "bool": "bool",
-    "path": "path",
-    "date": "date",
-    "datetime": "datetime",
-    "decimal": "decimal",
-    "uuid": "uuid",
-}
+_KINDS = {name.rpartition(".")[2].lower(): kind for name, kind in SCALARS.items()}
 #: Defaults of these are written to JSON as they are.
 _JSON_KINDS = frozenset(["str", "int", "float", "bool"])
 

@@ -206,9 +206,9 @@ class NativeFiles:
             gaps += self._events.gaps
         return gaps
 
-    def complete(self, seen: StepFiles, *, databases: Collection[str], began: int) -> None:
-        """Adds what only the kernel saw, and what command lines name. `databases`: those that the step opened itself;
-        `began`: when it began, by the clock of files.
+    def complete(self, seen: StepFiles, *, known: Collection[str], began: int) -> None:
+        """Adds what only the kernel saw, and what command lines name. `known`: the databases that the step opened
+        itself, and the tool in SQL that orch read; `began`: when it began, by the clock of files.
         """
         self._drain()  # before orch imports something and lists the folders of `sys.path` for it
         self._find_unnoted_children()
@@ -219,7 +219,7 @@ class NativeFiles:
         named = self.commands.named if self.has_child else ()
         inodes = seen.inodes.union(int(one.split()[2]) for one in seen.read.values() if one)
         for shown, found, is_read, is_written, is_read_before in self._find_files(began):
-            if shown in databases or shown in seen.written:
+            if shown in known or shown in seen.written:
                 continue
             if found.st_ino not in inodes:
                 if is_read:

@@ -30,8 +30,7 @@ _NAMED_BY_PARAMETER = re.compile(
     r"(?:\b(?:FROM|JOIN|INTO|TABLE|UPDATE|VIEW|INDEX)\s+|\w|\.):[^\W\d]\w*", re.I
 )
 NOT_A_NAME = (
-    "a parameter is a value: it cannot be the name of a table or column, or a part of one; "
-    "write the name, in one .sql file for each"
+    "hint: a parameter is a value and cannot be in the name of a table or column: write the name"
 )
 
 
@@ -161,21 +160,28 @@ def _run_on_postgres(conn: Any, statement: Statement, values: dict[str, Any]) ->
 
     if not values:
         with psycopg.Cursor(conn) as cursor:
-            return _read_rows(cursor.execute(statement.write(str).encode()))
+            return _read_rows(cursor.execute(_in_its_line(statement, str).encode()))
     kind = psycopg.Cursor if _BINDS.match(statement.bare) else psycopg.ClientCursor
-    text = statement.write(lambda name: f"%({name})s", lambda other: other.replace("%", "%%"))
+    text = _in_its_line(
+        statement, lambda name: f"%({name})s", lambda other: other.replace("%", "%%")
+    )
     with kind(conn) as cursor:
         bound = {name: _adapt(value) for name, value in values.items()}
         return _read_rows(cursor.execute(text.encode(), bound))
 
 
 def _run_on_duckdb(conn: Any, statement: Statement, values: dict[str, Any]) -> Rows | None:
-    text = statement.write(lambda name: f"${name}")
+    text = _in_its_line(statement, lambda name: f"${name}")
     done = conn.execute(text, {name: _adapt(value) for name, value in values.items()} or None)
     bare = statement.bare
     if _CHANGES.match(bare) or _CHANGES_WITH.match(bare):
         return None
     return _read_rows(done)
+
+
+def _in_its_line(statement: Statement, *how: Callable[[str], str]) -> str:
+    """The text behind as many empty lines as stand before it in the file: the database counts them in its errors."""
+    return "\n" * (statement.line - 1) + statement.write(*how)
 
 
 def _read_rows(cursor: Any) -> Rows | None:

@@ -363,6 +363,8 @@ class Worker:
                 hint=error.hint if hasattr(error, "hint") else "",
             )
         hint = self._resources.find_hint(error) or self._loader.find_import_hint(error)
+        if order.path.endswith(SQL_SUFFIX):
+            hint = hint.replace("ORCH = {", "-- ORCH: {")
         if has_returned:
             hint = hint or "raised when orch committed, after run() had returned"
         failure = describe_exception(

@@ -138,7 +138,7 @@ class Observer:
         shared: tuple[SharedUse, ...] = ()
         files = StepFiles()
         try:
-            uses += self._find_files(files)
+            uses += self._find_files(files, loaded)
             shared = tuple(self._find_shared(uses, files))
         except Exception:  # the tool must not look like one that reads nothing
             uses.append(UNCLEAR)
@@ -186,13 +186,13 @@ class Observer:
             if shown and shown not in loaded:
                 self.audit.opened[source] = None
 
-    def _find_files(self, seen: StepFiles) -> Iterator[Use]:
+    def _find_files(self, seen: StepFiles, loaded: Collection[str]) -> Iterator[Use]:
         """What happened to files since `begin_step`."""
         if not self.audit.is_empty():
             self.audit.resolve_paths()
             self._files.inspect(seen)
         databases = {self.paths.show(path) for path in self.audit.connected.copy()}
-        self.native.complete(seen, databases=databases, began=self._began[0])
+        self.native.complete(seen, known=databases.union(loaded), began=self._began[0])
         yield from seen.uses(databases)
         yield from self._files.find_written(seen)
         yield from self._files.find_came(seen, self.native.folders_made, self._began[0])
