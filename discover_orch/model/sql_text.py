@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import NamedTuple
 
 from discover_orch.model.errors import Problem
@@ -111,19 +110,23 @@ def split_statements(text: str) -> list[Statement]:
             if pending:
                 found.append(Statement(pending[0].line, tuple(pending), tuple(comments)))
             pending, comments = [], []
-        elif pending or token.kind != "comment":
+        elif pending:
             pending.append(token)
-        else:
+        elif token.kind == "comment":
             comments.append(token)
+        elif started := token.text.lstrip():
+            blank = token.text.removesuffix(started)
+            pending.append(Token(token.kind, started, token.line + blank.count("\n")))
     return found
 
 
 def read_first_comments(text: str) -> Iterator[Token]:
     """Those before the first statement, in any text."""
     for token in _read_tokens(text):
-        if token.kind != "comment":
+        if token.kind == "comment":
+            yield token
+        elif token.text.strip():
             return
-        yield token
 
 
 def find_misuse(statement: Statement, *, commits_by_itself: bool) -> UnreadableSql | None:
@@ -177,19 +180,15 @@ def _is_in_body(tokens: list[Token]) -> bool:
 
 
 def _read_tokens(text: str) -> Iterator[Token]:
-    """All of the text but the blanks before and after statements; at last an "end" without a text."""
-    line, done, is_inside = 1, 0, False
-    for found in chain(_TOKEN.finditer(text), (None,)):
-        start = found.start() if found else len(text)
-        kind = found.lastgroup if found else "end"
-        plain, token = text[done:start], found[0] if found else ""
-        if not is_inside:
-            line += plain[: len(plain) - len(plain.lstrip())].count("\n")
-            plain = plain.lstrip()
-        if plain:
+    """All of the text; at last an "end" without a text."""
+    line, done = 1, 0
+    for found in _TOKEN.finditer(text):
+        if plain := text[done : found.start()]:
             yield Token("plain", plain, line)
-        line += plain.count("\n")
-        yield Token(kind or "", token, line)
-        line += token.count("\n")
-        is_inside = kind != "end" and (is_inside or bool(plain) or kind != "comment")
-        done = found.end() if found else start
+            line += plain.count("\n")
+        yield Token(found.lastgroup or "", found[0], line)
+        line += found[0].count("\n")
+        done = found.end()
+    if done < len(text):
+        yield Token("plain", text[done:], line)
+    yield Token("end", "", line)

@@ -136,8 +136,9 @@ def _choose_driver(conn: Any) -> Execute:
         case "duckdb":
             return lambda statement, values: _run_on_duckdb(conn, statement, values)
     kind = type(conn)
+    shown = "None" if conn is None else f"{kind.__module__}.{kind.__qualname__}"
     raise SqlProblem(
-        f"conn is {kind.__module__}.{kind.__qualname__}, and .sql files run on SQLite, psycopg and DuckDB",
+        f"conn is {shown}, and .sql files run on SQLite, psycopg and DuckDB",
         "return such a connection from get_connection(), or write the tool in Python",
     )
 
