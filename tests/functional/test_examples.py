@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch
+from tests.support.remembered import tables_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.slow
@@ -56,3 +57,48 @@ def test_postgres(tmp_path: Path, orch: Orch, postgres: str) -> None:
     changed = orch("run", "--changed", "--rows", "30", env=env)
     assert changed.code == 0, changed.text
     assert "Oslo: 202.5" in changed.out
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres"])
+def test_the_same_sql_gives_the_same_on_each_database(
+    kind: str, tmp_path: Path, orch: Orch, postgres: str
+) -> None:
+    root = copy("sql_reports", tmp_path)
+    urls = {"sqlite": "sqlite:///a.db", "duckdb": "duckdb:///a.duckdb", "postgres": postgres}
+    env = {"ORCH_DATABASE": urls[kind]}
+    first = orch("run", "--json", env=env)
+    assert first.code == 0, first.text
+    shown = "".join(one["text"] for one in first.events if one["event"] == "tool_output")
+    assert shown.splitlines() == [
+        "month    shop   amount",
+        "2024-01  north  20",
+        "2024-01  south  35",
+        "2024-02  north  10",
+        "2024-02  south  45",
+    ]
+    months = "month,shop,amount\n2024-01,north,20\n2024-01,south,35\n2024-02,north,10\n2024-02,south,45\n"
+    assert (root / "output/months.csv").read_text() == months
+    assert "nothing to run" in orch("run", "--changed", env=env).out
+    status = orch("status", "--json", env=env).json["tools"]
+    assert [(one["name"], tables_of(one["reads"]), tables_of(one["writes"])) for one in status] == [
+        ("orders", [], ["orders"]),
+        ("months", ["months", "orders"], ["months"]),
+        ("report", ["months"], []),
+    ]
+    assert [one["reads"] for one in status if one["name"] == "months"] == [
+        [{"table": "months"}, {"table": "orders"}]
+    ]
+    changed = orch("run", "--changed", "--json", "--since", "2024-02-10", "--least", "20", env=env)
+    finished = [one for one in changed.events if one.get("status") == "passed" and "name" in one]
+    assert [(one["name"], one["metrics"]) for one in finished] == [
+        ("months", {"rows": 1}),
+        ("report", {"rows": 1}),
+    ]
+    (root / "src/months.sql").write_text(
+        (root / "src/months.sql").read_text().replace("amount FROM months", "total FROM months")
+    )
+    failed = orch("run", "months", "--least", "1000", "--json", env=env)
+    error = next(one["error"] for one in failed.events if one["event"] == "tool_finished")
+    assert (error["path"], error["line"]) == ("src/months.sql", 16)
+    assert orch("run", "report", env=env).code == 0  # what the failed one wrote is gone
+    assert (root / "output/months.csv").read_text().splitlines()[1:] == ["2024-02,south,40"]
