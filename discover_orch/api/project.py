@@ -38,7 +38,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph_svg import project_html
 from discover_orch.render.plan import build_plan
-from discover_orch.render.status import build_status, read_rows
+from discover_orch.render.status import build_statuses
 
 
 class Project:
@@ -105,8 +105,7 @@ class Project:
         """Which tools are fresh, in order, compared with what `run` would use for the same arguments."""
         given = {**(params or {}), **more_params}
         work, chosen = read_status(*self._ask(targets, exclude, given))
-        rows = read_rows(work, chosen)
-        return tuple(build_status(row, work.view.registry.display) for row in rows)
+        return build_statuses(work, chosen)
 
     def plan(
         self,

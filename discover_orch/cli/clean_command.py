@@ -13,7 +13,7 @@ from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.left_over import clean_document, clean_text
+from discover_orch.render.left_over import build_made, clean_text
 from discover_orch.render.problems import first_few
 from discover_orch.render.style import count
 
@@ -48,7 +48,7 @@ def command(
         cleaning = Cleaning(view)
         found = cleaning.find(None if is_whole else chosen, is_all=is_all)
         if not as_json:
-            shown = clean_text(found, cleaning.name_of, console.out_style)
+            shown = clean_text(build_made(found, cleaning.name_of), console.out_style)
             console.out(shown or f"{_nothing(is_all=is_all)}\n")
         done = cleaning.delete(found) if yes else []
     return _show_end(context, view, cleaning, found, done, yes=yes, as_json=as_json)
@@ -72,7 +72,7 @@ def _show_end(
     reasons = {one.thing.key: one.reason for one in done}
     deleted = {key for key, reason in reasons.items() if not reason}
     if as_json:
-        console.json(clean_document(found, cleaning.name_of, reasons))
+        console.json({"found": build_made(found, cleaning.name_of, reasons)})
     elif yes and found:
         console.out(f"deleted {count(len(deleted), 'file')}\n")
     elif number := sum(not one.reason for one in found):

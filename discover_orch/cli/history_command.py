@@ -94,7 +94,7 @@ def command(
         if as_json:
             console.json({"runs": [*map(build_run, records)]})
         else:
-            console.out(run_text(records[0], console.out_style))
+            console.out(run_text(build_run(records[0]), console.out_style))
     else:
         is_whole = is_all or (as_json and limit is None)
         most = None if is_whole else limit or MOST_RUNS
@@ -144,12 +144,12 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
     shown = kept[:limit]
     read = read_record if as_json else read_summary
     found = {run: read(root, run) for run in shown}
-    records = [record for record in found.values() if record is not None]
+    runs = [build_run(record) for record in found.values() if record is not None]
     console = context.console
     if as_json:
-        console.json({"runs": [*map(build_run, records)]})
-    elif records:
-        console.out(runs_text(records, console.out_style, older=len(kept) - len(shown)))
+        console.json({"runs": runs})
+    elif runs:
+        console.out(runs_text(runs, console.out_style, older=len(kept) - len(shown)))
     damaged = [run for run, record in found.items() if record is None and has_begun(root, run)]
     if damaged:
         noun = "run" if len(damaged) == 1 else "runs"
@@ -160,7 +160,7 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
             severity="warning",
         )
         console.problems([problem])
-    elif not records:
+    elif not runs:
         console.err("no run has been recorded yet\n")
 
 

@@ -53,19 +53,14 @@ def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
         from discover_orch.planning.parallel import find_planned_waits
 
         waits = find_planned_waits(plan, view)
+    document = build_plan(plan, registry, freshness, waits)
     if shown.as_json:
-        console.json(build_plan(plan, registry, freshness, waits))
+        console.json(document)
     elif not plan.steps:
         console.out(_nothing_left_text(plan))
     else:
         text = plan_text(
-            plan,
-            registry,
-            console.out_style,
-            freshness,
-            verbose=shown.verbose,
-            jobs=ready.jobs,
-            waits=waits,
+            document, console.out_style, intro=plan.intro, verbose=shown.verbose, jobs=ready.jobs
         )
         settings = settings_text(registry, view.project, console.out_style)
         console.out(text + settings if shown.verbose else text)

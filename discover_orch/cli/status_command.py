@@ -15,15 +15,18 @@ from discover_orch.cli.options import (
     tools_arguments,
 )
 from discover_orch.execution.request import hold_lock, read_status, use_choices
+from discover_orch.model.documents import ToolRun, ToolStatus
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
+from discover_orch.planning.cleaning import Found
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.render.left_over import left_over_text
+from discover_orch.render.history import build_tool_run
+from discover_orch.render.left_over import build_made, left_over_text
 from discover_orch.render.problems import first_few
-from discover_orch.render.status import LATEST, Row, build_status, read_rows, status_text, tool_text
-from discover_orch.render.style import count, one_line
+from discover_orch.render.status import LATEST, build_statuses, status_text, tool_text
+from discover_orch.render.style import Style, count, one_line
 from discover_orch.state.lock import find_holder
 from discover_orch.state.run_folders import read_records
 
@@ -57,29 +60,51 @@ def command(
     code is not imported.
     """
     left, chosen = read_status(arguments.view, build_request(arguments))
-    rows, view, console = read_rows(left, chosen), left.view, context.console
+    tools, view, console = build_statuses(left, chosen), left.view, context.console
     if as_json:
-        console.json({"tools": [build_status(row, view.registry.display) for row in rows]})
-    elif len(rows) == 1 and arguments.targets:
-        tool = rows[0].tool
-        params, defaults = left.params_of(tool), left.defaults_of(tool)
-        console.out(
-            tool_text(rows[0], params, defaults, _last_runs(view, rows[0]), console.out_style)
-        )
-        console.out(left_over_text(rows[0].left_over, view.registry.display, console.out_style))
-    elif rows:
-        has_errors = bool(view.errors)
-        console.out(status_text(rows, console.out_style, verbose=verbose, has_errors=has_errors))
-        shown = {row.tool.module for row in rows}
+        console.json({"tools": tools})
+    elif tools:
+        if len(tools) == 1 and arguments.targets:
+            text = _tool_text(left, tools[0], console.out_style)
+        else:
+            has_errors = bool(view.errors)
+            text = status_text(tools, console.out_style, verbose=verbose, has_errors=has_errors)
+        shown = {tool.module for tool in tools}
         gone = frozenset() if arguments.targets else view.registry.observed - {*view.registry.tools}
         things = [one for one in left.find_left_over() if one.module in shown | gone]
-        console.out(left_over_text(things, view.registry.display, console.out_style))
-    damaged = left.warn_damaged(row.tool.module for row in rows)
+        made = build_made(
+            (Found(thing=one, is_left_over=True) for one in things), view.registry.display
+        )
+        console.out(text + left_over_text(made, console.out_style))
+    damaged = left.warn_damaged(tool.module for tool in tools)
     problems = (*view.errors, *view.warnings, *damaged, *_warn_running(view))
     code = console.report(problems, view.no_tools)
-    if code == ExitCode.OK and has_exit_code and not all(row.freshness.is_fresh for row in rows):
+    if code == ExitCode.OK and has_exit_code and not all(tool.is_fresh for tool in tools):
         return ExitCode.FAILED
     return code
+
+
+def _tool_text(left: RemainingWork, status: ToolStatus, style: Style) -> str:
+    """With the latest runs of the tool."""
+    tool, result = left.view.registry.tools[status.module], left.results.get(status.module)
+    runs: list[ToolRun] = []
+    for record in read_records(left.view.project.root):
+        runs += [
+            build_tool_run(record, one)
+            for one in record.tools
+            if one.module == status.module and one.status != "not_run"
+        ]
+        if len(runs) == LATEST:
+            break
+    return tool_text(
+        tool,
+        status,
+        result.success if result else None,
+        left.params_of(tool),
+        left.defaults_of(tool),
+        runs,
+        style,
+    )
 
 
 def _warn_running(view: ProjectView) -> list[Problem]:
@@ -88,20 +113,6 @@ def _warn_running(view: ProjectView) -> list[Problem]:
         return []
     hint = "until it ends, what its tools write may be shown as edited or changed"
     return [build_warning("run-in-progress", holder.sentence, hint)]
-
-
-def _last_runs(view: ProjectView, row: Row) -> list[tuple[str, str, str, float | None]]:
-    """The latest runs of the tool: number of the run, start, status, seconds."""
-    found: list[tuple[str, str, str, float | None]] = []
-    for record in read_records(view.project.root):
-        found += [
-            (record.run, record.started, one.status, one.duration)
-            for one in record.tools
-            if one.module == row.tool.module and one.status != "not_run"
-        ]
-        if len(found) == LATEST:
-            break
-    return found
 
 
 @click.command("accept", cls=ToolsCommand, short_help="Mark tools as fresh without running them.")

@@ -40,6 +40,17 @@ class UsedLeftOver(Used, frozen=True, kw_only=True):
     read_by: tuple[str, ...]
 
 
+class MadeThing(UsedLeftOver, frozen=True, kw_only=True):
+    """A file or table that a tool made, for `orch clean`. `tool_exists` is false for a tool that is gone. `stays` is
+    why it is not deleted, None where it can be."""
+
+    tool: str
+    tool_exists: bool
+    left_over: bool
+    stays: str | None
+    deleted: bool
+
+
 class Param(Struct, frozen=True, kw_only=True):
     """A parameter of a tool. `default_source` is the text of its default in the source. Both defaults are None where
     there is none, and `default` also where the source does not show its value."""
@@ -134,8 +145,10 @@ class GraphStage(Struct, frozen=True, kw_only=True):
 class ToolStatus(Struct, frozen=True, kw_only=True):
     """Whether a tool is fresh. `state` is `fresh`, `stale`, `never`, `failed` or `unknown`; `reasons` are sentences,
     none for a fresh tool; `never`, `failed` and `unknown` say how its last run ended, where that is why it is stale.
-    `reads` and `writes` are what it declares or was seen to use, and `is_unclear`: it also used the database in a way
-    that cannot be observed. `duration` are the seconds of its last success."""
+    `reads` and `writes` are what it declares or was seen to use; a library, a child process or a shared module
+    `also_reads` and `also_writes` files for it. It `lists` folders and `looks_for` files that were not there.
+    `is_unclear`: it also used the database in a way that cannot be observed. `duration` are the seconds of its last
+    success."""
 
     name: str
     module: str
@@ -147,6 +160,10 @@ class ToolStatus(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     reads: tuple[Used, ...] = ()
     writes: tuple[Used, ...] = ()
+    also_reads: tuple[str, ...] = ()
+    also_writes: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    looks_for: tuple[str, ...] = ()
     left_over: tuple[UsedLeftOver, ...] = ()
     is_unclear: bool = False
     last_run: str | None = None
@@ -158,18 +175,21 @@ class ToolStatus(Struct, frozen=True, kw_only=True):
         return self.state == "fresh"
 
 
-class Value(Struct, frozen=True, kw_only=True):
-    """The value of a parameter, and where it came from: `--since`, `default`, a file. Secrets are masked."""
+class Value(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The value of a parameter, and where it came from: `--since`, `default`, a file. Secrets are masked. A default
+    whose value the source does not show is None, and has the text in the `source`."""
 
     value: object
-    origin: str = ""
+    origin: str
+    source: str = ""
 
     @property
     def shown(self) -> str:
-        """As text."""
-        if isinstance(self.value, list | tuple):
-            return ", ".join(map(str, self.value))
-        return str(self.value)
+        """As one would type it."""
+        if self.source:
+            return self.source
+        many = self.value if isinstance(self.value, list | tuple) else [self.value]
+        return ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in many)
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -220,9 +240,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class RecordedOutcome(Outcome, frozen=True, kw_only=True):
-    """How a tool ended in a recorded run."""
+    """How a tool ended in a recorded run. `params` are those that were given."""
 
     stage: str = ""
+    params: Mapping[str, Value] = field(default_factory=dict)
 
 
 class ToolRun(Struct, frozen=True, kw_only=True):
@@ -237,7 +258,8 @@ class ToolRun(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A recorded run. `run` is null where it was refused. `errors` are problems outside any tool."""
+    """A recorded run. `run` is null where it was refused. `passed_before` are the tools that had passed in the run
+    that this one `resumes`. `errors` are problems outside any tool."""
 
     run: str | None
     started: str
@@ -249,6 +271,8 @@ class Run(Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     database: str = ""
+    database_origin: str = ""
     resumes: str | None = None
+    passed_before: tuple[str, ...] = ()
     tools: tuple[RecordedOutcome, ...] = ()
     errors: tuple[Problem, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.documents import GraphStage, GraphTool, Used, list_used
 from discover_orch.model.table_keys import shown_table
-from discover_orch.render.style import MOST_ALIKE, Style, count, indent, one_line, pattern_of, wrap
+from discover_orch.render.style import MOST_ALIKE, Style, count, pattern_of, shown, wrap
 from discover_orch.staleness.reason_sentences import Freshness
 
 #: Lines for files that a tool reads, and as many for those that it writes.
@@ -35,34 +35,38 @@ def graph_text(graph: Graph, style: Style, *, verbose: bool = False) -> str:
     down, last, bar = (
         style.mark(*pair) for pair in (("├─ ", "|- "), ("└─ ", "`- "), ("│  ", "|  "))
     )
-    for stage in graph:
+    for stage in shown(graph):
         out.append(style.paint(stage.name, "stage"))
         for tool in stage.tools:
             is_last = tool is stage.tools[-1]
-            name = one_line(tool.name)
             after = "  after " + ", ".join(tool.after) if tool.after else ""
             is_shown = tool.state not in ("", "fresh", "never")
             stale = "  " + style.paint(tool.state, "yellow") if is_shown else ""
-            line = style.paint(name, "bold") + stale + style.paint(after, "dim")
-            pad = ("   " if is_last else bar) + indent(len(name) + 2, style)
-            out.append(wrap((last if is_last else down) + line, style, pad))
+            line = style.paint(tool.name, "bold") + stale + style.paint(after, "dim")
+            lead = "   " if is_last else bar
+            out.append(wrap((last if is_last else down) + line, style, lead + "      "))
             rows = [
-                f"{verb} {one_line(what)}"
+                f"{verb} {what}"
                 for verb, used in (("reads", tool.reads), ("writes", tool.writes))
                 for what in used_texts(used, None if verbose else MOST_FILES)
             ]
-            for number, row in enumerate(rows):
-                lead = "   " if is_last else bar
-                mark = last if number == len(rows) - 1 else down
+            for row in rows:
+                mark = last if row is rows[-1] else down
                 out.append(wrap(lead + mark + row, style, lead + "      "))
     return "\n".join(out) + "\n" if out else ""
 
 
 def used_texts(used: Sequence[Used], most: int | None) -> list[str]:
-    """The tables and files as texts; of files at most so many."""
+    """The tables and files as texts; of each at most so many."""
     tables = [shown_table(one.table) for one in used if one.table]
     files = [one.file for one in used if one.file]
-    return [*tables, *(files if most is None else folded_files(files, most))]
+    return [*tables, *files] if most is None else [*few(tables, most), *folded_files(files, most)]
+
+
+def few(items: Sequence[str], most: int) -> list[str]:
+    """The first ones, and `and 3 more`."""
+    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
+    return [*items[:most], *more]
 
 
 def folded_files(files: Sequence[str], most: int) -> list[str]:

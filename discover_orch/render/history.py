@@ -12,18 +12,16 @@ from discover_orch.render.style import (
     Style,
     arrow,
     clean,
-    column,
-    column_width,
     count,
     counts_text,
-    cut_name,
     duration,
-    indent,
     names_text,
     one_line,
     paint_status,
     pairs_text,
+    shown,
     status_word,
+    table,
     time_text,
     value_text,
     wrap,
@@ -33,8 +31,8 @@ from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, Value
 
 #: So many files of the code, and changes of what a tool used, are named.
 MOST_INPUTS = 20
-#: Columns that the table of runs keeps for targets.
-_TARGETS_WIDTH = 12
+#: Columns of a table of runs for all but the numbers of tools.
+BESIDE_COUNTS = 60
 
 _INPUT_NAMES = {
     "folder": "the list of files in {}",
@@ -46,12 +44,17 @@ _INPUT_NAMES = {
 
 def build_run(record: RunRecord) -> Run:
     """The run as users get it."""
+    known = {one.module: one.name for one in record.plan}
     return copied(
         Run,
         record,
         run=record.run or None,
         params=_build_values(record.params),
-        tools=tuple(copied(RecordedOutcome, tool) for tool in record.tools),
+        passed_before=tuple(known.get(one, one) for one in record.passed_before),
+        tools=tuple(
+            copied(RecordedOutcome, tool, params=_build_values(tool.step.arguments))
+            for tool in record.tools
+        ),
     )
 
 
@@ -62,92 +65,97 @@ def _build_values(params: Mapping[str, RecordedParam]) -> dict[str, Value]:
     }
 
 
-def runs_text(records: Sequence[RunRecord], style: Style, *, older: int = 0) -> str:
+def runs_text(runs: Sequence[Run], style: Style, *, older: int = 0) -> str:
     """A table of runs; `older` is the number of runs that are not in it."""
-    titles = ("run", "started", "status", "duration", "tools", "targets")
-    rows = [titles, *([one_line(cell) for cell in _row(record)] for record in records)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    start = sum(widths[:4]) + 8  # of the column "tools"
-    # A few long cells leave the titles on one line.
-    room = style.width - start - 2 - min(widths[5], _TARGETS_WIDTH)
-    widths[4] = max(len("tools"), min(widths[4], room))
-    # What does not fit continues below the last column, or below "tools" if the last one is narrow.
-    last = start + widths[4] + 2
-    pad = " " * (last if last <= style.width - 20 else start)
-    out = []
-    for number, (run, started, status, took, tools, targets) in enumerate(rows):
-        words = [cut_name(word, style.width - len(pad), style) for word in targets.split(" ")]
-        head = f"{run:>{widths[0]}}  {started:<{widths[1]}}"
-        how = f"{status:<{widths[2]}}"
-        how = paint_status(records[number - 1].status, style, widths[2]) if number else how
-        line = f"{head}  {how}  {took:<{widths[3]}}  {tools:<{widths[4]}}"
-        if len(tools) > widths[4]:
-            out.append(wrap(line, style, " " * start))
-            line = pad
-        else:
-            line += "  "
-        line = f"{line}{' '.join(words)}".rstrip()
-        out.append(wrap(line if number else style.paint(line, "dim"), style, pad))
+    counts = [counts_text(run.counts, Style()) for run in runs]
+    width = max(5, min(max(map(len, counts), default=0), style.width - BESIDE_COUNTS))
+    rows = [
+        (
+            run.run or "",
+            time_text(run.started),
+            paint_status(run.status, style),
+            duration(run.duration),
+            f"{tools:<{width}}  {_words(run)}",
+        )
+        for run, tools in zip(shown(runs), counts, strict=True)
+    ]
+    titles = ("run", "started", "status", "duration", f"{'tools':<{width}}  targets")
+    out = table([titles, *rows], style, lead="", right=(0,), has_titles=True)
     if older:
         out.append(style.paint(f"and {count(older, 'older run')} (use --all to show all)", "dim"))
     return "\n".join(out) + "\n"
 
 
-def run_text(record: RunRecord, style: Style) -> str:
+def _words(run: Run) -> str:
+    """The targets, and the values that were typed; the others are shown with a single run."""
+    typed = (f"{name}={one.shown}" for name, one in run.params.items() if one.origin[:1] == "-")
+    resumes = [f"(resumes {run.resumes})"] if run.resumes else []
+    watch = ["(watch)"] if run.kind == "watch" else []
+    return " ".join((_targets(run.targets), *typed, *resumes, *watch))
+
+
+def run_text(run: Run, style: Style) -> str:
     """Everything about one run."""
-    took = "" if record.duration is None else f" in {duration(record.duration)}"
-    watch = " (watch)" if record.kind == "watch" else ""
-    status = paint_status(record.status, style)
+    run = shown(run)
+    seconds = "" if run.duration is None else f" in {duration(run.duration)}"
+    watch = " (watch)" if run.kind == "watch" else ""
+    facts = [("targets", _targets(run.targets)), ("tools", counts_text(run.counts, Style()))]
+    if run.exit_code:
+        facts.append(("exit code", str(run.exit_code)))
+    if run.resumes:
+        passed = ", ".join(run.passed_before)
+        facts.append(("resumes", f"run {run.resumes}" + (f" (passed: {passed})" if passed else "")))
+    if run.database:
+        origin = style.paint(run.database_origin, "dim")
+        facts.append(("database", f"{run.database}  {origin}"))
+    rows: list[Sequence[str]] = []
+    for tool in run.tools:
+        attempt = [f"attempt {tool.attempt}"] if tool.attempt > 1 else []
+        metrics = [pairs_text(tool.metrics)] if tool.metrics else []
+        error = [failure_line(tool.error)] if tool.error else []
+        how, took = paint_status(tool.status, style), duration(tool.duration)
+        rows.append((tool.name, how, took, "  ".join((*attempt, *metrics, *error))))
+        values = (value_text(name, one, style) for name, one in tool.params.items())
+        rows += [("", text) for text in (*values, *tool.notes)]
     out = [
-        f"{style.paint(f'run {one_line(record.run)}', 'bold')}{watch}: {status}{took}"
-        f", started {time_text(record.started, has_seconds=True)}"
+        f"{style.paint(f'run {run.run}', 'bold')}{watch}: {paint_status(run.status, style)}{seconds}"
+        f", started {time_text(run.started, has_seconds=True)}",
+        *table(facts, style),
+        *table(rows, style, lead="    ", kinds=("bold",)),
     ]
-    facts = [("targets", _targets(record.targets)), ("tools", counts_text(record.counts, Style()))]
-    if record.exit_code:
-        facts.append(("exit code", str(record.exit_code)))
-    if record.resumes:
-        known = {one.module: one.name for one in record.plan}
-        passed = ", ".join(one_line(known.get(one, one)) for one in record.passed_before)
-        resumed = f"run {one_line(record.resumes)}"
-        facts.append(("resumes", f"{resumed} (passed: {passed})" if passed else resumed))
-    if record.database:
-        origin = style.paint(record.database_origin, "dim")
-        facts.append(("database", f"{one_line(record.database)}  {origin}"))
-    out += [wrap(f"  {name:<9}  {text}", style, " " * 13) for name, text in facts]
-    names = column_width((tool.name for tool in record.tools), style)
-    statuses = column_width((status_word(tool.status) for tool in record.tools), style)
-    for tool in record.tools:
-        out += _tool_lines(tool, names, statuses, style)
     return "\n".join(out) + "\n"
 
 
 def comparison_text(found: RunDiff, style: Style) -> str:
     """The two runs, the code and the tools that changed, then for each tool its times and what changed."""
-    out = [
-        wrap(
-            f"{label} {one_line(run.run):<4} {time_text(run.started)}  {paint_status(run.status, style)}"
-            + ("" if run.duration is None else f"  {duration(run.duration)}")
-            + f"  {_targets(run.targets)}",
-            style,
-            " " * 14,
-        )
-        for label, run in (("from run", found.old), ("to run  ", found.new))
-    ]
+    found = shown(found)
+    out = table(
+        [
+            (
+                f"{label} {run.run}",
+                time_text(run.started),
+                paint_status(run.status, style),
+                duration(run.duration),
+                _targets(run.targets),
+            )
+            for label, run in (("from run", found.old), ("to run  ", found.new))
+        ],
+        style,
+        lead="",
+    )
     if found.sources:
         files = names_text(found.sources, MOST_INPUTS)
         out.append(wrap(f"  changed code: {files}", style, " " * 4))
-    out += [f"  {style.paint('+', 'green')} {one_line(name)}" for name in found.added]
-    out += [f"  {style.paint('-', 'red')} {one_line(name)}" for name in found.removed]
-    names = column_width((tool.name for tool in found.tools), style)
+    out += [f"  {style.paint('+', 'green')} {name}" for name in found.added]
+    out += [f"  {style.paint('-', 'red')} {name}" for name in found.removed]
+    rows: list[Sequence[str]] = []
     for tool in found.tools:
-        name = column(tool.name, names, style, "bold")
         old, new = (duration(one) for one in (tool.duration.old, tool.duration.new))
         times = f"{old or '-'} {arrow(style)} {new or '-'}"
         if not old and not new:
             times = status_word(tool.status.new) if tool.status.old == tool.status.new else ""
-        out.append(f"    {name}  {times}".rstrip())
-        pad = indent(names + 6, style)
-        out += [wrap(pad + change, style, pad + "  ") for change in _changes(tool, style)]
+        rows += [(tool.name, times), *(("", change) for change in _changes(tool, style))]
+    out += table(rows, style, lead="    ", kinds=("bold",))
     if not found.is_changed:
         out.append("only the times differ")
     return "\n".join(out) + "\n"
@@ -166,44 +174,6 @@ def log_text(data: bytes, style: Style) -> str:
     return clean(data.decode("utf-8", "surrogateescape"), style)
 
 
-def _pick(value: object, *names: str) -> dict[str, object]:
-    return {name: getattr(value, name) for name in names}
-
-
-def _row(record: RunRecord) -> tuple[str, ...]:
-    # Only values that were typed; the others are shown with a single run.
-    given = [(name, one.shown) for name, one in record.params.items() if one.origin[:1] == "-"]
-    words = [_targets(record.targets), *(f"{name}={shown}" for name, shown in given)]
-    if record.resumes:
-        words.append(f"(resumes {record.resumes})")
-    if record.kind == "watch":
-        words.append("(watch)")
-    started, took = time_text(record.started), duration(record.duration)
-    counts = counts_text(record.counts, Style())
-    return record.run, started, record.status, took, counts, " ".join(words)
-
-
-def _tool_lines(tool: ToolRecord, names: int, statuses: int, style: Style) -> list[str]:
-    facts = [pairs_text(tool.metrics)] if tool.metrics else []
-    if tool.attempt > 1:
-        facts.insert(0, f"attempt {tool.attempt}")
-    if tool.error:
-        facts.append(failure_line(tool.error))
-    name = column(tool.name, names, style, "bold")
-    how = paint_status(tool.status, style, statuses)
-    pad = indent(names + 6, style)
-    given = tool.step.arguments
-    values = [value_text(key, one.shown, one.origin, style) for key, one in given.items()]
-    return [
-        wrap(
-            f"    {name}  {how}  {duration(tool.duration):<8}  {'  '.join(facts)}".rstrip(),
-            style,
-            pad + "  ",
-        ),
-        *(wrap(pad + text, style, pad + "  ") for text in (*values, *map(one_line, tool.notes))),
-    ]
-
-
 def _changes(tool: ToolChange, style: Style) -> list[str]:
     old, new = tool.status.old, tool.status.new
     to = arrow(style)
@@ -213,7 +183,7 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
     if tool.code_changed:
         changes.append("code changed")
     changes += [_value_change(one, "default", to) for one in tool.params]
-    inputs = [one_line(_input_text(one, to)) for one in tool.inputs]
+    inputs = [_input_text(one, to) for one in tool.inputs]
     changes += inputs[:MOST_INPUTS]
     if len(inputs) > MOST_INPUTS:
         changes.append(f"and {count(len(inputs) - MOST_INPUTS, 'more change')} of what it used")
@@ -222,7 +192,7 @@ def _changes(tool: ToolChange, style: Style) -> list[str]:
 
 def _value_change(one: ValueChange, nothing: str, to: str) -> str:
     old, new = (nothing if value is None else value for value in (one.old, one.new))
-    return one_line(f"{one.name}: {old} {to} {new}")
+    return f"{one.name}: {old} {to} {new}"
 
 
 def _input_text(one: InputChange, to: str) -> str:
@@ -257,10 +227,11 @@ def build_tool_run(record: RunRecord, tool: ToolRecord) -> ToolRun:
 
 def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
     """A table of the runs of one tool, with its parameters and its metrics."""
+    rows = shown(rows)
     params = [*dict.fromkeys(name for row in rows for name in row.params)]
     metrics = [*dict.fromkeys(name for row in rows for name in row.metrics)]
-    lines = [("run", "started", "status", "duration", *params, *metrics)]
-    lines += [
+    titles = ("run", "started", "status", "duration", *params, *metrics)
+    lines = [
         (
             row.run,
             time_text(row.started),
@@ -271,22 +242,10 @@ def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
         )
         for row in rows
     ]
-    room = max(style.width // 4, 8)
-    cells = [
-        [*line[:4], *(cut_name(one_line(text), room, style) for text in line[4:])] for line in lines
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    first_metric = 4 + len(params)
-    out = []
-    for number, line in enumerate(cells):
-        text = "  ".join(
-            f"{cell:>{width}}" if place == 0 or place >= first_metric else f"{cell:<{width}}"
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        text = text if number else style.paint(text, "dim")
-        out.append(wrap(text, style, " " * (widths[0] + 2)))
+    right = (0, *range(4 + len(params), len(titles)))
+    out = table([titles, *lines], style, lead="", right=right, shares=(4,), has_titles=True)
     return "\n".join(out) + "\n"
 
 
 def _targets(words: Sequence[str]) -> str:
-    return " ".join(map(one_line, words)) or ALL_STAGES
+    return " ".join(words) or ALL_STAGES

@@ -10,18 +10,17 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model import documents
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
+from discover_orch.model.documents import Value
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits
 from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import ALL_SELECTED, Plan, Step
 from discover_orch.render.style import (
     Style,
-    column,
-    column_width,
     count,
-    indent,
     names_text,
-    one_line,
+    shown,
+    table,
     value_text,
     wrap,
 )
@@ -32,77 +31,53 @@ _UNKNOWN: Mapping[str, Freshness] = {}
 
 
 def plan_text(
-    plan: Plan,
-    registry: Registry,
-    style: Style,
-    freshness: Mapping[str, Freshness] = _UNKNOWN,
-    *,
-    verbose: bool = False,
-    jobs: int = 1,
-    waits: Sequence[Waits] = (),
+    plan: documents.Plan, style: Style, *, intro: str = "", verbose: bool = False, jobs: int = 1
 ) -> str:
-    """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values. With
-    several `jobs`, `waits` says what each step waits for."""
-    out = [one_line(plan.intro)] if plan.intro else []
+    """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values.
+    `intro` says how the plan came about."""
+    plan = shown(plan)
+    out = [shown(intro)] if intro else []
     workers = f" with {jobs} workers" if jobs > 1 else ""
     out.append(f"would run {count(len(plan.steps), 'tool')}{workers}, in this order:")
-    notes = _parallel_notes(plan, waits)
-    names = [step.tool.name for step in plan.steps]
-    stages = [step.stage for step in plan.steps]
-    digits = len(str(len(names)))
-    width = column_width(names, style)
-    stage_width = column_width(stages, style, share=4)
-    pad = indent(digits + width + 6, style)
+    rows: list[Sequence[str]] = []
     for number, step in enumerate(plan.steps, start=1):
-        name = column(step.tool.name, width, style, "bold")
-        stage = column(step.stage, stage_width, style)
-        parts = [] if step.reason == ALL_SELECTED else [step.reason]
-        if step.may_run:
-            parts[:1] = [f"may run: {parts[0]}"] if parts else ["may run"]
-        if step.after:
-            parts.append("after " + ", ".join(registry.display(other) for other in step.after))
-        line = f"  {number:>{digits}}  {name}  {stage}"
-        line += style.paint(f"  {', '.join(parts)}" if parts else "", "dim")
-        state = freshness.get(step.tool.module)
-        if state is not None and not any(one in step.reason for one in state.sentences):
-            line += "  " + freshness_word(state, style)
-            if not state.is_fresh:
-                first, *more = state.sentences
-                line += f": {one_line(first)}{more_reasons(more)}"
-        if notes and notes[number - 1]:
-            line += f"  {notes[number - 1]}"
-        out.append(wrap(line, style, pad))
+        rows.append(
+            (str(number), step.name, step.stage, "  ".join(filter(None, _step_facts(step, style))))
+        )
         if verbose:
-            values = " " * (digits + 4)
-            for param, value, origin, _ in _values(step):
-                origin = "-p, for **kwargs" if param in step.extra else origin
-                line = values + value_text(param, value, origin, style)
-                out.append(wrap(line, style, values + "  "))
+            values = (value_text(name, one, style) for name, one in step.params.items())
+            rows += [("", value) for value in values]
+    out += table(rows, style, kinds=("", "bold"), right=(0,), shares=(2, 2, 4))
     if plan.fresh:
-        fresh = names_text([tool.name for tool in plan.fresh], MOST_FRESH)
-        out.append(wrap(f"fresh: {fresh}", style, "       "))
+        out.append(wrap(f"fresh: {names_text(plan.fresh, MOST_FRESH)}", style, "       "))
     return "\n".join(out) + "\n"
 
 
-def _parallel_notes(plan: Plan, waits: Sequence[Waits]) -> list[str]:
-    """For each step what it waits for within its stage, and whether it runs alone."""
-    names = [step.tool.name for step in plan.steps]
-    notes = []
-    for one in waits:
-        waiting = ", ".join(names[place] for place in one.steps)
-        found = [f"waits for {waiting}"] if waiting else []
-        found += ["runs alone"] if one.is_alone else []
-        notes.append(one_line(", ".join(found)))
-    return notes
+def _step_facts(step: documents.Step, style: Style) -> Iterator[str]:
+    """Why it would run, after what, its freshness, and what it waits for."""
+    parts = [] if step.reason == ALL_SELECTED else [step.reason]
+    if step.may_run:
+        parts[:1] = [f"may run: {parts[0]}"] if parts else ["may run"]
+    if step.after:
+        parts.append("after " + ", ".join(step.after))
+    yield style.paint(", ".join(parts), "dim")
+    if step.state is not None and not any(one in step.reason for one in step.reasons):
+        first, *more = step.reasons or ("",)
+        why = f": {first}{more_reasons(more)}" if first else ""
+        yield state_word(step.state, style) + why
+    waits = [f"waits for {', '.join(step.waits_for)}"] if step.waits_for else []
+    waits += ["runs alone"] if step.runs_alone else []
+    yield ", ".join(waits)
 
 
-def freshness_word(freshness: Freshness, style: Style) -> str:
-    return style.paint("fresh", "green") if freshness.is_fresh else style.paint("stale", "yellow")
+def state_word(state: str, style: Style) -> str:
+    """Of a tool: `fresh` or `stale`."""
+    return style.paint("fresh", "green") if state == "fresh" else style.paint("stale", "yellow")
 
 
-def more_reasons(more: Sequence[str]) -> str:
-    """What follows the first reason."""
-    return f", and {count(len(more), 'more reason')}" if more else ""
+def more_reasons(more: Sequence[str], how: str = "") -> str:
+    """What follows the first reason; `how` to see them."""
+    return f", and {count(len(more), 'more reason')}{how}" if more else ""
 
 
 def build_plan(
@@ -121,12 +96,9 @@ def build_plan(
                 name=step.tool.name,
                 module=step.tool.module,
                 stage=step.stage,
-                after=tuple(registry.display(other) for other in step.tool.after),
+                after=tuple(map(registry.display, step.after)),
                 reason=step.reason,
-                params={
-                    name: documents.Value(value=value, origin=origin)
-                    for name, _, origin, value in _values(step)
-                },
+                params=dict(_values(step)),
                 may_run=step.may_run,
                 state=now.state if now else None,
                 reasons=now.sentences if now else (),
@@ -150,48 +122,42 @@ def find_database(registry: Registry, project: Project) -> tuple[str, str]:
 
 def settings_text(registry: Registry, project: Project, style: Style) -> str:
     """The database and all settings that are not the default, each with its origin."""
-    settings = {"database": find_database(registry, project)}
+    settings: dict[str, tuple[object, str]] = {"database": find_database(registry, project)}
     for key, origin in project.origins.items():
-        if key not in (
-            "database",
-            "params",
-            "watch",
-        ):  # params stand with each tool; a run needs no watch
-            settings[key] = _setting(project, key), origin
-    lines = [f"  {value_text(key, *found, style)}" for key, found in settings.items()]
-    return "".join(wrap(line, style, "    ") + "\n" for line in ("settings:", *lines))
+        # Parameters stand with each tool; a run needs no watch.
+        if key not in ("database", "params", "watch"):
+            found = getattr(project, key) if key != "ledger" else project.ledger or False
+            settings[key] = _setting(found), origin
+    lines = ["settings:"]
+    for key, (value, origin) in settings.items():
+        lines.append(f"  {value_text(key, shown(Value(value=value, origin=origin)), style)}")
+    return "".join(wrap(line, style, "    ") + "\n" for line in lines)
 
 
-def _setting(project: Project, key: str) -> str:
-    found = getattr(project, key)
-    if key == "ledger" and not found:
-        return "false"
+def _setting(found: object) -> object:
     if isinstance(found, Mapping):
-        return ", ".join(f"{name}: {_joined(item)}" for name, item in found.items())
-    return _joined(found)
+        rows = (f"{name}: {Value(value=one, origin='').shown}" for name, one in found.items())
+        return ", ".join(rows)
+    return found
 
 
-def _joined(found: object) -> str:
-    if isinstance(found, tuple):
-        return ", ".join(map(str, found))
-    return str(found).lower() if isinstance(found, bool) else str(found)
-
-
-def _values(step: Step) -> Iterator[tuple[str, str, str, object]]:
-    """The parameters of a step, each with its value as text, the origin of that, and the value as in JSON."""
+def _values(step: Step) -> Iterator[tuple[str, Value]]:
+    """The values of the parameters of a step, by name."""
     given = {bound.param.name: bound for bound in step.arguments}
     for param in step.tool.params:
         bound = given.get(param.name)
-        value = MASK if param.is_secret and param.default is not None else param.default
-        if bound is None:
-            shown = hide_url_passwords(value) if isinstance(value, str) else value
-            yield param.name, param.shown_default, "default", shown
+        if bound is not None:
+            value = bound.shown if bound.is_secret else _as_json(bound)
+            yield param.name, Value(value=value, origin=bound.origin)
         else:
-            shown = bound.shown if bound.is_secret else _as_json(bound)
-            yield param.name, bound.shown, bound.origin, shown
+            value = MASK if param.is_secret and param.default is not None else param.default
+            value = hide_url_passwords(value) if isinstance(value, str) else value
+            is_shown = value is not None or param.default_source in (None, "None")
+            source = "" if is_shown else param.shown_default
+            yield param.name, Value(value=value, origin="default", source=source)
     for name, text in step.extra.items():
-        shown = MASK if is_secret_name(name) else hide_url_passwords(text)
-        yield name, shown, f"-p {name}", shown
+        value = MASK if is_secret_name(name) else hide_url_passwords(text)
+        yield name, Value(value=value, origin=f"-p {name}")
 
 
 def _as_json(bound: BoundArgument) -> object:

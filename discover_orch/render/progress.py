@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Report, Running, Ticked
 from discover_orch.planning.plan import Plan
-from discover_orch.render.style import Style, column, column_width, cut_name, duration, one_line
+from discover_orch.render.style import Style, cut_name, duration, one_line
 
 
 class RunProgress:
@@ -81,10 +81,11 @@ class RunProgress:
         running = sorted(event.running, key=lambda one: self._rank[one.module])
         names = [self._names[one.module] for one in running]
         times = [f"{brief_duration(one.seconds)}{_expected_text(one)}" for one in running]
-        width, time_width = column_width(names, self._style, share=3), max(map(len, times))
+        width = min(max(map(len, names)), self._style.width // 3)
+        time_width = max(map(len, times))
         lines = []
         for one, name, time in zip(running, names, times, strict=True):
-            begin = f"    {column(name, width, self._style)}  {time:<{time_width}}  "
+            begin = f"    {cut_name(name, width, self._style):<{width}}  {time:<{time_width}}  "
             line = one_line(self._redrawn.get(one.module, ""))
             said = self._cut(line, len(begin)) if line else self._last.get(one.module, "")
             lines.append((begin + said).rstrip())

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from posixpath import splitext
+from typing import Any, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.model.conventions import status_words
+from discover_orch.model.errors import Failure, Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.model.documents import Value
+
+T = TypeVar("T")
 
 _SGR = r"\x1b\[[0-9;:]*m"
 #: What stays on one line: words, `orch list`, `pip install x`, and a command to paste (`resume with: orch run`).
@@ -52,6 +61,8 @@ STATUS_COLOURS = {
 }
 
 
+#: A column has at least room for a date.
+LEAST_COLUMN = 16
 #: Files of one kind in one folder that are shown one by one.
 MOST_ALIKE = 4
 
@@ -100,6 +111,26 @@ def one_line(text: str) -> str:
     return clean(text).replace("\n", "\\n").replace("\t", " ")
 
 
+def shown(value: T) -> T:
+    """A document as it is shown: each text in it is cleaned and on one line. Problems and failures, which have several
+    lines, stay as they are: `problem_text` and `failure_line` clean them."""
+    found: Any = value
+    match found:
+        case str():
+            found = one_line(found)
+        case Problem() | Failure():
+            pass
+        case Struct():
+            found = replace(
+                found, **{name: shown(getattr(found, name)) for name in found.__struct_fields__}
+            )
+        case tuple() | list():
+            found = tuple(map(shown, found))
+        case Mapping():
+            found = {one_line(name): shown(one) for name, one in found.items()}
+    return found  # type: ignore[no-any-return]
+
+
 def duration(seconds: float | None) -> str:
     """`0.02 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`; empty if it is not known."""
     if seconds is None:
@@ -146,24 +177,53 @@ def pairs_text(pairs: Mapping[str, object]) -> str:
     return "  ".join(one_line(f"{name}={value}") for name, value in pairs.items())
 
 
-def value_text(name: str, value: str, origin: str, style: Style) -> str:
+def value_text(name: str, value: Value, style: Style) -> str:
     """`since = 2024-01-01  --since`."""
-    return f"{one_line(name)} = {one_line(value)}  {style.paint(origin, 'dim')}".rstrip()
+    return f"{name} = {value.shown}  {style.paint(value.origin, 'dim')}".rstrip()
 
 
-def column_width(texts: Iterable[str], style: Style, share: int = 2) -> int:
-    """Columns for the names of a table: those of the longest, but at most one `share`th of the screen."""
-    return min(style.width // share, max((len(one_line(text)) for text in texts), default=0))
+def table(
+    rows: Iterable[Sequence[str] | str],
+    style: Style,
+    *,
+    lead: str = "  ",
+    kinds: Sequence[str] = (),
+    right: Collection[int] = (),
+    shares: Sequence[int] = (2, 4),
+    has_titles: bool = False,
+) -> list[str]:
+    """A line for each row; a row that is one text is a line already. Columns are as wide as their longest cell, but
+    the first has at most half the screen and the others a quarter, or as `shares` says; what is longer is cut in its
+    middle. The last cell of a row has no end: what does not fit on the screen continues below it.
 
-
-def column(name: str, width: int, style: Style, kind: str = "") -> str:
-    """`name` as wide as its column. A longer one is cut."""
-    return style.paint(f"{cut_name(one_line(name), width, style):<{width}}", kind)
-
-
-def indent(columns: int, style: Style) -> str:
-    """So many spaces, but at most a third of the screen, so that there is room behind long names."""
-    return " " * min(columns, style.width // 3)
+    Cells are clean, and may be painted. `kinds` are the colours of the first columns; those in `right` are aligned
+    there. With titles, the first row is dim.
+    """
+    lines = [row if isinstance(row, str) else [*row] for row in rows]
+    widths: dict[int, int] = {}
+    for row in lines:
+        for place, text in enumerate(row if isinstance(row, list) else ()):
+            if place < len(row) - 1 or place in right:
+                most = max(style.width // shares[min(place, len(shares) - 1)], LEAST_COLUMN)
+                widths[place] = min(max(widths.get(place, 0), _columns(text)), most)
+    out = []
+    for row in lines:
+        if isinstance(row, str):
+            out.append(row)
+            continue
+        start = len(lead) + sum(widths[place] + 2 for place in range(len(row) - 1))
+        for place, text in enumerate(row):
+            if place < len(row) - 1 or place in right:
+                text = text if "\x1b" in text else cut_name(text, widths[place], style)
+            gap = " " * (widths.get(place, 0) - _columns(text))
+            text = style.paint(text, kinds[place]) if kinds[place : place + 1] else text
+            row[place] = gap + text if place in right else text + gap
+        line = (lead + "  ".join(row)).rstrip()
+        line = style.paint(line, "dim") if has_titles and not out else line
+        out.append(
+            wrap(line, style, " " * min(start, style.width // 3))
+        )  # has room behind long names
+    return out
 
 
 def wrap(line: str, style: Style, pad: str = "") -> str:
@@ -242,6 +302,10 @@ def json_text(value: object) -> str:
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compiled when first needed: most text is printable, so a listing never calls this."""
     return re.compile(pattern)
+
+
+def _columns(text: str) -> int:
+    return len(_without_colour(text))
 
 
 def _without_colour(text: str) -> str:

@@ -18,12 +18,21 @@ CALLED = {
     "notes": "[string]",
     "version": "1",
 }
-#: The keys of the values that the page of the Python API describes, and their names.
-VALUES = {
-    frozenset(kind.__struct_fields__): kind.__name__
+KINDS = [
+    kind
     for kind in vars(discover_orch.api).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+]
+#: The keys of the values that the page of the Python API describes, and their names. Of a value that leaves defaults
+#: out, the keys that are always there.
+VALUES = {
+    frozenset(one.name for one in msgspec.structs.fields(kind) if is_whole or one.required): (
+        kind.__name__
+    )
+    for kind in KINDS
+    for is_whole in (True, not kind.__struct_config__.omit_defaults)
 }
+VALUES.pop(frozenset(), None)
 
 
 class Shape:
@@ -72,8 +81,8 @@ class Shape:
     def _object(self) -> list[str]:
         if name := VALUES.get(frozenset(self.keys), ""):
             return [name]
-        if VALUES.get(frozenset(self.keys) - {"stage"}) == "Outcome":
-            return ['Outcome with "stage"']
+        if VALUES.get(frozenset(self.keys) - {"stage", "params"}) == "Outcome":
+            return ['Outcome with "stage" and "params"']
         lines = self._lines_of_keys()
         if not any(line.endswith(("{", "[")) for line in lines):
             short = self.short()

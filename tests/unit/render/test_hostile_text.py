@@ -33,6 +33,7 @@ from discover_orch.execution import event_documents
 from discover_orch.execution.run_events import Event, Report, RunFinished, RunStarted, ToolRetried
 from discover_orch.model import documents
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
     RunNote,
     TableHead,
@@ -41,8 +42,6 @@ from discover_orch.model.tool_events import (
     ToolStarted,
     UsedData,
 )
-from discover_orch.planning.cleaning import Found
-from discover_orch.planning.parallel import Waits
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import TypedAt
@@ -57,13 +56,11 @@ from discover_orch.render.listing import listing_text
 from discover_orch.render.openlineage import Lineage
 from discover_orch.render.report_page import report_html
 from discover_orch.render.run import DisplayOptions, Resume, RunRenderer, run_heading
-from discover_orch.render.status import Row
 from discover_orch.render.style import Style
 from discover_orch.render.trace import trace_text
 from discover_orch.render.watch import watch_event_text
-from discover_orch.staleness.left_over import LeftOver
 from discover_orch.staleness.made_files import KINDS, MadeFile
-from discover_orch.staleness.reason_sentences import Freshness
+from discover_orch.staleness.tool_result import Success
 from discover_orch.state.recorded_run import Attempt, RecordedStep, RunRecord, ToolRecord
 from discover_orch.state.report_source import PackedLog, ReportSource
 from discover_orch.state.run_diff import RunDiff
@@ -107,8 +104,8 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     "graph_text": lambda text, style: graph.graph_text(
         (filled(documents.GraphStage, text),), style, verbose=True
     ),
-    "runs_text": lambda text, style: history.runs_text([filled(RunRecord, text)], style),
-    "run_text": lambda text, style: history.run_text(filled(RunRecord, text), style),
+    "runs_text": lambda text, style: history.runs_text([filled(documents.Run, text)], style),
+    "run_text": lambda text, style: history.run_text(filled(documents.Run, text), style),
     "comparison_text": lambda text, style: history.comparison_text(filled(RunDiff, text), style),
     "metrics_text": lambda text, style: history.metrics_text(
         [filled(documents.ToolRun, text)], style
@@ -117,19 +114,16 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
         filled(RunRecord, text), filled(ToolRecord, text)
     ),
     "left_over_text": lambda text, style: left_over.left_over_text(
-        [filled(LeftOver, text), filled(LeftOver, text, key=f"file:{text}")], name_of, style
+        [filled(documents.MadeThing, text), filled(documents.MadeThing, text, table="")], style
     ),
-    "clean_text": lambda text, style: left_over.clean_text([filled(Found, text)], name_of, style),
+    "clean_text": lambda text, style: left_over.clean_text(
+        [filled(documents.MadeThing, text)], style
+    ),
     "listing_text": lambda text, style: listing_text(
         build_summary(to_builtins(listing_of(text))), style, verbose=True
     ),
     "plan_text": lambda text, style: plan_pages.plan_text(
-        filled(Plan, text, turns=None),
-        Registry(),
-        style,
-        {text: filled(Freshness, text)},
-        verbose=True,
-        waits=[Waits(0, (0,), is_alone=True)],
+        filled(documents.Plan, text), style, intro=text, verbose=True
     ),
     "settings_text": lambda text, style: plan_pages.settings_text(
         Registry(), filled(Project, text, origins={"packages": text}), style
@@ -141,10 +135,16 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     "hint_text": problem_pages.hint_text,
     "run_heading": lambda text, style: "\n".join(run_heading(view_of(text), style, text)),
     "status_text": lambda text, style: status_pages.status_text(
-        [filled(Row, text)], style, verbose=True
+        [filled(documents.ToolStatus, text)], style, verbose=True
     ),
     "tool_text": lambda text, style: status_pages.tool_text(
-        filled(Row, text), {text: text}, {text: text}, [(text, text, text, 1.0)], style
+        filled(Tool, text),
+        filled(documents.ToolStatus, text),
+        filled(Success, text),
+        {text: text},
+        {text: text},
+        [filled(documents.ToolRun, text)],
+        style,
     ),
     **{
         f"watch_event_text {kind.__name__}": partial(watch_text, kind)
