@@ -192,7 +192,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 changed_since_option = click.option(
     "--changed-since",
     metavar="REF",
-    help="Only tools that mean something else than at this commit of git, and all downstream of them.",
+    help="Only tools whose code or inputs changed since this git commit, and all downstream.",
 )
 if_busy_option = click.option(
     "--if-busy",
