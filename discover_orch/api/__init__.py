@@ -22,6 +22,7 @@ from discover_orch.execution.event_documents import (
     ToolStarted,
     TransactionEnded,
 )
+from discover_orch.model.checks import CheckResult
 from discover_orch.model.documents import (
     Outcome,
     Param,
@@ -36,6 +37,7 @@ from discover_orch.model.documents import (
 from discover_orch.model.errors import Failure, OrchError, Problem
 
 __all__ = [
+    "CheckResult",
     "Event",
     "Failure",
     "Note",

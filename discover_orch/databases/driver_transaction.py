@@ -53,6 +53,15 @@ class Transaction:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
         return []
 
+    def begin_check(self) -> bool:
+        """The tool has returned, and a check is about to run, which must not undo what the tool has written. Whether a
+        savepoint was set, so that `end_check` undoes what the check writes."""
+        return False
+
+    def end_check(self) -> str:
+        """Undo what the check has written; why the tool cannot be committed any more, or ""."""
+        return ""
+
     def can_keep_open(self) -> bool:
         """Whether one transaction can continue over several tools. Known after `begin`."""
         return False

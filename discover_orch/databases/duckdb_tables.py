@@ -89,6 +89,7 @@ class DuckdbLog(TableLog):
             self.file = find_file(conn)
         #: Texts, and effects of methods; whether each has succeeded.
         self._done: dict[str | Effect, bool] = {}
+        self._before_check: dict[str | Effect, bool] = {}
         self._characters = 0  # of these texts
         self._default: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
@@ -163,6 +164,17 @@ class DuckdbLog(TableLog):
             main = self._default and self._default[0]
             others = [path for name, path in self._before.attached.items() if path and name != main]
             self.attached = tuple(map(os.path.realpath, others))
+
+    def begin_check(self) -> None:
+        self._before_check, self._done = self._done, {}
+
+    def end_check(self) -> bool:
+        done, self._done = self._done, self._before_check | self._done
+        for one in done:
+            effects = (one,) if isinstance(one, Effect) else read_statements(one)
+            if any(each.written or each.created or each.commits for each in effects):
+                return True
+        return False
 
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         found: dict[str, TableContent] = {}

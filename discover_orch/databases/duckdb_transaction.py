@@ -96,6 +96,17 @@ class DuckdbTransaction(DriverTransaction):
                     _rollback(self.conn)
                     _begin(self.conn)
 
+    def begin_check(self) -> bool:
+        if self._is_begun and self._read_state() == ABORTED:
+            raise WritesLost(FAILED)
+        return False
+
+    def end_check(self) -> str:
+        is_lost = self._is_begun and self._read_state() == ABORTED
+        return (
+            "a statement failed in it, so DuckDB discards all writes of the tool" if is_lost else ""
+        )
+
     def can_keep_open(self) -> bool:
         return self._is_begun
 

@@ -52,6 +52,7 @@ class PsycopgTransaction(DriverTransaction):
         super().__init__(conn, inner)
         wrap_cursors()
         self._class: type = type(inner)
+        self._before_check = False  # whether the tool has turned autocommit on
         self._temporary: set[bytes] | None = None  # tables that existed before the tool
 
     def begin(self) -> None:
@@ -87,6 +88,40 @@ class PsycopgTransaction(DriverTransaction):
         if conn.closed:
             return [CLOSED_NOTE if state.is_closed else LOST_NOTE]
         return []
+
+    def begin_check(self) -> bool:
+        conn = self._inner
+        if not self.defers_commits:
+            return False
+        if lost := self._find_loss():
+            raise WritesLost(lost)
+        if self.conn is not conn:
+            self.conn.commit()
+        state = conn.orch_state
+        if conn.info.transaction_status == IDLE:
+            ask_postgres(conn, b"BEGIN")
+        elif state.has_savepoint:
+            ask_postgres(conn, b"RELEASE " + state.savepoint.encode())
+        ask_postgres(conn, b"SAVEPOINT orch_check")
+        ask_postgres(conn, b"SAVEPOINT " + state.savepoint.encode())
+        self._before_check = state.autocommit
+        state.has_savepoint, state.is_open = True, False
+        return True
+
+    def end_check(self) -> str:
+        conn, state = self._inner, self._inner.orch_state
+        if state.is_closed or conn.closed:
+            return "it closed the connection"
+        if state.has_ended or conn.info.transaction_status == IDLE:
+            return ENDED
+        conn.orch_log.on_rollback()
+        if self.conn is not conn:
+            self.conn.rollback()
+        ask_postgres(conn, b"ROLLBACK TO orch_check")
+        ask_postgres(conn, b"RELEASE orch_check")
+        ask_postgres(conn, b"SAVEPOINT " + state.savepoint.encode())
+        state.is_open, state.autocommit = False, self._before_check
+        return ""
 
     def can_keep_open(self) -> bool:
         return self.defers_commits

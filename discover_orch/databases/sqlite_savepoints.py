@@ -63,6 +63,7 @@ class TransactionalConnection(OrdinaryConnection):
     has_lost_writes = False  # the tool closed it with uncommitted changes
     lost = ""  # why SQLite rolled back what the tool had written
     has_committed = False  # the tool, in the real transaction
+    _had_committed = False  # before the check that runs
     is_under_way = False  # a transaction of the tool's that has written
     _level: str | None = ""
     _autocommit: bool | int = LEGACY
@@ -133,6 +134,30 @@ class TransactionalConnection(OrdinaryConnection):
         self.set_listener(self._listener)
         if self._autocommit is False:
             self._open(BEGIN)
+
+    def begin_check(self) -> None:
+        """Commit what the tool has open, and set a savepoint below all that a check does."""
+        if self._is_open:
+            self._commit()
+        self._begin()
+        self._had_committed, self.has_committed = self.has_committed, True
+        self._run(f'SAVEPOINT {self._savepoint[:-1]} check"')
+        if self._autocommit is False:
+            self._open(BEGIN)
+
+    def end_check(self) -> bool:
+        """Return to that savepoint. Whether the real transaction was still open."""
+        self._sync(None)
+        if not self._is_begun:
+            return False
+        self._run(f'ROLLBACK TO {self._savepoint[:-1]} check"')
+        self._run(f'RELEASE {self._savepoint[:-1]} check"')
+        self._end_own()
+        self.has_committed = self._had_committed
+        self._end_unused()
+        if self._autocommit is False:
+            self._open(BEGIN)
+        return True
 
     def has_uncommitted_writes(self) -> bool:
         """Whether `end_step` would commit anything."""

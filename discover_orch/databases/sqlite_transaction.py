@@ -34,6 +34,7 @@ class SqliteTransaction(Transaction):
         self._driver = driver
         self._wants_control = managed
         self._has_found_open = False  # a tool that commits by itself has left a transaction open
+        self._changes = 0  # before a check
         self._attached: frozenset[str] = frozenset()  # the databases before the tool
 
     def attach(self) -> None:
@@ -98,6 +99,25 @@ class SqliteTransaction(Transaction):
         self._end_outer(keep=True)
         self._refuse_lost_writes()
         self._driver.keep_open()
+
+    def begin_check(self) -> bool:
+        if not self._driver.managed:
+            self._changes = self._driver.total_changes
+            return False
+        self._end_outer(keep=True)
+        self._refuse_lost_writes()
+        self._driver.begin_check()
+        return True
+
+    def end_check(self) -> str:
+        if self.is_closed():
+            return "it closed the connection"
+        if not self._driver.managed:
+            is_same = self._changes == self._driver.total_changes
+            return "" if is_same else "it wrote to the database, and orch cannot undo that here"
+        if self.conn is not self._driver:
+            self.conn.rollback()
+        return "" if self._driver.end_check() else "SQLite ended the transaction of the tool"
 
     def _end_outer(self, keep: bool) -> None:
         """SQLAlchemy's connection must know that its transaction has ended."""

@@ -154,6 +154,13 @@ class TableLog:
         """The tables that there were when the step began, in lower case; empty where that is not known."""
         return frozenset()
 
+    def begin_check(self) -> None:
+        """A check is about to run that no savepoint surrounds."""
+
+    def end_check(self) -> bool:
+        """Whether it has written, as far as that is known."""
+        return False
+
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""

@@ -5,11 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from discover_orch.model import graph
+from discover_orch.model.checks import Check
 from discover_orch.model.errors import Location, Problem, did_you_mean, nearest
 from discover_orch.model.parameter import SCALARS, Param, ParamType
-from discover_orch.source.facts import ArgumentFacts, ConfFacts, RunFacts, UnknownType
+from discover_orch.source.facts import (
+    ArgumentFacts,
+    ConfFacts,
+    ModuleFacts,
+    PassedOver,
+    RunFacts,
+    UnknownType,
+)
 
 CONNECTION = "conn"
+#: What a check can take besides: what `run()` returned now, and at its last success.
+RETURNED = ("result", "previous")
 #: What a connection is often called elsewhere.
 _OTHER_NAMES = frozenset(
     {"connection", "con", "cnx", "db", "database", "dbconn", "db_conn", "db_connection"}
@@ -61,6 +71,40 @@ def split_arguments(
             place = Location(path=path, line=argument.line)
             problems.append(_unknown_argument(argument, conf, place))
     return tuple(resources), tuple(params), tuple(problems)
+
+
+def read_checks(
+    facts: ModuleFacts, conf: ConfFacts | None
+) -> tuple[tuple[Check, ...], tuple[PassedOver, ...], tuple[Problem, ...]]:
+    """The checks of a tool, what looks like one and is none, and the problems of those that would execute nothing."""
+    if not facts.checks or facts.run is None:
+        return (), (), ()
+    checks: list[Check] = []
+    misses: list[PassedOver] = []
+    problems: list[Problem] = []
+    offered = {*offered_resources(conf), *RETURNED, *(one.name for one in facts.run.arguments)}
+    for one in facts.checks:
+        given = tuple(name for name, _ in one.needs if name in offered or not facts.run.is_readable)
+        unknown = [name for name, has_default in one.needs if not has_default and name not in given]
+        miss = one.miss
+        if unknown and not miss:
+            miss = f'its argument "{unknown[0]}" is no parameter of run(), no resource, and not result or previous'
+        if miss:
+            reason = f"{one.name} is not a check: {miss}"
+            misses.append(PassedOver(path=facts.path, reason=reason, line=one.line, is_check=True))
+            continue
+        checks.append(Check(name=one.name, line=one.line, arguments=given))
+        if one.yield_line:
+            problems.append(
+                Problem(
+                    code="yield",
+                    message=f"{one.name}() contains yield, so calling it would execute nothing",
+                    hint="return the rows that violate the check, as a list or a cursor",
+                    path=facts.path,
+                    line=one.yield_line,
+                )
+            )
+    return tuple(checks), tuple(misses), tuple(problems)
 
 
 def find_meant_resource(name: str, conf: ConfFacts | None) -> str:

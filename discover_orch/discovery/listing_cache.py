@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: line of the docstring, path, options, then any source files.
 ListingSummary = Mapping[str, Any]
 Row = list[str]
-_KIND = f"index 13 {__version__}"
+_KIND = f"index 14 {__version__}"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -105,6 +105,7 @@ def build_summary(document: Mapping[str, Any]) -> ListingSummary:
         "errors": document["errors"],
         "warnings": document["warnings"],
         "passed_over": document["passed_over"] or [],
+        "checks": [[tool["name"], tool["checks"]] for tool in document["tools"] if tool["checks"]],
         "observers": document["observers"] or [],
     }
 

@@ -5,7 +5,7 @@ A module with a problem becomes a `BrokenTool`, and the other tools stay usable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
@@ -14,6 +14,8 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.injection import (
     conf_warnings,
     find_meant_resource,
+    offered_resources,
+    read_checks,
     split_arguments,
 )
 from discover_orch.discovery.ordering import (
@@ -28,6 +30,7 @@ from discover_orch.discovery.ordering import (
 )
 from discover_orch.discovery.tagged_modules import (
     Candidate,
+    Candidates,
     build_candidates,
     find_broken_tools,
 )
@@ -200,7 +203,7 @@ def build_registry(
             *after.warnings,
             *conf_warnings(scan.conf),
         ),
-        passed_over=candidates.passed_over,
+        passed_over=(*candidates.passed_over, *_find_near_checks(candidates, scan.conf)),
         conf=scan.conf,
     )
     return with_observed(plain, observed)
@@ -299,6 +302,9 @@ def _build_tool(
     facts, run = candidate.facts, candidate.facts.run
     assert run is not None, "only modules with a run() become candidates"
     resources, params, problems = split_arguments(run, conf, facts.path)
+    checks, _, check_problems = read_checks(facts, conf)
+    own = dict.fromkeys(name for check in checks for name in check.arguments)
+    added = tuple(name for name in offered_resources(conf) if name in own and name not in resources)
     given = {*resources, *[param.name for param in params]}
     tool = Tool(
         module=facts.module,
@@ -311,13 +317,21 @@ def _build_tool(
         has_after=facts.after is not None,
         disabled=candidate.is_off,
         params=params,
-        resources=resources,
+        resources=(*resources, *added),
+        checks=checks,
+        check_resources=added,
         never_passed=tuple([one.name for one in run.arguments if one.name not in given]),
         takes_extra=run.takes_extra or not run.is_readable,
         is_readable=run.is_readable,
         **asdict(candidate.settings),
     )
-    return tool, problems
+    return tool, (*problems, *check_problems)
+
+
+def _find_near_checks(candidates: Candidates, conf: ConfFacts | None) -> Iterator[PassedOver]:
+    """The functions that look like checks and are none."""
+    for candidate in candidates.enabled:
+        yield from read_checks(candidate.facts, conf)[1]
 
 
 def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:

@@ -7,7 +7,7 @@ A `Scan` and a `Project` → `Candidates`, with warnings about modules that look
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -95,6 +95,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     tag_warnings += [_near_stage_problem(one) for one in passed_over if one.near]
     enabled = _find_same_modules([candidate for candidate in candidates if not candidate.is_off])
     tag_warnings += _unlisted_stages(enabled, project)
+    tag_warnings += [one for candidate in enabled for one in _find_repeats(candidate.facts)]
     return Candidates(
         enabled=tuple(enabled),
         disabled=tuple(candidate for candidate in candidates if candidate.is_off),
@@ -215,6 +216,20 @@ def _unlisted_stages(candidates: list[Candidate], project: Project) -> list[Prob
                 ).at(candidate.stage_place)
             )
     return tag_warnings
+
+
+def _find_repeats(facts: ModuleFacts) -> Iterator[Problem]:
+    """Of two checks of one name Python keeps the last."""
+    for one in facts.checks:
+        if one.repeats:
+            yield Problem(
+                code="same-check",
+                message=f"{one.name} is defined again in line {one.line}: only the last one is a check",
+                hint="give each check a name of its own",
+                path=facts.path,
+                line=one.repeats,
+                severity="warning",
+            )
 
 
 def _near_stage_problem(found: PassedOver) -> Problem:

@@ -242,7 +242,10 @@ class Run:
 
 
 def _may_end_otherwise(event: ToolFinished) -> bool:
-    """Whether another attempt at the same code may pass: a module that cannot be found or compiled stays so."""
+    """Whether another attempt at the same code may pass: a module that cannot be found or compiled stays so, and a
+    check is expected to find the same again."""
     error = event.error
-    is_code = error is not None and error.kind == "exception" and error.type in _CODE_ERRORS
-    return event.status == "failed" and not is_code
+    is_final = error is not None and (
+        error.kind == "check" or (error.kind == "exception" and error.type in _CODE_ERRORS)
+    )
+    return event.status == "failed" and not is_final

@@ -295,10 +295,15 @@ def _random() -> float:
 
 
 def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event:
-    """The end of a tool that missed a file or a table, with a hint that names who makes it."""
+    """The end of a tool that missed a file or a table, with a hint that names who makes it; of one whose checks failed
+    with what they found, as a text in which the secrets are masked already."""
     if not isinstance(event, ToolFinished) or event.status != "failed":
         return event
     error = event.error
+    if error is not None and error.kind == "check":
+        from discover_orch.model.checks import checks_text
+
+        return replace(event, error=replace(error, traceback=checks_text(event.checks)))
     if error is None or error.kind != "exception" or registry.tools.get(event.module) is None:
         return event
     from discover_orch.execution.missing_data_hint import find_missing_hint  # few tools fail

@@ -8,6 +8,8 @@ CONF_FILE = "orchconf.py"
 CONF_MODULE = "orchconf"
 #: The group of all stages in order. No stage and no other group may have this name.
 ALL_STAGES = "full"
+#: How the names of the functions begin that judge what a tool has done.
+CHECK_PREFIXES = ("check_", "warn_")
 #: How the variables begin that set what the configuration does not, and the URL of the database elsewhere.
 VARIABLE_PREFIX = "ORCH_"
 DATABASE_VARIABLE = "DATABASE_URL"

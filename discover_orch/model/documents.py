@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
+from discover_orch.model.checks import CheckResult
 from discover_orch.model.errors import Failure, Problem
 
 T = TypeVar("T", bound=Struct)
@@ -78,6 +79,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     disabled: bool = False
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
     readable: bool = True
     sources: tuple[str, ...] | None = None
 
@@ -91,11 +93,13 @@ class Stage(Struct, frozen=True, kw_only=True):
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
-    """A file or folder that was not scanned or is not a tool, and why, in a few words."""
+    """A file or folder that was not scanned or is not a tool, or a function of a tool that `is_check` by its name and
+    is none, and why, in a few words."""
 
     path: str
     line: int | None
     reason: str
+    is_check: bool = False
 
 
 class Observer(Struct, frozen=True, kw_only=True):
@@ -233,6 +237,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     notes: tuple[str, ...] = ()
     blocked_by: str = ""
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def is_passed(self) -> bool:

@@ -67,9 +67,9 @@ class Problem(Struct, frozen=True, kw_only=True):
 class Failure(Struct, frozen=True, kw_only=True):
     """Why a tool, or the closing of a resource, failed.
 
-    `kind` is `exception`, `exit` (it called `sys.exit`), `timeout`, `outputs` (a declared output is missing) or
-    `crash` (its process ended). `type` is the name of the exception class or of the signal.
-    `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is text.
+    `kind` is `exception`, `exit` (it called `sys.exit`), `timeout`, `outputs` (a declared output is missing), `check`
+    (one of its checks failed) or `crash` (its process ended). `type` is the name of the exception class or of the
+    signal. `path` (relative to the root) and `line`: the last frame of the user's own code. `traceback` is text.
     """
 
     kind: str

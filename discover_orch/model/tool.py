@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.parameter import Param
 
@@ -48,8 +49,8 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     - `module`: the dotted module path, its identity; `name`: the shortest suffix of it that is unambiguous, or the
       name in `ORCH`.
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
-    - `resources`: the arguments that are injected, `conn` among them. `never_passed`: arguments with a default and a
-      type that no option can have.
+    - `resources`: what is injected into `run()` and its checks, `conn` among it; `check_resources`: those of them that
+      only checks take. `never_passed`: arguments with a default and a type that no option can have.
     - `is_readable` is False where the signature cannot be read from the source: then `params` is empty, and
       `resources` are all that it may ask for.
     """
@@ -65,6 +66,8 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     disabled: bool = False
     params: tuple[Param, ...] = ()
     resources: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    check_resources: tuple[str, ...] = ()
     never_passed: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True

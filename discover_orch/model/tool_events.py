@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from discover_orch.model.checks import CheckResult
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 
@@ -97,11 +98,11 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is not known. `commit_seconds` is the part of it that its commit took. `seen` is what the tool was observed to do,
     None if it did not end by itself.
 
-    `notes` are sentences for the user ("committed by itself"). `attempt` counts from 1. `blocked_by` is the tool whose
-    failure blocked this one; in a journal its name. `is_settled`: the ledger in the database says how it ended, and
-    what it used is not known. In a journal, `data` and `versions` are those of what it used, `printed` is the end of
-    what an attempt that failed printed, and `changes` is SQLite's counter of changes when a tool that used the
-    project's database had ended.
+    `checks` are those of its checks that ran, in their order. `notes` are sentences for the user ("committed by
+    itself"). `attempt` counts from 1. `blocked_by` is the tool whose failure blocked this one; in a journal its name.
+    `is_settled`: the ledger in the database says how it ended, and what it used is not known. In a journal, `data` and
+    `versions` are those of what it used, `printed` is the end of what an attempt that failed printed, and `changes` is
+    SQLite's counter of changes when a tool that used the project's database had ended.
     """
 
     module: str
@@ -121,6 +122,7 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: Observation | None = None
     commit_seconds: float = 0.0
     printed: str = ""
+    checks: tuple[CheckResult, ...] = ()
 
 
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):

@@ -369,6 +369,7 @@ def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
         after=tuple(registry.display(module) for module in tool.after),
         params=tuple(map(_build_param, tool.params)),
         resources=tool.resources if tool.is_readable else (),
+        checks=tuple(one.name for one in tool.checks),
         readable=tool.is_readable,
     )
 

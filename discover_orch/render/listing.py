@@ -35,9 +35,15 @@ def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False
             wrap(f"  {one_line(one['name'])}  {style.paint(_place(one), 'dim')}", style, "      ")
             for one in summary["observers"]
         ]
-    if verbose and summary["passed_over"]:
-        out.append(style.paint("not tools", "stage"))
-        out += [_passed_over(one, style) for one in summary["passed_over"]]
+    if verbose and summary["checks"]:
+        out.append(style.paint("checks", "stage"))
+        for name, checks in summary["checks"]:
+            text = f"  {one_line(name)}  {style.paint(', '.join(checks), 'dim')}"
+            out.append(wrap(text, style, "      "))
+    for title, is_check in (("not tools", False), ("not checks", True)) if verbose else ():
+        found = [one for one in summary["passed_over"] if one["is_check"] == is_check]
+        out += [style.paint(title, "stage")] if found else []
+        out += [_passed_over(one, style) for one in found]
     if shown:
         names = {row[0] for _, _, rows in stages for row in rows}  # a tool may be in several stages
         total = f"{count(len(names), 'tool')} in {count(len(stages), 'stage')}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.execution.run_events import (
@@ -17,6 +18,7 @@ from discover_orch.execution.run_events import (
     RunStarted,
     ToolRetried,
 )
+from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import (
     RunNote,
@@ -291,11 +293,19 @@ class RunRenderer:
             notes.append(event.error.message)
         text += "".join(wrap(f"      {one_line(note)}", style, "      ") + "\n" for note in notes)
         if event.status not in FAILED:
-            yield "" if self._shown.quiet else text
+            warned = "" if self._shown.quiet else self._indented(self._checks(event))
+            yield "" if self._shown.quiet else text + warned
             return
         yield f"{style.paint('failed', 'error')} {name}\n" if self._shown.quiet else text
         yield from self._output(event.module)
-        yield self._failure(name, event.error) if event.error else ""
+        if (error := event.error) is not None:
+            is_check = error.kind == "check"
+            error = replace(error, traceback=self._checks(event)) if is_check else error
+            yield self._failure(name, error)
+
+    def _checks(self, event: ToolFinished) -> str:
+        """What is known of its checks that did not pass."""
+        return checks_text(event.checks, self._style.width - 4) if event.checks else ""
 
     def _retry(self, event: ToolRetried) -> str:
         style, end = self._style, event.end

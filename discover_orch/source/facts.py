@@ -74,6 +74,21 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     yield_line: int = 0
 
 
+class CheckFacts(Struct, frozen=True, kw_only=True, array_like=True):
+    """A top-level `check_...` or `warn_...` of a tool. `needs` are its arguments, (name, has a default).
+
+    `miss` says why it is no check. `repeats` is the line of an earlier definition of the same name, else 0;
+    `yield_line` is that of `RunFacts`.
+    """
+
+    name: str
+    line: int
+    needs: tuple[tuple[str, bool], ...] = ()
+    yield_line: int = 0
+    repeats: int = 0
+    miss: str = ""
+
+
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
     """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one;
     `near` is a constant that is probably meant as its STAGE."""
@@ -85,6 +100,7 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
     after: Tag | None = None
     orch: OrchTag | None = None
     run: RunFacts | None = None
+    checks: tuple[CheckFacts, ...] = ()
     miss: str = ""
     miss_line: int = 1
     near: str = ""
@@ -162,12 +178,14 @@ class BrokenTool(Struct, frozen=True, kw_only=True, array_like=True, tag="broken
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
-    """A file or folder that was not scanned or is not a tool, and why, in a few words. `near` is that of the facts."""
+    """A file or folder that was not scanned or is not a tool, and why, in a few words. `near` is that of the facts.
+    `is_check`: a function of a tool that looks like a check and is none."""
 
     path: str
     reason: str
     line: int | None = None
     near: str = ""
+    is_check: bool = False
 
 
 class Scan(Struct, frozen=True, kw_only=True):

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from discover_orch.model.conventions import CONF_MODULE
+from discover_orch.model.conventions import CHECK_PREFIXES, CONF_MODULE
 from discover_orch.model.errors import Problem
 from discover_orch.source.facts import (
     BrokenTool,
+    CheckFacts,
     ConfFacts,
     ModuleFacts,
     ObserverFacts,
@@ -135,6 +136,7 @@ def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> Modu
         after=None if after is None else _read_tag("AFTER", after, scope),
         orch=None if orch is None else _read_orch(orch),
         run=run,
+        checks=() if run is None or stage is None else tuple(_read_checks(tree, scope)),
         miss=miss,
         miss_line=miss_line,
         near=near,
@@ -229,6 +231,72 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
         case Definition(node=node, scope=one) if one is scope and isinstance(node, _NO_FUNCTIONS):
             return None, None, "run is a value, not a function", line
     return RunFacts(line=line, is_readable=False), None, "", 1
+
+
+def _read_checks(tree: ast.Module, scope: ModuleScope) -> list[CheckFacts]:
+    """The checks of a tool, and what looks like one, in the order of the file."""
+    names = [name for name in scope.bindings if name.startswith(CHECK_PREFIXES)]
+    found = []
+    called = _find_called(tree) if names else ()
+    for name in names:
+        binding = scope.last(name)
+        if binding is None or isinstance(binding.node, _NO_FUNCTIONS):
+            continue
+        check = _read_check(name, binding, scope)
+        if check is None:
+            continue
+        if not check.miss and name in called:
+            check = replace(check, miss="the module calls it itself")
+        earlier = [one for one in scope.bindings[name] if isinstance(one.node, _Function)]
+        if len(earlier) > 1 and earlier[-1].node is binding.node:
+            check = replace(check, repeats=earlier[-2].line)
+        found.append(check)
+    return sorted(found, key=lambda one: one.line)
+
+
+def _read_check(name: str, binding: Binding, scope: ModuleScope) -> CheckFacts | None:
+    """None for what is no function at all: a constant, a module, a variable of a loop."""
+    line, node = binding.line, binding.node
+    if binding.where:
+        is_function = isinstance(node, _Function)
+        miss = f"it is set {binding.where}, not at the top level"
+        return CheckFacts(name=name, line=line, miss=miss) if is_function else None
+    try:
+        found = scope.find(ast.Name(id=name))
+    except (Unreadable, RecursionError):
+        found = None
+    match found:
+        case Definition(node=ast.ClassDef()):
+            return CheckFacts(name=name, line=line, miss="it is a class, not a function")
+        case Definition(node=ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as function):
+            facts = read_function(function, found.scope)
+        case _:
+            place = "imported from outside of the project" if isinstance(node, str) else "no `def`"
+            miss = f"it is {place}, so its arguments are not known"
+            return CheckFacts(name=name, line=line, miss=miss)
+    needs = tuple((one.name, one.default_source is not None) for one in facts.arguments)
+    fixed = [one.name for one in facts.arguments if one.is_positional_only]
+    return CheckFacts(
+        name=name,
+        line=line,
+        needs=needs,
+        yield_line=facts.yield_line and (line if found.scope is not scope else facts.yield_line),
+        miss=f'its argument "{fixed[0]}" is positional-only' if fixed else "",
+    )
+
+
+def _find_called(tree: ast.Module) -> set[str]:
+    """The names that the module calls, other than in `if __name__ == "__main__":`, which no run executes."""
+    body = [one for one in tree.body if not _is_for_scripts(one)]
+    calls = (one for node in body for one in ast.walk(node) if isinstance(one, ast.Call))
+    return {one.func.id for one in calls if isinstance(one.func, ast.Name)}
+
+
+def _is_for_scripts(node: ast.stmt) -> bool:
+    match node:
+        case ast.If(test=ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()])):
+            return True
+    return False
 
 
 def _seen_from(line: int, run: RunFacts) -> RunFacts:

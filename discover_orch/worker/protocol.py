@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.encoding import decode
 from discover_orch.model.ledger_entry import LedgerEntry
@@ -103,8 +104,9 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
-    gets those of the `resources` that it really asks for. `code` are the files that it imports, directly or not, as
-    far as the parent knows. `writes_alone`: no other worker writes to the database.
+    gets those of the `resources` that it really asks for. `check_resources` are only for its `checks`, and `previous`
+    is what it returned at its last success, as JSON, "" for nothing. `code` are the files that it imports, directly or
+    not, as far as the parent knows. `writes_alone`: no other worker writes to the database.
 
     The parent sends it when the step before has ended. After `timeout` seconds it interrupts the tool.
     """
@@ -116,6 +118,9 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
     is_readable: bool = True
+    checks: tuple[Check, ...] = ()
+    check_resources: tuple[str, ...] = ()
+    previous: str = ""
     outputs: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     commits_by_itself: bool = False

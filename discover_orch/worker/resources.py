@@ -155,6 +155,10 @@ class Resources:
         finally:
             self._connection.restore_connection()
 
+    def savepoint(self, names: Iterable[str]) -> ToolConnection | None:
+        """What undoes the writes of a check; None where a step with these resources does not use `conn`."""
+        return self._connection if self._uses_conn(names) else None
+
     def commit_run(self) -> None:
         """Commit what all tools of the run did, if it is one transaction. Raises what the commit raises; then all is
         rolled back."""

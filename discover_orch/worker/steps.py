@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from discover_orch.model.checks import CheckResult
     from discover_orch.model.observation import Observation
     from discover_orch.model.tool_events import TableHead, ToolStatus
     from discover_orch.worker.loader import Loaded
@@ -195,6 +197,7 @@ class Worker:
         started = time.perf_counter()
         self._interrupts.was_raised = False
         self._commit_began = 0.0
+        self._checks: tuple[CheckResult, ...] = ()
         self._debugger.begin_step(order.module)
         self._asked_for = order.resources if order.is_readable else ()
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
@@ -222,6 +225,7 @@ class Worker:
                     error=error,
                     metrics=metrics,
                     notes=tuple(notes),
+                    checks=self._checks,
                     loaded={path: content for _, path, content in loaded},
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
@@ -269,7 +273,7 @@ class Worker:
         has_returned = False
         try:
             try:
-                metrics, ignored = self._call_tool(order)
+                metrics, ignored, run_checks = self._call_tool(order)
             finally:
                 self._baseline.restore_modules()
             self._exit_if_forked(0)
@@ -278,6 +282,8 @@ class Worker:
             has_returned = True
             if order.outputs:
                 check_outputs(self._prepare.root, order.outputs)
+            if run_checks is not None:
+                run_checks()
             notes = [
                 *ignored,
                 *self._resources.end_transaction(
@@ -292,7 +298,9 @@ class Worker:
             status: ToolStatus = "interrupted" if interrupts.was_raised else "failed"
             failure = self._describe(error, order, has_returned)
             if self._prepare.post_mortem and status == "failed":
-                self._debugger.debug_failure(error, failure.traceback)
+                raised = error.__cause__ if failure.kind == "check" else error
+                if raised is not None:
+                    self._debugger.debug_failure(raised, failure.traceback)
             return status, failure, {}, self._roll_back()
         return "passed", None, metrics, notes
 
@@ -300,8 +308,10 @@ class Worker:
         self._channel.send(Committing(module=module))
         self._commit_began = time.perf_counter()
 
-    def _call_tool(self, order: RunStep) -> tuple[Mapping[str, object], list[str]]:
-        """The metrics that the tool returned, and notes for the user."""
+    def _call_tool(
+        self, order: RunStep
+    ) -> tuple[Mapping[str, object], list[str], Callable[[], None] | None]:
+        """The metrics that the tool returned, notes for the user, and what runs its checks."""
         self._interrupts.raise_if_requested()
         call = self._interrupts.call
         module = call(self._load_tool, order.module, order.path)
@@ -312,17 +322,23 @@ class Worker:
                 "define run() at the top level of the module",
             )
         named: dict[str, Any] = dict(order.extra)
+        own = order.resources
         if order.is_readable:
             positional_only = find_positional_only(run)
         else:
             signature = call(RealSignature, run)
-            self._asked_for = signature.select_resources(order.resources)
-            named = call(signature.convert, order.extra, self._asked_for)
+            own = self._asked_for = signature.select_resources(order.resources)
+            named = call(signature.convert, order.extra, own)
             positional_only = signature.positional_only
         if order.arguments:
             named.update(call(convert_arguments, order.arguments))
-        if self._asked_for:
-            named.update(self._resources.open(self._asked_for))
+        if order.checks:
+            own = tuple(name for name in own if name not in order.check_resources)
+            asked = (name for check in order.checks for name in check.arguments)
+            others = (name for name in asked if name in order.resources)
+            self._asked_for = tuple(dict.fromkeys((*own, *others)))
+        opened = self._resources.open(self._asked_for) if self._asked_for else {}
+        named.update((name, opened[name]) for name in own)
         self._interrupts.raise_if_requested()
         ledger = self._prepare.ledger
         self._resources.begin_transaction(
@@ -331,11 +347,45 @@ class Worker:
             writes_alone=order.writes_alone,
             entry=ledger and replace(ledger, tool=order.module, attempt=order.attempt),
         )
+        given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
         refuse_generator(run, returned)
         metrics = read_metrics(returned)
-        return metrics, note_ignored(returned, metrics)
+        run_checks = None
+        if order.checks:
+            run_checks = partial(self._run_checks, order, module, {"result": returned, **given})
+        return metrics, note_ignored(returned, metrics), run_checks
+
+    def _run_checks(self, order: RunStep, module: ModuleType, given: dict[str, object]) -> None:
+        """Raises ChecksFailed."""
+        from discover_orch.worker.checks import complete_arguments, run_checks  # few tools need it
+
+        self._checks, failed = run_checks(
+            order.checks,
+            module,
+            order.path,
+            complete_arguments(order, module.run, given),
+            root=self._prepare.root,
+            call=self._call_check,
+            savepoint=self._resources.savepoint(self._asked_for),
+            is_interrupted=lambda error: (
+                self._interrupts.was_raised
+                or (self._interrupts.is_requested and is_cancelled(error))
+            ),
+        )
+        if failed is not None:
+            raise failed
+
+    def _call_check(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        """A child process that a check has forked ends where it returns."""
+        try:
+            returned = self._interrupts.call(function, *args, **named)
+        except BaseException as error:
+            self._exit_if_forked(1, error)
+            raise
+        self._exit_if_forked(0)
+        return returned
 
     def _load_tool(self, module: str, path: str) -> ModuleType | SqlTool:
         if not path.endswith(SQL_SUFFIX):
@@ -362,6 +412,9 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
+        failed = self._describe_checks(error) if order.checks else None
+        if failed is not None:
+            return failed
         hint = self._resources.find_hint(error) or self._loader.find_import_hint(error)
         if order.path.endswith(SQL_SUFFIX):
             hint = hint.replace("ORCH = {", "-- ORCH: {")
@@ -373,6 +426,15 @@ class Worker:
         if failure.path is None:  # not raised in the user's code: by the commit, for example
             return replace(failure, path=order.path, line=None, traceback="")
         return failure
+
+    def _describe_checks(self, error: BaseException) -> Failure | None:
+        """None where it is not the checks that failed."""
+        from discover_orch.worker.checks import ChecksFailed
+
+        if not isinstance(error, ChecksFailed):
+            return None
+        first = error.failed[0]
+        return Failure(kind="check", type="", message=str(error), path=first.path, line=first.line)
 
     def _load_conf(self) -> ModuleType:
         """`orchconf.py`. If it raises, it does not run again for the next tool."""

@@ -85,7 +85,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
 }
 #: The names of the Python API but `Project`, as the page shows them together.
 API_GROUPS: Mapping[str, Sequence[str]] = {
-    "results": ["Result", "Outcome", "Failure", "RunFailed"],
+    "results": ["Result", "Outcome", "CheckResult", "Failure", "RunFailed"],
     "values": [
         *("Tool", "Param", "Stage", "ToolStatus", "Used", "Plan", "Step", "Value", "Problem"),
         "OrchError",

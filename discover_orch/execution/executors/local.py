@@ -321,6 +321,8 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         extra=step.extra,
         resources=tool.resources,
         is_readable=tool.is_readable,
+        checks=tool.checks,
+        check_resources=tool.check_resources,
         outputs=tool.outputs,
         code=tuple(code),
         commits_by_itself=tool.commits_by_itself,
