@@ -6,7 +6,6 @@ and a summary with what `orch list` shows, which has a tenth of the values.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
@@ -62,6 +61,8 @@ class KeptListing(Struct, frozen=True, kw_only=True):
 
     def json(self, root: str) -> str:
         """The document of `orch list --json`, of the project that is at `root` now."""
+        import json  # a warm listing as text needs none
+
         return f'{{"version": 1, "root": {json.dumps(root)}, {bytes(self.document).decode()[1:]}'
 
 
@@ -85,6 +86,8 @@ def read_index(root: str) -> KeptListing | None:
 
 
 def write_listing(root: str, snapshot: Snapshot, listing: Listing) -> None:
+    import json
+
     document: dict[str, object] = msgspec.to_builtins(listing)
     summary = dict(build_summary(document))
     del document["root"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import zlib
 from collections.abc import Mapping
@@ -141,12 +140,16 @@ def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
     try:
         return msgspec.json.encode(document, order="sorted" if is_sorted else None)
     except UnicodeEncodeError:
+        import json
+
         plain = msgspec.to_builtins(document, enc_hook=_read_raw)
         return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
 
 
 def _read_raw(value: Any) -> Any:
     """A `msgspec.Raw` is JSON already."""
+    import json
+
     return json.loads(bytes(value))
 
 
