@@ -175,11 +175,17 @@ class Watching:
     def held(self) -> Iterator[None]:
         """It is stopped meanwhile, so that all changes of this time are one burst for it: their events come late."""
         self.send(signal.SIGSTOP)
+        wait_until(self._has_stopped, "its threads to stop")
         try:
             yield
             time.sleep(2 * LATE)
         finally:
             self.send(signal.SIGCONT)
+
+    def _has_stopped(self) -> bool:
+        """The signal reaches the threads one by one, and each can still handle an event before."""
+        threads = [one.read_text() for one in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(one.rpartition(")")[2].split()[0] == "T" for one in threads)
 
     # Its end
 
