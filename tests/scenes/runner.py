@@ -9,6 +9,7 @@ each scene starts anew. The first characters of a line say what it is:
     $ orch list    a command in a pipe, at 80 columns: `orch` with words and variables (`FOO=x orch run`) runs in the
                    fork server, anything else (`sed`, `rm`, pipes, `;`, `python`) in bash, which knows `orch` too
                    (and `sql 'SELECT ...'`, for data.db or the file that is named behind)
+    $ brief        `orch run`, of which only what ran and what the tools printed is shown
     % orch list    the same `orch` on a terminal of 80 columns; what it wiped is left out
       text         what the command printed on stdout
     ! text         what it printed on stderr
@@ -63,6 +64,8 @@ VARYING = (
 )
 #: Below a line of a traceback, also of one in JSON; it differs from one version of Python to the next.
 MARKED = re.compile(r"^ +[~^]+\n|(?<=\\n) +[~^]+\\n", re.MULTILINE)
+#: Lines of a run that `brief` shows: what runs, failures, and what tools print, indented.
+BRIEF = re.compile(r"(?:running|nothing to run).*|    (?=[^✓])(.*)")
 QUOTED = re.compile(r"""'[^']*'|"[^"$`]*\"""")
 FOR_THE_SHELL = re.compile(r"[|;&<>`$~*?{(]")
 ALONE = re.compile(
@@ -207,6 +210,10 @@ def _run(step: Step, root: Path, home: str, server: ForkServer) -> Answer:
         with on_terminal(root, *words[1:], columns=80, program="", **env) as process:
             code = process.wait()
         return Answer(code, re.sub(r".*\x1b\[J|.*\r\x1b\[K", "", process.text), "")
+    if words[0] == "brief":
+        answer = server.run(root, "run", *words[1:], env=env)
+        found = filter(None, map(BRIEF.fullmatch, answer.out.splitlines()))
+        return replace(answer, out="\n".join(one[1] or one[0] for one in found))
     if words[0] == "orch" and not FOR_THE_SHELL.search(QUOTED.sub("", step.text)):
         if any(name.startswith(("PYTHON", "TZ")) for name in env):
             return run_orch(root, *words[1:], env=env)
