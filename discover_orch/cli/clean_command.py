@@ -55,7 +55,7 @@ def command(
 
 
 def _nothing(*, is_all: bool) -> str:
-    return "no file is there that the tools made" if is_all else "nothing is left over"
+    return "the tools made no files that still exist" if is_all else "nothing is left over"
 
 
 def _show_end(

@@ -217,7 +217,7 @@ KEYS: Mapping[str, Setting] = {
     ),
     "table_version_rows": Setting(
         "count",
-        "tables with up to so many rows are compared by what they contain; 0: none, and a report shows no rows",
+        "tables with up to this many rows are compared by content; 0: none, and a report shows no rows",
     ),
     "external_writes": Setting(
         "text",

@@ -41,7 +41,7 @@ NO_TWO_PHASES = (
 )
 CLOSED = "the connection is closed"
 INSIDE_BLOCK = "not allowed inside `with conn.transaction()`, which ends by itself"
-UNSEEN = "a statement has ended orch's transaction: send no COMMIT and ROLLBACK as text, call conn.commit()"
+UNSEEN = "a statement has ended orch's transaction: do not send COMMIT or ROLLBACK as text: call conn.commit()"
 
 
 class State:

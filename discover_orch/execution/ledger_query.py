@@ -123,7 +123,7 @@ def _ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
 def _cannot_ask(problem: str) -> Problem:
     return Problem(
         code="ledger",
-        message=f"the ledger cannot be asked which tools of the killed run were committed: {problem}",
+        message=f"the ledger cannot be read, so it is unknown what the killed run committed: {problem}",
         hint="make sure that the database can be used",
         severity="warning",
     )

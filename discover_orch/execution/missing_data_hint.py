@@ -97,7 +97,7 @@ def _tell_later(tool: Tool, makers: list[Tool], verb: str, what: str, registry: 
     """`makers` run later than the tool."""
     if len(makers) > 1:
         paths = " and ".join(one.path for one in makers[:3])
-        return f"{paths} {verb[:-1]} {what} and run later: name in AFTER the one that makes it"
+        return f"{paths} {verb[:-1]} {what} and run later: set AFTER to the one that makes it"
     maker = makers[0]
     if {*maker.stages}.isdisjoint(tool.stages) and registry.stages[
         registry.rank[maker.module]

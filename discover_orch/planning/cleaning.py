@@ -149,7 +149,7 @@ class Cleaning:
 
     def _find_edit(self, full: str, write: Write, name: str) -> str:
         if write.mark == UNSURE:
-            return f"{name} was broken off, and what it left in it is not known"
+            return f"{name} was interrupted, and what it left in it is not known"
         mark, is_changed = read_mark(full), write.is_by_hand
         if mark != write.mark:
             version = write.version and hash_file(full, os.lstat(full))[0]
@@ -162,6 +162,6 @@ class Cleaning:
             return ""
         tracked = self._read_tracked(repository)
         if tracked is None:
-            return "git does not say whether it tracks it"
+            return "it is not known whether git tracks it"
         path = os.path.relpath(os.path.join(folder, file), repository)
         return "git tracks it" if path in tracked else ""

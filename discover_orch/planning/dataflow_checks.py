@@ -42,7 +42,7 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
             "read-before-written",
             f"{first.name} reads {things[0]} before {second.name} writes it",
             f"let {second.name} run first, with AFTER or in an earlier stage; "
-            f"fine if {first.name} is meant to read what the previous run left",
+            f"ignore this if {first.name} is meant to read what the previous run left",
             first,
         )
     yield from _several_writers(registry, flows)
@@ -75,7 +75,7 @@ def find_observed_orders(registry: Registry) -> Iterator[Problem]:
         yield build_note(
             "observed-order",
             f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
-            "a fresh clone would not know it",
+            "a fresh clone has no such run",
             after_hint(tool, names),
             tool,
         )
@@ -146,7 +146,7 @@ def _several_writers(registry: Registry, flows: Mapping[str, Dataflow]) -> Itera
         yield build_warning(
             "several-writers",
             f"{listed(names)} {'both' if len(names) == 2 else 'all'} write {listed(things)}",
-            "fine if each adds to it; otherwise let each write its own, or declare which runs first",
+            "ignore this if each adds to it; otherwise let each write its own, or declare which runs first",
             registry.tools[group[-1]],
         )
 
@@ -180,10 +180,10 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
             if flow.is_unclear:
                 gap = "used the database in a way that orch cannot see"
                 hint = "orch sees only statements on conn, and needs sqlglot for DuckDB; "
-                hint += "name in AFTER what must run before the tool"
+                hint += "set AFTER to what must run before the tool"
             else:
                 gap = listed([*flow.gaps])
-                hint = 'name in "inputs" and "outputs" what orch cannot see, or declare [] if there is nothing'
+                hint = 'declare the "inputs" and "outputs" that orch cannot see, or [] if there are none'
             message = f"orch may not see all that {tool.name} reads and writes: it {gap}"
             yield build_warning("not-observed", message, hint, tool)
         elif not flow.has_writes and registry.rank[module] < last and module not in named:

@@ -112,7 +112,7 @@ def find_alone(view: ProjectView) -> Iterator[Problem]:
                 for other in registry.flow.get(tool.module, ())
                 if rank[other] == rank[tool.module]
             ]
-            hint = f"if it uses nothing else that other tools use: {after_hint(tool, before)}"
+            hint = f"if it shares nothing else with other tools: {after_hint(tool, before)}"
             yield build_note("runs-alone", f"{tool.name} runs alone: {gap}", hint, tool)
     if unknown:
         message = f"it is not known yet what {listed(unknown)} read and write"

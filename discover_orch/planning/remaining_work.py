@@ -211,7 +211,7 @@ class RemainingWork:
             build_warning(
                 "never-passed",
                 f"{step.tool.name} has never passed: the tables and files that it uses are unknown",
-                "until it has run, changes of its code and parameters make it stale, and runs of tools upstream",
+                "until it has run, a change of its code or parameters, or a run of a tool upstream, makes it stale",
             )
             for step in plan.steps
             if (result := self.results.get(step.tool.module)) is None or result.success is None
@@ -227,7 +227,7 @@ class RemainingWork:
             build_warning(
                 "damaged-memory",
                 f"what is remembered of {listed(names)} cannot be read",
-                "orch run --changed runs what nothing is remembered of; you can delete .orch",
+                "orch run --changed runs it again; you can delete .orch",
             )
         ]
 

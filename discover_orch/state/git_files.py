@@ -120,7 +120,7 @@ def read_old_files(root: str, ref: str) -> dict[str, bytes | None]:
         hint = "git log --oneline shows the commits that are there"
         if is_shallow:
             hint = "this is a shallow clone: git fetch --unshallow brings all commits; on GitHub, fetch-depth: 0"
-        raise GitProblem(f"git knows no commit {ref}", hint) from None
+        raise GitProblem(f"git has no commit {ref}", hint) from None
     words = ("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff")
     changed = _ask_git(top, *words, commit.decode().strip(), "--")
     new = _ask_git(top, "ls-files", "--others", "--exclude-standard", "-z")
@@ -171,6 +171,6 @@ def _ask_git(folder: str, *words: str, sends: bytes = b"") -> bytes:
     except subprocess.CalledProcessError as error:
         said = os.fsdecode(error.stderr).strip().splitlines()
         raise GitProblem(
-            f"git cannot tell: {said[-1] if said else words[0]}", "try git status"
+            f"git failed: {said[-1] if said else words[0]}", "try git status"
         ) from None
     return done.stdout

@@ -264,7 +264,7 @@ def test_a_prefix_may_make_noise_and_never_sees_a_secret(
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("closed", "its standard input is closed, so it gets no orders"),
+        ("closed", "its standard input is closed, so orch cannot send it anything"),
         (
             "fails",
             "./srun ended with exit code 7 before the tool started, and printed: no such partition",
@@ -288,7 +288,7 @@ def test_a_prefix_that_cannot_run_the_tool_fails_it_with_a_sentence(
     [
         ("fails", "./srun ended with exit code 7 before the tool started"),
         ("garbles", "./srun garbled the output of the tool's worker"),
-        ("greets", "./srun ended with exit code 3 before it said whether the tool had started"),
+        ("greets", "./srun ended with exit code 3 before it reported whether the tool had started"),
     ],
 )
 def test_of_a_prefix_that_fails_the_run_shows_which_tool_and_whether_it_may_have_run(

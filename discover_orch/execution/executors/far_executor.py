@@ -213,7 +213,7 @@ class FarExecutor:
             self._start = None
 
     def _note_closed(self, closed: Closed) -> None:
-        sentence = closed.sentence or f"{self._far.name} did not say how the tool ended"
+        sentence = closed.sentence or f"{self._far.name} did not report how the tool ended"
         if self._module and self._is_declined:
             self._end(ToolDeclined(module=self._module))
         elif self._module and self._start is not None:
@@ -221,7 +221,7 @@ class FarExecutor:
         elif self._module:
             when = "while the tool ran"
             if not self._has_started:
-                when = "before it said whether the tool had started"
+                when = "before it reported whether the tool had started"
             self._lose(f"{sentence} {when}")
         elif not (self._has_said_all or self._has_killed or self._is_declined):
             message = f"the resources of a worker may not have been closed: {sentence}"

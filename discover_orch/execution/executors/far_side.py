@@ -322,7 +322,7 @@ class OneTool:
         if self._signal and self._code == 2:
             self._send(Refused(message=f"it was ended by signal {self._signal} before it started"))
         elif not self._has_answer:
-            message = "its standard input is closed, so it gets no orders"
+            message = "its standard input is closed, so orch cannot send it anything"
             self._send(
                 Refused(message=message, hint="docker run needs -i, and ssh must not get -n")
             )
