@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from discover_orch.databases.driver_transaction import read_attribute
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
 LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "within a transaction")
-
+#: A name that a database refuses to create again.
+_EXISTS = re.compile(r'\b(table|view|relation)(?: with name)? "?([\w.]+)"? already exists', re.I)
 
 _read_cause, _read_context = (
     BaseException.__dict__[name].__get__ for name in ("__cause__", "__context__")
@@ -52,6 +54,10 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
             "orch keeps one transaction open from the tool's first write to its end: do this "
             'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'
         )
+    is_driver = is_duckdb or is_psycopg or issubclass(type(inner), sqlite3.Error)
+    if is_driver and (found := _EXISTS.search(str(inner))):
+        kind = "VIEW" if found[1].lower() == "view" else "TABLE"
+        return f"if an earlier run made it, write DROP {kind} IF EXISTS {found[2]} before it"
     if not issubclass(type(error), sqlite3.OperationalError):
         return ""
     text = str(error)
