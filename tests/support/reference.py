@@ -15,6 +15,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
@@ -160,6 +161,7 @@ SHARED: Mapping[str, str] = {
     "--param": "run",
     "--database": "run",
     "--if-busy": "run",
+    "--changed-since": "run",
     "--junit": "run",
     "--trace": "run",
     "--openlineage": "run",
@@ -278,35 +280,42 @@ def _api(name: str) -> str:
             _member(one, found.__dict__[one]) for one in found.__dict__ if not one.startswith("_")
         ]
         return "\n\n".join((text, *members))
-    base = "(Exception)" if issubclass(found, Exception) else ""
-    lines = [f"class {name}{base}:"]
-    if issubclass(found, msgspec.Struct):
-        written = {
-            name: text
-            for kind in reversed(found.__mro__)
-            for name, text in getattr(kind, "__annotations__", {}).items()
-        }
-        lines += [
-            _field(one, written[one.name])
-            for one in msgspec.structs.fields(found)
-            if not (name in API_GROUPS["events"] and one.name == "time")  # said once, above them
-        ]
     if name == "ToolFinished":  # its docstring says that it has the fields of an `Outcome`
         return text
+    methods = [
+        f"{one}{_plain(inspect.signature(value))}"
+        for one, value in found.__dict__.items()
+        if inspect.isfunction(value) and not one.startswith("_")
+    ]
+    return "\n".join((text, "", "```", *_fields_of_one_type(_fields(name, found)), *methods, "```"))
+
+
+def _fields(name: str, found: Any) -> Iterator[tuple[str, str]]:
+    """The fields of a value and their types, its properties too."""
+    if issubclass(found, msgspec.Struct):
+        written = {
+            field: text
+            for kind in reversed(found.__mro__)
+            for field, text in getattr(kind, "__annotations__", {}).items()
+        }
+        for one in msgspec.structs.fields(found):
+            if not (name in API_GROUPS["events"] and one.name == "time"):  # said once, above them
+                yield one.name, written[one.name].replace("'", '"')
     for member, value in found.__dict__.items():
         if isinstance(value, property):
-            lines.append(f"    {member}: {value.fget.__annotations__['return']}")
-        elif inspect.isfunction(value) and not member.startswith("_"):
-            lines += ["", f"    def {member}{_plain(inspect.signature(value))}: ..."]
+            yield member, value.fget.__annotations__["return"]
     if name == "OrchError":
-        lines += ["    problems: tuple[Problem, ...]", "    exit_code: ExitCode"]
+        yield from (("problems", "tuple[Problem, ...]"), ("exit_code", "ExitCode"))
     if name == "RunFailed":
-        lines += ["    result: Result"]
-    return "\n\n".join(one for one in (text, "\n".join(("```python", *lines, "```"))) if one)
+        yield "result", "Result"
 
 
-def _field(one: msgspec.structs.FieldInfo, annotation: str) -> str:
-    return f"    {one.name}: {annotation}".replace("'", '"')
+def _fields_of_one_type(fields: Iterable[tuple[str, str]]) -> list[str]:
+    """`name, module: str`: fields in a row that have the same type share a line."""
+    return [
+        f"{', '.join(name for name, _ in alike)}: {kind}"
+        for kind, alike in groupby(fields, key=lambda one: one[1])
+    ]
 
 
 def _member(name: str, value: Any) -> str:
