@@ -230,7 +230,7 @@ def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
     rows = shown(rows)
     params = [*dict.fromkeys(name for row in rows for name in row.params)]
     metrics = [*dict.fromkeys(name for row in rows for name in row.metrics)]
-    titles = ("run", "started", "status", "duration", *params, *metrics)
+    titles = ("run", "started", "status", "duration", *params, *metrics, "")
     lines = [
         (
             row.run,
@@ -239,10 +239,11 @@ def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
             duration(row.duration),
             *(row.params[one].shown if one in row.params else "default" for one in params),
             *(str(row.metrics.get(name, "")) for name in metrics),
+            "",
         )
         for row in rows
     ]
-    right = (0, *range(4 + len(params), len(titles)))
+    right = (0, *range(4 + len(params), len(titles) - 1))
     out = table([titles, *lines], style, lead="", right=right, shares=(4,), has_titles=True)
     return "\n".join(out) + "\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, repeat, zip_longest
 from posixpath import splitext
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 _SGR = r"\x1b\[[0-9;:]*m"
 #: What stays on one line: words, `orch list`, `pip install x`, and a command to paste (`resume with: orch run`).
-_UNBROKEN = r" *(?:(?<=with: ).+|orch [a-z]+[^ ]*|pip install [^ ]+|[^ ]+)"
+_UNBROKEN = r" *(?:(?<=with: ).+|orch [a-z]+[^ ]*|pip install [^ ]+|--[a-z][^ ]* [^ -][^ ]*(?: \.\.\.)?|[^ ]+)"
 #: C0 except tab and newline, DEL, C1, the marks that change the direction of text, lone surrogates, and two that are
 #: no characters (https://www.unicode.org/faq/private_use.html#nonchar4), which XML refuses.
 _CONTROL = (
@@ -199,30 +200,33 @@ def table(
     Cells are clean, and may be painted. `kinds` are the colours of the first columns; those in `right` are aligned
     there. With titles, the first row is dim.
     """
-    lines = [row if isinstance(row, str) else [*row] for row in rows]
-    widths: dict[int, int] = {}
-    for row in lines:
-        for place, text in enumerate(row if isinstance(row, list) else ()):
-            if place < len(row) - 1 or place in right:
-                most = max(style.width // shares[min(place, len(shares) - 1)], LEAST_COLUMN)
-                widths[place] = min(max(widths.get(place, 0), _columns(text)), most)
+    rows = [*rows]
+    columns = zip_longest(*(row[:-1] for row in rows if not isinstance(row, str)), fillvalue="")
+    widths = []
+    for column, share in zip(columns, chain(shares, repeat(shares[-1])), strict=False):
+        most = max(style.width // share, LEAST_COLUMN)
+        widths.append(min(max(map(_columns, column)), most))
     out = []
-    for row in lines:
+    for row in rows:
         if isinstance(row, str):
             out.append(row)
             continue
-        start = len(lead) + sum(widths[place] + 2 for place in range(len(row) - 1))
-        for place, text in enumerate(row):
-            if place < len(row) - 1 or place in right:
-                text = text if "\x1b" in text else cut_name(text, widths[place], style)
-            gap = " " * (widths.get(place, 0) - _columns(text))
-            text = style.paint(text, kinds[place]) if kinds[place : place + 1] else text
-            row[place] = gap + text if place in right else text + gap
-        line = (lead + "  ".join(row)).rstrip()
-        line = style.paint(line, "dim") if has_titles and not out else line
-        out.append(
-            wrap(line, style, " " * min(start, style.width // 3))
-        )  # has room behind long names
+        line = lead
+        for place, text in enumerate(row[:-1]):
+            width, size = widths[place], _columns(text)
+            if size > width and "\x1b" not in text:
+                text, size = cut_name(text, width, style), width
+            gap = " " * (width - size)
+            if place < len(kinds):
+                text = style.paint(text, kinds[place])
+            line += f"{gap}{text}  " if place in right else f"{text}{gap}  "
+        line = (line + row[-1]).rstrip()
+        if has_titles and not out:
+            line = style.paint(line, "dim")
+        if len(line) > style.width:
+            start = len(lead) + sum(widths[: len(row) - 1]) + 2 * len(row) - 2
+            line = wrap(line, style, " " * min(start, style.width // 3))  # has room behind names
+        out.append(line)
     return out
 
 
@@ -305,7 +309,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _columns(text: str) -> int:
-    return len(_without_colour(text))
+    return len(_without_colour(text)) if "\x1b" in text else len(text)
 
 
 def _without_colour(text: str) -> str:
