@@ -4,13 +4,12 @@ A path goes in; a `Project` comes out, which gives values, events and results. A
 users need is here or, for `Project`, in `discover_orch`. It installs no signal handlers, prints nothing, and knows
 nothing of the command line. No package imports it; `discover_orch` does so when `Project` is first used.
 
-Doors: `project`. The others: `values` (the result of a run), `request` (what a call asks for), `run_events` (a plan is
-run), `background` (the thread in which that takes place). What is given out is what `--json` prints:
-`model/documents.py`, `execution/event_documents.py`.
+Doors: `project`. The other, `runs`, runs a plan in a thread of its own and has the result. What is given out is what
+`--json` prints: `model/documents.py`, `execution/event_documents.py`.
 """
 
 from discover_orch.api.project import Project
-from discover_orch.api.values import Result, RunFailed
+from discover_orch.api.runs import Result, RunFailed
 from discover_orch.execution.event_documents import (
     Event,
     Note,

@@ -37,8 +37,11 @@ COMMANDS = (
 ALIASES = {"ls": "list"}
 _PLACES = {
     "accept": ("status_command", "accept_command"),
+    "adopt": ("scaffold_commands", "adopt_command"),
     "completion": ("help_command", "completion_command"),
-    "new": ("init_command", "new_command"),
+    "export": ("scaffold_commands", "export_command"),
+    "init": ("scaffold_commands", "init_command"),
+    "new": ("scaffold_commands", "new_command"),
 }
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
 REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")

@@ -23,9 +23,15 @@ from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.history import build_tool_run
-from discover_orch.render.left_over import build_made, left_over_text
 from discover_orch.render.problems import first_few
-from discover_orch.render.status import LATEST, build_statuses, status_text, tool_text
+from discover_orch.render.status import (
+    LATEST,
+    build_made,
+    build_statuses,
+    left_over_text,
+    status_text,
+    tool_text,
+)
 from discover_orch.render.style import Style, count, one_line
 from discover_orch.state.lock import find_holder
 from discover_orch.state.run_folders import read_records

@@ -2,7 +2,7 @@
 
 What the project has goes in; `FileChange`s come out, which `file_changes` writes all or not at all. Only what a
 command was asked for is written, and no file is overwritten. Source is read, and run only by `orch adopt --import`, in
-a child process. For `orch adopt`, `old_orchestrator` reads what is there, and `adoption` decides, with `stage_lists`.
+a child process. For `orch adopt`, `old_orchestrator` reads what is there, and `adoption` decides.
 Others import `file_changes`, `new_files`, `old_orchestrator`, `adoption` and `scheduler_files`. Three folders have
 texts: `first_project`, `new_tool` and `schedules`.
 """

@@ -14,12 +14,15 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.conventions import ALL_STAGES, SQL_SUFFIX, TOOL_SUFFIXES, is_skipped_file
 from discover_orch.model.errors import Location, ProjectError, UsageError
-from discover_orch.scaffold.file_changes import FileChange, is_searched, read_file, read_text
-from discover_orch.scaffold.text_edits import (
+from discover_orch.scaffold.file_changes import (
     CannotEdit,
+    FileChange,
     Table,
     add_settings,
     append_to_list,
+    is_searched,
+    read_file,
+    read_text,
     toml_table,
     toml_value,
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.scaffold.text_edits import (
+from discover_orch.scaffold.file_changes import (
     CannotEdit,
     Table,
     append_table,
