@@ -79,4 +79,4 @@ def _rows(row: Row, style: Style, pad: str, *, is_wide: bool) -> Iterator[Sequen
 
 
 def _place(one: Mapping[str, Any]) -> str:
-    return one["path"] + (f":{one['line']}" if one["line"] else "")
+    return f"{one['path']}:{one['line']}" if one["line"] else str(one["path"])
