@@ -1,5 +1,5 @@
-"""What orch writes into a project: `orch init` starts one, `orch new` adds a tool and its test, `orch adopt` converts an
-orchestrator written by hand, and `orch export` writes a schedule for another program."""
+"""What orch writes into a project: `orch init` starts one, `orch new` adds a tool and its test, `orch adopt` converts
+an orchestrator written by hand, and `orch export` writes a schedule for another program."""
 
 from __future__ import annotations
 
