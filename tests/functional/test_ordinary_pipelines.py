@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.marks import slow_but
 from tests.support.remembered import ran, reasons
 
 pytestmark = pytest.mark.skipif(
@@ -230,7 +231,7 @@ with open("in.log", "a") as file:
 """
 
 
-@pytest.mark.parametrize("declares", ["", 'ORCH = {"inputs": ["*.log"]}'])
+@pytest.mark.parametrize("declares", slow_but({""}, ["", 'ORCH = {"inputs": ["*.log"]}']))
 def test_a_file_that_grows_during_the_run_is_a_change(
     project: Project, orch: Orch, declares: str
 ) -> None:
@@ -273,7 +274,10 @@ def page(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("declares", ['"always": True, "outputs": ["raw.txt"]', '"always": True'])
+@pytest.mark.parametrize(
+    "declares",
+    slow_but({'"always": True'}, ['"always": True, "outputs": ["raw.txt"]', '"always": True']),
+)
 def test_a_download_that_brings_the_same_file_reruns_nothing(
     project: Project, orch: Orch, page: tuple[str, Path], declares: str
 ) -> None:
@@ -313,6 +317,7 @@ def test_a_download_that_brings_the_same_file_reruns_nothing(
     assert reasons(orch)["fetch"] == ['"always" is set']
 
 
+@pytest.mark.slow
 def test_a_download_that_brings_the_same_rows_reruns_nothing(
     project: Project, orch: Orch, page: tuple[str, Path]
 ) -> None:

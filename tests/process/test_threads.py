@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from discover_orch.execution.supervisor import WorkerEnded
 from discover_orch.worker.protocol import Finish
 from tests.conftest import Project
@@ -79,6 +81,7 @@ def test_what_is_printed_and_written_at_exit_is_not_lost(project: Project) -> No
     assert (root / "cycle.txt").read_text() == "cycle"
 
 
+@pytest.mark.slow
 def test_a_hanging_exit_handler_is_cut_short(project: Project) -> None:
     root = project(
         {"late.py": "import atexit, time\ndef run(): atexit.register(time.sleep, 3600)\n"}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import save
+from tests.support.marks import slow_but
 from tests.support.running import wait_until
 from tests.support.watching import ALL_IS_SEEN, Event, Watching, tool_text, watching
 
@@ -81,18 +82,7 @@ def test_the_settings_of_a_watch_are_read_again(project: Project) -> None:
         assert watch.all_events("notice") == []
 
 
-def test_all_affected_stages_run_in_the_order_of_stages(project: Project) -> None:
-    root = project(FLOW)
-    with watching(root) as watch:
-        with watch.held():
-            bump(root, "src/d.py")
-            bump(root, "src/a.py")
-        run = watch.next_run()
-        assert run.tools == ("a", "c", "d")
-        assert watch.all_events("changed")[-1]["stages"] == ["s", "t"]
-
-
-@pytest.mark.parametrize("scope", ["affected", "tool"])
+@pytest.mark.parametrize("scope", slow_but({"tool"}, ["affected", "tool"]))
 def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
     project: Project, scope: str
 ) -> None:
@@ -116,7 +106,7 @@ def test_what_a_failed_tool_blocked_runs_with_it_when_it_is_fixed(
         assert watch.next_run().ended == {"a": "passed", "b": "passed"}
 
 
-@pytest.mark.parametrize("scope", ["affected", "stage", "tool"])
+@pytest.mark.parametrize("scope", slow_but({"affected"}, ["affected", "stage", "tool"]))
 def test_a_tool_downstream_of_a_failed_one_is_blocked_until_that_one_has_passed(
     project: Project, scope: str
 ) -> None:
@@ -200,26 +190,6 @@ def test_a_helper_two_imports_deep_affects_exactly_its_importers(project: Projec
 
 
 # Tools that come, go and move
-
-
-def test_a_new_tool_is_run(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text()})
-    with watching(root, *TOOL) as watch:
-        for name in ("n", "deep/m"):
-            project({f"src/{name}.py": tool_text(1)})
-            assert watch.next_run().output == {name[-1]: "1\n"}
-        assert watch.settle() == [], watch.story()
-
-
-def test_a_deleted_tool_is_gone(project: Project) -> None:
-    root = project({"orch.toml": "", "src/a.py": tool_text(), "src/b.py": tool_text(stage="t")})
-    with watching(root) as watch:
-        (root / "src/b.py").unlink()
-        gone(watch, "src/b.py")
-        assert watch.settle() == [], watch.story()
-        watch.press("a")
-        assert watch.next_run().tools == ("a", "sentinel")
-        assert next(one["gone"] for one in watch.all_events("changed")) == ["b"]
 
 
 def test_a_target_that_is_deleted_is_said_to_be_wrong_and_the_others_go_on(
@@ -328,21 +298,6 @@ def test_a_file_that_a_failed_attempt_did_not_read_is_no_change(project: Project
 # Broken modules
 
 
-def test_a_syntax_error_is_shown_with_its_line_and_runs_nothing(project: Project) -> None:
-    root = project(DEEP)
-    with watching(root, *TOOL) as watch:
-        for path in ("src/a.py", "src/lib/two.py"):
-            good = (root / path).read_text()
-            save(root / path, "# one\n# two\ndef run(:\n")
-            (error,) = watch.wait_for("broken")["errors"]
-            assert (error["path"], error["line"]) == (path, 3)
-            assert error["message"]
-            assert error["hint"]
-            assert watch.settle() == [], watch.story()
-            save(root / path, good)  # taken back
-            assert watch.settle() == [], watch.story()
-
-
 def test_what_waited_for_a_fix_is_announced_also_where_the_file_is_as_it_was(
     project: Project,
 ) -> None:
@@ -427,9 +382,8 @@ def test_a_typing_error_in_after_holds_what_is_downstream(project: Project) -> N
 # Configuration and resources
 
 
-@pytest.mark.parametrize("config", ["orch.toml", "pyproject.toml"])
-def test_a_changed_default_of_a_parameter_affects_its_tools(project: Project, config: str) -> None:
-    table = "[params]\n{}\n" if config == "orch.toml" else "[tool.orch.params]\n{}\n"
+def test_a_changed_default_of_a_parameter_affects_its_tools(project: Project) -> None:
+    config, table = "pyproject.toml", "[tool.orch.params]\n{}\n"
     root = project(
         {
             config: table.format("level = 1"),

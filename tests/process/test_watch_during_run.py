@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.editors import in_place, save
+from tests.support.marks import slow_but
 from tests.support.project_builder import run_orch
 from tests.support.running import is_gone, wait_until
 from tests.support.watching import Run, Watching, tool_text, watching
@@ -193,7 +194,7 @@ def test_a_tool_that_waits_gets_the_default_that_was_saved(project: Project) -> 
         assert watch.next_run().output["z"] == "4\n0\n"
 
 
-@pytest.mark.parametrize("how", ["flag", "configuration", "tag"])
+@pytest.mark.parametrize("how", slow_but({"tag"}, ["flag", "configuration", "tag"]))
 def test_a_run_may_be_finished_first(project: Project, how: str) -> None:
     tag = 'ORCH = {"cancel": False}' if how == "tag" else ""
     table = '[watch]\non_busy = "queue"\n' if how == "configuration" else ""
@@ -398,7 +399,7 @@ def assert_never_old_after_new(runs: list[Run]) -> None:
         assert all(x <= y for x, y in zip(one, other, strict=True)), (one, other)
 
 
-@pytest.mark.parametrize("what", ["tool", "helper"])
+@pytest.mark.parametrize("what", slow_but({"helper"}, ["tool", "helper"]))
 @pytest.mark.parametrize(
     "count", [8, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
 )

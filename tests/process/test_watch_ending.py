@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Orch, Project
 from tests.support.editors import save
+from tests.support.marks import slow_but
 from tests.support.running import running, wait_until
 from tests.support.watching import Watching, tool_text, watching
 
@@ -45,7 +46,7 @@ def wait_for_warm_worker(watch: Watching) -> None:
     wait_until(lambda: len(watch.processes()) >= 2, "a warm worker")
 
 
-@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("number", slow_but({signal.SIGINT}, CODES))
 def test_a_signal_ends_a_waiting_watch(project: Project, number: signal.Signals) -> None:
     root = project({"src/a.py": IDLE})
     with watching(root, forks=False) as watch:
@@ -71,7 +72,7 @@ def test_ctrl_z_stops_a_waiting_watch_and_what_is_saved_meanwhile_counts_afterwa
         assert watch.wait() == 130, watch.text
 
 
-@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("number", slow_but({signal.SIGINT}, CODES))
 def test_a_signal_during_a_run_interrupts_the_tool_once_and_ends_the_watch(
     project: Project, number: signal.Signals
 ) -> None:

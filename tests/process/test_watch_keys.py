@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Project
 from tests.support.editors import save
+from tests.support.marks import slow_but
 from tests.support.running import is_gone, on_terminal, running, wait_until
 from tests.support.watching import tool_text, watching
 
@@ -65,7 +66,7 @@ def test_any_other_key_does_no_harm(project: Project) -> None:
         watch.next_run()
 
 
-@pytest.mark.parametrize("keys", ["nothing", "closed"])
+@pytest.mark.parametrize("keys", slow_but({"nothing"}, ["nothing", "closed"]))
 def test_it_watches_without_keys(project: Project, keys: str) -> None:
     root = project(FILES)
     with watching(root, *TOOL, keys=keys) as watch:
