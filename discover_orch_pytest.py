@@ -165,7 +165,7 @@ def _has_fixture(request: pytest.FixtureRequest, name: str) -> bool:
 
 
 class _Failing:
-    """An error of orch fails the test with its message, without a traceback."""
+    """An error of orch, and a check of a tool that fails, fail the test with their message, without a traceback."""
 
     def __enter__(self) -> None:
         pass
@@ -174,6 +174,10 @@ class _Failing:
         problems: tuple[Problem, ...] = getattr(error, "problems", ())
         if problems and _is_orch_error(error):
             raise pytest.fail.Exception(_text(problems), pytrace=False) from None
+        if type(error).__name__ == "ChecksFailed" and (failed := getattr(error, "failed", ())):
+            from discover_orch.model.checks import checks_text
+
+            raise pytest.fail.Exception(checks_text(failed), pytrace=False) from None
 
 
 def _is_orch_error(error: BaseException | None) -> bool:

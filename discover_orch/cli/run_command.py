@@ -63,6 +63,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     jobs: int | None
     executor: str | None
     pdb: bool
+    no_checks: bool
     if_busy: str
     outputs: OutputOptions
     shown: DisplayOptions
@@ -89,6 +90,11 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     type=RUN,
     metavar="[RUN]",
     help="Resume the latest run that failed or was stopped, or the run with this number.",
+)
+@click.option(
+    "--no-checks",
+    is_flag=True,
+    help="Run without the checks of the tools, which are stale then (not checked).",
 )
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first tool that fails.")
 @click.option(
@@ -206,6 +212,7 @@ def _read_request(arguments: ToolArguments, options: RunOptions) -> Request:
         resume=options.resume,
         executor=options.executor,
         jobs=_count_jobs(arguments, options),
+        is_unchecked=options.no_checks,
         if_busy=options.if_busy,
     )
 

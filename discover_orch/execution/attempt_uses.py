@@ -125,6 +125,8 @@ class AttemptReader:
             or uses_main_database(seen)
         ):
             other["database"] = f"{database} {self._current.database.name}"
+        checks, earlier = self._current.registry.tools[tool.module].checks, before.success
+        is_unchecked = len(end.event.checks) < len(checks)
         success = Success(
             asof=end.began,
             ended=end.ended,
@@ -134,6 +136,8 @@ class AttemptReader:
             is_whole=not (flow.is_unclear or (flow.gaps and not tool.has_inputs)),
             duration=end.event.duration,
             is_alone=end.is_alone,
+            is_unchecked=is_unchecked,
+            returned=end.event.returned or (earlier.returned if is_unchecked and earlier else ""),
             marks=files.marks,
             modules=code.modules,
             flow=flow,

@@ -245,6 +245,7 @@ class Recorder:
             targets=event.targets,
             exclude=plan.exclude,
             is_changed=plan.is_changed,
+            is_unchecked=plan.is_unchecked,
             tools=tuple(registry.display(module) for module in event.tools),
             modules=event.tools,
             fresh_stages=tuple(

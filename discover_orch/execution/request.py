@@ -22,7 +22,7 @@ from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_databas
 from discover_orch.model.errors import ExitCode, Location, OrchError, Problem, UsageError
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.plan import Plan
+from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
 from discover_orch.state.lock import LockHolder, ProjectLock
@@ -40,7 +40,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
-    `if_busy` is "fail", "wait" or "skip"."""
+    `is_unchecked`: the checks of tools do not run. `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -51,6 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
     changed: bool = False
     changed_since: str | None = None
     resume: str | None = None
+    is_unchecked: bool = False
     if_busy: str = "fail"
 
     @property
@@ -104,7 +105,7 @@ def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
     """What a run would do now. Raises OrchError."""
     planned = _plan(view, request)
     settle_killed_run(planned.view, settles=False)
-    ready = _find_remaining(planned, asks_database=False)
+    ready = _without_checks(_find_remaining(planned, asks_database=False))
     _refuse(ready)
     return ready
 
@@ -121,6 +122,7 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
         note(settle_killed_run(planned.view, settles=True))
         if request.is_partial:
             planned = _find_remaining(planned, asks_database=True)
+        planned = _without_checks(planned)
         _refuse(planned)
         yield planned
 
@@ -213,6 +215,22 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
 
         plan = keep_changed(plan, view, request.changed_since)
     return ReadyRun(request=request, view=view, plan=plan, work=work)
+
+
+def _without_checks(ready: ReadyRun) -> ReadyRun:
+    """The same with tools that have no checks, if that was asked for."""
+    if not ready.request.is_unchecked:
+        return ready
+
+    def stripped(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        return tuple(replace(step, tool=step.tool.without_checks()) for step in steps)
+
+    plan = ready.plan
+    intro = "; ".join(filter(None, (plan.intro, "no checks run (--no-checks)")))
+    steps, selected = stripped(plan.steps), stripped(plan.selected)
+    intro = intro if steps else plan.intro
+    plan = replace(plan, steps=steps, selected=selected, intro=intro, is_unchecked=True)
+    return replace(ready, plan=plan)
 
 
 def _refuse(ready: ReadyRun) -> None:

@@ -122,6 +122,20 @@ class ResultRecorder:
         success = self._results.find(module).success
         return success.duration if success is not None and success.ended else None
 
+    def with_previous(self, plan: Plan) -> Plan:
+        """The plan with what the checks of its tools take as `previous`."""
+
+        def add(step: Step) -> Step:
+            if not any("previous" in check.arguments for check in step.tool.checks):
+                return step
+            success = self._results.find(step.tool.module).success
+            return replace(step, previous=success.returned if success else "")
+
+        if not any(step.tool.checks for step in plan.possible_steps):
+            return plan
+        steps, selected = tuple(map(add, plan.steps)), tuple(map(add, plan.selected))
+        return replace(plan, steps=steps, selected=selected)
+
     def prepare(self, step: Step) -> None:
         """Read what is needed to order this step, which is the next one, while a tool runs."""
         self._results.find(step.tool.module)

@@ -137,7 +137,8 @@ class _Session:
             self._prepare = replace(self._prepare, ledger=entry)
 
     def events(self, requests: RunRequests) -> Iterator[Event]:
-        plan, settings, tools = self._plan, self._settings, self._tools
+        settings, tools = self._settings, self._tools
+        plan = tools.with_previous(self._plan)
         queue = None
         if self._jobs > 1:
             queue = build_queue(plan, self._registry, self._project, tools.has_known_use)

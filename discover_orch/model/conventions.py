@@ -24,7 +24,17 @@ SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
 OWN_OPTIONS = frozenset(
     {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
     | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
-    | {"changed_since", "executor", "junit", "trace", "openlineage", "on_failure", "if_busy"}
+    | {
+        "checks",
+        "no_checks",
+        "changed_since",
+        "executor",
+        "junit",
+        "trace",
+        "openlineage",
+        "on_failure",
+        "if_busy",
+    }
 )
 
 _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})

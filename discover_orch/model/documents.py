@@ -264,7 +264,8 @@ class ToolRun(Struct, frozen=True, kw_only=True):
 
 class Run(Struct, frozen=True, kw_only=True):
     """A recorded run. `run` is null where it was refused. `passed_before` are the tools that had passed in the run
-    that this one `resumes`. `errors` are problems outside any tool."""
+    that this one `resumes`. `is_unchecked`: the checks of its tools did not run. `errors` are problems outside any
+    tool."""
 
     run: str | None
     started: str
@@ -278,6 +279,7 @@ class Run(Struct, frozen=True, kw_only=True):
     database: str = ""
     database_origin: str = ""
     resumes: str | None = None
+    is_unchecked: bool = False
     passed_before: tuple[str, ...] = ()
     tools: tuple[RecordedOutcome, ...] = ()
     errors: tuple[Problem, ...] = ()

@@ -37,6 +37,8 @@ _END_OF_BODY = re.compile(r";\s*END\s*\Z", re.I)
 _ENDS = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:\w+\s+)?TO\b)", re.I)
 _COPIES = re.compile(r"COPY\b.*\b(?:FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.S)
 _MAKES = re.compile(r"CREATE\s+(?:\w+\s+){0,3}(VIEW|TRIGGER|FUNCTION|PROCEDURE|MACRO)\b", re.I)
+_CHECK = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:\s*(\w[\w \t]*?)\s*(?:\*/)?\Z")
+_GIVES_ROWS = re.compile(r"(?:SELECT|WITH|VALUES|FROM)\b", re.I)
 _SHELL = re.compile(r"\.\w+")
 
 
@@ -60,6 +62,16 @@ class Statement(NamedTuple):
         """The names, each once."""
         found = (one.text[1:] for one in self.tokens if one.kind == "parameter")
         return tuple(dict.fromkeys(found))
+
+    @property
+    def check(self) -> str:
+        """The name of the check that it is, as the comment `-- CHECK: NAME` before it says, or `-- WARN: NAME`; ""."""
+        for one in self.comments:
+            if found := _CHECK.match(one.text):
+                words = "_".join(found[2].split())
+                prefix = f"{found[1].lower()}_"
+                return words if words.startswith(prefix) else prefix + words
+        return ""
 
     @property
     def bare(self) -> str:
@@ -146,6 +158,11 @@ def find_misuse(statement: Statement, *, commits_by_itself: bool) -> UnreadableS
             line,
             f"{found[0].upper()} is not for a tool: orch begins and ends its transaction",
             'remove the statement, or write -- ORCH: {"transaction": "none"}',
+        )
+    if statement.check and not _GIVES_ROWS.match(bare):
+        message = f"{statement.check} is no SELECT: a check selects the rows that violate it"
+        return UnreadableSql(
+            line, message, "write a SELECT, or remove the comment before the statement"
         )
     if _COPIES.match(bare):
         return UnreadableSql(

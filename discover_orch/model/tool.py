@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
@@ -71,6 +72,10 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     never_passed: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
+
+    def without_checks(self) -> Tool:
+        own = tuple(name for name in self.resources if name not in self.check_resources)
+        return replace(self, checks=(), check_resources=(), resources=own)
 
     def param(self, name: str) -> Param | None:
         return next((param for param in self.params if param.name == name), None)

@@ -45,7 +45,7 @@ class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
     all steps of the `group` before it have ended: tools of one stage, selected by one word. `attempt` counts from 1.
     `writes_alone`: no other step writes to the database while it runs. `may_run`: a step before it may make the tool
-    fresh.
+    fresh. `previous` is what a check of the tool takes by that name, as JSON.
     """
 
     tool: Tool
@@ -58,6 +58,7 @@ class Step(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     writes_alone: bool = False
     may_run: bool = False
+    previous: str = ""
 
 
 #: The values of the parameters of a step, and what `-p` gives beside them.
@@ -71,7 +72,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     `missing` has, by module, the required values that are not given, if they are not refused at once. A plan that
     `is_changed` has only what is stale; one that `resumes` a run, of which this is the id, less what passed in it:
     `selected` has the steps of all selected tools then. With `turns`, each step is judged again when its turn comes,
-    and a fresh tool of a plan that `is_changed` may have to run then.
+    and a fresh tool of a plan that `is_changed` may have to run then. `is_unchecked`: the tools have no checks.
     """
 
     steps: tuple[Step, ...] = ()
@@ -81,6 +82,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     intro: str = ""
     exclude: tuple[str, ...] = ()
     is_changed: bool = False
+    is_unchecked: bool = False
     resumes: str = ""
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     turns: Turns | None = None

@@ -255,6 +255,7 @@ class RemainingWork:
                 result.success or Success(asof=0, ended=0, is_whole=False),
                 asof=now,
                 is_accepted=True,
+                is_unchecked=False,
                 at=timestamp(),
                 inputs=inputs,
                 marks=self._marks(inputs),

@@ -91,7 +91,8 @@ def _words(run: Run) -> str:
     typed = (f"{name}={one.shown}" for name, one in run.params.items() if one.origin[:1] == "-")
     resumes = [f"(resumes {run.resumes})"] if run.resumes else []
     watch = ["(watch)"] if run.kind == "watch" else []
-    return " ".join((_targets(run.targets), *typed, *resumes, *watch))
+    unchecked = ["(no checks)"] if run.is_unchecked else []
+    return " ".join((_targets(run.targets), *typed, *resumes, *unchecked, *watch))
 
 
 def run_text(run: Run, style: Style) -> str:
@@ -105,6 +106,8 @@ def run_text(run: Run, style: Style) -> str:
     if run.resumes:
         passed = ", ".join(run.passed_before)
         facts.append(("resumes", f"run {run.resumes}" + (f" (passed: {passed})" if passed else "")))
+    if run.is_unchecked:
+        facts.append(("checks", "did not run (--no-checks)"))
     if run.database:
         origin = style.paint(run.database_origin, "dim")
         facts.append(("database", f"{run.database}  {origin}"))
@@ -116,7 +119,8 @@ def run_text(run: Run, style: Style) -> str:
         how, took = paint_status(tool.status, style), duration(tool.duration)
         rows.append((tool.name, how, took, "  ".join((*attempt, *metrics, *error))))
         values = (value_text(name, one, style) for name, one in tool.params.items())
-        rows += [("", text) for text in (*values, *tool.notes)]
+        found = (f"{one.name} {one.status}: {one.message}" for one in tool.checks if one.message)
+        rows += [("", text) for text in (*values, *found, *tool.notes)]
     out = [
         f"{style.paint(f'run {run.run}', 'bold')}{watch}: {paint_status(run.status, style)}{seconds}"
         f", started {time_text(run.started, has_seconds=True)}",

@@ -1,7 +1,7 @@
 """A recorded run as JUnit XML, which GitLab, Jenkins, GitHub actions and others show as test results.
 
-A stage is a test suite and a tool a test case. A tool that did not run counts as skipped. All elements and attributes
-are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
+A stage is a test suite, and a tool and each of its checks is a test case. A tool that did not run counts as skipped.
+All elements and attributes are in the strictest schema in use, Jenkins' junit-10.xsd (of its xunit plugin).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from discover_orch.model.checks import CheckResult, checks_text
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean, status_word
@@ -36,6 +37,8 @@ def junit_text(record: RunRecord) -> str:
         case = _add_case(suites[tool.stage], tool.stage, tool.name, tool.duration or 0.0)
         if tool.status != "passed":
             _add_result(case, tool)
+        for check in tool.checks:
+            _add_check(suites[tool.stage], tool, check)
     _add_problems(root, record.errors)
     return _complete(root, record.started)
 
@@ -61,6 +64,16 @@ def _add_result(case: Element, tool: ToolRecord) -> None:
     )
     if tool.printed:
         _add(case, "system-out", tool.printed)
+
+
+def _add_check(suite: Element, tool: ToolRecord, check: CheckResult) -> None:
+    """A case of its own; one that only warns has passed, with what it found as its output."""
+    case = _add_case(suite, tool.stage, f"{tool.name}: {check.name}", 0.0)
+    text = checks_text([check])
+    if check.status == "failed":
+        _add(case, "failure", text, type="check", message=check.message[:LONGEST_MESSAGE])
+    elif text:
+        _add(case, "system-out", text)
 
 
 def _add_problems(root: Element, problems: Iterable[Problem]) -> None:

@@ -16,7 +16,7 @@ from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
 from discover_orch.render.markup import NOTHING, Html, h, join
-from discover_orch.render.report_results import results_html
+from discover_orch.render.report_results import checks_html, results_html
 from discover_orch.render.report_tools import (
     ReportTool,
     by_stage,
@@ -99,6 +99,7 @@ def report_html(
         h("p", *_run_sentence(record), class_=f"said s-{record.status}"),
         _run_facts(record),
         failures_html(tools),
+        checks_html(tools),
         results_html(tools, source.tables, made, secrets),
         _graph_section(tools),
         _timeline_section(record, tools, path),
@@ -146,6 +147,7 @@ def _run_facts(record: RunRecord) -> Html:
         "Started": time_text(record.started, has_seconds=True),
         "Targets": words + (" (watch)" if record.kind == "watch" else ""),
         "Resumes": f"run {record.resumes}" if record.resumes else "",
+        "Checks": "did not run (--no-checks)" if record.is_unchecked else "",
         "Workers": str(record.workers) if record.workers > 1 else "",
         "Database": f"{record.database} ({record.database_origin})" if record.database else "",
         "Versions": " · ".join(filter(None, versions)),

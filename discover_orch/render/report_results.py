@@ -101,6 +101,24 @@ def _file(file: MadeFile, secrets: Sequence[str]) -> Html:
     return _figure(name, size, content)
 
 
+def checks_html(tools: Sequence[ReportTool]) -> Html:
+    """The checks that did not pass, with the first rows that violate them."""
+    parts = []
+    for tool in tools:
+        for check in tool.record.checks:
+            if check.status == "passed":
+                continue
+            title = h("h3", tool.link, f": {check.name} {check.status}")
+            said = h("p", f"{check.path}:{check.line}: {check.message}")
+            detail = h("pre", lines(check.detail), tabindex=0) if check.detail else NOTHING
+            rows = TableHead(
+                name=check.name, columns=check.columns, rows=check.rows, has_more=check.has_more
+            )
+            found = _table(check.name, rows) if check.rows else NOTHING
+            parts.append(h("article", title, said, detail, found, class_="made"))
+    return section("checks", "Checks", *parts) if parts else NOTHING
+
+
 def _text(data: bytes, *, is_part: bool) -> str | None:
     """None for what is no text. Of a part, the last line may not be whole."""
     if is_part:

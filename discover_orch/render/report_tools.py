@@ -74,7 +74,7 @@ def _failure(tool: ReportTool) -> Html:
     record, error = tool.record, tool.record.error
     said = "Its end is not recorded. It may have written to the database."
     parts = [h("h3", tool.link), h("p", failure_line(error, LONGEST_ERROR) if error else said)]
-    if record.traceback:
+    if record.traceback and not (error and error.kind == "check"):  # it is shown as tables
         parts.append(h("pre", lines(record.traceback), tabindex=0, aria_label="Traceback"))
     if tool.log is not None and tool.log.tail:
         title = "End of the log"

@@ -25,6 +25,7 @@ from discover_orch.model.sql_text import (
 from discover_orch.source.facts import (
     ArgumentFacts,
     BrokenTool,
+    CheckFacts,
     ModuleFacts,
     OrchTag,
     RunFacts,
@@ -131,6 +132,7 @@ def _build(
         after=after,
         orch=orch,
         run=run,
+        checks=() if run is None else tuple(_read_checks(statements)),
         miss=miss,
         miss_line=miss_line,
     )
@@ -149,9 +151,23 @@ def _hash(facts: ModuleFacts, statements: tuple[Statement, ...]) -> str:
         facts.after and facts.after.words,
         orch,
         [(one.name, str(one.type), one.default_source) for one in arguments],
-        [one.meaning for one in statements],
+        [(one.check, one.meaning) for one in statements],
     )
     return content_hash(msgspec.json.encode(said))
+
+
+def _read_checks(statements: Collection[Statement]) -> Iterator[CheckFacts]:
+    lines: dict[str, int] = {}
+    for one in statements:
+        if one.check:
+            names = (CONNECTION, *one.parameters)
+            yield CheckFacts(
+                name=one.check,
+                line=one.line,
+                needs=tuple((name, False) for name in names),
+                repeats=lines.get(one.check, 0),
+            )
+            lines[one.check] = one.line
 
 
 # The first comment.

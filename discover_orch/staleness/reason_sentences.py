@@ -272,8 +272,10 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
 
 
 def clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
-    """What follows from the time alone."""
+    """What follows from the time alone, and that a success was not checked: a watch does not act on it either."""
     found = ['"always" is set'] if tool.is_always_stale else []
+    if success is not None and success.is_unchecked:
+        found.append("not checked: it ran with --no-checks")
     expires = expires_at(tool, success)
     if expires is not None and now >= expires:
         found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")

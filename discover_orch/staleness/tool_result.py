@@ -141,6 +141,8 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
     `is_alone`: what the kernel reported is
     what this tool used, since no other ran then, or since that was known of an earlier success of the same code.
+    `is_unchecked`: its checks did not run. `returned` is what `run()` returned at the last success that was checked,
+    as JSON, if a check takes that as `previous`.
     """
 
     asof: Seq
@@ -156,6 +158,8 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     modules: tuple[str, ...] = ()
     flow: Dataflow = Dataflow()
     is_alone: bool = True
+    is_unchecked: bool = False
+    returned: str = ""
 
 
 class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

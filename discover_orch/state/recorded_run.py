@@ -14,6 +14,7 @@ from datetime import datetime
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK
@@ -101,7 +102,8 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
 
     @property
     def traceback(self) -> str:
-        return self.error.traceback if self.error else ""
+        """Also what is known of checks that have only warned."""
+        return self.error.traceback if self.error else checks_text(self.checks)
 
     @property
     def has_failed(self) -> bool:
@@ -111,16 +113,18 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
 
 class RunStart(Struct, frozen=True, kw_only=True):
     """What is known of a run when it starts. `exclude` are the words of `--exclude`, and a run that `is_changed` was
-    of what was stale. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; `passed_before`
-    are the modules of the tools that had passed in the run that this one `resumes`; `ledger` is the key of the run in
-    the ledger, "" where it keeps none. `sources` has a hash for each project file of the tools' code, `order` has all
-    modules in the order of the pipeline, empty where that is the order of the run. `age` are the seconds since the
-    start of the process, 0.0 where that did not start for this run. Older journals have less."""
+    of what was stale; in one that `is_unchecked` no checks ran. `started` is local time, ISO 8601 with its offset;
+    `kind` is `run` or `watch`; `passed_before` are the modules of the tools that had passed in the run that this
+    one `resumes`; `ledger` is the key of the run in the ledger, "" where it keeps none. `sources` has a hash for
+    each project file of the tools' code, `order` has all modules in the order of the pipeline, empty where that is
+    the order of the run. `age` are the seconds since the start of the process, 0.0 where that did not start for
+    this run. Older journals have less."""
 
     run: str
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     is_changed: bool = False
+    is_unchecked: bool = False
     started: str = ""
     kind: str = "run"
     plan: tuple[RecordedStep, ...] = ()

@@ -30,10 +30,10 @@ class DatabaseOfTest:
             self._transaction.begin()
 
     @contextlib.contextmanager
-    def tool(self) -> Iterator[None]:
+    def tool(self) -> Iterator[DatabaseOfTest]:
         """The transaction of one tool: committed at its end, or rolled back where it raises."""
         if self._is_one_transaction:
-            yield
+            yield self
             return
         if self.conn.in_transaction:
             self.conn.commit()  # what the test has written
@@ -41,11 +41,17 @@ class DatabaseOfTest:
         self._transaction.begin()
         is_done = False
         try:
-            yield
+            yield self
             is_done = True
         finally:
             self._transaction.end(keep=is_done)
             settings.restore(may_be_set=True)
+
+    def begin_check(self) -> None:
+        self._transaction.begin_check()
+
+    def end_check(self) -> str:
+        return self._transaction.end_check()
 
     def holds_all_commits(self) -> bool:
         """Whether what is committed can still be rolled back."""

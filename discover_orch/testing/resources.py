@@ -86,13 +86,13 @@ class OpenResources(Resources):
         """What a resource writes belongs to the test."""
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[DatabaseOfTest | None]:
         """The transaction of one tool that takes `conn`. A connection from a fixture is left to the test."""
         if self._find_override(CONN) is not None:
-            yield
+            yield None
             return
-        with self._open_database().tool():
-            yield
+        with self._open_database().tool() as database:
+            yield database
 
     def call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
         """Calls the user's code, and awaits the result where it is awaitable: in one event loop for the test."""

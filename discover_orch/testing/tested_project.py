@@ -10,13 +10,15 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from discover_orch.config.file import find_root
 from discover_orch.discovery.registry import uses_get_connection
+from discover_orch.model.checks import checks_text
 from discover_orch.model.conventions import SQL_SUFFIX, TOOL_SUFFIXES
 from discover_orch.model.errors import Location, Problem, ProjectError, UsageError, did_you_mean
 from discover_orch.model.tool import Tool
@@ -37,6 +39,11 @@ from discover_orch.worker.tool_call import (
     find_positional_only,
     refuse_generator,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.testing.connections import DatabaseOfTest
+    from discover_orch.worker.sql_tool import SqlTool
 
 
 @functools.cache
@@ -186,10 +193,13 @@ def _importable(pythonpath: Sequence[str], root: Path) -> Iterator[None]:
 
 def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, root: Path) -> Any:
     tool = step.tool
-    run = _load_run(tool, root)
-    asked = (
-        tool.resources if tool.is_readable else RealSignature(run).select_resources(tool.resources)
-    )
+    module = _load(tool, root)
+    run = module.run
+    asked: Iterable[str] = tool.resources
+    if not tool.is_readable:
+        own_names = RealSignature(run).select_resources(tool.resources)
+        asked = {*own_names, *(name for one in tool.checks for name in one.arguments)}
+        asked &= {*tool.resources}
     named: dict[str, Any] = convert_arguments(
         build_defaults(tool)
         | {
@@ -202,23 +212,53 @@ def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, ro
         if not is_bound and _takes(tool, name):
             named[name] = value
     named |= resources.open(name for name in asked if name not in named)
-    first = [named.pop(name) for name in find_positional_only(run) if name in named]
+    own = {name: one for name, one in named.items() if name not in tool.check_resources}
+    first = [own.pop(name) for name in find_positional_only(run) if name in own]
     is_managed = CONN in asked and CONN not in given and not tool.commits_by_itself
-    with resources.transaction() if is_managed else contextlib.nullcontext():
-        returned = resources.call(run, *first, **named)
+    with resources.transaction() if is_managed else contextlib.nullcontext() as database:
+        returned = resources.call(run, *first, **own)
         refuse_generator(run, returned)
+        if tool.checks:
+            _run_checks(tool, module, {"result": returned, **named}, resources, database, root)
     return returned
 
 
-def _load_run(tool: Tool, root: Path) -> Callable[..., Any]:
+def _run_checks(
+    tool: Tool,
+    module: ModuleType | SqlTool,
+    given: Mapping[str, object],
+    resources: OpenResources,
+    database: DatabaseOfTest | None,
+    root: Path,
+) -> None:
+    """Raises ChecksFailed, which rolls the tool back. What only warns is a warning of Python."""
+    from discover_orch.worker.checks import complete_arguments, run_checks
+
+    results, failed = run_checks(
+        tool.checks,
+        module,
+        tool.path,
+        complete_arguments(tool.checks, module.run, given),
+        root=os.fspath(root),
+        call=resources.call,
+        savepoint=database,
+        is_interrupted=lambda error: isinstance(error, KeyboardInterrupt),
+    )
+    warned = [one for one in results if one.status == "warned"]
+    if warned:
+        warnings.warn(checks_text(warned), stacklevel=2)
+    if failed is not None:
+        raise failed
+
+
+def _load(tool: Tool, root: Path) -> ModuleType | SqlTool:
     if tool.path.endswith(SQL_SUFFIX):
         from discover_orch.worker.sql_tool import load_sql
 
-        return load_sql(os.fspath(root), tool.path).run
+        return load_sql(os.fspath(root), tool.path)
     module = importlib.import_module(tool.module)
     _refuse_other_file(module, tool, root)
-    run: Callable[..., Any] = module.run
-    return run
+    return module
 
 
 def _refuse_other_file(module: ModuleType, tool: Tool, root: Path) -> None:

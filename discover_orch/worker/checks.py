@@ -22,13 +22,14 @@ from msgspec.structs import replace
 
 from discover_orch.model.checks import Check, CheckResult
 from discover_orch.model.parameter import MASK, is_secret_name
-from discover_orch.worker.protocol import RunStep
 from discover_orch.worker.tracebacks import describe_exception
 
 #: Rows and columns that are kept of what violates a check, and the characters of a value: a longer one is shown as its
 #: length, since a secret is not found in a part of it.
 MOST_ROWS, MOST_COLUMNS, LONGEST_VALUE = 20, 30, 500
-FORMS = "a check returns None, True or False, or the rows that violate it: a cursor, a list or a data frame"
+#: Of what `run()` returned, as JSON, that is kept for `previous`.
+LONGEST_RETURNED = 10_000
+FORMS = "return None, True or False, or rows: a cursor, a list or a data frame"
 
 
 class ChecksFailed(Exception):
@@ -61,7 +62,7 @@ class Savepoint(Protocol):
 
 def run_checks(
     checks: Iterable[Check],
-    module: ModuleType,
+    module: object,
     path: str,
     given: Mapping[str, object],
     *,
@@ -102,14 +103,19 @@ def run_checks(
 
 
 def complete_arguments(
-    order: RunStep, run: Callable[..., Any], given: Mapping[str, object]
+    checks: Iterable[Check],
+    run: Callable[..., Any],
+    given: Mapping[str, object],
+    previous: str = "",
 ) -> Mapping[str, object]:
-    """All that the checks can take: `given`, where a parameter or a resource wins over `result` and `previous`, and
-    the defaults of the parameters of `run` that it was not given."""
-    asked = {name for check in order.checks for name in check.arguments} - given.keys()
+    """All that the checks can take: `given`, and the defaults of the parameters of `run` that are not among it.
+    `previous` is JSON; a parameter or a resource of that name wins over it."""
+    asked = {name for check in checks for name in check.arguments} - given.keys()
     found: dict[str, object] = {**given}
     if "previous" in asked:
-        found["previous"] = json.loads(order.previous) if order.previous else None
+        found["previous"] = None
+        with contextlib.suppress(ValueError):  # a number that was masked as a secret
+            found["previous"] = json.loads(previous) if previous else None
     if asked - {"previous"}:
         with contextlib.suppress(TypeError, ValueError):
             params = inspect.signature(run).parameters
@@ -118,6 +124,22 @@ def complete_arguments(
                 name: one for name, one in defaults.items() if one is not inspect.Parameter.empty
             }
     return found
+
+
+def write_previous(checks: Iterable[Check], returned: object) -> tuple[str, list[str]]:
+    """What `run()` returned, as JSON, if a check takes it at the next success; a note where it cannot be kept."""
+    if returned is None or not any("previous" in check.arguments for check in checks):
+        return "", []
+    try:
+        text = json.dumps(
+            returned, default=lambda one: one.item()
+        )  # a scalar of numpy, for example
+    except Exception:  # values of the user's own classes
+        text = ""
+    if text and len(text) <= LONGEST_RETURNED:
+        return text, []
+    why = f"is longer than {LONGEST_RETURNED:,} characters of JSON" if text else "is no JSON"
+    return "", [f"what run() returned {why}: at the next run, previous is None"]
 
 
 # What a check returned.
@@ -132,7 +154,7 @@ def find_violation(value: Any) -> Violation | None:
         return None if truth else Violation(message="it returned False")
     found = _read_rows(value)
     if found is None:
-        return Violation(message=f"it returned a value of type {type(value).__name__}: {FORMS}")
+        return Violation(message=f"it returned a value of type {type(value).__name__}; {FORMS}")
     columns, rows, total = found
     if not rows:
         return None
@@ -141,7 +163,7 @@ def find_violation(value: Any) -> Violation | None:
         columns = [str(name) for name in rows[0]]
     columns = columns or [str(name) for name in getattr(rows[0], "_fields", ())]
     hidden = [is_secret_name(name) for name in columns]
-    has_more = len(rows) > MOST_ROWS
+    has_more = (total or len(rows)) > MOST_ROWS
     number = f"more than {MOST_ROWS}" if total is None and has_more else f"{total or len(rows):,}"
     return Violation(
         message=f"{number} {'row violates' if number == '1' else 'rows violate'} it",

@@ -79,7 +79,7 @@ class ToolConnection:
         self.may_have_kept_writes = False
         self._is_sqlite = False
         self._is_begun = self._commits_by_itself = False
-        self._has_savepoint = False  # around the check that runs
+        self._is_checking = self._has_savepoint = False  # around the check that runs
         self.ledger: Ledger | None = None
         self._is_held = False  # the transaction of the whole run is open
         self._is_run_over = False
@@ -282,21 +282,20 @@ class ToolConnection:
 
     def begin_check(self) -> None:
         """A check of the step is about to run. Raises WritesLost where nothing can be committed any more."""
-        if self.transaction is not None and self._is_begun and not self.transaction.is_closed():
-            self._has_savepoint = self.transaction.begin_check()
+        transaction, self._is_checking = self.transaction, False
+        if transaction is not None and self._is_begun and not transaction.is_closed():
+            self._has_savepoint, self._is_checking = transaction.begin_check(), True
             if not self._has_savepoint and self.tables is not None:
                 self.tables.begin_check()
 
     def end_check(self) -> str:
         """Undo what the check has written; why the step cannot be committed any more, or ""."""
-        if self.transaction is None or not self._is_begun:
+        if self.transaction is None or not self._is_checking:
             return ""
-        if self._has_savepoint:
-            return self.transaction.end_check()
         lost = self.transaction.end_check()
-        if not lost and self.tables is not None and self.tables.end_check():
-            return "it wrote to the database, and without savepoints that cannot be undone"
-        return lost
+        if lost or self._has_savepoint or self.tables is None or not self.tables.end_check():
+            return lost
+        return "it wrote to the database, and without savepoints that cannot be undone"
 
     def _warn_of_second_connection(self) -> None:
         transaction, observer = self.transaction, self._observer

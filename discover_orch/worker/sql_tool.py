@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from discover_orch.databases.driver_transaction import find_driver_connection, find_kind
 from discover_orch.model.sql_text import Statement, UnreadableSql, split_statements
@@ -57,7 +58,16 @@ class SqlTool:
     """A tool in SQL, with a `run` as a module has it. `source` is the text of its file."""
 
     def __init__(self, path: str, source: bytes, statements: list[Statement]) -> None:
-        self.path, self.source, self._statements = path, source, statements
+        self.path, self.source = path, source
+        self._statements = [one for one in statements if not one.check]
+        for one in statements:
+            if one.check:
+                setattr(self, one.check, partial(self._select, one))
+
+    def _select(self, check: Statement, conn: Any, **given: Any) -> Rows | None:
+        """The rows that violate a check."""
+        execute = _choose_driver(find_driver_connection(conn))
+        return _call_at(self.path, check.line, _Step(execute, check, given))
 
     def run(self, conn: Any, **given: Any) -> dict[str, int] | None:
         """The number of rows of a last statement that gives rows, which are printed. A parameter without a value is
@@ -86,21 +96,31 @@ def _call_at(path: str, line: int, step: Callable[[], Rows | None]) -> Rows | No
 
 
 class Rows:
-    """The first rows of a result, and how many there are."""
+    """The first rows of a result, and how many there are. A check returns it: to that it is as a data frame."""
 
     def __init__(self, names: Iterable[str], fetch: Callable[[int], list[Any]]) -> None:
-        self._shown = [[_show(one) for one in names]]
+        self.columns = [*names]
+        self._first: list[Any] = []
         self.number = 0
         while found := fetch(_AT_ONCE):
-            more = found[: max(0, MOST_SHOWN - self.number)]
-            self._shown += [[_show(one) for one in row] for row in more]
+            self._first += found[: max(0, MOST_SHOWN - self.number)]
             self.number += len(found)
 
+    def __len__(self) -> int:
+        return self.number
+
+    def head(self, _: int) -> Rows:
+        return self
+
+    def rows(self) -> list[Any]:
+        return self._first
+
     def table(self) -> str:
-        widths = [max(map(len, column)) for column in zip(*self._shown, strict=True)]
+        shown = [[_show(one) for one in row] for row in (self.columns, *self._first)]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = [
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in self._shown
+            for row in shown
         ]
         left = self.number - len(lines) + 1
         lines += [f"... and {left:,} more rows"] if left else [] if self.number else ["(no rows)"]

@@ -198,6 +198,7 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._checks: tuple[CheckResult, ...] = ()
+        self._returned = ""
         self._debugger.begin_step(order.module)
         self._asked_for = order.resources if order.is_readable else ()
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
@@ -226,6 +227,7 @@ class Worker:
                     metrics=metrics,
                     notes=tuple(notes),
                     checks=self._checks,
+                    returned=self._returned,
                     loaded={path: content for _, path, content in loaded},
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
@@ -279,11 +281,11 @@ class Worker:
             self._exit_if_forked(0)
             if self._interrupts.was_raised:  # the tool caught the interrupt and returned
                 raise KeyboardInterrupt
-            has_returned = True
             if order.outputs:
                 check_outputs(self._prepare.root, order.outputs)
             if run_checks is not None:
                 run_checks()
+            has_returned = True
             notes = [
                 *ignored,
                 *self._resources.end_transaction(
@@ -352,12 +354,18 @@ class Worker:
         returned = call(run, *first, **named)
         refuse_generator(run, returned)
         metrics = read_metrics(returned)
-        run_checks = None
-        if order.checks:
-            run_checks = partial(self._run_checks, order, module, {"result": returned, **given})
-        return metrics, note_ignored(returned, metrics), run_checks
+        notes = note_ignored(returned, metrics)
+        if not order.checks:
+            return metrics, notes, None
+        from discover_orch.worker.checks import write_previous  # few tools need it
 
-    def _run_checks(self, order: RunStep, module: ModuleType, given: dict[str, object]) -> None:
+        self._returned, more = write_previous(order.checks, returned)
+        run_checks = partial(self._run_checks, order, module, {"result": returned, **given})
+        return metrics, [*notes, *more], run_checks
+
+    def _run_checks(
+        self, order: RunStep, module: ModuleType | SqlTool, given: dict[str, object]
+    ) -> None:
         """Raises ChecksFailed."""
         from discover_orch.worker.checks import complete_arguments, run_checks  # few tools need it
 
@@ -365,7 +373,7 @@ class Worker:
             order.checks,
             module,
             order.path,
-            complete_arguments(order, module.run, given),
+            complete_arguments(order.checks, module.run, given, order.previous),
             root=self._prepare.root,
             call=self._call_check,
             savepoint=self._resources.savepoint(self._asked_for),

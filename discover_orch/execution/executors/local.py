@@ -323,6 +323,7 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         is_readable=tool.is_readable,
         checks=tool.checks,
         check_resources=tool.check_resources,
+        previous=step.previous,
         outputs=tool.outputs,
         code=tuple(code),
         commits_by_itself=tool.commits_by_itself,
