@@ -65,7 +65,7 @@ def init_command(context: Context) -> int:
     context.console.out(
         "\nnext:\n"
         + (_RUN if view.registry.tools or not code else "")
-        + "  orch new NAME --stage STAGE   add a tool and its test\n"
+        + "  orch new NAME --stage STAGE   add a tool and its test; NAME.sql is one in SQL\n"
     )
     return ExitCode.OK
 
