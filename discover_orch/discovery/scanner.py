@@ -24,6 +24,7 @@ from discover_orch.source.facts import (
     ConfFacts,
     ModuleFacts,
     PassedOver,
+    RunFacts,
     Scan,
     Tag,
 )
@@ -73,7 +74,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
             case None:
                 plain.append(path)
             case ModuleFacts() as facts if _is_importable(facts.module):
-                other = _find_namesake(path, there) if path.endswith(SQL_SUFFIX) else ""
+                other = _find_namesake(path, there, sources) if path.endswith(SQL_SUFFIX) else ""
                 if other and facts.stage is not None:
                     broken.append(_same_name(facts, other))
                 else:
@@ -96,10 +97,17 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
     return found, plain
 
 
-def _find_namesake(path: str, there: Collection[str]) -> str:
-    """The Python file with the same module name as a SQL file, in the same folder; or ""."""
+def _find_namesake(path: str, there: Collection[str], sources: SourceFiles) -> str:
+    """The Python file beside a SQL file that has its module name and is no tool; or ""."""
     base = path.removesuffix(SQL_SUFFIX)
-    return next((one for one in (f"{base}.py", f"{base}/__init__.py") if one in there), "")
+    for other in (f"{base}.py", f"{base}/__init__.py"):
+        file = sources.read(other, with_code=False) if other in there else None
+        match file.facts if file else None:
+            case ModuleFacts(stage=Tag(), run=RunFacts()):
+                continue  # `tagged_modules` finds two tools of one name
+        if file is not None:
+            return other
+    return ""
 
 
 def _same_name(facts: ModuleFacts, other: str) -> BrokenTool:

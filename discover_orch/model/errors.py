@@ -145,7 +145,7 @@ class BlockedInterrupt(BaseException):
         self.number = number
 
 
-_TOOL = 'a module under src with STAGE = "..." and run()'
+_TOOL = 'a module under src with STAGE = "..." and run(), or a .sql file with -- STAGE: ...'
 NO_TOOLS = Problem(
     code="no-tools",
     message="no tools found",

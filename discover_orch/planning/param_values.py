@@ -267,7 +267,7 @@ def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:
             code="wrong-type",
             message=f"invalid {name} for {tool.name}: {text}",
             hint=find_commas(bound)
-            or f"its type in run() is {param.type}; the value comes from {bound.origin}",
+            or f"its type is {param.type}; the value comes from {bound.origin}",
             path=tool.path,
             line=tool.line,
         )

@@ -14,7 +14,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, TOOL_SUFFIXES, module_of
+from discover_orch.model.conventions import (
+    ALL_STAGES,
+    GLOB_CHARACTERS,
+    SQL_SUFFIX,
+    TOOL_SUFFIXES,
+    module_of,
+)
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
@@ -410,6 +416,8 @@ def _find_reason(path: str, registry: Registry) -> Problem:
         if one.path == path:
             return _not_a_tool(path, one.line, one.reason)
     hint = 'a tool has a top-level STAGE = "..." and a run() function'
+    if path.endswith(SQL_SUFFIX):
+        hint = "a tool has -- STAGE: NAME before its first statement"
     return _not_a_tool(path, None, "it has no STAGE", hint)
 
 

@@ -114,9 +114,7 @@ class RealSignature:
             return convert_one(Scalar(kind=kind), text)
         except ConvertError as error:
             what = "the value (hidden) does not fit" if is_secret_name(name) else str(error)
-            raise SignatureProblem(
-                f"invalid -p {name}: {what}", f"its type in run() is {kind}"
-            ) from None
+            raise SignatureProblem(f"invalid -p {name}: {what}", f"its type is {kind}") from None
 
 
 def refuse_generator(run: Callable[..., Any], returned: object) -> None:
@@ -236,7 +234,7 @@ def _convert_scalar(given: Any) -> tuple[bool, object]:
 class MissingOutput(Exception):
     """A tool returned without having written a declared output."""
 
-    hint = 'write the file in run(), or remove it from "outputs" in ORCH'
+    hint = 'write the file, or remove it from "outputs" in ORCH'
 
 
 def check_outputs(root: str, outputs: Iterable[str]) -> None:

@@ -256,7 +256,7 @@ def test_errors_speak_of_python_arguments_and_not_of_options(project: Project) -
         'no selected tool has a parameter "dya"; did you mean "day"?',
         "a requires day (date); add day=..., or set day in [tool.orch.params]",
         "a requires pin_token (str); set ORCH_PARAM_PIN_TOKEN in the environment, or add pin_token=...",
-        "invalid n for a: 'y' is not a whole number; its type in run() is int; the value comes from the argument n",
+        "invalid n for a: 'y' is not a whole number; its type is int; the value comes from the argument n",
     ]
     with pytest.raises(OrchError, match="expected one value, got a list"):
         found.run("a", day="2024-01-01", pin_token="x", n=[1, 2])
