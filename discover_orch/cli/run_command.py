@@ -25,8 +25,8 @@ from discover_orch.cli.options import (
     output_options,
     tools_arguments,
 )
-from discover_orch.config.executor import WORDS
 from discover_orch.config.project import PARAM_PREFIX
+from discover_orch.config.settings import WORDS
 from discover_orch.execution.event_documents import not_started, nothing_to_do
 from discover_orch.execution.request import (
     ReadyRun,

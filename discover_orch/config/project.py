@@ -15,7 +15,6 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from discover_orch.config.executor import Command
 from discover_orch.config.setting_values import (
     RawSetting,
     ReadLines,
@@ -24,7 +23,7 @@ from discover_orch.config.setting_values import (
     printable,
     shown,
 )
-from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, WATCH
+from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, WATCH, Command
 from discover_orch.config.settings import ParamDefault as ParamDefault
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest

@@ -14,8 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from discover_orch import __version__
-from discover_orch.config.env_file import load_env_file
-from discover_orch.config.file import config_key, find_root, read_config_bytes
+from discover_orch.config.file import config_key, find_root, load_env_file, read_config_bytes
 from discover_orch.discovery.tree import read_tree
 from discover_orch.model.conventions import OWN_OPTIONS
 from discover_orch.state.sealed_files import (

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.executor import executor_hint, is_executor
 from discover_orch.config.file import find_line
 from discover_orch.config.project import INSIDE_VARIABLE, Project
+from discover_orch.config.settings import executor_hint, is_executor
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url

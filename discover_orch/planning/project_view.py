@@ -14,11 +14,11 @@ from collections.abc import Collection, MutableMapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.config.env_file import load_env_file
 from discover_orch.config.file import (
     build_project,
     config_key,
     find_root,
+    load_env_file,
     read_config_bytes,
 )
 from discover_orch.config.project import Project

@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from discover_orch.config.executor import Command
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
+from discover_orch.config.settings import Command
 from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import Closed, FromFar, decode_from_far
 from discover_orch.model.errors import UsageError

@@ -18,9 +18,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from discover_orch.config.executor import dask_address
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
+from discover_orch.config.settings import dask_address
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (

@@ -31,8 +31,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.config.env_file import read_env_file
-from discover_orch.config.file import build_project, find_root, read_config_bytes
+from discover_orch.config.file import build_project, find_root, read_config_bytes, read_env_file
 from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.local import LocalExecutor
 from discover_orch.execution.supervisor import Supervisor
