@@ -41,6 +41,7 @@ _PLACES = {
     "completion": ("help_command", "completion_command"),
     "export": ("scaffold_commands", "export_command"),
     "init": ("scaffold_commands", "init_command"),
+    "logs": ("history_command", "logs_command"),
     "new": ("scaffold_commands", "new_command"),
 }
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.

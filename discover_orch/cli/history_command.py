@@ -1,19 +1,26 @@
-"""`orch history`: the recorded runs, one run, or what changed between two. Reads the journal only, no source."""
+"""`orch history`: the recorded runs, one run, or what changed between two. `orch logs`: what a tool printed in a run.
+Both read the journal only, no source."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
+from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import (
     MOST_RUNS,
     RUN,
+    TOOL,
     Context,
     WholeNumber,
     common_options,
+    json_option,
 )
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import (
@@ -24,11 +31,13 @@ from discover_orch.model.errors import (
     did_you_mean,
     nearest,
 )
-from discover_orch.render.history import build_run, runs_text
+from discover_orch.render.history import build_run, log_heading, log_text, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.run_folders import (
+    find_log,
     find_runs,
     has_begun,
+    read_log,
     read_open_run,
     read_record,
     read_records,
@@ -36,8 +45,7 @@ from discover_orch.state.run_folders import (
 )
 
 if TYPE_CHECKING:
-    from discover_orch.model.documents import ToolRun
-    from discover_orch.state.recorded_run import RunRecord
+    from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")
@@ -167,29 +175,12 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
 def _show_metrics(
     context: Context, root: str, word: str, limit: int | None, *, as_json: bool
 ) -> None:
-    """The newest runs in which the tool ran. It need not exist any more."""
+    """The newest runs in which the tool ran."""
     from discover_orch.render.history import build_tool_run, metrics_text
 
-    rows: list[ToolRun] = []
-    found: dict[str, str] = {}  # module → name
-    names: dict[str, None] = {}
-    for record in read_records(root):
-        if len(rows) == limit:
-            break
-        names.update(dict.fromkeys(tool.name for tool in record.tools))
-        for tool in record.tools:
-            if word == tool.name or f".{tool.module}".endswith(f".{word}"):
-                found.setdefault(tool.module, tool.name)
-                if tool.has_started:
-                    rows.append(build_tool_run(record, tool))
-    if len(found) != 1:
-        hint = did_you_mean(word, names, "orch history RUN lists the tools of a run")
-        message = f'no recorded run has a tool "{word}"'
-        if found:
-            message = f'"{word}" may be {" or ".join(sorted(found))}'
-            hint = "use the longer name"
-        raise UsageError.of("unknown-tool", message, hint)
-    ((module, name),) = found.items()
+    module, name = _find_tool(read_records(root), word)
+    started = _find_started(read_records(root), module)
+    rows = [build_tool_run(record, tool) for record, tool in islice(started, limit)]
     console = context.console
     if as_json:
         console.json({"name": name, "module": module, "runs": rows})
@@ -197,3 +188,90 @@ def _show_metrics(
         console.out(metrics_text(rows, console.out_style))
     else:
         console.err(f"{one_line(name)} has not run in any recorded run\n")
+
+
+def _find_tool(records: Iterable[RunRecord], word: str) -> tuple[str, str]:
+    """Module and name of the tool that `word` means in the newest run that has one. It need not exist any more. Raises
+    UsageError."""
+    names: dict[str, None] = {}
+    for record in records:
+        found = [one for one in record.tools if word == one.name] or [
+            one
+            for one in record.tools
+            if word == one.step.path or f".{one.module}".endswith(f".{word}")
+        ]
+        if len(found) == 1:
+            return found[0].module, found[0].name
+        if found:
+            message = f'"{word}" may be {" or ".join(sorted(one.name for one in found))}'
+            raise UsageError.of("unknown-tool", message, "use the longer name")
+        names.update(dict.fromkeys(one.name for one in record.tools))
+    lists = "orch history RUN lists the tools of a run; " if names else ""
+    hint = did_you_mean(word, names, f"{lists}run it with: orch run {word}")
+    if word.isdecimal():
+        hint = f"orch history {word} shows that run; orch logs TOOL --run {word} shows a tool in it"
+    raise UsageError.of("unknown-tool", f'no recorded run has a tool "{word}"', hint)
+
+
+def _find_started(
+    records: Iterable[RunRecord], module: str
+) -> Iterator[tuple[RunRecord, ToolRecord]]:
+    for record in records:
+        for tool in record.tools:
+            if tool.module == module and tool.has_started:
+                yield record, tool
+
+
+@click.command("logs", short_help="Show what a tool printed.")
+@click.argument("tool", type=TOOL)
+@click.option(
+    "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
+)
+@json_option
+@common_options
+@click.pass_obj
+def logs_command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
+    """Show what a tool printed, in the latest run that started it or in the given run.
+
+    If it failed, its traceback follows on stderr.
+    """
+    root = find_root(context.start, context.folder)[0]
+    module, name = _find_tool([read_run(root, run)] if run else read_records(root), tool)
+    records = [read_run(root, run)] if run else read_records(root)
+    found = next(_find_started(records, module), None)
+    if found is None:
+        message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
+        if run:
+            message = f"{name} was not started in run {run}"
+            hint = f"show its latest run with: orch logs {name}"
+        raise UsageError.of("never-run", message, hint)
+    record, started = found
+    path = find_log(root, record.run, module)
+    console = context.console
+    if as_json:
+        data = b"".join(read_log(path)) if path else b""
+        document = {
+            "run": record.run,
+            "started": record.started,
+            "name": started.name,
+            "module": module,
+            "status": started.status,
+            "text": data.decode("utf-8", "replace"),
+            "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,
+            "traceback": started.traceback,
+        }
+        console.json(document)
+        return ExitCode.OK
+    silent = "" if path else " (no output recorded)"
+    console.err(f"{log_heading(record, started)}{silent}\n")
+    is_shown = console.terminal or console.out_style.colour or is_on_github()
+    for lines in read_log(path) if path else ():
+        if is_shown:
+            console.out(log_text(lines, console.out_style))
+        else:
+            sys.stdout.buffer.write(lines)
+    sys.stdout.flush()
+    if started.traceback:  # not to stdout, which has what the tool printed
+        data = started.traceback.encode("utf-8", "backslashreplace")
+        console.err(log_text(data, console.err_style))
+    return ExitCode.OK
