@@ -17,7 +17,6 @@ from discover_orch.execution.run_events import Event, Report, Suspended, Ticked
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.render.run import DisplayOptions, Resume, RunRenderer, run_heading
 from discover_orch.render.style import one_line
@@ -50,7 +49,7 @@ def run_and_show(
     settings = replace(settings, predicts=writer.terminal is not None)
     events = session.run_plan(plan, view, settings, host)
     heading = run_heading(view, console.out_style, side.shown if side else "")
-    writer.begin(view, plan, heading=heading, resume=resume)
+    writer.begin(plan, heading=heading, resume=resume)
     ended = writer.follow(events)
     if ended is not None:
         return ended
@@ -96,12 +95,11 @@ class RunWriter:
         self.report = Report()
         self._names: dict[str, str] = {}
 
-    def begin(self, view: ProjectView, plan: Plan, **about: Any) -> None:
+    def begin(self, plan: Plan, **about: Any) -> None:
         """A run of this plan; `about` it is what the renderer shows besides."""
         self.report = Report()
         self._names.update(plan.names)
-        style, root = self._console.out_style, view.project.root
-        self._renderer = RunRenderer(plan, style, self._shown, root=root, **about)
+        self._renderer = RunRenderer(plan, self._console.out_style, self._shown, **about)
 
     def follow(self, events: Generator[Any, None, int | None]) -> int | None:
         """Writes them to their end, and returns what the generator returns; an exit code if the terminal is gone."""

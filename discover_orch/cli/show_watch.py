@@ -58,7 +58,7 @@ class _Writer(RunWriter):
             heading: list[str] | None = None
             if event.is_first:
                 heading, reason = run_heading(view, console.out_style), ""
-            self.begin(view, event.plan, heading=heading, reason=reason)
+            self.begin(event.plan, heading=heading, reason=reason)
             if self._clears:
                 console.out(CLEAR)
         if shown.as_json:

@@ -51,7 +51,7 @@ from discover_orch.render.style import (
     wrap,
     wrap_prose,
 )
-from discover_orch.state.run_folders import UNRECORDED, logged_size, read_log_part
+from discover_orch.state.run_folders import UNRECORDED
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.
@@ -100,17 +100,14 @@ def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str
 
 
 class KeptOutput:
-    """What one attempt of a tool has printed: the last of it as `texts`, and where all of it is in the log."""
+    """The last of what one attempt of a tool has printed."""
 
-    def __init__(self, start: int) -> None:
-        self.start = self.end = start  # bytes
+    def __init__(self) -> None:
         self.texts: deque[str] = deque()
         self.is_cut = False
         self._size = 0
 
-    def add(self, text: str, size: int) -> None:
-        """`size` is that in the log."""
-        self.end += size
+    def add(self, text: str) -> None:
         self._size += len(text)
         self.texts.append(text)
         while self._size > LONGEST_KEPT and len(self.texts) > 1:
@@ -130,10 +127,9 @@ class RunRenderer:
         heading: Sequence[str] | None,
         resume: Resume | None = None,
         reason: str = "",
-        root: str = "",
     ) -> None:
-        """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary. Long output that is
-        shown late is read from the logs of the project at `root`. `progress` makes the status line."""
+        """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `progress` makes the
+        status line."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = plan.intro
         self._steps = {step.tool.module: step for step in plan.possible_steps}
@@ -142,21 +138,18 @@ class RunRenderer:
         self._style, self._shown, self._heading = style, shown, heading
         self._resume, self._reason = resume, reason
         self._ended = 0  # the tools whose end was shown
-        self._root, self._run = root, ""
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
-        self._logged: dict[str, int] = {}  # bytes in the logs of the tools
         self.progress = RunProgress(plan, style)
 
     def texts(self, event: Event, report: Report) -> Iterator[str]:
         """The text for an event, in pieces: what a tool has printed may be long."""
         match event:
-            case RunStarted(workers=workers, run=run):
-                self._run = run
+            case RunStarted(workers=workers):
                 self._is_parallel = self.progress.has_board = workers > 1
                 if self._heading is not None and not self._shown.quiet:
                     yield self._header(event, self._heading)
             case ToolStarted(module=module):
-                self._kept[module] = KeptOutput(self._logged.get(module, 0))
+                self._kept[module] = KeptOutput()
                 yield "" if self._shown.quiet or self._is_parallel else self._begin(module)
             case ToolOutput():
                 yield self._printed(event)
@@ -219,9 +212,7 @@ class RunRenderer:
         if self._shown.output == "fail" or (
             self._shown.output == "live" and (self._is_parallel or self._shown.quiet)
         ):
-            size = logged_size(text)
-            self._logged[module] = self._logged.get(module, 0) + size
-            self._kept.setdefault(module, KeptOutput(0)).add(text, size)
+            self._kept.setdefault(module, KeptOutput()).add(text)
         return ""
 
     def _indented(self, text: str) -> str:
@@ -234,16 +225,11 @@ class RunRenderer:
         kept = self._kept.get(module)
         if kept is None:
             return
-        self._kept[module] = KeptOutput(kept.end)
-        logged = None
-        if kept.is_cut and self._root:
-            logged = read_log_part(self._root, self._run, module, kept.start, kept.end)
-        if logged is None:  # short, or the history cannot be written
-            yield f"    {self._style.mark('…', '...')}\n" if kept.is_cut else ""
-            yield from map(self._indented, kept.texts)
-            return
-        for lines in logged:
-            yield self._indented(lines.decode("utf-8", "surrogateescape"))
+        self._kept[module] = KeptOutput()
+        if kept.is_cut:
+            name = one_line(self._steps[module].tool.name)
+            yield f"    {self._style.mark('…', '...')} (orch logs {name} shows all of it)\n"
+        yield from map(self._indented, kept.texts)
 
     @property
     def _is_live(self) -> bool:

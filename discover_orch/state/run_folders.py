@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -252,27 +251,11 @@ def find_log(root: str, run: str, module: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 
-def logged_size(text: str) -> int:
-    """The bytes that a log has for this text."""
-    return len(text) if text.isascii() else len(_encoded(text))
-
-
-def read_log_part(root: str, run: str, module: str, start: int, end: int) -> Iterator[bytes] | None:
-    """These bytes of a log, some lines at a time; None where the log does not have them."""
-    path = find_log(root, run, module)
-    if path is None or os.path.getsize(path) < end:
-        return None
-    return read_log(path, start, end)
-
-
-def read_log(path: str, start: int = 0, end: int = sys.maxsize) -> Iterator[bytes]:
-    """These bytes of a log, some lines at a time: UTF-8, or whatever the tool wrote."""
+def read_log(path: str) -> Iterator[bytes]:
+    """The log, some lines at a time: UTF-8, or whatever the tool wrote."""
     with open(path, "rb", opener=open_nonblocking) as file:
-        file.seek(start)
-        while start < end and (lines := file.readlines(_PIECE)):
-            found = b"".join(lines)[: end - start]
-            start += len(found)
-            yield found
+        while lines := file.readlines(_PIECE):
+            yield b"".join(lines)
 
 
 def _run_folder(root: str, run: str) -> str:

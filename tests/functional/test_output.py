@@ -55,3 +55,24 @@ def test_a_run_goes_on_without_one_of_its_streams(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (root / "ran").exists()
+
+
+def test_of_long_output_that_is_shown_late_the_end_stays_and_the_log_has_all(
+    project: Project, orch: Orch
+) -> None:
+    project(
+        {
+            "src/a.py": """
+                STAGE = "s"
+                def run():
+                    for number in range(40_000):
+                        print(f"line {number:>30}")
+                    raise ValueError("no")
+            """
+        }
+    )
+    lines = orch("run", "--output", "fail").out.splitlines()
+    place = lines.index("    … (orch logs a shows all of it)")
+    assert f"    line {39_999:>30}" in lines[place:]
+    assert f"    line {0:>30}" not in lines
+    assert orch("logs", "a").out.count("\n") == 40_000
