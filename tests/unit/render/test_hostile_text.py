@@ -155,7 +155,7 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
 #: Those whose text is for pages and files, which the other tests read as their formats say.
 IN_FILES = frozenset(
     "dot_text failure_annotations graph_svg junit_text mermaid_text picture_svg problem_annotations project_html "
-    "report_html results_html failures_html tools_html facts_html params_html step_summary timeline_svg trace_text".split()
+    "report_html checks_html results_html failures_html tools_html facts_html params_html step_summary timeline_svg trace_text".split()
 )
 #: What only words of orch go into, or one text that the caller cleans.
 OF_ORCH = frozenset("all_fresh_text help_text size_text time_left_text log_text".split())
@@ -252,7 +252,8 @@ def test_no_text_adds_to_a_file_about_a_run() -> None:
     failed = filled(ToolRecord, EVIL, status="failed")
     record = filled(RunRecord, EVIL, tools=(failed,), status="failed")
     cases = [*ElementTree.fromstring(junit_text(record)).iter("testcase")]
-    assert len(cases) == len(record.tools) + len(record.errors)
+    checks = [one for tool in record.tools for one in tool.checks]
+    assert len(cases) == len(record.tools) + len(checks) + len(record.errors)
     assert_harmless(junit_text(record), is_one_line=False)
     assert json.loads(trace_text(record))
     lines = Lineage(record=record, root="/", namespace=EVIL).text().split("\n")[:-1]
