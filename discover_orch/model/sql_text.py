@@ -7,7 +7,7 @@ them has, such as dollar quotes and strings with `E`, counts where it ends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from discover_orch.model.errors import Problem
@@ -38,6 +38,7 @@ _ENDS = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:\w+\s+)
 _COPIES = re.compile(r"COPY\b.*\b(?:FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.S)
 _MAKES = re.compile(r"CREATE\s+(?:\w+\s+){0,3}(VIEW|TRIGGER|FUNCTION|PROCEDURE|MACRO)\b", re.I)
 _CHECK = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:\s*(\w[\w \t]*?)\s*(?:\*/)?\Z")
+_CHECK_TAG = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:")
 _GIVES_ROWS = re.compile(r"(?:SELECT|WITH|VALUES|FROM)\b", re.I)
 _SHELL = re.compile(r"\.\w+")
 
@@ -139,6 +140,27 @@ def read_first_comments(text: str) -> Iterator[Token]:
             yield token
         elif token.text.strip():
             return
+
+
+def find_lost_check(text: str, statements: Iterable[Statement]) -> UnreadableSql | None:
+    """A comment that looks like the one of a check and is none, so that the check would not run; or a second check of
+    one name."""
+    names: dict[str, int] = {}
+    named: set[int] = set()
+    for one in statements:
+        if one.check in names:
+            message = f"{one.check} is the name of the check in line {names[one.check]}, too"
+            return UnreadableSql(one.line, message, "give each check a name of its own")
+        if one.check:
+            names[one.check] = one.line
+            named.add(next(comment.line for comment in one.comments if _CHECK.match(comment.text)))
+    for token in _read_tokens(text):
+        found = _CHECK_TAG.match(token.text) if token.kind == "comment" else None
+        if found and token.line not in named:
+            message = f"-- {found[1]}: names no check"
+            hint = f"write -- {found[1]}: NAME (letters, digits and _) in a line before a SELECT"
+            return UnreadableSql(token.line, message, hint)
+    return None
 
 
 def find_misuse(statement: Statement, *, commits_by_itself: bool) -> UnreadableSql | None:

@@ -18,6 +18,7 @@ from discover_orch.model.parameter import SCALARS, ConvertError, Param, ParamTyp
 from discover_orch.model.sql_text import (
     Statement,
     UnreadableSql,
+    find_lost_check,
     find_misuse,
     read_first_comments,
     split_statements,
@@ -37,6 +38,8 @@ CONNECTION = "conn"
 _MARK = re.compile(rb"STAGE\s*:")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _TAG = re.compile(r"(STAGE|AFTER|ORCH)\s*:\s*(.*)")
+#: It belongs to the first statement.
+_CHECK_LINE = re.compile(r"(?:CHECK|WARN)\s*:")
 #: What is written instead by mistake.
 _NEAR_TAG = re.compile(r"((?:stages?|stge|satge|staeg)\s*[:=]|STAGE\s)\s*\w", re.I)
 _DECLARATION = re.compile(
@@ -69,7 +72,10 @@ def read_sql(data: bytes, *, module: str, path: str) -> SqlFile | BrokenTool:
         text = _decode(data)
         header = [*_read_header(text)]
         statements = tuple(split_statements(text))
-        return _build(header, statements, module, path)
+        found = _build(header, statements, module, path)
+        if found.facts.stage is not None and (lost := find_lost_check(text, statements)):
+            raise lost
+        return found
     except UnreadableSql as error:
         header = header or [*_read_header(data.decode("utf-8", "replace"))]
         stage = _read_tags(header)[0]
@@ -157,17 +163,10 @@ def _hash(facts: ModuleFacts, statements: tuple[Statement, ...]) -> str:
 
 
 def _read_checks(statements: Collection[Statement]) -> Iterator[CheckFacts]:
-    lines: dict[str, int] = {}
     for one in statements:
         if one.check:
-            names = (CONNECTION, *one.parameters)
-            yield CheckFacts(
-                name=one.check,
-                line=one.line,
-                needs=tuple((name, False) for name in names),
-                repeats=lines.get(one.check, 0),
-            )
-            lines[one.check] = one.line
+            needs = tuple((name, False) for name in (CONNECTION, *one.parameters))
+            yield CheckFacts(name=one.check, line=one.line, needs=needs)
 
 
 # The first comment.
@@ -193,6 +192,8 @@ def _read_tags(
     lines = iter(header)
     for line, number in lines:
         found = _TAG.fullmatch(line)
+        if _CHECK_LINE.match(line):
+            continue
         if found is None:
             others.append((line, number))
         elif found[1] == "ORCH":

@@ -94,11 +94,22 @@ def test_the_same_sql_gives_the_same_on_each_database(
         ("months", {"rows": 1}),
         ("report", {"rows": 1}),
     ]
+    good = orch("run", "months", "--least", "20", "--since", "2024-02-10", "--json", env=env)
+    assert [check["status"] for one in good.events for check in one.get("checks", ())] == ["passed"]
+    months_file, months = root / "src/months.sql", (root / "src/months.sql").read_text()
+    months_file.write_text(
+        months.replace("-- least", "-- most: int = 20\n-- least").replace("<= 0", "<= :most")
+    )
+    bad = orch("run", "months", "--json", env=env)
+    check = next(check for one in bad.events for check in one.get("checks", ()))
+    rows = [["2024-01", "north", "20"], ["2024-02", "north", "10"]]
+    assert (bad.code, check["status"], check["rows"]) == (1, "failed", rows)
+    months_file.write_text(months)
     (root / "src/months.sql").write_text(
         (root / "src/months.sql").read_text().replace("amount FROM months", "total FROM months")
     )
     failed = orch("run", "months", "--least", "1000", "--json", env=env)
     error = next(one["error"] for one in failed.events if one["event"] == "tool_finished")
-    assert (error["path"], error["line"]) == ("src/months.sql", 16)
+    assert (error["path"], error["line"]) == ("src/months.sql", 19)
     assert orch("run", "report", env=env).code == 0  # what the failed one wrote is gone
     assert (root / "output/months.csv").read_text().splitlines()[1:] == ["2024-02,south,40"]

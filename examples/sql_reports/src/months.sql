@@ -12,5 +12,8 @@ WHERE day >= :since
 GROUP BY 1, 2
 HAVING sum(amount) >= :least;
 
+-- CHECK: no empty months
+SELECT * FROM months WHERE amount <= 0;
+
 -- These rows are shown and counted.
 SELECT month, shop, amount FROM months ORDER BY month, shop;
