@@ -149,10 +149,10 @@ class GraphStage(Struct, frozen=True, kw_only=True):
 class ToolStatus(Struct, frozen=True, kw_only=True):
     """Whether a tool is fresh. `state` is `fresh`, `stale`, `never`, `failed` or `unknown`; `reasons` are sentences,
     none for a fresh tool; `never`, `failed` and `unknown` say how its last run ended, where that is why it is stale.
-    `reads` and `writes` are what it declares or was seen to use; a library, a child process or a shared module
-    `also_reads` and `also_writes` files for it. It `lists` folders and `looks_for` files that were not there.
-    `is_unclear`: it also used the database in a way that cannot be observed. `duration` are the seconds of its last
-    success."""
+    `reads` and `writes` are what it declares or was seen to use; `also_reads` and `also_writes` are files that a
+    library, a child process or a shared module used for it; `lists` are folders, and `looks_for` are files that were
+    not there. `is_unclear`: it also used the database in a way that cannot be observed. `duration` is that of its last
+    success, in seconds."""
 
     name: str
     module: str
