@@ -90,6 +90,7 @@ class DuckdbLog(TableLog):
         #: Texts, and effects of methods; whether each has succeeded.
         self._done: dict[str | Effect, bool] = {}
         self._before_check: dict[str | Effect, bool] = {}
+        self._after_error = self.after_error
         self._characters = 0  # of these texts
         self._default: tuple[str, str] | None = None
         self._before: Catalog | None = None  # when the step began
@@ -167,9 +168,12 @@ class DuckdbLog(TableLog):
 
     def begin_check(self) -> None:
         self._before_check, self._done = self._done, {}
+        # It begins the transaction anew where nothing is lost, and what the tool has written would be.
+        self._after_error, self.after_error = self.after_error, None
 
     def end_check(self) -> bool:
         done, self._done = self._done, self._before_check | self._done
+        self.after_error = self._after_error
         for one in done:
             effects = (one,) if isinstance(one, Effect) else read_statements(one)
             if any(each.written or each.created or each.commits for each in effects):

@@ -242,6 +242,7 @@ def _run_checks(
         root=os.fspath(root),
         call=resources.call,
         savepoint=database,
+        resources=frozenset(tool.resources),
         is_interrupted=lambda error: isinstance(error, KeyboardInterrupt),
     )
     warned = [one for one in results if one.status == "warned"]

@@ -69,18 +69,21 @@ def run_checks(
     root: str,
     call: Callable[..., Any],
     savepoint: Savepoint | None,
+    resources: frozenset[str],
     is_interrupted: Callable[[BaseException], bool] = lambda error: False,
 ) -> tuple[tuple[CheckResult, ...], ChecksFailed | None]:
     """The results of all checks of the tool whose file is at `path`, and what fails the tool.
 
-    `given` are the values that a check can take. `call` calls code of the user, and awaits what it returns.
+    `given` are the values that a check can take; only one that takes one of `resources` can write to the database.
+    `call` calls code of the user, and awaits what it returns.
     """
     results: list[CheckResult] = []
     cause = None
     for check in checks:
         named = {name: given[name] for name in check.arguments if name in given}
-        if savepoint is not None:
-            savepoint.begin_check()
+        undoes = savepoint if resources.intersection(check.arguments) else None
+        if undoes is not None:
+            undoes.begin_check()
         result = CheckResult(name=check.name, status="passed", path=path, line=check.line)
         bad = "warned" if check.only_warns else "failed"
         try:
@@ -93,11 +96,13 @@ def run_checks(
                 raise
             cause = cause or (None if check.only_warns else error)
             result = describe_raised(error, replace(result, status=bad), root)
-        lost = "" if savepoint is None else savepoint.end_check()
+        lost = "" if undoes is None else undoes.end_check()
         if lost:
             message = f"{result.message}; {lost}" if result.message else lost
             result = replace(result, status="failed", message=message)
         results.append(result)
+        if lost:
+            break  # the others would judge something else
     failed = [one for one in results if one.status == "failed"]
     return tuple(results), ChecksFailed(failed, cause) if failed else None
 
@@ -202,6 +207,8 @@ def _read_rows(value: Any) -> tuple[list[str], Sequence[Any], int | None] | None
         if described is None:
             return None  # its statement gives no rows
         return [str(one[0]) for one in described], value.fetchmany(most), None
+    if callable(getattr(value, "fetchall", None)) and hasattr(value, "limit"):  # DuckDB's relation
+        return [*value.columns], value.limit(most).fetchall(), None
     if not (callable(getattr(value, "head", None)) and hasattr(value, "__len__")):
         return None
     first = value.head(most)

@@ -293,9 +293,10 @@ class ToolConnection:
         if self.transaction is None or not self._is_checking:
             return ""
         lost = self.transaction.end_check()
-        if lost or self._has_savepoint or self.tables is None or not self.tables.end_check():
-            return lost
-        return "it wrote to the database, and without savepoints that cannot be undone"
+        has_log = not self._has_savepoint and self.tables is not None
+        if has_log and self.tables is not None and self.tables.end_check() and not lost:
+            return "it wrote to the database, and without savepoints that cannot be undone"
+        return lost
 
     def _warn_of_second_connection(self) -> None:
         transaction, observer = self.transaction, self._observer

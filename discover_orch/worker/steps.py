@@ -377,6 +377,7 @@ class Worker:
             root=self._prepare.root,
             call=self._call_check,
             savepoint=self._resources.savepoint(self._asked_for),
+            resources=frozenset(self._asked_for),
             is_interrupted=lambda error: (
                 self._interrupts.was_raised
                 or (self._interrupts.is_requested and is_cancelled(error))

@@ -68,11 +68,28 @@ MIXED = {
                 raise RuntimeError("not yet")
         """,
     "src/stops.py": 'STAGE = "one"\nAFTER = ()\ndef run(): breakpoint()\n',
+    "src/checked.py": """
+        STAGE = "one"
+        AFTER = ()
+        ORCH = {"retries": 2}
+        def run(conn, *, limit: int = 3, api_token: str = "none"):
+            conn.execute("CREATE TABLE unchecked (x integer)")
+            return {"limit": limit}
+        def check_limit(conn, book, result, limit, api_token):
+            assert result["limit"] < limit, f"{book} {api_token}"
+        def check_rows(conn):
+            return conn.execute("SELECT 1 AS one, 2 AS two")
+        async def warn_writes(conn):
+            conn.execute("DROP TABLE unchecked")
+            return [{"limit": 1}]
+        """,
     "src/later.py": """
         STAGE = "one"
         AFTER = "passes"
         def run(conn):
             return {"rows": conn.execute("SELECT count(*) FROM kept").fetchone()[0]}
+        def check_rows(result, previous):
+            assert result["rows"] == 1 and previous in (None, result)
         """,
 }
 COMMAND = ("--executor", "command")

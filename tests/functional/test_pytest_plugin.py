@@ -416,3 +416,46 @@ def test_a_configured_postgres_is_as_before_after_the_test(
 
     conf = f"import psycopg\ndef get_connection():\n    return psycopg.connect({postgres!r})\n"
     check_driver(pytester, conf, lambda: psycopg.connect(postgres))
+
+
+def test_a_check_that_fails_fails_the_test_with_what_it_found(pytester: pytest.Pytester) -> None:
+    checked = """
+        STAGE = "ingest"
+        def run(conn, *, lowest: int = 1):
+            conn.execute("CREATE TABLE sales (amount)")
+            conn.execute("INSERT INTO sales VALUES (?)", (lowest,))
+            return [lowest]
+        def check_positive(conn, clock, lowest):
+            conn.execute("CREATE TABLE gone (n)")
+            return conn.execute("SELECT amount, ? AS lowest FROM sales WHERE amount < 0", (lowest,))
+        def warn_few(result, previous):
+            assert len(result) > 3, previous
+        """
+    write_files(pytester.path, {"src/checked.py": checked})
+    result = run_tests(
+        pytester,
+        """
+        import pytest
+
+        def test_passes(orch_run, orch_conn):
+            with pytest.warns(UserWarning, match=r"warn_few  src/checked.py:10  None"):
+                assert orch_run("checked") == [1]
+            names = orch_conn.execute("SELECT name FROM sqlite_master").fetchall()
+            assert names == [("sales",)]
+
+        @pytest.mark.filterwarnings("ignore:warning. warn_few")
+        def test_fails(orch_run, orch_conn):
+            with pytest.raises(pytest.fail.Exception, match="check_positive"):
+                orch_run("checked", lowest=-2)
+            assert orch_conn.execute("SELECT * FROM sqlite_master").fetchall() == []
+            orch_run("checked", lowest=-1)
+        """,
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "check_positive  src/checked.py:7  1 row violates it",
+            "    amount  lowest",
+            "    -1      -1",
+        ]
+    )

@@ -62,6 +62,7 @@ def outcome(answer: Answer) -> dict[str, Any]:
                     "error": error and {**error, "message": _plain(error["message"])},
                     "metrics": event.get("metrics"),
                     "attempt": event.get("attempt"),
+                    "checks": event.get("checks"),
                 }
             )
     last = answer.events[-1]
