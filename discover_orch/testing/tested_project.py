@@ -232,19 +232,18 @@ def _run_checks(
     root: Path,
 ) -> None:
     """Raises ChecksFailed, which rolls the tool back. What only warns is a warning of Python."""
-    from discover_orch.worker.checks import complete_arguments, run_checks
+    from discover_orch.worker.checks import CheckRunner, complete_arguments
 
-    results, failed = run_checks(
-        tool.checks,
-        module,
+    runner = CheckRunner(
         tool.path,
-        complete_arguments(tool.checks, module.run, given),
-        root=os.fspath(root),
-        call=resources.call,
-        savepoint=database,
-        resources=frozenset(tool.resources),
-        is_interrupted=lambda error: isinstance(error, KeyboardInterrupt),
+        os.fspath(root),
+        resources.call,
+        lambda error: isinstance(error, KeyboardInterrupt),
+        database,
+        tool.resources,
     )
+    arguments = complete_arguments(tool.checks, module.run, given)
+    results, failed = runner.run(tool.checks, module, arguments)
     warned = [one for one in results if one.status == "warned"]
     if warned:
         warnings.warn(checks_text(warned), stacklevel=2)

@@ -60,51 +60,64 @@ class Savepoint(Protocol):
         """Why the transaction of the tool cannot be committed any more, or ""."""
 
 
-def run_checks(
-    checks: Iterable[Check],
-    module: object,
-    path: str,
-    given: Mapping[str, object],
-    *,
-    root: str,
-    call: Callable[..., Any],
-    savepoint: Savepoint | None,
-    resources: frozenset[str],
-    is_interrupted: Callable[[BaseException], bool] = lambda error: False,
-) -> tuple[tuple[CheckResult, ...], ChecksFailed | None]:
-    """The results of all checks of the tool whose file is at `path`, and what fails the tool.
+class CheckRunner:
+    """Runs the checks of one tool, whose file is at `path`.
 
-    `given` are the values that a check can take; only one that takes one of `resources` can write to the database.
-    `call` calls code of the user, and awaits what it returns.
+    `call` calls code of the user, and awaits what it returns. Only a check that takes one of `resources` can write to
+    the database.
     """
-    results: list[CheckResult] = []
-    cause = None
-    for check in checks:
+
+    def __init__(
+        self,
+        path: str,
+        root: str,
+        call: Callable[..., Any],
+        is_interrupted: Callable[[BaseException], bool],
+        savepoint: Savepoint | None,
+        resources: Iterable[str],
+    ) -> None:
+        self._path, self._root = path, root
+        self._call, self._is_interrupted = call, is_interrupted
+        self._savepoint, self._resources = savepoint, frozenset(resources)
+        self._cause: BaseException | None = None  # what the first check that failed has raised
+
+    def run(
+        self, checks: Iterable[Check], module: object, given: Mapping[str, object]
+    ) -> tuple[tuple[CheckResult, ...], ChecksFailed | None]:
+        """Their results, and what fails the tool. `given` are the values that they can take."""
+        results: list[CheckResult] = []
+        for check in checks:
+            undoes = self._savepoint if self._resources.intersection(check.arguments) else None
+            if undoes is not None:
+                undoes.begin_check()
+            result = self._judge(check, module, given)
+            lost = "" if undoes is None else undoes.end_check()
+            if lost:
+                message = f"{result.message}; {lost}" if result.message else lost
+                result = replace(result, status="failed", message=message)
+            results.append(result)
+            if lost:
+                break  # the others would judge something else
+        failed = [one for one in results if one.status == "failed"]
+        return tuple(results), ChecksFailed(failed, self._cause) if failed else None
+
+    def _judge(self, check: Check, module: object, given: Mapping[str, object]) -> CheckResult:
         named = {name: given[name] for name in check.arguments if name in given}
-        undoes = savepoint if resources.intersection(check.arguments) else None
-        if undoes is not None:
-            undoes.begin_check()
-        result = CheckResult(name=check.name, status="passed", path=path, line=check.line)
+        passed = CheckResult(name=check.name, status="passed", path=self._path, line=check.line)
         bad = "warned" if check.only_warns else "failed"
         try:
-            violation = call(find_violation, call(getattr(module, check.name), **named))
-            if violation is not None:
-                found = {name: getattr(violation, name) for name in violation.__struct_fields__}
-                result = replace(result, status=bad, **found)
+            value = self._call(getattr(module, check.name), **named)
+            violation = self._call(find_violation, value)
         except BaseException as error:
-            if is_interrupted(error):
+            if self._is_interrupted(error):
                 raise
-            cause = cause or (None if check.only_warns else error)
-            result = describe_raised(error, replace(result, status=bad), root)
-        lost = "" if undoes is None else undoes.end_check()
-        if lost:
-            message = f"{result.message}; {lost}" if result.message else lost
-            result = replace(result, status="failed", message=message)
-        results.append(result)
-        if lost:
-            break  # the others would judge something else
-    failed = [one for one in results if one.status == "failed"]
-    return tuple(results), ChecksFailed(failed, cause) if failed else None
+            if not check.only_warns and self._cause is None:
+                self._cause = error
+            return describe_raised(error, replace(passed, status=bad), self._root)
+        if violation is None:
+            return passed
+        found = {name: getattr(violation, name) for name in violation.__struct_fields__}
+        return replace(passed, status=bad, **found)
 
 
 def complete_arguments(

@@ -367,22 +367,21 @@ class Worker:
         self, order: RunStep, module: ModuleType | SqlTool, given: dict[str, object]
     ) -> None:
         """Raises ChecksFailed."""
-        from discover_orch.worker.checks import complete_arguments, run_checks  # few tools need it
+        from discover_orch.worker.checks import CheckRunner, complete_arguments  # few tools need it
 
-        self._checks, failed = run_checks(
-            order.checks,
-            module,
+        interrupts = self._interrupts
+        runner = CheckRunner(
             order.path,
-            complete_arguments(order.checks, module.run, given, order.previous),
-            root=self._prepare.root,
-            call=self._call_check,
-            savepoint=self._resources.savepoint(self._asked_for),
-            resources=frozenset(self._asked_for),
-            is_interrupted=lambda error: (
-                self._interrupts.was_raised
-                or (self._interrupts.is_requested and is_cancelled(error))
+            self._prepare.root,
+            self._call_check,
+            lambda error: (
+                interrupts.was_raised or (interrupts.is_requested and is_cancelled(error))
             ),
+            self._resources.savepoint(self._asked_for),
+            self._asked_for,
         )
+        arguments = complete_arguments(order.checks, module.run, given, order.previous)
+        self._checks, failed = runner.run(order.checks, module, arguments)
         if failed is not None:
             raise failed
 

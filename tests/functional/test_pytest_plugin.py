@@ -438,7 +438,7 @@ def test_a_check_that_fails_fails_the_test_with_what_it_found(pytester: pytest.P
         import pytest
 
         def test_passes(orch_run, orch_conn):
-            with pytest.warns(UserWarning, match=r"warn_few  src/checked.py:10  None"):
+            with pytest.warns(UserWarning, match=r"warn_few  src/checked.py:11  None"):
                 assert orch_run("checked") == [1]
             names = orch_conn.execute("SELECT name FROM sqlite_master").fetchall()
             assert names == [("sales",)]
