@@ -83,7 +83,6 @@ def test_tools_get_typed_arguments_tables_and_resources_and_give_what_they_retur
         from datetime import date
         import sys
 
-        import pandas
         import pytest
 
         def test_one_tool(orch_run, orch_tables, orch_conn):
@@ -97,7 +96,7 @@ def test_tools_get_typed_arguments_tables_and_resources_and_give_what_they_retur
         def test_a_stage_and_its_database_is_empty_again(orch_run, orch_tables, tmp_path, monkeypatch):
             assert sys.modules["orchconf"].CLOSED == ["log"]
             monkeypatch.chdir(tmp_path)
-            orch_tables(raw=pandas.DataFrame({"id": [5, None]}))
+            orch_tables(raw=[{"id": 5}, {"id": None}])
             both = orch_run("full", since=date(2024, 1, 1), factor=3)
             assert list(both) == ["parse", "show"]
             assert both["show"] == [None, 15.0]
