@@ -152,7 +152,7 @@ RULES = {
         read=_read_paths,
         example='"outputs": "output/report.html", relative to the root',
         meaning="a path or glob that the tool writes, or a list of them. A missing output fails the tool before its "
-        "commit. An empty list: it writes nothing that `orch` does not see",
+        "commit. An empty list: it writes nothing else",
     ),
     "retries": Rule(
         read=_read_retries,
