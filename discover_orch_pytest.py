@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from discover_orch.model.errors import Problem
     from discover_orch.testing import OrchRun, OrchTables
-    from discover_orch.testing.connections import DatabaseOfTest
+    from discover_orch.testing.resources import DatabaseOfTest
     from discover_orch.testing.tested_project import OrchProject
 
 _DATABASES = ("memory", "configured")
@@ -88,7 +88,7 @@ def orch_database(
     request: pytest.FixtureRequest, orch_project: OrchProject
 ) -> Iterator[DatabaseOfTest]:
     """The database of this test; tests use `orch_conn`."""
-    from discover_orch.testing.connections import open_configured, open_in_memory
+    from discover_orch.testing.resources import open_configured, open_in_memory
 
     choice = request.config.getini("orch_database")
     if choice not in _DATABASES:

@@ -1,9 +1,9 @@
 """Runs tools in the process of a test. The fixtures of the pytest plugin `discover_orch_pytest` are made of it.
 
 Targets and arguments go in; what `run()` returned comes out. `tested_project` runs tools, `resources` opens what they
-take, `connections` opens the database of a test, and `tables` fills it. Unlike a run, it loads the user's code into
-this process, keeps no history and observes nothing. The plugin and users import this module, for `OrchRun` and
-`OrchTables`, the types of the fixtures, and `tested_project`.
+take and the database of a test, and `tables` fills it. Unlike a run, it loads the user's code into this process, keeps
+no history and observes nothing. The plugin and users import this module, for `OrchRun` and `OrchTables`, the types of
+the fixtures, and `tested_project`.
 """
 
 from __future__ import annotations

@@ -41,16 +41,19 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     # A cursor of DuckDB is another connection, with transactions of its own.
     cursor = driver if module == "duckdb" else driver.cursor()
     quoted = ".".join(_quote(part) for part in name.split("."))
-    if _exists(cursor, quoted, module):
-        cursor.execute(f"DELETE FROM {quoted}")
-    elif not columns:
-        raise _error(f"{name} has no rows, so its columns are not known", "create the table first")
-    else:
+    if columns:
         kinds = [_type_of(values, place, module) for place in range(len(columns))]
         listed = ", ".join(
             f"{_quote(column)} {kind}" for column, kind in zip(columns, kinds, strict=True)
         )
-        cursor.execute(f"CREATE TABLE {quoted} ({listed})")
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS {quoted} ({listed})")
+    try:
+        cursor.execute(f"DELETE FROM {quoted}")
+    except Exception as error:
+        if columns:
+            raise
+        message = f"{name} has no rows, so its columns are not known"
+        raise _error(message, "create the table first") from error
     if values:
         mark = "%s" if module == "psycopg" else "?"
         listed = ", ".join(map(_quote, columns))
@@ -107,25 +110,6 @@ def _python_value(value: Any) -> object:
     if hasattr(value, "to_pytimedelta"):
         return value.to_pytimedelta()
     return value.item() if hasattr(value, "item") else value
-
-
-def _exists(cursor: Any, quoted: str, module: str) -> bool:
-    """Whether the database finds this table where it would look for it. Asked without a statement that fails, which
-    would end a transaction of PostgreSQL and DuckDB."""
-    if module == "sqlite3":
-        return bool(cursor.execute(f"PRAGMA table_info({quoted.rpartition('.')[2]})").fetchall())
-    if module == "psycopg":
-        cursor.execute("SELECT to_regclass(%s)", (quoted,))
-        return cursor.fetchone()[0] is not None
-    *schema, table = [part.strip('"').replace('""', '"') for part in quoted.split(".")]
-    cursor.execute("SELECT table_schema, table_name FROM information_schema.tables")
-    found = [one for one, name in cursor.fetchall() if name.lower() == table.lower()]
-    if schema:
-        return schema[-1] in found
-    if module == "duckdb":
-        cursor.execute("SELECT unnest(current_schemas(true))")
-        found = [one for (one,) in cursor.fetchall() if one in found]
-    return bool(found)
 
 
 def _type_of(values: Sequence[tuple[object, ...]], place: int, module: str) -> str:

@@ -42,7 +42,7 @@ from discover_orch.worker.tool_call import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.testing.connections import DatabaseOfTest
+    from discover_orch.testing.resources import DatabaseOfTest
     from discover_orch.worker.sql_tool import SqlTool
 
 
