@@ -46,8 +46,8 @@ from discover_orch.render.style import (
     cut,
     duration,
     names_text,
-    one_line,
     pairs_text,
+    shown,
     wrap,
     wrap_prose,
 )
@@ -87,16 +87,15 @@ def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str
     stages = sum(bool(stage.tools) for stage in registry.stages)
     title = (
         style.paint(f"orch {__version__}", "bold"),
-        one_line(project.root),
-        one_line(project.config or "no configuration"),
+        *shown((project.root, project.config or "no configuration")),
         f"{count(len(registry.tools), 'tool')} in {count(stages, 'stage')}",
     )
-    database, origin = find_database(registry, project)
+    database, origin, executor = shown((*find_database(registry, project), executor))
     lines = [
         style.mark(" · ", " - ").join(title),
-        f"database {one_line(database)} {style.paint(f'({origin})', 'dim')}",
+        f"database {database} {style.paint(f'({origin})', 'dim')}",
     ]
-    return [*lines, f"executor {one_line(executor)}"] if executor else lines
+    return [*lines, f"executor {executor}"] if executor else lines
 
 
 class KeptOutput:
@@ -122,7 +121,7 @@ class RunRenderer:
         self,
         plan: Plan,
         style: Style,
-        shown: DisplayOptions,
+        options: DisplayOptions,
         *,
         heading: Sequence[str] | None,
         resume: Resume | None = None,
@@ -131,12 +130,13 @@ class RunRenderer:
         """`resume` is shown if a tool does not pass, and `reason`, why this runs, in the summary. `progress` makes the
         status line."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
-        self._intro = plan.intro
+        self._intro = shown(plan.intro)
         self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._names = {module: shown(step.tool.name) for module, step in self._steps.items()}
         self._planned = frozenset(step.tool.module for step in plan.steps)
         self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
-        self._style, self._shown, self._heading = style, shown, heading
-        self._resume, self._reason = resume, reason
+        self._style, self._shown, self._heading = style, options, heading
+        self._resume, self._reason = shown(resume), reason
         self._ended = 0  # the tools whose end was shown
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
         self.progress = RunProgress(plan, style)
@@ -181,13 +181,13 @@ class RunRenderer:
 
     def _header(self, event: RunStarted, heading: Sequence[str]) -> str:
         style = self._style
-        lines = [*heading, one_line(self._intro)] if self._intro else heading
+        lines = [*heading, self._intro] if self._intro else heading
         names = [one.tool.name for key, one in self._steps.items() if key in self._planned]
         workers = f" with {event.workers} workers" if event.workers > 1 else ""
         named = names_text(names, MOST_NAMED)
         running = f"running {count(len(names), 'tool')}{workers}: {named}"
-        shown = [wrap_prose(line, style, "  ") for line in lines]
-        return "\n".join((*shown, wrap(running, style, "  "))) + "\n"
+        above = [wrap_prose(line, style, "  ") for line in lines]
+        return "\n".join((*above, wrap(running, style, "  "))) + "\n"
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
@@ -217,8 +217,8 @@ class RunRenderer:
 
     def _indented(self, text: str) -> str:
         lines = text.removesuffix("\n").split("\n") if text else []
-        shown = [clean(line, self._style) for line in lines]
-        return "".join(f"    {line}\n" if line else "\n" for line in shown)
+        cleaned = [clean(line, self._style) for line in lines]
+        return "".join(f"    {line}\n" if line else "\n" for line in cleaned)
 
     def _output(self, module: str) -> Iterator[str]:
         """What the tool printed in this attempt. Nothing where it was shown already."""
@@ -227,7 +227,7 @@ class RunRenderer:
             return
         self._kept[module] = KeptOutput()
         if kept.is_cut:
-            name = one_line(self._steps[module].tool.name)
+            name = self._names[module]
             yield f"    {self._style.mark('…', '...')} (orch logs {name} shows all of it)\n"
         yield from map(self._indented, kept.texts)
 
@@ -264,7 +264,7 @@ class RunRenderer:
         return f"{self._begin(module)}    {mark} fresh: nothing that it uses has changed\n"
 
     def _end(self, event: ToolFinished) -> Iterator[str]:
-        style, name = self._style, one_line(self._steps[event.module].tool.name)
+        style, name = self._style, self._names[event.module]
         mark, kind, word = {
             "passed": (style.mark("✓", "ok"), "green", ""),
             "done": (style.mark("✓", "ok"), "green", "done"),
@@ -277,7 +277,7 @@ class RunRenderer:
         notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
         if event.status == "interrupted" and event.error and event.error.kind == "crash":
             notes.append(event.error.message)
-        text += "".join(wrap(f"      {one_line(note)}", style, "      ") + "\n" for note in notes)
+        text += "".join(wrap(f"      {note}", style, "      ") + "\n" for note in shown(notes))
         if event.status not in FAILED:
             warned = "" if self._shown.quiet else self._indented(self._checks(event))
             yield "" if self._shown.quiet else text + warned
@@ -302,7 +302,7 @@ class RunRenderer:
         next_one = f"attempt {end.attempt + 1} of {tool.retries + 1} in {duration(event.delay)}"
         line = f"    {mark} {duration(end.duration)}  {next_one}"
         if self._shown.quiet:
-            line = f"retrying {one_line(tool.name)}: {next_one}"
+            line = f"retrying {self._names[end.module]}: {next_one}"
         if error is None:
             return f"{line}\n"
         return f"{line}\n      {cut(failure_line(error), style.width - 6, style)}\n"
@@ -324,8 +324,8 @@ class RunRenderer:
         lines += self._blocked_lines(report)
         has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
         if self._resume is not None and has_left:
-            resume = [f"  resume with: {one_line(self._resume.command)}"]
-            resume += [f"    {one_line(self._resume.again)}"] if self._resume.again else []
+            resume = [f"  resume with: {self._resume.command}"]
+            resume += [f"    {self._resume.again}"] if self._resume.again else []
             lines += [wrap_prose(line, style, "    ") for line in resume]
         parts = [counts_text(report.counts, style)] if any(report.counts.values()) else []
         if report.status == "interrupted" and report.status not in report.counts:
@@ -346,11 +346,11 @@ class RunRenderer:
         for one in report.finished:
             if one.blocked_by:
                 name = self._steps[one.module].tool.name
-                blocked.setdefault((one.blocked_by, one.notes), []).append(name)
+                blocked.setdefault((one.blocked_by, shown(one.notes)), []).append(name)
         lines = []
         for (by, notes), names in blocked.items():
-            name = one_line(self._steps[by].tool.name)
-            why = f" ({one_line('; '.join(notes))})" if notes else ""
+            name = self._names[by]
+            why = f" ({'; '.join(notes)})" if notes else ""
             line = f"  blocked by {name}: {names_text(names, MOST_BLOCKED)}{why}"
             lines.append(wrap(line, self._style, "    "))
         return lines
@@ -364,13 +364,14 @@ class RunRenderer:
         if error and error.path:
             place = f"{error.path}:{error.line}" if error.line else error.path
         word = "UNKNOWN" if one.status == "unknown" else "FAILED"
-        line = f"{style.paint(word, 'error')} {one_line(tool.name)} {one_line(place)}"
+        about = f"{self._names[one.module]} {shown(place)}"
+        line = f"{style.paint(word, 'error')} {about}"
         if error is None:
             return line
         text = failure_reason(error)
         if not style.is_terminal:
             return f"{line}  {cut(text, LONGEST_REASON, style)}"
-        room = style.width - len(f"{word} {one_line(tool.name)} {one_line(place)}  ")
+        room = style.width - len(f"{word} {about}  ")
         if room < LEAST_ROOM:
             return f"{wrap(line, style, '  ')}\n  {cut(text, style.width - 2, style)}"
         return f"{line}  {cut(text, room, style)}"

@@ -1,7 +1,7 @@
 """What the tools of one test take by name: fixtures of pytest, the connection of the test, resources of `orchconf.py`.
 
-A fixture wins over a resource of the same name. What was opened is closed at the end of the test, in reverse order. The
-database is an empty SQLite database in memory, or the configured one in a transaction that is rolled back at the end.
+A fixture wins over a resource of the same name. What was opened is closed at the end of the test, in reverse order.
+The database is an empty one in memory, or the configured one in a transaction that is rolled back at the end.
 """
 
 from __future__ import annotations
