@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.render.style import one_line
-from discover_orch.state.sealed_files import UNFINISHED, make_folder
+from discover_orch.state import sealed_files
+from discover_orch.state.sealed_files import UNFINISHED
 
 #: Stands for the standard output, as in other tools.
 STANDARD_OUTPUT = "-"
@@ -38,10 +39,10 @@ def write_and_open(
     """Writes the text to the file, which `is_own` if it is in `.orch`; prints the path, or what is `said` instead; and
     opens the file in the browser. Raises UsageError."""
     place = os.path.join(context.start, path) if is_own else path
-    if is_own:
-        _write_own_file(place, text)
-    else:
+    if not is_own:
         replace_file(place, text)
+    elif not sealed_files.replace_file(place, text.encode("utf-8", "backslashreplace")):
+        raise _cannot_write(path)
     context.console.out(f"{one_line(path)}\n" if said is None else said)
     problem = _open_file(place) if opens else None
     context.console.problems([problem] if problem else [])
@@ -75,19 +76,8 @@ def replace_file(path: str, text: str, option: str = "-o") -> None:
             os.unlink(place)
 
 
-def _write_own_file(path: str, text: str) -> None:
-    """As `replace_file`, for a file in `.orch`. It takes the place of a link, which may lead anywhere."""
-    try:
-        make_folder(os.path.dirname(path))
-        if os.path.islink(path):
-            os.unlink(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    replace_file(path, text)
-
-
-def _cannot_write(path: str, error: OSError, option: str = "-o") -> UsageError:
-    message = f"cannot write {one_line(path)}: {error.strerror}"
+def _cannot_write(path: str, error: OSError | None = None, option: str = "-o") -> UsageError:
+    message = f"cannot write {one_line(path)}" + (f": {error.strerror}" if error else "")
     return UsageError.of("output-file", message, f"give another file with {option} FILE")
 
 

@@ -11,7 +11,7 @@ import click
 
 from discover_orch.cli.options import Context, OrchUsage, common_options
 from discover_orch.model.errors import ExitCode, nearest
-from discover_orch.render.style import Style, wrap
+from discover_orch.render.style import Style, table, wrap
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "topics")
 #: Of each exit code, or of several.
@@ -77,10 +77,10 @@ def command(ctx: click.Context, topic: str | None) -> int:
     """
     context: Context = ctx.obj
     if topic is None:
-        width = max(map(len, TOPICS))
-        rows = "".join(f"  {name:<{width}}  {about}\n" for name, about in TOPICS.items())
-        last = "orch help TOPIC explains one. orch --help lists the commands."
-        context.console.out(_fit(f"Topics:\n{rows}\n{last}\n", context.console.out_style))
+        style = context.console.out_style
+        last = wrap("orch help TOPIC explains one. orch --help lists the commands.", style)
+        lines = ("Topics:", *table(TOPICS.items(), style), "", last)
+        context.console.out("\n".join(lines) + "\n")
     elif topic in TOPICS:
         context.console.out(_fit(topic_text(topic), context.console.out_style))
     else:

@@ -65,7 +65,7 @@ LONGEST_KEPT = 1 << 20
 
 
 class DisplayOptions(Struct, frozen=True, kw_only=True):
-    """How a run or a watch is shown, as the command line says. The last three are for a watch on a terminal."""
+    """How a run or a watch is shown, as the command line says. `clears` is for a watch on a terminal."""
 
     output: Output = "live"
     quiet: bool = False

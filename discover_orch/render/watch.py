@@ -10,6 +10,7 @@ from discover_orch.render.style import (
     count,
     names_text,
     one_line,
+    table,
     wrap,
     wrap_prose,
 )
@@ -72,8 +73,8 @@ def watch_event_text(
 
 
 def help_text(style: Style) -> str:
-    lines = [f"  {style.paint(key.ljust(5), 'bold')}  {what}" for key, what in KEYS]
-    return "keys (press Enter after each):\n" + "\n".join(lines) + "\n"
+    lines = ("keys (press Enter after each):", *table(KEYS, style, kinds=("bold",)))
+    return "\n".join(lines) + "\n"
 
 
 def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
