@@ -225,7 +225,7 @@ def table(
             line = style.paint(line, "dim")
         if len(line) > style.width:
             start = len(lead) + sum(widths[: len(row) - 1]) + 2 * len(row) - 2
-            line = wrap(line, style, " " * min(start, style.width // 3))  # has room behind names
+            line = wrap(line, style, " " * min(start, style.width // 2))
         out.append(line)
     return out
 
