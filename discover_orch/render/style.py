@@ -14,6 +14,7 @@ from posixpath import splitext
 from typing import Any, TypeVar
 
 from msgspec import Struct
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import status_words
@@ -115,21 +116,28 @@ def one_line(text: str) -> str:
 def shown(value: T) -> T:
     """A document as it is shown: each text in it is cleaned and on one line. Problems and failures, which have several
     lines, stay as they are: `problem_text` and `failure_line` clean them."""
-    found: Any = value
+    try:
+        text = encode(value).decode().replace('\\"', "")
+    except ValueError:  # half a character
+        text = "\n"
+    # JSON escapes what is below the space. Nearly always there is nothing to clean.
+    return value if text.isprintable() and "\\" not in text else _cleaned(value)
+
+
+def _cleaned(found: Any) -> Any:
     match found:
         case str():
-            found = one_line(found)
+            return one_line(found)
         case Problem() | Failure():
-            pass
+            return found
         case Struct():
-            found = replace(
-                found, **{name: shown(getattr(found, name)) for name in found.__struct_fields__}
-            )
+            names = found.__struct_fields__
+            return replace(found, **{name: _cleaned(getattr(found, name)) for name in names})
         case tuple() | list():
-            found = tuple(map(shown, found))
+            return tuple(map(_cleaned, found))
         case Mapping():
-            found = {one_line(name): shown(one) for name, one in found.items()}
-    return found  # type: ignore[no-any-return]
+            return {one_line(name): _cleaned(one) for name, one in found.items()}
+    return found
 
 
 def duration(seconds: float | None) -> str:
