@@ -1,4 +1,4 @@
-"""Every command of the pages on data frames, SQL, databases and secrets is run, in order, and prints what the page shows.
+"""Every command of the pages on data frames, SQL, checks, databases and secrets is run, in order, and prints what the page shows.
 
 The figures of the page on lines around the work are those that its script counts.
 """
@@ -84,6 +84,11 @@ def test_every_command_of_the_page_on_databases_prints_what_it_shows(
 @pytest.mark.slow
 def test_every_command_of_the_page_on_sql_prints_what_it_shows(tmp_path: Path) -> None:
     assert run_page("sql.md", tmp_path) >= 2
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_on_checks_prints_what_it_shows(tmp_path: Path) -> None:
+    assert run_page("checks.md", tmp_path) >= 4
 
 
 @pytest.mark.slow
