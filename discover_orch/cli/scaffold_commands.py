@@ -60,7 +60,8 @@ def init_command(context: Context) -> int:
         context.console.out(
             f"\nscanned for tools: {one_line(', '.join(scanned))} (packages in pyproject.toml)\n"
             + (f"other folders with Python code: {one_line(others)}\n" if others else "")
-            + "a module with STAGE and run() is a tool; orch list -v shows those that nearly are\n"
+            + "a module with STAGE and run(), or a .sql file with -- STAGE: NAME, is a tool\n"
+            + "orch list -v shows the files that nearly are tools\n"
         )
     context.console.out(
         "\nnext:\n"

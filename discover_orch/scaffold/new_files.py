@@ -66,7 +66,8 @@ def build_first_project(
 
 
 def find_code(root: str) -> list[str]:
-    """The folders of `root` with Python code that is no test; only "." where modules stand in `root` itself."""
+    """The folders of `root` with Python code that is no test; only "." where modules stand in `root` itself. Files of
+    SQL count in `src` alone: elsewhere they are rarely tools."""
     folders = []
     for entry in sorted(os.scandir(root), key=lambda one: one.name):
         if entry.is_file() and _is_code(entry.name) and entry.name != "setup.py":
@@ -74,7 +75,8 @@ def find_code(root: str) -> list[str]:
         if entry.is_dir() and is_searched(entry.path) and entry.name not in _NO_CODE:
             for folder, inner, files in os.walk(entry.path):
                 inner[:] = [one for one in inner if is_searched(os.path.join(folder, one))]
-                if any(map(_is_code, files)):
+                has_sql = entry.name == "src" and any(one.endswith(SQL_SUFFIX) for one in files)
+                if has_sql or any(map(_is_code, files)):
                     folders.append(entry.name)
                     break
     return folders
