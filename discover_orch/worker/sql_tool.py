@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20  # rows
 LONGEST_SHOWN = 40  # characters of a value
 _AT_ONCE = 1000  # rows that are fetched
-#: PostgreSQL binds in these alone; elsewhere psycopg writes the values as literals.
-_BINDS = re.compile(r"(?:SELECT|INSERT|UPDATE|DELETE|MERGE|VALUES|WITH)\b", re.I)
 #: DuckDB gives a row for each statement: the number of rows that it has changed.
 _CHANGES = re.compile(r"(?:INSERT|UPDATE|DELETE|MERGE|CREATE|DROP|ALTER|COPY|SET|TRUNCATE)\b", re.I)
 _CHANGES_WITH = re.compile(r"WITH\b.*\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S)
@@ -166,29 +164,24 @@ def _choose_driver(conn: Any) -> Execute:
 def _run_on_sqlite(conn: Any, statement: Statement, values: dict[str, Any]) -> Rows | None:
     cursor = conn.cursor()
     cursor.row_factory = None
-    try:
-        cursor.execute(
-            statement.write(lambda name: f":{name}"),
-            {name: _adapt(value, is_sqlite=True) for name, value in values.items()},
-        )
-        return _read_rows(cursor)
-    finally:
-        cursor.close()  # an open one locks its tables
+    cursor.execute(
+        statement.write(lambda name: f":{name}"),
+        {name: _adapt(value, is_sqlite=True) for name, value in values.items()},
+    )
+    return _read_rows(cursor)
 
 
 def _run_on_postgres(conn: Any, statement: Statement, values: dict[str, Any]) -> Rows | None:
     import psycopg
 
-    if not values:
-        with psycopg.Cursor(conn) as cursor:
-            return _read_rows(cursor.execute(_in_its_line(statement, str).encode()))
-    kind = psycopg.Cursor if _BINDS.match(statement.bare) else psycopg.ClientCursor
     text = _in_its_line(
-        statement, lambda name: f"%({name})s", lambda other: other.replace("%", "%%")
+        statement,
+        lambda name: f"%({name})s",
+        (lambda other: other.replace("%", "%%")) if values else str,
     )
-    with kind(conn) as cursor:
-        bound = {name: _adapt(value) for name, value in values.items()}
-        return _read_rows(cursor.execute(text.encode(), bound))
+    bound = {name: _adapt(value) for name, value in values.items()}
+    with psycopg.Cursor(conn) as cursor:
+        return _read_rows(cursor.execute(text.encode(), bound or None))
 
 
 def _run_on_duckdb(conn: Any, statement: Statement, values: dict[str, Any]) -> Rows | None:
