@@ -240,7 +240,7 @@ def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequ
     if len(names) > MOST_ON_PATH:
         shown = f"{len(names) - MOST_ON_PATH:,} tools → {shown}"
     busy = duration(busy_seconds(by_module[module] for module in path))
-    said = f"Critical path (◆), {busy}: {shown}. No tool on it can take longer without the run taking longer."
+    said = f"Critical path (◆), {busy}: {shown}. If a tool on it takes longer, so does the run."
     if record.workers == 1:
         said = (
             f"Longest chain of tools that depend on each other (◆), {busy}: {shown}. "
