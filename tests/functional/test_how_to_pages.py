@@ -78,7 +78,7 @@ def test_every_command_of_the_page_on_data_frames_prints_what_it_shows(tmp_path:
 def test_every_command_of_the_page_on_databases_prints_what_it_shows(
     tmp_path: Path, postgres: str
 ) -> None:
-    assert run_page("databases.md", tmp_path, SHOP_DATABASE=postgres) >= 6
+    assert run_page("databases.md", tmp_path, SHOP_DATABASE=postgres) >= 5
 
 
 @pytest.mark.slow

@@ -114,8 +114,9 @@ def made_part(name: str) -> str:
         "settings of watch": _watch_settings,
         "options of all commands": _common_options,
         "exit codes": lambda: _list((f"**{code}**", one) for code, one in EXIT_CODES.items()),
+        "commands": _commands,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
-        **{f"JSON of {one}": partial(_document, one) for one in DOCUMENTS},
+        "documents": _documents,
         "API Project": partial(_api, "Project"),
         **{f"API {one}": partial(_api_group, one) for one in API_GROUPS},
     }
@@ -176,6 +177,10 @@ def _context(name: str) -> tuple[click.Command, click.Context]:
     assert found is not None
     settings = {"help_option_names": ["-h", "--help"]}
     return found, click.Context(found, info_name=f"orch {name}", **settings)  # type: ignore[arg-type]
+
+
+def _commands() -> str:
+    return "\n\n".join(f"### orch {one}\n\n{_command(one)}" for one in COMMANDS)
 
 
 def _command(name: str) -> str:
@@ -250,6 +255,10 @@ def _wrapped(text: str) -> str:
 def _recorded(places: Iterable[tuple[str, str]]) -> Iterator[Any]:
     for file, document in places:
         yield json.loads((RECORDED / f"{file}.json").read_text(encoding="utf-8"))[document]
+
+
+def _documents() -> str:
+    return "\n\n".join(f"## orch {one}\n\n{_document(one)}" for one in DOCUMENTS)
 
 
 def _document(command: str) -> str:
