@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
 from discover_orch.cli.tool_options import (
-    ParamOption,
     find_pairs,
+    find_refusal,
     help_rows,
     param_options,
 )
@@ -57,6 +57,8 @@ class ToolsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise _with_own_name(error, view) from None
+        except click.NoSuchOption as error:
+            raise find_refusal(error.option_name, tools) or error from None
 
     def _find_folder(self, ctx: click.Context, args: list[str]) -> str | None:
         """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
@@ -112,8 +114,6 @@ class ToolsCommand(click.Command):
         names = {param.name for tool in chosen for param in tool.params}
         hidden: set[str] = set()
         for option in ctx.meta.get(DYNAMIC, ()):
-            if not isinstance(option, ParamOption):
-                continue
             spellings = [*option.opts, *option.secondary_opts]
             is_wanted = option.param.name in names or not chosen
             hidden.update(one for one in spellings if not is_wanted or "_" in one)

@@ -41,30 +41,26 @@ class ParamOption(click.Option):
         return complete_words(dict.fromkeys(choices(self.param), ""), incomplete)
 
 
-class MixedOption(click.Option):
-    """A parameter that is a flag for some tools and takes a value for others. It is refused, since it is unknown
-    whether the next word is its value."""
-
-    def __init__(self, name: str, declarations: Sequence[str], flag: Tool, value: Tool) -> None:
-        super().__init__(
-            [f"param_{name}", *declarations], is_flag=False, flag_value="", hidden=True, type=str
-        )
-        self._refused = OrchUsage(
-            f"--{name.replace('_', '-')} is a flag for {flag.name} and takes a value for {value.name}",
-            f"set it with -p {flag.name}.{name}=true or -p {value.name}.{name}=VALUE",
-        )
-        self.name = PREFIX + name
-
-    def process_value(self, ctx: click.Context, value: Any) -> Any:
-        if isinstance(value, str):
-            raise self._refused
-        return super().process_value(ctx, value)
+def find_refusal(name: str, tools: Iterable[Tool]) -> OrchUsage | None:
+    """A parameter that is a flag for some tools and takes a value for others has no option, since it is unknown
+    whether the next word is its value. None if this is no such option."""
+    param = name.lstrip("-").replace("-", "_")
+    mixed = find_mixed(tools)
+    param = param if param in mixed else param.removeprefix("no_")
+    if param not in mixed:
+        return None
+    flag, value = mixed[param]
+    return OrchUsage(
+        f"{name} is a flag for {flag.name} and takes a value for {value.name}",
+        f"set it with -p {flag.name}.{param}=true or -p {value.name}.{param}=VALUE",
+    )
 
 
 def param_options(
     tools: Iterable[Tool], taken: set[str], words: Iterable[str] | None
-) -> list[click.Option]:
-    """One option for each parameter name, except those in `taken`, the spellings of orch's own options.
+) -> list[ParamOption]:
+    """One option for each parameter name, except those in `taken`, the spellings of orch's own options, and those of
+    `find_refusal`.
 
     With the `words` of a command line, only the options among them are made, since making hundreds is slow. If one of
     the words is not an option, all are made, so that the error can name the nearest.
@@ -72,22 +68,19 @@ def param_options(
     owned, tools = {"--", *taken}, list(tools)
     mixed = find_mixed(tools)
     seen: set[str] = set()
-    found: list[tuple[list[str], Callable[[], click.Option]]] = []
+    found: list[tuple[list[str], Callable[[], ParamOption]]] = []
     for param in (param for tool in tools for param in tool.params):
-        if param.name in seen:
+        if param.name in seen or param.name in mixed:
             continue
         seen.add(param.name)
-        is_flag = param.type.is_flag or param.name in mixed
+        is_flag = param.type.is_flag
         spellings = _spellings(param, is_flag=is_flag)
         free = [one for one in spellings if owned.isdisjoint(one.split("/"))]
         flags = [word for one in free for word in one.split("/")]
         if param.flag not in flags:
             continue
         owned.update(flags)
-        make: Callable[[], click.Option] = partial(ParamOption, param, free, is_flag=is_flag)
-        if param.name in mixed:
-            make = partial(MixedOption, param.name, flags, *mixed[param.name])
-        found.append((flags, make))
+        found.append((flags, partial(ParamOption, param, free, is_flag=is_flag)))
     wanted = owned if words is None else {one.partition("=")[0] for one in words if one[:2] == "--"}
     has_all = not wanted <= owned
     return [make() for flags, make in found if has_all or not wanted.isdisjoint(flags)]
