@@ -233,7 +233,8 @@ def table(
             line = style.paint(line, "dim")
         if len(line) > style.width:
             start = len(lead) + sum(widths[: len(row) - 1]) + 2 * len(row) - 2
-            line = wrap(line, style, " " * min(start, style.width // 2))
+            pad = start if start <= style.width // 2 else style.width // 3  # long names leave room
+            line = wrap(line, style, " " * pad)
         out.append(line)
     return out
 
