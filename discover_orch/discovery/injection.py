@@ -210,6 +210,9 @@ def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Lo
     plain = [name.rpartition(".")[2] for name in SCALARS]
     kinds = ", ".join([*plain, "Literal", "an Enum", "or a list of one"])
     instead = f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
+    for module, _, kind in (name.rpartition(".") for name in SCALARS):
+        if kind == annotation:  # a name that the module does not define
+            instead = f"import it: from {module} import {kind}; or {instead}"
     meant = CONNECTION if annotation.endswith("Connection") else argument.name
     return Problem(
         code="unknown-argument",

@@ -86,7 +86,8 @@ def _files_of_others(
         flow.files_read, flow.files_written, flow.missed, flow.removed, flow.folders_made
     )
     read = {path for path, version in _of_kind("file", other).items() if version}
-    written = {key.removeprefix("file:") for key in result.writes if key.startswith("file:")}
+    made = [key for key, one in result.writes.items() if not one.is_left_over]
+    written = {key.removeprefix("file:") for key in made if key.startswith("file:")}
     return tuple(sorted(read - known)), tuple(sorted(written - known))
 
 

@@ -208,7 +208,12 @@ class ImportGraph:
             if file.folders:
                 self._adders.add(path)
             tops = {fact.module.partition(".")[0] for fact in file.imports}
-            own = {"", *(name.partition(".")[0] for name in known)}  # "" of relative imports
+            # What orch itself requires concerns no tool.
+            own = {
+                "",
+                "discover_orch",
+                *(name.partition(".")[0] for name in known),
+            }  # "" of relative imports
             self._outside[path] = tops - own - sys.stdlib_module_names
         return known
 

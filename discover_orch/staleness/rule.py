@@ -345,14 +345,18 @@ def find_unseen(success: Success, upstream: Iterable[tuple[ToolResult, bool]]) -
             yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
 
 
-def find_unlike(earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf) -> dict[str, Key]:
+def find_unlike(
+    earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf, version_of: VersionOf
+) -> dict[str, Key]:
     """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
     that was cut off in its first attempt, so that it is unknown what it has written."""
     found: dict[str, Key] = {}
     for result in earlier:
         for key in result.writes:
             last = writers.last(key)
-            if key.startswith("file:") and last and last.write.mark != mark_of(key):
+            if not key.startswith("file:") or last is None or last.write.mark == mark_of(key):
+                continue
+            if last.write.version is None or last.write.version != version_of(key):
                 found[result.module] = key
                 break
     return found

@@ -307,7 +307,10 @@ class Status:
         found, result = self._rebuilt(module), self._results[module]
         if result.success is None and result.last.status in CUT_OFF:
             earlier = islice(self._results.values(), self._place[module])
-            return found | find_unlike(earlier, self._writers, self._present.mark)
+            present = self._present
+            return found | find_unlike(
+                earlier, self._writers, present.mark, present.versions.version
+            )
         return found
 
     def _find_rebuilt(self, module: str) -> dict[str, Key]:

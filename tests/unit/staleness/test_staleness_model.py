@@ -345,7 +345,9 @@ class World:
                 again = judge.find_rebuilt(is_repeatable=tool.is_repeatable)
                 if self.results[tool.name].success is None and self.ends[tool.name] == "killed":
                     earlier = [self.results[one.name] for one in self.tools[:place]]
-                    again |= find_unlike(earlier, writers, lambda key: self.mark(key, self.data))
+                    again |= find_unlike(
+                        earlier, writers, lambda key: self.mark(key, self.data), self.version
+                    )
                 for name, key in again.items():
                     found.setdefault(name, f"{key} is no longer as it left it")
             pending = len(found) > before
