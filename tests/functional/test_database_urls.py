@@ -106,6 +106,7 @@ def change(url: str, **parts: str) -> str:
     return f"{before}://{user}{password}@{host}/{parts.get('database', database)}?{query}"
 
 
+@pytest.mark.slow
 def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
     project: Project, orch: Orch, postgres: str
 ) -> None:

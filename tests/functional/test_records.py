@@ -134,7 +134,9 @@ LOUD = """
     """
 
 
-@pytest.mark.parametrize("shows", [("-q",), ("--output", "fail")])
+@pytest.mark.parametrize(
+    "shows", [("-q",), pytest.param(("--output", "fail"), marks=pytest.mark.slow)]
+)
 def test_output_that_is_shown_late_takes_no_memory(
     project: Project, shows: tuple[str, ...]
 ) -> None:
@@ -158,7 +160,10 @@ def test_output_that_is_shown_late_takes_no_memory(
     assert peak() < quiet + 25_000
 
 
-@pytest.mark.parametrize("shows", [("-q",), ("--output", "fail"), ("--jobs", "2")])
+@pytest.mark.parametrize(
+    "shows",
+    [pytest.param(("-q",), marks=pytest.mark.slow), ("--output", "fail"), ("--jobs", "2")],
+)
 def test_long_output_that_is_shown_late_is_read_from_the_log(
     project: Project, orch: Orch, shows: tuple[str, ...]
 ) -> None:

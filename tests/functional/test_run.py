@@ -45,6 +45,7 @@ def test_the_first_run_of_many_tools_compiles_tools_and_what_they_may_load_and_n
     assert len(orch("run", "--changed").out.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_first_run_of_many_tools_compiles_them_once_and_a_look_leaves_nothing(
     project: Project, orch: Orch
 ) -> None:

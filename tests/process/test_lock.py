@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Orch, Project
 from tests.support.running import is_gone, running, wait_until
 from tests.support.watching import tool_text, watching
@@ -121,6 +123,7 @@ def test_commands_that_look_need_no_lock(project: Project, orch: Orch) -> None:
         assert first.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_tool_that_runs_orch_in_its_own_project_fails_with_a_sentence(
     project: Project, orch: Orch
 ) -> None:

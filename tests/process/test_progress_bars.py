@@ -155,7 +155,13 @@ def test_a_bar_that_does_not_fit_beside_the_rest_stands_alone_and_is_cut(project
     assert max(len(line) for line in re.split(r"\n|\r\x1b\[K", own.partition("✓")[0])[:-2]) <= 80
 
 
-@pytest.mark.parametrize("words", [["--output", "none"], ["-q"], ["--output", "fail"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(pytest.param(["--output", one], marks=pytest.mark.slow) for one in ("none", "fail")),
+        ["-q"],
+    ],
+)
 def test_no_bar_is_shown_where_output_is_not(project: Project, words: list[str]) -> None:
     root = project({"orch.toml": "", "src/a.py": WAITS})
     (root / "go on").touch()

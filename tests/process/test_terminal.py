@@ -90,7 +90,9 @@ def test_the_status_line_never_wraps(project: Project) -> None:
         assert orch.wait() == 0
 
 
-@pytest.mark.parametrize("words", [["--json"], ["--output", "raw"]])
+@pytest.mark.parametrize(
+    "words", [["--json"], pytest.param(["--output", "raw"], marks=pytest.mark.slow)]
+)
 def test_there_is_no_such_line_where_it_would_disturb(project: Project, words: list[str]) -> None:
     root = project({"src/a.py": 'import time\nSTAGE = "s"\ndef run(): time.sleep(0.8)\n'})
     with on_terminal(root, "run", *words) as orch:
