@@ -35,6 +35,7 @@ from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.documents import Outcome
 from discover_orch.model.errors import Problem
 from discover_orch.render.problems import failure_line
+from discover_orch.render.style import status_word
 
 #: Characters of the output of a tool that a result holds.
 LONGEST_OUTPUT = 1_000_000
@@ -154,10 +155,10 @@ class RunFailed(Exception):
     """A run did not pass; `result` says why. Its text names the tools that failed, where and why."""
 
     def __init__(self, result: Result) -> None:
-        lines = [f"run {result.run} {result.status}"]
+        lines = [f"run {result.run} {status_word(result.status)}"]
         for one in result.failures:
             why = f": {failure_line(one.error)}" if one.error else ""
-            lines.append(f"{one.name} {one.status}{why}")
+            lines.append(f"{one.name} {status_word(one.status)}{why}")
         errors = (one for one in result.problems if one.severity == "error")
         lines += [one.message for one in errors]
         super().__init__("\n".join(lines))

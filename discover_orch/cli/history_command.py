@@ -124,18 +124,20 @@ def _settle_latest(root: str) -> None:
             settle_killed_run(read_project(root, root, os.environ), settles=False)
 
 
-def read_run(root: str, run: str) -> RunRecord:
-    """Raises UsageError if there is no such run, or it cannot be read."""
+def read_run(root: str, run: str | None) -> RunRecord:
+    """The run of this number, or the latest one. Raises UsageError if there is no such run, or it cannot be read."""
     kept = find_runs(root)
+    if not kept:
+        message = "no run has been recorded yet"
+        raise UsageError.of("unknown-run", message, "start one with: orch run")
+    run = run or kept[0]
     if run in kept:
         record = read_record(root, run)
         if record is not None:
             return record
         hint = "its journal is damaged, or the run has only just started; orch history lists the others"
         raise UsageError.of("damaged-run", f"run {run} cannot be read", hint)
-    if not kept:
-        hint = "no run has been recorded yet; start one with: orch run"
-    elif len(kept) == 1:
+    if len(kept) == 1:
         hint = f"the only recorded run is {kept[0]}"
     else:
         close = nearest(run, kept)

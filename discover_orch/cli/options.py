@@ -150,7 +150,7 @@ def _find_stages(ctx: click.Context, _: str) -> dict[str, str]:
 def _find_runs(ctx: click.Context, start: str) -> dict[str, str]:
     """The newest runs, with when each began and how it ended."""
     from discover_orch.config.file import find_root
-    from discover_orch.render.style import time_text
+    from discover_orch.render.style import status_word, time_text
     from discover_orch.state.run_folders import find_runs, read_summary
 
     context: Any = ctx.find_root().obj or Context()
@@ -160,7 +160,11 @@ def _find_runs(ctx: click.Context, start: str) -> dict[str, str]:
         return {}
     runs = [run for run in find_runs(root) if run.startswith(start)][:MOST_RUNS]
     found = {run: read_summary(root, run) for run in runs}
-    return {run: f"{time_text(one.started)} {one.status}" for run, one in found.items() if one}
+    return {
+        run: f"{time_text(one.started)} {status_word(one.status)}"
+        for run, one in found.items()
+        if one
+    }
 
 
 def _read_for_completion(ctx: click.Context) -> ProjectView | None:

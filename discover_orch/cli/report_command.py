@@ -26,9 +26,9 @@ from discover_orch.cli.options import (
     take_files,
 )
 from discover_orch.config.file import find_root
-from discover_orch.model.errors import ExitCode, UsageError
+from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import one_line
-from discover_orch.state.run_folders import find_runs, report_path
+from discover_orch.state.run_folders import report_path
 
 
 @click.command("report", short_help="Write a page about a run.")
@@ -69,7 +69,7 @@ def command(
         check_file_option(path, *flags, *(one for one in paths if one != option), option=option)
     refuse_same_file(paths)
     root = find_root(context.start, context.folder)[0]
-    record = read_run(root, run or _latest(root))
+    record = read_run(root, run)
     document: dict[str, Any] = {"run": record.run, "path": None}
     for option, path in files.items():
         from discover_orch.cli.report_run import format_text  # the page needs none of it
@@ -97,12 +97,3 @@ def command(
     elif as_json:
         context.console.json(document)
     return ExitCode.OK
-
-
-def _latest(root: str) -> str:
-    runs = find_runs(root)
-    if not runs:
-        raise UsageError.of(
-            "unknown-run", "no run has been recorded yet", "start one with: orch run"
-        )
-    return runs[0]

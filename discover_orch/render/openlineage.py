@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from discover_orch.execution.run_events import utc_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.observation import MADE, WRITTEN, Kind, Observation
+from discover_orch.render.problems import failure_reason
 from discover_orch.render.style import json_text
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.state.recorded_run import Attempt, RunRecord, ToolRecord
@@ -172,6 +173,5 @@ def _kept(seen: Observation, *, has_passed: bool) -> Observation:
 
 
 def _error(error: Failure) -> dict[str, str]:
-    message = f"{error.type}: {error.message}" if error.type else error.message
-    found = {"message": message, "programmingLanguage": "PYTHON"}
+    found = {"message": failure_reason(error), "programmingLanguage": "PYTHON"}
     return found | {"stackTrace": error.traceback} if error.traceback else found

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from discover_orch.render.style import json_text
+from discover_orch.render.problems import failure_line
+from discover_orch.render.style import json_text, status_word
 from discover_orch.state.recorded_run import Attempt, RunRecord, ToolRecord
 
 PROCESS = 1
@@ -37,7 +38,7 @@ def trace_text(record: RunRecord) -> str:
         said = {"severity": problem.severity, "hint": problem.hint}
         found.append(_mark(problem.message, OWN_ROW, _time(record, note.at), **said))
     found += _overhead(record, [one for one, _ in attempts])
-    found.append(_mark(f"run {record.status}", OWN_ROW, _time(record, record.ended)))
+    found.append(_mark(f"run {status_word(record.status)}", OWN_ROW, _time(record, record.ended)))
     return "[\n" + ",\n".join(map(json_text, found)) + "\n]\n"
 
 
@@ -76,8 +77,7 @@ def _facts(tool: ToolRecord, one: Attempt) -> Element:
         **{f"metric {name}": str(value) for name, value in tool.metrics.items() if is_last},
     }
     if error is not None:
-        facts["error"] = f"{error.type}: {error.message}"[:LONGEST_MESSAGE]
-        facts["place"] = f"{error.path}:{error.line}" if error.path else ""
+        facts["error"] = failure_line(error, LONGEST_MESSAGE)
     return facts
 
 
