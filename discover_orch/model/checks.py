@@ -57,12 +57,18 @@ def checks_text(checks: Iterable[CheckResult], width: int = PLAIN_WIDTH) -> str:
 
 
 def _table_lines(check: CheckResult, width: int) -> Iterator[str]:
-    rows = [
-        ["NULL" if cell is None else " ".join(cell.split()) for cell in row] for row in check.rows
-    ]
+    rows = [["NULL" if cell is None else cell for cell in row] for row in check.rows]
     table = [[*check.columns], *rows] if check.columns else rows
     if not table:
         return
+    yield from table_lines(table, width)
+    if check.has_more:
+        yield "..."
+
+
+def table_lines(table: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """The rows in columns; what does not fit the width is cut."""
+    table = [[" ".join(cell.split()) for cell in row] for row in table]
     number = max(map(len, table))
     table = [[*row, *[""] * (number - len(row))] for row in table]
     most = (width + 2) // (LEAST_COLUMN + 2)
@@ -70,8 +76,6 @@ def _table_lines(check: CheckResult, width: int) -> Iterator[str]:
         table = [[*row[: most - 1], "..."] for row in table]
     for row in _fitted(table, width):
         yield "  ".join(row).rstrip()
-    if check.has_more:
-        yield "..."
 
 
 def _fitted(table: Sequence[Sequence[str]], width: int) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ them has, such as dollar quotes and strings with `E`, counts where it ends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from discover_orch.model.errors import Problem
@@ -34,13 +34,34 @@ _HAS_BODY = re.compile(
     r"CREATE\s+(?:\w+\s+){0,3}(?:TRIGGER|FUNCTION|PROCEDURE)\b.*\bBEGIN\b", re.I | re.S
 )
 _END_OF_BODY = re.compile(r";\s*END\s*\Z", re.I)
-_ENDS = re.compile(r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:\w+\s+)?TO\b)", re.I)
-_COPIES = re.compile(r"COPY\b.*\b(?:FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.S)
+_ENDS = re.compile(r"(BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+(?:\w+\s+)?TO\b)", re.I)
+#: Statements that orch cannot run: what they are, and how to fix it.
+_MISUSES = (
+    (
+        re.compile(r"[^\\]*(\\)"),
+        "a backslash begins a command of psql, which is not SQL",
+        "remove the line, or do the same in SQL or in a Python tool",
+    ),
+    (
+        re.compile(r"(\.\w+)"),
+        "{} is a command of a database's shell, not SQL",
+        "remove the line",
+    ),
+    (
+        _ENDS,
+        "{} is not for a tool: orch begins and ends its transaction",
+        'remove the statement, or write -- ORCH: {"transaction": "none"}',
+    ),
+    (
+        re.compile(r"COPY\b.*\b(FROM\s+STDIN|TO\s+STDOUT)\b", re.I | re.S),
+        "COPY {} has no data here",
+        "use INSERT, a file that the database can read, or a Python tool with cursor.copy()",
+    ),
+)
 _MAKES = re.compile(r"CREATE\s+(?:\w+\s+){0,3}(VIEW|TRIGGER|FUNCTION|PROCEDURE|MACRO)\b", re.I)
 _CHECK = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:\s*(\w[\w \t]*?)\s*(?:\*/)?\Z")
 _CHECK_TAG = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:")
 _GIVES_ROWS = re.compile(r"(?:SELECT|WITH|VALUES|FROM)\b", re.I)
-_SHELL = re.compile(r"\.\w+")
 
 
 class Token(NamedTuple):
@@ -90,10 +111,13 @@ class Statement(NamedTuple):
                 found.append(one.text)
         return found
 
-    def write(self, place: Callable[[str], str], escape: Callable[[str], str] = str) -> str:
-        """Its text, with `place` for each parameter, and all else as `escape` gives it."""
-        return "".join(
-            place(one.text[1:]) if one.kind == "parameter" else escape(one.text)
+    def write(self, place: str, percent: str = "%") -> str:
+        """Its text with parameters in the form `:{}`, behind as many empty lines as stand before it in the file: a
+        database counts them in its errors."""
+        return "\n" * (self.line - 1) + "".join(
+            place.format(one.text[1:])
+            if one.kind == "parameter"
+            else one.text.replace("%", percent)
             for one in self.tokens
         )
 
@@ -165,40 +189,21 @@ def find_lost_check(text: str, statements: Iterable[Statement]) -> UnreadableSql
 
 def find_misuse(statement: Statement, *, commits_by_itself: bool) -> UnreadableSql | None:
     """Why orch cannot run this statement."""
-    line, bare = statement.line, statement.bare
-    if "\\" in bare:
-        return UnreadableSql(
-            line + bare[: bare.index("\\")].count("\n"),
-            "a backslash begins a command of psql, which is not SQL",
-            "remove the line, or do the same in SQL or in a Python tool",
-        )
-    if found := _SHELL.match(bare):
-        message = f"{found[0]} is a command of a database's shell, not SQL"
-        return UnreadableSql(line, message, "remove the line")
-    if not commits_by_itself and (found := _ENDS.match(bare)):
-        return UnreadableSql(
-            line,
-            f"{found[0].upper()} is not for a tool: orch begins and ends its transaction",
-            'remove the statement, or write -- ORCH: {"transaction": "none"}',
-        )
+    bare = statement.bare
+    for pattern, message, hint in _MISUSES:
+        found = pattern.match(bare)
+        if found and not (commits_by_itself and pattern is _ENDS):
+            line = statement.line + bare[: found.start(1)].count("\n")
+            return UnreadableSql(line, message.format(found[1]), hint)
     if statement.check and not _GIVES_ROWS.match(bare):
         message = f"{statement.check} is no SELECT: a check selects the rows that violate it"
-        return UnreadableSql(
-            line, message, "write a SELECT, or remove the comment before the statement"
-        )
-    if _COPIES.match(bare):
-        return UnreadableSql(
-            line,
-            "COPY with STDIN or STDOUT has no data here",
-            "use INSERT, a file that the database can read, or a Python tool with cursor.copy()",
-        )
+        hint = "write a SELECT, or remove the comment before the statement"
+        return UnreadableSql(statement.line, message, hint)
     if statement.parameters and (found := _MAKES.match(bare)):
         first = next(one for one in statement.tokens if one.kind == "parameter")
-        return UnreadableSql(
-            first.line,
-            f"CREATE {found[1].upper()} contains the parameter {first.text}, and no database binds one there",
-            "make a table, or have it read the value from a table",
-        )
+        message = f"CREATE {found[1].upper()} contains the parameter {first.text}, and no database binds one there"
+        hint = "make a table, or have it read the value from a table"
+        return UnreadableSql(first.line, message, hint)
     return None
 
 

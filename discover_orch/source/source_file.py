@@ -111,9 +111,9 @@ def read_source_file(
 
 def _read_sql(file: SourceFile, data: bytes, path: str, module: str) -> SourceFile:
     """The code of a SQL file is read with its facts. One that is no tool means its bytes."""
-    from discover_orch.source.read_sql import has_mark, read_sql
+    from discover_orch.source.read_sql import MARK, read_sql
 
-    if not has_mark(data):
+    if not MARK.search(data):
         return replace(file, facts=None, meaning=file.hash)
     is_large = len(data) > SIZE_LIMIT
     found = (
@@ -123,7 +123,8 @@ def _read_sql(file: SourceFile, data: bytes, path: str, module: str) -> SourceFi
     )
     if isinstance(found, BrokenTool):
         return replace(file, facts=found, problem=found.problems[0])
-    return replace(file, facts=found.facts, meaning=found.meaning)
+    facts, meaning = found
+    return replace(file, facts=facts, meaning=meaning)
 
 
 def _read_code(

@@ -42,13 +42,10 @@ class WireArgument(Struct, frozen=True, kw_only=True):
 
 def build_defaults(tool: Tool) -> dict[str, WireArgument]:
     """The defaults of a tool in SQL: nothing but the order tells them to the worker. What is missing is NULL."""
-    found = {}
-    for one in tool.params if tool.path.endswith(SQL_SUFFIX) else ():
-        given = one.default if isinstance(one.default, list) else [one.default]
-        texts = one.default_texts or tuple(str(text) for text in given if text is not None)
-        if texts or one.default is not None:
-            found[one.name] = WireArgument(texts=texts, type=one.type)
-    return found
+    if not tool.path.endswith(SQL_SUFFIX):
+        return {}
+    given = (one for one in tool.params if one.default_texts)
+    return {one.name: WireArgument(texts=one.default_texts, type=one.type) for one in given}
 
 
 class Greet(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
