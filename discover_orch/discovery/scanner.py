@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from discover_orch.config.file import resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.listing_cache import Snapshot
 from discover_orch.discovery.source_files import SourceFiles, read_source
+from discover_orch.discovery.tagged_modules import build_same_module
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
 from discover_orch.model.conventions import CONF_FILE, SQL_SUFFIX
 from discover_orch.model.errors import Problem
@@ -24,7 +25,6 @@ from discover_orch.source.facts import (
     ConfFacts,
     ModuleFacts,
     PassedOver,
-    RunFacts,
     Scan,
     Tag,
 )
@@ -74,11 +74,11 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
             case None:
                 plain.append(path)
             case ModuleFacts() as facts if _is_importable(facts.module):
-                other = _find_namesake(path, there, sources) if path.endswith(SQL_SUFFIX) else ""
-                if other and facts.stage is not None:
-                    broken.append(_same_name(facts, other))
-                else:
-                    modules.append(facts)
+                modules.append(facts)
+                if path.endswith(SQL_SUFFIX) and facts.stage is not None:
+                    base = path.removesuffix(SQL_SUFFIX)
+                    others = there.intersection((f"{base}.py", f"{base}/__init__.py"))
+                    problems += (build_same_module(path, one, facts.module) for one in others)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
             case BrokenTool() as one if _is_importable(one.module):
@@ -95,31 +95,6 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
         problems=tuple(problems),
     )
     return found, plain
-
-
-def _find_namesake(path: str, there: Collection[str], sources: SourceFiles) -> str:
-    """The Python file beside a SQL file that has its module name and is no tool; or ""."""
-    base = path.removesuffix(SQL_SUFFIX)
-    for other in (f"{base}.py", f"{base}/__init__.py"):
-        file = sources.read(other, with_code=False) if other in there else None
-        match file.facts if file else None:
-            case ModuleFacts(stage=Tag(), run=RunFacts()):
-                continue  # `tagged_modules` finds two tools of one name
-        if file is not None:
-            return other
-    return ""
-
-
-def _same_name(facts: ModuleFacts, other: str) -> BrokenTool:
-    problem = Problem(
-        code="same-module",
-        message=f'{other} is also the module "{facts.module}"',
-        hint="rename one of them",
-        path=facts.path,
-        line=facts.stage.line if facts.stage else None,
-    )
-    stages = facts.stage.words if facts.stage else ()
-    return BrokenTool(path=facts.path, module=facts.module, problems=(problem,), stages=stages)
 
 
 def scanned_folders(project: Project) -> list[str]:

@@ -162,8 +162,7 @@ def _with_absolute(paths: tuple[str, ...], root: str) -> tuple[str, ...]:
 
 
 def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
-    """Adds a problem to candidates of one module name: of `a.py` and `a/__init__.py` Python imports only one. A SQL
-    file beside a Python file was found before (`scanner.collect`)."""
+    """Adds a problem to candidates of one module name: of `a.py` and `a/__init__.py` Python imports only one."""
     by_module: dict[str, list[str]] = {}
     for candidate in candidates:
         by_module.setdefault(candidate.module, []).append(candidate.facts.path)
@@ -173,15 +172,19 @@ def _find_same_modules(candidates: list[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         others = [path for path in by_module[candidate.module] if path != candidate.facts.path]
         if others:
-            problem = Problem(
-                code="same-module",
-                message=f'{others[0]} is also the module "{candidate.module}"',
-                hint="rename one of them: Python imports only one module with a given name",
-                path=candidate.facts.path,
-            )
+            problem = build_same_module(candidate.facts.path, others[0], candidate.module)
             candidate = replace(candidate, problems=(*candidate.problems, problem))
         checked.append(candidate)
     return checked
+
+
+def build_same_module(path: str, other: str, module: str) -> Problem:
+    return Problem(
+        code="same-module",
+        message=f'{other} is also the module "{module}"',
+        hint="rename one of them: Python imports only one module with a given name",
+        path=path,
+    )
 
 
 def _no_run_problem(facts: ModuleFacts) -> Problem:
