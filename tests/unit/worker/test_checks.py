@@ -1,0 +1,114 @@
+"""What the value of a check means, of libraries too, and how wide what it found is shown."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import polars
+import pytest
+import sqlalchemy
+
+from discover_orch.model.checks import CheckResult, checks_text
+from discover_orch.worker.checks import find_violation
+
+pandas: Any = pytest.importorskip("pandas")
+
+
+def query(sql: str) -> Any:
+    engine = sqlalchemy.create_engine("sqlite://")
+    return engine.connect().execute(sqlalchemy.text(sql))
+
+
+PASS: dict[str, Callable[[], Any]] = {
+    "a boolean of numpy": lambda: numpy.bool_(True),
+    "a frame of pandas": lambda: pandas.DataFrame({"a": []}),
+    "a series of pandas": lambda: pandas.Series([], dtype=float),
+    "a frame of polars": lambda: polars.DataFrame({"a": []}),
+    "a result of SQLAlchemy": lambda: query("SELECT 1 WHERE 0"),
+}
+VIOLATE: dict[str, tuple[Callable[[], Any], str, tuple[str, ...], tuple[Any, ...]]] = {
+    "a boolean of numpy": (lambda: numpy.bool_(False), "it returned False", (), ()),
+    "a frame of pandas": (
+        lambda: pandas.DataFrame({"a": [1, 2], "token": ["x", "y"]}),
+        "2 rows violate it",
+        ("a", "token"),
+        (("1", "***"), ("2", "***")),
+    ),
+    "a series of pandas": (
+        lambda: pandas.Series([7], name="n"),
+        "1 row violates it",
+        ("n",),
+        (("7",),),
+    ),
+    "a frame of polars": (
+        lambda: polars.DataFrame({"a": range(30)}),
+        "30 rows violate it",
+        ("a",),
+        tuple((str(n),) for n in range(20)),
+    ),
+    "a series of polars": (
+        lambda: polars.Series("n", [7]),
+        "1 row violates it",
+        ("n",),
+        (("7",),),
+    ),
+    "a result of SQLAlchemy": (
+        lambda: query("SELECT 1 AS a, NULL AS b"),
+        "1 row violates it",
+        ("a", "b"),
+        (("1", None),),
+    ),
+    "a cursor with a row factory": (
+        lambda: rows_as(sqlite3.Row),
+        "1 row violates it",
+        ("a",),
+        (("1",),),
+    ),
+}
+
+
+def rows_as(factory: Any) -> sqlite3.Cursor:
+    conn = sqlite3.connect(":memory:")
+    conn.row_factory = factory
+    return conn.execute("SELECT 1 AS a")
+
+
+@pytest.mark.parametrize("kind", PASS)
+def test_no_rows_and_true_pass(kind: str) -> None:
+    assert find_violation(PASS[kind]()) is None
+
+
+@pytest.mark.parametrize("kind", VIOLATE)
+def test_rows_and_false_are_shown(kind: str) -> None:
+    make, message, columns, rows = VIOLATE[kind]
+    found = find_violation(make())
+    assert found is not None
+    assert (found.message, found.columns, found.rows) == (message, columns, rows)
+    assert found.has_more == message.startswith("30")
+
+
+@pytest.mark.parametrize(
+    "value", [0, "", {1: 2}, {1}, numpy.int64(0), polars.LazyFrame(), iter([])]
+)
+def test_any_other_value_fails_with_a_sentence(value: Any) -> None:
+    found = find_violation(value)
+    assert found is not None
+    assert found.message.startswith(f"it returned a value of type {type(value).__name__}; return")
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_a_table_of_any_width_fits(width: int) -> None:
+    result = CheckResult(
+        name="check_x",
+        status="failed",
+        columns=tuple(f"column {n}" for n in range(30)),
+        rows=(tuple("word " * n for n in range(30)), (None,) * 30),
+        has_more=True,
+    )
+    first, *lines = checks_text([result], width).splitlines()
+    assert first.startswith("check_x")
+    assert max(map(len, lines)) <= width
+    assert lines[-1] == "    ..."
