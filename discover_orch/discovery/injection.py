@@ -211,7 +211,7 @@ def _unknown_argument(argument: ArgumentFacts, conf: ConfFacts | None, place: Lo
     kinds = ", ".join([*plain, "Literal", "an Enum", "or a list of one"])
     instead = f"give it a default, define a @resource of that name in orchconf.py, or use {kinds}"
     for module, _, kind in (name.rpartition(".") for name in SCALARS):
-        if kind == annotation:  # a name that the module does not define
+        if kind == annotation and module != "builtins":  # the module does not define the name
             instead = f"import it: from {module} import {kind}; or {instead}"
     meant = CONNECTION if annotation.endswith("Connection") else argument.name
     return Problem(

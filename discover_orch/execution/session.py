@@ -32,6 +32,7 @@ from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger_entry import LedgerEntry
+from discover_orch.model.observation import WRITTEN
 from discover_orch.model.tool_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -303,8 +304,14 @@ def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event
     error = event.error
     if error is not None and error.kind == "check":
         from discover_orch.model.checks import checks_text
+        from discover_orch.planning.dataflow_checks import listed
 
-        return replace(event, error=replace(error, traceback=checks_text(event.checks)))
+        files = event.seen.names("file", *WRITTEN) if event.seen else ()
+        hint = error.hint
+        if files and not hint:
+            stay = "stays" if len(files) == 1 else "stay"
+            hint = f"{listed([*files])} {stay} as written: only the database was rolled back"
+        return replace(event, error=replace(error, traceback=checks_text(event.checks), hint=hint))
     if error is None or error.kind != "exception" or registry.tools.get(event.module) is None:
         return event
     from discover_orch.execution.missing_data_hint import find_missing_hint  # few tools fail
