@@ -62,7 +62,10 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
         return ""
     text = str(error)
     if text.startswith("no such table"):
-        close = nearest(text.rpartition(":")[2].rpartition(".")[2].strip().lower(), tables)
+        name = text.rpartition(":")[2].rpartition(".")[2].strip().lower()
+        if name.startswith(("read_csv", "read_json", "read_parquet")):
+            return 'SQLite reads no files: load this one in a Python tool, or use DuckDB (database = "duckdb:///data.duckdb")'
+        close = nearest(name, tables)
         otherwise = f"did you mean {close}? Otherwise " if close else ""
         return f"{otherwise}run the tool that creates this table first, and name it in AFTER"
     if "locked" in text and holds_lock:

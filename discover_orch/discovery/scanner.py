@@ -73,7 +73,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
         match file.facts if file else None:
             case None:
                 plain.append(path)
-            case ModuleFacts() as facts if _is_importable(facts.module):
+            case ModuleFacts() as facts if is_tool_name(facts.module, path):
                 modules.append(facts)
                 if path.endswith(SQL_SUFFIX) and facts.stage is not None:
                     base = path.removesuffix(SQL_SUFFIX)
@@ -81,7 +81,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
                     problems += (build_same_module(path, one, facts.module) for one in others)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
-            case BrokenTool() as one if _is_importable(one.module):
+            case BrokenTool() as one if is_tool_name(one.module, path):
                 # It belongs to the stages stated before its error, else to those of its last good text.
                 last = file.last_stage if file else None
                 broken.append(replace(one, stages=one.stages or (last.words if last else ())))
@@ -103,8 +103,12 @@ def scanned_folders(project: Project) -> list[str]:
     return ["" if folder == "." else folder for folder in found]
 
 
-def _is_importable(module: str) -> bool:
-    return all(map(str.isidentifier, module.split(".")))
+def is_tool_name(module: str, path: str) -> bool:
+    """Whether a tool can have this name: Python can import it. No code imports SQL, so `01-load.sql` is one too."""
+    parts = module.split(".")
+    if path.endswith(SQL_SUFFIX):
+        return all(one.replace("-", "_").lstrip("0123456789_").isidentifier() for one in parts)
+    return all(map(str.isidentifier, parts))
 
 
 def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
@@ -155,13 +159,12 @@ def _misnamed(found: ModuleFacts) -> Problem:
         message = "contains STAGE, but __init__.py in a folder of pythonpath is not a module"
         hint = "move the tool into a module of its own"
     else:
-        what = (
-            "its file name"
-            if not os.path.splitext(name)[0].isidentifier()
-            else f"a folder name in {folder}/"
-        )
+        is_own = not is_tool_name(found.module.rpartition(".")[2], name)
+        what = "its file name" if is_own else f"a folder name in {folder}/"
         message = f"contains STAGE, but {what} is not a valid module name"
         hint = "use only letters, digits and _, and no digit first"
+        if name.endswith(SQL_SUFFIX):
+            hint = "use only letters, digits, _ and -, and at least one letter"
     return Problem(
         code="misnamed",
         message=message,

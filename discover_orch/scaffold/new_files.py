@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.file import OWN_FILE, SHARED_FILE, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.discovery.scanner import is_tool_name
 from discover_orch.model.conventions import ALL_STAGES, SQL_SUFFIX, TOOL_SUFFIXES, is_skipped_file
 from discover_orch.model.errors import Location, ProjectError, UsageError
 from discover_orch.scaffold.file_changes import (
@@ -30,7 +31,7 @@ from discover_orch.scaffold.file_changes import (
 _STAGES = ("ingest", "report")
 #: Folders that usually hold no tools.
 _NO_CODE = frozenset({"tests", "test", "docs"})
-_IGNORED = ("data.db", "data.db-*", "output/", "__pycache__/")
+_IGNORED = ("data.db", "data.db-*", "*.duckdb", "output/", "__pycache__/")
 #: Their texts are in the folder `first_project`.
 _FILES = ("src/load.py", "src/summarize.py", "data/orders.csv", "tests/test_pipeline.py")
 
@@ -118,8 +119,9 @@ def build_new_tool(
     """The module, of SQL where `name` ends so, and its test, and the configuration with the stage if that is new.
     Raises UsageError."""
     is_sql = name.endswith(SQL_SUFFIX)
-    name = name.removesuffix(SQL_SUFFIX)
-    if not name.isidentifier() or keyword.iskeyword(name) or is_skipped_file(f"{name}.py"):
+    stem = name.removesuffix(SQL_SUFFIX)
+    is_named, name = is_tool_name(stem, name) and "." not in stem, stem
+    if not is_named or keyword.iskeyword(name) or is_skipped_file(f"{name}.py"):
         hint = (
             "use letters, digits and underscores, such as load_orders; --package gives the folder"
         )
