@@ -118,7 +118,7 @@ def shown(value: T) -> T:
     lines, stay as they are: `problem_text` and `failure_line` clean them."""
     try:
         text = encode(value).decode().replace('\\"', "")
-    except ValueError:  # half a character
+    except (TypeError, ValueError):  # half a character, or no value of JSON
         text = "\n"
     # JSON escapes what is below the space. Nearly always there is nothing to clean.
     return value if text.isprintable() and "\\" not in text else _cleaned(value)
@@ -136,7 +136,7 @@ def _cleaned(found: Any) -> Any:
         case tuple() | list():
             return tuple(map(_cleaned, found))
         case Mapping():
-            return {one_line(name): _cleaned(one) for name, one in found.items()}
+            return {_cleaned(name): _cleaned(one) for name, one in found.items()}
     return found
 
 
