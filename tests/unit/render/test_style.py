@@ -9,7 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from discover_orch.render.style import Style, clean, count, cut, duration, one_line, wrap
+from discover_orch.model.documents import Value
+from discover_orch.render.style import (
+    Style,
+    clean,
+    count,
+    cut,
+    duration,
+    one_line,
+    shown,
+    table,
+    wrap,
+)
 
 COLOUR = Style(colour=True)
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -153,3 +164,34 @@ def test_a_cut_text_ends_after_a_word_unless_most_of_it_is_one_word(
     text: str, room: int, shown: str
 ) -> None:
     assert cut(text, room, Style()) == shown
+
+
+@given(hostile)
+@example('quoted "text"')
+@example("back\\slash")
+@example("half \udcff of a character")
+def test_a_document_is_cleaned_wherever_a_text_is_in_it(text: str) -> None:
+    found = shown(Value(value={"key": [text]}, origin=text))
+    assert found == Value(value={"key": (one_line(text),)}, origin=one_line(text)) or (
+        found.value == {"key": [text]} and one_line(text) == text
+    )
+
+
+cells = st.text("ab", min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.tuples(cells, cells, st.lists(cells, max_size=12).map(" ".join))),
+    st.integers(40, 100),
+)
+def test_the_columns_of_a_table_stand_below_each_other(
+    rows: list[tuple[str, str, str]], width: int
+) -> None:
+    style = Style(width=width)
+    lines = table(rows, style, kinds=("bold",))
+    firsts = [line.split("\n")[0] for line in lines]
+    most = max((len(name) for name, _, _ in rows), default=0)
+    for (name, kind, rest), first, line in zip(rows, firsts, lines, strict=True):
+        assert first.startswith(f"  {name:<{most}}  {kind}"[:width].rstrip())
+        assert line.split() == [name, kind, *rest.split()]
+        assert all(len(one) <= width or " " not in one.strip() for one in line.split("\n"))
