@@ -132,7 +132,8 @@ def build_new_tool(
         f"{folder}/{name}{suffix}".removeprefix("./")
         for suffix in (TOOL_SUFFIXES[::-1] if is_sql else TOOL_SUFFIXES)
     )
-    test = f"tests/test_{name}.py"
+    test_name = name.replace("-", "_")
+    test = f"tests/test_{test_name}.py"
     for taken in (path, namesake, test):
         if os.path.lexists(os.path.join(project.root, taken)):
             raise _wrong(f"{taken} already exists", "choose another name")
@@ -145,7 +146,7 @@ def build_new_tool(
     if is_sql:
         tags = [f"-- STAGE: {stage}"] + ([f"-- AFTER: {after}"] if after else [])
     values = {"name": name, "kind": kind, "where": where, "tags": "\n".join(tags)}
-    values["word"] = toml_value(word)
+    values |= {"word": toml_value(word), "test_name": test_name}
     texts = ((path, f"new_tool/tool{SQL_SUFFIX if is_sql else '.py'}"), (test, "new_tool/test.py"))
     made = [
         FileChange(path=one, old=None, new=read_text(text).format_map(values).encode())
