@@ -236,10 +236,13 @@ def _find_repeats(facts: ModuleFacts) -> Iterator[Problem]:
 
 
 def _near_stage_problem(found: PassedOver) -> Problem:
+    hint = f"rename {found.near} to STAGE if this is a tool"
+    if found.path.endswith(SQL_SUFFIX):
+        hint = "write -- STAGE: NAME if this is a tool"
     return Problem(
         code="near-stage",
         message=f"{found.reason}: it is not a tool",
-        hint=f"rename {found.near} to STAGE if this is a tool",
+        hint=hint,
         path=found.path,
         line=found.line,
         severity="warning",

@@ -60,7 +60,10 @@ _MISUSES = (
 )
 _MAKES = re.compile(r"CREATE\s+(?:\w+\s+){0,3}(VIEW|TRIGGER|FUNCTION|PROCEDURE|MACRO)\b", re.I)
 _CHECK = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:\s*(\w[\w \t]*?)\s*(?:\*/)?\Z")
-_CHECK_TAG = re.compile(r"(?:--|/\*)\s*(CHECK|WARN)\s*:")
+#: What is meant as such a comment, with the mistakes that it may have.
+_CHECK_TAG = re.compile(
+    r"(?:--|/\*)\s*((?i:checks?|warn(?:s|ings?)?)\s*:|(?:CHECK|WARN)\s+\w)[^\n]*"
+)
 _GIVES_ROWS = re.compile(r"(?:SELECT|WITH|VALUES|FROM)\b", re.I)
 
 
@@ -181,8 +184,11 @@ def find_lost_check(text: str, statements: Iterable[Statement]) -> UnreadableSql
     for token in _read_tokens(text):
         found = _CHECK_TAG.match(token.text) if token.kind == "comment" else None
         if found and token.line not in named:
-            message = f"-- {found[1]}: names no check"
-            hint = f"write -- {found[1]}: NAME (letters, digits and _) in a line before a SELECT"
+            word = "WARN" if found[1][:1] in "wW" else "CHECK"
+            message = f'"{found[0][:40]}" names no check'
+            hint = (
+                f"write -- {word}: NAME (letters, digits, _ and spaces) in a line before a SELECT"
+            )
             return UnreadableSql(token.line, message, hint)
     return None
 
