@@ -56,6 +56,17 @@ def pytest_collection(session: pytest.Session) -> None:
             importlib.import_module(name)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """What needs a PostgreSQL server runs with the slow tests, which install one."""
+    for one in items:
+        if "new_postgres" in getattr(one, "fixturenames", ()) and not one.get_closest_marker(
+            "slow"
+        ):
+            one.add_marker("slow")
+            one.add_marker("postgres")
+
+
 def pytest_collection_finish() -> None:
     """The thousands of collected tests are no garbage: looking through them again and again takes a tenth of the time
     of the tests in this process."""
