@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20  # rows
 WIDTH = 156  # of a line of them; the worker does not know that of the terminal
 _AT_ONCE = 1000  # rows that are fetched
-#: DuckDB gives a row for each of these: the number of rows that it has changed.
-_CHANGES = re.compile(
-    r"(?:INSERT|UPDATE|DELETE|MERGE|CREATE|DROP|ALTER|COPY|SET|TRUNCATE)\b"
-    r"|WITH\b.*\b(?:INSERT|UPDATE|DELETE|MERGE)\b",
+#: DuckDB gives rows for others too: how many were changed, for example.
+_QUERY = re.compile(
+    r"(?:SELECT|VALUES|FROM|TABLE|SHOW|DESC|DESCRIBE|SUMMARIZE|PIVOT|UNPIVOT|EXPLAIN|PRAGMA|CALL)\b|\("
+    r"|WITH\b(?!.*\b(?:INSERT|UPDATE|DELETE|MERGE)\b)",
     re.I | re.S,
 )
 _NAMED_BY_PARAMETER = re.compile(
@@ -134,7 +134,7 @@ def _execute(conn: Any, statement: Statement, given: dict[str, Any]) -> Rows | N
             cursor = psycopg.Cursor(conn).execute(text.encode(), values or None)
         case "duckdb":
             cursor = conn.execute(statement.write("${}"), values or None)
-            if _CHANGES.match(statement.bare):
+            if not _QUERY.match(statement.bare):
                 return None
         case _:
             own = type(conn)
