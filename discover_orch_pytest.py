@@ -130,6 +130,7 @@ def orch_run(request: pytest.FixtureRequest, orch_project: OrchProject) -> Itera
         )
 
     def run(*targets: str, **arguments: Any) -> Any:
+        __tracebackhide__ = True
         here = os.getcwd()
         if here == os.fspath(request.config.invocation_params.dir):
             os.chdir(orch_project.root)
@@ -165,19 +166,21 @@ def _has_fixture(request: pytest.FixtureRequest, name: str) -> bool:
 
 
 class _Failing:
-    """An error of orch, and a check of a tool that fails, fail the test with their message, without a traceback."""
+    """An error of orch fails the test with its message, without a traceback. A check of a tool that fails is an
+    AssertionError with what it found, in the line of the test."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        __tracebackhide__ = True
         problems: tuple[Problem, ...] = getattr(error, "problems", ())
         if problems and _is_orch_error(error):
             raise pytest.fail.Exception(_text(problems), pytrace=False) from None
         if type(error).__name__ == "ChecksFailed" and (failed := getattr(error, "failed", ())):
             from discover_orch.model.checks import checks_text
 
-            raise pytest.fail.Exception(checks_text(failed), pytrace=False) from None
+            raise AssertionError(checks_text(failed)) from None
 
 
 def _is_orch_error(error: BaseException | None) -> bool:

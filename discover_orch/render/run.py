@@ -271,7 +271,8 @@ class RunRenderer:
             "failed": (style.mark("✗", "FAILED"), "error", ""),
             "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
-        facts = f"{pairs_text(event.metrics)}  {word}".strip()
+        checks = count(len(event.checks), "check") if event.checks else ""
+        facts = "  ".join(one for one in (pairs_text(event.metrics), checks, word) if one)
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {facts}"
         text = wrap(line.rstrip(), style, "      ") + "\n"
         notes = list(event.notes) if self._shown.verbose or event.status in FAILED else []
@@ -328,6 +329,8 @@ class RunRenderer:
             resume += [f"    {self._resume.again}"] if self._resume.again else []
             lines += [wrap_prose(line, style, "    ") for line in resume]
         parts = [counts_text(report.counts, style)] if any(report.counts.values()) else []
+        if warned := sum(one.status == "warned" for end in report.finished for one in end.checks):
+            parts.append(style.paint(f"{count(warned, 'check')} warned", "yellow"))
         if report.status == "interrupted" and report.status not in report.counts:
             parts.insert(0, style.paint(report.status, "yellow"))  # between two tools
         if report.errors:

@@ -173,6 +173,9 @@ def find_violation(value: Any) -> Violation | None:
     found = _read_rows(value)
     if found is None:
         return Violation(message=f"it returned a value of type {type(value).__name__}; {FORMS}")
+    if str(getattr(value, "dtype", "")).lower() in ("bool", "boolean"):
+        message = "it returned a series of booleans; return one, as with .all(), or the rows that violate it"
+        return Violation(message=message)
     columns, rows, total = found
     if not rows:
         return None
@@ -225,6 +228,8 @@ def _read_rows(value: Any) -> tuple[list[str], Sequence[Any], int | None] | None
     if not (callable(getattr(value, "head", None)) and hasattr(value, "__len__")):
         return None
     first = value.head(most)
+    if hasattr(first, "notna"):  # pandas, whose missing values are of several kinds
+        first = first.astype(object).where(first.notna(), None)
     if hasattr(first, "columns"):
         columns = [str(name) for name in first.columns]
         is_pandas = hasattr(first, "itertuples")

@@ -444,7 +444,7 @@ def test_a_check_that_fails_fails_the_test_with_what_it_found(pytester: pytest.P
 
         @pytest.mark.filterwarnings("ignore:warning. warn_few")
         def test_fails(orch_run, orch_conn):
-            with pytest.raises(pytest.fail.Exception, match="check_positive"):
+            with pytest.raises(AssertionError, match="check_positive"):
                 orch_run("checked", lowest=-2)
             assert orch_conn.execute("SELECT * FROM sqlite_master").fetchall() == []
             orch_run("checked", lowest=-1)
