@@ -271,7 +271,7 @@ class RunRenderer:
             "failed": (style.mark("✗", "FAILED"), "error", ""),
             "unknown": (style.mark("✗", "UNKNOWN"), "error", "unknown"),
         }.get(event.status, (style.mark("■", "-"), "yellow", event.status))
-        checks = count(len(event.checks), "check") if event.checks else ""
+        checks = count(len(event.checks), "check") if event.checks and kind == "green" else ""
         facts = "  ".join(one for one in (pairs_text(event.metrics), checks, word) if one)
         line = f"    {style.paint(mark, kind)} {duration(event.duration)}  {facts}"
         text = wrap(line.rstrip(), style, "      ") + "\n"

@@ -453,8 +453,9 @@ def test_a_check_that_fails_fails_the_test_with_what_it_found(pytester: pytest.P
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "check_positive  src/checked.py:7  1 row violates it",
-            "    amount  lowest",
-            "    -1      -1",
+            '>       orch_run("checked", lowest=-1)',
+            "E       AssertionError: check_positive  src/checked.py:7  1 row violates it",
+            "E           amount  lowest",
+            "E           -1      -1",
         ]
     )
