@@ -6,7 +6,7 @@ What a comment says is data: nothing in it is executed. The parser of Python is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -216,12 +216,21 @@ def _read_arguments(
             help_text = " ".join((declared[4] or "").split())
             one = ArgumentFacts(name=name, line=number, type=kind, help=help_text)
             found[name] = _with_default(one, kind, declared[3])
-        elif name in found and ":" in line:
+        elif _is_meant(line, found):
+            name = line.replace(":", " ").split()[0]
             message = f"the type of :{name} cannot be read"
             raise UnreadableSql(number, message, _FORM.format(name))
         else:
             doc = doc or " ".join(line.split())
     return found.values(), doc
+
+
+def _is_meant(line: str, names: Collection[str]) -> bool:
+    """Whether it begins with a parameter and a colon, or a parameter and a type."""
+    first, *others = line.split()[:2] or [""]
+    return first.rstrip(":") in names and (
+        ":" in line.partition("=")[0] or any(_read_type(one) is not None for one in others)
+    )
 
 
 def _read_type(word: str) -> ParamType | None:
@@ -243,6 +252,7 @@ def _with_default(one: ArgumentFacts, kind: ParamType, source: str | None) -> Ar
         value = Param(name=one.name, type=kind).convert(texts)
     except ConvertError as error:
         message = f"the default of :{one.name} does not fit: {error}"
-        raise UnreadableSql(one.line, message, "correct it") from None
+        hint = f"correct it; {_FORM.format(one.name)}"
+        raise UnreadableSql(one.line, message, hint) from None
     shown = value if isinstance(value, str | int | float) else None
     return replace(one, default=shown, default_source=source, default_texts=texts)
