@@ -60,9 +60,8 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """What needs a PostgreSQL server runs with the slow tests, which install one."""
     for one in items:
-        if "new_postgres" in getattr(one, "fixturenames", ()) and not one.get_closest_marker(
-            "slow"
-        ):
+        is_marked = one.get_closest_marker("slow") or one.get_closest_marker("full")
+        if "new_postgres" in getattr(one, "fixturenames", ()) and not is_marked:
             one.add_marker("slow")
             one.add_marker("postgres")
 
