@@ -111,13 +111,16 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        changed_since: str | None = None,
         resume: Resume = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
     ) -> Plan:
         """What `run` would do; runs nothing."""
         given = {**(params or {}), **more_params}
-        asked = self._ask(targets, exclude, given, changed=changed, resume=resume)
+        asked = self._ask(
+            targets, exclude, given, changed=changed, changed_since=changed_since, resume=resume
+        )
         ready = look_ahead(*asked)
         shown = build_plan(ready.plan, ready.view.registry)
         return replace(shown, warnings=warnings_of(ready))
@@ -130,10 +133,12 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        changed_since: str | None = None,
         resume: Resume = False,
         executor: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
+        no_checks: bool = False,
         wait: bool = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
@@ -147,10 +152,12 @@ class Project:
             targets,
             exclude=exclude,
             changed=changed,
+            changed_since=changed_since,
             resume=resume,
             executor=executor,
             jobs=jobs,
             max_failures=max_failures,
+            no_checks=no_checks,
             wait=wait,
             params={**(params or {}), **more_params},
         )
@@ -162,10 +169,12 @@ class Project:
         *,
         exclude: Targets = (),
         changed: bool = False,
+        changed_since: str | None = None,
         resume: Resume = False,
         executor: str | None = None,
         jobs: int | None = None,
         max_failures: int | None = None,
+        no_checks: bool = False,
         wait: bool = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
@@ -179,9 +188,11 @@ class Project:
             exclude,
             {**(params or {}), **more_params},
             changed=changed,
+            changed_since=changed_since,
             resume=resume,
             executor=executor,
             jobs=jobs,
+            is_unchecked=no_checks,
             if_busy="wait" if wait else "fail",
         )
         with open_run(*asked, notes.extend) as ready:
@@ -199,7 +210,11 @@ class Project:
         """The project, and the request with these parameters and `more` fields."""
         view = self._read()
         words, left_out = words_of(targets), words_of(exclude)
-        beside = {"targets": words, "exclude": left_out, "changed": more.get("changed")}
+        since, changed = more.get("changed_since"), more.get("changed")
+        beside = {"targets": words, "exclude": left_out, "changed": changed, "changed_since": since}
+        if since and changed:
+            message = "changed_since cannot be combined with changed"
+            raise UsageError.of("usage", message, "use one of them")
         return view, Request(
             targets=words,
             exclude=left_out,

@@ -464,6 +464,26 @@ def test_a_run_is_resumed_with_its_parameters(project: Project) -> None:
         found.run(resume=9)
 
 
+def test_a_run_without_checks_and_one_of_what_a_commit_affects(project: Project) -> None:
+    fails = "STAGE = 'a'\ndef run(): ...\ndef check_it(): return False\n"
+    root = project({"src/a.py": fails, "src/b.py": "STAGE = 'a'\ndef run(): ...\n"})
+    found = OrchProject.find(root)
+    assert not found.run().is_passed
+    assert found.run(no_checks=True).is_passed
+    assert found.status("a")[0].reasons == ("not checked: it ran with --no-checks",)
+    for words in (
+        ("init", "-q"),
+        ("add", "src"),
+        ("-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "one"),
+    ):
+        subprocess.run(("git", *words), cwd=root, check=True)
+    project({"src/b.py": "STAGE = 'a'\ndef run(): print(1)\n"})
+    assert [one.name for one in found.plan(changed_since="HEAD").steps] == ["b"]
+    assert [*found.run(changed_since="HEAD").outcomes] == ["b"]
+    with pytest.raises(OrchError, match="changed_since cannot be combined with changed"):
+        found.plan(changed=True, changed_since="HEAD")
+
+
 def test_a_resumed_run_uses_the_database_of_the_run(project: Project) -> None:
     root = project(FILES)
     url = "sqlite:///other.db"
