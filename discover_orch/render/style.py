@@ -240,7 +240,8 @@ def table(
 
 
 def wrap(line: str, style: Style, pad: str = "") -> str:
-    """`line`, which may be painted, in lines of at most `style.width` columns. Each but the first begins with `pad`.
+    """`line`, which may be painted, in lines of at most `style.width` columns. Each but the first begins with `pad`,
+    which is spaces.
 
     Lines end between words only, so a word that is wider than the screen stays whole. So does a command, which one may
     want to paste.
@@ -251,9 +252,11 @@ def wrap(line: str, style: Style, pad: str = "") -> str:
     for word in _compiled(_UNBROKEN).findall(line):
         columns = len(_without_colour(word))
         if used and used + columns > style.width:
-            out += ("\x1b[0m" if colour else "") + f"\n{pad}{colour}"
             word = word.lstrip(" ")
-            used, columns = len(_without_colour(pad)), len(_without_colour(word))
+            columns = len(_without_colour(word))
+            indent = pad[: max(2, style.width - columns)]  # a long word begins further to the left
+            out += ("\x1b[0m" if colour else "") + f"\n{indent}{colour}"
+            used = len(indent)
         out, used = out + word, used + columns
         for code in _compiled(_SGR).findall(word):
             colour = "" if code == "\x1b[0m" else code

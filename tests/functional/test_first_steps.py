@@ -93,7 +93,7 @@ def test_init_keeps_every_file_that_exists(project: Project, orch: Orch) -> None
     after = content(root)
     assert after["data/orders.csv"] == b"mine\n"
     assert after["pyproject.toml"].decode().startswith(pyproject + "\n\n[tool.orch]\n")
-    assert after[".gitignore"] == b"output\n*.tmp\ndata.db\ndata.db-*\n__pycache__/\n"
+    assert after[".gitignore"] == b"output\n*.tmp\ndata.db\ndata.db-*\n*.duckdb\n__pycache__/\n"
     again = orch("init")
     assert again.code == 2
     assert "pyproject.toml: " in again.err

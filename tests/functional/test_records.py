@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -164,10 +165,10 @@ def test_output_that_is_shown_late_takes_no_memory(
     "shows",
     [pytest.param(("-q",), marks=pytest.mark.slow), ("--output", "fail"), ("--jobs", "2")],
 )
-def test_long_output_that_is_shown_late_is_read_from_the_log(
+def test_of_long_output_that_is_shown_late_each_attempt_shows_its_end(
     project: Project, orch: Orch, shows: tuple[str, ...]
 ) -> None:
-    """Also of the second attempt alone, and where another tool has printed little."""
+    """Also where another tool has printed little."""
     root = project(
         {
             "orch.toml": "",
@@ -181,6 +182,11 @@ def test_long_output_that_is_shown_late_is_read_from_the_log(
     shown = [line.strip() for line in answer.out.splitlines()]
     numbers = [line[:7] for line in shown if line.endswith("nobody needs to see")]
     attempts = 2 if "--jobs" in shows else 1
-    assert numbers == [f"{number:07}" for number in range(30_000)] * attempts
+    ends = [place + 1 for place, number in enumerate(numbers) if number == "0029999"]
+    assert len(ends) == attempts
+    assert ends[-1] == len(numbers)
+    for start, end in pairwise((0, *ends)):  # a million characters of 1.6
+        assert 15_000 < end - start < 25_000
+        assert numbers[start:end] == [f"{30_000 - end + one:07}" for one in range(start, end)]
     assert shown.count("brief") == 1
     assert (root / ".orch/runs/1/logs/src.loud.log").stat().st_size > 2 * 1_500_000

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-import numpy
-import polars
 import pytest
 import sqlalchemy
 
 from discover_orch.model.checks import CheckResult, checks_text
 from discover_orch.worker.checks import find_violation
+from tests.support.marks import slow_but
 
-pandas: Any = pytest.importorskip("pandas")
+#: The slow tests have all libraries.
+QUICK = ("a result of SQLAlchemy", "a cursor with a row factory")
+
+
+class Library:
+    """Imported when it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+numpy, pandas, polars = map(Library, ("numpy", "pandas", "polars"))
 
 
 def query(sql: str) -> Any:
@@ -29,6 +43,9 @@ PASS: dict[str, Callable[[], Any]] = {
     "a frame of polars": lambda: polars.DataFrame({"a": []}),
     "a result of SQLAlchemy": lambda: query("SELECT 1 WHERE 0"),
 }
+BOOLEANS = (
+    "it returned a series of booleans; return one, as with .all(), or the rows that violate it"
+)
 VIOLATE: dict[str, tuple[Callable[[], Any], str, tuple[str, ...], tuple[Any, ...]]] = {
     "a boolean of numpy": (lambda: numpy.bool_(False), "it returned False", (), ()),
     "a frame of pandas": (
@@ -43,6 +60,14 @@ VIOLATE: dict[str, tuple[Callable[[], Any], str, tuple[str, ...], tuple[Any, ...
         ("n",),
         (("7",),),
     ),
+    "missing values of pandas": (
+        lambda: pandas.DataFrame({"a": [1.5, None], "b": ["x", None]}),
+        "2 rows violate it",
+        ("a", "b"),
+        (("1.5", "x"), (None, None)),
+    ),
+    "a series of booleans": (lambda: pandas.Series([True, True]), BOOLEANS, (), ()),
+    "a series of booleans of polars": (lambda: polars.Series([True]), BOOLEANS, (), ()),
     "a frame of polars": (
         lambda: polars.DataFrame({"a": range(30)}),
         "30 rows violate it",
@@ -76,12 +101,12 @@ def rows_as(factory: Any) -> sqlite3.Cursor:
     return conn.execute("SELECT 1 AS a")
 
 
-@pytest.mark.parametrize("kind", PASS)
+@pytest.mark.parametrize("kind", slow_but(("a result of SQLAlchemy",), PASS))
 def test_no_rows_and_true_pass(kind: str) -> None:
     assert find_violation(PASS[kind]()) is None
 
 
-@pytest.mark.parametrize("kind", VIOLATE)
+@pytest.mark.parametrize("kind", slow_but(QUICK, VIOLATE))
 def test_rows_and_false_are_shown(kind: str) -> None:
     make, message, columns, rows = VIOLATE[kind]
     found = find_violation(make())
@@ -90,10 +115,21 @@ def test_rows_and_false_are_shown(kind: str) -> None:
     assert found.has_more == message.startswith("30")
 
 
-@pytest.mark.parametrize(
-    "value", [0, "", {1: 2}, {1}, numpy.int64(0), polars.LazyFrame(), iter([])]
-)
-def test_any_other_value_fails_with_a_sentence(value: Any) -> None:
+OTHER: dict[str, Callable[[], Any]] = {
+    "a number": lambda: 0,
+    "a text": lambda: "",
+    "a mapping": lambda: {1: 2},
+    "a set": lambda: {1},
+    "an iterator": lambda: iter([]),
+    "a number of numpy": lambda: numpy.int64(0),
+    "a lazy frame": lambda: polars.LazyFrame(),
+}
+LIBRARY = ("a number of numpy", "a lazy frame")
+
+
+@pytest.mark.parametrize("kind", slow_but(OTHER.keys() - LIBRARY, OTHER))
+def test_any_other_value_fails_with_a_sentence(kind: str) -> None:
+    value = OTHER[kind]()
     found = find_violation(value)
     assert found is not None
     assert found.message.startswith(f"it returned a value of type {type(value).__name__}; return")
