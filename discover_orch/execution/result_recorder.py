@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.errors import Problem
+from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.table_keys import WHOLE, is_all_tables
 from discover_orch.model.tool import Tool
@@ -30,6 +30,7 @@ from discover_orch.staleness.current_inputs import CurrentState, takes_connectio
 from discover_orch.staleness.database_identity import DatabaseRecord
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import Versions
+from discover_orch.staleness.reason_sentences import reason_sentence
 from discover_orch.staleness.result_updates import (
     add_failure,
     add_success,
@@ -37,7 +38,7 @@ from discover_orch.staleness.result_updates import (
     forget,
     forget_unsure,
 )
-from discover_orch.staleness.rule import find_edited, with_saw, without_lost_writes
+from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
@@ -225,7 +226,8 @@ class ResultRecorder:
             if end.has_passed:
                 now, found = self._add_success(end, attempt, last)
             else:
-                now = add_failure(before, attempt.success.inputs, attempt.writes)
+                failed = attempt.success
+                now = add_failure(before, failed.inputs, failed.tables, attempt.writes)
         # Before the line in the journal: a tool that passed there is also remembered as passed.
         if event.status == "done":
             self._done[module] = before, ended
@@ -234,9 +236,26 @@ class ResultRecorder:
         else:
             now = replace(now, last=last)
             results.write(now)
+            if event.status == "passed":
+                found += self._find_out_of_order(now)
         self._tell_turns(now)
         self._unhashed[module] = None
         return found
+
+    def _find_out_of_order(self, result: ToolResult) -> Iterator[Problem]:
+        """The tool has used something as a later tool had left it, as where its new code reads a table that a later
+        tool changes: nobody knew before."""
+        results, tool = self._results, self._registry.tools[result.module]
+        place, mark_of = results.places[tool.module], self._current.mark
+        for reason in Judge(result, place, results.writers, mark_of).find_changed():
+            if reason.how == "out of order":
+                name_of = self._registry.display
+                yield Problem(
+                    code="out-of-order",
+                    message=f"{tool.name} {reason_sentence(reason, result, name_of)}",
+                    hint=f"orch run --changed runs {name_of(reason.by)} and {tool.name} again",
+                    severity="warning",
+                ).at(Location(path=tool.path))
 
     def _note_database(self, event: ToolFinished, tool: Tool) -> None:
         used = event.seen.database if event.seen else ""

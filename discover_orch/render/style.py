@@ -254,7 +254,8 @@ def wrap(line: str, style: Style, pad: str = "") -> str:
         if used and used + columns > style.width:
             word = word.lstrip(" ")
             columns = len(_without_colour(word))
-            indent = pad[: max(2, style.width - columns)]  # a long word begins further to the left
+            # A long word begins further to the left, if it then fits.
+            indent = pad[: style.width - columns] if columns < style.width else pad
             out += ("\x1b[0m" if colour else "") + f"\n{indent}{colour}"
             used = len(indent)
         out, used = out + word, used + columns

@@ -105,7 +105,9 @@ def add_success(
             tables=_with_earlier_tables(success, past),
         )
         writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
-    return replace(before, success=success, writes={**kept, **writes}, tried=Inputs())
+    return replace(
+        before, success=success, writes={**kept, **writes}, tried=Inputs(), tried_tables=()
+    )
 
 
 def _params(success: Success) -> dict[Key, str]:
@@ -196,9 +198,12 @@ def is_same_code(one: Inputs, other: Inputs) -> bool:
     )
 
 
-def add_failure(before: ToolResult, inputs: Inputs, writes: Mapping[Key, Write]) -> ToolResult:
-    """What is remembered after an attempt that failed; `writes` has what stayed."""
-    return replace(before, writes={**before.writes, **writes}, tried=inputs)
+def add_failure(
+    before: ToolResult, inputs: Inputs, tables: tuple[Key, ...], writes: Mapping[Key, Write]
+) -> ToolResult:
+    """What is remembered after an attempt that failed, and used these inputs and tables; `writes` has what stayed."""
+    writes = {**before.writes, **writes}
+    return replace(before, writes=writes, tried=inputs, tried_tables=tables)
 
 
 def cut_off(before: ToolResult, ended: Seq) -> ToolResult:

@@ -191,7 +191,8 @@ class Judge:
             for key in one.other:
                 if key.startswith("folder:"):
                     found.update(dict.fromkeys(writers.in_folder(key[7:])))
-        for key in (*self._success.tables, *self._success.saw):
+        tried = self._result.tried_tables if with_tried else ()
+        for key in (*self._success.tables, *self._success.saw, *tried):
             is_each = is_all_tables(key) and self._reads_all(key)
             tables = writers.in_database(key) if is_each else []
             found.update(dict.fromkeys(tables or [key]))

@@ -164,13 +164,14 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is remembered of one tool: how it ended last, its last success, its latest write of each table and file,
-    failed attempts included, and the inputs of a failed attempt after the success."""
+    failed attempts included, and the inputs and tables of a failed attempt after the success."""
 
     module: str
     last: LastOutcome = LastOutcome()
     success: Success | None = None
     writes: Mapping[Key, Write] = {}
     tried: Inputs = Inputs()
+    tried_tables: tuple[Key, ...] = ()
 
     def was_accepted_after(self, run: str) -> bool:
         """Whether the tool was marked as fresh during that run or later."""

@@ -413,17 +413,18 @@ class World:
             key: Write(ended, mark, only_adds=key in flow.added, version=self._version_left(key))
             for key, mark in marks.items()
         }
+        tables = tuple(key for key in flow.read if key.startswith("table:"))
         if tool.ends != "passed":
             is_killed = tool.ends == "killed"
             self.results[tool.name] = (
-                cut_off(result, ended) if is_killed else add_failure(result, used, writes)
+                cut_off(result, ended) if is_killed else add_failure(result, used, tables, writes)
             )
             return False
         success = Success(
             asof=began,
             ended=ended,
             inputs=used,
-            tables=tuple(key for key in flow.read if key.startswith("table:")),
+            tables=tables,
             is_whole=self.sees_all(tool),
             marks={key: self.mark(key, self.data) for key in inputs},
         )
