@@ -148,16 +148,22 @@ def write_previous(checks: Iterable[Check], returned: object) -> tuple[str, list
     """What `run()` returned, as JSON, if a check takes it at the next success; a note where it cannot be kept."""
     if returned is None or not any("previous" in check.arguments for check in checks):
         return "", []
-    try:
-        text = json.dumps(
-            returned, default=lambda one: one.item()
-        )  # a scalar of numpy, for example
-    except Exception:  # values of the user's own classes
-        text = ""
+    text = _write_json(returned)
+    if not text and isinstance(returned, Mapping):
+        kept = {name: one for name, one in returned.items() if _write_json({name: one})}
+        text = _write_json(kept) if kept else ""
     if text and len(text) <= LONGEST_RETURNED:
         return text, []
     why = f"is longer than {LONGEST_RETURNED:,} characters of JSON" if text else "is no JSON"
     return "", [f"what run() returned {why}: at the next run, previous is None"]
+
+
+def _write_json(value: object) -> str:
+    """ "" for what is no JSON, such as a date."""
+    try:
+        return json.dumps(value, default=lambda one: one.item())  # a scalar of numpy, for example
+    except Exception:  # values of the user's own classes
+        return ""
 
 
 # What a check returned.

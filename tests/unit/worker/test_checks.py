@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
+from datetime import date
 from importlib import import_module
 from typing import Any
 
 import pytest
 import sqlalchemy
 
-from discover_orch.model.checks import CheckResult, checks_text
-from discover_orch.worker.checks import find_violation
+from discover_orch.model.checks import Check, CheckResult, checks_text
+from discover_orch.worker.checks import find_violation, write_previous
 from tests.support.marks import slow_but
 
 #: The slow tests have all libraries.
@@ -148,3 +150,11 @@ def test_a_table_of_any_width_fits(width: int) -> None:
     assert first.startswith("check_x")
     assert max(map(len, lines)) <= width
     assert lines[-1] == "    ..."
+
+
+def test_previous_has_what_json_can_hold() -> None:
+    check = Check(name="check_x", line=1, arguments=("previous",))
+    text, notes = write_previous([check], {"rows": 1, "day": date(2024, 1, 31), "names": ["a"]})
+    assert json.loads(text) == {"rows": 1, "names": ["a"]}
+    assert notes == []
+    assert write_previous([check], date(2024, 1, 31))[0] == ""
