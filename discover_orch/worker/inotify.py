@@ -60,6 +60,7 @@ class FileEvents:
         self.files: dict[str, int] = {}  # absolute path -> what happened, in this order
         self.listed: dict[str, None] = {}  # folders that were opened: most of the time to list them
         self.made: set[str] = set()  # folders
+        self.links: set[str] = set()  # that lead to what is watched by another name
         self.gaps: dict[str, None] = {}
         self.is_closed = False  # the tool has closed the queue: there will be no more events
         self._root = root
@@ -184,6 +185,8 @@ class FileEvents:
             return True
         root = os.path.realpath(self._root) + os.sep
         target = os.path.realpath(entry.path).rstrip(os.sep) + os.sep
+        if target.startswith(root):
+            self.links.add(entry.path)
         return not target.startswith(root) and not root.startswith(target)
 
     def _watch(self, path: str) -> int:

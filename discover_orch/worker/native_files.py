@@ -235,7 +235,25 @@ class NativeFiles:
         for shown in made.intersection(seen.removed):  # made and gone within the step is nothing
             del seen.removed[shown]
             seen.read.pop(shown, None)
+        self._find_links(seen)
         self._find_listed(seen)
+
+    def _find_links(self, seen: StepFiles) -> None:
+        """Adds the links through which native code or a child process may have got what it read: the kernel shows the
+        file under its own name."""
+        assert self._events is not None
+        files = self._events.files.items()
+        self._events.links |= {path for path, one in files if one & (CREATED | MOVED)}
+        read = [os.path.join(self.paths.root, shown) for shown in seen.native_read]
+        for link in [*self._events.links] if read else ():
+            try:
+                target = os.readlink(link)
+            except OSError:  # it is no link, or is gone
+                self._events.links.discard(link)
+                continue
+            found = os.path.realpath(link)
+            if any(path == found or path.startswith(found + os.sep) for path in read):
+                seen.native_links[self.paths.relative(link)] = target
 
     def _read_commands(self, seen: StepFiles) -> None:
         """Adds what the command lines of children name."""

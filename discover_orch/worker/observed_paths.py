@@ -142,6 +142,7 @@ class StepFiles:
         self.native_listed: dict[str, str] = {}
         self.native_globs: dict[str, None] = {}
         self.native_missed: list[str] = []
+        self.native_links: dict[str, str] = {}
         self.inodes: set[int] = set()
 
     def uses(self, databases: Collection[str]) -> Iterator[Use]:
@@ -160,6 +161,8 @@ class StepFiles:
             yield Use(f"stat:{path}", "asked", "seen", state)
         for path, target in self.links.items():
             yield Use(f"link:{path}", "asked", "seen", target)
+        for path, target in self.native_links.items():
+            yield Use(f"link:{path}", "asked", "kernel", target)
         for path, state in self.aside_written.items():
             kind: Kind = "appended" if path in self.aside_appended else "written"
             yield Use(f"file:{path}", kind, "aside", state)
