@@ -128,6 +128,7 @@ class Worker:
         self._observer.native.before_events = self._wait_until_recorded
         self._observer.audit.note_variable = self._tell_secrets
         self._observer.environment.note_question = self._baseline.note_question
+        self._observer.environment.note_path = self._observer.native.follow_path
         project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
