@@ -6,6 +6,7 @@ comment changes nothing. Files that git ignores have no old text and do not coun
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Collection, Iterator, Mapping
 
@@ -149,6 +150,7 @@ def _find_own(
     present = CurrentState(project, registry, memory, results, view.sources)
     code = present.read_code(registry.order)
     different = _compare(view, old, sources)
+    variables = _find_variables(project, old)
     for tool in map(registry.tools.__getitem__, registry.order):
         result = results.get(tool.module)
         success = result.success if result else None
@@ -165,8 +167,23 @@ def _find_own(
             yield tool, f"the module {name} was removed since {ref}"
         elif file := _find_input(different, tool, keys):
             yield tool, f"{file} changed since {ref}"
+        elif variables and (success is None or not variables.isdisjoint(keys)):
+            yield tool, f"{project.env_file} changed since {ref}"
         elif name := _find_setting(tool, registry, then, project):
             yield tool, f"{name} was configured differently at {ref}"
+
+
+def _find_variables(project: Project, old: OldTexts) -> set[str]:
+    """The keys of the variables that the `env_file` sets otherwise."""
+    path = os.path.normpath(project.env_file) if project.env_file else ""
+    if path not in old:
+        return set()
+    from dotenv import dotenv_values  # few projects have such a file
+
+    then = (old[path] or b"").decode("utf-8-sig", "replace")
+    before = dotenv_values(stream=io.StringIO(then), interpolate=False)
+    now = dotenv_values(os.path.join(project.root, path), interpolate=False)
+    return {f"env:{name}" for name, _ in before.items() ^ now.items()}
 
 
 def _find_gone_module(different: Difference, paths: Collection[str], sources: SourceFiles) -> str:
