@@ -192,6 +192,7 @@ class Judge:
                 if key.startswith("folder:"):
                     found.update(dict.fromkeys(writers.in_folder(key[7:])))
         tried = self._result.tried_tables if with_tried else ()
+        tried = tuple(key for key in tried if not (is_all_tables(key) or is_table_list(key)))
         for key in (*self._success.tables, *self._success.saw, *tried):
             is_each = is_all_tables(key) and self._reads_all(key)
             tables = writers.in_database(key) if is_each else []

@@ -291,7 +291,8 @@ def describe_raised(error: BaseException, result: CheckResult, root: str) -> Che
     place = {"path": failure.path or result.path, "line": failure.line or result.line}
     message = failure.message.strip().partition("\n")[0]
     if isinstance(error, AssertionError) and (shown := _describe_assert(error)) is not None:
-        source, values = shown
+        source, values, line = shown
+        place["line"] = line
         lines = [source, *values] if message else values
         return replace(result, message=message or source, detail="\n".join(lines), **place)
     if not isinstance(error, SystemExit):  # whose message is a sentence
@@ -299,9 +300,9 @@ def describe_raised(error: BaseException, result: CheckResult, root: str) -> Che
     return replace(result, message=message, detail=failure.traceback.rstrip("\n"), **place)
 
 
-def _describe_assert(error: AssertionError) -> tuple[str, list[str]] | None:
-    """The statement that has raised it, and `name = value` for each name in its condition. None where no `assert` is
-    in that line, as where a library raises it."""
+def _describe_assert(error: AssertionError) -> tuple[str, list[str], int] | None:
+    """The statement that has raised it, `name = value` for each name in its condition, and its first line. None where
+    no `assert` is in that line, as where a library raises it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -316,9 +317,8 @@ def _describe_assert(error: AssertionError) -> tuple[str, list[str]] | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert) and node.lineno <= line <= (node.end_lineno or 0):
             condition = " ".join((ast.get_source_segment(text, node.test) or "").split())
-            return f"assert {condition}", _find_values(
-                node.test, {**frame.f_globals, **frame.f_locals}
-            )
+            values = _find_values(node.test, {**frame.f_globals, **frame.f_locals})
+            return f"assert {condition}", values, node.lineno
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from importlib import import_module
 from typing import Any
@@ -33,9 +33,20 @@ class Library:
 numpy, pandas, polars = map(Library, ("numpy", "pandas", "polars"))
 
 
+opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def close_connections() -> Iterator[None]:
+    yield
+    while opened:
+        opened.pop().close()
+
+
 def query(sql: str) -> Any:
-    engine = sqlalchemy.create_engine("sqlite://")
-    return engine.connect().execute(sqlalchemy.text(sql))
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.NullPool)
+    opened.append(engine.connect())
+    return opened[-1].execute(sqlalchemy.text(sql))
 
 
 PASS: dict[str, Callable[[], Any]] = {
@@ -99,6 +110,7 @@ VIOLATE: dict[str, tuple[Callable[[], Any], str, tuple[str, ...], tuple[Any, ...
 
 def rows_as(factory: Any) -> sqlite3.Cursor:
     conn = sqlite3.connect(":memory:")
+    opened.append(conn)
     conn.row_factory = factory
     return conn.execute("SELECT 1 AS a")
 
