@@ -306,7 +306,9 @@ def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event
         from discover_orch.model.checks import checks_text
         from discover_orch.planning.dataflow_checks import listed
 
-        files = event.seen.names("file", *WRITTEN) if event.seen else ()
+        written = event.seen.find("file", *WRITTEN) if event.seen else ()
+        # What only the kernel saw may be another tool's.
+        files = dict.fromkeys(use.name for use in written if use.via == "seen")
         hint = error.hint
         if files and not hint:
             stay = "stays" if len(files) == 1 else "stay"
