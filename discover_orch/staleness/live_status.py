@@ -304,6 +304,10 @@ class LiveStatus(Status):
             file = f"file:{key[5:]}" if key.startswith(("stat:", "link:")) else key
             if key == "database":  # which one it is may be due to a run
                 is_outside = (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
+            elif key.startswith(
+                "package:"
+            ):  # the code counts that imports it only now, or no longer
+                is_outside = None not in (old, new)
             elif file.startswith("file:"):  # a hand edit of an output starts nothing
                 is_outside = not (self._is_by_pipeline(file) or self.find_edited([file[5:]]))
             else:

@@ -526,3 +526,18 @@ def test_a_tool_that_interrupts_itself_does_not_end_the_watch(project: Project) 
         assert watch.runs[0].ended["a"] == "failed"
         save(root / "src/a.py", tool_text(1))
         assert watch.next_run().status == "passed"
+
+
+def test_an_import_that_is_gone_from_a_tool_that_fails_starts_no_second_run(
+    project: Project,
+) -> None:
+    root = project({"orch.toml": "", "src/a.py": "STAGE = 's'\ndef run(): ...\n"})
+    with watching(root, *TOOL) as watch:
+        save(root / "src/a.py", "STAGE = 's'\ndef run():\n    import src.not_there\n")
+        assert watch.next_run().status == "failed"
+        fails = "    conn.execute('CREATE TABLE t (x)')\n    open('made.txt', 'w').close()\n    raise ValueError\n"
+        save(root / "src/a.py", f"STAGE = 's'\ndef run(conn):\n{fails}")
+        assert watch.next_run().status == "failed"
+        save(root / "src/a.py", "STAGE = 's'\ndef run(): print(1)\n")
+        assert watch.next_run().status == "passed", watch.story()
+        assert watch.settle() == [], watch.story()
