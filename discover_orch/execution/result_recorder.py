@@ -244,7 +244,7 @@ class ResultRecorder:
 
     def _find_out_of_order(self, result: ToolResult) -> Iterator[Problem]:
         """The tool has used something as a later tool had left it, as where its new code reads a table that a later
-        tool changes: nobody knew before."""
+        tool changes: only a run shows that."""
         results, tool = self._results, self._registry.tools[result.module]
         place, mark_of = results.places[tool.module], self._current.mark
         for reason in Judge(result, place, results.writers, mark_of).find_changed():

@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.checks import Check, CheckResult
+from discover_orch.model.errors import Failure
 from discover_orch.model.parameter import MASK, is_secret_name
 from discover_orch.worker.tracebacks import describe_exception
 
@@ -40,6 +41,10 @@ class ChecksFailed(Exception):
         more = f" (and {len(others)} more of its checks failed)" if others else ""
         super().__init__(f"{first.name}: {first.message}{more}")
         self.failed, self.__cause__ = failed, cause
+
+    def describe(self) -> Failure:
+        first = self.failed[0]
+        return Failure(kind="check", type="", message=str(self), path=first.path, line=first.line)
 
 
 class Violation(Struct, frozen=True, kw_only=True):

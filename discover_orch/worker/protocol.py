@@ -41,7 +41,7 @@ class WireArgument(Struct, frozen=True, kw_only=True):
 
 
 def build_defaults(tool: Tool) -> dict[str, WireArgument]:
-    """The defaults of a tool in SQL: nothing but the order tells them to the worker. What is missing is NULL."""
+    """The defaults of a tool in SQL, which has no signature for the worker to read. What is missing is NULL."""
     if not tool.path.endswith(SQL_SUFFIX):
         return {}
     given = (one for one in tool.params if one.default_texts)

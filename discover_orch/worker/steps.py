@@ -295,10 +295,8 @@ class Worker:
             ]
         except BaseException as error:
             self._exit_if_forked(1, error)
-            interrupts = self._interrupts
-            # The error of the driver may come before KeyboardInterrupt.
-            interrupts.was_raised |= interrupts.is_requested and is_cancelled(error)
-            status: ToolStatus = "interrupted" if interrupts.was_raised else "failed"
+            self._interrupts.was_raised = self._is_interrupted(error)
+            status: ToolStatus = "interrupted" if self._interrupts.was_raised else "failed"
             failure = self._describe(error, order, has_returned)
             if self._prepare.post_mortem and status == "failed":
                 raised = error.__cause__ if failure.kind == "check" else error
@@ -370,14 +368,11 @@ class Worker:
         """Raises ChecksFailed."""
         from discover_orch.worker.checks import CheckRunner, complete_arguments  # few tools need it
 
-        interrupts = self._interrupts
         runner = CheckRunner(
             order.path,
             self._prepare.root,
             self._call_check,
-            lambda error: (
-                interrupts.was_raised or (interrupts.is_requested and is_cancelled(error))
-            ),
+            self._is_interrupted,
             self._resources.savepoint(self._asked_for),
             self._asked_for,
         )
@@ -385,6 +380,11 @@ class Worker:
         self._checks, failed = runner.run(order.checks, module, arguments)
         if failed is not None:
             raise failed
+
+    def _is_interrupted(self, error: BaseException) -> bool:
+        """The error of the driver may come before KeyboardInterrupt."""
+        interrupts = self._interrupts
+        return interrupts.was_raised or (interrupts.is_requested and is_cancelled(error))
 
     def _call_check(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
         """A child process that a check has forked ends where it returns."""
@@ -421,9 +421,11 @@ class Worker:
                 traceback="",
                 hint=error.hint if hasattr(error, "hint") else "",
             )
-        failed = self._describe_checks(error) if order.checks else None
-        if failed is not None:
-            return failed
+        if order.checks:
+            from discover_orch.worker.checks import ChecksFailed
+
+            if isinstance(error, ChecksFailed):
+                return error.describe()
         hint = self._resources.find_hint(error) or self._loader.find_import_hint(error)
         if order.path.endswith(SQL_SUFFIX):
             hint = hint.replace("ORCH = {", "-- ORCH: {")
@@ -435,15 +437,6 @@ class Worker:
         if failure.path is None:  # not raised in the user's code: by the commit, for example
             return replace(failure, path=order.path, line=None, traceback="")
         return failure
-
-    def _describe_checks(self, error: BaseException) -> Failure | None:
-        """None where it is not the checks that failed."""
-        from discover_orch.worker.checks import ChecksFailed
-
-        if not isinstance(error, ChecksFailed):
-            return None
-        first = error.failed[0]
-        return Failure(kind="check", type="", message=str(error), path=first.path, line=first.line)
 
     def _load_conf(self) -> ModuleType:
         """`orchconf.py`. If it raises, it does not run again for the next tool."""
