@@ -11,7 +11,12 @@ from collections.abc import Collection, Iterable
 from discover_orch.discovery.tree import build_signature, stat_file
 from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
-from discover_orch.staleness.input_versions import Versions, hash_file, is_database, read_mark
+from discover_orch.staleness.input_versions import (
+    Versions,
+    hash_file,
+    is_database,
+    read_mark,
+)
 from discover_orch.staleness.tool_result import (
     ABSENT,
     DATABASE,
@@ -22,9 +27,6 @@ from discover_orch.staleness.tool_result import (
     ToolResult,
     without_paths,
 )
-
-#: Bytes; reading a larger output after each tool takes too long, so its size and times stand for its content.
-LARGEST_LEFT = 1 << 24
 
 
 class Read:
@@ -66,11 +68,10 @@ class ReadFiles:
         self._written.update(paths)
 
     def hash_left(self, path: str, mark: str) -> str | None:
-        """The content of a file that a tool has left in this state; None for a large file, and for one that has
-        changed since."""
+        """The content of a file that a tool has left in this state; None for one that has changed since."""
         full = os.path.join(self._root, path)
         found = stat_file(full) if mark not in (ABSENT, EXISTS) else None
-        if found is None or found.st_size > LARGEST_LEFT or build_signature(found) != mark:
+        if found is None or build_signature(found) != mark:
             return None
         if found.st_size >= 16 and is_database(full):
             return DATABASE

@@ -15,7 +15,7 @@ from functools import lru_cache
 from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
-from discover_orch.model.encoding import blake2b, short_hash
+from discover_orch.model.encoding import short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
     is_noise,
@@ -28,9 +28,9 @@ from discover_orch.state.sealed_files import open_nonblocking
 #: The hash of a file, and the mark that stands for it; "" where the file may change again with the same one.
 Hashed = tuple[str, str]
 
-#: Bytes; reading a larger file takes seconds, so it counts as changed when its `FileStat` has changed.
-LARGEST = 1 << 28
-CHUNK = 1 << 20
+#: Bytes; reading a larger file takes long, so its size, time and inode stand for its content.
+LARGEST = 1 << 30
+CHUNK = 1 << 18
 
 
 class Versions:
@@ -282,7 +282,9 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
     mark = build_signature(found)
     if found.st_size > LARGEST:
         return f"large {found.st_size} {found.st_mtime_ns} {found.st_ino}", mark
-    hasher = blake2b(digest_size=16)
+    import xxhash  # few commands read a file
+
+    hasher = xxhash.xxh3_128()
     started = time.time_ns()
     try:
         fd = os.open(

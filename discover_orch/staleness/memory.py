@@ -34,7 +34,7 @@ from discover_orch.state.sealed_files import (
 
 #: In place of a status: the result was written by a version of orch that compared tools differently.
 UPGRADED = "upgraded"
-_TOOL, _DATABASES = "tool 5", "databases 4"
+_TOOL, _DATABASES = "tool 6", "databases 4"
 
 
 class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
