@@ -15,6 +15,7 @@ from discover_orch.staleness.input_versions import (
     Versions,
     hash_file,
     is_database,
+    read_hashes,
     read_mark,
 )
 from discover_orch.staleness.tool_result import (
@@ -44,6 +45,7 @@ class ReadFiles:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        read_hashes(root)
         self._hashed: dict[str, tuple[str, str]] = {}  # path → mark and version
         self._written: set[str] = set()  # files written by the tools that have ended
         #: Of each tool: what it read at its last success and that was as it was then when it began.

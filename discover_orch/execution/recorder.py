@@ -362,7 +362,7 @@ class Recorder:
         if self._report.finished:
             self._database.save()
         found = self._results.save_flows()
-        self._current.code.files.write()
+        self._current.write()
         return found
 
     def _finish(self) -> list[Problem]:

@@ -89,7 +89,7 @@ class RemainingWork:
 
         self._status = Status(self.current, params, self.defaults_of, just_ran=just_ran)
         freshness = self._status.freshness()
-        self.current.code.files.write()
+        self.current.write()
         return freshness
 
     def params_of(self, tool: Tool) -> Params:

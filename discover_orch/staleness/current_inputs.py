@@ -1,7 +1,7 @@
 """What tools depend on, as it is now: their code, parameters, files, database, environment and packages.
 
-`CurrentState.inputs` gives the present counterpart of what a success depended on. Reads and hashes files; writes
-nothing and imports nothing of the user's.
+`CurrentState.inputs` gives the present counterpart of what a success depended on. Reads and hashes files; imports
+nothing of the user's, and writes only what it keeps of files in `.orch`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from discover_orch.model.encoding import short_hash
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
-from discover_orch.staleness.input_versions import Versions
+from discover_orch.staleness.input_versions import Versions, write_hashes
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.rule import compare_code
 from discover_orch.staleness.tool_result import (
@@ -178,6 +178,11 @@ class CurrentState:
         if key.startswith("table:"):
             return self.database.mark(key)
         return self.versions.mark(key)
+
+    def write(self) -> None:
+        """Keeps what was read of code and of large files for the next command."""
+        self.code.files.write()
+        write_hashes(self.project.root)
 
     def installed(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of those of these distributions that are installed."""

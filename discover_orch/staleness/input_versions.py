@@ -1,7 +1,7 @@
 """What is there now of what tools depend on beside their code: data files, names in folders, environment variables.
 
 Paths are relative to the root. A file is read at most once, and not at all where its mark is the one that it had when
-it was hashed: its signature. Reads files and writes none.
+it was hashed: its signature. Reads files; writes none but `.orch/hashes`, what is known of large files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from discover_orch.discovery.tree import build_signature, is_racy, signature_of, stat_file
+from discover_orch.discovery.tree import RACY_NS, build_signature, is_racy, signature_of, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import short_hash
@@ -23,7 +23,7 @@ from discover_orch.model.observation import (
 )
 from discover_orch.model.parameter import hide_url_passwords
 from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, join_paths
-from discover_orch.state.sealed_files import open_nonblocking
+from discover_orch.state.sealed_files import FOLDER, open_nonblocking, read_sealed, write_sealed
 
 #: The hash of a file, and the mark that stands for it; "" where the file may change again with the same one.
 Hashed = tuple[str, str]
@@ -31,6 +31,14 @@ Hashed = tuple[str, str]
 #: Bytes; reading a larger file takes long, so its size, time and inode stand for its content.
 LARGEST = 1 << 30
 CHUNK = 1 << 18
+#: Bytes; the hash of a larger file is kept for the next command.
+LARGE = 1 << 20
+#: Bytes; a larger file takes longer to read twice than to wait until its mark stands for its content.
+_LONG = 1 << 27
+_HASHES = "hashes 1"
+#: The hashes of large files, by full path, and those that are kept for a project, by its root.
+_hashes: dict[str, Hashed] = {}
+_kept: dict[str, dict[str, Hashed]] = {}
 
 
 class Versions:
@@ -92,6 +100,8 @@ class Versions:
         elif known_mark and build_signature(now) == known_mark:
             found = known, known_mark
         else:
+            if now.st_size > LARGE:
+                read_hashes(self._root)
             found = hash_file(full, now)
         self._hashed[path] = found
         return found
@@ -282,9 +292,13 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
     mark = build_signature(found)
     if found.st_size > LARGEST:
         return f"large {found.st_size} {found.st_mtime_ns} {found.st_ino}", mark
+    if found.st_size > LARGE and (known := _hashes.get(full)) and known[1] == mark:
+        return known
     import xxhash  # few commands read a file
 
     hasher = xxhash.xxh3_128()
+    if found.st_size > _LONG and is_racy(mark, time.time_ns()):
+        time.sleep(RACY_NS / 1e9)
     started = time.time_ns()
     try:
         fd = os.open(
@@ -301,4 +315,29 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
     except OSError as error:
         return f"unreadable {error.errno}", ""
     is_old = not is_racy(mark, started) and found.st_mtime_ns < started
-    return hasher.hexdigest(), mark if is_old and after == mark else ""
+    hashed = hasher.hexdigest(), mark if is_old and after == mark else ""
+    if hashed[1] and found.st_size > LARGE:
+        _hashes[full] = hashed
+    return hashed
+
+
+def read_hashes(root: str) -> dict[str, Hashed]:
+    """The hashes of large files that are kept, by path: such a file is read again only if it has another mark."""
+    if root not in _kept:
+        file = os.path.join(root, FOLDER, "hashes")
+        _kept[root] = read_sealed(file, _HASHES, dict[str, Hashed]) or {}
+        for path, hashed in _kept[root].items():
+            _hashes.setdefault(os.path.join(root, path), hashed)
+    return _kept[root]
+
+
+def write_hashes(root: str) -> None:
+    """Keeps the hashes of large files for the next command."""
+    if not _hashes:
+        return
+    kept, known = read_hashes(root), {}
+    for full, hashed in _hashes.items():
+        if read_mark(full) == hashed[1]:
+            known[full.removeprefix(f"{root}/")] = hashed
+    if known != kept and write_sealed(os.path.join(root, FOLDER, "hashes"), _HASHES, known):
+        _kept[root] = known

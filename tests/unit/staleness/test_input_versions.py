@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from discover_orch.staleness import input_versions as versions
 from discover_orch.staleness.input_versions import (
@@ -127,6 +128,30 @@ def test_a_large_file_counts_as_changed_when_its_mark_has(
     assert Versions(str(tmp_path)).file("a", content, mark) == (content, mark)
     os.utime(tmp_path / "a", ns=(1, 1))
     assert Versions(str(tmp_path)).file("a", content, mark)[0] not in (content, ABSENT)
+
+
+def test_a_large_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "LARGE", 0)
+    write(tmp_path, "a")
+    found = hash_old(tmp_path, "a")
+    versions.write_hashes(str(tmp_path))
+    for name in ("_hashes", "_kept"):  # the next command
+        monkeypatch.setattr(versions, name, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(xxhash, "xxh3_128", None)
+        assert Versions(str(tmp_path)).file("a") == found
+    write(tmp_path, "a", text="y")
+    assert Versions(str(tmp_path)).file("a")[0] not in (found[0], ABSENT)
+
+
+def test_a_file_that_was_written_just_now_is_read_once_where_reading_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "_LONG", 0)
+    write(tmp_path, "a")
+    assert Versions(str(tmp_path)).file("a")[1] == read_mark(str(tmp_path / "a"))
 
 
 # Folders and names.
