@@ -90,7 +90,8 @@ class Project:
     def problems(self) -> tuple[Problem, ...]:
         """The errors and warnings of `orch check`."""
         view = self._read()
-        return (*view.errors, *project_view.check_project(view))
+        work = RemainingWork(view, GivenParams())
+        return (*view.errors, *project_view.check_project(view), *work.warn_left_over())
 
     def status(
         self,

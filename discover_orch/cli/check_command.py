@@ -9,6 +9,8 @@ from discover_orch.cli.options import Context, common_options, json_option
 from discover_orch.model.errors import ExitCode
 from discover_orch.planning import project_view
 from discover_orch.planning.dataflow_checks import find_observed_orders
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
 
@@ -30,7 +32,8 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     strict = true.
     """
     view = context.read_project(is_wide=True)
-    found = project_view.check_project(view)
+    work = RemainingWork(view, GivenParams())
+    found = (*project_view.check_project(view), *work.warn_left_over())
     errors = (*view.errors, *(one for one in found if one.severity == "error"))
     warnings = tuple(one for one in found if one.severity != "error")
     notes = [*find_observed_orders(view.registry)]

@@ -154,6 +154,12 @@ RULES = {
         meaning="a path or glob that the tool writes, or a list of them. A missing output fails the tool before its "
         "commit. An empty list: it writes nothing else",
     ),
+    "replaces": Rule(
+        read=_read_paths,
+        example='"replaces": "clean/*.csv", relative to the root',
+        meaning="a path or glob, or a list of them: the tool makes all of these files anew. After its success, those "
+        "are deleted that it made earlier and not this time, as far as `orch clean` would delete them",
+    ),
     "retries": Rule(
         read=_read_retries,
         example='"retries": 3',

@@ -7,7 +7,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from discover_orch.discovery.registry import Registry, with_observed
@@ -19,11 +19,25 @@ from discover_orch.model.table_keys import (
     table_name,
 )
 from discover_orch.model.tool import Tool
-from discover_orch.planning.dataflow_checks import build_warning, find_unsure_orders, listed
-from discover_orch.staleness.left_over import find_left_over
+from discover_orch.planning.cleaning import Deleter
+from discover_orch.planning.dataflow_checks import (
+    build_left_over_warning,
+    build_note,
+    build_warning,
+    find_unsure_orders,
+    listed,
+)
+from discover_orch.staleness.current_inputs import CurrentState
+from discover_orch.staleness.input_versions import meets_input, read_mark
+from discover_orch.staleness.left_over import find_left, with_readers
 from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.reason_sentences import reason_sentence
+from discover_orch.staleness.rule import find_left_over
 from discover_orch.staleness.tool_result import (
+    ABSENT,
+    EXISTS,
     UNSURE,
+    Key,
     Seq,
     Success,
     ToolResult,
@@ -36,6 +50,8 @@ MOST_NAMES = 12
 #: Of what a tool used, the journal keeps the versions of so many things by themselves, and one hash of all others.
 MOST_VERSIONS = 1000
 _KINDS = frozenset({"file", "folder", "glob", "env", "package", "python"})
+#: What says that a tool has looked at one file.
+_ASKED = ("file:", "there:", "stat:", "link:")
 #: Longer versions are hashed: those of folders have all names.
 _LONGEST = 40
 
@@ -51,6 +67,7 @@ class ResultRecord:
         self.passed: set[str] = set()
         self.foreign_write: Seq = 0  # when another program wrote to the database last
         self._found: dict[str, ToolResult] = {}
+        self._named: set[Key] = set()  # what is left over and this run has named
 
     def find(self, module: str) -> ToolResult:
         if module not in self._found:
@@ -89,37 +106,65 @@ class ResultRecord:
             self._memory.write_flows({**read_flows(self._root), **flows})
 
     def find_left_over(
-        self, tool: Tool, before: ToolResult, now: ToolResult, database: int
+        self, before: ToolResult, now: ToolResult, present: CurrentState
     ) -> Iterator[Problem]:
-        """A warning that names what is left over from the tool since this success."""
-        new = {
-            key
-            for key, one in now.writes.items()
-            if one.is_left_over and not before.writes[key].is_left_over
-        }
-        if not new:
-            return
-        results = {one: self.find(one) for one in self._registry.order} | {tool.module: now}
-        known = (*results.values(), *self._gone)
-        found = find_left_over(
-            self._registry,
-            known,
-            database,
-            lambda key: (
-                key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:]))
-            ),
-        )
-        things = [one for one in found if one.key in new]
-        if things:
-            readers = dict.fromkeys(reader for one in things for reader in one.readers)
-            names = listed([*map(self._registry.display, readers)]) if readers else ""
+        """After a success that is remembered: warnings of what is left over from the tool since, and of what is left
+        over and the tool reads, but for what this run has named."""
+        registry = self._registry
+        left = find_left(registry, self.writers, lambda: present.database.number)
+        new = [
+            (key, now.module)
+            for key, last in left.items()
+            if last.module == now.module
+            and not (key in before.writes and before.writes[key].is_left_over)
+            and (key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:])))
+        ]
+        if new:
+            yield build_left_over_warning(
+                registry, with_readers(registry, self._found.values(), new)
+            )
+        self._named.update(key for key, _ in new)
+        left = {key: last for key, last in left.items() if key not in self._named}
+        for reason in find_left_over(now, left, present.mark):
+            tool = registry.tools[now.module]
             yield build_warning(
                 "left-over",
-                f"left over from {tool.name}{names and f', read by {names}'}: "
-                f"{listed([one.name for one in things])}",
-                f"{tool.name} no longer writes it; orch clean shows what can be deleted. "
-                'If it is still wanted, declare it with "outputs"',
+                f"{tool.name} {reason_sentence(reason, now, registry.display)}",
+                f"{tool.name} stays stale until that is deleted (orch clean) or accepted (orch accept {tool.name})",
             )
+
+    def remove_replaced(
+        self, tool: Tool, success: Success, written: Collection[Key]
+    ) -> tuple[list[Key], list[Problem]]:
+        """Deletes what the tool made and has not made now, of the set that it makes anew. What was deleted, and what
+        the run says of it. `written` is what its success has written."""
+        used = {key.partition(":")[2] for key in success.inputs.other if key.startswith(_ASKED)}
+        old = [
+            key
+            for key, write in self.find(tool.module).writes.items()
+            if key.startswith("file:")
+            and key not in written
+            and key[5:] not in used
+            and meets_input(key[5:], tool.replaces)
+            and (mark := read_mark(os.path.join(self._root, key[5:]))) not in (ABSENT, EXISTS)
+            # Where its writes may go unseen, it may have written the same again.
+            and (mark == write.mark or not success.flow.gaps)
+            and all(row.module == tool.module or row.is_left_over for row in self.writers.of(key))
+        ]
+        deleter = Deleter(self._root, self.writers, self._registry.display)
+        stays: dict[str, list[Key]] = {}
+        for key in sorted(old):
+            stays.setdefault(deleter.delete(key), []).append(key)
+        removed, said = stays.pop("", []), []
+        if removed:
+            names = listed([key[5:] for key in removed])
+            message = f'deleted {names}, which {tool.name} no longer makes ("replaces")'
+            said.append(build_note("replaced", message, ""))
+        for reason, keys in stays.items():
+            names = listed([key[5:] for key in keys])
+            message = f'{tool.name} no longer makes {names} ("replaces"), not deleted: {reason}'
+            said.append(build_warning("replaced", message, ""))
+        return removed, said
 
     def save_flows(self) -> list[Problem]:
         """Saves the data flow of the tools that have `passed`. A warning for each stage whose order changes, and for

@@ -48,6 +48,7 @@ from discover_orch.staleness.tool_result import (
     LastOutcome,
     Seq,
     ToolResult,
+    Write,
     sequence,
 )
 from discover_orch.staleness.writers import GONE
@@ -238,6 +239,8 @@ class ResultRecorder:
             results.write(now)
             if event.status == "passed":
                 found += self._find_out_of_order(now)
+        if event.status in ("passed", "done"):
+            found += results.find_left_over(before, now, self._current)
         self._tell_turns(now)
         self._unhashed[module] = None
         return found
@@ -268,10 +271,19 @@ class ResultRecorder:
         """What is remembered of the tool now, and the problems that this success brings about."""
         results, tool, before = self._results, end.tool, end.before
         success = replace(attempt.success, at=last.at)
+        writes, found = (
+            attempt.writes,
+            [_changed_since_planned(tool, one) for one in attempt.changed],
+        )
+        if tool.replaces and (seen := end.event.seen) is not None:
+            written = {use.key for use in seen.uses if use.kind in WRITTEN}
+            removed, said = results.remove_replaced(tool, success, written)
+            writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
+            found += said
         now = add_success(
             before,
             success,
-            attempt.writes,
+            writes,
             is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
             read_files=lambda keys: read_earlier(self._root, keys, before.success),
         )
@@ -279,10 +291,8 @@ class ResultRecorder:
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(now.success.asof), results.places[tool.module]
         self._used[tool.module] = success.flow, find_used_versions(success, writers)
-        now = without_lost_writes(now, place, results.writers, attempt.writes)
+        now = without_lost_writes(now, place, results.writers, writes)
         now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
-        found = [_changed_since_planned(tool, path) for path in attempt.changed]
-        found += results.find_left_over(tool, before, now, self._database.number)
         if end.event.status == "passed":
             results.passed.add(tool.module)
         self.overlaps.add_flow(tool.module, success.flow)

@@ -23,6 +23,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     """What the tag `ORCH` of a tool says beside its name, with defaults. Times are in seconds.
 
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list: there are none but those that orch sees.
+    - `replaces`: the files that the tool makes anew as a whole; those that it did not make this time are deleted.
     - `max_age`: after this time a success is stale. `is_repeatable`: running the tool again on its own result changes
       nothing. `commits_by_itself`: orch neither commits nor rolls back.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
@@ -31,6 +32,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
     has_inputs: bool = False
     has_outputs: bool = False
     is_cancellable: bool = True

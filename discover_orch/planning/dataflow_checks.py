@@ -8,7 +8,7 @@ their order is declared. Pure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.model.flow_edges import edges, shared
 from discover_orch.model.table_keys import named_table
 from discover_orch.model.tool import Tool, after_hint
+from discover_orch.staleness.left_over import LeftOver
 
 
 def check_dataflow(registry: Registry) -> Iterator[Problem]:
@@ -149,6 +150,27 @@ def _several_writers(registry: Registry, flows: Mapping[str, Dataflow]) -> Itera
             "ignore this if each adds to it; otherwise let each write its own, or declare which runs first",
             registry.tools[group[-1]],
         )
+
+
+def build_left_over_warning(registry: Registry, things: Sequence[LeftOver]) -> Problem:
+    """About all that is left over from one tool."""
+    module, tool = things[0].module, registry.tools.get(things[0].module)
+    name = tool.name if tool else module
+    readers = [*map(registry.display, dict.fromkeys(one for of in things for one in of.readers))]
+    by = f", read by {listed(readers)}" if readers else ""
+    why = "no longer makes it" if tool else "is no longer a tool"
+    delete, keep = (
+        "orch deletes no tables, so drop it",
+        f"orch accept {name if tool else readers[0]}",
+    )
+    if any(one.key.startswith("file:") for one in things):
+        delete = "orch clean shows what can be deleted"
+        keep = f'declare it with "outputs", or {keep}' if tool else keep
+    return build_warning(
+        "left-over",
+        f"left over from {name}{by}: {listed([one.name for one in things])}",
+        f"{name} {why}; {delete}. If it is still wanted: {keep}",
+    )
 
 
 def _reads(flows: Mapping[str, Dataflow]) -> dict[str, set[str]]:

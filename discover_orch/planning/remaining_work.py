@@ -13,7 +13,11 @@ from msgspec.structs import replace
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.table_keys import WHOLE, table_name
 from discover_orch.model.tool import Tool
-from discover_orch.planning.dataflow_checks import build_warning, listed
+from discover_orch.planning.dataflow_checks import (
+    build_left_over_warning,
+    build_warning,
+    listed,
+)
 from discover_orch.planning.param_values import GivenParams, default_versions, param_versions
 from discover_orch.planning.plan import Plan, Step, keep_steps, step_versions
 from discover_orch.planning.project_view import ProjectView
@@ -26,7 +30,7 @@ from discover_orch.staleness.current_inputs import (
 )
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.left_over import LeftOver, find_left_over
+from discover_orch.staleness.left_over import LeftOver, find_left, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.staleness.result_updates import move_tables
@@ -71,10 +75,29 @@ class RemainingWork:
     def is_there(self, key: Key) -> bool:
         return self.current.mark(key) != ABSENT
 
+    def build_writers(self) -> Writers:
+        """Who wrote what, by all results."""
+        known = self.results
+        rows = [
+            (place, known[one]) for place, one in enumerate(self._registry.order) if one in known
+        ]
+        gone = [(GONE, one) for one in self.current.gone]
+        return Writers([*rows, *gone], foreign_write=lambda: self.current.database.foreign_write)
+
     def find_left_over(self) -> list[LeftOver]:
-        """What is left over from tools."""
-        number = self.current.database.number
-        return find_left_over(self._registry, self.all_results, number, self.is_there)
+        """What is left over from tools; from one that no longer exists what another tool reads."""
+        registry = self._registry
+        left = find_left(registry, self.build_writers(), lambda: self.current.database.number)
+        there = [(key, last.module) for key, last in left.items() if self.is_there(key)]
+        found = with_readers(registry, self.all_results, there)
+        return [one for one in found if one.readers or one.module in registry.tools]
+
+    def warn_left_over(self) -> list[Problem]:
+        """A warning for each tool from which something is left over."""
+        things: dict[str, list[LeftOver]] = {}
+        for one in self.find_left_over():
+            things.setdefault(one.module, []).append(one)
+        return [build_left_over_warning(self._registry, of) for of in things.values()]
 
     def freshness(
         self, steps: Iterable[Step] = (), just_ran: Collection[str] = ()
@@ -244,6 +267,11 @@ class RemainingWork:
             module: self.results.get(module) or ToolResult(module=module)
             for module in self._registry.order
         }
+        modules = {step.tool.module: step.tool for step in plan.steps}
+        gone = {one.module: one for one in present.gone}
+        for result in self._keep_left_over(modules, {**results, **gone}):
+            (results if result.module in results else gone)[result.module] = result
+            memory.write(result)
         for step in plan.steps:
             tool = step.tool
             result = results[tool.module]
@@ -263,13 +291,30 @@ class RemainingWork:
             last = LastOutcome(run=str(latest), status="accepted", at=timestamp())
             writes = self._as_present(tool, result)
             results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
-        rows = [*enumerate(results.values()), *((GONE, one) for one in present.gone)]
+        rows = [*enumerate(results.values()), *((GONE, one) for one in gone.values())]
         writers = Writers(rows, foreign_write=lambda: present.database.foreign_write)
-        modules = {step.tool.module: step.tool for step in plan.steps}
         for place, result in rows:
             if result.module in modules:
                 memory.write(with_saw(result, place, writers, is_accepted=True))
         return not memory.is_lost
+
+    def _keep_left_over(
+        self, accepted: Collection[str], results: Mapping[str, ToolResult]
+    ) -> list[ToolResult]:
+        """The results that change because what is left over from accepted tools, or is read by one, is to stay."""
+        kept: dict[str, set[Key]] = {}
+        for one in self.find_left_over():
+            if not {one.module, *one.readers}.isdisjoint(accepted):
+                kept.setdefault(one.module, set()).add(one.key)
+        found = []
+        for module, keys in kept.items():
+            writes = {**results[module].writes}
+            for key in keys:
+                # What a tool made that no longer exists is the user's from now on.
+                is_by_hand = writes[key].is_by_hand or module not in self._registry.tools
+                writes[key] = replace(writes[key], is_left_over=False, is_by_hand=is_by_hand)
+            found.append(replace(results[module], writes=writes))
+        return found
 
     def _as_present(self, tool: Tool, result: ToolResult) -> dict[Key, Write]:
         """The writes of the tool: what is missing now need not be there, unless it is a declared output. An output

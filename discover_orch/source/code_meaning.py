@@ -30,9 +30,9 @@ _LEFT_OUT = ("ctx", "type_comment")
 
 _TAG = "ORCH"
 #: The keys of `ORCH` that say how or when a tool is run, not what it does.
-OPERATIONAL = frozenset(
-    ("retries", "retry_delay", "timeout", "tokens", "cancel", "always", "max_age", "repeatable")
-)
+OPERATIONAL = frozenset((
+    "retries", "retry_delay", "timeout", "tokens", "cancel", "always", "max_age", "repeatable", "replaces",
+))  # fmt: skip
 
 
 def hash_code(tree: ast.Module, data: bytes) -> tuple[str, list[ast.Attribute]]:

@@ -1,19 +1,27 @@
-"""What is left over: files and tables that a tool made and its last success neither made nor looked at.
+"""What is left over: files and tables that a tool made and its last success neither made nor looked at, and what tools
+made that no longer exist.
 
-Pure: whether a file is still there is for the caller to find out.
+Pure: whether a thing is still there is for the caller to find out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.table_keys import database_of, shown_table, table_key, table_name
-from discover_orch.staleness.current_inputs import find_gone
+from discover_orch.model.table_keys import (
+    database_of,
+    is_all_tables,
+    is_table_list,
+    shown_table,
+    table_key,
+    table_name,
+)
 from discover_orch.staleness.input_versions import meets_input
-from discover_orch.staleness.tool_result import ABSENT, Key, ToolResult, used_files
+from discover_orch.staleness.tool_result import Key, ToolResult, used_files
+from discover_orch.staleness.writers import Writer, Writers
 
 
 class LeftOver(Struct, frozen=True, kw_only=True):
@@ -34,42 +42,26 @@ class LeftOver(Struct, frozen=True, kw_only=True):
         return {"file": self.name} if is_file else {"table": table_name(self.key)}
 
 
-def find_left_over(
-    registry: Registry,
-    results: Collection[ToolResult],
-    database: int,
-    is_there: Callable[[Key], bool],
-) -> list[LeftOver]:
-    """By the results of all tools, those that no longer exist too: of what these made, what another tool reads.
-    `database` is the number of the present one; `is_there` says whether a file or a table of it exists. What another
-    tool writes, or removed, is its own."""
-    gone = {*find_gone(registry)}
-    found: dict[Key, str] = {}
-    kept: set[Key] = set()
-    for result in results:
-        for key, write in result.writes.items():
-            if write.is_left_over or (result.module in gone and write.mark != ABSENT):
-                found[key] = result.module
+def find_left(
+    registry: Registry, writers: Writers, number_of_database: Callable[[], int]
+) -> dict[Key, Writer]:
+    """What is left over, if it is still there, each with its last writer: in the present database, and no file that is
+    a declared output. A tool that is disabled keeps its things."""
+    found = writers.find_left_over()
     if not found:
-        return []
-    for result in results:
-        kept.update(
-            key
-            for key in found
-            if (one := result.writes.get(key)) and not (one.is_left_over or result.module in gone)
-        )
-    left = []
-    for key, module in found.items():
-        tool = registry.tools.get(module)
-        if key in kept:
-            continue
-        is_file = key.startswith("file:")
-        if is_file and tool is not None and meets_input(key[5:], tool.outputs):
-            continue
-        if (is_file or database_of(key) == table_key(database, "")) and is_there(key):
-            left.append((key, module))
-    things = with_readers(registry, results, left)
-    return [one for one in things if one.readers or one.module in registry.tools]
+        return found
+    disabled = {one.module for one in registry.disabled}
+    tools = registry.tools
+    every = tuple(path for tool in tools.values() for path in tool.outputs)
+
+    def is_left(key: Key, module: str) -> bool:
+        if module in disabled or is_table_list(key) or is_all_tables(key):
+            return False
+        if key.startswith("table:"):
+            return database_of(key) == table_key(number_of_database(), "")
+        return not meets_input(key[5:], tools[module].outputs if module in tools else every)
+
+    return {key: last for key, last in found.items() if is_left(key, last.module)}
 
 
 def with_readers(
@@ -78,7 +70,7 @@ def with_readers(
     """These things, each with the tool that made it, and the tools whose last success read it."""
     makers = dict(made)
     readers: dict[Key, list[str]] = {key: [] for key in makers}
-    for result in results:
+    for result in results if makers else ():
         success, module = result.success, result.module
         if success is None or module not in registry.tools:
             continue

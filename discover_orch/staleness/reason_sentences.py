@@ -88,6 +88,11 @@ def reason_sentence(
         case "out of order" if not is_all_tables(reason.key):
             other = "it or a later tool" if reason.key in result.writes else "a later tool"
             return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
+        case "left over" | "left by gone":
+            things = f"{shown} and {reason.more:,} more" if reason.more else shown
+            if reason.how == "left over":
+                return f"reads {things}, which {name_of(reason.by)} no longer makes"
+            return f"reads {things} of {reason.by}, which is no longer a tool"
         case "edited":
             return f"{shown} was edited after {name_of(result.module)} made it"
         case _:

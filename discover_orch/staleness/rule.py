@@ -30,7 +30,7 @@ from discover_orch.staleness.tool_result import (
     paths_in,
     used_files,
 )
-from discover_orch.staleness.writers import TimeOf, Writer, Writers
+from discover_orch.staleness.writers import GONE, TimeOf, Writer, Writers
 
 #: What the keys of things begin with that tools make.
 _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "link:", "table:")
@@ -45,6 +45,8 @@ class Reason(Struct, frozen=True):
     - `out of order`: the tool used it as a later tool, or the tool itself, had left it, and not as `by` makes it.
     - `edited`: no tool has changed what the tool left.
     - `gone`: the tool `by` no longer exists.
+    - `left over`: the tool `by` made it and no longer does; `left by gone`: and no longer exists. The reason stands
+      for `more` other things too.
     """
 
     key: Key
@@ -54,6 +56,7 @@ class Reason(Struct, frozen=True):
     now: str | None = None
     evidence: Evidence = ""
     how: str = ""
+    more: int = 0
 
     @property
     def is_lasting(self) -> bool:
@@ -62,8 +65,9 @@ class Reason(Struct, frozen=True):
 
     @property
     def starts_run(self) -> bool:
-        """Whether a watch acts on it: not on writes by other programs and on hand edits of outputs."""
-        return self.how != "edited" and not (self.key == "database" and self.seq)
+        """Whether a watch acts on it: not on writes by other programs, hand edits, and what is left over."""
+        is_quiet = self.how in ("edited", "left over", "left by gone")
+        return not is_quiet and not (self.key == "database" and self.seq)
 
 
 #: Finds the present state of a file or table, as a mark; ABSENT where there is none.
@@ -377,6 +381,22 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
                 found.setdefault(first.module, []).append(reason)
     return found
+
+
+def find_left_over(
+    result: ToolResult, left: Mapping[Key, Writer], mark_of: MarkOf
+) -> Iterator[Reason]:
+    """What the tool reads of what is left over: one reason for each tool that made such things."""
+    success, found = result.success, dict[str, list[Writer]]()
+    if success is None or not left:
+        return
+    for key in sorted({*used_files(success.inputs), *success.tables} & left.keys()):
+        last = left[key]
+        if last.module != result.module and mark_of(key) != ABSENT:
+            found.setdefault(last.module, []).append(last)
+    for module, (first, *more) in found.items():
+        how = "left by gone" if first.place == GONE else "left over"
+        yield Reason(first.key, by=module, seq=first.write.seq, how=how, more=len(more))
 
 
 # Differences in content.

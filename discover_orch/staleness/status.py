@@ -22,6 +22,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import meets_input
+from discover_orch.staleness.left_over import find_left
 from discover_orch.staleness.memory import with_unended
 from discover_orch.staleness.reason_sentences import (
     WELL,
@@ -37,6 +38,7 @@ from discover_orch.staleness.rule import (
     Reason,
     compare,
     find_left_behind,
+    find_left_over,
     find_unlike,
 )
 from discover_orch.staleness.tool_result import FILES, SETTLED, Key, ToolResult, keys_of
@@ -86,6 +88,7 @@ class Status:
         self._answer: dict[str, Freshness] | None = None
         self._rebuilt = cache(self._find_rebuilt)
         self._left_behind = find_left_behind(self._present.gone, self._writers)
+        self._left = find_left(self._registry, self._writers, lambda: self._present.database.number)
         self._note_latest()
 
     def _note_latest(self) -> None:
@@ -161,7 +164,8 @@ class Status:
         _ = self._present.database.state, self._present.database.foreign_write
 
     def judge(self, module: str, *, has_just_run: bool = False) -> Freshness:
-        """The tool's own reasons as they are now. One that has just run is not stale for the time alone."""
+        """The tool's own reasons as they are now. One that has just run is not stale for the time alone, nor for what
+        is left over: running it again changes neither."""
         self._forget(self.find_used(module))
         return self._judge(module, has_just_run=has_just_run)
 
@@ -194,6 +198,8 @@ class Status:
         has_just_run |= module in self._just_ran
         clock = [] if has_just_run else clock_reasons(tool, result.success, time.time())
         reasons = [*self._find_reasons(module), *self._left_behind.get(module, ())]
+        if not has_just_run:
+            reasons += find_left_over(result, self._left, self._present.mark)
         if not (starting or clock or reasons):
             return Freshness(module=module)
         sentences = [*starting, *clock]

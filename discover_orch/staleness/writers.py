@@ -28,6 +28,13 @@ class Writer(Struct, frozen=True):
     ended: Seq = 0
     accepted: Seq = 0
 
+    @property
+    def is_left_over(self) -> bool:
+        """Whether the tool made it, makes it no more, and nobody said that it is meant to stay."""
+        write = self.write
+        is_of_gone = self.place == GONE and write.mark != ABSENT and not write.is_by_hand
+        return write.is_left_over or is_of_gone
+
     def stands_for(self, seq: Seq) -> bool:
         """Whether what the write of this number left is what the tool makes: it is its own, or the tool found that at
         its last success and left it."""
@@ -46,6 +53,7 @@ class Writers:
         """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
         database last: of tables that were written before, the content is not known."""
         self._rows: dict[Key, list[Writer]] = {}
+        self._left: dict[Key, None] = {}  # of some tool; others may make it
         self._foreign_write = foreign_write
         self._until: Seq | None = None
         for place, result in results:
@@ -70,11 +78,24 @@ class Writers:
         for key, write in result.writes.items():
             row = Writer(key, place, result.module, write, ended, accepted)
             self._rows.setdefault(key, []).append(row)
+            if row.is_left_over:
+                self._left[key] = None
 
     def as_of(self, seq: Seq) -> Writers:
         """The same with the writes that had ended by then."""
         found = copy(self)
         found._until = seq
+        return found
+
+    def find_left_over(self) -> dict[Key, Writer]:
+        """What tools made and nobody makes any more, each with the last of them. What another tool removed is its
+        own."""
+        found = {}
+        for key in self._left:
+            rows = self._rows.get(key, ())
+            left = [row for row in rows if row.is_left_over]
+            if left and all(row.is_left_over or row.place == GONE for row in rows):
+                found[key] = max(left, key=_number_of)
         return found
 
     def __contains__(self, key: Key) -> bool:
