@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.table_keys import table_name
 from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
 from discover_orch.staleness.rule import (
     Judge,
     compare,
     find_left_behind,
+    find_left_over,
     find_unlike,
     with_saw,
     without_lost_writes,
@@ -111,6 +114,7 @@ class Parts:
     has_edits: bool = True  # users edit outputs
     has_versions: bool = True  # of tables
     has_adders: bool = True
+    has_less: bool = False  # users edit tools so that they do less, and delete what is left over when orch names it
     kinds: tuple[str, ...] = KINDS
     things: tuple[Key, ...] = (*FILES, *TABLES)  # what tools make
     has_run: bool = (
@@ -144,6 +148,7 @@ class World:
         self.gone: list[ToolResult] = []
         self.run = self.count = self.runs = 0
         self.log: list[str] = []
+        self.has_left_over = False  # and a tool reads it, as its status says
 
     def is_in_order(self) -> bool:
         """Whether no tool lists what a later one makes: such names do not count."""
@@ -303,7 +308,7 @@ class World:
         """The stale tools, with why."""
         writers = self.find_writers()
         found: dict[str, str] = {}
-        behind = {}
+        behind, left, self.has_left_over = {}, writers.find_left_over(), False
         if self.parts.without != "left behind":
             behind = find_left_behind(self.gone, writers)
         for place, tool in enumerate(self.tools):
@@ -326,6 +331,10 @@ class World:
                 )
                 reasons += [str(one) for one in own if one.how != self.parts.without or not one.how]
             reasons += map(str, behind.get(tool.name, ()))
+            if self.parts.without != "left over":
+                read = find_left_over(result, left, lambda key: self.mark(key, self.data))
+                self.has_left_over |= bool(named := [*map(str, read)])
+                reasons += named
             if reasons:
                 found[tool.name] = reasons[0]
         return self.spread(found, writers)
@@ -414,6 +423,7 @@ class World:
             for key, mark in marks.items()
         }
         tables = tuple(key for key in flow.read if key.startswith("table:"))
+        missed = [table_name(key) for key in tables if key not in before.values]
         if tool.ends != "passed":
             is_killed = tool.ends == "killed"
             self.results[tool.name] = (
@@ -427,6 +437,7 @@ class World:
             tables=tables,
             is_whole=self.sees_all(tool),
             marks={key: self.mark(key, self.data) for key in inputs},
+            flow=Dataflow(tables_missed=tuple(missed)),
         )
         now = add_success(
             result,
@@ -451,6 +462,7 @@ class World:
     def step(self) -> None:
         kinds = ["edit", "edit", "input", "delete", "some", "failed", "killed", "full"]
         kinds += ["hand"] * self.parts.has_edits + ["tool gone", "order"]
+        kinds += ["less", "less", "tool gone"] * self.parts.has_less
         kind = self.random.choice(kinds)
         tool = self.random.choice(self.tools)
         self.log.append(f"{kind} {tool.name}")
@@ -458,6 +470,11 @@ class World:
         match kind:
             case "edit":
                 tool.code += 1
+            case "less":
+                if len(tool.ops) > 1 and self.sees_all(tool) and not tool.is_repeatable:
+                    dropped = self.random.choice(tool.ops)
+                    tool.ops = tuple(op for op in tool.ops if op is not dropped)
+                    tool.code += 1
             case "input":
                 self.data.put(self.random.choice(GIVEN), str(self.random.randint(0, 2)))
             case "delete":
@@ -496,13 +513,19 @@ class World:
         """Whether a full run gives the same as one from scratch, now and after one from scratch, and not by chance.
         That is the pipeline's own matter."""
         scratch = self.scratch()
-        if self._after_full_run(self.data.values) != scratch:
+        if self._after_full_run(self.wanted()) != scratch:
             return False
         parts, self.parts = self.parts, dataclasses.replace(self.parts, values=0)
         scratch = self.scratch()
         is_same = self._after_full_run(scratch) == scratch
         self.parts = parts
         return is_same
+
+    def wanted(self) -> dict[Key, str]:
+        """The values, where tools do less than once without what no tool makes any more."""
+        made = set[Key]().union(*(_changed(tool.ops) for tool in self.tools))
+        left = {*FILES, *TABLES} - made if self.parts.has_less else ()
+        return {key: value for key, value in self.data.values.items() if key not in left}
 
     def _after_full_run(self, values: dict[Key, str]) -> dict[Key, str]:
         data = Data(dict(values), dict.fromkeys(values, "0"))
@@ -515,6 +538,15 @@ class World:
         for tool in self.tools:
             self.execute(tool, data)
         return data.values
+
+    def clean(self) -> None:
+        """As `orch clean --yes`, and drops the tables that it names."""
+        for key, last in self.find_writers().find_left_over().items():
+            self.data.put(key, None)
+            if last.place != GONE:
+                result = self.results[last.module]
+                writes = {one: write for one, write in result.writes.items() if one != key}
+                self.results[last.module] = replace(result, writes=writes)
 
     def report(self) -> str:
         tools = "\n".join(map(str, self.tools))
@@ -557,6 +589,8 @@ def settle(world: World) -> int:
         if not stale:
             return number
         run_changed(world, stale)
+        if world.stale() and world.has_left_over:
+            world.clean()
     raise AssertionError(f"never settles: {world.stale()}\n{world.report()}")
 
 
@@ -574,9 +608,11 @@ def check(seed: int, parts: Parts) -> tuple[int, int]:
             return most, world.runs
         if world.random.random() < 0.6:
             most = max(most, settle(world))
-            assert world.data.values == world.scratch(), world.report()
+            assert world.wanted() == world.scratch(), world.report()
     world.run_tools([tool.name for tool in world.tools])
-    left = world.stale()
+    if (left := world.stale()) and world.has_left_over:
+        settle(world)
+        left = world.stale()
     assert not left, f"stale after a full run: {left}\n{world.report()}"
     return most, world.runs
 
@@ -600,14 +636,20 @@ def test_after_one_run_of_what_is_stale_all_is_as_from_scratch(name: str, start:
 
 
 @pytest.mark.parametrize(
-    "part", ["overwritten", "left behind", "backwards", "edited", "out of order"]
+    "part", ["overwritten", "left behind", "backwards", "edited", "out of order", "left over"]
 )
 def test_each_part_of_the_rule_is_needed(part: str) -> None:
     def is_wrong(seed: int) -> bool:
         try:
-            check(seed, Parts(without=part))
+            check(seed, Parts(without=part, has_less=part == "left over"))
         except AssertionError:
             return True
         return False
 
     assert any(map(is_wrong, range(3000)))
+
+
+@pytest.mark.parametrize("start", range(0, 400, 100))
+def test_after_what_is_left_over_is_deleted_all_is_as_from_scratch(start: int) -> None:
+    for seed in range(start, start + 100):
+        check(seed, Parts(has_less=True))
