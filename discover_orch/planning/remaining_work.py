@@ -168,9 +168,11 @@ class RemainingWork:
         prefix = f"table:{known.number}:"
         return frozenset(
             table_name(key)
-            for result in self.results.values()
+            for result in self.all_results
             for key, write in result.writes.items()
-            if key.startswith(prefix) and write.is_checked and write.mark == EXISTS
+            if key.startswith(prefix)
+            and (write.is_checked or write.is_left_over)
+            and write.mark == EXISTS
         ) - {"", WHOLE}
 
     def note_tables(self, left: Collection[str], found: Collection[str]) -> None:

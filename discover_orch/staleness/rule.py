@@ -12,7 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.table_keys import WHOLE, database_of, is_all_tables, is_table_list
+from discover_orch.model.table_keys import (
+    WHOLE,
+    database_of,
+    is_all_tables,
+    is_table_list,
+    table_name,
+)
 from discover_orch.staleness.tool_result import (
     ABSENT,
     DATABASE,
@@ -386,14 +392,19 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
 def find_left_over(
     result: ToolResult, left: Mapping[Key, Writer], mark_of: MarkOf
 ) -> Iterator[Reason]:
-    """What the tool reads of what is left over: one reason for each tool that made such things."""
+    """What the tool reads of what is left over: one reason for each tool that made such things, and one for each such
+    table that was dropped. Of a file the content says that."""
     success, found = result.success, dict[str, list[Writer]]()
     if success is None or not left:
         return
     for key in sorted({*used_files(success.inputs), *success.tables} & left.keys()):
         last = left[key]
-        if last.module != result.module and mark_of(key) != ABSENT:
+        if last.module == result.module:
+            continue
+        if mark_of(key) != ABSENT:
             found.setdefault(last.module, []).append(last)
+        elif key.startswith("table:") and table_name(key) not in success.flow.tables_missed:
+            yield Reason(key, then=EXISTS, now=ABSENT)
     for module, (first, *more) in found.items():
         how = "left by gone" if first.place == GONE else "left over"
         yield Reason(first.key, by=module, seq=first.write.seq, how=how, more=len(more))
