@@ -174,6 +174,40 @@ def test_a_table_or_view_that_was_dropped_is_missed_when_a_run_starts(
     assert (root / "latest.txt").read_text() == "[(1,)]"
 
 
+@pytest.mark.slow
+def test_a_left_over_table_makes_its_reader_stale_until_it_is_dropped(
+    project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres()
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['load', 'show']\n",
+            "src/load.py": tool("load", 'conn.execute("create table orders as select 1 as x")'),
+            "src/report.py": show("orders", "select * from orders"),
+        }
+    )
+    run_all(orch)
+    text = (root / "src/load.py").read_text()
+    (root / "src/load.py").unlink()
+    (root / "src/sales.py").write_text(text.replace("orders", "sales"))
+    reason = "reads table orders of src.load, which is no longer a tool"
+    assert ran(orch("run", "--changed", "--json")) == ["sales", "report"]
+    assert reasons(orch) == {"report": [reason]}
+    assert ran(orch("run", "--changed", "--json")) == ["report"]
+    assert reasons(orch) == {"report": [reason]}
+    with psycopg.connect(url) as conn:
+        conn.execute("drop table orders")
+    answer = orch("run", "--changed", "-q")
+    assert answer.code == 1, answer.text
+    assert reasons(orch)["report"][-1] == "table orders is missing"
+    (root / "src/report.py").write_text(
+        (root / "src/report.py").read_text().replace("from orders", "from sales")
+    )
+    assert run_changed(orch) == ["report"]
+    assert reasons(orch) == {}
+    assert orch("check").out == "2 tools, no problems found\n"
+
+
 def test_who_replaces_a_table_by_one_without_rows_is_its_first_writer(
     project: Project, orch: Orch
 ) -> None:
