@@ -29,7 +29,7 @@ from discover_orch.planning.dataflow_checks import (
 )
 from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.input_versions import meets_input, read_mark
-from discover_orch.staleness.left_over import find_left, with_readers
+from discover_orch.staleness.left_over import build_test, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import reason_sentence
 from discover_orch.staleness.rule import find_left_over
@@ -43,7 +43,7 @@ from discover_orch.staleness.tool_result import (
     ToolResult,
     run_of,
 )
-from discover_orch.staleness.writers import GONE, Writers
+from discover_orch.staleness.writers import GONE, Writer, Writers
 from discover_orch.state.sealed_files import read_flows
 
 MOST_NAMES = 12
@@ -111,12 +111,15 @@ class ResultRecord:
         """After a success that is remembered: warnings of what is left over from the tool since, and of what is left
         over and the tool reads, but for what this run has named."""
         registry = self._registry
-        left = find_left(registry, self.writers, lambda: present.database.number)
+        is_left = build_test(registry, lambda: present.database.number)
         new = [
             (key, now.module)
-            for key, last in left.items()
-            if last.module == now.module
+            for key, write in now.writes.items()
+            if write.is_left_over
             and not (key in before.writes and before.writes[key].is_left_over)
+            and (last := self.writers.left_over.get(key)) is not None
+            and last.module == now.module
+            and is_left(last)
             and (key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:])))
         ]
         if new:
@@ -124,8 +127,11 @@ class ResultRecord:
                 registry, with_readers(registry, self._found.values(), new)
             )
         self._named.update(key for key, _ in new)
-        left = {key: last for key, last in left.items() if key not in self._named}
-        for reason in find_left_over(now, left, present.mark):
+
+        def is_new(last: Writer) -> bool:
+            return last.key not in self._named and is_left(last)
+
+        for reason in find_left_over(now, self.writers, present.mark, is_new):
             tool = registry.tools[now.module]
             yield build_warning(
                 "left-over",

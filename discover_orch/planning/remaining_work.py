@@ -30,7 +30,7 @@ from discover_orch.staleness.current_inputs import (
 )
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.left_over import LeftOver, find_left, with_readers
+from discover_orch.staleness.left_over import LeftOver, build_test, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.staleness.result_updates import move_tables
@@ -87,8 +87,9 @@ class RemainingWork:
     def find_left_over(self) -> list[LeftOver]:
         """What is left over from tools; from one that no longer exists what another tool reads."""
         registry = self._registry
-        left = find_left(registry, self.build_writers(), lambda: self.current.database.number)
-        there = [(key, last.module) for key, last in left.items() if self.is_there(key)]
+        is_left = build_test(registry, lambda: self.current.database.number)
+        left = self.build_writers().left_over.items()
+        there = [(key, last.module) for key, last in left if is_left(last) and self.is_there(key)]
         found = with_readers(registry, self.all_results, there)
         return [one for one in found if one.readers or one.module in registry.tools]
 

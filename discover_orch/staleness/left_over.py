@@ -21,7 +21,7 @@ from discover_orch.model.table_keys import (
 )
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.tool_result import Key, ToolResult, used_files
-from discover_orch.staleness.writers import Writer, Writers
+from discover_orch.staleness.writers import Writer
 
 
 class LeftOver(Struct, frozen=True, kw_only=True):
@@ -42,26 +42,24 @@ class LeftOver(Struct, frozen=True, kw_only=True):
         return {"file": self.name} if is_file else {"table": table_name(self.key)}
 
 
-def find_left(
-    registry: Registry, writers: Writers, number_of_database: Callable[[], int]
-) -> dict[Key, Writer]:
-    """What is left over, if it is still there, each with its last writer: in the present database, and no file that is
-    a declared output. A tool that is disabled keeps its things."""
-    found = writers.find_left_over()
-    if not found:
-        return found
+def build_test(
+    registry: Registry, number_of_database: Callable[[], int]
+) -> Callable[[Writer], bool]:
+    """Gives a function: whether nothing else keeps what was written and is left over. That is so in the present
+    database, and for a file that is no declared output. A tool that is disabled keeps its things."""
     disabled = {one.module for one in registry.disabled}
     tools = registry.tools
-    every = tuple(path for tool in tools.values() for path in tool.outputs)
 
-    def is_left(key: Key, module: str) -> bool:
+    def is_left(last: Writer) -> bool:
+        key, module = last.key, last.module
         if module in disabled or is_table_list(key) or is_all_tables(key):
             return False
         if key.startswith("table:"):
             return database_of(key) == table_key(number_of_database(), "")
-        return not meets_input(key[5:], tools[module].outputs if module in tools else every)
+        makers = [tools[module]] if module in tools else tools.values()
+        return not any(meets_input(key[5:], tool.outputs) for tool in makers)
 
-    return {key: last for key, last in found.items() if is_left(key, last.module)}
+    return is_left
 
 
 def with_readers(

@@ -390,16 +390,17 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
 
 
 def find_left_over(
-    result: ToolResult, left: Mapping[Key, Writer], mark_of: MarkOf
+    result: ToolResult, writers: Writers, mark_of: MarkOf, is_left: Callable[[Writer], bool]
 ) -> Iterator[Reason]:
     """What the tool reads of what is left over: one reason for each tool that made such things, and one for each such
-    table that was dropped. Of a file the content says that."""
-    success, found = result.success, dict[str, list[Writer]]()
+    table that was dropped. Of a file the content says that. `is_left`: whether nothing else keeps what was written."""
+    success, left = result.success, writers.left_over
+    found: dict[str, list[Writer]] = {}
     if success is None or not left:
         return
     for key in sorted({*used_files(success.inputs), *success.tables} & left.keys()):
         last = left[key]
-        if last.module == result.module:
+        if last.module == result.module or not is_left(last):
             continue
         if mark_of(key) != ABSENT:
             found.setdefault(last.module, []).append(last)

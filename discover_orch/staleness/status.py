@@ -22,7 +22,7 @@ from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import meets_input
-from discover_orch.staleness.left_over import find_left
+from discover_orch.staleness.left_over import build_test
 from discover_orch.staleness.memory import with_unended
 from discover_orch.staleness.reason_sentences import (
     WELL,
@@ -79,6 +79,7 @@ class Status:
         rows = [*enumerate(self._results.values()), *((GONE, one) for one in present.gone)]
         # Asks what another program wrote only where a table has a version.
         self._writers = Writers(rows, foreign_write=lambda: self._present.database.foreign_write)
+        self._is_left = build_test(registry, lambda: self._present.database.number)
         self._code: Mapping[str, CodeState] = {}
         self._forget_answers()
 
@@ -88,7 +89,6 @@ class Status:
         self._answer: dict[str, Freshness] | None = None
         self._rebuilt = cache(self._find_rebuilt)
         self._left_behind = find_left_behind(self._present.gone, self._writers)
-        self._left = find_left(self._registry, self._writers, lambda: self._present.database.number)
         self._note_latest()
 
     def _note_latest(self) -> None:
@@ -199,7 +199,8 @@ class Status:
         clock = [] if has_just_run else clock_reasons(tool, result.success, time.time())
         reasons = [*self._find_reasons(module), *self._left_behind.get(module, ())]
         if not has_just_run:
-            reasons += find_left_over(result, self._left, self._present.mark)
+            mark_of = self._present.mark
+            reasons += find_left_over(result, self._writers, mark_of, self._is_left)
         if not (starting or clock or reasons):
             return Freshness(module=module)
         sentences = [*starting, *clock]

@@ -68,6 +68,8 @@ class Writers:
             else:
                 self._rows.pop(key, None)
         self._add(place, now)
+        if not self._left.keys().isdisjoint((*before.writes, *now.writes)):
+            self.__dict__.pop("left_over", None)
         for index in ("_tables", "_folders", "of_several"):
             self.__dict__.pop(index, None)
 
@@ -87,7 +89,8 @@ class Writers:
         found._until = seq
         return found
 
-    def find_left_over(self) -> dict[Key, Writer]:
+    @cached_property
+    def left_over(self) -> Mapping[Key, Writer]:
         """What tools made and nobody makes any more, each with the last of them. What another tool removed is its
         own."""
         found = {}

@@ -302,13 +302,13 @@ class World:
 
     def judge(self, place: int, writers: Writers) -> Judge:
         result = self.results[self.tools[place].name]
-        return Judge(result, place, writers, lambda key: self.mark(key, self.data))
+        return Judge(result, place, writers, self._mark_now)
 
     def stale(self) -> dict[str, str]:
         """The stale tools, with why."""
         writers = self.find_writers()
         found: dict[str, str] = {}
-        behind, left, self.has_left_over = {}, writers.find_left_over(), False
+        behind, self.has_left_over = {}, False
         if self.parts.without != "left behind":
             behind = find_left_behind(self.gone, writers)
         for place, tool in enumerate(self.tools):
@@ -332,7 +332,7 @@ class World:
                 reasons += [str(one) for one in own if one.how != self.parts.without or not one.how]
             reasons += map(str, behind.get(tool.name, ()))
             if self.parts.without != "left over":
-                read = find_left_over(result, left, lambda key: self.mark(key, self.data))
+                read = find_left_over(result, writers, self._mark_now, lambda _: True)
                 self.has_left_over |= bool(named := [*map(str, read)])
                 reasons += named
             if reasons:
@@ -354,13 +354,14 @@ class World:
                 again = judge.find_rebuilt(is_repeatable=tool.is_repeatable)
                 if self.results[tool.name].success is None and self.ends[tool.name] == "killed":
                     earlier = [self.results[one.name] for one in self.tools[:place]]
-                    again |= find_unlike(
-                        earlier, writers, lambda key: self.mark(key, self.data), self.version
-                    )
+                    again |= find_unlike(earlier, writers, self._mark_now, self.version)
                 for name, key in again.items():
                     found.setdefault(name, f"{key} is no longer as it left it")
             pending = len(found) > before
         return found
+
+    def _mark_now(self, key: Key) -> str:
+        return self.mark(key, self.data)
 
     def version(self, key: Key) -> str:
         return self.listing(self.data) if key == FOLDER else self.data.values.get(key, ABSENT)
@@ -541,7 +542,7 @@ class World:
 
     def clean(self) -> None:
         """As `orch clean --yes`, and drops the tables that it names."""
-        for key, last in self.find_writers().find_left_over().items():
+        for key, last in self.find_writers().left_over.items():
             self.data.put(key, None)
             if last.place != GONE:
                 result = self.results[last.module]
