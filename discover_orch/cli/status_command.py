@@ -131,8 +131,9 @@ def accept_command(
 ) -> int:
     """Mark the targets as fresh without running them.
 
-    Use this after a change that makes no difference to the results. A tool that is downstream of a
-    stale one, or whose declared output does not exist, stays stale.
+    Use this after a change that makes no difference to the results. What is left over from a target,
+    or is left over and a target reads it, is to stay. A tool that is downstream of a stale one, or
+    whose declared output does not exist, stays stale.
     """
     if not arguments.targets:
         raise OrchUsage(
