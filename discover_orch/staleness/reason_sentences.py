@@ -89,10 +89,7 @@ def reason_sentence(
             other = "it or a later tool" if reason.key in result.writes else "a later tool"
             return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
         case "left over" | "left by gone":
-            things = f"{shown} and {reason.more:,} more" if reason.more else shown
-            if reason.how == "left over":
-                return f"reads {things}, which {name_of(reason.by)} no longer makes"
-            return f"reads {things} of {reason.by}, which is no longer a tool"
+            return _left_over_sentence(reason, name_of)
         case "edited":
             return f"{shown} was edited after {name_of(result.module)} made it"
         case _:
@@ -129,6 +126,14 @@ def reason_sentence(
             return _database_sentence(reason)
         case _:
             return f"it depends on {name_of(reason.by)}, which ran later (run {run_of(reason.seq)})"
+
+
+def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
+    shown = shown_key(reason.key)
+    things = f"{shown} and {reason.more:,} more" if reason.more else shown
+    if reason.how == "left over":
+        return f"reads {things}, which {name_of(reason.by)} no longer makes"
+    return f"reads {things} of {reason.by}, which is no longer a tool"
 
 
 def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
