@@ -136,7 +136,7 @@ class ResultRecord:
             yield build_warning(
                 "left-over",
                 f"{tool.name} {reason_sentence(reason, now, registry.display)}",
-                f"{tool.name} stays stale until that is deleted (orch clean) or accepted (orch accept {tool.name})",
+                f"{tool.name} stays stale until it is gone (see orch clean) or accepted (orch accept {tool.name})",
             )
 
     def remove_replaced(
